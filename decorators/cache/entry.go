@@ -1,0 +1,129 @@
+package cache
+
+import (
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+)
+
+// maxLoose bounds the items that an entry keeps beside its window.
+const maxLoose = 16
+
+// entry is what is known of a thread, or an attachment, at one state of the base. It is never changed once it can be found.
+type entry struct {
+	tag     generation.Word // the word at which all of it is true
+	version version
+	expires time.Duration // on the layer's clock; 0: never
+	bytes   int64         // its cost, set when it is put into a shard
+
+	thread    store.Thread
+	hasThread bool
+	window    window
+	hasWindow bool
+	loose     []store.Item // loaded by id, not in the window; the oldest load first
+
+	attachment store.Attachment
+}
+
+// version is a thread's version as the base reported it, if it did.
+type version struct {
+	n     uint64
+	known bool
+}
+
+// item finds an item by id.
+func (e *entry) item(id string) (store.Item, bool) {
+	if i := e.window.index(id); i >= 0 {
+		return e.window.items[i], true
+	}
+	for _, it := range e.loose {
+		if it.ID == id {
+			return it, true
+		}
+	}
+	return store.Item{}, false
+}
+
+// withLoose returns the loose items with it among them, in a new slice.
+func withLoose(loose []store.Item, it store.Item) []store.Item {
+	loose = append(slices.Clip(withoutLoose(loose, it.ID)), it)
+	if len(loose) > maxLoose {
+		loose = slices.Clone(loose[len(loose)-maxLoose:])
+	}
+	return loose
+}
+
+// withoutLoose returns the loose items without that id. It changes nothing in place.
+func withoutLoose(loose []store.Item, id string) []store.Item {
+	i := slices.IndexFunc(loose, func(it store.Item) bool { return it.ID == id })
+	if i < 0 {
+		return loose
+	}
+	return slices.Delete(slices.Clone(loose), i, i+1)
+}
+
+// merge returns an entry with the parts of both, which have one tag and one version; where both have a part, fill's counts.
+func merge(old, fill *entry) *entry {
+	m := *fill
+	if !m.hasThread {
+		m.thread, m.hasThread = old.thread, old.hasThread
+	}
+	if !m.hasWindow {
+		m.window, m.hasWindow = old.window, old.hasWindow
+	}
+	m.loose = old.loose
+	for _, it := range fill.loose {
+		m.loose = withLoose(m.loose, it)
+	}
+	m.expires = earlier(old.expires, fill.expires)
+	return &m
+}
+
+// earlier returns the first of two ends, of which 0 is never.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// The fixed costs of an entry: the entry itself, and what the list and the map of the LRU hold for it (the key twice, an
+// element, and the map's spare room).
+const (
+	entryBytes = int(unsafe.Sizeof(entry{}))
+	itemBytes  = int(unsafe.Sizeof(store.Item{}))
+	lruBytes   = 2*int(unsafe.Sizeof(key{})) + 120
+)
+
+// cost returns the bytes that an entry holds under k, exact but for what the allocator rounds up.
+func (e *entry) cost(k key) int64 {
+	n := entryBytes + lruBytes + len(k.id)
+	n += e.thread.Footprint() + e.attachment.Footprint()
+	n += itemBytes * (cap(e.window.items) + cap(e.loose))
+	for _, it := range e.window.items {
+		n += it.Footprint()
+	}
+	for _, it := range e.loose {
+		n += it.Footprint()
+	}
+	return int64(n)
+}
+
+// patchItem makes e what it is after it was written, where place says what becomes of the window; false: not known.
+func (e *entry) patchItem(it store.Item, limit int, place func(window, store.Item) (window, bool)) bool {
+	e.loose = withoutLoose(e.loose, it.ID)
+	if !e.hasWindow {
+		return true
+	}
+	w, ok := place(e.window, it)
+	if !ok {
+		// The window is lost, but not what else is known of the thread.
+		e.window, e.hasWindow = window{}, false
+		return true
+	}
+	e.window = w.trim(limit)
+	return true
+}

@@ -1,0 +1,502 @@
+package cache
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/flight"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+)
+
+type layer struct {
+	next     store.Store
+	cfg      config
+	core     coherence.Core
+	mayPatch bool
+	shards   []*shard
+	clock    time.Time // where the layer's clock is 0
+	stats    stats
+
+	serving atomic.Bool // false: pass the cache by
+	closed  atomic.Bool
+	origin  string // of this cache on the bus
+	writes  atomic.Uint64
+	stop    func() // ends the subscription; nil without a bus
+
+	threads     flight.Group[coherence.Answer[store.Thread]]
+	items       flight.Group[coherence.Answer[store.Item]]
+	pages       flight.Group[coherence.Answer[store.Page[store.Item]]]
+	attachments flight.Group[coherence.Answer[store.Attachment]]
+}
+
+var (
+	_ store.Store         = (*layer)(nil)
+	_ store.Unwrapper     = (*layer)(nil)
+	_ store.Named         = (*layer)(nil)
+	_ store.Sharer        = (*layer)(nil)
+	_ store.StatsReporter = (*layer)(nil)
+)
+
+func (l *layer) Unwrap() store.Store     { return l.next }
+func (l *layer) LayerName() string       { return "cache" }
+func (l *layer) ShareBetweenPrincipals() { l.core.Share() }
+
+// Close empties the cache, stops its timers and its subscription, and lets calls pass through from now on.
+func (l *layer) Close() error {
+	if l.closed.Swap(true) {
+		return nil
+	}
+	l.serving.Store(false)
+	if l.stop != nil {
+		l.stop()
+	}
+	l.core.Words.Close()
+	for _, s := range l.shards {
+		s.purge()
+	}
+	return nil
+}
+
+// now is the layer's clock, which never stands at 0 once an entry has been loaded.
+func (l *layer) now() time.Duration { return time.Since(l.clock) + 1 }
+
+// expiry returns when what was loaded at begin expires. Jitter only shortens.
+func (l *layer) expiry(begin time.Duration) time.Duration {
+	if l.cfg.ttl == 0 {
+		return 0
+	}
+	jitter := rand.Float64
+	if l.cfg.jitter != nil {
+		jitter = l.cfg.jitter
+	}
+	return begin + l.cfg.ttl - time.Duration(jitter()*float64(l.cfg.ttl)/10)
+}
+
+// place is where a call finds what it is about.
+type place struct {
+	key   key
+	slot  generation.Slot
+	shard *shard
+}
+
+func (l *layer) place(h store.Hints, kind byte, id string) place {
+	slot := l.core.Words.Slot(kind, id)
+	return place{
+		key:  key{l.core.Partition(h), kind, id},
+		slot: slot,
+		// A word's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
+		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
+	}
+}
+
+// lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up, and no write was in
+// progress. Nil if there is none.
+func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
+	if h.Fresh || !w.Idle() || !l.serving.Load() {
+		return nil
+	}
+	var e *entry
+	if h.NoStore {
+		e = p.shard.peek(p.key)
+	} else {
+		e = p.shard.get(p.key)
+	}
+	if e == nil || e.tag != w {
+		return nil
+	}
+	if e.expires != 0 && e.expired(l.now()) {
+		p.shard.drop(p.key, e, byExpiry)
+		return nil
+	}
+	return e
+}
+
+// hit notes a read answered from e.
+func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
+	l.stats.requests[k][hit].Add(1)
+	h.Notes.SetCache(resultNames[hit])
+	if e.version.known {
+		h.ReportVersion(p.key.id, e.version.n, e.version.n)
+	}
+}
+
+// miss answers a read from the base, in a shared call, and fills the cache with what part makes of the answer: nothing, if
+// it returns false.
+func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer[T]], h store.Hints, k kind, p place,
+	r coherence.Read, load func(context.Context) (T, error), part func(T, *entry) bool) (T, error) {
+	fill := func(begin time.Duration, a coherence.Answer[T], whole bool) {
+		e := &entry{tag: r.Word, expires: l.expiry(begin)}
+		if !r.Word.Idle() || !l.serving.Load() || !part(a.Value, e) {
+			return
+		}
+		if rep, ok := coherence.Only(a.Reports, p.key.id); ok && rep.Before == rep.After {
+			e.version = version{rep.After, true}
+		}
+		p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), whole)
+	}
+	var (
+		a   coherence.Answer[T]
+		err error
+	)
+	if h.Fresh || h.NoStore || !l.serving.Load() {
+		l.stats.requests[k][bypass].Add(1)
+		h.Notes.SetCache(resultNames[bypass])
+		begin := l.now()
+		a, err = coherence.Direct(ctx, load)
+		if err == nil && !h.NoStore {
+			fill(begin, a, true)
+		}
+	} else {
+		l.stats.requests[k][missed].Add(1)
+		h.Notes.SetCache(resultNames[missed])
+		a, err = coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (coherence.Answer[T], error) {
+			begin := l.now()
+			a, err := coherence.Direct(ctx, load)
+			if err == nil {
+				fill(begin, a, false)
+			}
+			return a, err
+		})
+	}
+	coherence.Forward(h, a.Reports)
+	return a.Value, err
+}
+
+// write passes a write on and keeps what the cache holds true. patch makes, of the entry that was true when the write began,
+// the one that is true after it has succeeded; nil, or a patch that returns false, drops the entry.
+func (l *layer) write(ctx context.Context, op store.Op, kind byte, id string, call func(context.Context) error,
+	patch func(*entry) bool) error {
+	if l.closed.Load() {
+		return call(ctx)
+	}
+	h := store.HintsFor(ctx, op)
+	p := l.place(h, kind, id)
+	return l.announced(ctx, kind, id, func() error {
+		return l.core.Write(p.slot, func(before generation.Word) error {
+			begin := l.now()
+			e := l.known(p, before, begin)
+			if e == nil || patch == nil {
+				err := call(ctx)
+				if err == nil {
+					l.overtaken(p)
+				}
+				return err
+			}
+			var rec coherence.Recorder
+			err := call(rec.Listen(ctx))
+			reports := rec.Reports()
+			coherence.Forward(h, reports)
+			if err == nil {
+				l.patch(p, e, before, begin, reports, patch)
+			}
+			return err
+		})
+	})
+}
+
+// known returns the entry that a write which began at the word before may patch: one that was true then, with no other
+// writer about.
+func (l *layer) known(p place, before generation.Word, now time.Duration) *entry {
+	if !l.mayPatch || !before.Idle() || !l.serving.Load() {
+		return nil
+	}
+	e := p.shard.peek(p.key)
+	if e == nil || e.tag != before || e.expired(now) {
+		return nil
+	}
+	return e
+}
+
+// overtaken drops the entry of a place, which no word will make true again.
+func (l *layer) overtaken(p place) {
+	if e := p.shard.peek(p.key); e != nil {
+		p.shard.drop(p.key, e, byWrite)
+	}
+}
+
+// patch replaces e by what it is after the write, if that is known.
+func (l *layer) patch(p place, e *entry, before generation.Word, begin time.Duration, reports []coherence.Report,
+	patch func(*entry) bool) {
+	next := *e
+	// The tag is the word that the end of this write makes of the word it began at. If another write began or ended in
+	// between, the word is another, and the entry is never used. The word must not be read again here: it would have the
+	// other write in it.
+	next.tag = before.AfterWrite()
+	rep, reported := coherence.Only(reports, p.key.id)
+	switch {
+	case e.version.known && reported && rep.Before == e.version.n:
+		next.version.n = rep.After
+		next.expires = l.expiry(begin) // it was the base's own state just now
+	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
+	default:
+		l.stats.dropped.Add(1)
+		p.shard.drop(p.key, e, byWrite)
+		return
+	}
+	if !patch(&next) {
+		l.stats.dropped.Add(1)
+		p.shard.drop(p.key, e, byWrite)
+		return
+	}
+	l.stats.patched.Add(1)
+	p.shard.mu.Lock()
+	defer p.shard.mu.Unlock()
+	if now, ok := p.shard.lru.Peek(p.key); ok && now == e { // not evicted meanwhile
+		p.shard.put(p.key, &next)
+	}
+}
+
+func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+
+func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+	return l.next.GenerateItemID(ctx, kind, thread)
+}
+
+func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+	const op = store.OpLoadThread
+	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
+		return store.Thread{}, err
+	}
+	h := store.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	if e := l.lookup(p, h, w); e != nil && e.hasThread {
+		l.hit(h, ofThread, p, e)
+		return e.thread, nil
+	}
+	return l.missThread(ctx, h, p, w)
+}
+
+// missThread is apart so that a hit has no closures to allocate.
+func (l *layer) missThread(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Thread, error) {
+	id := p.key.id
+	r := coherence.Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}}
+	return miss(ctx, l, &l.threads, h, ofThread, p, r,
+		func(ctx context.Context) (store.Thread, error) { return l.next.LoadThread(ctx, id) },
+		func(t store.Thread, e *entry) bool {
+			e.thread, e.hasThread = t, true
+			return t.ID == id
+		})
+}
+
+func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+	return l.next.LoadThreads(ctx, q)
+}
+
+func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+	const op = store.OpLoadThreadItems
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	q, err := store.NormalizeQuery(op, store.KindOfItem, q)
+	if err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	if err := store.CheckContext(ctx, op, store.KindOfThread, threadID); err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	h := store.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	larger := false // than a window, as far as is known
+	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
+		if page, ok := e.window.page(q); ok {
+			l.hit(h, ofItems, p, e)
+			return page, nil
+		}
+		larger = e.window.older == olderSome
+	}
+	return l.missItems(ctx, h, p, w, q, larger)
+}
+
+func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generation.Word, q store.PageQuery,
+	larger bool) (store.Page[store.Item], error) {
+	id := p.key.id
+	// Ask for the whole window, unless the answer could not be one.
+	ask := q
+	if q.After == "" && !h.NoStore && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
+		ask.Limit = max(q.Limit, l.cfg.window)
+	}
+	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w,
+		Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}}
+	page, err := miss(ctx, l, &l.pages, h, ofItems, p, r,
+		func(ctx context.Context) (store.Page[store.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
+		func(page store.Page[store.Item], e *entry) bool {
+			if ask.After != "" || len(page.Data) == 0 { // an empty page may be of a thread that is not there
+				return false
+			}
+			e.window, e.hasWindow = windowOf(id, ask.Order, page)
+			e.window = e.window.trim(l.cfg.window)
+			return e.hasWindow
+		})
+	if err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	if len(page.Data) > q.Limit { // we asked for more
+		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
+	}
+	page.Data = slices.Clone(page.Data) // others share it
+	return page, nil
+}
+
+func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+	const op = store.OpLoadItem
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return store.Item{}, err
+	}
+	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
+		return store.Item{}, err
+	}
+	h := store.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	if e := l.lookup(p, h, w); e != nil {
+		if it, ok := e.item(itemID); ok {
+			l.hit(h, ofItem, p, e)
+			return it, nil
+		}
+	}
+	return l.missItem(ctx, h, p, w, itemID)
+}
+
+func (l *layer) missItem(ctx context.Context, h store.Hints, p place, w generation.Word, itemID string) (store.Item, error) {
+	id := p.key.id
+	r := coherence.Read{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: itemID, Slot: p.slot, Word: w,
+		Args: []string{id, itemID}}
+	return miss(ctx, l, &l.items, h, ofItem, p, r,
+		func(ctx context.Context) (store.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
+		func(it store.Item, e *entry) bool {
+			e.loose = []store.Item{it}
+			return it.ID == itemID && it.ThreadID == id
+		})
+}
+
+func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
+	const op = store.OpLoadAttachment
+	if err := check(ctx, op, store.KindOfAttachment, attachmentID); err != nil {
+		return store.Attachment{}, err
+	}
+	h := store.HintsFor(ctx, op)
+	p := l.place(h, coherence.AttachmentWord, attachmentID)
+	w := l.core.Words.Load(p.slot)
+	if e := l.lookup(p, h, w); e != nil {
+		l.hit(h, ofAttachment, p, e)
+		return e.attachment, nil
+	}
+	return l.missAttachment(ctx, h, p, w)
+}
+
+func (l *layer) missAttachment(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Attachment, error) {
+	id := p.key.id
+	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: id, Slot: p.slot, Word: w,
+		Args: []string{id}}
+	return miss(ctx, l, &l.attachments, h, ofAttachment, p, r,
+		func(ctx context.Context) (store.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
+		func(a store.Attachment, e *entry) bool {
+			e.attachment = a
+			return a.ID == id
+		})
+}
+
+// check is what a read of one row asks of its arguments before anything answers.
+func check(ctx context.Context, op store.Op, kind, id string) error {
+	if err := store.CheckID(op, kind, id); err != nil {
+		return err
+	}
+	return store.CheckContext(ctx, op, kind, id)
+}
+
+func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
+	t, err := store.NormalizeThread(store.OpSaveThread, thread)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpSaveThread, coherence.ThreadWord, t.ID,
+		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
+		func(e *entry) bool {
+			switch {
+			case e.hasThread:
+				stored := e.thread.Owner
+				e.thread = t
+				e.thread.Owner = stored
+			case !t.Owner.IsZero(): // it was saved, so it is the stored one
+				e.thread, e.hasThread = t, true
+			}
+			return true
+		})
+}
+
+func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
+	if err := store.CheckID(store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpDeleteThread, coherence.ThreadWord, threadID,
+		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
+}
+
+func (l *layer) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+	it, err := store.NormalizeItem(store.OpAddThreadItem, threadID, item)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpAddThreadItem, coherence.ThreadWord, threadID,
+		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) },
+		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.add) })
+}
+
+func (l *layer) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+	it, err := store.NormalizeItem(store.OpSaveItem, threadID, item)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpSaveItem, coherence.ThreadWord, threadID,
+		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) },
+		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.save) })
+}
+
+func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfItem, itemID); err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpDeleteThreadItem, coherence.ThreadWord, threadID,
+		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
+		func(e *entry) bool {
+			e.loose = withoutLoose(e.loose, itemID)
+			if e.hasWindow {
+				e.window = e.window.remove(itemID)
+			}
+			return true
+		})
+}
+
+func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment) error {
+	a, err := store.NormalizeAttachment(store.OpSaveAttachment, attachment)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpSaveAttachment, coherence.AttachmentWord, a.ID,
+		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
+		func(e *entry) bool {
+			stored := e.attachment.Owner
+			e.attachment = a
+			e.attachment.Owner = stored
+			return true
+		})
+}
+
+func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	if err := store.CheckID(store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+		return err
+	}
+	return l.write(ctx, store.OpDeleteAttachment, coherence.AttachmentWord, attachmentID,
+		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
+}

@@ -1,0 +1,86 @@
+package cache
+
+import (
+	"sync/atomic"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// kind is what a read asks the cache for.
+type kind uint8
+
+const (
+	ofThread kind = iota
+	ofItems
+	ofItem
+	ofAttachment
+	numKinds
+)
+
+var kindNames = [numKinds]string{"thread", "items", "item", "attachment"}
+
+// result is what the cache had for it.
+type result uint8
+
+const (
+	hit result = iota
+	missed
+	bypass
+	numResults
+)
+
+var resultNames = [numResults]string{"hit", "miss", "bypass"}
+
+type stats struct {
+	requests [numKinds][numResults]atomic.Uint64
+	patched  atomic.Uint64
+	dropped  atomic.Uint64
+	unsent   atomic.Uint64
+}
+
+func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
+	for k := range numKinds {
+		for r := range numResults {
+			dst = append(dst, store.Stat{
+				Name: "chatstore_cache_requests_total", Help: "Reads by what the cache had for them.", Counter: true,
+				Labels: [3]store.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
+				Value:  float64(l.stats.requests[k][r].Load()),
+			})
+		}
+	}
+	var (
+		entries int
+		bytes   int64
+		evicted [numEvictions]uint64
+	)
+	for _, s := range l.shards {
+		s.mu.Lock()
+		entries += s.lru.Len()
+		bytes += s.bytes
+		for i, n := range s.evicted {
+			evicted[i] += n
+		}
+		s.mu.Unlock()
+	}
+	for i, n := range evicted {
+		dst = append(dst, store.Stat{
+			Name: "chatstore_cache_evictions_total", Help: "Entries that went, by reason.", Counter: true,
+			Labels: [3]store.Label{{Name: "reason", Value: evictionNames[i]}}, Value: float64(n),
+		})
+	}
+	for i, n := range [...]uint64{l.stats.patched.Load(), l.stats.dropped.Load()} {
+		dst = append(dst, store.Stat{
+			Name: "chatstore_cache_patches_total", Help: "Writes that met their thread in the cache, by what became of the entry.",
+			Counter: true, Labels: [3]store.Label{{Name: "result", Value: [...]string{"patched", "dropped"}[i]}}, Value: float64(n),
+		})
+	}
+	dst = append(dst,
+		store.Stat{Name: "chatstore_cache_entries", Help: "Threads and attachments in the cache.", Value: float64(entries)},
+		store.Stat{Name: "chatstore_cache_bytes", Help: "Bytes that the entries of the cache hold.", Value: float64(bytes)},
+		store.Stat{Name: "chatstore_cache_quarantined", Help: "Words held back after writes with an unknown outcome.",
+			Value: float64(l.core.Words.Quarantined())},
+		store.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
+			Value: float64(l.stats.unsent.Load())},
+	)
+	return l.core.AppendStats(dst, store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
+}

@@ -1,0 +1,179 @@
+package cache
+
+import (
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// older says what the base has that is older than a window. A boolean would not do: after a deletion beyond the window one
+// does not know.
+type older uint8
+
+const (
+	olderUnknown older = iota
+	olderNone          // the window is the whole thread
+	olderSome
+)
+
+// window is the newest items of a thread, oldest first, in the order of the base: by CreatedAt, then by insertion. Nothing
+// newer than its first item is missing. A window is never changed once made; its methods return new ones.
+type window struct {
+	items []store.Item
+	older older
+}
+
+func (w window) complete() bool { return w.older == olderNone }
+
+func (w window) index(id string) int {
+	return slices.IndexFunc(w.items, func(it store.Item) bool { return it.ID == id })
+}
+
+// page answers q, which is normal, as the base would; ok is false if the window does not hold all of the answer.
+func (w window) page(q store.PageQuery) (p store.Page[store.Item], ok bool) {
+	at := -1
+	if q.After != "" {
+		if at = w.index(q.After); at < 0 {
+			return p, false // maybe older than the window; and an unknown cursor is the base's to refuse
+		}
+	}
+	if q.Order == store.OldestFirst {
+		if at < 0 && !w.complete() {
+			return p, false
+		}
+		rest := w.items[at+1:]
+		n := min(q.Limit, len(rest))
+		return pageOf(slices.Clone(rest[:n]), len(rest) > n), true
+	}
+	rest := w.items
+	if at >= 0 {
+		rest = w.items[:at]
+	}
+	n := min(q.Limit, len(rest))
+	if len(rest) == n && w.older != olderNone && (n < q.Limit || w.older == olderUnknown) {
+		return p, false
+	}
+	data := make([]store.Item, n)
+	for i := range data {
+		data[i] = rest[len(rest)-1-i]
+	}
+	return pageOf(data, len(rest) > n || w.older == olderSome), true
+}
+
+// pageOf makes a page of its rows and whether there are more.
+func pageOf(data []store.Item, more bool) store.Page[store.Item] {
+	p := store.Page[store.Item]{Data: data, HasMore: more}
+	if more && len(data) > 0 {
+		p.After = data[len(data)-1].ID
+	}
+	return p
+}
+
+// windowOf makes a window of the base's answer to a query without cursor; ok is false if the answer contradicts itself, or
+// does not reach the newest item.
+func windowOf(threadID string, order store.Order, p store.Page[store.Item]) (w window, ok bool) {
+	items := slices.Clone(p.Data)
+	w.older = olderNone
+	if p.HasMore {
+		w.older = olderSome
+	}
+	if order == store.NewestFirst {
+		slices.Reverse(items)
+	} else if p.HasMore {
+		return window{}, false
+	}
+	seen := make(map[string]struct{}, len(items))
+	for i, it := range items {
+		if it.ThreadID != threadID || i > 0 && it.CreatedAt.Before(items[i-1].CreatedAt) {
+			return window{}, false
+		}
+		if _, twice := seen[it.ID]; twice {
+			return window{}, false
+		}
+		seen[it.ID] = struct{}{}
+	}
+	w.items = items
+	return w, true
+}
+
+// trim keeps the newest n items.
+func (w window) trim(n int) window {
+	if len(w.items) > n {
+		w.items = slices.Clone(w.items[len(w.items)-n:]) // not a part of a larger array, which would stay in memory
+		w.older = olderSome
+	}
+	return w
+}
+
+// insert puts it behind all that are not newer: where the base puts the last one inserted.
+func (w window) insert(it store.Item) window {
+	at := len(w.items)
+	for at > 0 && w.items[at-1].CreatedAt.After(it.CreatedAt) {
+		at--
+	}
+	items := make([]store.Item, 0, len(w.items)+1)
+	items = append(items, w.items[:at]...)
+	items = append(items, it)
+	w.items = append(items, w.items[at:]...)
+	return w
+}
+
+// beyond reports whether it, not in w, lies among what is older than w; sure is false if that cannot be told.
+func (w window) beyond(it store.Item) (yes, sure bool) {
+	switch {
+	case w.complete():
+		return false, true
+	case len(w.items) == 0:
+		return false, false
+	case it.CreatedAt.Before(w.items[0].CreatedAt):
+		return true, true
+	}
+	return false, true
+}
+
+// add is the window after AddThreadItem(it) succeeded; ok is false if it is not known.
+func (w window) add(it store.Item) (_ window, ok bool) {
+	if w.index(it.ID) >= 0 {
+		return window{}, false // the base added what was there: not the thread that w is a window of
+	}
+	beyond, sure := w.beyond(it)
+	switch {
+	case !sure:
+		return window{}, false
+	case beyond:
+		w.older = olderSome
+		return w, true
+	}
+	return w.insert(it), true
+}
+
+// save is the window after SaveItem(it) succeeded; ok is false if it is not known.
+func (w window) save(it store.Item) (_ window, ok bool) {
+	if i := w.index(it.ID); i >= 0 {
+		if !w.items[i].CreatedAt.Equal(it.CreatedAt) {
+			return window{}, false // it moved, perhaps out of the window
+		}
+		w.items = slices.Clone(w.items)
+		w.items[i] = it
+		return w, true
+	}
+	if w.complete() {
+		return w.insert(it), true
+	}
+	if beyond, sure := w.beyond(it); sure && beyond {
+		w.older = olderSome
+		return w, true
+	}
+	return window{}, false // new, or moved here from beyond: its place among equals is not known
+}
+
+// remove is the window after DeleteThreadItem(id) succeeded.
+func (w window) remove(id string) window {
+	switch i := w.index(id); {
+	case i >= 0:
+		w.items = slices.Delete(slices.Clone(w.items), i, i+1)
+	case !w.complete():
+		w.older = olderUnknown // it may have been all that was older
+	}
+	return w
+}

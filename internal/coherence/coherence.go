@@ -1,0 +1,227 @@
+// Package coherence is what the cache and the singleflight layer have in common: shared reads that are never older than the
+// caller's own beginning, and writes that tell the reads so. See packages generation and flight for the two halves.
+package coherence
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chatstore/chatstore/internal/flight"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+)
+
+// The kinds of words.
+const (
+	ThreadWord byte = iota
+	AttachmentWord
+	ListWord // one for all listings of threads
+)
+
+// DefaultQuarantine is how long a write with an unknown outcome is held to be possible where neither the user nor the base
+// says anything.
+const DefaultQuarantine = time.Minute
+
+// Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: what the base needs
+// (store.WriteBounder), but at least what the user asked for. asked < 0: the user said nothing.
+func Quarantine(base store.Store, asked time.Duration) time.Duration {
+	bound, known := store.As[store.WriteBounder](base)
+	switch {
+	case known:
+		return max(bound.LongestWrite(), asked, 0)
+	case asked >= 0:
+		return asked
+	}
+	return DefaultQuarantine
+}
+
+// Core coordinates the reads and writes of one layer. Its exported fields are set before its first use.
+type Core struct {
+	Words      *generation.Table
+	Limit      time.Duration // of a shared call
+	Quarantine time.Duration // of a write with an unknown outcome
+
+	shared atomic.Bool
+	roles  [store.NumOps][2]atomic.Uint64 // leader, follower
+}
+
+// Share makes principals share one partition from now on.
+func (c *Core) Share() { c.shared.Store(true) }
+
+// Partition returns the partition of a call: the principal's, or one for all where principals share.
+func (c *Core) Partition(h store.Hints) store.Partition {
+	if c.shared.Load() {
+		return store.Partition{}
+	}
+	return h.Partition
+}
+
+// detach makes the context of a shared call. Where principals share, it has none: what depends on one must fail closed
+// rather than answer all with what one of them may see.
+func (c *Core) detach(ctx context.Context) context.Context {
+	ctx = store.Detached(ctx)
+	if c.shared.Load() {
+		return store.WithoutPrincipal(ctx)
+	}
+	return ctx
+}
+
+// Write runs a write of the word's ids, and keeps the word in progress until the write has ended, or until its quarantine
+// is over if its outcome is unknown. before is the word before the write.
+func (c *Core) Write(s generation.Slot, call func(before generation.Word) error) error {
+	definite := false // so it stays on a panic
+	before := c.Words.Begin(s)
+	defer func() {
+		if definite {
+			c.Words.End(s)
+		} else {
+			c.Words.EndUnknown(s, c.Quarantine)
+		}
+	}()
+	err := call(before)
+	definite = store.IsDefinite(err)
+	return err
+}
+
+// Report is one version report of the base.
+type Report struct {
+	ThreadID      string
+	Before, After uint64
+}
+
+// Recorder collects version reports. It is safe for concurrent use.
+type Recorder struct {
+	mu      sync.Mutex
+	reports []Report
+}
+
+// Listen returns a context whose calls report to r.
+func (r *Recorder) Listen(ctx context.Context) context.Context {
+	return store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.reports = append(r.reports, Report{id, before, after})
+	})
+}
+
+// Reports returns what was reported so far.
+func (r *Recorder) Reports() []Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reports
+}
+
+// Only returns the report of threadID, if there is exactly one report and it is that.
+func Only(reports []Report, threadID string) (r Report, ok bool) {
+	if len(reports) != 1 || reports[0].ThreadID != threadID {
+		return Report{}, false
+	}
+	return reports[0], true
+}
+
+// Forward gives the reports to the recorder that the caller has in its context.
+func Forward(h store.Hints, reports []Report) {
+	for _, r := range reports {
+		h.ReportVersion(r.ThreadID, r.Before, r.After)
+	}
+}
+
+// Answer is what a read returned, and the versions it reported.
+type Answer[T any] struct {
+	Value   T
+	Reports []Report
+}
+
+// Read says which read is wanted.
+type Read struct {
+	Op   store.Op
+	Kind string // of the row in errors
+	ID   string // of the row in errors
+	Slot generation.Slot
+	Word generation.Word // at Slot, loaded when the read began
+	Args []string        // what, besides the op, tells it from other reads
+}
+
+// Share answers r by a call of load that it may share with others that ask for the same: one that began at the same word
+// or, while a write is in progress, one that has not begun yet. load is given a context of its own.
+// What is in the answer is shared: it must not be changed.
+func Share[T any](ctx context.Context, c *Core, g *flight.Group[Answer[T]], h store.Hints, r Read,
+	load func(context.Context) (Answer[T], error)) (Answer[T], error) {
+	spec := flight.Spec{
+		Key:    key(c.Partition(h), r),
+		Queued: !r.Word.Idle(),
+		Limit:  c.Limit,
+		Origin: h.Notes.Origin(),
+	}
+	a, role, err := g.Do(ctx, spec, c.detach, load)
+	if role.Follower {
+		c.roles[r.Op][1].Add(1)
+		h.Notes.SetFlight("follower", role.Leader)
+	} else {
+		c.roles[r.Op][0].Add(1)
+		h.Notes.SetFlight("leader", role.Leader)
+	}
+	if err != nil {
+		return a, classify(ctx, r, err)
+	}
+	return a, nil
+}
+
+// Direct calls load and collects its version reports.
+func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (Answer[T], error) {
+	var rec Recorder
+	v, err := load(rec.Listen(ctx))
+	return Answer[T]{v, rec.Reports()}, err
+}
+
+// classify makes the errors that arise in sharing, and not beneath it, errors of a Store.
+func classify(ctx context.Context, r Read, err error) error {
+	if _, ok := errors.AsType[*store.Error](err); ok {
+		return err
+	}
+	if gone := store.CheckContext(ctx, r.Op, r.Kind, r.ID); gone != nil {
+		return gone
+	}
+	if errors.Is(err, flight.ErrGoexit) || errors.Is(err, context.DeadlineExceeded) {
+		return &store.Error{Op: r.Op, Kind: r.Kind, ID: r.ID, Code: store.CodeOf(err), Cause: err}
+	}
+	return err
+}
+
+// key joins length-prefixed parts: no two different reads have one key, whatever their ids contain. A read at a word
+// without writers has the word in its key; the others queue behind one another whatever the word.
+func key(p store.Partition, r Read) string {
+	b := make([]byte, 0, 128)
+	part := func(s string) {
+		b = strconv.AppendInt(b, int64(len(s)), 10)
+		b = append(b, ':')
+		b = append(b, s...)
+	}
+	if r.Word.Idle() {
+		b = strconv.AppendUint(b, uint64(r.Word), 16)
+	}
+	b = append(b, '|')
+	part(p.Key())
+	for _, a := range r.Args {
+		part(a)
+	}
+	return string(b)
+}
+
+// AppendStats appends how often callers led and followed, for ops.
+func (c *Core) AppendStats(dst []store.Stat, ops ...store.Op) []store.Stat {
+	for _, op := range ops {
+		for i, role := range [...]string{"leader", "follower"} {
+			dst = append(dst, store.Stat{
+				Name: "chatstore_flights_total", Help: "Reads by their part in a shared call.", Counter: true,
+				Labels: [3]store.Label{{Name: "operation", Value: op.String()}, {Name: "role", Value: role}},
+				Value:  float64(c.roles[op][i].Load()),
+			})
+		}
+	}
+	return dst
+}

@@ -1,0 +1,200 @@
+// Package flight makes one call for many that ask for the same at the same time. It adds to x/sync/singleflight what a
+// shared call of a Store needs: a caller's cancellation ends its own wait and nobody else's; the call ends when its last
+// caller has left, or at its own time limit; a panic reaches every caller as a panic, and Goexit as an error, where bare
+// DoChan would kill the process or hang; and a caller may insist on a call that has not begun yet.
+package flight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// ErrGoexit is what callers get when the call ended its goroutine.
+var ErrGoexit = errors.New("flight: the shared call exited its goroutine")
+
+// PanicError is what callers panic with when the call panicked.
+type PanicError struct {
+	Value any
+	Stack []byte // of the call, which the callers' stacks do not show
+}
+
+// Error returns the panic's value and the stack of the call.
+func (p *PanicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
+
+// Unwrap returns the value if it is an error.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// Spec says which call is wanted.
+type Spec struct {
+	// Key names the call. Equal keys are equal calls: build it from length-prefixed parts.
+	Key string
+	// Queued joins only a call that has not begun yet. While one is under way, those who come wait together for the next.
+	Queued bool
+	// Limit is the longest the call may take once begun. Zero: as long as somebody waits.
+	Limit time.Duration
+	// Origin is what followers learn of the leader.
+	Origin any
+}
+
+// Role says how a caller took part.
+type Role struct {
+	Follower bool
+	Leader   any // the leader's Origin
+}
+
+// Group shares calls that return a T, which must be safe to share. The zero Group is ready. It is safe for concurrent use.
+type Group[T any] struct {
+	mu    sync.Mutex
+	calls singleflight.Group
+	// open has the calls that may be joined. A key is in it exactly as long as it is in calls.
+	open map[string]*shared
+	// tail has, for each key of queued calls, the end of the last one in the queue.
+	tail map[string]chan struct{}
+}
+
+type shared struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	refs   int // callers that wait
+	origin any
+	prev   <-chan struct{} // queued: the end of the call before
+	done   chan struct{}   // queued: closed at the end
+}
+
+// Do returns what fn returns, called once for all callers that share the call. fn gets a context with the values of detach
+// (the leader's), which is cancelled when nobody waits any more. When ctx ends first, Do returns its cause at once.
+func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Context) context.Context,
+	fn func(context.Context) (T, error)) (T, Role, error) {
+	g.mu.Lock()
+	f, joined := g.open[spec.Key]
+	if !joined {
+		f = g.start(detach(ctx), spec)
+	}
+	f.refs++
+	answer := g.calls.DoChan(spec.Key, func() (any, error) { return g.run(f, spec, fn) })
+	g.mu.Unlock()
+
+	role := Role{Follower: joined, Leader: f.origin}
+	select {
+	case r := <-answer:
+		if p, ok := errors.AsType[*PanicError](r.Err); ok {
+			panic(p)
+		}
+		v, _ := r.Val.(T)
+		return v, role, r.Err
+	case <-ctx.Done():
+		g.leave(f, spec.Key)
+		var zero T
+		return zero, role, context.Cause(ctx)
+	}
+}
+
+// start opens a call. g.mu is held.
+func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
+	if g.open == nil {
+		g.open = make(map[string]*shared)
+		g.tail = make(map[string]chan struct{})
+	}
+	f := &shared{origin: spec.Origin}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	if spec.Queued {
+		f.done = make(chan struct{})
+		if prev, ok := g.tail[spec.Key]; ok {
+			f.prev = prev
+		}
+		g.tail[spec.Key] = f.done
+	}
+	g.open[spec.Key] = f
+	return f
+}
+
+// shut makes the call one that cannot be joined. g.mu is held.
+func (g *Group[T]) shut(f *shared, key string) {
+	if g.open[key] == f {
+		delete(g.open, key)
+		g.calls.Forget(key)
+	}
+}
+
+// leave takes one caller away, and ends the call with the last.
+func (g *Group[T]) leave(f *shared, key string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f.refs--; f.refs == 0 {
+		g.shut(f, key)
+		f.cancel()
+	}
+}
+
+// run is the call, in the goroutine that DoChan made for it.
+func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)) (T, error) {
+	if spec.Queued {
+		if f.prev != nil {
+			<-f.prev // also when nobody waits any more, so that two of one queue are never under way at once
+		}
+		g.mu.Lock()
+		g.shut(f, spec.Key)
+		g.mu.Unlock()
+	}
+	defer g.finish(f, spec)
+
+	ctx := f.ctx
+	if err := ctx.Err(); err != nil { // everybody left while it was queued
+		var zero T
+		return zero, err
+	}
+	if spec.Limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, spec.Limit)
+		defer cancel()
+	}
+	type outcome struct {
+		v   T
+		err error
+	}
+	out := make(chan outcome, 1)
+	go func() {
+		o := outcome{err: ErrGoexit}
+		defer func() {
+			if r := recover(); r != nil {
+				o.err = &PanicError{Value: r, Stack: debug.Stack()}
+			}
+			out <- o
+		}()
+		o.v, o.err = fn(ctx)
+	}()
+	select {
+	case o := <-out:
+		return o.v, o.err
+	case <-ctx.Done(): // fn may not heed its context
+		select {
+		case o := <-out:
+			return o.v, o.err
+		default:
+		}
+		var zero T
+		return zero, ctx.Err()
+	}
+}
+
+func (g *Group[T]) finish(f *shared, spec Spec) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut(f, spec.Key)
+	f.cancel()
+	if spec.Queued {
+		if g.tail[spec.Key] == f.done {
+			delete(g.tail, spec.Key)
+		}
+		close(f.done)
+	}
+}

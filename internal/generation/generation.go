@@ -1,0 +1,149 @@
+// Package generation keeps the words by which a layer knows that something it holds, or is loading, was overtaken by a
+// write. A word stands for all ids that hash to it and counts, in one atomic number, the writes that began or ended
+// (the generation) and those in progress.
+//
+// What was read at a word without writers is the truth for as long as the word stays the same: a reader takes the word
+// before it loads, tags what it loaded with it, and whoever finds the tag equal to the word again may use it. Words are
+// never evicted. The table knows nothing of principals: a write by anybody moves the word for everybody.
+package generation
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Word is a generation (40 bits) and a count of writes in progress (24 bits).
+type Word uint64
+
+const (
+	writerBits = 24
+	generation = 1 << writerBits
+	writers    = generation - 1
+)
+
+// Idle reports whether no write was in progress.
+func (w Word) Idle() bool { return w&writers == 0 }
+
+// AfterWrite returns the word that the end of a write leaves behind if it began at w and no other write has begun or ended
+// since.
+func (w Word) AfterWrite() Word { return w + 2*generation }
+
+// Slot is the place of a word in its table.
+type Slot uint64
+
+// Table is a fixed number of words. It is safe for concurrent use.
+type Table struct {
+	words []atomic.Uint64
+	hash  func(kind byte, id string) uint64
+
+	mu          sync.Mutex
+	closed      bool
+	quarantines map[Slot]*quarantine
+}
+
+// A quarantine keeps a word in progress after a write with an unknown outcome, which may still take effect. There is one
+// per word, extended by later ones, so that they can't add up.
+type quarantine struct {
+	until time.Time
+	timer *time.Timer
+}
+
+// New returns a table of at least n words. hash is nil for a random one.
+func New(n int, hash func(kind byte, id string) uint64) *Table {
+	if hash == nil {
+		hash = randomHash()
+	}
+	return &Table{
+		words:       make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
+		hash:        hash,
+		quarantines: make(map[Slot]*quarantine),
+	}
+}
+
+// randomHash gives ids of different kinds independent hashes.
+func randomHash() func(kind byte, id string) uint64 {
+	seed := maphash.MakeSeed()
+	return func(kind byte, id string) uint64 { return maphash.String(seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15 }
+}
+
+// Slot returns the place of the word of an id. Ids of different kinds may be equal.
+func (t *Table) Slot(kind byte, id string) Slot {
+	return Slot(t.hash(kind, id) & uint64(len(t.words)-1))
+}
+
+// Load returns the word.
+func (t *Table) Load(s Slot) Word { return Word(t.words[s].Load()) }
+
+// Begin says that a write begins, and returns the word before it.
+func (t *Table) Begin(s Slot) Word { return Word(t.words[s].Add(generation+1) - (generation + 1)) }
+
+// End says that a write that began has ended and will have no further effect.
+func (t *Table) End(s Slot) { t.words[s].Add(generation - 1) }
+
+// EndUnknown says that a write that began has ended, but may still take effect within d: until then it counts as in
+// progress.
+func (t *Table) EndUnknown(s Slot, d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d <= 0 || t.closed {
+		t.End(s)
+		return
+	}
+	until := time.Now().Add(d)
+	if q := t.quarantines[s]; q != nil {
+		if until.After(q.until) {
+			q.until = until
+		}
+		t.End(s) // the quarantine's own count stays
+		return
+	}
+	q := &quarantine{until: until}
+	q.timer = time.AfterFunc(d, func() { t.release(s, q) })
+	t.quarantines[s] = q
+}
+
+func (t *Table) release(s Slot, q *quarantine) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.quarantines[s] != q {
+		return // closed
+	}
+	if rest := time.Until(q.until); rest > 0 {
+		q.timer.Reset(rest)
+		return
+	}
+	delete(t.quarantines, s)
+	t.End(s)
+}
+
+// Quarantined returns how many words wait for a write with an unknown outcome.
+func (t *Table) Quarantined() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.quarantines)
+}
+
+// Bump says that something changed the ids of the word by another way than a write that began here.
+func (t *Table) Bump(s Slot) { t.words[s].Add(generation) }
+
+// BumpAll bumps every word.
+func (t *Table) BumpAll() {
+	for i := range t.words {
+		t.words[i].Add(generation)
+	}
+}
+
+// Close ends all quarantines and stops their timers. The words go on to work.
+func (t *Table) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for s, q := range t.quarantines {
+		q.timer.Stop()
+		t.End(s)
+	}
+	clear(t.quarantines)
+}

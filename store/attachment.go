@@ -1,0 +1,7 @@
+package store
+
+type Attachment struct {
+	ID       string
+	ThreadID string
+	Owner    Owner
+}

@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"unique"
+)
+
+// ctxData is all that this package keeps in a context, under one key, so that a layer pays for one lookup. A value is
+// never changed once it is in a context.
+type ctxData struct {
+	principal    Principal
+	hasPrincipal bool
+	partition    Partition
+	mode         SaveMode
+	fresh        bool
+	noStore      bool
+	notes        *Notes
+	record       func(threadID string, before, after uint64)
+}
+
+type ctxKey struct{}
+
+var noData ctxData
+
+func dataOf(ctx context.Context) *ctxData {
+	if d, ok := ctx.Value(ctxKey{}).(*ctxData); ok {
+		return d
+	}
+	return &noData
+}
+
+// with returns ctx with its data changed by set.
+func with(ctx context.Context, set func(*ctxData)) context.Context {
+	d := *dataOf(ctx)
+	set(&d)
+	return context.WithValue(ctx, ctxKey{}, &d)
+}
+
+// Principal is who makes a call. Whoever authenticates a request puts it in the context; nothing in this module does.
+type Principal struct {
+	Owner Owner
+	Roles []string
+}
+
+// WithPrincipal returns a context whose calls are made by p. The roles are copied.
+func WithPrincipal(ctx context.Context, p Principal) context.Context {
+	p.Roles = slices.Clone(p.Roles)
+	return with(ctx, func(d *ctxData) {
+		d.principal, d.hasPrincipal = p, true
+		d.partition = partitionOf(p)
+	})
+}
+
+// PrincipalFrom returns who makes the calls of ctx; ok is false when nobody was named. The roles are the context's own: do
+// not change them.
+func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
+	d := dataOf(ctx)
+	return d.principal, d.hasPrincipal
+}
+
+// WithoutPrincipal returns ctx without a principal. Layers that share answers between principals load them so, which makes
+// whatever depends on a principal beneath them fail closed.
+func WithoutPrincipal(ctx context.Context) context.Context {
+	if !dataOf(ctx).hasPrincipal {
+		return ctx
+	}
+	return with(ctx, func(d *ctxData) {
+		d.principal, d.hasPrincipal, d.partition = Principal{}, false, Partition{}
+	})
+}
+
+// Partition stands for one principal, owner and roles, as a small comparable value: what a layer that keeps principals
+// apart puts into its keys. Equal partitions are equal principals (the order of roles does not count). The zero Partition
+// stands for no principal.
+type Partition struct{ h unique.Handle[string] }
+
+// Key returns a text that is equal for equal partitions only, to be part of a longer key. It contains the principal's ids:
+// not for logs.
+func (p Partition) Key() string {
+	if p == (Partition{}) {
+		return ""
+	}
+	return p.h.Value()
+}
+
+// PartitionFrom returns the partition of ctx's principal, computed once by [WithPrincipal].
+func PartitionFrom(ctx context.Context) Partition { return dataOf(ctx).partition }
+
+// partitionOf joins the parts length-prefixed, so that no two principals make one text.
+func partitionOf(p Principal) Partition {
+	b := make([]byte, 0, 64)
+	add := func(s string) {
+		b = strconv.AppendInt(b, int64(len(s)), 10)
+		b = append(b, ':')
+		b = append(b, s...)
+	}
+	add(p.Owner.Tenant)
+	add(p.Owner.Subject)
+	roles := slices.Sorted(slices.Values(p.Roles))
+	for _, r := range slices.Compact(roles) {
+		add(r)
+	}
+	return Partition{unique.Make(string(b))}
+}
+
+// WithFresh returns a context whose reads see the base: they take no cached answer and join no flight.
+func WithFresh(ctx context.Context) context.Context {
+	return with(ctx, func(d *ctxData) { d.fresh = true })
+}
+
+// WithNoStore returns a context whose reads leave nothing in a cache, for exporters and scans. They may be answered by one.
+func WithNoStore(ctx context.Context) context.Context {
+	return with(ctx, func(d *ctxData) { d.noStore = true })
+}
+
+// Hints is all that a context tells a caching or sharing layer about a call.
+type Hints struct {
+	Partition Partition
+	Fresh     bool   // see WithFresh
+	NoStore   bool   // see WithNoStore
+	Notes     *Notes // see NotesFor
+
+	record func(threadID string, before, after uint64)
+}
+
+// HintsFor returns the hints of ctx for a call of op, with one lookup.
+func HintsFor(ctx context.Context, op Op) Hints {
+	d := dataOf(ctx)
+	h := Hints{Partition: d.partition, Fresh: d.fresh, NoStore: d.noStore, record: d.record}
+	if d.notes != nil && d.notes.op == op {
+		h.Notes = d.notes
+	}
+	return h
+}
+
+// ReportVersion is [ReportVersion] without another lookup.
+func (h Hints) ReportVersion(threadID string, before, after uint64) {
+	if h.record != nil {
+		h.record(threadID, before, after)
+	}
+}
+
+// SaveMode narrows what SaveThread, SaveItem and SaveAttachment may do.
+type SaveMode uint8
+
+// The save modes.
+const (
+	Upsert     SaveMode = iota // insert or replace
+	InsertOnly                 // an existing row is ErrConflict: a colliding new id never merges two threads
+	UpdateOnly                 // a missing row is ErrNotFound: a late save never resurrects what was deleted
+)
+
+// WithSaveMode returns a context whose saves are made in mode m.
+func WithSaveMode(ctx context.Context, m SaveMode) context.Context {
+	if dataOf(ctx).mode == m {
+		return ctx
+	}
+	return with(ctx, func(d *ctxData) { d.mode = m })
+}
+
+// SaveModeFrom returns the mode in which ctx's saves are made: Upsert unless said otherwise.
+func SaveModeFrom(ctx context.Context) SaveMode { return dataOf(ctx).mode }
+
+// WithVersionRecorder returns a context whose calls report thread versions to f, in place of any recorder set before. f may
+// be called from another goroutine, but not after the call has returned.
+func WithVersionRecorder(ctx context.Context, f func(threadID string, before, after uint64)) context.Context {
+	return with(ctx, func(d *ctxData) { d.record = f })
+}
+
+// ReportVersion is called by a base that keeps thread versions: by a read with the version of the snapshot it answers from
+// (before == after), by a write with the versions before and after it. It does nothing when nobody listens.
+//
+// A thread's version is a counter that goes up by one in every transaction that changes the thread or its items. It never
+// restarts for an id, not even when the thread is deleted and made anew. A thread that never was has version 0.
+func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
+	if f := dataOf(ctx).record; f != nil {
+		f(threadID, before, after)
+	}
+}
+
+// Detached returns a context for a call that is made on behalf of several callers: it has ctx's values, such as the span
+// and the principal, but not its cancellation, deadline, notes, version recorder, hints or save mode.
+func Detached(ctx context.Context) context.Context {
+	return with(context.WithoutCancel(ctx), func(d *ctxData) {
+		*d = ctxData{principal: d.principal, hasPrincipal: d.hasPrincipal, partition: d.partition}
+	})
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// The sentinels, for errors.Is. Every error of a Store that is not a context's own wraps at most one of the first six;
+// [ErrNotApplied] may come beside any.
+var (
+	// ErrNotFound: there is no such row, or none that the caller may know of.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the id is taken, or the row is another owner's.
+	ErrConflict = errors.New("conflict")
+	// ErrInvalid: the argument breaks a rule of the contract. Repeating the call is of no use.
+	ErrInvalid = errors.New("invalid")
+	// ErrUnauthenticated: the context carries no principal.
+	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrDenied: the principal may read the row but not do this to it.
+	ErrDenied = errors.New("denied")
+	// ErrUnavailable: the backend cannot answer now. For a write, the outcome is unknown unless ErrNotApplied says it.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrNotApplied: the write surely did not happen and never will.
+	ErrNotApplied = errors.New("not applied")
+)
+
+// Code is the one classification of outcomes that spans, metrics, logs and HTTP mappings share. The set is closed.
+type Code uint8
+
+// The codes; [CodeOf] says which error has which.
+const (
+	CodeOK Code = iota
+	CodeNotFound
+	CodeConflict
+	CodeInvalid
+	CodeUnauthenticated
+	CodeDenied
+	CodeCanceled
+	CodeTimeout
+	CodeUnavailable
+	CodeInternal
+	CodePanic
+)
+
+// NumCodes is one more than the highest Code, for tables indexed by Code.
+const NumCodes = int(CodePanic) + 1
+
+var codeNames = [NumCodes]string{
+	"ok", "not_found", "conflict", "invalid", "unauthenticated", "denied", "canceled", "timeout", "unavailable", "internal", "panic",
+}
+
+// String returns the word used on the wire, such as "not_found".
+func (c Code) String() string {
+	if int(c) < len(codeNames) {
+		return codeNames[c]
+	}
+	return codeNames[CodeInternal]
+}
+
+// sentinel returns the error that errors.Is finds for the code, or nil where there is none.
+func (c Code) sentinel() error {
+	switch c {
+	case CodeNotFound:
+		return ErrNotFound
+	case CodeConflict:
+		return ErrConflict
+	case CodeInvalid:
+		return ErrInvalid
+	case CodeUnauthenticated:
+		return ErrUnauthenticated
+	case CodeDenied:
+		return ErrDenied
+	case CodeUnavailable:
+		return ErrUnavailable
+	case CodeCanceled:
+		return context.Canceled
+	case CodeTimeout:
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// CodeOf classifies an error: nil is CodeOK, an [*Error] has its own code, a sentinel the code named after it, and
+// context.Canceled and context.DeadlineExceeded are CodeCanceled and CodeTimeout. ErrNotApplied alone is CodeUnavailable.
+// Whatever else there is, is CodeInternal.
+func CodeOf(err error) Code {
+	if err == nil {
+		return CodeOK
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != CodeOK {
+		return e.Code
+	}
+	for c := CodeNotFound; c <= CodeUnavailable; c++ {
+		if errors.Is(err, c.sentinel()) {
+			return c
+		}
+	}
+	if errors.Is(err, ErrNotApplied) {
+		return CodeUnavailable
+	}
+	return CodeInternal
+}
+
+// IsDefinite reports whether a write that ended with err is known to have had its effect (nil) or to have had none and
+// never to have one. For everything else the outcome is unknown: applied as a whole or not at all, now or later.
+func IsDefinite(err error) bool {
+	if errors.Is(err, ErrNotApplied) {
+		return true
+	}
+	switch CodeOf(err) {
+	case CodeOK, CodeNotFound, CodeConflict, CodeInvalid, CodeUnauthenticated, CodeDenied:
+		return true
+	}
+	return false
+}
+
+// The kinds of rows that an [Error] is about.
+const (
+	KindOfThread     = "thread"
+	KindOfItem       = "item"
+	KindOfAttachment = "attachment"
+)
+
+// Error is what a Store's methods return. Its text is made of the op, the kind of row, the caller's own id and the code:
+// nothing that the caller did not already know, so it may be shown. The cause is for errors.Is, errors.As and private logs.
+type Error struct {
+	Op   Op
+	Kind string // thread, item or attachment
+	ID   string // as the caller gave it
+	Code Code
+	// Field says, for CodeInvalid, which field breaks which rule, as in "limit: negative". Constant text, never content.
+	Field string
+	Cause error // never in Error()
+}
+
+// Error returns for example
+//
+//	save_item: invalid: item "msg_1": created_at: zero
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Op != 0 {
+		b.WriteString(e.Op.String())
+		b.WriteString(": ")
+	}
+	b.WriteString(strings.ReplaceAll(e.Code.String(), "_", " "))
+	if e.Kind != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Kind)
+		if e.ID != "" {
+			b.WriteByte(' ')
+			b.WriteString(quoteID(e.ID))
+		}
+	}
+	if e.Field != "" {
+		b.WriteString(": ")
+		b.WriteString(e.Field)
+	}
+	return b.String()
+}
+
+// Unwrap returns the code's sentinel, then the cause.
+func (e *Error) Unwrap() []error {
+	var errs []error
+	if s := e.Code.sentinel(); s != nil {
+		errs = append(errs, s)
+	}
+	if e.Cause != nil {
+		errs = append(errs, e.Cause)
+	}
+	return errs
+}
+
+// ErrorType returns the code's word, the error.type of OpenTelemetry's conventions.
+func (e *Error) ErrorType() string { return e.Code.String() }
+
+// quoteID makes a hostile id harmless in a message: quoted, and no longer than a valid one could be.
+func quoteID(id string) string {
+	if len(id) > MaxIDBytes {
+		return strconv.Quote(id[:MaxIDBytes]) + "…"
+	}
+	return strconv.Quote(id)
+}

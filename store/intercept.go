@@ -1,0 +1,173 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// Interceptor decides whether, when and how often a call goes on: retries, limits, time-outs, rules of one's own. It must
+// be safe for concurrent use.
+type Interceptor interface {
+	// Intercept calls next to go on with the call, or does not. It may call next again, and from other goroutines; the
+	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
+	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
+	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
+}
+
+// InterceptorFunc is a function as an [Interceptor].
+type InterceptorFunc func(ctx context.Context, c Call, next func(context.Context) error) error
+
+// Intercept calls f.
+func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(context.Context) error) error {
+	return f(ctx, c, next)
+}
+
+// Intercept returns a layer called name that passes every call through i. It allocates on every call and is not meant for
+// the hottest path: put it beneath a cache, where it fits. It panics if i is nil.
+func Intercept(name string, i Interceptor) Middleware {
+	if i == nil {
+		panic("store.Intercept: the Interceptor is nil")
+	}
+	return func(next Store) Store { return &intercepted{next: next, name: name, i: i} }
+}
+
+type intercepted struct {
+	next Store
+	name string
+	i    Interceptor
+}
+
+var (
+	_ Store     = (*intercepted)(nil)
+	_ Unwrapper = (*intercepted)(nil)
+	_ Named     = (*intercepted)(nil)
+)
+
+func (s *intercepted) Unwrap() Store     { return s.next }
+func (s *intercepted) LayerName() string { return s.name }
+
+var (
+	errNoNext   = errors.New("store: an Interceptor returned nil without a successful next")
+	errLateNext = errors.New("store: an Interceptor called next after it had returned")
+)
+
+// intercept runs one call through i and keeps the answer of its last successful next.
+func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(context.Context) (T, error)) (T, error) {
+	var (
+		mu       sync.Mutex
+		answer   T
+		answered bool
+		returned bool
+	)
+	defer func() { // also on a panic of the Interceptor: a goroutine it left behind must not go on
+		mu.Lock()
+		defer mu.Unlock()
+		returned = true
+	}()
+	err := i.Intercept(ctx, c, func(ctx context.Context) error {
+		mu.Lock()
+		late := returned
+		mu.Unlock()
+		if late {
+			return &Error{Op: c.Op, Code: CodeInternal, Cause: errors.Join(ErrNotApplied, errLateNext)}
+		}
+		v, err := call(ctx)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !returned {
+			answer, answered = v, true
+		}
+		return nil
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	var zero T
+	if err != nil {
+		return zero, err
+	}
+	if !answered {
+		return zero, &Error{Op: c.Op, Code: CodeInternal, Cause: errNoNext}
+	}
+	return answer, nil
+}
+
+func (s *intercepted) write(ctx context.Context, c Call, call func(context.Context) error) error {
+	_, err := intercept(ctx, s.i, c, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
+	return err
+}
+
+func (s *intercepted) GenerateThreadID(ctx context.Context) string {
+	return s.next.GenerateThreadID(ctx)
+}
+
+func (s *intercepted) GenerateItemID(ctx context.Context, kind ItemKind, thread Thread) string {
+	return s.next.GenerateItemID(ctx, kind, thread)
+}
+
+func (s *intercepted) LoadThread(ctx context.Context, threadID string) (Thread, error) {
+	c := Call{Op: OpLoadThread, ThreadID: threadID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (Thread, error) { return s.next.LoadThread(ctx, threadID) })
+}
+
+func (s *intercepted) SaveThread(ctx context.Context, thread Thread) error {
+	c := Call{Op: OpSaveThread, ThreadID: thread.ID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveThread(ctx, thread) })
+}
+
+func (s *intercepted) DeleteThread(ctx context.Context, threadID string) error {
+	c := Call{Op: OpDeleteThread, ThreadID: threadID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteThread(ctx, threadID) })
+}
+
+func (s *intercepted) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread], error) {
+	c := pageCall(OpLoadThreads, "", q.PageQuery)
+	return intercept(ctx, s.i, c, func(ctx context.Context) (Page[Thread], error) { return s.next.LoadThreads(ctx, q) })
+}
+
+func (s *intercepted) LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[Item], error) {
+	c := pageCall(OpLoadThreadItems, threadID, q)
+	return intercept(ctx, s.i, c, func(ctx context.Context) (Page[Item], error) {
+		return s.next.LoadThreadItems(ctx, threadID, q)
+	})
+}
+
+func (s *intercepted) AddThreadItem(ctx context.Context, threadID string, item Item) error {
+	c := itemCall(OpAddThreadItem, threadID, item)
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.AddThreadItem(ctx, threadID, item) })
+}
+
+func (s *intercepted) SaveItem(ctx context.Context, threadID string, item Item) error {
+	c := itemCall(OpSaveItem, threadID, item)
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveItem(ctx, threadID, item) })
+}
+
+func (s *intercepted) LoadItem(ctx context.Context, threadID, itemID string) (Item, error) {
+	c := Call{Op: OpLoadItem, ThreadID: threadID, ItemID: itemID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (Item, error) { return s.next.LoadItem(ctx, threadID, itemID) })
+}
+
+func (s *intercepted) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	c := Call{Op: OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteThreadItem(ctx, threadID, itemID) })
+}
+
+func (s *intercepted) SaveAttachment(ctx context.Context, a Attachment) error {
+	c := Call{Op: OpSaveAttachment, AttachmentID: a.ID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveAttachment(ctx, a) })
+}
+
+func (s *intercepted) LoadAttachment(ctx context.Context, attachmentID string) (Attachment, error) {
+	c := Call{Op: OpLoadAttachment, AttachmentID: attachmentID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (Attachment, error) {
+		return s.next.LoadAttachment(ctx, attachmentID)
+	})
+}
+
+func (s *intercepted) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	c := Call{Op: OpDeleteAttachment, AttachmentID: attachmentID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteAttachment(ctx, attachmentID) })
+}

@@ -1,0 +1,231 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Call says which call an [Observer] or [Interceptor] is told of. It has ids, never content, and is passed by value.
+type Call struct {
+	Op           Op
+	Order        Order    // of a listing
+	HasCursor    bool     // a listing with After
+	Limit        int      // of a listing, as the caller gave it
+	ThreadID     string   // "" for load_threads and attachments
+	ItemID       string   // of item ops
+	ItemType     ItemType // of add_thread_item and save_item
+	AttachmentID string
+}
+
+// Result says how a call ended.
+type Result struct {
+	Code     Code
+	Items    int  // rows of a page
+	HasMore  bool // of a page
+	Duration time.Duration
+}
+
+// Observer is told of every call's begin and end. It must be safe for concurrent use.
+type Observer interface {
+	// Begin returns the context for the inner call (ctx itself, if there is nothing to add) and a state for End. With a nil
+	// state the call passes with no End and no clock read.
+	Begin(ctx context.Context, c Call) (inner context.Context, state any)
+	// End is called once for each Begin that returned a state, also when the call panics or exits its goroutine
+	// (CodePanic); the panic then goes on.
+	End(inner context.Context, c Call, r Result, state any)
+}
+
+// Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
+// layer closes it; if o is a [StatsReporter], so is the layer. Observe panics if o is nil.
+func Observe(name string, o Observer) Middleware {
+	if o == nil {
+		panic("store.Observe: the Observer is nil")
+	}
+	return func(next Store) Store { return &observed{next: next, name: name, o: o} }
+}
+
+type observed struct {
+	next Store
+	name string
+	o    Observer
+}
+
+var (
+	_ Store         = (*observed)(nil)
+	_ Unwrapper     = (*observed)(nil)
+	_ Named         = (*observed)(nil)
+	_ StatsReporter = (*observed)(nil)
+)
+
+func (s *observed) Unwrap() Store     { return s.next }
+func (s *observed) LayerName() string { return s.name }
+
+func (s *observed) Close() error {
+	if c, ok := s.o.(interface{ Close() error }); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+func (s *observed) AppendStats(dst []Stat) []Stat {
+	if r, ok := s.o.(StatsReporter); ok {
+		return r.AppendStats(dst)
+	}
+	return dst
+}
+
+// epoch makes clock readings small differences of the monotonic clock, which is cheaper to read than time.Now.
+var epoch = time.Now()
+
+// observation is one call under way. It stays on the caller's stack.
+type observation struct {
+	ctx   context.Context
+	state any
+	begin time.Duration
+	items int
+	more  bool
+	err   error
+	done  bool // false while the call runs, and after a panic or Goexit
+}
+
+func (s *observed) begin(ctx context.Context, c Call) observation {
+	inner, state := s.o.Begin(ctx, c)
+	if state == nil {
+		return observation{ctx: inner}
+	}
+	return observation{ctx: inner, state: state, begin: time.Since(epoch)}
+}
+
+func (s *observed) end(c *Call, ob *observation) {
+	if ob.state == nil {
+		return
+	}
+	r := Result{Code: CodePanic, Duration: time.Since(epoch) - ob.begin}
+	if ob.done {
+		r.Code = CodeOf(ob.err)
+		r.Items, r.HasMore = ob.items, ob.more
+	}
+	s.o.End(ob.ctx, *c, r, ob.state)
+}
+
+func (s *observed) GenerateThreadID(ctx context.Context) string { return s.next.GenerateThreadID(ctx) }
+
+func (s *observed) GenerateItemID(ctx context.Context, kind ItemKind, thread Thread) string {
+	return s.next.GenerateItemID(ctx, kind, thread)
+}
+
+func (s *observed) LoadThread(ctx context.Context, threadID string) (Thread, error) {
+	c := Call{Op: OpLoadThread, ThreadID: threadID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	t, err := s.next.LoadThread(ob.ctx, threadID)
+	ob.err, ob.done = err, true
+	return t, err
+}
+
+func (s *observed) SaveThread(ctx context.Context, thread Thread) error {
+	c := Call{Op: OpSaveThread, ThreadID: thread.ID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.SaveThread(ob.ctx, thread)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) DeleteThread(ctx context.Context, threadID string) error {
+	c := Call{Op: OpDeleteThread, ThreadID: threadID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.DeleteThread(ob.ctx, threadID)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread], error) {
+	c := pageCall(OpLoadThreads, "", q.PageQuery)
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	p, err := s.next.LoadThreads(ob.ctx, q)
+	ob.items, ob.more, ob.err, ob.done = len(p.Data), p.HasMore, err, true
+	return p, err
+}
+
+func (s *observed) LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[Item], error) {
+	c := pageCall(OpLoadThreadItems, threadID, q)
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	p, err := s.next.LoadThreadItems(ob.ctx, threadID, q)
+	ob.items, ob.more, ob.err, ob.done = len(p.Data), p.HasMore, err, true
+	return p, err
+}
+
+func (s *observed) AddThreadItem(ctx context.Context, threadID string, item Item) error {
+	c := itemCall(OpAddThreadItem, threadID, item)
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.AddThreadItem(ob.ctx, threadID, item)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) SaveItem(ctx context.Context, threadID string, item Item) error {
+	c := itemCall(OpSaveItem, threadID, item)
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.SaveItem(ob.ctx, threadID, item)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) LoadItem(ctx context.Context, threadID, itemID string) (Item, error) {
+	c := Call{Op: OpLoadItem, ThreadID: threadID, ItemID: itemID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	it, err := s.next.LoadItem(ob.ctx, threadID, itemID)
+	ob.err, ob.done = err, true
+	return it, err
+}
+
+func (s *observed) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	c := Call{Op: OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.DeleteThreadItem(ob.ctx, threadID, itemID)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) SaveAttachment(ctx context.Context, a Attachment) error {
+	c := Call{Op: OpSaveAttachment, AttachmentID: a.ID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.SaveAttachment(ob.ctx, a)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func (s *observed) LoadAttachment(ctx context.Context, attachmentID string) (Attachment, error) {
+	c := Call{Op: OpLoadAttachment, AttachmentID: attachmentID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	a, err := s.next.LoadAttachment(ob.ctx, attachmentID)
+	ob.err, ob.done = err, true
+	return a, err
+}
+
+func (s *observed) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	c := Call{Op: OpDeleteAttachment, AttachmentID: attachmentID}
+	ob := s.begin(ctx, c)
+	defer s.end(&c, &ob)
+	err := s.next.DeleteAttachment(ob.ctx, attachmentID)
+	ob.err, ob.done = err, true
+	return err
+}
+
+func pageCall(op Op, threadID string, q PageQuery) Call {
+	return Call{Op: op, ThreadID: threadID, Order: q.Order, HasCursor: q.After != "", Limit: q.Limit}
+}
+
+func itemCall(op Op, threadID string, it Item) Call {
+	return Call{Op: op, ThreadID: threadID, ItemID: it.ID, ItemType: it.Type()}
+}
