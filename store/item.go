@@ -1,10 +1,18 @@
 package store
 
-import "time"
+import (
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
+)
 
 // ItemType is the wire's "type".
 type ItemType string
 
+// The item types that have a typed [Body]. Items of any other type are kept just as well.
 const (
 	TypeUserMessage      ItemType = "user_message"
 	TypeAssistantMessage ItemType = "assistant_message"
@@ -19,6 +27,11 @@ const (
 	TypeEndOfTurn        ItemType = "end_of_turn"
 )
 
+// Item is an item of a thread: a message, a tool call, a widget, … It is a small value to be copied and shared: what it
+// holds beside its fields is immutable. It is made by [NewItem], by [ParseItem], or by decoding its JSON; [DecodeItem] reads
+// its content.
+//
+// The fields may be set, and win over the JSON that the item came from. CreatedAt is stored in UTC, cut to microseconds.
 type Item struct {
 	ID        string
 	ThreadID  string
@@ -26,12 +39,162 @@ type Item struct {
 	doc       *itemDoc
 }
 
+// itemDoc is an item's JSON and what its envelope says. It is never changed.
 type itemDoc struct {
-	typ  ItemType
-	text JSON
+	text      string
+	typ       ItemType
+	id        string
+	threadID  string
+	createdAt time.Time
+	fault     string // what NormalizeItem has against it
+	extra     int    // bytes of strings that are no part of text
 }
 
-// Type returns the wire's type.
+// ParseItem returns the item whose wire JSON text is, and keeps the text byte for byte: members and types that this package
+// does not know, space, the order of members, numbers of any size. A []byte is copied, a string is not, and stays in memory
+// as long as the item does.
+//
+// It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, thread_id, type or created_at is
+// there and is not a string of its kind; if type is missing; and if a name is repeated in any object outside of free-form
+// JSON, which is what the [Body] of the item's type holds as [JSON]. Names are matched exactly: what differs in case is
+// another member. Limits of ids and the like are [NormalizeItem]'s to check.
+func ParseItem[T ~string | ~[]byte](text T) (Item, error) {
+	d, fault := parseItemDoc(string(text))
+	if fault != "" {
+		return Item{}, &Error{Kind: KindOfItem, Code: CodeInvalid, Field: fault}
+	}
+	return Item{d.id, d.threadID, d.createdAt, d}, nil
+}
+
+func parseItemDoc(text string) (*itemDoc, string) {
+	var space docSpace
+	p, fault := parseDoc(text, &space)
+	if fault != "" {
+		return nil, fault
+	}
+	d := &itemDoc{text: text}
+	typ, fault := p.str("type", true)
+	if fault != "" {
+		return nil, fault
+	}
+	if typ == "" {
+		return nil, "type: missing"
+	}
+	d.typ = knownType(typ)
+	if p.dup > 0 {
+		t, known := bodyTypes[d.typ]
+		if !known {
+			t = reflect.TypeFor[EndOfTurn]() // nothing of it is known to be free-form
+		}
+		if repeats(text, t) {
+			return nil, faultRepeated
+		}
+	}
+	if d.id, fault = p.str("id", true); fault != "" {
+		return nil, fault
+	}
+	if d.threadID, fault = p.str("thread_id", true); fault != "" {
+		return nil, fault
+	}
+	if d.createdAt, fault = p.time("created_at"); fault != "" {
+		return nil, fault
+	}
+	d.extra = p.extra
+	d.fault = firstOf(under("id", idFault(d.id)), under("type", typeFault(string(d.typ))), timeFault(d.createdAt))
+	return d, ""
+}
+
+// knownType returns the constant for a type that has one, which keeps no document in memory.
+func knownType(typ string) ItemType {
+	switch t := ItemType(typ); t {
+	case TypeUserMessage:
+		return TypeUserMessage
+	case TypeAssistantMessage:
+		return TypeAssistantMessage
+	case TypeClientToolCall:
+		return TypeClientToolCall
+	case TypeWidget:
+		return TypeWidget
+	case TypeGeneratedImage:
+		return TypeGeneratedImage
+	case TypeStructuredInput:
+		return TypeStructuredInput
+	case TypeTask:
+		return TypeTask
+	case TypeWorkflow:
+		return TypeWorkflow
+	case TypeHiddenContext:
+		return TypeHiddenContext
+	case TypeSDKHiddenContext:
+		return TypeSDKHiddenContext
+	case TypeEndOfTurn:
+		return TypeEndOfTurn
+	default:
+		return t
+	}
+}
+
+// NewItem returns an item with this body. Its ThreadID is empty: the store fills it in. A body that no valid JSON can be
+// made of is [ErrInvalid]: nil, a type that is not [a-z0-9_.]{1,64}, text that is not UTF-8, a JSON that is not an object
+// where one is due. The body is copied: changing it later does not change the item.
+func NewItem(id string, at time.Time, body Body) (Item, error) {
+	fail := func(fault string) (Item, error) {
+		return Item{}, &Error{Kind: KindOfItem, ID: id, Code: CodeInvalid, Field: fault}
+	}
+	v, fault := bodyValue(body)
+	if fault != "" {
+		return fail(fault)
+	}
+	typ := string(body.ItemType())
+	if fault := typeFault(typ); fault != "" {
+		return fail(under("type", fault))
+	}
+	b := append(make([]byte, 0, 256), `{"id":`...)
+	b = appendQuoted(b, id)
+	b = append(b, `,"thread_id":"","created_at":`...)
+	b = appendTime(b, at)
+	b = append(b, `,"type":`...)
+	b = appendQuoted(b, typ)
+	if b, fault = appendMembers(b, v, 1); fault != "" {
+		return fail(fault)
+	}
+	b = append(b, '}')
+	d, fault := parseItemDoc(string(b))
+	if fault != "" {
+		return fail(fault)
+	}
+	return Item{id, "", wireTime(at), d}, nil
+}
+
+// bodyValue returns the struct that a body is.
+func bodyValue(body Body) (v reflect.Value, fault string) {
+	v = reflect.ValueOf(body)
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if !v.IsValid() {
+		return v, "body: nil"
+	}
+	return v, bodyFault(v.Type())
+}
+
+// bodyFault returns what is wrong with a type as a body: a user's own may be anything.
+func bodyFault(t reflect.Type) string {
+	if t.Kind() != reflect.Struct {
+		return "body: not a struct"
+	}
+	for _, f := range planOf(t).fields {
+		if slices.Contains(envelope, f.name) {
+			return "body: has a member of the item's own"
+		}
+	}
+	return ""
+}
+
+// envelope are the members that are the item's own.
+var envelope = []string{"id", "thread_id", "created_at", "type"}
+
+// Type returns the wire's type, "" for the zero Item.
 func (it Item) Type() ItemType {
 	if it.doc == nil {
 		return ""
@@ -39,12 +202,213 @@ func (it Item) Type() ItemType {
 	return it.doc.typ
 }
 
-type Body interface{ ItemType() ItemType }
+// DecodeItem reads the item's content as a T: one of the variants, or [Body] for the variant that the item's type has. ok is
+// false, without an error, for an item of another type. Content that does not fit T is [ErrInvalid]; the item itself is
+// none the worse for it. What is returned shares nothing that can be changed with the item.
+func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
+	t := reflect.TypeFor[T]()
+	if t.Kind() == reflect.Interface {
+		variant, known := bodyTypes[item.Type()]
+		if !known || !variant.Implements(t) {
+			return body, false, nil
+		}
+		t = variant
+	}
+	v := reflect.New(t).Elem()
+	s := v
+	for s.Kind() == reflect.Pointer {
+		s.Set(reflect.New(s.Type().Elem()))
+		s = s.Elem()
+	}
+	if item.doc == nil || v.Interface().(Body).ItemType() != item.doc.typ {
+		return body, false, nil
+	}
+	fault := bodyFault(s.Type())
+	if fault == "" {
+		fault = decodeStruct(s, item.doc.text)
+	}
+	if fault != "" {
+		return body, false, &Error{Kind: KindOfItem, ID: item.ID, Code: CodeInvalid, Field: fault}
+	}
+	return v.Interface().(T), true, nil
+}
 
-// JSON stub
+// WithBody returns the item with this body in place of its own, which must be of the same type. Only members whose value
+// is another than before are written, in nested objects too; what the type of body does not know stays as it is. It is
+// [ErrInvalid] for a body of another type, or one that [NewItem] refuses.
+func (it Item) WithBody(body Body) (Item, error) {
+	fail := func(fault string) (Item, error) {
+		return Item{}, &Error{Kind: KindOfItem, ID: it.ID, Code: CodeInvalid, Field: fault}
+	}
+	v, fault := bodyValue(body)
+	if fault != "" {
+		return fail(fault)
+	}
+	if it.doc == nil || body.ItemType() != it.doc.typ {
+		return fail("type: the body is of another")
+	}
+	text, fault := mergeStruct(it.JSON().s, v, 1)
+	if fault != "" {
+		return fail(fault)
+	}
+	if it.doc, fault = parseItemDoc(text); fault != "" {
+		return fail(fault)
+	}
+	return it, nil
+}
+
+// agrees reports whether the fields say what the document says.
+func (it *Item) agrees() bool {
+	return it.ID == it.doc.id && it.ThreadID == it.doc.threadID && sameTime(it.CreatedAt, it.doc.createdAt)
+}
+
+// JSON returns the item in the wire's form: the text it came from, byte for byte, with those of its members changed whose
+// field was set to another value. It costs nothing while no field was. The zero Item has no JSON.
 func (it Item) JSON() JSON {
 	if it.doc == nil {
 		return JSON{}
 	}
-	return it.doc.text
+	if it.agrees() {
+		return JSON{it.doc.text}
+	}
+	var edits []edit
+	if it.ID != it.doc.id {
+		edits = append(edits, edit{"id", quoted(it.ID)})
+	}
+	if it.ThreadID != it.doc.threadID {
+		edits = append(edits, edit{"thread_id", quoted(it.ThreadID)})
+	}
+	if !sameTime(it.CreatedAt, it.doc.createdAt) {
+		edits = append(edits, edit{"created_at", string(appendTime(nil, it.CreatedAt))})
+	}
+	return JSON{splice(it.doc.text, edits)}
+}
+
+// Equal reports whether the items have the same JSON, byte for byte.
+func (it Item) Equal(other Item) bool {
+	return it.ID == other.ID && it.ThreadID == other.ThreadID && it.JSON() == other.JSON()
+}
+
+// Footprint returns the bytes of memory that the item holds beside the Item struct itself, not counting what the allocator
+// rounds up. It is constant work. Copies of an item share what they hold.
+func (it Item) Footprint() int {
+	if it.doc == nil {
+		return len(it.ID) + len(it.ThreadID)
+	}
+	return int(unsafe.Sizeof(*it.doc)) + len(it.doc.text) + it.doc.extra
+}
+
+// String returns the item's id and type, never content.
+func (it Item) String() string { return "item " + quoteID(it.ID) + " (" + quoteType(it.Type()) + ")" }
+
+// GoString returns what String does.
+func (it Item) GoString() string { return it.String() }
+
+// LogValue returns the item's id, thread and type.
+func (it Item) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", it.ID), slog.String("thread_id", it.ThreadID), slog.String("type", string(it.Type())))
+}
+
+// MarshalJSON returns what JSON does, which encoding/json then compacts. The zero Item is [ErrInvalid].
+func (it Item) MarshalJSON() ([]byte, error) {
+	if it.doc == nil {
+		return nil, &Error{Kind: KindOfItem, ID: it.ID, Code: CodeInvalid, Field: "type: missing"}
+	}
+	return []byte(it.JSON().s), nil
+}
+
+// UnmarshalJSON makes the item what [ParseItem] returns for data, which is copied. An error leaves it as it was.
+func (it *Item) UnmarshalJSON(data []byte) error {
+	parsed, err := ParseItem(data)
+	if err != nil {
+		return err
+	}
+	*it = parsed
+	return nil
+}
+
+func quoted(s string) string { return string(appendQuoted(make([]byte, 0, len(s)+2), s)) }
+
+// quoteType makes a type that nobody has checked harmless in a message.
+func quoteType(t ItemType) string {
+	if typeFault(string(t)) == "" {
+		return string(t)
+	}
+	return quoteID(string(t))
+}
+
+// firstOf returns the first fault that is one.
+func firstOf(faults ...string) string {
+	for _, f := range faults {
+		if f != "" {
+			return f
+		}
+	}
+	return ""
+}
+
+// parsedDoc is the outermost object of a text.
+type parsedDoc struct {
+	text    string
+	members []member
+	dup     int
+	extra   int // bytes of strings that had to be unescaped
+}
+
+// docSpace is what parsing a document of common size needs, for the caller's stack.
+type docSpace struct {
+	names   [32]string
+	members [16]member
+}
+
+// parseDoc finds the members of a value's JSON. A name repeated among them is a fault; where it is repeated further within,
+// it depends on the type of the value.
+func parseDoc(text string, space *docSpace) (p parsedDoc, fault string) {
+	s := scanner{collect: true, names: space.names[:0], members: space.members[:0]}
+	start, _, fault := s.scan(text)
+	switch {
+	case fault != "":
+		return p, fault
+	case text[start] != '{':
+		return p, faultObject
+	case s.dup == 1:
+		return p, faultRepeated
+	}
+	return parsedDoc{text: text, members: s.members, dup: s.dup}, ""
+}
+
+// str returns the value of a member that is a string; absent and null are "". An exact one must be a string that Go can
+// hold: ids that differ elsewhere must not be equal here.
+func (p *parsedDoc) str(name string, exact bool) (s, fault string) {
+	value, ok := find(p.text, p.members, name)
+	if !ok || value == "null" {
+		return "", ""
+	}
+	s, ok, isExact := unquote(value)
+	switch {
+	case !ok:
+		return "", name + ": not a string"
+	case exact && !isExact:
+		return "", name + ": half a surrogate pair"
+	}
+	if strings.IndexByte(value, '\\') >= 0 {
+		p.extra += len(s)
+	}
+	return s, ""
+}
+
+// time returns the value of a member that is a time; absent and null are the zero time.
+func (p *parsedDoc) time(name string) (t time.Time, fault string) {
+	value, ok := find(p.text, p.members, name)
+	if !ok || value == "null" {
+		return time.Time{}, ""
+	}
+	s, ok, _ := unquote(value)
+	if ok {
+		t, ok = parseTime(s)
+	}
+	if !ok {
+		return time.Time{}, name + ": not an RFC 3339 time"
+	}
+	return t, ""
 }

@@ -1,7 +1,5 @@
 package store
 
-import "encoding/json"
-
 // Limits of a page.
 const (
 	DefaultLimit = 20   // what a Limit of zero means
@@ -120,30 +118,4 @@ func (f OwnerFilter) Intersect(g OwnerFilter) (both OwnerFilter, ok bool) {
 		return f, g.Match(f.owner)
 	}
 	return OwnerFilter{}, false
-}
-
-// Page is one page of a listing. After is the id of the last row when HasMore, and "" otherwise: the cursor of the next
-// page. Its JSON is the ChatKit wire's: {"data": […], "has_more": …, "after": … or null}.
-type Page[T any] struct {
-	Data    []T
-	HasMore bool
-	After   string
-}
-
-type pageWire[T any] struct {
-	Data    []T     `json:"data"`
-	HasMore bool    `json:"has_more"`
-	After   *string `json:"after"`
-}
-
-// MarshalJSON writes an empty Data as [] and an empty After as null.
-func (p Page[T]) MarshalJSON() ([]byte, error) {
-	w := pageWire[T]{Data: p.Data, HasMore: p.HasMore}
-	if w.Data == nil {
-		w.Data = []T{}
-	}
-	if p.After != "" {
-		w.After = &p.After
-	}
-	return json.Marshal(w)
 }

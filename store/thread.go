@@ -1,9 +1,63 @@
 package store
 
-import "time"
+import (
+	"log/slog"
+	"time"
+	"unsafe"
+)
 
+// Status says whether a thread takes messages. Type is active, locked or closed; Reason, of the latter two, is shown to
+// the user. The zero Status is active, and is stored and read back as Status{Type: "active"}.
 type Status struct{ Type, Reason string }
 
+// The types of a [Status].
+const (
+	StatusActive = "active"
+	StatusLocked = "locked"
+	StatusClosed = "closed"
+)
+
+// wire returns the status as it is read back.
+func (s Status) wire() Status {
+	if s == (Status{}) {
+		return Status{Type: StatusActive}
+	}
+	return s
+}
+
+func (s Status) fault() string {
+	s = s.wire()
+	switch {
+	case typeFault(s.Type) != "":
+		return "status.type: " + typeFault(s.Type)
+	case s.Type == StatusActive && s.Reason != "":
+		return "status.reason: of an active thread"
+	}
+	return under("status.reason", utf8Fault(s.Reason))
+}
+
+func (s Status) append(b []byte) []byte {
+	s = s.wire()
+	b = append(b, `{"type":`...)
+	b = appendQuoted(b, s.Type)
+	switch {
+	case s.Reason != "":
+		b = append(b, `,"reason":`...)
+		b = appendQuoted(b, s.Reason)
+	case s.Type != StatusActive:
+		b = append(b, `,"reason":null`...)
+	}
+	return append(b, '}')
+}
+
+// Thread is a conversation, without its items. It is a value to be copied and shared: what it holds beside its fields is
+// immutable. It is made as a literal, by [ParseThread], or by decoding its JSON.
+//
+// The fields may be set, and win over the JSON that the thread came from. CreatedAt is stored in UTC, cut to microseconds.
+// AllowedImageDomains is absent, null or an array of strings, Metadata is absent or an object of any content: a literal
+// without one is stored with {}. An empty Title is null on the wire.
+//
+// Owner is storage data. It is no part of the thread's JSON, neither read from it nor written to it.
 type Thread struct {
 	ID                  string
 	Title               string
@@ -12,4 +66,236 @@ type Thread struct {
 	AllowedImageDomains JSON
 	Metadata            JSON
 	Owner               Owner
+	doc                 *threadDoc
+}
+
+// threadDoc is a thread's JSON and what it says. It is never changed.
+type threadDoc struct {
+	text      string
+	id, title string
+	createdAt time.Time
+	status    Status
+	domains   JSON
+	metadata  JSON
+	fault     string // what NormalizeThread has against it
+	extra     int    // bytes of strings that are no part of text
+}
+
+// ParseThread returns the thread whose wire JSON text is, and keeps the text byte for byte: members that this package does
+// not know (a ChatKit response has the thread's first items), space, the order of members, numbers of any size. A []byte is
+// copied, a string is not, and stays in memory as long as the thread does. Its Owner is zero.
+//
+// It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, title, created_at or status is
+// there and is not of its kind; and if a name is repeated in any object outside of metadata. Names are matched exactly: what
+// differs in case is another member. Limits of ids and the like are [NormalizeThread]'s to check.
+func ParseThread[T ~string | ~[]byte](text T) (Thread, error) {
+	d, fault := parseThreadDoc(string(text))
+	if fault != "" {
+		return Thread{}, &Error{Kind: KindOfThread, Code: CodeInvalid, Field: fault}
+	}
+	t := Thread{doc: d}
+	t.adopt()
+	return t, nil
+}
+
+func parseThreadDoc(text string) (*threadDoc, string) {
+	var space docSpace
+	p, fault := parseDoc(text, &space)
+	if fault != "" {
+		return nil, fault
+	}
+	if p.dup > 0 && repeats(text, threadType) {
+		return nil, faultRepeated
+	}
+	d := &threadDoc{text: text, status: Status{Type: StatusActive}}
+	if d.id, fault = p.str("id", true); fault != "" {
+		return nil, fault
+	}
+	if d.title, fault = p.str("title", false); fault != "" {
+		return nil, fault
+	}
+	if d.createdAt, fault = p.time("created_at"); fault != "" {
+		return nil, fault
+	}
+	if value, ok := find(text, p.members, "status"); ok && value != "null" {
+		if d.status, fault = p.status(value); fault != "" {
+			return nil, under("status", fault)
+		}
+	}
+	if value, ok := find(text, p.members, "allowed_image_domains"); ok {
+		d.domains = JSON{value}
+	}
+	if value, ok := find(text, p.members, "metadata"); ok && value != "null" {
+		d.metadata = JSON{value}
+	}
+	d.extra = p.extra
+	d.fault = firstOf(under("id", idFault(d.id)), timeFault(d.createdAt), d.status.fault(),
+		domainsFault(d.domains), metadataFault(d.metadata))
+	return d, ""
+}
+
+// status reads the object of a thread's status. An active one has no reason.
+func (p *parsedDoc) status(text string) (s Status, fault string) {
+	var members [4]member
+	sc := scanner{collect: true, members: members[:0]}
+	if sc.scan(text); text[0] != '{' {
+		return s, "not an object"
+	}
+	inner := parsedDoc{text: text, members: sc.members}
+	if s.Type, fault = inner.str("type", true); fault != "" {
+		return s, fault
+	}
+	if s.Type == "" {
+		s.Type = StatusActive
+	}
+	if s.Type != StatusActive {
+		if s.Reason, fault = inner.str("reason", false); fault != "" {
+			return s, fault
+		}
+	}
+	p.extra += inner.extra
+	return s, ""
+}
+
+func domainsFault(j JSON) string {
+	if j.isNull() {
+		return ""
+	}
+	s := scanner{collect: true}
+	start, _, _ := s.scan(j.s)
+	if j.s[start] != '[' {
+		return "allowed_image_domains: not an array of strings"
+	}
+	for _, e := range s.members {
+		if j.s[e.start] != '"' {
+			return "allowed_image_domains: not an array of strings"
+		}
+	}
+	return ""
+}
+
+func metadataFault(j JSON) string {
+	if c := j.first(); c != 0 && c != '{' {
+		return "metadata: not an object"
+	}
+	return ""
+}
+
+// adopt sets the fields to what the document says.
+func (t *Thread) adopt() {
+	d := t.doc
+	t.ID, t.Title, t.CreatedAt, t.Status = d.id, d.title, d.createdAt, d.status
+	t.AllowedImageDomains, t.Metadata = d.domains, d.metadata
+}
+
+// agrees reports whether the fields say what the document says.
+func (t *Thread) agrees() bool {
+	d := t.doc
+	return t.ID == d.id && t.Title == d.title && sameTime(t.CreatedAt, d.createdAt) && t.Status.wire() == d.status &&
+		t.sameDomains() && t.Metadata == d.metadata
+}
+
+func (t *Thread) sameDomains() bool {
+	return t.AllowedImageDomains == t.doc.domains || t.AllowedImageDomains.IsZero() && t.doc.domains.isNull()
+}
+
+// JSON returns the thread in the wire's form: the text it came from, byte for byte, with those of its members changed whose
+// field was set to another value. It costs nothing while no field was. A literal's JSON is written anew.
+func (t Thread) JSON() JSON {
+	if t.doc == nil {
+		return t.write()
+	}
+	if t.agrees() {
+		return JSON{t.doc.text}
+	}
+	var edits []edit
+	if t.ID != t.doc.id {
+		edits = append(edits, edit{"id", quoted(t.ID)})
+	}
+	if t.Title != t.doc.title {
+		edits = append(edits, edit{"title", quotedOrNull(t.Title)})
+	}
+	if !sameTime(t.CreatedAt, t.doc.createdAt) {
+		edits = append(edits, edit{"created_at", string(appendTime(nil, t.CreatedAt))})
+	}
+	if t.Status.wire() != t.doc.status {
+		edits = append(edits, edit{"status", string(t.Status.append(nil))})
+	}
+	if !t.sameDomains() {
+		edits = append(edits, edit{"allowed_image_domains", orElse(t.AllowedImageDomains, "null")})
+	}
+	if t.Metadata != t.doc.metadata {
+		edits = append(edits, edit{"metadata", orElse(t.Metadata, "{}")})
+	}
+	return JSON{splice(t.doc.text, edits)}
+}
+
+func (t *Thread) write() JSON {
+	b := append(make([]byte, 0, 256), `{"id":`...)
+	b = appendQuoted(b, t.ID)
+	b = append(b, `,"title":`...)
+	b = append(b, quotedOrNull(t.Title)...)
+	b = append(b, `,"created_at":`...)
+	b = appendTime(b, t.CreatedAt)
+	b = append(b, `,"status":`...)
+	b = t.Status.append(b)
+	if !t.AllowedImageDomains.IsZero() {
+		b = append(b, `,"allowed_image_domains":`...)
+		b = append(b, t.AllowedImageDomains.s...)
+	}
+	b = append(b, `,"metadata":`...)
+	b = append(b, orElse(t.Metadata, "{}")...)
+	return JSON{string(append(b, '}'))}
+}
+
+func orElse(j JSON, absent string) string {
+	if j.IsZero() {
+		return absent
+	}
+	return j.s
+}
+
+func quotedOrNull(s string) string {
+	if s == "" {
+		return "null"
+	}
+	return quoted(s)
+}
+
+// Equal reports whether the threads have the same Owner and the same JSON, byte for byte.
+func (t Thread) Equal(other Thread) bool {
+	return t.Owner == other.Owner && t.ID == other.ID && t.Title == other.Title && t.JSON() == other.JSON()
+}
+
+// Footprint returns the bytes of memory that the thread holds beside the Thread struct itself, not counting what the
+// allocator rounds up. It is constant work. Copies of a thread share what they hold.
+func (t Thread) Footprint() int {
+	n := len(t.Owner.Tenant) + len(t.Owner.Subject)
+	if t.doc == nil {
+		return n + len(t.ID) + len(t.Title) + len(t.Status.Type) + len(t.Status.Reason) +
+			len(t.AllowedImageDomains.s) + len(t.Metadata.s)
+	}
+	return n + int(unsafe.Sizeof(*t.doc)) + len(t.doc.text) + t.doc.extra
+}
+
+// String returns the thread's id, never content.
+func (t Thread) String() string { return "thread " + quoteID(t.ID) }
+
+// GoString returns what String does.
+func (t Thread) GoString() string { return t.String() }
+
+// LogValue returns the thread's id.
+func (t Thread) LogValue() slog.Value { return slog.GroupValue(slog.String("id", t.ID)) }
+
+// MarshalJSON returns what JSON does, which encoding/json then compacts.
+func (t Thread) MarshalJSON() ([]byte, error) { return []byte(t.JSON().s), nil }
+
+// UnmarshalJSON makes the thread what [ParseThread] returns for data, which is copied. An error leaves it as it was.
+func (t *Thread) UnmarshalJSON(data []byte) error {
+	parsed, err := ParseThread(data)
+	if err != nil {
+		return err
+	}
+	*t = parsed
+	return nil
 }

@@ -46,8 +46,16 @@ type Core struct {
 	Quarantine time.Duration // of a write with an unknown outcome
 
 	shared atomic.Bool
-	roles  [store.NumOps][2]atomic.Uint64 // leader, follower
+	roles  [store.NumOps][len(roleNames)]atomic.Uint64
 }
+
+// The roles in a shared call.
+const (
+	leader = iota
+	follower
+)
+
+var roleNames = [...]string{leader: "leader", follower: "follower"}
 
 // Share makes principals share one partition from now on.
 func (c *Core) Share() { c.shared.Store(true) }
@@ -156,15 +164,16 @@ func Share[T any](ctx context.Context, c *Core, g *flight.Group[Answer[T]], h st
 		Queued: !r.Word.Idle(),
 		Limit:  c.Limit,
 		Origin: h.Notes.Origin(),
+		Joined: func(role flight.Role) {
+			i := leader
+			if role.Follower {
+				i = follower
+			}
+			c.roles[r.Op][i].Add(1)
+			h.Notes.SetFlight(roleNames[i], role.Leader)
+		},
 	}
-	a, role, err := g.Do(ctx, spec, c.detach, load)
-	if role.Follower {
-		c.roles[r.Op][1].Add(1)
-		h.Notes.SetFlight("follower", role.Leader)
-	} else {
-		c.roles[r.Op][0].Add(1)
-		h.Notes.SetFlight("leader", role.Leader)
-	}
+	a, err := g.Do(ctx, spec, c.detach, load)
 	if err != nil {
 		return a, classify(ctx, r, err)
 	}
@@ -215,7 +224,7 @@ func key(p store.Partition, r Read) string {
 // AppendStats appends how often callers led and followed, for ops.
 func (c *Core) AppendStats(dst []store.Stat, ops ...store.Op) []store.Stat {
 	for _, op := range ops {
-		for i, role := range [...]string{"leader", "follower"} {
+		for i, role := range roleNames {
 			dst = append(dst, store.Stat{
 				Name: "chatstore_flights_total", Help: "Reads by their part in a shared call.", Counter: true,
 				Labels: [3]store.Label{{Name: "operation", Value: op.String()}, {Name: "role", Value: role}},

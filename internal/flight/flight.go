@@ -43,6 +43,8 @@ type Spec struct {
 	Limit time.Duration
 	// Origin is what followers learn of the leader.
 	Origin any
+	// Joined is told the caller's role before it waits.
+	Joined func(Role)
 }
 
 // Role says how a caller took part.
@@ -73,7 +75,7 @@ type shared struct {
 // Do returns what fn returns, called once for all callers that share the call. fn gets a context with the values of detach
 // (the leader's), which is cancelled when nobody waits any more. When ctx ends first, Do returns its cause at once.
 func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Context) context.Context,
-	fn func(context.Context) (T, error)) (T, Role, error) {
+	fn func(context.Context) (T, error)) (T, error) {
 	g.mu.Lock()
 	f, joined := g.open[spec.Key]
 	if !joined {
@@ -83,18 +85,20 @@ func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Contex
 	answer := g.calls.DoChan(spec.Key, func() (any, error) { return g.run(f, spec, fn) })
 	g.mu.Unlock()
 
-	role := Role{Follower: joined, Leader: f.origin}
+	if spec.Joined != nil {
+		spec.Joined(Role{Follower: joined, Leader: f.origin})
+	}
 	select {
 	case r := <-answer:
 		if p, ok := errors.AsType[*PanicError](r.Err); ok {
 			panic(p)
 		}
 		v, _ := r.Val.(T)
-		return v, role, r.Err
+		return v, r.Err
 	case <-ctx.Done():
 		g.leave(f, spec.Key)
 		var zero T
-		return zero, role, context.Cause(ctx)
+		return zero, context.Cause(ctx)
 	}
 }
 

@@ -1,0 +1,154 @@
+package authz
+
+import (
+	"context"
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// MaxEmbedded is the most attachments that a user message may name through this layer. Each new one costs a read of the
+// base; more is [store.ErrInvalid].
+const MaxEmbedded = 100
+
+func (l *layer) SaveAttachment(ctx context.Context, a store.Attachment) error {
+	a, err := store.NormalizeAttachment(store.OpSaveAttachment, a)
+	if err != nil {
+		return err
+	}
+	c, err := l.begin(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID)
+	if err != nil {
+		return err
+	}
+	return l.save(ctx, &c, row{
+		owner: a.Owner,
+		stored: func(ctx context.Context) (store.Owner, bool, error) {
+			return l.attachmentOwner(ctx, &c, a.ID)
+		},
+		write: func(ctx context.Context, o store.Owner) error {
+			a.Owner = o
+			return l.next.SaveAttachment(ctx, a)
+		},
+	})
+}
+
+func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
+	if err := store.CheckID(store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
+		return store.Attachment{}, err
+	}
+	c, err := l.begin(ctx, store.OpLoadAttachment, store.KindOfAttachment, attachmentID)
+	if err != nil {
+		return store.Attachment{}, err
+	}
+	a, err := l.next.LoadAttachment(ctx, attachmentID)
+	found := err == nil
+	switch {
+	case found && a.ID != attachmentID:
+		return store.Attachment{}, l.stray(&c)
+	case !found && !missing(err):
+		return store.Attachment{}, c.base(err)
+	case !found:
+		a = store.Attachment{} // whatever came with the error
+	}
+	if ok, err := l.may(ctx, &c, c.request(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
+		return store.Attachment{}, err
+	} else if !ok {
+		return store.Attachment{}, c.error(store.CodeNotFound)
+	}
+	return a, nil
+}
+
+func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	if err := store.CheckID(store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+		return err
+	}
+	c, err := l.begin(ctx, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID)
+	if err != nil {
+		return err
+	}
+	owner, found, err := l.attachmentOwner(ctx, &c, attachmentID)
+	if err != nil {
+		return err
+	}
+	if ok, err := l.may(ctx, &c, c.request(Delete, "", owner), found, store.CodeOK); !ok {
+		return err
+	}
+	return c.base(l.next.DeleteAttachment(ctx, attachmentID))
+}
+
+// embeddedIn returns the ids of the attachments that a user message names, each once. Other types of items name none.
+func embeddedIn(op store.Op, item store.Item) ([]string, error) {
+	message, ok, err := store.DecodeItem[store.UserMessage](item)
+	if err != nil {
+		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
+			Field: "not a well-formed user_message"}
+	}
+	if !ok {
+		return nil, nil
+	}
+	if len(message.Attachments) > MaxEmbedded {
+		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
+			Field: "attachments: more than 100"}
+	}
+	var ids []string
+	for _, a := range message.Attachments {
+		if store.CheckID(op, store.KindOfAttachment, a.ID) != nil {
+			return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
+				Field: "attachments: an id is not valid"}
+		}
+		if !slices.Contains(ids, a.ID) {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids, nil
+}
+
+// checkEmbedded returns an error unless the caller may read every attachment that a save of the item adds to it: whoever
+// reads the message is shown what it names. One that may not be read and one that is not there end the call alike.
+func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var before []string
+	if c.op == store.OpSaveItem {
+		var err error
+		if before, err = l.embeddedBefore(ctx, c, threadID, itemID); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if slices.Contains(before, id) {
+			continue
+		}
+		a := *c
+		a.kind, a.id = store.KindOfAttachment, id
+		owner, found, err := l.attachmentOwner(ctx, &a, id)
+		if err != nil {
+			return err
+		}
+		if ok, err := l.may(ctx, &a, a.request(Read, "", owner), found, store.CodeNotFound); err != nil {
+			return err
+		} else if !ok {
+			return a.error(store.CodeNotFound)
+		}
+	}
+	return nil
+}
+
+// embeddedBefore returns what the stored item names. One that does not decode as a user message names nothing.
+func (l *layer) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
+	it, err := l.next.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+	switch {
+	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
+		return nil, l.stray(c)
+	case err == nil:
+		ids, err := embeddedIn(c.op, it)
+		if err != nil {
+			return nil, nil
+		}
+		return ids, nil
+	case missing(err):
+		return nil, nil
+	}
+	return nil, c.before(err)
+}

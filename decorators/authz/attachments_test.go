@@ -1,0 +1,165 @@
+package authz_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/store"
+)
+
+// TestEmbeddedAttachmentsMustBeReadable: for both ways to write a message, and for each place in the list.
+func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
+	for name, save := range map[string]func(context.Context, store.Store, store.Item) error{
+		"AddThreadItem": func(ctx context.Context, s store.Store, it store.Item) error { return s.AddThreadItem(ctx, thr, it) },
+		"SaveItem":      func(ctx context.Context, s store.Store, it store.Item) error { return s.SaveItem(ctx, thr, it) },
+	} {
+		for _, c := range []struct {
+			attachments []string
+			refused     string
+		}{
+			{nil, ""},
+			{[]string{atc}, ""},
+			{[]string{atc, atc}, ""},
+			{[]string{eveAtc}, eveAtc},
+			{[]string{atc, eveAtc}, eveAtc},
+			{[]string{noAtc}, noAtc},
+			{[]string{atc, noAtc, eveAtc}, noAtc},
+		} {
+			t.Run(fmt.Sprint(name, c.attachments), func(t *testing.T) {
+				w := newWorld(t, authz.OwnerOnly())
+				err := save(as(t, ada), w, message(t, "msg_new", c.attachments...))
+				_, stored := w.base.LoadItem(t.Context(), thr, "msg_new")
+				if c.refused == "" {
+					must(t, err)
+					must(t, stored)
+					return
+				}
+				wants(t, err, store.ErrNotFound)
+				if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("attachment %q", c.refused)) {
+					t.Errorf("%v: does not name the attachment", err)
+				}
+				wants(t, stored, store.ErrNotFound)
+			})
+		}
+	}
+}
+
+// TestStoredEmbeddingsAreNotAskedAgain: an editor can save a message with its sender's attachments, and a save that only drops
+// some needs no right to the rest; what is new must be the saver's to read.
+func TestStoredEmbeddingsAreNotAskedAgain(t *testing.T) {
+	w := newWorld(t, granting("bob", authz.Editor))
+	must(t, w.base.SaveAttachment(t.Context(), attachment(t, "atc_ada2", ada)))
+	must(t, w.base.SaveAttachment(t.Context(), attachment(t, "atc_bob", bob)))
+	must(t, w.base.DeleteAttachment(t.Context(), atc))
+	for _, c := range []struct {
+		attachments []string
+		want        error
+	}{
+		{[]string{atc}, nil},
+		{[]string{atc, "atc_ada2"}, store.ErrNotFound},
+		{[]string{atc, "atc_bob"}, nil},
+		{[]string{"atc_bob"}, nil},
+		{[]string{atc}, store.ErrNotFound}, // no longer there, and deleted
+	} {
+		wants(t, w.SaveItem(as(t, bob), thr, message(t, msg, c.attachments...)), c.want)
+	}
+}
+
+// TestEmbeddingsOfOtherItemsDoNotCount: not those of the same id in another thread, nor those of an item of another type that
+// was put there to vouch.
+func TestEmbeddingsOfOtherItemsDoNotCount(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	must(t, w.base.AddThreadItem(t.Context(), thr, message(t, "msg_same", atc)))
+	wants(t, w.SaveItem(as(t, eve), eveThr, message(t, "msg_same", atc)), store.ErrNotFound)
+
+	text := message(t, "msg_vouch", atc).JSON().String()
+	must(t, w.SaveItem(as(t, eve), eveThr, parseItem(t, strings.Replace(text, "user_message", "future_message", 1))))
+	wants(t, w.SaveItem(as(t, eve), eveThr, message(t, "msg_vouch", atc)), store.ErrNotFound)
+}
+
+// TestEmbeddedParserTraps: a message that another parser could read otherwise does not get past.
+func TestEmbeddedParserTraps(t *testing.T) {
+	const form = `{"id":"msg_trap","created_at":"2026-01-02T03:04:05Z","type":"user_message","content":[],"inference_options":{},%s}`
+	list := func(ids ...string) string {
+		var parts []string
+		for _, id := range ids {
+			parts = append(parts, fmt.Sprintf(`{"type":"file","id":%q,"name":"n","mime_type":"text/plain"}`, id))
+		}
+		return "[" + strings.Join(parts, ",") + "]"
+	}
+	for _, members := range []string{
+		`"attachments":` + list(atc) + `,"attachments":[]`,
+		`"attachments":[],"attachments":` + list(atc),
+		`"attachments":[],"\u0061ttachments":` + list(atc),
+		`"attachments":` + list(atc) + `,"ATTACHMENTS":[]`,
+		`"attachments":{"0":` + list(atc) + `}`,
+		`"attachments":["` + atc + `"]`,
+		`"attachments":[` + list(atc) + `]`,
+		`"attachments":[{"type":"file","ID":"` + atc + `","id":"` + eveAtc + `","id":"` + atc + `","name":"n","mime_type":"m"}]`,
+		`"attachments":[{"type":"file","name":"n","mime_type":"m"}]`,
+		`"attachments":[{"type":"file","id":"","name":"n","mime_type":"m"}]`,
+		`"attachments":[{"type":"file","id":"a\u0000b","name":"n","mime_type":"m"}]`,
+		`"attachments":[{"type":"file","id":7,"name":"n","mime_type":"m"}]`,
+	} {
+		w := newWorld(t, authz.OwnerOnly())
+		var it store.Item
+		err := it.UnmarshalJSON(fmt.Appendf(nil, form, members))
+		if err == nil {
+			err = w.AddThreadItem(as(t, eve), eveThr, it)
+		}
+		if code := store.CodeOf(err); code != store.CodeInvalid && code != store.CodeNotFound {
+			t.Errorf("%s\n\tgot %v", members, err)
+		}
+		if err != nil && strings.Contains(err.Error(), canary) {
+			t.Errorf("content in %v", err)
+		}
+		_, err = w.base.LoadItem(t.Context(), eveThr, "msg_trap")
+		wants(t, err, store.ErrNotFound)
+	}
+}
+
+// TestEmbeddedAreBounded: one message does not cost the base thousands of reads.
+func TestEmbeddedAreBounded(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	var ids []string
+	for i := range authz.MaxEmbedded + 1 {
+		ids = append(ids, fmt.Sprintf("atc_%d", i))
+		must(t, w.base.SaveAttachment(t.Context(), attachment(t, ids[i], ada)))
+	}
+	wants(t, w.AddThreadItem(as(t, ada), thr, message(t, "msg_many", ids...)), store.ErrInvalid)
+	if ops := w.spy.take(); len(ops) > 0 {
+		t.Errorf("the base was called: %v", ops)
+	}
+	must(t, w.AddThreadItem(as(t, ada), thr, message(t, "msg_many", ids[1:]...)))
+	w.spy.take()
+	must(t, w.SaveItem(as(t, ada), thr, message(t, "msg_twice", atc, atc, atc)))
+	want := []store.Op{store.OpLoadThread, store.OpLoadItem, store.OpLoadAttachment, store.OpSaveItem}
+	if d := cmp.Diff(want, w.spy.take()); d != "" {
+		t.Errorf("the base's calls (-want +got):\n%s", d)
+	}
+}
+
+// TestAttachmentThreadIDGrantsNothing: neither does it open the attachment to the thread's readers, nor the thread to the
+// attachment's owner.
+func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
+	w := newWorld(t, granting("bob", authz.Editor))
+	a := attachment(t, "atc_bob", bob)
+	a.ThreadID = thr
+	must(t, w.SaveAttachment(as(t, bob), a))
+	_, err := w.LoadAttachment(as(t, ada), "atc_bob")
+	wants(t, err, store.ErrNotFound)
+
+	a = attachment(t, "atc_eve2", eve)
+	a.ThreadID = thr
+	must(t, w.SaveAttachment(as(t, eve), a))
+	_, err = w.LoadThread(as(t, eve), thr)
+	wants(t, err, store.ErrNotFound)
+	// The same for a thread that is not there.
+	a.ThreadID = noThr
+	must(t, w.SaveAttachment(as(t, eve), a))
+}

@@ -1,0 +1,102 @@
+package authz
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Reason says why a call was denied.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonUnauthenticated Reason = iota // no principal, or one that cannot own rows
+	ReasonHidden                        // the row may not be read, and was treated as absent
+	ReasonReadOnly                      // the row may be read but not this
+	ReasonCreate                        // no such row may be created
+	ReasonScope                         // nothing of what was listed may be listed
+	ReasonPolicyFailed                  // the policy returned an error or panicked
+)
+
+var reasonNames = [...]string{
+	ReasonUnauthenticated: "unauthenticated",
+	ReasonHidden:          "hidden",
+	ReasonReadOnly:        "read_only",
+	ReasonCreate:          "create",
+	ReasonScope:           "scope",
+	ReasonPolicyFailed:    "policy_failed",
+}
+
+// String returns the reason's word, such as "read_only", as it is in chatstore_authz_decisions_total.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "unknown"
+}
+
+// Denial is one denied call, for an audit log. It has ids and nothing of a row's content.
+type Denial struct {
+	Request Request // the question that was answered with no; its Owner is that of the row, if there is one
+	Kind    string  // of the row: store.KindOfThread, KindOfItem or KindOfAttachment
+	ID      string  // of the row, as the caller named it; "" for listings
+	Reason  Reason
+	// Code is what the caller was told: not_found or ok for a hidden row, for example.
+	Code store.Code
+}
+
+// counts is what the layer counts.
+type counts struct {
+	allowed     atomic.Uint64
+	absent      atomic.Uint64
+	denied      [len(reasonNames)]atomic.Uint64
+	stray       atomic.Uint64
+	auditPanics atomic.Uint64
+}
+
+// deny counts and audits a denial.
+func (l *layer) deny(ctx context.Context, c *call, r Request, reason Reason, told store.Code) {
+	l.counts.denied[reason].Add(1)
+	if l.audit == nil {
+		return
+	}
+	defer func() {
+		if recover() != nil {
+			l.counts.auditPanics.Add(1)
+		}
+	}()
+	l.audit(ctx, Denial{Request: r, Kind: c.kind, ID: c.id, Reason: reason, Code: told})
+}
+
+// AppendStats implements [store.StatsReporter].
+func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
+	decision := func(decision, reason string, n *atomic.Uint64) {
+		dst = append(dst, store.Stat{
+			Name:    "chatstore_authz_decisions_total",
+			Help:    "Decisions about calls: allowed, denied and why, and none about rows that are not there.",
+			Counter: true,
+			Labels:  [3]store.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
+			Value:   float64(n.Load()),
+		})
+	}
+	decision("allow", "policy", &l.counts.allowed)
+	for r := range l.counts.denied {
+		decision("deny", Reason(r).String(), &l.counts.denied[r])
+	}
+	decision("none", "absent", &l.counts.absent)
+	return append(dst,
+		store.Stat{
+			Name:    "chatstore_authz_stray_rows_total",
+			Help:    "Answers of the base that had a row which was not asked for, and were withheld.",
+			Counter: true,
+			Value:   float64(l.counts.stray.Load()),
+		},
+		store.Stat{
+			Name:    "chatstore_authz_audit_panics_total",
+			Help:    "Panics of the audit function, which were swallowed.",
+			Counter: true,
+			Value:   float64(l.counts.auditPanics.Load()),
+		})
+}

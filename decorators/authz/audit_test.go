@@ -1,0 +1,222 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/store"
+)
+
+// stat is the sum of a series over its labels, or over those with the given values.
+func stat(t testing.TB, s store.Store, name string, labels ...string) float64 {
+	t.Helper()
+	if w, ok := s.(world); ok {
+		s = w.Store
+	}
+	r, ok := store.As[store.StatsReporter](s)
+	if !ok {
+		t.Fatal("no statistics")
+	}
+	sum, found := 0.0, false
+	for _, st := range r.AppendStats(nil) {
+		match := st.Name == name
+		for i, l := range labels {
+			match = match && st.Labels[i].Value == l
+		}
+		if match {
+			sum, found = sum+st.Value, true
+		}
+	}
+	if !found {
+		t.Errorf("no series %s%v", name, labels)
+	}
+	return sum
+}
+
+// TestEveryDenialIsAudited: with the question, the row, the reason and what the caller was told; and what is no denial is not.
+func TestEveryDenialIsAudited(t *testing.T) {
+	adas := func(a authz.Action, op store.Op, who store.Owner) authz.Request {
+		return authz.Request{Principal: store.Principal{Owner: who}, Action: a, Op: op, ThreadID: thr, Owner: ada}
+	}
+	attachments := func(a authz.Action, op store.Op) authz.Request {
+		r := adas(a, op, eve)
+		r.ThreadID = ""
+		return r
+	}
+	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) authz.Denial {
+		return authz.Denial{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}
+	}
+	const kt, ki, ka = store.KindOfThread, store.KindOfItem, store.KindOfAttachment
+	hidden := authz.ReasonHidden
+	for _, c := range []struct {
+		name string
+		who  store.Owner
+		call func(ctx context.Context, s store.Store) error
+		want []authz.Denial
+	}{
+		{"LoadThread", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
+			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)}},
+		{"LoadThread, absent", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, noThr); return err }, nil},
+		{"LoadThread, own", ada, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err }, nil},
+		{"LoadThread, nobody", store.Owner{}, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
+			[]authz.Denial{denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)}},
+		{"SaveThread", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, store.Owner{})) },
+			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)}},
+		{"SaveThread, update only", eve, func(ctx context.Context, s store.Store) error {
+			return s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(thr, store.Owner{}))
+		}, []authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)}},
+		{"SaveThread, for another", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(noThr, ada)) },
+			[]authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)}},
+		{"SaveThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, store.Owner{})) },
+			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
+		{"DeleteThread", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, thr) },
+			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)}},
+		{"DeleteThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, thr) },
+			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
+		{"LoadThreads", eve, func(ctx context.Context, s store.Store) error {
+			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})
+			return err
+		}, []authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.List, Op: store.OpLoadThreads}, kt, "", authz.ReasonScope, store.CodeOK)}},
+		{"LoadThreads, narrowed", eve, func(ctx context.Context, s store.Store) error {
+			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner()})
+			return err
+		}, nil},
+		{"LoadThreadItems", eve, func(ctx context.Context, s store.Store) error {
+			_, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
+			return err
+		}, []authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeOK)}},
+		{"LoadThreadItems, after", eve, func(ctx context.Context, s store.Store) error {
+			_, err := s.LoadThreadItems(ctx, thr, store.PageQuery{After: msg})
+			return err
+		}, []authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeNotFound)}},
+		{"AddThreadItem", eve, func(ctx context.Context, s store.Store) error {
+			return s.AddThreadItem(ctx, thr, message(t, "msg_new"))
+		},
+			[]authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, eve), kt, thr, hidden, store.CodeNotFound)}},
+		{"AddThreadItem, viewer", bob, func(ctx context.Context, s store.Store) error {
+			return s.AddThreadItem(ctx, thr, message(t, "msg_new"))
+		}, []authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
+		{"AddThreadItem, attachment", eve, func(ctx context.Context, s store.Store) error {
+			return s.AddThreadItem(ctx, eveThr, message(t, "msg_new", atc))
+		}, []authz.Denial{denial(attachments(authz.Read, store.OpAddThreadItem), ka, atc, hidden, store.CodeNotFound)}},
+		{"SaveItem", eve, func(ctx context.Context, s store.Store) error { return s.SaveItem(ctx, thr, message(t, msg)) },
+			[]authz.Denial{denial(adas(authz.Write, store.OpSaveItem, eve), kt, thr, hidden, store.CodeNotFound)}},
+		{"LoadItem", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadItem(ctx, thr, msg); return err },
+			[]authz.Denial{denial(adas(authz.Read, store.OpLoadItem, eve), ki, msg, hidden, store.CodeNotFound)}},
+		{"DeleteThreadItem", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThreadItem(ctx, thr, msg) },
+			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)}},
+		{"SaveAttachment", eve, func(ctx context.Context, s store.Store) error {
+			return s.SaveAttachment(ctx, attachment(t, atc, store.Owner{}))
+		}, []authz.Denial{denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)}},
+		{"LoadAttachment", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadAttachment(ctx, atc); return err },
+			[]authz.Denial{denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)}},
+		{"DeleteAttachment", eve, func(ctx context.Context, s store.Store) error { return s.DeleteAttachment(ctx, atc) },
+			[]authz.Denial{denial(attachments(authz.Delete, store.OpDeleteAttachment), ka, atc, hidden, store.CodeOK)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []authz.Denial
+			w := newWorld(t, granting("bob", authz.Viewer), authz.WithAudit(func(_ context.Context, d authz.Denial) { got = append(got, d) }))
+			ctx := t.Context()
+			if !c.who.IsZero() {
+				ctx = as(t, c.who)
+			}
+			before := stat(t, w, "chatstore_authz_decisions_total", "deny")
+			err := c.call(ctx, w)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("audited (-want +got):\n%s", d)
+			}
+			if text := fmt.Sprintf("%+v %v", got, err); strings.Contains(text, canary) {
+				t.Errorf("content in %s", text)
+			}
+			if n := stat(t, w, "chatstore_authz_decisions_total", "deny") - before; n != float64(len(c.want)) {
+				t.Errorf("counted %v denials, want %d", n, len(c.want))
+			}
+			for _, d := range c.want {
+				if d.Code != store.CodeOf(err) {
+					t.Errorf("the audit says %v, the caller was told %v", d.Code, err)
+				}
+				if n := stat(t, w, "chatstore_authz_decisions_total", "deny", d.Reason.String()); n != 1 {
+					t.Errorf("counted %v times for its reason", n)
+				}
+			}
+		})
+	}
+}
+
+// TestPolicyFailureIsAudited: as any denial.
+func TestPolicyFailureIsAudited(t *testing.T) {
+	for _, p := range []authz.Policy{failing{errors.New(canary)}, panicking{}} {
+		var got []authz.Denial
+		w := newWorld(t, p, authz.WithAudit(func(_ context.Context, d authz.Denial) { got = append(got, d) }))
+		_, err := w.LoadThread(as(t, ada), thr)
+		_, err2 := w.LoadThreads(as(t, ada), store.ThreadQuery{})
+		err3 := w.SaveThread(as(t, ada), thread(noThr, ada))
+		for i, err := range []error{err, err2, err3} {
+			if strings.Contains(err.Error(), canary) {
+				t.Errorf("content in %v", err)
+			}
+			if len(got) != 3 || got[i].Reason != authz.ReasonPolicyFailed || got[i].Code != store.CodeUnavailable {
+				t.Errorf("audited %+v", got)
+			}
+		}
+		if strings.Contains(fmt.Sprintf("%+v", got), canary) {
+			t.Errorf("content in %+v", got)
+		}
+	}
+}
+
+// TestAuditPanicChangesNoAnswer: and is counted.
+func TestAuditPanicChangesNoAnswer(t *testing.T) {
+	for _, p := range probes() {
+		w := newWorld(t, authz.OwnerOnly())
+		silent := store.Wrap(w.base, authz.New(authz.OwnerOnly()))
+		loud := store.Wrap(w.base, authz.New(authz.OwnerOnly(), authz.WithAudit(func(context.Context, authz.Denial) { panic(canary) })))
+		v, err := p.call(t, as(t, eve), silent, there)
+		v2, err2 := p.call(t, as(t, eve), loud, there)
+		if fmt.Sprintf("%#v", v) != fmt.Sprintf("%#v", v2) || fmt.Sprint(err) != fmt.Sprint(err2) {
+			t.Errorf("%v %s: got %v, %v; without the panic %v, %v", p.op, p.name, v2, err2, v, err)
+		}
+		unchanged(t, w)
+		denied := stat(t, loud, "chatstore_authz_decisions_total", "deny")
+		if n := stat(t, loud, "chatstore_authz_audit_panics_total"); n != denied {
+			t.Errorf("%v %s: counted %v panics for %v denials", p.op, p.name, n, denied)
+		}
+	}
+}
+
+// TestStatistics: every series is there from the start, in the same order, and counts.
+func TestStatistics(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	r, _ := store.As[store.StatsReporter](w.Store)
+	names := func() (names []string) {
+		for _, s := range r.AppendStats(nil) {
+			if !s.Counter || s.Help == "" {
+				t.Errorf("%+v: want a counter with a help text", s)
+			}
+			names = append(names, fmt.Sprint(s.Name, s.Labels))
+		}
+		return names
+	}
+	first := names()
+	_, _ = w.LoadThread(as(t, ada), thr)
+	_, _ = w.LoadThread(as(t, eve), thr)
+	_, _ = w.LoadThread(as(t, eve), noThr)
+	_, _ = w.LoadThread(t.Context(), thr)
+	if d := cmp.Diff(first, names()); d != "" {
+		t.Errorf("the series changed:\n%s", d)
+	}
+	for _, c := range [][]string{{"allow", "policy"}, {"deny", "hidden"}, {"none", "absent"}, {"deny", "unauthenticated"}} {
+		if n := stat(t, w, "chatstore_authz_decisions_total", c...); n != 1 {
+			t.Errorf("%v: counted %v, want 1", c, n)
+		}
+	}
+	if n := stat(t, w, "chatstore_authz_decisions_total"); n != 4 {
+		t.Errorf("counted %v decisions, want 4", n)
+	}
+}

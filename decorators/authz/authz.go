@@ -1,0 +1,273 @@
+package authz
+
+import (
+	"context"
+	"errors"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Option changes what New makes.
+type Option func(*config)
+
+type config struct {
+	share bool
+	audit func(context.Context, Denial)
+}
+
+// ShareBelow tells the layers beneath that keep principals apart (package cache, package singleflight), down to the next
+// guard, that they may share what they hold between principals, as this layer decides who may see what. It is right where
+// the base answers everybody alike; where the base itself looks at the principal, leave it out. What is shared gives up
+// timing: a stranger who measures can tell a cached row from one that is not there.
+func ShareBelow() Option { return func(c *config) { c.share = true } }
+
+// WithAudit has f told of every denial, before the caller gets the answer. f must be safe for concurrent use and quick:
+// hand on what takes long, or denied calls can be told by the time that they take. What f does changes no answer; a panic
+// of f is swallowed, and counted as chatstore_authz_audit_panics_total. A nil f is no audit.
+func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *config) { c.audit = f } }
+
+// New returns the layer that asks p about every call. It panics if p is nil.
+func New(p Policy, opts ...Option) store.Middleware {
+	if p == nil {
+		panic("authz.New: the policy is nil: use authz.OwnerOnly() for the usual rule")
+	}
+	var cfg config
+	for _, o := range opts {
+		o(&cfg)
+	}
+	return func(next store.Store) store.Store {
+		if cfg.share {
+			store.Share(next)
+		}
+		return &layer{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
+	}
+}
+
+type layer struct {
+	store.Barrier
+	next   store.Store
+	policy Policy
+	audit  func(context.Context, Denial)
+	counts counts
+}
+
+var (
+	_ store.Store         = (*layer)(nil)
+	_ store.Named         = (*layer)(nil)
+	_ store.StatsReporter = (*layer)(nil)
+)
+
+// LayerName returns "authz".
+func (l *layer) LayerName() string { return "authz" }
+
+func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+
+func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+	return l.next.GenerateItemID(ctx, kind, thread)
+}
+
+// call is a call under way: who makes it, and the row that its errors name, as the caller named it.
+type call struct {
+	op        store.Op
+	kind, id  string
+	principal store.Principal
+}
+
+func (c *call) request(a Action, threadID string, owner store.Owner) Request {
+	return Request{Principal: c.principal, Action: a, Op: c.op, ThreadID: threadID, Owner: owner}
+}
+
+// error returns the call's error of that code, which says nothing but what the caller said.
+func (c *call) error(code store.Code) error {
+	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code}
+}
+
+// begin starts a call whose arguments are valid.
+func (l *layer) begin(ctx context.Context, op store.Op, kind, id string) (call, error) {
+	c := call{op: op, kind: kind, id: id}
+	if err := store.CheckContext(ctx, op, kind, id); err != nil {
+		return c, err
+	}
+	p, ok := store.PrincipalFrom(ctx)
+	if !ok || !validOwner(p.Owner) {
+		l.deny(ctx, &c, Request{Principal: p, Action: actionOf(op), Op: op}, ReasonUnauthenticated, store.CodeUnauthenticated)
+		return c, c.error(store.CodeUnauthenticated)
+	}
+	c.principal = p
+	return c, nil
+}
+
+// validOwner reports whether rows can be o's. One that cannot is no principal either: a role must not make somebody of it.
+func validOwner(o store.Owner) bool {
+	return store.CheckID(0, "", o.Subject) == nil && (o.Tenant == "" || store.CheckID(0, "", o.Tenant) == nil)
+}
+
+// actionOf is what op does, for the denial of a call that came to no other question.
+func actionOf(op store.Op) Action {
+	switch op {
+	case store.OpLoadThreads:
+		return List
+	case store.OpDeleteThread, store.OpDeleteThreadItem, store.OpDeleteAttachment:
+		return Delete
+	}
+	if op.IsWrite() {
+		return Write
+	}
+	return Read
+}
+
+// verdict is what a call may do with a row.
+type verdict uint8
+
+const (
+	failed   verdict = iota // the policy could not say
+	absent                  // there is no such row
+	hidden                  // the caller must not learn that there is one
+	readOnly                // the caller may know the row, but not do this
+	allowed
+)
+
+// judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is not
+// there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
+func (l *layer) judge(ctx context.Context, r Request, found bool) (verdict, error) {
+	d, err := decide(ctx, l.policy, r)
+	if err == nil && d != Allow && r.Action != Read {
+		r.Action = Read
+		if d, err = decide(ctx, l.policy, r); err == nil && d == Allow && found {
+			return readOnly, nil
+		}
+		d = Deny
+	}
+	switch {
+	case err != nil:
+		return failed, err
+	case !found:
+		return absent, nil
+	case d == Allow:
+		return allowed, nil
+	}
+	return hidden, nil
+}
+
+// may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's code.
+func (l *layer) may(ctx context.Context, c *call, r Request, found bool, told store.Code) (ok bool, err error) {
+	v, err := l.judge(ctx, r, found)
+	switch v {
+	case failed:
+		return false, l.fail(ctx, c, r, err)
+	case readOnly:
+		l.deny(ctx, c, r, ReasonReadOnly, store.CodeDenied)
+		return false, c.error(store.CodeDenied)
+	case hidden:
+		l.deny(ctx, c, r, ReasonHidden, told)
+		return false, nil
+	case absent:
+		l.counts.absent.Add(1)
+		return false, nil
+	}
+	l.counts.allowed.Add(1)
+	return true, nil
+}
+
+// fail answers a call whose policy failed. Nothing was written.
+func (l *layer) fail(ctx context.Context, c *call, r Request, err error) error {
+	if e := store.CheckContext(ctx, c.op, c.kind, c.id); e != nil {
+		return e // the caller has left, and the policy with it
+	}
+	l.deny(ctx, c, r, ReasonPolicyFailed, store.CodeUnavailable)
+	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: store.CodeUnavailable,
+		Cause: errors.Join(store.ErrNotApplied, &policyError{err})}
+}
+
+// policyError is for private logs only: it keeps the sentinels that a policy's error may wrap from being taken for the
+// Store's.
+type policyError struct{ err error }
+
+func (e *policyError) Error() string { return "authz: the policy failed: " + e.err.Error() }
+
+// before answers a call of which err, of a read of the base, left everything undone.
+func (c *call) before(err error) error {
+	e := c.base(err)
+	if s, ok := errors.AsType[*store.Error](e); ok && c.op.IsWrite() {
+		s.Cause = errors.Join(store.ErrNotApplied, s.Cause)
+	}
+	return e
+}
+
+// missedPage is the error of a listing without rows: none of them can be its cursor.
+func (c *call) missedPage(kind, after string) error {
+	if after == "" {
+		return nil
+	}
+	return &store.Error{Op: c.op, Kind: kind, ID: after, Code: store.CodeNotFound}
+}
+
+// basePage is base for a listing, where not found is about the cursor.
+func (c *call) basePage(err error, kind, after string) error {
+	if missed := c.missedPage(kind, after); missed != nil && store.CodeOf(err) == store.CodeNotFound {
+		return missed
+	}
+	return c.base(err)
+}
+
+// base returns what err, the base's, is to the caller: the same class in this layer's words. A base's own words and causes
+// may tell a row that is there from one that is not.
+func (c *call) base(err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: store.CodeOf(err)}
+	switch e.Code {
+	case store.CodeNotFound, store.CodeConflict, store.CodeUnauthenticated, store.CodeDenied:
+	case store.CodeInvalid:
+		if b, ok := errors.AsType[*store.Error](err); ok {
+			e.Field = b.Field
+		}
+	default:
+		e.Cause = err // unknown outcomes and failures are for the logs, and tell ErrNotApplied
+	}
+	return e
+}
+
+// missing reports whether err, of loading a row, means that there is none for the caller. A base that refuses rows itself
+// must not thereby tell that they are there.
+func missing(err error) bool {
+	code := store.CodeOf(err)
+	return code == store.CodeNotFound || code == store.CodeDenied
+}
+
+var errStray = errors.New("authz: the base answered with a row that was not asked for")
+
+// stray answers a call for which the base returned a row that was not asked for.
+func (l *layer) stray(c *call) error {
+	l.counts.stray.Add(1)
+	return c.before(&store.Error{Code: store.CodeInternal, Cause: errStray})
+}
+
+// threadOwner returns whose the thread is, for a call about something in it.
+func (l *layer) threadOwner(ctx context.Context, c *call, threadID string) (o store.Owner, found bool, err error) {
+	t, err := l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)
+	switch {
+	case err == nil && t.ID == threadID:
+		return t.Owner, true, nil
+	case err == nil:
+		return o, false, l.stray(c)
+	case missing(err):
+		return o, false, nil
+	}
+	return o, false, c.before(err)
+}
+
+// attachmentOwner returns whose the attachment is.
+func (l *layer) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o store.Owner, found bool, err error) {
+	a, err := l.next.LoadAttachment(store.WithoutVersionRecorder(ctx), attachmentID)
+	switch {
+	case err == nil && a.ID == attachmentID:
+		return a.Owner, true, nil
+	case err == nil:
+		return o, false, l.stray(c)
+	case missing(err):
+		return o, false, nil
+	}
+	return o, false, c.before(err)
+}

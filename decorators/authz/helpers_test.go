@@ -1,0 +1,183 @@
+package authz_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// ada owns what there is; bob is of her tenant, eve of another.
+var (
+	ada = store.Owner{Tenant: "acme", Subject: "ada"}
+	bob = store.Owner{Tenant: "acme", Subject: "bob"}
+	eve = store.Owner{Tenant: "evil", Subject: "eve"}
+)
+
+func as(t testing.TB, o store.Owner, roles ...string) context.Context {
+	return store.WithPrincipal(t.Context(), store.Principal{Owner: o, Roles: roles})
+}
+
+// The ids of what there is and of what is not are equally long and differ in one word.
+const (
+	thr, msg, atc          = "thr_there", "msg_there", "atc_there"
+	noThr, noMsg, noAtc    = "thr_nowhere", "msg_nowhere", "atc_nowhere"
+	eveThr, eveMsg, eveAtc = "thr_eve", "msg_eve", "atc_eve"
+)
+
+// canary is in every content field of every value, and in the base's errors.
+const canary = "c4n4ry"
+
+func when() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+func thread(id string, o store.Owner) store.Thread {
+	return store.Thread{ID: id, Title: canary, CreatedAt: when(), Status: store.Status{Type: "locked", Reason: canary}, Owner: o}
+}
+
+// message is a user message that names the attachments.
+func message(t testing.TB, id string, attachments ...string) store.Item {
+	t.Helper()
+	list := []string{}
+	for _, a := range attachments {
+		list = append(list, fmt.Sprintf(`{"type":"file","id":%q,"name":%q,"mime_type":"text/plain"}`, a, canary))
+	}
+	return parseItem(t, fmt.Sprintf(`{"id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
+		`"content":[{"type":"input_text","text":%q}],"attachments":[%s],"quoted_text":null,"inference_options":{}}`,
+		id, canary, strings.Join(list, ",")))
+}
+
+func parseItem(t testing.TB, text string) store.Item {
+	t.Helper()
+	var it store.Item
+	if err := json.Unmarshal([]byte(text), &it); err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+func attachment(t testing.TB, id string, o store.Owner) store.Attachment {
+	t.Helper()
+	a, err := store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Owner = o
+	return a
+}
+
+// seed gives ada and eve a thread, a message in it, and an attachment each.
+func seed(t testing.TB, s store.Store) {
+	t.Helper()
+	for _, r := range []struct {
+		owner         store.Owner
+		thr, msg, atc string
+	}{{ada, thr, msg, atc}, {eve, eveThr, eveMsg, eveAtc}} {
+		must(t, s.SaveThread(t.Context(), thread(r.thr, r.owner)))
+		must(t, s.SaveAttachment(t.Context(), attachment(t, r.atc, r.owner)))
+		must(t, s.AddThreadItem(t.Context(), r.thr, message(t, r.msg, r.atc)))
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wants reports an error that is not of the class, or that says anything but what its caller said.
+func wants(t testing.TB, err, class error) {
+	t.Helper()
+	if class == nil && err == nil {
+		return
+	}
+	if !errors.Is(err, class) || store.CodeOf(err) != store.CodeOf(class) {
+		t.Errorf("got error %v (%v), want %v", err, store.CodeOf(err), class)
+	}
+}
+
+// spy records the calls of the base, and can do something just before one.
+type spy struct {
+	mu     sync.Mutex
+	calls  []store.Call
+	before map[store.Op]func() // each runs once
+}
+
+func (s *spy) Intercept(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	s.mu.Lock()
+	s.calls = append(s.calls, c)
+	f := s.before[c.Op]
+	delete(s.before, c.Op)
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+	return next(ctx)
+}
+
+// once has f run just before the next call of op reaches the base.
+func (s *spy) once(op store.Op, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.before == nil {
+		s.before = map[store.Op]func(){}
+	}
+	s.before[op] = f
+}
+
+// take returns the ops of the calls since the last take.
+func (s *spy) take() []store.Op {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ops []store.Op
+	for _, c := range s.calls {
+		ops = append(ops, c.Op)
+	}
+	s.calls = nil
+	return ops
+}
+
+// world is a guarded memstore with what seed made.
+type world struct {
+	store.Store // guarded
+	base        store.Store
+	spy         *spy
+}
+
+func newWorld(t testing.TB, p authz.Policy, opts ...authz.Option) world {
+	t.Helper()
+	w := world{base: memstore.New(), spy: &spy{}}
+	seed(t, w.base)
+	w.Store = store.Wrap(w.base, authz.New(p, opts...), store.Intercept("spy", w.spy))
+	return w
+}
+
+// policyFunc is a policy of one function, that lists nothing.
+type policyFunc func(ctx context.Context, r authz.Request) (authz.Decision, error)
+
+func (f policyFunc) Decide(ctx context.Context, r authz.Request) (authz.Decision, error) {
+	return f(ctx, r)
+}
+
+func (f policyFunc) Scope(context.Context, store.Principal, store.OwnerFilter) (store.OwnerFilter, bool, error) {
+	return store.OwnerFilter{}, false, nil
+}
+
+// granting grants role to the subject on every thread.
+func granting(subject string, role authz.Role) authz.Policy {
+	return authz.AnyOf(authz.OwnerOnly(), authz.Grants(
+		func(_ context.Context, p store.Principal, _ string, _ store.Owner) (authz.Role, error) {
+			if p.Owner.Subject == subject {
+				return role, nil
+			}
+			return authz.NoRole, nil
+		}))
+}

@@ -1,0 +1,336 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/store"
+)
+
+// names are the ids that a probe uses.
+type names struct{ thr, msg, atc string }
+
+var (
+	there   = names{thr, msg, atc}
+	nowhere = names{noThr, noMsg, noAtc}
+)
+
+// probe is a call that a stranger makes on what is there and on what is not.
+type probe struct {
+	op   store.Op
+	name string
+	call func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error)
+	want error // the class of the answer
+}
+
+func probes() []probe {
+	write := func(err error) (any, error) { return nil, err }
+	updateOnly := func(ctx context.Context) context.Context { return store.WithSaveMode(ctx, store.UpdateOnly) }
+	insertOnly := func(ctx context.Context) context.Context { return store.WithSaveMode(ctx, store.InsertOnly) }
+	return []probe{
+		{store.OpLoadThread, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThread(ctx, n.thr)
+		}, store.ErrNotFound},
+		{store.OpLoadThread, "fresh", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThread(store.WithFresh(ctx), n.thr)
+		}, store.ErrNotFound},
+		{store.OpSaveThread, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, store.Owner{})))
+		}, store.ErrNotFound},
+		{store.OpSaveThread, "update only, naming its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, ada)))
+		}, store.ErrNotFound},
+		{store.OpSaveThread, "for its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveThread(ctx, thread(n.thr, ada)))
+		}, store.ErrDenied},
+		{store.OpDeleteThread, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.DeleteThread(ctx, n.thr))
+		}, nil},
+		{store.OpLoadThreads, "its owner's", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			who := ada
+			if n == nowhere {
+				who.Subject = "nobody"
+			}
+			return s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(who)})
+		}, nil},
+		{store.OpLoadThreads, "own, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}})
+		}, store.ErrNotFound},
+		{store.OpLoadThreads, "its owner's, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}, Owner: store.OwnedBy(ada)})
+		}, store.ErrNotFound},
+		{store.OpLoadThreads, "everybody's, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}, Owner: store.AnyOwner()})
+		}, store.ErrNotFound},
+		{store.OpLoadThreadItems, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreadItems(ctx, n.thr, store.PageQuery{Order: store.OldestFirst})
+		}, nil},
+		{store.OpLoadThreadItems, "after one", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreadItems(ctx, n.thr, store.PageQuery{After: n.msg})
+		}, store.ErrNotFound},
+		{store.OpLoadThreadItems, "own, after one of it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadThreadItems(ctx, eveThr, store.PageQuery{After: n.msg})
+		}, store.ErrNotFound},
+		{store.OpAddThreadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.AddThreadItem(ctx, n.thr, message(t, "msg_new")))
+		}, store.ErrNotFound},
+		{store.OpAddThreadItem, "under an id that it has", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.AddThreadItem(ctx, n.thr, message(t, n.msg)))
+		}, store.ErrNotFound},
+		{store.OpAddThreadItem, "with an attachment of one's own", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.AddThreadItem(ctx, n.thr, message(t, n.msg, eveAtc)))
+		}, store.ErrNotFound},
+		{store.OpAddThreadItem, "own thread, with its attachment", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.AddThreadItem(ctx, eveThr, message(t, "msg_new", eveAtc, n.atc, "atc_else")))
+		}, store.ErrNotFound},
+		{store.OpSaveItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveItem(ctx, n.thr, message(t, n.msg, n.atc)))
+		}, store.ErrNotFound},
+		{store.OpSaveItem, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveItem(updateOnly(ctx), n.thr, message(t, n.msg)))
+		}, store.ErrNotFound},
+		{store.OpSaveItem, "insert only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveItem(insertOnly(ctx), n.thr, message(t, n.msg)))
+		}, store.ErrNotFound},
+		{store.OpSaveItem, "own message, with its attachment", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveItem(ctx, eveThr, message(t, eveMsg, eveAtc, n.atc)))
+		}, store.ErrNotFound},
+		{store.OpLoadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadItem(ctx, n.thr, n.msg)
+		}, store.ErrNotFound},
+		{store.OpLoadItem, "through one's own thread", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadItem(ctx, eveThr, n.msg)
+		}, store.ErrNotFound},
+		{store.OpDeleteThreadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.DeleteThreadItem(ctx, n.thr, n.msg))
+		}, nil},
+		{store.OpSaveAttachment, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveAttachment(updateOnly(ctx), attachment(t, n.atc, store.Owner{})))
+		}, store.ErrNotFound},
+		{store.OpSaveAttachment, "for its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.SaveAttachment(ctx, attachment(t, n.atc, ada)))
+		}, store.ErrDenied},
+		{store.OpLoadAttachment, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return s.LoadAttachment(ctx, n.atc)
+		}, store.ErrNotFound},
+		{store.OpDeleteAttachment, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+			return write(s.DeleteAttachment(ctx, n.atc))
+		}, nil},
+	}
+}
+
+// told is all that a caller can learn of a call.
+type told struct {
+	Value  string
+	Code   store.Code
+	Text   string
+	Is     []error  // the sentinels that errors.Is finds
+	Causes []string // the texts of all that Unwrap leads to
+	Base   []string // the calls of the base: their number and kinds
+	Policy []string // the questions to the policy, but for the owner
+}
+
+var sentinels = []error{store.ErrNotFound, store.ErrConflict, store.ErrInvalid, store.ErrUnauthenticated, store.ErrDenied,
+	store.ErrUnavailable, store.ErrNotApplied}
+
+func causes(err error) []string {
+	var texts []string
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		texts = append(append(texts, e.Unwrap().Error()), causes(e.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, c := range e.Unwrap() {
+			texts = append(append(texts, c.Error()), causes(c)...)
+		}
+	}
+	return texts
+}
+
+// wordy answers errors in the words of a base that was written by somebody else, and that says too much.
+func wordy(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	err := next(ctx)
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("SELECT on shard 7 for %s/%s/%s said %s: %w", c.ThreadID, c.ItemID, c.AttachmentID, canary, errors.Join(err, errors.New(canary)))
+}
+
+// refusing is a base with rules of its own for rows of ada's: it says denied where it should say nothing.
+type refusing struct{ store.Store }
+
+func (r refusing) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	t, err := r.Store.LoadThread(ctx, id)
+	if err == nil && t.Owner == ada {
+		return t, &store.Error{Op: store.OpLoadThread, Code: store.CodeDenied}
+	}
+	return t, err
+}
+
+func (r refusing) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+	a, err := r.Store.LoadAttachment(ctx, id)
+	if err == nil && a.Owner == ada {
+		return a, &store.Error{Op: store.OpLoadAttachment, Code: store.CodeDenied}
+	}
+	return a, err
+}
+
+// asking records what the policy is asked.
+type asking struct {
+	authz.Policy
+	mu   sync.Mutex
+	asks []string
+}
+
+func (p *asking) Decide(ctx context.Context, r authz.Request) (authz.Decision, error) {
+	p.mu.Lock()
+	p.asks = append(p.asks, fmt.Sprintf("%v by %v on %q", r.Action, r.Op, r.ThreadID))
+	p.mu.Unlock()
+	return p.Policy.Decide(ctx, r)
+}
+
+// TestStrangerCannotTellHiddenFromAbsent is the promise of this package: for every op, on somebody's rows and on rows that are
+// not there, the same value, code, error text, calls of the base and questions to the policy.
+func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
+	bases := map[string]func(store.Store) store.Store{
+		"memstore": func(s store.Store) store.Store { return s },
+		"wordy":    store.Intercept("wordy", store.InterceptorFunc(wordy)),
+		"refusing": func(s store.Store) store.Store { return refusing{s} },
+	}
+	tables := map[string]authz.Policy{
+		"owner only":  authz.OwnerOnly(),
+		"grants":      granting("bob", authz.Editor),
+		"other roles": authz.AnyOf(authz.TenantAdmin("admin"), authz.HasRole("operator"), authz.OwnerOnly()),
+		"failing grants": authz.AnyOf(authz.OwnerOnly(), authz.Grants(
+			func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) {
+				return authz.Editor, errors.New(canary)
+			})),
+	}
+	for _, p := range probes() {
+		for base, wrap := range bases {
+			for policy, table := range tables {
+				t.Run(fmt.Sprintf("%v/%s/%s/%s", p.op, p.name, base, policy), func(t *testing.T) {
+					ask := func(n names) told {
+						w := newWorld(t, authz.OwnerOnly())
+						asked := &asking{Policy: table}
+						s := store.Wrap(w.base, authz.New(asked), store.Intercept("spy", w.spy), wrap)
+						v, err := p.call(t, as(t, eve, "admin"), s, n)
+						if policy != "failing grants" {
+							wants(t, err, p.want)
+						}
+						got := told{Value: fmt.Sprintf("%#v", v), Code: store.CodeOf(err)}
+						if err != nil {
+							got.Text, got.Causes = err.Error(), causes(err)
+						}
+						for _, s := range sentinels {
+							if errors.Is(err, s) {
+								got.Is = append(got.Is, s)
+							}
+						}
+						for _, op := range w.spy.take() {
+							got.Base = append(got.Base, op.String())
+						}
+						got.Policy = asked.asks
+						if policy != "failing grants" && strings.Contains(fmt.Sprintf("%+v", got), canary) {
+							t.Errorf("%s is in the answer:\n%+v", canary, got)
+						}
+						unchanged(t, w)
+						return got
+					}
+					same := strings.NewReplacer("nowhere", "there")
+					hidden, absent := ask(there), ask(nowhere)
+					absent.Text = same.Replace(absent.Text)
+					for _, list := range [][]string{absent.Causes, absent.Policy} {
+						for i := range list {
+							list[i] = same.Replace(list[i])
+						}
+					}
+					// The stack of a recovered panic would differ; there is none here.
+					if d := cmp.Diff(absent, hidden, cmp.Comparer(func(a, b error) bool { return a == b })); d != "" {
+						t.Errorf("a stranger can tell (-absent +hidden):\n%s", d)
+					}
+				})
+			}
+		}
+	}
+}
+
+// unchanged reports rows of ada's that are not as seed made them.
+func unchanged(t *testing.T, w world) {
+	t.Helper()
+	ctx := t.Context()
+	if got, err := w.base.LoadThread(ctx, thr); err != nil || !got.Equal(thread(thr, ada)) {
+		t.Errorf("ada's thread is now %v, %v", got, err)
+	}
+	if page, err := w.base.LoadThreadItems(ctx, thr, store.PageQuery{}); err != nil || len(page.Data) != 1 || page.Data[0].ID != msg {
+		t.Errorf("ada's items are now %v, %v", page.Data, err)
+	}
+	if got, err := w.base.LoadAttachment(ctx, atc); err != nil || got.Owner != ada {
+		t.Errorf("ada's attachment is now %v, %v", got, err)
+	}
+}
+
+// TestProbesCoverEveryOp keeps the table above complete.
+func TestProbesCoverEveryOp(t *testing.T) {
+	covered := map[store.Op]bool{}
+	for _, p := range probes() {
+		covered[p.op] = true
+	}
+	for _, op := range store.Ops() {
+		if !covered[op] {
+			t.Errorf("no probe for %v", op)
+		}
+	}
+}
+
+// TestSaveUnderTakenID: what a stranger gets is a conflict, the same whether the row is there or was there.
+func TestSaveUnderTakenID(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	must(t, w.base.SaveThread(t.Context(), thread("thr_gone", ada)))
+	must(t, w.base.DeleteThread(t.Context(), "thr_gone"))
+	must(t, w.base.SaveAttachment(t.Context(), attachment(t, "atc_gone", ada)))
+	must(t, w.base.DeleteAttachment(t.Context(), "atc_gone"))
+	for _, owner := range []store.Owner{{}, eve} {
+		for _, mode := range []store.SaveMode{store.Upsert, store.InsertOnly} {
+			ctx := store.WithSaveMode(as(t, eve), mode)
+			var texts []string
+			for _, id := range []string{thr, "thr_gone"} {
+				err := w.SaveThread(ctx, thread(id, owner))
+				wants(t, err, store.ErrConflict)
+				texts = append(texts, strings.ReplaceAll(err.Error(), id, "ID"))
+			}
+			for _, id := range []string{atc, "atc_gone"} {
+				err := w.SaveAttachment(ctx, attachment(t, id, owner))
+				wants(t, err, store.ErrConflict)
+				texts = append(texts, strings.ReplaceAll(err.Error(), id, "ID"))
+			}
+			if texts[0] != texts[1] || texts[2] != texts[3] {
+				t.Errorf("the texts differ: %q", texts)
+			}
+		}
+	}
+	unchanged(t, w)
+	_, err := w.base.LoadThread(t.Context(), "thr_gone")
+	wants(t, err, store.ErrNotFound)
+}
+
+// TestWhoMayNotCreateCannotProbeByCreating: a reader who may create nothing is denied alike for ids that are taken and free.
+func TestWhoMayNotCreateCannotProbeByCreating(t *testing.T) {
+	w := newWorld(t, policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+		if r.Owner == r.Principal.Owner && r.Action == authz.Read {
+			return authz.Allow, nil
+		}
+		return authz.Deny, nil
+	}))
+	wants(t, w.SaveThread(as(t, eve), thread(thr, store.Owner{})), store.ErrDenied)
+	wants(t, w.SaveThread(as(t, eve), thread(noThr, store.Owner{})), store.ErrDenied)
+	wants(t, w.SaveAttachment(as(t, eve), attachment(t, atc, store.Owner{})), store.ErrDenied)
+	wants(t, w.SaveAttachment(as(t, eve), attachment(t, noAtc, store.Owner{})), store.ErrDenied)
+	unchanged(t, w)
+}

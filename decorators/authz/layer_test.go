@@ -1,0 +1,373 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	for name, opts := range map[string][]authz.Option{"alone": nil, "sharing": {authz.ShareBelow()}} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) store.Store {
+				return store.Wrap(memstore.New(), authz.New(authz.OwnerOnly(), opts...))
+			})
+		})
+	}
+	t.Run("twice", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) store.Store {
+			return store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()), authz.New(authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly())))
+		})
+	})
+}
+
+// TestEveryMethodIsGuarded: each of the Store's methods is the layer's own, so that none is passed through by embedding, and
+// each but the generators refuses a call without a principal before the base is called.
+func TestEveryMethodIsGuarded(t *testing.T) {
+	w := newWorld(t, authz.HasRole("op"))
+	layer := reflect.TypeOf(w.Store).Elem()
+	methods := reflect.TypeFor[store.Store]()
+	if methods.NumMethod() != 14 {
+		t.Fatalf("the Store has %d methods, this test knows of 14", methods.NumMethod())
+	}
+	for f := range layer.Fields() {
+		if !f.Anonymous {
+			continue
+		}
+		for m := range methods.Methods() {
+			if _, ok := reflect.PointerTo(f.Type).MethodByName(m.Name); ok {
+				t.Errorf("%s comes from the embedded %s", m.Name, f.Name)
+			}
+		}
+	}
+	args := map[reflect.Type]reflect.Value{
+		reflect.TypeFor[context.Context]():   reflect.ValueOf(t.Context()),
+		reflect.TypeFor[string]():            reflect.ValueOf("some_id"),
+		reflect.TypeFor[store.Thread]():      reflect.ValueOf(thread("some_id", ada)),
+		reflect.TypeFor[store.Item]():        reflect.ValueOf(message(t, "some_id")),
+		reflect.TypeFor[store.Attachment]():  reflect.ValueOf(attachment(t, "some_id", ada)),
+		reflect.TypeFor[store.ThreadQuery](): reflect.ValueOf(store.ThreadQuery{}),
+		reflect.TypeFor[store.PageQuery]():   reflect.ValueOf(store.PageQuery{}),
+		reflect.TypeFor[store.ItemKind]():    reflect.ValueOf(store.KindTask),
+	}
+	for m := range methods.Methods() {
+		var in []reflect.Value
+		for p := range m.Type.Ins() {
+			in = append(in, args[p])
+		}
+		out := reflect.ValueOf(w.Store).MethodByName(m.Name).Call(in)
+		if strings.HasPrefix(m.Name, "Generate") {
+			if out[0].String() == "" {
+				t.Errorf("%s: no id", m.Name)
+			}
+			continue
+		}
+		err, _ := out[len(out)-1].Interface().(error)
+		if !errors.Is(err, store.ErrUnauthenticated) {
+			t.Errorf("%s without a principal: got %v", m.Name, err)
+		}
+	}
+	if ops := w.spy.take(); len(ops) > 0 {
+		t.Errorf("the base was called: %v", ops)
+	}
+}
+
+// TestWhoCannotOwnRowsIsNobody: whatever their roles.
+func TestWhoCannotOwnRowsIsNobody(t *testing.T) {
+	for name, o := range map[string]store.Owner{
+		"zero":            {},
+		"empty subject":   {Tenant: "acme"},
+		"control in it":   {Tenant: "acme", Subject: "a\x00da"},
+		"not UTF-8":       {Tenant: "acme", Subject: "a\xffda"},
+		"too long":        {Tenant: "acme", Subject: strings.Repeat("a", store.MaxIDBytes+1)},
+		"tenant, control": {Tenant: "ac\nme", Subject: "ada"},
+		"tenant too long": {Tenant: strings.Repeat("a", store.MaxIDBytes+1), Subject: "ada"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, authz.HasRole("op"))
+			for _, p := range probes() {
+				_, err := p.call(t, as(t, o, "op"), w, there)
+				wants(t, err, store.ErrUnauthenticated)
+			}
+			if ops := w.spy.take(); len(ops) > 0 {
+				t.Errorf("the base was called: %v", ops)
+			}
+		})
+	}
+}
+
+// TestOrderOfChecks: validation, then the context, then the principal.
+func TestOrderOfChecks(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		id   string
+		want error
+	}{
+		{"invalid, cancelled, nobody", gone, "", store.ErrInvalid},
+		{"invalid, nobody", t.Context(), "", store.ErrInvalid},
+		{"cancelled, nobody", gone, thr, context.Canceled},
+		{"nobody", t.Context(), thr, store.ErrUnauthenticated},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := store.PageQuery{}
+			if c.id == "" {
+				q.Limit = -1
+			}
+			_, err := w.LoadThread(c.ctx, c.id)
+			wants(t, err, c.want)
+			wants(t, w.SaveThread(c.ctx, thread(c.id, ada)), c.want)
+			wants(t, w.DeleteThread(c.ctx, c.id), c.want)
+			_, err = w.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: q})
+			wants(t, err, c.want)
+			_, err = w.LoadThreadItems(c.ctx, thr, q)
+			wants(t, err, c.want)
+			_, err = w.LoadThreadItems(c.ctx, c.id, store.PageQuery{})
+			wants(t, err, c.want)
+			item := message(t, msg)
+			item.ID = c.id
+			wants(t, w.AddThreadItem(c.ctx, thr, item), c.want)
+			wants(t, w.AddThreadItem(c.ctx, c.id, message(t, msg)), c.want)
+			wants(t, w.SaveItem(c.ctx, thr, item), c.want)
+			wants(t, w.SaveItem(c.ctx, c.id, message(t, msg)), c.want)
+			for _, ids := range [][2]string{{thr, c.id}, {c.id, msg}} {
+				_, err = w.LoadItem(c.ctx, ids[0], ids[1])
+				wants(t, err, c.want)
+				wants(t, w.DeleteThreadItem(c.ctx, ids[0], ids[1]), c.want)
+			}
+			a := attachment(t, atc, ada)
+			a.ID = c.id
+			wants(t, w.SaveAttachment(c.ctx, a), c.want)
+			_, err = w.LoadAttachment(c.ctx, c.id)
+			wants(t, err, c.want)
+			wants(t, w.DeleteAttachment(c.ctx, c.id), c.want)
+			if ops := w.spy.take(); len(ops) > 0 {
+				t.Errorf("the base was called: %v", ops)
+			}
+		})
+	}
+}
+
+// TestListings: the scope goes down to the base, and what comes back is a full page.
+func TestListings(t *testing.T) {
+	w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"), authz.HasRole("op")))
+	for i := range 30 {
+		must(t, w.base.SaveThread(t.Context(), thread(fmt.Sprintf("thr_bob_%02d", i), bob)))
+	}
+	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", store.Owner{})))
+	for _, c := range []struct {
+		name  string
+		role  string
+		query store.ThreadQuery
+		want  int
+		more  bool
+		err   error
+	}{
+		{"own, by the zero filter", "", store.ThreadQuery{}, 1, false, nil},
+		{"own, by name", "", store.ThreadQuery{Owner: store.OwnedBy(ada)}, 1, false, nil},
+		{"everybody's are one's own", "", store.ThreadQuery{Owner: store.AnyOwner()}, 1, false, nil},
+		{"the tenant's are one's own", "", store.ThreadQuery{Owner: store.InTenant("acme")}, 1, false, nil},
+		{"another's are none", "", store.ThreadQuery{Owner: store.OwnedBy(bob)}, 0, false, nil},
+		{"another's, after", "", store.ThreadQuery{Owner: store.OwnedBy(bob), PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
+		{"own, after another's", "", store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
+		{"own, after one's own", "", store.ThreadQuery{PageQuery: store.PageQuery{After: thr}}, 0, false, nil},
+		{"own, by the zero filter, of an admin", "admin", store.ThreadQuery{}, 1, false, nil},
+		{"the tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.AnyOwner()}, 20, true, nil},
+		{"one of the tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.OwnedBy(bob), PageQuery: store.PageQuery{Limit: 50}}, 30, false, nil},
+		{"another tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.InTenant("evil")}, 0, false, nil},
+		{"everybody's, of an operator", "op", store.ThreadQuery{Owner: store.AnyOwner(), PageQuery: store.PageQuery{Limit: 50}}, 33, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			page, err := w.LoadThreads(as(t, ada, c.role), c.query)
+			wants(t, err, c.err)
+			if len(page.Data) != c.want || page.HasMore != c.more {
+				t.Errorf("got %d threads, more %v; want %d, more %v", len(page.Data), page.HasMore, c.want, c.more)
+			}
+		})
+	}
+}
+
+// TestZeroScopeListsNothing: a policy that forgets to say which rows must not get those that are nobody's.
+func TestZeroScopeListsNothing(t *testing.T) {
+	w := newWorld(t, scoping{store.OwnerFilter{}, true})
+	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", store.Owner{})))
+	w.spy.take()
+	page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})
+	if err != nil || len(page.Data) > 0 || len(w.spy.take()) > 0 {
+		t.Errorf("got %v, %v", page.Data, err)
+	}
+}
+
+// TestScopeCannotWidenTheQuery: a policy that ignores what was asked gets what was asked.
+func TestScopeCannotWidenTheQuery(t *testing.T) {
+	w := newWorld(t, scoping{store.AnyOwner(), true})
+	page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{})
+	if err != nil || len(page.Data) != 1 || page.Data[0].ID != thr {
+		t.Errorf("got %v, %v", page.Data, err)
+	}
+}
+
+// sharing records whether it was told to share.
+type sharing struct {
+	store.Store
+	told bool
+}
+
+func (s *sharing) Unwrap() store.Store     { return s.Store }
+func (s *sharing) ShareBetweenPrincipals() { s.told = true }
+
+// TestShareBelow: only with the option, and only down to the next guard.
+func TestShareBelow(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []authz.Option
+		want bool
+	}{"without": {nil, false}, "with": {[]authz.Option{authz.ShareBelow()}, true}} {
+		t.Run(name, func(t *testing.T) {
+			near, far := &sharing{}, &sharing{}
+			into := func(s *sharing) store.Middleware {
+				return func(next store.Store) store.Store { s.Store = next; return s }
+			}
+			store.Wrap(memstore.New(), authz.New(authz.OwnerOnly(), c.opts...), into(near), authz.New(authz.OwnerOnly()), into(far))
+			if near.told != c.want || far.told {
+				t.Errorf("told: the near one %v, the one behind another guard %v; want %v, false", near.told, far.told, c.want)
+			}
+		})
+	}
+}
+
+// TestNobodyLooksThrough: what is within is not to be had through the stack, but for its name, health and numbers.
+func TestNobodyLooksThrough(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	for s := range store.All[store.Store](w.Store) {
+		if s != w.Store {
+			t.Errorf("As finds %T", s)
+		}
+	}
+	if _, ok := w.Store.(store.Unwrapper); ok {
+		t.Error("the layer can be unwrapped")
+	}
+	if _, ok := store.As[store.WriteBounder](w.Store); ok {
+		t.Error("As finds a capability of the base")
+	}
+	if h, ok := store.As[store.HealthChecker](w.Store); !ok || h.CheckHealth(t.Context()) != nil {
+		t.Error("no health check")
+	}
+	if d := cmp.Diff([]string{"authz", "spy", "memstore"}, store.Layers(w.Store)); d != "" {
+		t.Errorf("layers (-want +got):\n%s", d)
+	}
+	if !store.Guarded(w.Store) {
+		t.Error("not guarded")
+	}
+}
+
+// TestClosedLayerStillGuards: a closed decorator lets calls pass, but not this one.
+func TestClosedLayerStillGuards(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	must(t, store.Close(w.Store))
+	_, err := w.LoadThread(as(t, eve), thr)
+	wants(t, err, store.ErrNotFound)
+}
+
+// TestVersionRecorderHearsOfTheCallOnly: the looks that this layer takes for itself are not reported; what the call does is.
+func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	for name, call := range map[string]func(ctx context.Context) error{
+		"LoadThread":       func(ctx context.Context) error { _, err := w.LoadThread(ctx, thr); return err },
+		"SaveThread":       func(ctx context.Context) error { return w.SaveThread(ctx, thread(thr, ada)) },
+		"LoadItem":         func(ctx context.Context) error { _, err := w.LoadItem(ctx, thr, msg); return err },
+		"LoadThreadItems":  func(ctx context.Context) error { _, err := w.LoadThreadItems(ctx, thr, store.PageQuery{}); return err },
+		"SaveItem":         func(ctx context.Context) error { return w.SaveItem(ctx, thr, message(t, msg, atc)) },
+		"DeleteThreadItem": func(ctx context.Context) error { return w.DeleteThreadItem(ctx, thr, "msg_none") },
+	} {
+		reports := 0
+		ctx := store.WithVersionRecorder(as(t, ada), func(id string, before, after uint64) {
+			if reports++; id != thr {
+				t.Errorf("%s: a report about %s", name, id)
+			}
+		})
+		must(t, call(ctx))
+		if reports != 1 {
+			t.Errorf("%s: %d reports, want 1", name, reports)
+		}
+	}
+	reports := 0
+	ctx := store.WithVersionRecorder(as(t, eve), func(string, uint64, uint64) { reports++ })
+	_ = w.DeleteThread(ctx, thr)
+	_, _ = w.LoadItem(ctx, thr, msg)
+	if reports > 0 {
+		t.Errorf("%d reports about a hidden thread", reports)
+	}
+}
+
+// TestNotesAreOfTheCallOnly: a cache beneath speaks of the caller's call, not of the looks.
+func TestNotesAreOfTheCallOnly(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("noting", store.InterceptorFunc(
+		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			store.NotesFor(ctx, c.Op).SetCache(c.Op.String())
+			return next(ctx)
+		})))
+	ctx, notes := store.WithNotes(as(t, ada), store.OpDeleteThreadItem, nil)
+	must(t, s.DeleteThreadItem(ctx, thr, "msg_none"))
+	if cache, _, _ := notes.Close(); cache != "delete_thread_item" {
+		t.Errorf("noted %q", cache)
+	}
+}
+
+// still is a base that answers from one variable: what remains is this layer's cost.
+type still struct {
+	store.Store
+	thread store.Thread
+}
+
+func (s *still) LoadThread(context.Context, string) (store.Thread, error) { return s.thread, nil }
+
+// TestLoadThreadAllocatesNothing: the layer is on the hot path of a cached read.
+func TestLoadThreadAllocatesNothing(t *testing.T) {
+	for name, p := range map[string]authz.Policy{
+		"owner only": authz.OwnerOnly(),
+		"any of":     authz.AnyOf(authz.HasRole("op"), authz.TenantAdmin("admin"), authz.OwnerOnly()),
+	} {
+		s := store.Wrap(&still{thread: thread(thr, ada)}, authz.New(p, authz.WithAudit(func(context.Context, authz.Denial) {})))
+		ctx := as(t, ada)
+		if n := testing.AllocsPerRun(100, func() {
+			if _, err := s.LoadThread(ctx, thr); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkLoadThread(b *testing.B) {
+	for name, p := range map[string]authz.Policy{
+		"owner only":       authz.OwnerOnly(),
+		"any of, the last": authz.AnyOf(authz.HasRole("op"), authz.TenantAdmin("admin"), authz.OwnerOnly()),
+	} {
+		b.Run(name, func(b *testing.B) {
+			base := &still{thread: thread(thr, ada)}
+			s := store.Wrap(base, authz.New(p))
+			ctx := as(b, ada)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.LoadThread(ctx, thr); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,422 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/store"
+)
+
+var actions = []authz.Action{authz.Read, authz.Write, authz.Create, authz.Delete}
+
+// failing is a policy that fails, on everything.
+type failing struct{ err error }
+
+func (p failing) Decide(context.Context, authz.Request) (authz.Decision, error) {
+	return authz.Allow, p.err // the error counts, whatever comes with it
+}
+
+func (p failing) Scope(context.Context, store.Principal, store.OwnerFilter) (store.OwnerFilter, bool, error) {
+	return store.AnyOwner(), true, p.err
+}
+
+// panicking is a policy that panics, on everything.
+type panicking struct{}
+
+func (panicking) Decide(context.Context, authz.Request) (authz.Decision, error) { panic(canary) }
+
+func (panicking) Scope(context.Context, store.Principal, store.OwnerFilter) (store.OwnerFilter, bool, error) {
+	panic(canary)
+}
+
+// scoping answers Scope with what it is, and denies everything else.
+type scoping struct {
+	filter store.OwnerFilter
+	ok     bool
+}
+
+func (scoping) Decide(context.Context, authz.Request) (authz.Decision, error) { return authz.Deny, nil }
+
+func (p scoping) Scope(context.Context, store.Principal, store.OwnerFilter) (store.OwnerFilter, bool, error) {
+	return p.filter, p.ok, nil
+}
+
+func TestPolicies(t *testing.T) {
+	nobody, tenantless := store.Owner{}, store.Owner{Subject: "ada"}
+	deny := func(...authz.Action) map[authz.Action]bool { return nil }
+	all := map[authz.Action]bool{authz.Read: true, authz.Write: true, authz.Create: true, authz.Delete: true}
+	for _, c := range []struct {
+		name   string
+		policy authz.Policy
+		who    store.Principal
+		owner  store.Owner
+		want   map[authz.Action]bool
+	}{
+		{"owner only: the owner", authz.OwnerOnly(), store.Principal{Owner: ada}, ada, all},
+		{"owner only: another subject", authz.OwnerOnly(), store.Principal{Owner: bob}, ada, deny()},
+		{"owner only: the same subject of another tenant", authz.OwnerOnly(), store.Principal{Owner: store.Owner{Tenant: "evil", Subject: "ada"}}, ada, deny()},
+		{"owner only: the same subject without a tenant", authz.OwnerOnly(), store.Principal{Owner: tenantless}, ada, deny()},
+		{"owner only: a row of nobody's", authz.OwnerOnly(), store.Principal{Owner: ada}, nobody, deny()},
+		{"owner only: nobody, a row of nobody's", authz.OwnerOnly(), store.Principal{}, nobody, deny()},
+		{"role: with it", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"a", "op"}}, ada, all},
+		{"role: with it, a row of nobody's", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"op"}}, nobody, all},
+		{"role: without it", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"o", "OP", "op "}}, ada, deny()},
+		{"role: without it, own row", authz.HasRole("op"), store.Principal{Owner: ada}, ada, deny()},
+		{"admin: of the tenant", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, ada, all},
+		{"admin: of another tenant", authz.TenantAdmin("admin"), store.Principal{Owner: eve, Roles: []string{"admin"}}, ada, deny()},
+		{"admin: without the role", authz.TenantAdmin("admin"), store.Principal{Owner: bob}, ada, deny()},
+		{"admin: a row of nobody's", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, nobody, deny()},
+		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: store.Owner{Subject: "x"}, Roles: []string{"admin"}}, tenantless, deny()},
+		{"any of nothing", authz.AnyOf(), store.Principal{Owner: ada}, ada, deny()},
+		{"any of: the second allows", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: ada}, ada, all},
+		{"any of: none allows", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: eve}, ada, deny()},
+		{"any of: a failure before one that allows", authz.AnyOf(failing{errors.New("x")}, panicking{}, authz.OwnerOnly()), store.Principal{Owner: ada}, ada, all},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, a := range actions {
+				got, err := c.policy.Decide(t.Context(), authz.Request{Principal: c.who, Action: a, Op: store.OpLoadThread, ThreadID: thr, Owner: c.owner})
+				if err != nil || (got == authz.Allow) != c.want[a] {
+					t.Errorf("%v: got %v, %v, want allowed %v", a, got, err, c.want[a])
+				}
+			}
+		})
+	}
+}
+
+func TestScopes(t *testing.T) {
+	tenantless := store.Owner{Subject: "x"}
+	type answer struct {
+		Filter store.OwnerFilter
+		OK     bool
+	}
+	none := answer{}
+	opaque := cmp.Comparer(func(a, b store.OwnerFilter) bool { return a == b })
+	anyOf := authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"), authz.HasRole("op"))
+	for _, c := range []struct {
+		name   string
+		policy authz.Policy
+		who    store.Principal
+		asked  store.OwnerFilter
+		want   answer
+	}{
+		{"owner: everybody's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
+		{"owner: the tenant's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.InTenant("acme"), answer{store.OwnedBy(ada), true}},
+		{"owner: another tenant's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.InTenant("evil"), none},
+		{"owner: another's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
+		{"role: everybody's", authz.HasRole("op"), store.Principal{Owner: ada, Roles: []string{"op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
+		{"admin: everybody's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
+		{"admin: one of the tenant's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(bob), answer{store.OwnedBy(bob), true}},
+		{"admin: one of another tenant's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(eve), none},
+		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: tenantless, Roles: []string{"admin"}}, store.AnyOwner(), none},
+		{"admin: without the role", authz.TenantAdmin("admin"), store.Principal{Owner: ada}, store.AnyOwner(), none},
+		{"grants", granting("ada", authz.Editor), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
+		{"any of: only the owner's", anyOf, store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
+		{"any of: the tenant's is wider", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
+		{"any of: everybody's is widest", anyOf, store.Principal{Owner: ada, Roles: []string{"admin", "op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
+		{"any of: only a later one meets", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(bob), answer{store.OwnedBy(bob), true}},
+		{"any of: the widest first", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: ada, Roles: []string{"op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
+		{"any of: strangers to each other", authz.AnyOf(scoping{store.InTenant("x"), true}, scoping{store.InTenant("y"), true}), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.InTenant("x"), true}},
+		{"any of: the zero filter is no scope", authz.AnyOf(scoping{store.OwnerFilter{}, true}, authz.OwnerOnly()), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
+		{"any of: one that ignores the query", authz.AnyOf(scoping{store.AnyOwner(), true}), store.Principal{Owner: ada}, store.OwnedBy(ada), answer{store.OwnedBy(ada), true}},
+		{"any of nothing", authz.AnyOf(), store.Principal{Owner: ada}, store.AnyOwner(), none},
+		{"any of: a failure that could not have widened it", authz.AnyOf(failing{errors.New("x")}, authz.OwnerOnly()), store.Principal{Owner: ada}, store.OwnedBy(ada), answer{store.OwnedBy(ada), true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, ok, err := c.policy.Scope(t.Context(), c.who, c.asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				f = store.OwnerFilter{}
+			}
+			if d := cmp.Diff(c.want, answer{f, ok}, opaque); d != "" {
+				t.Errorf("wrong scope (-want +got):\n%s\nwant %v, got %v", d, c.want, answer{f, ok})
+			}
+		})
+	}
+}
+
+// TestScopeThatMayLackRowsFails: a page that lacks what the failed policy would have added would pass for the whole.
+func TestScopeThatMayLackRowsFails(t *testing.T) {
+	for name, p := range map[string]authz.Policy{
+		"error": failing{errors.New(canary)},
+		"panic": panicking{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), p))
+			_, err := w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})
+			wants(t, err, store.ErrUnavailable)
+			page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{})
+			if err != nil || len(page.Data) != 1 {
+				t.Errorf("one's own: got %v, %v", page.Data, err)
+			}
+		})
+	}
+}
+
+// TestGrants: what each role may do through the layer.
+func TestGrants(t *testing.T) {
+	type outcomes map[string]error
+	calls := func(t *testing.T, s store.Store, ctx context.Context) outcomes {
+		got := outcomes{}
+		_, got["LoadThread"] = s.LoadThread(ctx, thr)
+		page, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
+		if err == nil && len(page.Data) == 0 {
+			err = store.ErrNotFound // an empty page for a hidden thread
+		}
+		got["LoadThreadItems"] = err
+		_, got["LoadItem"] = s.LoadItem(ctx, thr, msg)
+		got["AddThreadItem"] = s.AddThreadItem(ctx, thr, message(t, "msg_new"))
+		got["SaveItem"] = s.SaveItem(ctx, thr, message(t, msg, atc))
+		got["SaveThread"] = s.SaveThread(ctx, thread(thr, store.Owner{}))
+		got["DeleteThreadItem"] = s.DeleteThreadItem(ctx, thr, msg)
+		got["DeleteThread"] = s.DeleteThread(ctx, thr)
+		_, got["LoadAttachment"] = s.LoadAttachment(ctx, atc)
+		got["DeleteAttachment"] = s.DeleteAttachment(ctx, atc)
+		page2, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner()})
+		if err == nil && len(page2.Data) > 0 {
+			err = fmt.Errorf("lists %v", page2.Data)
+		}
+		got["LoadThreads"] = err
+		return got
+	}
+	for role, want := range map[authz.Role]outcomes{
+		authz.NoRole: {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
+			"AddThreadItem": store.ErrNotFound, "SaveItem": store.ErrNotFound, "SaveThread": store.ErrConflict, "DeleteThreadItem": nil,
+			"DeleteThread": nil, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
+		authz.Viewer: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
+			"AddThreadItem": store.ErrDenied, "SaveItem": store.ErrDenied, "SaveThread": store.ErrDenied, "DeleteThreadItem": store.ErrDenied,
+			"DeleteThread": store.ErrDenied, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
+		authz.Editor: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
+			"AddThreadItem": nil, "SaveItem": nil, "SaveThread": nil, "DeleteThreadItem": nil,
+			"DeleteThread": store.ErrDenied, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
+		authz.Role(9): {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
+			"AddThreadItem": store.ErrNotFound, "SaveItem": store.ErrNotFound, "SaveThread": store.ErrConflict, "DeleteThreadItem": nil,
+			"DeleteThread": nil, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
+	} {
+		t.Run(fmt.Sprint(role), func(t *testing.T) {
+			w := newWorld(t, granting("bob", role))
+			for call, err := range calls(t, w, as(t, bob)) {
+				if !errors.Is(err, want[call]) {
+					t.Errorf("%s: got %v, want %v", call, err, want[call])
+				}
+			}
+			got, err := w.base.LoadThread(t.Context(), thr)
+			if err != nil || got.Owner != ada {
+				t.Errorf("the thread is now %v of %v, %v", got, got.Owner, err)
+			}
+			if _, err := w.base.LoadAttachment(t.Context(), atc); err != nil {
+				t.Errorf("the attachment: %v", err)
+			}
+		})
+	}
+}
+
+// TestGrantsAsksOnlyAboutOthersThreads: not about one's own, attachments, or who may create; and its word on what is nobody's
+// does not count.
+func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
+	var asked []store.Owner
+	p := authz.Grants(func(_ context.Context, _ store.Principal, _ string, o store.Owner) (authz.Role, error) {
+		asked = append(asked, o)
+		return authz.Editor, nil
+	})
+	for _, c := range []struct {
+		r    authz.Request
+		want authz.Decision
+		asks int
+	}{
+		{authz.Request{Action: authz.Read, ThreadID: thr, Owner: ada}, authz.Allow, 1},
+		{authz.Request{Action: authz.Read, ThreadID: thr, Owner: bob}, authz.Deny, 0},
+		{authz.Request{Action: authz.Read, ThreadID: "", Owner: ada}, authz.Deny, 0},
+		{authz.Request{Action: authz.Create, ThreadID: thr, Owner: ada}, authz.Deny, 0},
+		{authz.Request{Action: authz.Read, ThreadID: thr}, authz.Deny, 1},
+		{authz.Request{Action: authz.Delete, Op: store.OpDeleteThread, ThreadID: thr, Owner: ada}, authz.Deny, 1},
+		{authz.Request{Action: authz.Delete, Op: store.OpDeleteThreadItem, ThreadID: thr, Owner: ada}, authz.Allow, 1},
+		{authz.Request{Action: authz.List, ThreadID: thr, Owner: ada}, authz.Deny, 1},
+	} {
+		asked = nil
+		c.r.Principal.Owner = bob
+		got, err := p.Decide(t.Context(), c.r)
+		if got != c.want || err != nil || len(asked) != c.asks {
+			t.Errorf("%+v: got %v, %v after %d questions, want %v after %d", c.r, got, err, len(asked), c.want, c.asks)
+		}
+	}
+}
+
+// TestWithdrawnGrantEndsAtOnce: the policy is asked on every call.
+func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
+	var role atomic.Uint32
+	w := newWorld(t, authz.Grants(func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) {
+		return authz.Role(role.Load()), nil
+	}))
+	for _, c := range []struct {
+		role        authz.Role
+		read, write error
+	}{
+		{authz.NoRole, store.ErrNotFound, store.ErrNotFound},
+		{authz.Editor, nil, nil},
+		{authz.Viewer, nil, store.ErrDenied},
+		{authz.NoRole, store.ErrNotFound, store.ErrNotFound},
+	} {
+		role.Store(uint32(c.role))
+		_, err := w.LoadThread(as(t, bob), thr)
+		wants(t, err, c.read)
+		wants(t, w.SaveItem(as(t, bob), thr, message(t, msg)), c.write)
+	}
+}
+
+// TestZeroDecisionIsDeny: and so is every value that is not Allow.
+func TestZeroDecisionIsDeny(t *testing.T) {
+	for _, d := range []authz.Decision{0, 2, 255} {
+		w := newWorld(t, policyFunc(func(context.Context, authz.Request) (authz.Decision, error) { return d, nil }))
+		_, err := w.LoadThread(as(t, ada), thr)
+		wants(t, err, store.ErrNotFound)
+	}
+}
+
+// TestFailingPolicyDenies: an error, one that says allow too, a panic, and a policy's own time-out are unavailable, for what is
+// there and what is not, and nothing is written.
+func TestFailingPolicyDenies(t *testing.T) {
+	for name, p := range map[string]authz.Policy{
+		"error":         failing{errors.New(canary)},
+		"panic":         panicking{},
+		"timeout":       failing{context.DeadlineExceeded},
+		"not found":     failing{store.ErrNotFound}, // of the policy's own store: no answer of this one
+		"nested, panic": authz.AnyOf(authz.AnyOf(panicking{}, authz.HasRole("none"))),
+	} {
+		for _, pr := range probes() {
+			t.Run(fmt.Sprintf("%s/%v/%s", name, pr.op, pr.name), func(t *testing.T) {
+				for _, n := range []names{there, nowhere} {
+					w := newWorld(t, p)
+					_, err := pr.call(t, as(t, ada), w, n)
+					wants(t, err, store.ErrUnavailable)
+					for _, s := range sentinels {
+						if want := s == store.ErrUnavailable || s == store.ErrNotApplied; errors.Is(err, s) != want {
+							t.Errorf("errors.Is(err, %v) is %v", s, !want)
+						}
+					}
+					if !store.IsDefinite(err) {
+						t.Error("nothing was written, but the error does not say so")
+					}
+					if errors.Is(err, context.DeadlineExceeded) {
+						t.Error("the policy's time-out passes for the caller's")
+					}
+					unchanged(t, w)
+					for _, op := range w.spy.take() {
+						if op.IsWrite() {
+							t.Errorf("%v reached the base", op)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFailedReadQuestionDenies: the second question, whether the row may at least be read, fails like the first.
+func TestFailedReadQuestionDenies(t *testing.T) {
+	p := policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+		if r.Action == authz.Read {
+			return authz.Allow, errors.New(canary)
+		}
+		return authz.Deny, nil
+	})
+	for _, id := range []string{thr, noThr} {
+		w := newWorld(t, p)
+		wants(t, w.DeleteThread(as(t, ada), id), store.ErrUnavailable)
+		wants(t, w.SaveThread(as(t, ada), thread(id, store.Owner{})), store.ErrUnavailable)
+	}
+}
+
+// TestFailedCreateQuestionDenies: nothing is inserted.
+func TestFailedCreateQuestionDenies(t *testing.T) {
+	w := newWorld(t, policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+		if r.Action == authz.Create {
+			return authz.Allow, errors.New(canary)
+		}
+		return authz.Deny, nil
+	}))
+	wants(t, w.SaveThread(as(t, ada), thread(noThr, store.Owner{})), store.ErrUnavailable)
+	_, err := w.base.LoadThread(t.Context(), noThr)
+	wants(t, err, store.ErrNotFound)
+}
+
+// TestCallerWhoLeavesDuringThePolicy gets the context's error, as from every layer.
+func TestCallerWhoLeavesDuringThePolicy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, policyFunc(func(ctx context.Context, _ authz.Request) (authz.Decision, error) {
+			<-ctx.Done()
+			return authz.Allow, ctx.Err()
+		}))
+		ctx, cancel := context.WithTimeout(as(t, ada), time.Second)
+		defer cancel()
+		err := w.DeleteThread(ctx, thr)
+		if !errors.Is(err, context.DeadlineExceeded) || store.CodeOf(err) != store.CodeTimeout {
+			t.Errorf("got %v", err)
+		}
+		unchanged(t, w)
+	})
+}
+
+// TestGoexitInPolicy ends the goroutine and nothing else: no write, no answer, no lock left behind.
+func TestGoexitInPolicy(t *testing.T) {
+	exit := atomic.Bool{}
+	exit.Store(true)
+	w := newWorld(t, policyFunc(func(context.Context, authz.Request) (authz.Decision, error) {
+		if exit.Load() {
+			runtime.Goexit()
+		}
+		return authz.Allow, nil
+	}))
+	done, returned := make(chan struct{}), false
+	go func() {
+		defer close(done)
+		_ = w.DeleteThread(as(t, ada), thr)
+		returned = true
+	}()
+	<-done
+	if returned {
+		t.Error("the call returned")
+	}
+	unchanged(t, w)
+	exit.Store(false)
+	must(t, w.DeleteThread(as(t, ada), thr))
+}
+
+func TestConstructionMisusePanics(t *testing.T) {
+	for name, f := range map[string]func(){
+		"New(nil)":          func() { authz.New(nil) },
+		"AnyOf(nil)":        func() { authz.AnyOf(authz.OwnerOnly(), nil) },
+		"HasRole(\"\")":     func() { authz.HasRole("") },
+		"TenantAdmin(\"\")": func() { authz.TenantAdmin("") },
+		"Grants(nil)":       func() { authz.Grants(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if s, _ := recover().(string); len(s) < 30 {
+					t.Errorf("got panic %q, want a sentence", s)
+				}
+			}()
+			f()
+		})
+	}
+}
+
+// TestPoliciesAreFixed: the list given to AnyOf is not the caller's to change afterwards.
+func TestPoliciesAreFixed(t *testing.T) {
+	list := []authz.Policy{authz.HasRole("none")}
+	p := authz.AnyOf(list...)
+	list[0] = authz.OwnerOnly()
+	if d, _ := p.Decide(t.Context(), authz.Request{Principal: store.Principal{Owner: ada}, Owner: ada}); d != authz.Deny {
+		t.Error("the policy changed with the list that it was made of")
+	}
+}

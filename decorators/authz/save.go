@@ -1,0 +1,116 @@
+package authz
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// row is a thread or an attachment about to be saved.
+type row struct {
+	threadID string      // "" for attachments
+	owner    store.Owner // as the caller gave it
+	stored   func(context.Context) (o store.Owner, found bool, err error)
+	write    func(ctx context.Context, o store.Owner) error
+}
+
+// save saves a row. One that is there is saved UpdateOnly, with its own owner; one that is not, InsertOnly: so the row that
+// was decided about is the row that is written, and an editor's save that comes after the owner's delete brings nothing
+// back. Where an Upsert finds the row come or gone since the look, it looks again.
+func (l *layer) save(ctx context.Context, c *call, r row) error {
+	again, err := l.saveOnce(ctx, ctx, c, r)
+	if again {
+		// What is cached may be what the write has just disproved.
+		again, err = l.saveOnce(ctx, store.WithFresh(ctx), c, r)
+	}
+	if again && (r.owner.IsZero() || r.owner == c.principal.Owner) {
+		return l.saveOwn(ctx, c, r)
+	}
+	return err
+}
+
+// saveOnce looks, asks and writes; again says that err may only mean that the row came or went since the look.
+func (l *layer) saveOnce(ctx, look context.Context, c *call, r row) (again bool, err error) {
+	owner, found, err := r.stored(look)
+	if err != nil {
+		return false, err
+	}
+	question := c.request(Write, r.threadID, owner)
+	v, err := l.judge(ctx, question, found)
+	switch v {
+	case failed:
+		return false, l.fail(ctx, c, question, err)
+	case readOnly:
+		l.deny(ctx, c, question, ReasonReadOnly, store.CodeDenied)
+		return false, c.error(store.CodeDenied)
+	case allowed:
+		l.counts.allowed.Add(1)
+		return l.replace(ctx, c, r, owner)
+	}
+	if store.SaveModeFrom(ctx) == store.UpdateOnly {
+		if v == hidden {
+			l.deny(ctx, c, question, ReasonHidden, store.CodeNotFound)
+		} else {
+			l.counts.absent.Add(1)
+		}
+		return false, c.error(store.CodeNotFound)
+	}
+	// Who may not create the row learns nothing of one that is there, either: this comes before the conflict.
+	if r.owner.IsZero() {
+		r.owner = c.principal.Owner
+	}
+	if err := l.mayCreate(ctx, c, r); err != nil {
+		return false, err
+	}
+	if v == hidden {
+		l.deny(ctx, c, question, ReasonHidden, store.CodeConflict)
+		return false, c.error(store.CodeConflict)
+	}
+	l.counts.allowed.Add(1)
+	err = r.write(store.WithSaveMode(ctx, store.InsertOnly), r.owner)
+	again = store.SaveModeFrom(ctx) == store.Upsert && store.CodeOf(err) == store.CodeConflict
+	return again, c.base(err)
+}
+
+// replace saves over a row of owner's.
+func (l *layer) replace(ctx context.Context, c *call, r row, owner store.Owner) (again bool, err error) {
+	mode := store.SaveModeFrom(ctx)
+	if mode == store.InsertOnly || !r.owner.IsZero() && r.owner != owner {
+		return false, c.error(store.CodeConflict)
+	}
+	err = r.write(store.WithSaveMode(ctx, store.UpdateOnly), owner)
+	// An owner's own save may come after their delete.
+	again = mode == store.Upsert && owner == c.principal.Owner && store.CodeOf(err) == store.CodeNotFound
+	return again, c.base(err)
+}
+
+// saveOwn saves a row of the caller's own that comes and goes faster than one can look, or that was another's. The policy must
+// allow the save whether the row is there or not; that it is no other's, the base's Upsert decides with the write.
+func (l *layer) saveOwn(ctx context.Context, c *call, r row) error {
+	r.owner = c.principal.Owner
+	if err := l.mayCreate(ctx, c, r); err != nil {
+		return err
+	}
+	ok, err := l.may(ctx, c, c.request(Write, r.threadID, r.owner), true, store.CodeConflict)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return c.error(store.CodeConflict)
+	}
+	return c.base(r.write(ctx, r.owner))
+}
+
+// mayCreate returns an error unless the caller may insert the row.
+func (l *layer) mayCreate(ctx context.Context, c *call, r row) error {
+	question := c.request(Create, r.threadID, r.owner)
+	d, err := decide(ctx, l.policy, question)
+	if err != nil {
+		return l.fail(ctx, c, question, err)
+	}
+	if d != Allow {
+		l.deny(ctx, c, question, ReasonCreate, store.CodeDenied)
+		return c.error(store.CodeDenied)
+	}
+	return nil
+}

@@ -1,0 +1,341 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/store"
+)
+
+// saver is SaveThread or SaveAttachment, which own their rows alike.
+type saver struct {
+	op             store.Op
+	there, nowhere string // ids
+	save           func(ctx context.Context, s store.Store, id string, o store.Owner) error
+	remove         func(ctx context.Context, s store.Store, id string) error
+	owner          func(t *testing.T, s store.Store, id string) (store.Owner, error)
+}
+
+func eachSaver(t *testing.T, f func(*testing.T, saver)) {
+	t.Run("thread", func(t *testing.T) {
+		f(t, saver{store.OpSaveThread, thr, noThr,
+			func(ctx context.Context, s store.Store, id string, o store.Owner) error {
+				return s.SaveThread(ctx, thread(id, o))
+			},
+			func(ctx context.Context, s store.Store, id string) error { return s.DeleteThread(ctx, id) },
+			func(t *testing.T, s store.Store, id string) (store.Owner, error) {
+				v, err := s.LoadThread(t.Context(), id)
+				return v.Owner, err
+			}})
+	})
+	t.Run("attachment", func(t *testing.T) {
+		f(t, saver{store.OpSaveAttachment, atc, noAtc,
+			func(ctx context.Context, s store.Store, id string, o store.Owner) error {
+				return s.SaveAttachment(ctx, attachment(t, id, o))
+			},
+			func(ctx context.Context, s store.Store, id string) error { return s.DeleteAttachment(ctx, id) },
+			func(t *testing.T, s store.Store, id string) (store.Owner, error) {
+				v, err := s.LoadAttachment(t.Context(), id)
+				return v.Owner, err
+			}})
+	})
+}
+
+func (s saver) stored(t *testing.T, w world, id string, want store.Owner) {
+	t.Helper()
+	if o, err := s.owner(t, w.base, id); err != nil || o != want {
+		t.Errorf("%s is of %v, %v, want of %v", id, o, err, want)
+	}
+}
+
+func (s saver) notStored(t *testing.T, w world, id string) {
+	t.Helper()
+	if o, err := s.owner(t, w.base, id); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%s is of %v, %v, want none", id, o, err)
+	}
+}
+
+// TestSaveModes: the caller's mode means what it means without this layer.
+func TestSaveModes(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		for _, c := range []struct {
+			mode  store.SaveMode
+			id    string
+			owner store.Owner
+			want  error
+		}{
+			{store.Upsert, s.there, store.Owner{}, nil},
+			{store.Upsert, s.there, ada, nil},
+			{store.Upsert, s.there, bob, store.ErrConflict},
+			{store.Upsert, s.nowhere, store.Owner{}, nil},
+			{store.Upsert, s.nowhere, ada, nil},
+			{store.InsertOnly, s.there, store.Owner{}, store.ErrConflict},
+			{store.InsertOnly, s.there, ada, store.ErrConflict},
+			{store.InsertOnly, s.nowhere, ada, nil},
+			{store.UpdateOnly, s.there, store.Owner{}, nil},
+			{store.UpdateOnly, s.there, bob, store.ErrConflict},
+			{store.UpdateOnly, s.nowhere, ada, store.ErrNotFound},
+		} {
+			t.Run(fmt.Sprint(c.mode, c.id, c.owner.Subject), func(t *testing.T) {
+				w := newWorld(t, authz.OwnerOnly())
+				wants(t, s.save(store.WithSaveMode(as(t, ada), c.mode), w, c.id, c.owner), c.want)
+				if c.id == s.nowhere && c.want != nil {
+					s.notStored(t, w, c.id)
+				} else {
+					s.stored(t, w, c.id, ada)
+				}
+			})
+		}
+	})
+}
+
+// TestModesGivenToTheBase: what is there is saved UpdateOnly and what is not InsertOnly, with the owner that was decided about.
+func TestModesGivenToTheBase(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, granting("bob", authz.Editor))
+		var modes []store.SaveMode
+		guarded := store.Wrap(w.base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op"))),
+			store.Intercept("modes", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				if c.Op == s.op {
+					modes = append(modes, store.SaveModeFrom(ctx))
+				}
+				return next(ctx)
+			})))
+		must(t, s.save(as(t, ada), guarded, s.there, store.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		must(t, s.save(store.WithSaveMode(as(t, ada), store.UpdateOnly), guarded, s.there, store.Owner{}))
+		if got, want := fmt.Sprint(modes), fmt.Sprint([]store.SaveMode{store.UpdateOnly, store.InsertOnly, store.UpdateOnly}); got != want {
+			t.Errorf("the base was asked to save in the modes %v, want %v", got, want)
+		}
+	})
+}
+
+// TestOwnerComesFromTheStoredRow: whoever saves it, and whatever they say.
+func TestOwnerComesFromTheStoredRow(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
+		op := as(t, eve, "op")
+		must(t, s.save(op, w, s.there, store.Owner{}))
+		s.stored(t, w, s.there, ada)
+		wants(t, s.save(op, w, s.there, eve), store.ErrConflict)
+		s.stored(t, w, s.there, ada)
+	})
+}
+
+// TestInsertGetsThePrincipalAsOwner: a new row is never nobody's.
+func TestInsertGetsThePrincipalAsOwner(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		must(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}))
+		s.stored(t, w, s.nowhere, ada)
+	})
+}
+
+// TestInsertForAnotherOwner: the policy decides, and who may not is denied.
+func TestInsertForAnotherOwner(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		for _, c := range []struct {
+			role string
+			mode store.SaveMode
+			for_ store.Owner
+			want error
+		}{
+			{"", store.Upsert, ada, store.ErrDenied},
+			{"", store.InsertOnly, ada, store.ErrDenied},
+			{"", store.UpdateOnly, ada, store.ErrNotFound},
+			{"admin", store.Upsert, ada, nil},
+			{"admin", store.InsertOnly, ada, nil},
+			{"admin", store.Upsert, eve, store.ErrDenied},
+			{"op", store.Upsert, eve, nil},
+		} {
+			w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"), authz.HasRole("op")))
+			wants(t, s.save(store.WithSaveMode(as(t, bob, c.role), c.mode), w, s.nowhere, c.for_), c.want)
+			if c.want == nil {
+				s.stored(t, w, s.nowhere, c.for_)
+			} else {
+				s.notStored(t, w, s.nowhere)
+			}
+		}
+	})
+}
+
+// TestUnownedRowIsNobodys: not its finder's, not the tenant's, not a grantee's; and nobody can claim it.
+func TestUnownedRowIsNobodys(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.AnyOf(granting("ada", authz.Editor), authz.TenantAdmin("admin"), authz.HasRole("op")))
+		must(t, s.save(t.Context(), w.base, s.nowhere, store.Owner{}))
+		for _, role := range []string{"", "admin"} {
+			ctx := as(t, ada, role)
+			wants(t, s.save(ctx, w, s.nowhere, store.Owner{}), store.ErrConflict)
+			wants(t, s.save(ctx, w, s.nowhere, ada), store.ErrConflict)
+			must(t, s.remove(ctx, w, s.nowhere))
+			_, err := w.LoadThread(ctx, s.nowhere)
+			wants(t, err, store.ErrNotFound)
+		}
+		s.stored(t, w, s.nowhere, store.Owner{})
+		wants(t, s.save(as(t, ada, "op"), w, s.nowhere, ada), store.ErrConflict)
+		must(t, s.save(as(t, ada, "op"), w, s.nowhere, store.Owner{}))
+		s.stored(t, w, s.nowhere, store.Owner{})
+		must(t, s.remove(as(t, ada, "op"), w, s.nowhere))
+		s.notStored(t, w, s.nowhere)
+	})
+}
+
+// TestEditorsSaveCannotOutrunOwnersDelete: in whatever mode, the row stays deleted.
+func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
+	for _, mode := range []store.SaveMode{store.Upsert, store.UpdateOnly} {
+		for _, owner := range []store.Owner{{}, ada} {
+			w := newWorld(t, granting("bob", authz.Editor))
+			w.spy.once(store.OpSaveThread, func() { must(t, w.base.DeleteThread(t.Context(), thr)) })
+			wants(t, w.SaveThread(store.WithSaveMode(as(t, bob), mode), thread(thr, owner)), store.ErrNotFound)
+			_, err := w.base.LoadThread(t.Context(), thr)
+			wants(t, err, store.ErrNotFound)
+		}
+	}
+}
+
+// TestOperatorsSaveCannotOutrunOwnersDelete: a role that may create rows for others brings nothing back, either.
+func TestOperatorsSaveCannotOutrunOwnersDelete(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.HasRole("op"))
+		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
+		wants(t, s.save(as(t, eve, "op"), w, s.there, store.Owner{}), store.ErrNotFound)
+		s.notStored(t, w, s.there)
+	})
+}
+
+// TestOwnersUpsertAfterTheirDelete inserts, as an Upsert does; their UpdateOnly does not.
+func TestOwnersUpsertAfterTheirDelete(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
+		must(t, s.save(as(t, ada), w, s.there, store.Owner{}))
+		s.stored(t, w, s.there, ada)
+
+		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
+		wants(t, s.save(store.WithSaveMode(as(t, ada), store.UpdateOnly), w, s.there, ada), store.ErrNotFound)
+		s.notStored(t, w, s.there)
+	})
+}
+
+// TestInsertRacesAnothersInsert: the other's row stays as it is.
+func TestInsertRacesAnothersInsert(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, eve)) })
+		wants(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}), store.ErrConflict)
+		s.stored(t, w, s.nowhere, eve)
+
+		// An operator who creates for ada finds a row that is bob's.
+		w = newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, bob)) })
+		wants(t, s.save(as(t, eve, "op"), w, s.nowhere, ada), store.ErrConflict)
+		s.stored(t, w, s.nowhere, bob)
+	})
+}
+
+// TestInsertRacesOwnInsert: an Upsert replaces it, an InsertOnly is a conflict.
+func TestInsertRacesOwnInsert(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
+		must(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}))
+		s.stored(t, w, s.nowhere, ada)
+
+		w = newWorld(t, authz.OwnerOnly())
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
+		wants(t, s.save(store.WithSaveMode(as(t, ada), store.InsertOnly), w, s.nowhere, store.Owner{}), store.ErrConflict)
+	})
+}
+
+// flicker is a row of ada's that comes and goes between every look and write of others.
+type flicker struct {
+	store.Store
+	w world
+	s saver
+	t *testing.T
+}
+
+func (f flicker) flip() {
+	if _, err := f.s.owner(f.t, f.w.base, f.s.there); err == nil {
+		must(f.t, f.s.remove(f.t.Context(), f.w.base, f.s.there))
+	} else {
+		must(f.t, f.s.save(f.t.Context(), f.w.base, f.s.there, ada))
+	}
+}
+
+func (f flicker) SaveThread(ctx context.Context, v store.Thread) error {
+	f.flip()
+	return f.Store.SaveThread(ctx, v)
+}
+
+func (f flicker) SaveAttachment(ctx context.Context, v store.Attachment) error {
+	f.flip()
+	return f.Store.SaveAttachment(ctx, v)
+}
+
+// TestOwnersUpsertOfRowThatKeepsComingAndGoing ends well, if the policy allows it for both.
+func TestOwnersUpsertOfRowThatKeepsComingAndGoing(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		for _, startThere := range []bool{true, false} {
+			for name, c := range map[string]struct {
+				policy authz.Policy
+				want   error
+			}{
+				"allowed": {authz.OwnerOnly(), nil},
+				"only create": {policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+					if r.Action == authz.Create {
+						return authz.Allow, nil
+					}
+					return authz.Deny, nil
+				}), store.ErrConflict},
+			} {
+				t.Run(fmt.Sprint(name, startThere), func(t *testing.T) {
+					w := newWorld(t, authz.OwnerOnly())
+					if !startThere {
+						must(t, s.remove(t.Context(), w.base, s.there))
+					}
+					guarded := store.Wrap(flicker{w.base, w, s, t}, authz.New(c.policy))
+					wants(t, s.save(as(t, ada), guarded, s.there, store.Owner{}), c.want)
+					if c.want == nil {
+						s.stored(t, w, s.there, ada)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestSavesOfOneIDByMany: of owners who save and delete under one id at once, the first gets it for good, no Upsert of theirs
+// fails, and nobody else's ever gets through. Run with -race.
+func TestSavesOfOneIDByMany(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		guarded := store.Wrap(w.base, authz.New(authz.OwnerOnly()))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for range 300 {
+					switch {
+					case i < 3:
+						wants(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}), nil)
+					case i < 5:
+						wants(t, s.remove(as(t, ada), guarded, s.nowhere), nil)
+					case i < 7:
+						wants(t, s.save(as(t, eve), guarded, s.nowhere, store.Owner{}), store.ErrConflict)
+					default:
+						wants(t, s.remove(as(t, eve), guarded, s.nowhere), nil)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		s.stored(t, w, s.nowhere, ada)
+	})
+}

@@ -1,0 +1,110 @@
+package authz
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+	if err := store.CheckID(store.OpLoadThread, store.KindOfThread, threadID); err != nil {
+		return store.Thread{}, err
+	}
+	c, err := l.begin(ctx, store.OpLoadThread, store.KindOfThread, threadID)
+	if err != nil {
+		return store.Thread{}, err
+	}
+	t, err := l.next.LoadThread(ctx, threadID)
+	found := err == nil
+	switch {
+	case found && t.ID != threadID:
+		return store.Thread{}, l.stray(&c)
+	case !found && !missing(err):
+		return store.Thread{}, c.base(err)
+	case !found:
+		t = store.Thread{} // whatever came with the error
+	}
+	if ok, err := l.may(ctx, &c, c.request(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {
+		return store.Thread{}, err
+	} else if !ok {
+		return store.Thread{}, c.error(store.CodeNotFound)
+	}
+	return t, nil
+}
+
+func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
+	thread, err := store.NormalizeThread(store.OpSaveThread, thread)
+	if err != nil {
+		return err
+	}
+	c, err := l.begin(ctx, store.OpSaveThread, store.KindOfThread, thread.ID)
+	if err != nil {
+		return err
+	}
+	return l.save(ctx, &c, row{
+		threadID: thread.ID,
+		owner:    thread.Owner,
+		stored: func(ctx context.Context) (store.Owner, bool, error) {
+			return l.threadOwner(ctx, &c, thread.ID)
+		},
+		write: func(ctx context.Context, o store.Owner) error {
+			thread.Owner = o
+			return l.next.SaveThread(ctx, thread)
+		},
+	})
+}
+
+func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
+	if err := store.CheckID(store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	c, err := l.begin(ctx, store.OpDeleteThread, store.KindOfThread, threadID)
+	if err != nil {
+		return err
+	}
+	owner, found, err := l.threadOwner(ctx, &c, threadID)
+	if err != nil {
+		return err
+	}
+	if ok, err := l.may(ctx, &c, c.request(Delete, threadID, owner), found, store.CodeOK); !ok {
+		return err
+	}
+	return c.base(l.next.DeleteThread(ctx, threadID))
+}
+
+func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+	none := store.Page[store.Thread]{}
+	q, err := store.NormalizeThreadQuery(q)
+	if err != nil {
+		return none, err
+	}
+	c, err := l.begin(ctx, store.OpLoadThreads, store.KindOfThread, "")
+	if err != nil {
+		return none, err
+	}
+	if q.Owner == (store.OwnerFilter{}) {
+		q.Owner = store.OwnedBy(c.principal.Owner)
+	}
+	question := c.request(List, "", store.Owner{})
+	f, ok, err := scope(ctx, l.policy, c.principal, q.Owner)
+	if err != nil {
+		return none, l.fail(ctx, &c, question, err)
+	}
+	if !ok {
+		missed := c.missedPage(store.KindOfThread, q.After)
+		l.deny(ctx, &c, question, ReasonScope, store.CodeOf(missed))
+		return none, missed
+	}
+	l.counts.allowed.Add(1)
+	q.Owner = f
+	page, err := l.next.LoadThreads(ctx, q)
+	if err != nil {
+		return none, c.basePage(err, store.KindOfThread, q.After)
+	}
+	for _, t := range page.Data {
+		if !f.Match(t.Owner) {
+			return none, l.stray(&c)
+		}
+	}
+	return page, nil
+}

@@ -1,0 +1,877 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	ada  = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}}
+	bob  = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "bob"}}
+)
+
+// probe sits between the cache and the base: it counts the calls that reach the base, and do decides about each if it is set.
+type probe struct {
+	reads, writes atomic.Int64
+	mu            sync.Mutex
+	do            func(ctx context.Context, c store.Call, next func(context.Context) error) error
+}
+
+func (p *probe) set(do func(ctx context.Context, c store.Call, next func(context.Context) error) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.do = do
+}
+
+func (p *probe) Intercept(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	if c.Op.IsWrite() {
+		p.writes.Add(1)
+	} else {
+		p.reads.Add(1)
+	}
+	p.mu.Lock()
+	do := p.do
+	p.mu.Unlock()
+	if do == nil {
+		return next(ctx)
+	}
+	return do(ctx, c, next)
+}
+
+// readsOf returns how many reads f costs the base.
+func (p *probe) readsOf(f func()) int64 {
+	before := p.reads.Load()
+	f()
+	return p.reads.Load() - before
+}
+
+// open makes a cache over a probed memstore, and returns all three.
+func open(t testing.TB, opts ...cache.Option) (store.Store, *probe, store.Store) {
+	t.Helper()
+	base := memstore.New()
+	p := &probe{}
+	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute)}, opts...)...),
+		store.Intercept("probe", p))
+	t.Cleanup(func() { must(t, store.Close(s)) })
+	return s, p, base
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get[T any](t testing.TB) func(v T, err error) T {
+	t.Helper()
+	return func(v T, err error) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+func item(t testing.TB, id string, minute int) store.Item {
+	t.Helper()
+	return get[store.Item](t)(store.NewItem(id, noon.Add(time.Duration(minute)*time.Minute), store.EndOfTurn{}))
+}
+
+// fill makes thread thr_1 with n items msg_0, msg_1, … a minute apart, behind the cache.
+func fill(t testing.TB, base store.Store, n int) {
+	t.Helper()
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
+	for i := range n {
+		must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprintf("msg_%d", i), i)))
+	}
+}
+
+func ids(p store.Page[store.Item]) string {
+	var out []string
+	for _, it := range p.Data {
+		out = append(out, strings.TrimPrefix(it.ID, "msg_"))
+	}
+	return strings.Join(out, " ")
+}
+
+func newest(n int) store.PageQuery { return store.PageQuery{Limit: n} }
+func oldest(n int) store.PageQuery { return store.PageQuery{Limit: n, Order: store.OldestFirst} }
+
+// warm reads what a turn reads.
+func warm(t testing.TB, s store.Store) {
+	t.Helper()
+	get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(20)))
+}
+
+// turn is a turn of a ChatKit server on thr_1, the n-th.
+func turn(t testing.TB, s store.Store, n int) {
+	t.Helper()
+	ctx := t.Context()
+	user, answer := item(t, fmt.Sprintf("msg_user%d", n), 1000+2*n), item(t, fmt.Sprintf("msg_answer%d", n), 1001+2*n)
+	thread := get[store.Thread](t)(s.LoadThread(ctx, "thr_1"))
+	must(t, s.AddThreadItem(ctx, "thr_1", user))
+	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20))); p.Data[0].ID != user.ID {
+		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, user.ID)
+	}
+	get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))
+	must(t, s.AddThreadItem(ctx, "thr_1", answer))
+	thread.Title = fmt.Sprintf("turn %d", n)
+	must(t, s.SaveThread(ctx, thread))
+	if got := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); !got.Equal(thread) {
+		t.Fatalf("loaded %v, saved %v", got, thread)
+	}
+	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(1))); p.Data[0].ID != answer.ID {
+		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, answer.ID)
+	}
+}
+
+// unversioned takes the version capability away.
+func unversioned() store.Middleware {
+	return store.Intercept("unversioned", store.InterceptorFunc(
+		func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			return next(store.WithVersionRecorder(ctx, nil))
+		}))
+}
+
+func TestAWarmChatTurnCostsTheBaseNoRead(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 100)
+	warm(t, s)
+	if n := p.readsOf(func() {
+		for n := range 200 {
+			turn(t, s, n)
+		}
+	}); n != 0 {
+		t.Errorf("200 turns on a warm thread cost %d base reads, want 0", n)
+	}
+}
+
+// The other side of the one above: without versions, and without the user's word, a patch would be a guess.
+func TestWithoutVersionsAWriteDropsInsteadOfGuessing(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		opts  []cache.Option
+		reads bool
+	}{
+		{"no word of the user", nil, true},
+		{"sole writer", []cache.Option{cache.WithSoleWriter()}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			base, p := memstore.New(), &probe{}
+			s := store.Wrap(base, cache.New(c.opts...), store.Intercept("probe", p), unversioned())
+			defer store.Close(s)
+			fill(t, base, 30)
+			warm(t, s)
+			n := p.readsOf(func() { turn(t, s, 0) })
+			if (n > 0) != c.reads {
+				t.Errorf("a turn cost %d base reads", n)
+			}
+		})
+	}
+}
+
+// Another process writes behind the cache: with versions, a patch finds out; and nothing false is renewed.
+func TestAWriteThatMeetsAnotherVersionDropsTheEntry(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 10)
+	warm(t, s)
+	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_foreign", 500)))
+	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_own", 501)))
+	var got string
+	n := p.readsOf(func() {
+		got = ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(3))))
+	})
+	if got != "own foreign 9" || n != 1 {
+		t.Errorf("got %q with %d base reads", got, n)
+	}
+}
+
+func TestOneWindowServesTheReadsOfATurn(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 100)
+	ctx := t.Context()
+	if n := p.readsOf(func() { s.LoadThreadItems(ctx, "thr_1", newest(20)) }); n != 1 {
+		t.Fatalf("the first read cost %d base reads", n)
+	}
+	for _, c := range []struct {
+		q    store.PageQuery
+		want string
+		more bool
+	}{
+		{newest(6), "99 98 97 96 95 94", true},
+		{newest(2), "99 98", true},
+		{newest(1), "99", true},
+		{store.PageQuery{Limit: 2, After: "msg_90"}, "89 88", true},
+		{store.PageQuery{Limit: 2, After: "msg_97", Order: store.OldestFirst}, "98 99", false},
+	} {
+		var p1 store.Page[store.Item]
+		if n := p.readsOf(func() { p1 = get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", c.q)) }); n != 0 {
+			t.Errorf("%+v cost %d base reads", c.q, n)
+		}
+		want := get[store.Page[store.Item]](t)(base.LoadThreadItems(ctx, "thr_1", c.q))
+		if ids(p1) != c.want || p1.HasMore != c.more || p1.After != want.After || p1.HasMore != want.HasMore {
+			t.Errorf("%+v: got %q %v %q, the base says %q %v %q", c.q, ids(p1), p1.HasMore, p1.After, ids(want), want.HasMore, want.After)
+		}
+	}
+	if n := p.readsOf(func() { get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }); n != 0 {
+		t.Errorf("an item of the window cost %d base reads", n)
+	}
+	if n := p.readsOf(func() {
+		for range 3 {
+			get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3"))
+		}
+	}); n != 1 {
+		t.Errorf("an item beyond the window, loaded three times, cost %d base reads", n)
+	}
+}
+
+func TestAWholeThreadServesOldestFirst(t *testing.T) {
+	for _, first := range []store.PageQuery{newest(20), oldest(20)} {
+		t.Run(first.Order.String(), func(t *testing.T) {
+			s, p, base := open(t)
+			fill(t, base, 30)
+			s.LoadThreadItems(t.Context(), "thr_1", first)
+			var got string
+			if n := p.readsOf(func() {
+				got = ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", oldest(3))))
+			}); n != 0 || got != "0 1 2" {
+				t.Errorf("got %q with %d base reads", got, n)
+			}
+		})
+	}
+}
+
+func TestWhatComesOutDoesNotAliasTheCache(t *testing.T) {
+	s, _, base := open(t)
+	fill(t, base, 5)
+	for range 2 { // a miss, then a hit
+		for _, q := range []store.PageQuery{newest(3), oldest(3), newest(100)} {
+			p := get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", q))
+			clear(p.Data)
+		}
+	}
+	if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(5)))); got != "4 3 2 1 0" {
+		t.Errorf("a caller's slice is the cache's: %q", got)
+	}
+}
+
+func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
+	base := memstore.New()
+	fill(t, base, 3)
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_2", CreatedAt: noon}))
+	must(t, base.AddThreadItem(t.Context(), "thr_2", item(t, "msg_0", 1)))
+	c := &confused{Middle: base}
+	s := store.Wrap(c, cache.New())
+	defer store.Close(s)
+	ctx := t.Context()
+	s.LoadThread(ctx, "thr_1")
+	s.LoadThreadItems(ctx, "thr_1", newest(3))
+	s.LoadItem(ctx, "thr_1", "msg_0")
+	c.honest = true
+	if th := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); th.ID != "thr_1" {
+		t.Errorf("the cache kept thread %s under thr_1", th.ID)
+	}
+	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(3))); ids(p) != "2 1 0" {
+		t.Errorf("the cache kept another thread's items: %q", ids(p))
+	}
+	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
+		t.Errorf("the cache kept an item of %s", it.ThreadID)
+	}
+}
+
+// Middle lets a test's store override a few methods of another.
+type Middle = store.Store
+
+// confused answers for thr_2 whatever is asked, until it is honest.
+type confused struct {
+	Middle
+	honest bool
+}
+
+func (c *confused) pick(id string) string {
+	if c.honest {
+		return id
+	}
+	return "thr_2"
+}
+
+func (c *confused) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	return c.Middle.LoadThread(ctx, c.pick(id))
+}
+
+func (c *confused) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
+	return c.Middle.LoadThreadItems(ctx, c.pick(id), q)
+}
+
+func (c *confused) LoadItem(ctx context.Context, id, itemID string) (store.Item, error) {
+	return c.Middle.LoadItem(ctx, c.pick(id), itemID)
+}
+
+func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
+	s, p, base := open(t)
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	as := func(p store.Principal) context.Context { return store.WithPrincipal(t.Context(), p) }
+	admin := ada
+	admin.Roles = []string{"admin"}
+	for _, who := range []store.Principal{ada, bob, admin} {
+		if n := p.readsOf(func() { s.LoadThread(as(who), "thr_1") }); n != 1 {
+			t.Errorf("%v was answered with what another loaded", who)
+		}
+		if n := p.readsOf(func() { s.LoadThread(as(who), "thr_1") }); n != 0 {
+			t.Errorf("%v was not answered with what they loaded", who)
+		}
+	}
+	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
+		t.Error("a call without a principal was answered with what somebody loaded")
+	}
+	store.Share(s)
+	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		if who, ok := store.PrincipalFrom(ctx); ok {
+			t.Errorf("a load for all was made as %v: what depends on the principal must fail closed", who)
+		}
+		return next(ctx)
+	})
+	must(t, s.DeleteThread(t.Context(), "thr_other"))
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_2", CreatedAt: noon, Owner: ada.Owner}))
+	if n := p.readsOf(func() {
+		s.LoadThread(as(ada), "thr_2")
+		s.LoadThread(as(bob), "thr_2")
+	}); n != 1 {
+		t.Errorf("told to share, two principals cost %d base reads", n)
+	}
+}
+
+// A write by one principal makes what others hold untrue: the words know no principals.
+func TestAWriteIsSeenByEveryPartition(t *testing.T) {
+	s, _, base := open(t)
+	fill(t, base, 3)
+	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
+	for _, ctx := range []context.Context{a, b} {
+		get[store.Thread](t)(s.LoadThread(ctx, "thr_1"))
+	}
+	th := get[store.Thread](t)(s.LoadThread(a, "thr_1"))
+	th.Title = "second"
+	must(t, s.SaveThread(a, th))
+	for _, ctx := range []context.Context{a, b} {
+		if got := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); got.Title != "second" {
+			t.Errorf("loaded title %q after the save", got.Title)
+		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	noStore := store.WithNoStore(t.Context())
+	if n := p.readsOf(func() {
+		s.LoadThread(noStore, "thr_1")
+		s.LoadThreadItems(noStore, "thr_1", newest(1))
+		s.LoadItem(noStore, "thr_1", "msg_0")
+		warm(t, s)
+	}); n != 5 {
+		t.Errorf("%d base reads, want 5: a no-store read left something in the cache", n)
+	}
+	if n := p.readsOf(func() { s.LoadThread(noStore, "thr_1") }); n != 0 {
+		t.Error("a no-store read was not answered from the cache")
+	}
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "behind", CreatedAt: noon}))
+	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "first" {
+		t.Fatal("the cache should not know yet")
+	}
+	if th := get[store.Thread](t)(s.LoadThread(store.WithFresh(t.Context()), "thr_1")); th.Title != "behind" {
+		t.Errorf("a fresh read got %q", th.Title)
+	}
+	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "behind" {
+		t.Errorf("after a fresh read, the cache still answers %q", th.Title)
+	}
+}
+
+func TestACancelledContextFailsOnAHitToo(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := p.readsOf(func() {
+		_, err1 := s.LoadThread(ctx, "thr_1")
+		_, err2 := s.LoadThreadItems(ctx, "thr_1", newest(1))
+		_, err3 := s.LoadItem(ctx, "thr_1", "msg_2")
+		for _, err := range []error{err1, err2, err3} {
+			if !errors.Is(err, context.Canceled) || store.CodeOf(err) != store.CodeCanceled {
+				t.Errorf("got %v", err)
+			}
+		}
+	}); n != 0 {
+		t.Error("a cancelled read reached the base")
+	}
+}
+
+func TestTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
+		fill(t, base, 3)
+		slow := func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			time.Sleep(10 * time.Second) // the bubble's clock
+			return next(ctx)
+		}
+		p.set(slow)
+		warm(t, s) // the thread's load begins at 0, the items' at 10
+		p.set(nil)
+		at := func(d time.Duration, want int64) {
+			t.Helper()
+			time.Sleep(d)
+			if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
+				t.Errorf("%d base reads, want %d", n, want)
+			}
+		}
+		at(39*time.Second, 0)
+		at(time.Second, 1) // a minute after the load began, not after it ended
+		warm(t, s)
+		time.Sleep(50 * time.Second)
+		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) // meets the version: as good as a load
+		at(59*time.Second, 0)
+		at(time.Second, 1)
+	})
+}
+
+func TestJitterOnlyShortens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t, cache.WithTTL(100*time.Second))
+		const n = 50
+		for i := range n {
+			must(t, base.SaveThread(t.Context(), store.Thread{ID: fmt.Sprint("thr_", i), CreatedAt: noon}))
+		}
+		all := func() {
+			for i := range n {
+				s.LoadThread(t.Context(), fmt.Sprint("thr_", i))
+			}
+		}
+		all()
+		time.Sleep(90*time.Second - 1)
+		if got := p.readsOf(all); got != 0 {
+			t.Errorf("%d entries ended before nine tenths of the TTL", got)
+		}
+		time.Sleep(5 * time.Second)
+		if got := p.readsOf(all); got == 0 || got == n {
+			t.Errorf("%d of %d ended in the middle of the jitter", got, n)
+		}
+		time.Sleep(100 * time.Second)
+		if got := p.readsOf(all); got != n {
+			t.Errorf("%d of %d ended by the TTL", got, n)
+		}
+	})
+}
+
+func TestAColdStampedeIsOneBaseRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 30)
+		gate := make(chan struct{})
+		p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			<-gate
+			return next(ctx)
+		})
+		var wg sync.WaitGroup
+		for i := range 1000 {
+			wg.Go(func() {
+				page, err := s.LoadThreadItems(t.Context(), "thr_1", newest(1+i%20))
+				if err != nil || len(page.Data) != 1+i%20 {
+					t.Errorf("got %d items, %v", len(page.Data), err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(gate)
+		wg.Wait()
+		if n := p.reads.Load(); n != 1 {
+			t.Errorf("1000 readers cost %d base reads", n)
+		}
+	})
+}
+
+func TestAStampedeDuringASlowWriteIsAFewBaseReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 30)
+		write, read := make(chan struct{}), make(chan struct{})
+		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			if c.Op.IsWrite() {
+				<-write
+			} else {
+				<-read
+			}
+			return next(ctx)
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 99))) })
+		synctest.Wait()
+		for range 1000 {
+			wg.Go(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) })
+		}
+		synctest.Wait()
+		close(read)
+		synctest.Wait()
+		if n := p.reads.Load(); n > 3 {
+			t.Errorf("1000 readers during a write cost %d base reads", n)
+		}
+		close(write)
+		wg.Wait()
+	})
+}
+
+func TestALoadThatRacedWithAWriteIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 3)
+		loaded, gate := make(chan struct{}), make(chan struct{})
+		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			err := next(ctx)
+			if c.Op == store.OpLoadThread { // what it answers is from before the write
+				close(loaded)
+				<-gate
+			}
+			return err
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() { s.LoadThread(t.Context(), "thr_1") })
+		<-loaded
+		p.set(nil)
+		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+		// A read that begins now must not join the load from before the write,
+		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			t.Errorf("a read after the write joined a load from before it: %q", th.Title)
+		}
+		close(gate)
+		wg.Wait()
+		// and what that load brings must not become the cache's.
+		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			t.Errorf("a load from before the write was stored over it: %q", th.Title)
+		}
+	})
+}
+
+func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 3)
+		warm(t, s)
+		applied, gate := make(chan struct{}), make(chan struct{})
+		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			err := next(ctx)
+			if c.Op.IsWrite() {
+				close(applied)
+				<-gate
+			}
+			return err
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+		})
+		<-applied
+		for range 2 { // others may have seen the write in the base already
+			if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+				t.Errorf("a hit during a write: %q", th.Title)
+			}
+		}
+		close(gate)
+		wg.Wait()
+		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			t.Errorf("after the write: %q", th.Title)
+		}
+	})
+}
+
+// Two writes at once: neither knows what the other did, so neither's patch may be used.
+func TestWritesThatMeetDoNotPatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, versions := range []bool{true, false} {
+			p := &probe{}
+			base := memstore.New()
+			mw := []store.Middleware{cache.New(cache.WithSoleWriter()), store.Intercept("probe", p)}
+			if !versions {
+				mw = append(mw, unversioned())
+			}
+			s := store.Wrap(base, mw...)
+			defer store.Close(s)
+			fill(t, base, 3)
+			warm(t, s)
+			// The first write has been applied and has not returned when the second begins and ends.
+			applied, gate := make(chan struct{}), make(chan struct{})
+			p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				err := next(ctx)
+				if c.ItemID == "msg_first" {
+					close(applied)
+					<-gate
+				}
+				return err
+			})
+			var wg sync.WaitGroup
+			wg.Go(func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_first", 50))) })
+			<-applied
+			must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_second", 51)))
+			close(gate)
+			wg.Wait()
+			p.set(nil)
+			if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(2)))); got != "second first" {
+				t.Errorf("versions %v: got %q", versions, got)
+			}
+		}
+	})
+}
+
+func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
+	late := errors.New("connection lost")
+	for _, how := range []string{"error", "panic", "goexit"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, p, base := open(t)
+				fill(t, base, 3)
+				warm(t, s)
+				second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+				p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					if !c.Op.IsWrite() {
+						return next(ctx)
+					}
+					time.AfterFunc(30*time.Second, func() { _ = base.SaveThread(context.Background(), second) })
+					switch how {
+					case "panic":
+						panic(late)
+					case "goexit":
+						runtime.Goexit()
+					}
+					return late
+				})
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					defer func() { _ = recover() }()
+					if err := s.SaveThread(t.Context(), second); !errors.Is(err, late) {
+						t.Errorf("got %v", err)
+					}
+				}()
+				<-done
+				if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 4 {
+					t.Errorf("%d base reads of 4: something was cached while the write may still happen", n)
+				}
+				time.Sleep(31 * time.Second) // the bubble's clock: it has happened
+				if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+					t.Errorf("got %q", th.Title)
+				}
+				time.Sleep(30 * time.Second) // the quarantine is over
+				synctest.Wait()
+				warm(t, s)
+				if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+					t.Errorf("after the quarantine a warm read cost %d base reads", n)
+				}
+			})
+		})
+	}
+}
+
+func TestADefiniteErrorIsNotQuarantined(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_0", 5)); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("got %v", err)
+	}
+	warm(t, s)
+	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+		t.Errorf("after a conflict, warm reads cost %d base reads", n)
+	}
+}
+
+func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 3)
+		boom := errors.New("boom")
+		for _, how := range []string{"panic", "goexit"} {
+			gate := make(chan struct{})
+			p.set(func(context.Context, store.Call, func(context.Context) error) error {
+				<-gate
+				if how == "panic" {
+					panic(boom)
+				}
+				runtime.Goexit()
+				return nil
+			})
+			var panics, fails atomic.Int32
+			var wg sync.WaitGroup
+			for range 10 {
+				wg.Go(func() {
+					defer func() {
+						if err, ok := recover().(error); ok && errors.Is(err, boom) {
+							panics.Add(1)
+						}
+					}()
+					if _, err := s.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) == store.CodeInternal {
+						fails.Add(1)
+					}
+				})
+			}
+			synctest.Wait()
+			close(gate)
+			wg.Wait()
+			if how == "panic" && panics.Load() != 10 || how == "goexit" && fails.Load() != 10 {
+				t.Errorf("%s: %d panics, %d failures of 10", how, panics.Load(), fails.Load())
+			}
+		}
+		p.set(nil)
+		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	})
+}
+
+func TestAClosedCacheLetsCallsPass(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	must(t, store.Close(s))
+	must(t, store.Close(s))
+	if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 4 {
+		t.Errorf("%d base reads of 4", n)
+	}
+	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 9)))
+	if account, counted, entries := cache.Audit(s); account != 0 || counted != 0 || entries != 0 {
+		t.Errorf("a closed cache holds %d entries, %d bytes", entries, account)
+	}
+}
+
+// guard stands for an authz layer.
+type guard struct {
+	Middle
+	store.Barrier
+}
+
+func TestAroundAuthzItRefusesUnlessAllowed(t *testing.T) {
+	base := memstore.New()
+	g := guard{base, store.NewBarrier(base)}
+	func() {
+		defer func() {
+			if r := recover(); !strings.Contains(fmt.Sprint(r), "AllowAroundAuthz") {
+				t.Errorf("panicked with %v; want a sentence that says what to do", r)
+			}
+		}()
+		store.Wrap(g, cache.New())
+	}()
+	p := &probe{}
+	s := store.Wrap(g, cache.New(cache.AllowAroundAuthz(), cache.WithSoleWriter()), store.Intercept("probe", p))
+	defer store.Close(s)
+	fill(t, base, 3)
+	warm(t, s)
+	// The guard may have changed what was saved: the cache must ask.
+	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
+		t.Error("a write through a guard was patched in")
+	}
+}
+
+func TestMisuseIsRefusedAtConstruction(t *testing.T) {
+	for name, opt := range map[string]cache.Option{
+		"WithMaxBytes": cache.WithMaxBytes(0), "WithMaxEntries": cache.WithMaxEntries(-1), "WithTTL": cache.WithTTL(-1),
+		"WithWindow": cache.WithWindow(0), "WithLoadTimeout": cache.WithLoadTimeout(-1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if r := recover(); !strings.Contains(fmt.Sprint(r), name) {
+					t.Errorf("panicked with %v; want the option's name", r)
+				}
+			}()
+			cache.New(opt)
+		})
+	}
+}
+
+func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {
+	const maxBytes, maxEntries = 1 << 20, 200
+	s, _, _ := open(t, cache.WithMaxBytes(maxBytes), cache.WithMaxEntries(maxEntries))
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for n := range 500 {
+				ctx := t.Context()
+				id := fmt.Sprint("thr_", (n*7+g*13)%400)
+				th := store.Thread{ID: id, Title: strings.Repeat("t", n*11%9000), CreatedAt: noon}
+				must(t, s.SaveThread(ctx, th))
+				s.LoadThread(ctx, id)
+				s.SaveItem(ctx, id, item(t, fmt.Sprint("msg_", n%5), n))
+				s.LoadThreadItems(ctx, id, newest(3))
+			}
+		})
+	}
+	wg.Wait()
+	account, counted, entries := cache.Audit(s)
+	if account != counted || account > maxBytes || entries > maxEntries || entries == 0 {
+		t.Errorf("%d bytes on the account, %d counted, of %d; %d entries of %d", account, counted, maxBytes, entries, maxEntries)
+	}
+}
+
+func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		opts []cache.Option
+	}{
+		{"", nil},
+		{"one word for all", []cache.Option{cache.OneWord()}},
+		{"tiny", []cache.Option{cache.WithMaxEntries(1)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, _, base := open(t, c.opts...)
+			fill(t, base, 3)
+			var floor atomic.Int64 // every title saved so far is at least this
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for n := range int64(2000) {
+					th := store.Thread{ID: "thr_1", Title: fmt.Sprint(n), CreatedAt: noon}
+					must(t, s.SaveThread(t.Context(), th))
+					floor.Store(n)
+				}
+			})
+			for range 4 {
+				wg.Go(func() {
+					for range 2000 {
+						least := floor.Load()
+						th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+						var n int64
+						if _, err := fmt.Sscan(th.Title, &n); err == nil && n < least {
+							t.Errorf("read %d after %d had been saved", n, least)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { s, _, _ := open(t); return s })
+}
+
+func TestConformanceWithTinyBounds(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		s, _, _ := open(t, cache.WithMaxEntries(2), cache.WithWindow(3), cache.OneWord())
+		return s
+	})
+}

@@ -1,0 +1,244 @@
+package metrics
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// stats is the Collector of what the layers beneath report. Which series there are is found out once, at the wrapping: a
+// reporter always reports the same. So they can be described, and what a registry would refuse is known before any scrape.
+type stats struct {
+	reporters []store.StatsReporter
+	families  map[string]*family
+	series    map[seriesKey]*series
+	dropped   atomic.Int64 // by the last round
+	reg       prometheus.Registerer
+}
+
+// family is all series of one name.
+type family struct {
+	desc   *prometheus.Desc
+	typ    prometheus.ValueType
+	labels [3]string // names, sorted; "" is none
+}
+
+// seriesKey tells series apart. The labels are sorted by name, so that their order in a Stat does not count.
+type seriesKey struct {
+	name   string
+	labels [3]store.Label
+}
+
+type series struct {
+	family *family
+	values []string // of the labels
+	parts  int      // how many stats of one round are summed up in it
+}
+
+var _ prometheus.Collector = (*stats)(nil)
+
+// newStats finds the reporters beneath and what they report.
+func newStats(next store.Store, constant prometheus.Labels) *stats {
+	s := &stats{
+		reporters: slices.Collect(store.All[store.StatsReporter](next)),
+		families:  make(map[string]*family),
+		series:    make(map[seriesKey]*series),
+	}
+	for _, r := range s.reporters {
+		reported, _ := report(r)
+		for _, st := range reported {
+			s.add(st, constant)
+		}
+	}
+	s.read()
+	return s
+}
+
+// report asks r. It is a user's code perhaps: a panic must not take the process down in the registry's goroutine.
+func report(r store.StatsReporter) (reported []store.Stat, ok bool) {
+	defer func() {
+		if recover() != nil {
+			reported, ok = nil, false
+		}
+	}()
+	return r.AppendStats(nil), true
+}
+
+// add makes a series for st, if it is fit to be one.
+func (s *stats) add(st store.Stat, constant prometheus.Labels) {
+	key := keyOf(st)
+	if known := s.series[key]; known != nil {
+		known.parts++
+		return
+	}
+	if !validName(st) || !validLabels(key.labels) || !utf8.ValidString(st.Help) {
+		return
+	}
+	var names, values []string
+	labels := [3]string{}
+	for i, l := range key.labels {
+		if l.Name != "" {
+			names, values = append(names, l.Name), append(values, l.Value)
+		}
+		labels[i] = l.Name
+	}
+	f := s.families[st.Name]
+	if f == nil {
+		help := st.Help
+		if help == "" {
+			help = "Reported by a layer beneath."
+		}
+		f = &family{desc: prometheus.NewDesc(st.Name, help, names, constant), typ: prometheus.GaugeValue, labels: labels}
+		if st.Counter {
+			f.typ = prometheus.CounterValue
+		}
+		s.families[st.Name] = f
+	}
+	if f.labels != labels {
+		return // one family has one set of label names
+	}
+	s.series[key] = &series{family: f, values: values, parts: 1}
+}
+
+func keyOf(st store.Stat) seriesKey {
+	k := seriesKey{name: st.Name, labels: st.Labels}
+	slices.SortFunc(k.labels[:], func(a, b store.Label) int { return strings.Compare(a.Name, b.Name) })
+	return k
+}
+
+var (
+	nameOfMetric = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	notOfMetric  = regexp.MustCompile(`_(count|sum|bucket)$`) // the suffixes of other kinds of metrics
+	ownNames     = []string{nameDuration, nameCalls, nameInFlight, nameItems, nameDropped}
+	ownLabels    = []string{"store", "layer", "le", "quantile"}
+)
+
+// validName also makes it impossible for one name to be a counter here and a gauge elsewhere, which would fail the scrape.
+func validName(st store.Stat) bool {
+	return nameOfMetric.MatchString(st.Name) && !notOfMetric.MatchString(st.Name) &&
+		strings.HasSuffix(st.Name, "_total") == st.Counter && !slices.Contains(ownNames, st.Name)
+}
+
+func validLabels(labels [3]store.Label) bool {
+	for i, l := range labels {
+		if l == (store.Label{}) {
+			continue
+		}
+		if !nameOfMetric.MatchString(l.Name) || strings.HasPrefix(l.Name, "__") || slices.Contains(ownLabels, l.Name) ||
+			!utf8.ValidString(l.Value) || i > 0 && l.Name == labels[i-1].Name {
+			return false
+		}
+	}
+	return true
+}
+
+// read asks every reporter once and sums up. A series of which a part is missing, because its reporter panicked, is left
+// out: a counter that falls for one scrape looks like a restart.
+func (s *stats) read() map[*series]float64 {
+	type sum struct {
+		value float64
+		parts int
+	}
+	sums := make(map[*series]*sum, len(s.series))
+	for _, known := range s.series {
+		sums[known] = &sum{}
+	}
+	var dropped int64
+	for _, r := range s.reporters {
+		reported, ok := report(r)
+		if !ok {
+			dropped++
+		}
+		for _, st := range reported {
+			if sum := sums[s.series[keyOf(st)]]; sum != nil {
+				sum.value += st.Value
+				sum.parts++
+			} else {
+				dropped++
+			}
+		}
+	}
+	whole := make(map[*series]float64, len(sums))
+	for known, sum := range sums {
+		if sum.parts == known.parts {
+			whole[known] = sum.value
+		} else {
+			dropped++
+		}
+	}
+	s.dropped.Store(dropped)
+	return whole
+}
+
+// Describe names every family that was found at the wrapping.
+func (s *stats) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range s.families {
+		ch <- f.desc
+	}
+}
+
+// Collect reads the reporters and sends what they said.
+func (s *stats) Collect(ch chan<- prometheus.Metric) {
+	for known, value := range s.read() {
+		ch <- prometheus.MustNewConstMetric(known.family.desc, known.family.typ, value, known.values...)
+	}
+}
+
+// register registers s with reg. A family that reg refuses, since it has the name with another help text or other labels,
+// is left out.
+func (s *stats) register(reg prometheus.Registerer) {
+	if s.tryRegister(reg) {
+		return
+	}
+	for name, f := range s.families {
+		if reg.Register(probe{f.desc}) == nil {
+			reg.Unregister(probe{f.desc})
+		} else {
+			s.remove(name)
+		}
+	}
+	if !s.tryRegister(reg) {
+		clear(s.families)
+		clear(s.series)
+	}
+	s.read()
+}
+
+func (s *stats) tryRegister(reg prometheus.Registerer) bool {
+	if len(s.families) == 0 {
+		return true // a registry takes a Collector without descriptions, and never gives it back
+	}
+	if reg.Register(s) != nil {
+		return false
+	}
+	s.reg = reg
+	return true
+}
+
+func (s *stats) remove(name string) {
+	delete(s.families, name)
+	for k := range s.series {
+		if k.name == name {
+			delete(s.series, k)
+		}
+	}
+}
+
+// unregister undoes register.
+func (s *stats) unregister() {
+	if s.reg != nil {
+		s.reg.Unregister(s)
+	}
+}
+
+// probe finds out whether a registry takes a description.
+type probe struct{ desc *prometheus.Desc }
+
+func (p probe) Describe(ch chan<- *prometheus.Desc) { ch <- p.desc }
+func (probe) Collect(chan<- prometheus.Metric)      {}

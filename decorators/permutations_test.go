@@ -1,0 +1,159 @@
+// Package decorators_test checks what the decorators promise together: each alone, all in every order, and the
+// recommended stack.
+package decorators_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// five makes one of each decorator, by name.
+var five = map[string]func(t testing.TB) store.Middleware{
+	"authz": func(testing.TB) store.Middleware { return authz.New(authz.OwnerOnly()) },
+	"cache": func(testing.TB) store.Middleware { return cache.New(cache.AllowAroundAuthz()) },
+	"metrics": func(t testing.TB) store.Middleware {
+		m, err := metrics.New(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	},
+	"singleflight": func(testing.TB) store.Middleware { return singleflight.New() },
+	"tracing":      func(testing.TB) store.Middleware { return tracing.New() },
+}
+
+func names() []string {
+	names := make([]string, 0, len(five))
+	for name := range five {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// permutations returns every order of s.
+func permutations(s []string) [][]string {
+	if len(s) == 0 {
+		return [][]string{nil}
+	}
+	var all [][]string
+	for i := range s {
+		rest := slices.Concat(s[:i], s[i+1:])
+		for _, p := range permutations(rest) {
+			all = append(all, append([]string{s[i]}, p...))
+		}
+	}
+	return all
+}
+
+// wrapped returns a factory of memstores in the named decorators, the first outermost.
+func wrapped(order ...string) func(*testing.T) store.Store {
+	return func(t *testing.T) store.Store {
+		mw := make([]store.Middleware, len(order))
+		for i, name := range order {
+			mw[i] = five[name](t)
+		}
+		s := store.Wrap(memstore.New(), mw...)
+		t.Cleanup(func() {
+			if err := store.Close(s); err != nil {
+				t.Error(err)
+			}
+		})
+		return s
+	}
+}
+
+func TestEachDecoratorAloneConforms(t *testing.T) {
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) { storetest.Run(t, wrapped(name)) })
+	}
+}
+
+func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
+	orders := permutations(names())
+	if len(orders) != 120 {
+		t.Fatalf("%d orders of five", len(orders))
+	}
+	if testing.Short() {
+		orders = orders[:12]
+	}
+	for _, order := range orders {
+		t.Run(strings.Join(order, "-"), func(t *testing.T) { storetest.Run(t, wrapped(order...)) })
+	}
+}
+
+func TestTheRecommendedStackConforms(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { s, _ := recommended(t); return s })
+}
+
+// recommended is the stack of the README, with its base.
+func recommended(t testing.TB, opts ...cache.Option) (store.Store, *memstore.Store) {
+	reg := prometheus.NewRegistry()
+	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := memstore.New()
+	s := store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner)
+	t.Cleanup(func() {
+		if err := store.Close(s); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, base
+}
+
+// A decorator that embedded a Store would pass a method added later straight through, unguarded, uncached, unseen. What each
+// method does is checked in each decorator's own tests; here, that each has every method of its own.
+func TestNoDecoratorEmbedsAStore(t *testing.T) {
+	storeType := reflect.TypeFor[store.Store]()
+	if n := storeType.NumMethod(); n != 14 {
+		t.Fatalf("Store has %d methods: it never gains a fifteenth", n)
+	}
+	for _, name := range names() {
+		t.Run(name, func(t *testing.T) {
+			s := five[name](t)(memstore.New())
+			typ := reflect.TypeOf(s).Elem()
+			for f := range fields(typ) {
+				if !f.Anonymous {
+					continue
+				}
+				for m := range storeType.NumMethod() {
+					if _, has := f.Type.MethodByName(storeType.Method(m).Name); has {
+						t.Errorf("%v embeds %v, which has %s", typ, f.Type, storeType.Method(m).Name)
+					}
+				}
+			}
+		})
+	}
+}
+
+func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+	return func(yield func(reflect.StructField) bool) {
+		for i := range t.NumField() {
+			if !yield(t.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)

@@ -1,0 +1,101 @@
+package tracing_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Each benchmark runs what it measures in turns with what it is compared to and reports the ratio of the medians: times
+// differ between machines, ratios hardly.
+//
+//	go test -run '^$' -bench Tracing ./decorators/tracing
+
+// empty is a base that costs nothing.
+type empty struct{ *spy }
+
+func (empty) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+
+func BenchmarkTracingUnsampledParent(b *testing.B) {
+	tp := sdktrace.NewTracerProvider()
+	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
+	ctx := unsampled(b.Context())
+	compare(b, "x-bare-call",
+		func() { _, _ = s.LoadThread(ctx, "thr_1a2b3c4d") },
+		func() { _, _ = empty{}.LoadThread(ctx, "thr_1a2b3c4d") })
+}
+
+func BenchmarkTracingRootNotSampled(b *testing.B) {
+	tp := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
+	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
+	tracer := tp.Tracer("by hand")
+	compare(b, "x-Start",
+		func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
+		func() { tracer.Start(b.Context(), "load_thread") })
+}
+
+func BenchmarkTracingSampled(b *testing.B) {
+	tp := sdktrace.NewTracerProvider()
+	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
+	byHand := byHand{empty{}, tp.Tracer("by hand")}
+	b.Run("read", func(b *testing.B) {
+		compare(b, "x-by-hand",
+			func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
+			func() { _, _ = byHand.LoadThread(b.Context(), "thr_1a2b3c4d") })
+	})
+}
+
+// byHand is the span as people write it, with the same attributes.
+type byHand struct {
+	empty
+	tracer trace.Tracer
+}
+
+func (s byHand) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	ctx, span := s.tracer.Start(ctx, "load_thread", trace.WithAttributes(
+		attribute.String("chatstore.operation", "load_thread"),
+		attribute.String("chatstore.layer", "store"),
+		attribute.String("gen_ai.conversation.id", id),
+	))
+	defer span.End()
+	t, err := s.empty.LoadThread(ctx, id)
+	span.SetAttributes(attribute.String("chatstore.code", store.CodeOf(err).String()))
+	return t, err
+}
+
+// compare runs f and ref in turns.
+func compare(b *testing.B, unit string, f, ref func()) {
+	const turn = 1000
+	var fs, refs []time.Duration
+	b.ReportAllocs()
+	run := func(f func()) time.Duration {
+		begin := time.Now()
+		for range turn {
+			f()
+		}
+		return time.Since(begin) / turn
+	}
+	for b.Loop() {
+		fs = append(fs, run(f))
+		b.StopTimer()
+		refs = append(refs, run(ref))
+		b.StartTimer()
+	}
+	slices.Sort(fs)
+	slices.Sort(refs)
+	mine, its := fs[len(fs)/2], refs[len(refs)/2]
+	b.ReportMetric(float64(mine)/float64(its), unit)
+	b.ReportMetric(float64(mine), "ns/call")
+	b.ReportMetric(float64(its), "ns/reference")
+	b.ReportMetric(testing.AllocsPerRun(1000, f), "allocs/call")
+	b.ReportMetric(testing.AllocsPerRun(1000, ref), "allocs/reference")
+	b.ReportMetric(0, "ns/op") // of a turn: of no use
+}

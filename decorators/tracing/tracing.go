@@ -1,0 +1,259 @@
+// Package tracing records one OpenTelemetry span for every call of a Store.
+//
+// Put it outermost, and once more beneath a cache if the backend's own calls are to be told apart (see [WithLayer]):
+//
+//	s := store.Wrap(base, tracing.New(), authz.New(authz.OwnerOnly()), cache.New())
+//	thread, err := s.LoadThread(ctx, id) // a span load_thread, a child of the span in ctx
+//
+// It needs the OpenTelemetry API only: which SDK, sampler and exporter there are is the program's business, and without any
+// nothing is recorded. Do not use it to count or to alert, which sampling makes wrong: package metrics does that.
+//
+// A span is internal, is named by the op, and has these attributes, each where it applies:
+//
+//	chatstore.operation      load_thread, …, the name of the span
+//	chatstore.layer          as WithLayer says
+//	gen_ai.conversation.id   the thread's id
+//	chatstore.item.id        and chatstore.item.type
+//	chatstore.attachment.id
+//	chatstore.page.limit     as the caller gave it; 0 is store.DefaultLimit
+//	chatstore.page.items     and chatstore.page.has_more, of a page that was returned
+//	chatstore.code           how the call ended, a store.Code: ok, not_found, …
+//	chatstore.cache.result   hit, miss or bypass: what a cache beneath said of a read
+//	chatstore.flight.role    leader or follower: what a shared read beneath was; a follower links to its leader's span
+//	error.type               the code, of a span whose status is Error
+//
+// The status is Error, without a description, for timeout, unavailable, internal and panic. The answers that a caller has to
+// expect (not_found, conflict, invalid, unauthenticated, denied, and canceled) leave it unset.
+//
+// What people wrote, or who they are, is in no span: no titles, texts, metadata, names, URLs, cursors, owners, principals or
+// error texts, and no RecordError. An id that is none by the contract's rules is left out.
+//
+// Beneath a parent that is not sampled no span is started and nothing is allocated.
+package tracing
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// ScopeName is the name of the instrumentation scope of all spans.
+const ScopeName = "github.com/chatstore/chatstore/decorators/tracing"
+
+// DefaultLayer is the chatstore.layer of spans unless [WithLayer] says otherwise.
+const DefaultLayer = "store"
+
+// The names of the attributes.
+const (
+	keyOperation    = attribute.Key("chatstore.operation")
+	keyLayer        = attribute.Key("chatstore.layer")
+	keyThreadID     = attribute.Key("gen_ai.conversation.id")
+	keyItemID       = attribute.Key("chatstore.item.id")
+	keyItemType     = attribute.Key("chatstore.item.type")
+	keyAttachmentID = attribute.Key("chatstore.attachment.id")
+	keyPageLimit    = attribute.Key("chatstore.page.limit")
+	keyPageItems    = attribute.Key("chatstore.page.items")
+	keyPageHasMore  = attribute.Key("chatstore.page.has_more")
+	keyCode         = attribute.Key("chatstore.code")
+	keyCacheResult  = attribute.Key("chatstore.cache.result")
+	keyFlightRole   = attribute.Key("chatstore.flight.role")
+	keyErrorType    = attribute.Key("error.type")
+)
+
+type config struct {
+	provider    trace.TracerProvider
+	layer       string
+	attributes  []attribute.KeyValue
+	alwaysStart bool
+}
+
+// Option changes what New makes.
+type Option func(*config)
+
+// WithTracerProvider sets where the tracer comes from. The default is otel.GetTracerProvider() as it is when New is called;
+// a provider that is made the global one later takes over from it then. It panics on nil.
+func WithTracerProvider(tp trace.TracerProvider) Option {
+	if tp == nil {
+		panic("tracing.WithTracerProvider: the provider is nil: leave the option out to use the global one")
+	}
+	return func(c *config) { c.provider = tp }
+}
+
+// WithLayer sets chatstore.layer, which tells the spans of two layers of one stack apart. The default is [DefaultLayer].
+// It panics on "".
+func WithLayer(name string) Option {
+	if name == "" {
+		panic("tracing.WithLayer: the name is empty: leave the option out for DefaultLayer")
+	}
+	return func(c *config) { c.layer = name }
+}
+
+// WithAttributes adds attributes to every span, such as the name of a database. They must not hold content or personal
+// data. The attributes of this package win over one of the same key.
+func WithAttributes(attrs ...attribute.KeyValue) Option {
+	attrs = append([]attribute.KeyValue(nil), attrs...)
+	return func(c *config) { c.attributes = append(c.attributes, attrs...) }
+}
+
+// WithAlwaysStart starts a span also beneath a parent that is not sampled, for samplers that may decide otherwise than the
+// parent's, and for span processors that count what is not recorded.
+func WithAlwaysStart() Option { return func(c *config) { c.alwaysStart = true } }
+
+// New returns the layer. It may wrap any number of stores, holds nothing that has to be closed, and is safe for concurrent
+// use as far as the tracer is.
+func New(opts ...Option) store.Middleware {
+	c := config{layer: DefaultLayer}
+	for _, o := range opts {
+		o(&c)
+	}
+	if c.provider == nil {
+		c.provider = otel.GetTracerProvider()
+	}
+	name := "tracing"
+	if c.layer != DefaultLayer {
+		name = "tracing(" + c.layer + ")"
+	}
+	return store.Observe(name, newTracer(&c))
+}
+
+// tracer makes the spans. It is an Observer whose state is a *call.
+type tracer struct {
+	tracer      trace.Tracer
+	alwaysStart bool
+	start       [store.NumOps][]trace.SpanStartOption
+	code        [store.NumCodes]attribute.KeyValue
+	errorType   [store.NumCodes]attribute.KeyValue
+}
+
+var _ store.Observer = (*tracer)(nil)
+
+// call is a span under way.
+type call struct {
+	span  trace.Span
+	notes *store.Notes // nil for writes, and where nothing is recorded
+}
+
+func newTracer(c *config) *tracer {
+	t := &tracer{tracer: c.provider.Tracer(ScopeName), alwaysStart: c.alwaysStart}
+	for _, op := range store.Ops() {
+		attrs := append([]attribute.KeyValue(nil), c.attributes...)
+		attrs = append(attrs, keyOperation.String(op.String()), keyLayer.String(c.layer))
+		t.start[op] = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(attrs...)}
+	}
+	for code := range store.NumCodes {
+		word := store.Code(code).String()
+		t.code[code], t.errorType[code] = keyCode.String(word), keyErrorType.String(word)
+	}
+	return t
+}
+
+// Begin starts the span, unless it would come to nothing.
+func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+	if !t.alwaysStart {
+		if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
+			return ctx, nil
+		}
+	}
+	inner, span := t.tracer.Start(ctx, c.Op.String(), t.start[c.Op]...)
+	if !span.IsRecording() {
+		if t.alwaysStart {
+			return inner, &call{span: span}
+		}
+		return inner, nil // the context still says to those beneath that the trace is not sampled
+	}
+	begun := false
+	defer func() {
+		if !begun { // a span processor panicked: there will be no End
+			span.End()
+		}
+	}()
+	span.SetAttributes(callAttributes(c)...)
+	under := &call{span: span}
+	if !c.Op.IsWrite() { // only reads are cached and shared
+		inner, under.notes = store.WithNotes(inner, c.Op, span.SpanContext())
+	}
+	begun = true
+	return inner, under
+}
+
+// callAttributes says what the call was for.
+func callAttributes(c store.Call) []attribute.KeyValue {
+	attrs := make([]attribute.KeyValue, 0, 3)
+	if validID(c.Op, store.KindOfThread, c.ThreadID) {
+		attrs = append(attrs, keyThreadID.String(c.ThreadID))
+	}
+	if validID(c.Op, store.KindOfItem, c.ItemID) {
+		attrs = append(attrs, keyItemID.String(c.ItemID))
+	}
+	if validType(c.ItemType) {
+		attrs = append(attrs, keyItemType.String(string(c.ItemType)))
+	}
+	if validID(c.Op, store.KindOfAttachment, c.AttachmentID) {
+		attrs = append(attrs, keyAttachmentID.String(c.AttachmentID))
+	}
+	if isPage(c.Op) {
+		attrs = append(attrs, keyPageLimit.Int(c.Limit))
+	}
+	return attrs
+}
+
+// validID keeps hostile ids, which the base is going to refuse, out of spans.
+func validID(op store.Op, kind, id string) bool {
+	return id != "" && store.CheckID(op, kind, id) == nil
+}
+
+// validType is the contract's rule for item types, [a-z0-9_.]{1,64}.
+func validType(t store.ItemType) bool {
+	for _, c := range []byte(t) {
+		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	return t != "" && len(t) <= 64
+}
+
+func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
+
+// End says how the call went and ends the span, come what may.
+func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any) {
+	under := state.(*call)
+	span := under.span
+	defer span.End()
+	cache, role, leader := under.notes.Close()
+	if !span.IsRecording() {
+		return
+	}
+	attrs := make([]attribute.KeyValue, 0, 5)
+	attrs = append(attrs, t.code[r.Code])
+	if isPage(c.Op) && r.Code == store.CodeOK {
+		attrs = append(attrs, keyPageItems.Int(r.Items), keyPageHasMore.Bool(r.HasMore))
+	}
+	if cache != "" {
+		attrs = append(attrs, keyCacheResult.String(cache))
+	}
+	if role != "" {
+		attrs = append(attrs, keyFlightRole.String(role))
+	}
+	if isFailure(r.Code) {
+		attrs = append(attrs, t.errorType[r.Code])
+		span.SetStatus(codes.Error, "")
+	}
+	span.SetAttributes(attrs...)
+	if leader, ok := leader.(trace.SpanContext); ok && leader.IsValid() && leader.SpanID() != span.SpanContext().SpanID() {
+		span.AddLink(trace.Link{SpanContext: leader})
+	}
+}
+
+// isFailure reports whether the code is one that nobody asked for.
+func isFailure(c store.Code) bool {
+	switch c {
+	case store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,481 @@
+package tracing_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/store"
+)
+
+// record returns a provider that samples every span, and what it recorded.
+func record(opts ...sdktrace.TracerProviderOption) (*sdktrace.TracerProvider, *tracetest.SpanRecorder) {
+	r := tracetest.NewSpanRecorder()
+	return sdktrace.NewTracerProvider(append(opts, sdktrace.WithSpanProcessor(r))...), r
+}
+
+// attributesOf returns the span's attributes as text, the constant ones left out.
+func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
+	m := map[string]string{}
+	for _, kv := range s.Attributes() {
+		m[string(kv.Key)] = kv.Value.Emit()
+	}
+	delete(m, "chatstore.operation")
+	delete(m, "chatstore.layer")
+	return m
+}
+
+func one(t *testing.T, r *tracetest.SpanRecorder) sdktrace.ReadOnlySpan {
+	t.Helper()
+	started, ended := r.Started(), r.Ended()
+	if len(started) != 1 || len(ended) != 1 {
+		t.Fatalf("%d spans started and %d ended, want one", len(started), len(ended))
+	}
+	return ended[0]
+}
+
+func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
+	methods := reflect.TypeFor[store.Store]()
+	for m := range methods.Methods() {
+		t.Run(m.Name, func(t *testing.T) {
+			tp, r := record()
+			base := &spy{}
+			s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+			args := arguments(t, m.Type)
+			ctx := store.WithSaveMode(t.Context(), store.UpdateOnly)
+
+			got := invoke(ctx, s, m.Name, args)
+
+			if diff := cmp.Diff([]string{m.Name}, names(base.calls)); diff != "" {
+				t.Fatalf("the base's calls (-want +got):\n%s", diff)
+			}
+			if !reflect.DeepEqual(append([]any{}, args...), append([]any{}, base.calls[0].args...)) {
+				t.Errorf("the base was given %v, want %v", base.calls[0].args, args)
+			}
+			if store.SaveModeFrom(base.ctx) != store.UpdateOnly {
+				t.Error("the caller's context did not reach the base")
+			}
+			if want := invoke(ctx, &spy{}, m.Name, args); !reflect.DeepEqual(want, got) {
+				t.Errorf("the answer is %v, want the base's, %v", got, want)
+			}
+			if strings.HasPrefix(m.Name, "Generate") {
+				if n := len(r.Started()); n != 0 {
+					t.Errorf("%d spans: a generator has none", n)
+				}
+				return
+			}
+			span := one(t, r)
+			if got, want := strings.ReplaceAll(span.Name(), "_", ""), strings.ToLower(m.Name); got != want {
+				t.Errorf("the span is named %s, want %s", span.Name(), want)
+			}
+			if got := trace.SpanFromContext(base.ctx).SpanContext(); !got.Equal(span.SpanContext()) {
+				t.Error("the base's context does not have the span")
+			}
+		})
+	}
+}
+
+func names(calls []spyCall) (names []string) {
+	for _, c := range calls {
+		names = append(names, c.method)
+	}
+	return names
+}
+
+func TestEverySpanEnds(t *testing.T) {
+	failures := []store.Code{store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic}
+	for _, op := range store.Ops() {
+		for _, o := range outcomes() {
+			t.Run(op.String()+"/"+o.name, func(t *testing.T) {
+				tp, r := record()
+				plain := &spy{do: o.do}
+				s := store.Wrap(&spy{do: o.do}, tracing.New(tracing.WithTracerProvider(tp)))
+
+				err, recovered := call(t.Context(), s, op)
+
+				wantErr, wantRecovered := call(t.Context(), plain, op)
+				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
+					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
+				}
+				span := one(t, r)
+				attrs := attributesOf(span)
+				if got := attrs["chatstore.code"]; got != o.code.String() {
+					t.Errorf("chatstore.code is %q, want %q", got, o.code)
+				}
+				status, errorType := sdktrace.Status{}, ""
+				if slices.Contains(failures, o.code) {
+					status, errorType = sdktrace.Status{Code: codes.Error}, o.code.String()
+				}
+				if span.Status() != status || attrs["error.type"] != errorType {
+					t.Errorf("status %+v with error.type %q, want %+v with %q", span.Status(), attrs["error.type"], status, errorType)
+				}
+				if len(span.Events()) != 0 {
+					t.Errorf("events: %v", span.Events())
+				}
+				if o.code != store.CodeOK && attrs["chatstore.page.items"] != "" {
+					t.Error("page.items on a page that was not returned")
+				}
+			})
+		}
+	}
+}
+
+func TestACancelledCallEndsItsSpan(t *testing.T) {
+	tp, r := record()
+	base := &spy{do: func(ctx context.Context, _ store.Op) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, op := range store.Ops() {
+		if err := callOp(ctx, s, op); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	if len(r.Started()) != len(store.Ops()) || len(r.Ended()) != len(r.Started()) {
+		t.Errorf("%d spans started, %d ended", len(r.Started()), len(r.Ended()))
+	}
+	for _, span := range r.Ended() {
+		if span.Status().Code != codes.Unset {
+			t.Errorf("%s: the caller's own cancellation is status %v", span.Name(), span.Status())
+		}
+	}
+}
+
+func TestAttributesOfEachOp(t *testing.T) {
+	item := map[string]string{
+		"gen_ai.conversation.id": "thr_1", "chatstore.item.id": "msg_1", "chatstore.item.type": "user_message", "chatstore.code": "ok",
+	}
+	thread := map[string]string{"gen_ai.conversation.id": "thr_1", "chatstore.code": "ok"}
+	itemID := map[string]string{"gen_ai.conversation.id": "thr_1", "chatstore.item.id": "msg_1", "chatstore.code": "ok"}
+	attachment := map[string]string{"chatstore.attachment.id": "atc_1", "chatstore.code": "ok"}
+	want := map[store.Op]map[string]string{
+		store.OpLoadThread:   thread,
+		store.OpSaveThread:   thread,
+		store.OpDeleteThread: thread,
+		store.OpLoadThreads: {
+			"chatstore.page.limit": "7", "chatstore.page.items": "2", "chatstore.page.has_more": "false", "chatstore.code": "ok",
+		},
+		store.OpLoadThreadItems: {
+			"gen_ai.conversation.id": "thr_1", "chatstore.page.limit": "3", "chatstore.page.items": "3",
+			"chatstore.page.has_more": "true", "chatstore.code": "ok",
+		},
+		store.OpAddThreadItem:    item,
+		store.OpSaveItem:         item,
+		store.OpLoadItem:         itemID,
+		store.OpDeleteThreadItem: itemID,
+		store.OpSaveAttachment:   attachment,
+		store.OpLoadAttachment:   attachment,
+		store.OpDeleteAttachment: attachment,
+	}
+	for _, op := range store.Ops() {
+		t.Run(op.String(), func(t *testing.T) {
+			tp, r := record()
+			s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("backend"),
+				tracing.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("chatstore.layer", "mine"))))
+			if err := callOp(t.Context(), s, op); err != nil {
+				t.Fatal(err)
+			}
+			span := one(t, r)
+			if diff := cmp.Diff(with(want[op], "db.system.name", "sqlite"), attributesOf(span)); diff != "" {
+				t.Errorf("attributes (-want +got):\n%s", diff)
+			}
+			all := attribute.NewSet(span.Attributes()...)
+			for key, want := range map[attribute.Key]string{"chatstore.operation": op.String(), "chatstore.layer": "backend"} {
+				if v, _ := all.Value(key); v.AsString() != want {
+					t.Errorf("%s is %q, want %q", key, v.AsString(), want)
+				}
+			}
+			if span.SpanKind() != trace.SpanKindInternal || span.Name() != op.String() {
+				t.Errorf("kind %v, name %q", span.SpanKind(), span.Name())
+			}
+			if got := span.InstrumentationScope().Name; got != tracing.ScopeName {
+				t.Errorf("scope %q", got)
+			}
+		})
+	}
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	c := map[string]string{key: value}
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// unsampled returns a context with a valid parent that is not sampled.
+func unsampled(ctx context.Context) context.Context {
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, Remote: true,
+	}))
+}
+
+func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
+	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
+	base := &spy{}
+	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(p)))
+	ctx := unsampled(t.Context())
+	for _, op := range store.Ops() {
+		if err := callOp(ctx, s, op); err != nil {
+			t.Fatal(err)
+		}
+		if base.ctx != ctx {
+			t.Errorf("%s: the context was changed", op)
+		}
+	}
+	if p.started != 0 {
+		t.Errorf("%d spans started", p.started)
+	}
+}
+
+func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
+	tp, _ := record()
+	base := &spy{forget: true}
+	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	ctx := unsampled(t.Context())
+	for _, op := range store.Ops() {
+		// What callOp and the base allocate is not the layer's.
+		without := testing.AllocsPerRun(100, func() { _ = callOp(ctx, base, op) })
+		if n := testing.AllocsPerRun(100, func() { _ = callOp(ctx, s, op) }); n != without {
+			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
+		}
+	}
+}
+
+func TestAlwaysStartStartsAndEndsBeneathAnUnsampledParent(t *testing.T) {
+	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
+	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
+	for _, op := range store.Ops() {
+		_ = callOp(unsampled(t.Context()), s, op)
+	}
+	if n := len(store.Ops()); p.started != n || p.ended != n || p.described != 0 {
+		t.Errorf("%d spans started, %d ended, %d described; want %d, %d, 0", p.started, p.ended, p.described, n, n)
+	}
+
+	tp, r := record(sdktrace.WithSampler(sdktrace.AlwaysSample())) // decides otherwise than the parent
+	s = store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithAlwaysStart()))
+	_ = callOp(unsampled(t.Context()), s, store.OpLoadThread)
+	one(t, r)
+}
+
+func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
+	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
+	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
+	ctx, notes := store.WithNotes(t.Context(), store.OpLoadThread, nil)
+	_ = callOp(ctx, s, store.OpLoadThread)
+	notes.SetCache("hit")
+	if cache, _, _ := notes.Close(); cache != "hit" {
+		t.Error("the layer closed notes that are not its own")
+	}
+}
+
+func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
+	tp, r := record(sdktrace.WithSampler(sdktrace.NeverSample()))
+	base := &spy{}
+	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+		t.Fatal(err)
+	}
+	if sc := trace.SpanContextFromContext(base.ctx); !sc.IsValid() || sc.IsSampled() {
+		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
+	}
+	if store.NotesFor(base.ctx, store.OpLoadThread) != nil {
+		t.Error("notes are taken that nobody reads")
+	}
+	if len(r.Started()) != 0 {
+		t.Error("a span was recorded")
+	}
+}
+
+func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
+	leader := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{7}, SpanID: trace.SpanID{8}, TraceFlags: trace.FlagsSampled,
+	})
+	for name, tt := range map[string]struct {
+		note  func(*store.Notes)
+		want  map[string]string
+		links []trace.SpanContext
+	}{
+		"nothing noted": {func(*store.Notes) {}, map[string]string{}, nil},
+		"cache hit":     {func(n *store.Notes) { n.SetCache("hit") }, map[string]string{"chatstore.cache.result": "hit"}, nil},
+		"follower": {
+			func(n *store.Notes) { n.SetCache("miss"); n.SetFlight("follower", leader) },
+			map[string]string{"chatstore.cache.result": "miss", "chatstore.flight.role": "follower"},
+			[]trace.SpanContext{leader},
+		},
+		"leader, its own origin": {
+			func(n *store.Notes) { n.SetFlight("leader", n.Origin()) },
+			map[string]string{"chatstore.flight.role": "leader"}, nil,
+		},
+		"follower of a caller without a span": {
+			func(n *store.Notes) { n.SetFlight("follower", nil) },
+			map[string]string{"chatstore.flight.role": "follower"}, nil,
+		},
+		"follower of an invalid span": {
+			func(n *store.Notes) { n.SetFlight("follower", trace.SpanContext{}) },
+			map[string]string{"chatstore.flight.role": "follower"}, nil,
+		},
+		"follower of something else": {
+			func(n *store.Notes) { n.SetFlight("follower", "a test's leader") },
+			map[string]string{"chatstore.flight.role": "follower"}, nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, op := range store.Ops() {
+				if op.IsWrite() {
+					continue // neither cached nor shared
+				}
+				tp, r := record()
+				base := &spy{do: func(ctx context.Context, op store.Op) error {
+					tt.note(store.NotesFor(ctx, op))
+					return nil
+				}}
+				_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))), op)
+				span := one(t, r)
+				got := map[string]string{}
+				for k, v := range attributesOf(span) {
+					if strings.HasPrefix(k, "chatstore.cache.") || strings.HasPrefix(k, "chatstore.flight.") {
+						got[k] = v
+					}
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", op, diff)
+				}
+				var links []trace.SpanContext
+				for _, l := range span.Links() {
+					links = append(links, l.SpanContext)
+				}
+				if !slices.EqualFunc(tt.links, links, trace.SpanContext.Equal) {
+					t.Errorf("%s: links to %v, want %v", op, links, tt.links)
+				}
+			}
+		})
+	}
+}
+
+func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
+	for panicAt := 1; panicAt <= 2; panicAt++ { // SetAttributes of Begin and of End
+		p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true, panicAt: panicAt}
+		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p)))
+		if _, recovered := call(t.Context(), s, store.OpLoadThread); recovered == nil {
+			t.Fatalf("SetAttributes %d did not panic", panicAt)
+		}
+		if p.started != 1 || p.ended != 1 {
+			t.Errorf("panic in SetAttributes %d: %d spans started, %d ended", panicAt, p.started, p.ended)
+		}
+	}
+}
+
+func TestTheGlobalProviderMayComeLater(t *testing.T) {
+	before := otel.GetTracerProvider()
+	t.Cleanup(func() { otel.SetTracerProvider(before) })
+	s := store.Wrap(&spy{}, tracing.New())
+	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+		t.Fatal(err)
+	}
+	tp, r := record()
+	otel.SetTracerProvider(tp)
+	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+		t.Fatal(err)
+	}
+	one(t, r)
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	tp, r := record()
+	s := store.Wrap(&spy{forget: true}, tracing.New(tracing.WithTracerProvider(tp)))
+	var wg sync.WaitGroup
+	const callers = 8
+	for range callers {
+		wg.Go(func() {
+			for _, op := range store.Ops() {
+				_ = callOp(t.Context(), s, op)
+			}
+		})
+	}
+	wg.Wait()
+	if want := callers * len(store.Ops()); len(r.Started()) != want || len(r.Ended()) != want {
+		t.Errorf("%d spans started, %d ended, want %d", len(r.Started()), len(r.Ended()), want)
+	}
+}
+
+func TestLayerNames(t *testing.T) {
+	s := store.Wrap(&spy{forget: true}, tracing.New(), tracing.New(tracing.WithLayer("backend")))
+	if diff := cmp.Diff([]string{"tracing", "tracing(backend)"}, store.Layers(s)[:2]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMisusePanicsWithASentence(t *testing.T) {
+	for want, f := range map[string]func(){
+		"WithTracerProvider: the provider is nil": func() { tracing.WithTracerProvider(nil) },
+		"WithLayer: the name is empty":            func() { tracing.WithLayer("") },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+					t.Errorf("panic %q, want %q", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+// countingProvider counts what is done with spans, also with those that no SDK would show.
+type countingProvider struct {
+	trace.TracerProvider
+	recording bool
+	panicAt   int // the SetAttributes to panic in
+
+	started, ended, described int
+}
+
+func (p *countingProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	return countingTracer{p.TracerProvider.Tracer(name, opts...), p}
+}
+
+type countingTracer struct {
+	trace.Tracer
+	p *countingProvider
+}
+
+func (t countingTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	t.p.started++
+	_, span := t.Tracer.Start(ctx, name, opts...)
+	span = &countingSpan{span, t.p}
+	return trace.ContextWithSpan(ctx, span), span
+}
+
+type countingSpan struct {
+	trace.Span
+	p *countingProvider
+}
+
+func (s *countingSpan) IsRecording() bool          { return s.p.recording }
+func (s *countingSpan) End(...trace.SpanEndOption) { s.p.ended++ }
+
+func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
+	s.p.described++
+	if s.p.described == s.p.panicAt {
+		panic("a span that cannot be described")
+	}
+}

@@ -1,0 +1,78 @@
+package customstore_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chatstore/chatstore/examples/customstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// down is a base that fails its first calls.
+func down(failures int, err error, calls *int) store.Store {
+	fail := func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		if *calls++; *calls <= failures {
+			return err
+		}
+		return next(ctx)
+	}
+	return store.Wrap(customstore.New(), store.Intercept("down", store.InterceptorFunc(fail)))
+}
+
+func TestRetry(t *testing.T) {
+	surely := errors.Join(store.ErrUnavailable, store.ErrNotApplied)
+	read := func(ctx context.Context, s store.Store) error {
+		_, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+		return err
+	}
+	write := func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, "thr_1") }
+
+	for _, tt := range []struct {
+		name     string
+		failures int
+		err      error
+		call     func(context.Context, store.Store) error
+		calls    int
+		want     error
+		took     time.Duration
+	}{
+		{"a read is tried again", 2, store.ErrUnavailable, read, 3, nil, 3 * time.Second},
+		{"the last try's error is the caller's", 3, store.ErrUnavailable, read, 3, store.ErrUnavailable, 3 * time.Second},
+		{"other errors are final", 1, store.ErrDenied, read, 1, store.ErrDenied, 0},
+		{"a write with an unknown outcome is not repeated", 1, store.ErrUnavailable, write, 1, store.ErrUnavailable, 0},
+		{"a write that surely did not happen is", 1, surely, write, 2, nil, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var calls int
+				s := store.Wrap(down(tt.failures, tt.err, &calls), customstore.Retry(3, time.Second))
+				begin := time.Now()
+				if err := tt.call(t.Context(), s); !errors.Is(err, tt.want) {
+					t.Errorf("got error %v, want %v", err, tt.want)
+				}
+				if calls != tt.calls || time.Since(begin) != tt.took {
+					t.Errorf("got %d calls in %v, want %d in %v", calls, time.Since(begin), tt.calls, tt.took)
+				}
+			})
+		})
+	}
+
+	t.Run("a cancelled caller does not wait for the pause", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var calls int
+			s := store.Wrap(down(1, store.ErrUnavailable, &calls), customstore.Retry(3, time.Hour))
+			begin := time.Now()
+			if err := read(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want the context's error", err)
+			}
+			if time.Since(begin) != time.Second {
+				t.Errorf("waited for %v, want 1s", time.Since(begin))
+			}
+		})
+	})
+}

@@ -1,0 +1,29 @@
+package customstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/examples/customstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// This is all that it takes to check a Store of your own. Run it with -race.
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store { return customstore.New() })
+}
+
+func TestConformanceInTheStack(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		return store.Wrap(customstore.New(),
+			tracing.New(),
+			authz.New(authz.OwnerOnly(), authz.ShareBelow()),
+			cache.New(cache.WithSoleWriter()),
+			customstore.Retry(3, time.Millisecond),
+		)
+	})
+}

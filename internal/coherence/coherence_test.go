@@ -1,0 +1,118 @@
+package coherence
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/internal/flight"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestKeysOfDifferentReadsDiffer(t *testing.T) {
+	partition := func(subject string) store.Partition {
+		return store.PartitionFrom(store.WithPrincipal(context.Background(),
+			store.Principal{Owner: store.Owner{Subject: subject}}))
+	}
+	keys := map[string]int{}
+	n := 0
+	for _, p := range []store.Partition{{}, partition("a"), partition("1:a")} {
+		for _, w := range []generation.Word{0, 1 << 24, 2 << 24} {
+			for _, args := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", "b"}, {"ab"}, {"a:b"}, {"1:b"}, {"a", "1:b"}, {"b", "a"}} {
+				keys[key(p, Read{Word: w, Args: args})]++
+				n++
+			}
+		}
+	}
+	if len(keys) != n {
+		t.Errorf("%d different reads have %d keys", n, len(keys))
+	}
+	// Reads during a write queue behind one another, whatever the word.
+	if key(store.Partition{}, Read{Word: 1}) != key(store.Partition{}, Read{Word: 1<<24 + 1}) {
+		t.Error("two reads during writes would not queue")
+	}
+	if key(store.Partition{}, Read{Word: 1}) == key(store.Partition{}, Read{}) {
+		t.Error("a read during a write would join one from before it")
+	}
+}
+
+type bounded struct {
+	store.Store
+	longest time.Duration
+}
+
+func (b bounded) LongestWrite() time.Duration { return b.longest }
+
+type plain struct{ store.Store }
+
+func TestQuarantineIsTheLargerOfWhatTheBaseNeedsAndTheUserAsks(t *testing.T) {
+	for _, c := range []struct {
+		base  store.Store
+		asked time.Duration
+		want  time.Duration
+	}{
+		{plain{}, -1, DefaultQuarantine},
+		{plain{}, 0, 0},
+		{plain{}, time.Second, time.Second},
+		{bounded{longest: 0}, -1, 0},
+		{bounded{longest: time.Hour}, -1, time.Hour},
+		{bounded{longest: time.Hour}, time.Second, time.Hour},
+		{bounded{longest: time.Second}, time.Hour, time.Hour},
+	} {
+		if got := Quarantine(c.base, c.asked); got != c.want {
+			t.Errorf("%T %v, asked %v: got %v, want %v", c.base, c.base, c.asked, got, c.want)
+		}
+	}
+}
+
+func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
+	c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+	defer c.Words.Close()
+	unknown := errors.New("lost")
+	for _, e := range []struct {
+		name string
+		call func(generation.Word) error
+		idle bool
+	}{
+		{"ok", func(generation.Word) error { return nil }, true},
+		{"conflict", func(generation.Word) error { return store.ErrConflict }, true},
+		{"not applied", func(generation.Word) error { return errors.Join(unknown, store.ErrNotApplied) }, true},
+		{"unknown", func(generation.Word) error { return unknown }, false},
+	} {
+		err := c.Write(0, e.call)
+		if err != nil && e.name == "ok" {
+			t.Error(err)
+		}
+		if got := c.Words.Load(0).Idle(); got != e.idle {
+			t.Errorf("%s: idle afterwards is %v", e.name, got)
+		}
+	}
+	c = &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+	defer c.Words.Close()
+	func() {
+		defer func() { _ = recover() }()
+		_ = c.Write(0, func(generation.Word) error { panic("in the base") })
+	}()
+	if c.Words.Load(0).Idle() {
+		t.Error("a write that panicked may still have happened, and is not in progress")
+	}
+}
+
+func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
+	r := Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: "thr_1"}
+	for _, c := range []struct {
+		err  error
+		want store.Code
+	}{
+		{flight.ErrGoexit, store.CodeInternal},
+		{context.DeadlineExceeded, store.CodeTimeout},
+		{&store.Error{Code: store.CodeNotFound}, store.CodeNotFound},
+		{store.ErrUnavailable, store.CodeUnavailable},
+	} {
+		if got := store.CodeOf(classify(context.Background(), r, c.err)); got != c.want {
+			t.Errorf("%v became %v", c.err, got)
+		}
+	}
+}

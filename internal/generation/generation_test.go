@@ -1,0 +1,164 @@
+package generation
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func constant(byte, string) uint64 { return 0 }
+
+func TestAWriteMovesTheWordTwiceAndIsInProgressBetween(t *testing.T) {
+	tab := New(1, constant)
+	s := tab.Slot(0, "a")
+	before := tab.Begin(s)
+	during := tab.Load(s)
+	tab.End(s)
+	after := tab.Load(s)
+	if !before.Idle() || during.Idle() || !after.Idle() {
+		t.Errorf("idle before, during, after: %v %v %v; want true false true", before.Idle(), during.Idle(), after.Idle())
+	}
+	if before == after {
+		t.Error("a write left the word as it was: what was loaded before it would count as true")
+	}
+	if after != before.AfterWrite() {
+		t.Errorf("AfterWrite foretold %x, the end made %x", before.AfterWrite(), after)
+	}
+}
+
+func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
+	tab := New(1, constant)
+	s := tab.Slot(0, "a")
+	first := tab.Begin(s)
+	second := tab.Begin(s)
+	if second.Idle() {
+		t.Error("the second write saw no writer")
+	}
+	tab.End(s)
+	if w := tab.Load(s); w == first.AfterWrite() {
+		t.Error("the first's foretold word came about although another write was in progress")
+	}
+	tab.End(s)
+	if w := tab.Load(s); !w.Idle() || w == first.AfterWrite() || w == second.AfterWrite() {
+		t.Errorf("after both: %x, foretold %x and %x", w, first.AfterWrite(), second.AfterWrite())
+	}
+}
+
+func TestABumpMovesTheWordAlsoDuringAWrite(t *testing.T) {
+	tab := New(4, nil)
+	s := tab.Slot(0, "a")
+	before := tab.Begin(s)
+	tab.Bump(s)
+	tab.End(s)
+	if tab.Load(s) == before.AfterWrite() {
+		t.Error("the bump was lost")
+	}
+	all := make([]Word, 4)
+	for i := range all {
+		all[i] = tab.Load(Slot(i))
+	}
+	tab.BumpAll()
+	for i := range all {
+		if tab.Load(Slot(i)) == all[i] {
+			t.Errorf("BumpAll left word %d", i)
+		}
+	}
+}
+
+func TestQuarantineKeepsTheWordInProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := New(1, constant)
+		s := tab.Slot(0, "a")
+		tab.Begin(s)
+		tab.EndUnknown(s, time.Minute)
+		time.Sleep(30 * time.Second) // the bubble's clock
+		tab.Begin(s)
+		tab.EndUnknown(s, time.Minute) // extends
+		if tab.Quarantined() != 1 {
+			t.Errorf("%d quarantines, want one per word", tab.Quarantined())
+		}
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if tab.Load(s).Idle() {
+			t.Error("the first quarantine's end ended the second")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if !tab.Load(s).Idle() || tab.Quarantined() != 0 {
+			t.Error("the quarantine did not end")
+		}
+	})
+}
+
+func TestAShorterQuarantineDoesNotShortenALongerOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := New(1, constant)
+		tab.Begin(0)
+		tab.EndUnknown(0, time.Minute)
+		tab.Begin(0)
+		tab.EndUnknown(0, time.Second)
+		time.Sleep(50 * time.Second)
+		synctest.Wait()
+		if tab.Load(0).Idle() {
+			t.Error("ended early")
+		}
+		tab.Close()
+	})
+}
+
+func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := New(1, constant)
+		tab.Begin(0)
+		tab.EndUnknown(0, time.Hour)
+		tab.Close()
+		if !tab.Load(0).Idle() {
+			t.Error("still in progress")
+		}
+		w := tab.Load(0)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if tab.Load(0) != w {
+			t.Error("a timer went off after Close")
+		}
+		tab.Begin(0)
+		tab.EndUnknown(0, time.Hour)
+		if !tab.Load(0).Idle() {
+			t.Error("a closed table began a quarantine")
+		}
+	})
+}
+
+func TestKindsHaveIndependentWords(t *testing.T) {
+	tab := New(1<<16, nil)
+	same := 0
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		if tab.Slot(0, id) == tab.Slot(1, id) {
+			same++
+		}
+	}
+	if same == 8 {
+		t.Error("an id has the same word for every kind")
+	}
+}
+
+func TestWordsUnderRace(t *testing.T) {
+	tab := New(2, nil)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 1000 {
+				s := tab.Slot(0, "x")
+				tab.Begin(s)
+				tab.End(s)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range 2 {
+		if !tab.Load(Slot(i)).Idle() {
+			t.Errorf("word %d is left in progress", i)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package memstore
+
+import (
+	"cmp"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// row is one row of a listing, and key its place there.
+type row[T any] struct {
+	key key
+	val T
+}
+
+// key orders rows by their time, and rows of one time by when they were inserted. No two rows of a listing have equal keys.
+type key struct {
+	at  int64 // CreatedAt in microseconds since 1970
+	seq uint64
+}
+
+var (
+	minKey = key{at: math.MinInt64}
+	maxKey = key{at: math.MaxInt64, seq: math.MaxUint64}
+)
+
+func (k key) compare(l key) int {
+	if c := cmp.Compare(k.at, l.at); c != 0 {
+		return c
+	}
+	return cmp.Compare(k.seq, l.seq)
+}
+
+// fanout is the most entries of a node.
+const fanout = 64
+
+// index is a B+ tree of rows: they lie in the leaves, and the leaves are a doubly linked list, so that a page is a descent
+// and a walk. Nodes are split when they overflow and taken away when they are empty, not merged before: a leaf of a
+// walk holds at least one row. The zero index is empty; a nil one is too, for reading.
+type index[T any] struct {
+	root *node[T]
+	len  int
+}
+
+// node is a leaf, which has rows, or an inner node, which has kids.
+type node[T any] struct {
+	keys       []key // the rows' own, or what no key beneath the kid is below; the first kid's is not looked at
+	rows       []*row[T]
+	kids       []*node[T]
+	prev, next *node[T] // of a leaf
+}
+
+func (n *node[T]) leaf() bool { return n.kids == nil }
+
+// find returns the place of k among the keys, and whether it is there.
+func (n *node[T]) find(k key) (int, bool) { return slices.BinarySearchFunc(n.keys, k, key.compare) }
+
+// kid returns the place of the kid that k belongs to.
+func (n *node[T]) kid(k key) int {
+	i, found := n.find(k)
+	if found {
+		return i
+	}
+	return max(i-1, 0)
+}
+
+// insert adds a row.
+func (x *index[T]) insert(r *row[T]) {
+	if x.root == nil {
+		x.root = &node[T]{}
+	}
+	if low, right := x.root.insert(r); right != nil {
+		x.root = &node[T]{keys: []key{minKey, low}, kids: []*node[T]{x.root, right}}
+	}
+	x.len++
+}
+
+// insert adds a row at or beneath n. If n overflows, it returns what it split off, and the lowest key there.
+func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
+	if n.leaf() {
+		i, _ := n.find(r.key)
+		n.keys = slices.Insert(n.keys, i, r.key)
+		n.rows = slices.Insert(n.rows, i, r)
+		if len(n.keys) <= fanout {
+			return key{}, nil
+		}
+		mid := len(n.keys) / 2
+		if n.next == nil && i == fanout {
+			mid = i // rows come in order: leave full leaves behind
+		}
+		right = &node[T]{keys: slices.Clone(n.keys[mid:]), rows: slices.Clone(n.rows[mid:]), prev: n, next: n.next}
+		n.keys, n.rows = slices.Delete(n.keys, mid, len(n.keys)), slices.Delete(n.rows, mid, len(n.rows))
+		if n.next != nil {
+			n.next.prev = right
+		}
+		n.next = right
+		return right.keys[0], right
+	}
+	i := n.kid(r.key)
+	low, right = n.kids[i].insert(r)
+	if right == nil {
+		return key{}, nil
+	}
+	n.keys = slices.Insert(n.keys, i+1, low)
+	n.kids = slices.Insert(n.kids, i+1, right)
+	if len(n.keys) <= fanout {
+		return key{}, nil
+	}
+	mid := len(n.keys) / 2
+	right = &node[T]{keys: slices.Clone(n.keys[mid:]), kids: slices.Clone(n.kids[mid:])}
+	n.keys, n.kids = slices.Delete(n.keys, mid, len(n.keys)), slices.Delete(n.kids, mid, len(n.kids))
+	return right.keys[0], right
+}
+
+// remove takes out a row that is there.
+func (x *index[T]) remove(r *row[T]) {
+	x.root.remove(r.key)
+	x.len--
+	switch {
+	case x.len == 0:
+		x.root = nil
+	default:
+		for len(x.root.kids) == 1 {
+			x.root = x.root.kids[0]
+		}
+	}
+}
+
+// remove takes out the row of key k at or beneath n.
+func (n *node[T]) remove(k key) {
+	if n.leaf() {
+		i, _ := n.find(k)
+		n.keys, n.rows = slices.Delete(n.keys, i, i+1), slices.Delete(n.rows, i, i+1)
+		return
+	}
+	i := n.kid(k)
+	kid := n.kids[i]
+	kid.remove(k)
+	if len(kid.keys) > 0 {
+		return
+	}
+	if kid.prev != nil {
+		kid.prev.next = kid.next
+	}
+	if kid.next != nil {
+		kid.next.prev = kid.prev
+	}
+	n.keys, n.kids = slices.Delete(n.keys, i, i+1), slices.Delete(n.kids, i, i+1)
+}
+
+// seek returns the leaf where k is, or would be, and its place there.
+func (x *index[T]) seek(k key) (*node[T], int) {
+	n := x.root
+	for !n.leaf() {
+		n = n.kids[n.kid(k)]
+	}
+	i, _ := n.find(k)
+	return n, i
+}
+
+// ascend yields the rows behind k, oldest first.
+func (x *index[T]) ascend(k key) iter.Seq[*row[T]] {
+	return func(yield func(*row[T]) bool) {
+		if x == nil || x.root == nil {
+			return
+		}
+		n, i := x.seek(k)
+		if i < len(n.keys) && n.keys[i] == k {
+			i++
+		}
+		for ; n != nil; n, i = n.next, 0 {
+			for _, r := range n.rows[i:] {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// descend yields the rows before k, newest first.
+func (x *index[T]) descend(k key) iter.Seq[*row[T]] {
+	return func(yield func(*row[T]) bool) {
+		if x == nil || x.root == nil {
+			return
+		}
+		n, i := x.seek(k)
+		for {
+			for _, r := range slices.Backward(n.rows[:i]) {
+				if !yield(r) {
+					return
+				}
+			}
+			if n = n.prev; n == nil {
+				return
+			}
+			i = len(n.rows)
+		}
+	}
+}
+
+// page returns the page that q asks for, of what lies behind the row after, or from the first row if that is nil. id
+// returns the id of a value.
+func (x *index[T]) page(after *row[T], q store.PageQuery, id func(*T) string) store.Page[T] {
+	if x == nil {
+		return store.Page[T]{}
+	}
+	var rows iter.Seq[*row[T]]
+	switch {
+	case q.Order == store.OldestFirst && after == nil:
+		rows = x.ascend(minKey)
+	case q.Order == store.OldestFirst:
+		rows = x.ascend(after.key)
+	case after == nil:
+		rows = x.descend(maxKey)
+	default:
+		rows = x.descend(after.key)
+	}
+	p := store.Page[T]{Data: make([]T, 0, min(q.Limit, x.len))}
+	for r := range rows {
+		if len(p.Data) == q.Limit {
+			p.HasMore, p.After = true, id(&p.Data[q.Limit-1])
+			break
+		}
+		p.Data = append(p.Data, r.val)
+	}
+	return p
+}

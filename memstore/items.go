@@ -1,0 +1,160 @@
+package memstore
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// LoadThreadItems lists the thread's items.
+func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+	const op = store.OpLoadThreadItems
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	q, err := store.NormalizeQuery(op, store.KindOfItem, q)
+	if err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	if err := store.CheckContext(ctx, op, store.KindOfThread, threadID); err != nil {
+		return store.Page[store.Item]{}, err
+	}
+	var page store.Page[store.Item]
+	version := s.read(threadID, func(c *conversation) {
+		var after *row[store.Item]
+		if q.After != "" {
+			if after = c.item(q.After); after == nil {
+				err = failed(op, store.CodeNotFound, store.KindOfItem, q.After)
+				return
+			}
+		}
+		if c != nil {
+			page = c.index.page(after, q, func(it *store.Item) string { return it.ID })
+		}
+	})
+	store.ReportVersion(ctx, threadID, version, version)
+	return page, err
+}
+
+// item returns the item's row, nil if it is not there, or the conversation isn't.
+func (c *conversation) item(id string) *row[store.Item] {
+	if c == nil {
+		return nil
+	}
+	return c.items[id]
+}
+
+// AddThreadItem inserts the item.
+func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+	return s.putItem(ctx, store.OpAddThreadItem, threadID, item, store.InsertOnly)
+}
+
+// SaveItem inserts the item or replaces it.
+func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+	return s.putItem(ctx, store.OpSaveItem, threadID, item, store.SaveModeFrom(ctx))
+}
+
+func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item, mode store.SaveMode) error {
+	item, err := store.NormalizeItem(op, threadID, item)
+	if err != nil {
+		return err
+	}
+	if err := store.CheckContext(ctx, op, store.KindOfItem, item.ID); err != nil {
+		return err
+	}
+	before, after := s.change(threadID, func(c *conversation) (changed bool) {
+		if c == nil {
+			err = failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+			return false
+		}
+		r := c.item(item.ID)
+		if code := refusal(mode, r != nil, store.Owner{}, store.Owner{}); code != store.CodeOK {
+			err = failed(op, code, store.KindOfItem, item.ID)
+			return false
+		}
+		c.put(r, item)
+		return true
+	})
+	store.ReportVersion(ctx, threadID, before, after)
+	return err
+}
+
+// put inserts the item, or replaces the one of row r.
+func (c *conversation) put(r *row[store.Item], item store.Item) {
+	at := item.CreatedAt.UnixMicro()
+	switch {
+	case r == nil:
+		c.seq++
+		r = &row[store.Item]{key{at, c.seq}, item}
+		if c.items == nil {
+			c.items = map[string]*row[store.Item]{}
+		}
+		c.items[item.ID] = r
+		c.index.insert(r)
+	case r.key.at == at:
+		r.val = item
+	default:
+		c.index.remove(r)
+		r.key.at, r.val = at, item
+		c.index.insert(r)
+	}
+}
+
+// change calls f with the thread's live part, nil if it is not there, under its lock, and counts the version up if f says
+// that it changed something. It returns the versions before and after.
+func (s *Store) change(id string, f func(*conversation) (changed bool)) (before, after uint64) {
+	t := s.thread(id)
+	if t == nil {
+		f(nil)
+		return 0, 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.version
+	if f(t.live) {
+		t.version++
+	}
+	return before, t.version
+}
+
+// LoadItem returns the item of that thread, or [store.ErrNotFound].
+func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+	const op = store.OpLoadItem
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return store.Item{}, err
+	}
+	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
+		return store.Item{}, err
+	}
+	var found store.Item
+	err := failed(op, store.CodeNotFound, store.KindOfItem, itemID)
+	version := s.read(threadID, func(c *conversation) {
+		if r := c.item(itemID); r != nil {
+			found, err = r.val, nil
+		}
+	})
+	store.ReportVersion(ctx, threadID, version, version)
+	return found, err
+}
+
+// DeleteThreadItem deletes the item.
+func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	const op = store.OpDeleteThreadItem
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
+		return err
+	}
+	before, after := s.change(threadID, func(c *conversation) (changed bool) {
+		r := c.item(itemID)
+		if r == nil {
+			return false
+		}
+		c.index.remove(r)
+		delete(c.items, itemID)
+		return true
+	})
+	store.ReportVersion(ctx, threadID, before, after)
+	return nil
+}

@@ -1,0 +1,183 @@
+package memstore
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// thread is what is kept of an id that was ever a thread's. Its live part goes when the thread is deleted; the rest stays.
+type thread struct {
+	owner store.Owner // never changes
+
+	mu      sync.RWMutex
+	version uint64
+	// live is nil when the thread is deleted. The pointer, and the row it points to, are written with both listings.mu and
+	// mu held, and so may be read with either.
+	live *conversation
+}
+
+// conversation is a thread that is there, with its items.
+type conversation struct {
+	row   *row[store.Thread]
+	seq   uint64 // of the item inserted last
+	items map[string]*row[store.Item]
+	index index[store.Item]
+}
+
+// thread returns what is kept of the id, nil if it was never used.
+func (s *Store) thread(id string) *thread {
+	if t, ok := s.threads.Load(id); ok {
+		return t.(*thread)
+	}
+	return nil
+}
+
+// read calls f with the thread's live part, nil if it is not there, under its read lock. It returns the version of what f
+// saw.
+func (s *Store) read(id string, f func(*conversation)) (version uint64) {
+	t := s.thread(id)
+	if t == nil {
+		f(nil)
+		return 0
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	f(t.live)
+	return t.version
+}
+
+// LoadThread returns the thread, or [store.ErrNotFound].
+func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+	const op = store.OpLoadThread
+	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
+		return store.Thread{}, err
+	}
+	var found store.Thread
+	err := failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+	version := s.read(threadID, func(c *conversation) {
+		if c != nil {
+			found, err = c.row.val, nil
+		}
+	})
+	store.ReportVersion(ctx, threadID, version, version)
+	return found, err
+}
+
+// SaveThread inserts the thread or replaces it.
+func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
+	const op = store.OpSaveThread
+	thread, err := store.NormalizeThread(op, thread)
+	if err != nil {
+		return err
+	}
+	if err := store.CheckContext(ctx, op, store.KindOfThread, thread.ID); err != nil {
+		return err
+	}
+	before, after, code := s.saveThread(thread, store.SaveModeFrom(ctx))
+	store.ReportVersion(ctx, thread.ID, before, after)
+	if code != store.CodeOK {
+		return failed(op, code, store.KindOfThread, thread.ID)
+	}
+	return nil
+}
+
+func (s *Store) saveThread(saved store.Thread, mode store.SaveMode) (before, after uint64, _ store.Code) {
+	s.listings.mu.Lock()
+	defer s.listings.mu.Unlock()
+	t := s.thread(saved.ID)
+	if t == nil {
+		t = &thread{owner: cloneOwner(saved.Owner)}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.version
+	if code := refusal(mode, t.live != nil, t.owner, saved.Owner); code != store.CodeOK {
+		return before, before, code
+	}
+	saved.Owner = t.owner
+	at := saved.CreatedAt.UnixMicro()
+	switch {
+	case t.live == nil:
+		s.listings.seq++
+		t.live = &conversation{row: &row[store.Thread]{key{at, s.listings.seq}, saved}}
+		s.listings.insert(t.live.row)
+	case t.live.row.key.at == at:
+		t.live.row.val = saved
+	default:
+		s.listings.remove(t.live.row)
+		t.live.row.key.at, t.live.row.val = at, saved
+		s.listings.insert(t.live.row)
+	}
+	t.version++
+	if before == 0 {
+		s.threads.Store(strings.Clone(saved.ID), t)
+	}
+	return before, t.version, store.CodeOK
+}
+
+// cloneOwner makes what a deletion leaves behind independent of the request that the caller cut it from.
+func cloneOwner(o store.Owner) store.Owner {
+	return store.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}
+}
+
+// DeleteThread deletes the thread and its items.
+func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
+	if err := check(ctx, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	before, after := s.deleteThread(threadID)
+	store.ReportVersion(ctx, threadID, before, after)
+	return nil
+}
+
+func (s *Store) deleteThread(id string) (before, after uint64) {
+	s.listings.mu.Lock()
+	defer s.listings.mu.Unlock()
+	t := s.thread(id)
+	if t == nil {
+		return 0, 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.version
+	if t.live != nil {
+		s.listings.remove(t.live.row)
+		t.live = nil
+		t.version++
+	}
+	return before, t.version
+}
+
+// LoadThreads lists the threads that q.Owner matches.
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+	const op = store.OpLoadThreads
+	q, err := store.NormalizeThreadQuery(q)
+	if err != nil {
+		return store.Page[store.Thread]{}, err
+	}
+	if err := store.CheckContext(ctx, op, store.KindOfThread, ""); err != nil {
+		return store.Page[store.Thread]{}, err
+	}
+	s.listings.mu.RLock()
+	defer s.listings.mu.RUnlock()
+	var after *row[store.Thread]
+	if q.After != "" {
+		t := s.thread(q.After)
+		if t == nil || t.live == nil || !q.Owner.Match(t.owner) {
+			return store.Page[store.Thread]{}, failed(op, store.CodeNotFound, store.KindOfThread, q.After)
+		}
+		after = t.live.row
+	}
+	return s.listings.of(q.Owner).page(after, q.PageQuery, func(t *store.Thread) string { return t.ID }), nil
+}
+
+// check is the check of a call that takes nothing but an id.
+func check(ctx context.Context, op store.Op, kind, id string) error {
+	if err := store.CheckID(op, kind, id); err != nil {
+		return err
+	}
+	return store.CheckContext(ctx, op, kind, id)
+}

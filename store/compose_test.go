@@ -1,0 +1,186 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// ring is a layer for composition: it embeds a Store because only its place in the chain matters here.
+type ring struct {
+	inner
+	name   string
+	log    *[]string
+	err    error
+	shared bool
+}
+
+type inner = store.Store
+
+func (r *ring) Unwrap() store.Store     { return r.inner }
+func (r *ring) LayerName() string       { return r.name }
+func (r *ring) ShareBetweenPrincipals() { r.shared = true }
+func (r *ring) Close() error            { *r.log = append(*r.log, r.name); return r.err }
+func (r *ring) AppendStats(dst []store.Stat) []store.Stat {
+	return append(dst, store.Stat{Name: r.name})
+}
+func (r *ring) CheckHealth(context.Context) error { return errors.New(r.name) }
+
+// wall is a layer that must not be looked through.
+type wall struct {
+	inner
+	store.Barrier
+}
+
+func (*wall) LayerName() string { return "wall" }
+
+func rung(name string, log *[]string) store.Middleware {
+	return func(next store.Store) store.Store { return &ring{inner: next, name: name, log: log} }
+}
+
+func walled() store.Middleware {
+	return func(next store.Store) store.Store { return &wall{next, store.NewBarrier(next)} }
+}
+
+func TestWrapPutsTheFirstOutermost(t *testing.T) {
+	var log []string
+	s := store.Wrap(&spy{}, rung("a", &log), rung("b", &log), walled(), rung("c", &log))
+	if got := store.Layers(s); !slices.Equal(got, []string{"a", "b", "wall", "c", "*store_test.spy"}) {
+		t.Errorf("Layers: %v", got)
+	}
+	if base := (&spy{}); store.Wrap(base) != store.Store(base) {
+		t.Error("no layers are not the base itself")
+	}
+}
+
+func TestWrapRefusesNil(t *testing.T) {
+	for want, f := range map[string]func(){
+		"base is nil":            func() { store.Wrap(nil) },
+		"layer 1 is nil":         func() { store.Wrap(&spy{}, walled(), nil) },
+		"returned a nil Store":   func() { store.Wrap(&spy{}, func(store.Store) store.Store { return nil }) },
+		"the Observer is nil":    func() { store.Observe("o", nil) },
+		"the Interceptor is nil": func() { store.Intercept("i", nil) },
+	} {
+		func() {
+			defer func() {
+				if r := fmt.Sprint(recover()); !strings.Contains(r, want) {
+					t.Errorf("panicked with %q, want %q", r, want)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+type secret interface{ Secret() string }
+
+type vault struct{ *spy }
+
+func (vault) Secret() string { return "combination" }
+
+func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
+	var log []string
+	s := store.Wrap(vault{&spy{}}, rung("a", &log), rung("b", &log))
+	if v, ok := store.As[secret](s); !ok || v.Secret() != "combination" {
+		t.Error("the base's capability was not found through two layers")
+	}
+	var names []string
+	for r := range store.All[store.StatsReporter](s) {
+		names = append(names, r.AppendStats(nil)[0].Name)
+	}
+	if !slices.Equal(names, []string{"a", "b"}) {
+		t.Errorf("All: %v", names)
+	}
+	if _, ok := store.As[secret](store.Wrap(&spy{}, rung("a", &log))); ok {
+		t.Error("found what nobody has")
+	}
+}
+
+// The invariant of Barrier: whoever holds a guarded stack can get statistics and health from within, and nothing else.
+func TestBehindABarrierOnlyStatisticsAndHealthAreFound(t *testing.T) {
+	var log []string
+	s := store.Wrap(vault{&spy{}}, rung("out", &log), walled(), rung("in", &log))
+	if _, ok := store.As[secret](s); ok {
+		t.Error("a capability that carries data was found behind a barrier")
+	}
+	if _, ok := store.As[store.Unwrapper](store.Wrap(&spy{}, walled(), rung("in", &log))); ok {
+		t.Error("an Unwrapper was found behind a barrier")
+	}
+	if _, ok := store.As[store.Store](store.Wrap(&spy{}, walled())); !ok {
+		t.Error("the guard itself is a Store and in front")
+	}
+	var names []string
+	for r := range store.All[store.StatsReporter](s) {
+		names = append(names, r.AppendStats(nil)[0].Name)
+		if _, ok := r.(store.Store); ok && names[len(names)-1] == "in" {
+			t.Error("the reporter behind the barrier can be asserted to a Store")
+		}
+	}
+	if !slices.Equal(names, []string{"out", "in"}) {
+		t.Errorf("statistics: %v", names)
+	}
+	h, ok := store.As[store.HealthChecker](store.Wrap(&spy{}, walled(), rung("in", &log)))
+	if !ok || h.CheckHealth(t.Context()).Error() != "in" {
+		t.Error("health behind a barrier was not found")
+	}
+	if _, ok := h.(store.Store); ok {
+		t.Error("the health checker behind the barrier can be asserted to a Store")
+	}
+	for i := range reflect.TypeFor[store.Barrier]().NumMethod() {
+		t.Errorf("Barrier exports %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
+	}
+	if !store.Guarded(s) || store.Guarded(store.Wrap(&spy{}, rung("a", &log))) {
+		t.Error("Guarded is wrong")
+	}
+}
+
+func TestCloseClosesEachLayerOnceOutermostFirst(t *testing.T) {
+	var log []string
+	base := store.Wrap(&spy{}, rung("base", &log))
+	shared := store.Wrap(base, rung("shared", &log))
+	a := store.Wrap(shared, rung("a1", &log), walled(), rung("a2", &log))
+	b := store.Wrap(shared, rung("b1", &log))
+	if err := store.Close(a, b, a); err != nil {
+		t.Fatal(err)
+	}
+	if len(log) != 5 {
+		t.Errorf("closed %v; want each once", log)
+	}
+	for _, pair := range [][2]string{{"a1", "a2"}, {"a2", "shared"}, {"b1", "shared"}, {"shared", "base"}} {
+		if slices.Index(log, pair[0]) > slices.Index(log, pair[1]) {
+			t.Errorf("closed %v; %s wraps %s and goes first", log, pair[0], pair[1])
+		}
+	}
+}
+
+func TestCloseGoesOnAfterAnError(t *testing.T) {
+	var log []string
+	e1, e2 := errors.New("one"), errors.New("two")
+	s := &ring{name: "a", log: &log, err: e1, inner: &ring{name: "b", log: &log, err: e2, inner: &spy{}}}
+	if err := store.Close(s); !errors.Is(err, e1) || !errors.Is(err, e2) || len(log) != 2 {
+		t.Errorf("got %v after closing %v", err, log)
+	}
+	type odd struct {
+		inner
+		_ []int // not comparable
+	}
+	if err := store.Close(odd{inner: &spy{}}, odd{inner: &spy{}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShareStopsAtTheNextBarrier(t *testing.T) {
+	var log []string
+	inside := &ring{inner: &spy{}, name: "inside", log: &log}
+	between := &ring{inner: &wall{inside, store.NewBarrier(inside)}, name: "between", log: &log}
+	store.Share(between)
+	if !between.shared || inside.shared {
+		t.Errorf("between %v, inside another guard %v", between.shared, inside.shared)
+	}
+}

@@ -1,0 +1,128 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestThePrincipalTravels(t *testing.T) {
+	if _, ok := store.PrincipalFrom(t.Context()); ok {
+		t.Error("nobody was named")
+	}
+	roles := []string{"admin"}
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Tenant: "t", Subject: "s"}, Roles: roles})
+	roles[0] = "changed"
+	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.InsertOnly)))
+	p, ok := store.PrincipalFrom(ctx)
+	if !ok || p.Owner.Subject != "s" || p.Roles[0] != "admin" {
+		t.Errorf("got %+v %v; the roles are copied and other data leaves it alone", p, ok)
+	}
+	if store.SaveModeFrom(ctx) != store.InsertOnly {
+		t.Error("the save mode was lost")
+	}
+	if h := store.HintsFor(ctx, store.OpLoadThread); !h.Fresh || !h.NoStore || h.Partition != store.PartitionFrom(ctx) {
+		t.Errorf("hints: %+v", h)
+	}
+	bare := store.WithoutPrincipal(ctx)
+	if _, ok := store.PrincipalFrom(bare); ok || store.PartitionFrom(bare) != (store.Partition{}) {
+		t.Error("WithoutPrincipal left one")
+	}
+}
+
+// Principals that a joined text would confuse have partitions of their own.
+func TestPartitionsAreThePrincipals(t *testing.T) {
+	partition := func(tenant, subject string, roles ...string) store.Partition {
+		return store.PartitionFrom(store.WithPrincipal(context.Background(),
+			store.Principal{Owner: store.Owner{Tenant: tenant, Subject: subject}, Roles: roles}))
+	}
+	distinct := []store.Partition{
+		{}, partition("", ""), partition("a", "b"), partition("", "ab"), partition("a:b", "c"), partition("a", "b:c"),
+		partition("1:a", "b"), partition("", "1:a1:b"), partition("a", "b", "c"), partition("a", "b", "c", "d"),
+		partition("a", "b", "cd"), partition("a", "b", ""), partition("A", "b"),
+	}
+	for i, a := range distinct {
+		for j, b := range distinct {
+			if (a == b) != (i == j) || (a.Key() == b.Key()) != (i == j) {
+				t.Errorf("partitions %d (%q) and %d (%q)", i, a.Key(), j, b.Key())
+			}
+		}
+	}
+	if partition("a", "b", "x", "y") != partition("a", "b", "y", "x", "x") {
+		t.Error("the order and the repetition of roles count")
+	}
+}
+
+func TestVersionsAreReportedToTheInnermostRecorder(t *testing.T) {
+	store.ReportVersion(t.Context(), "thr_1", 1, 2) // nobody listens
+	var outer, inner int
+	ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { outer++ })
+	ctx2 := store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+		if id != "thr_1" || before != 1 || after != 2 {
+			t.Errorf("told %s %d %d", id, before, after)
+		}
+		inner++
+	})
+	store.ReportVersion(ctx2, "thr_1", 1, 2)
+	if outer != 0 || inner != 1 {
+		t.Errorf("outer %d, inner %d", outer, inner)
+	}
+	store.HintsFor(ctx2, store.OpLoadThread).ReportVersion("thr_1", 1, 2)
+	if inner != 2 {
+		t.Error("Hints.ReportVersion did not report")
+	}
+}
+
+func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
+	type key struct{}
+	ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "span"), time.Hour)
+	ctx = store.WithPrincipal(ctx, store.Principal{Owner: store.Owner{Subject: "s"}})
+	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.UpdateOnly)))
+	ctx = store.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("one caller's recorder was told") })
+	ctx, _ = store.WithNotes(ctx, store.OpLoadThread, nil)
+	d := store.Detached(ctx)
+	cancel()
+	if d.Err() != nil || d.Done() != nil {
+		t.Error("one caller's cancellation reaches it")
+	}
+	if _, ok := d.Deadline(); ok {
+		t.Error("one caller's deadline reaches it")
+	}
+	store.ReportVersion(d, "thr_1", 1, 1)
+	h := store.HintsFor(d, store.OpLoadThread)
+	if h.Fresh || h.NoStore || h.Notes != nil || store.SaveModeFrom(d) != store.Upsert {
+		t.Errorf("one caller's hints reach it: %+v", h)
+	}
+	if p, ok := store.PrincipalFrom(d); !ok || p.Owner.Subject != "s" || d.Value(key{}) != "span" {
+		t.Error("values were lost")
+	}
+}
+
+func TestNotes(t *testing.T) {
+	ctx, n := store.WithNotes(t.Context(), store.OpLoadThread, "origin")
+	if store.NotesFor(t.Context(), store.OpLoadThread) != nil || store.NotesFor(ctx, store.OpLoadItem) != nil {
+		t.Error("notes of another call were found")
+	}
+	inner := store.NotesFor(ctx, store.OpLoadThread)
+	if inner.Origin() != "origin" {
+		t.Errorf("origin %v", inner.Origin())
+	}
+	inner.SetCache("hit")
+	inner.SetFlight("follower", "leader")
+	if cache, role, leader := n.Close(); cache != "hit" || role != "follower" || leader != "leader" {
+		t.Errorf("noted %q %q %v", cache, role, leader)
+	}
+	inner.SetCache("late")
+	inner.SetFlight("late", nil)
+	if cache, role, _ := n.Close(); cache != "hit" || role != "follower" {
+		t.Error("a late note was kept")
+	}
+	var nobody *store.Notes
+	nobody.SetCache("x")
+	nobody.SetFlight("x", nil)
+	if cache, _, _ := nobody.Close(); cache != "" || nobody.Origin() != nil {
+		t.Error("nil notes something")
+	}
+}

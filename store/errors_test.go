@@ -1,0 +1,88 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestCodeOf(t *testing.T) {
+	for _, c := range []struct {
+		err      error
+		want     store.Code
+		definite bool
+	}{
+		{nil, store.CodeOK, true},
+		{store.ErrNotFound, store.CodeNotFound, true},
+		{store.ErrConflict, store.CodeConflict, true},
+		{store.ErrInvalid, store.CodeInvalid, true},
+		{store.ErrUnauthenticated, store.CodeUnauthenticated, true},
+		{store.ErrDenied, store.CodeDenied, true},
+		{context.Canceled, store.CodeCanceled, false},
+		{context.DeadlineExceeded, store.CodeTimeout, false},
+		{store.ErrUnavailable, store.CodeUnavailable, false},
+		{store.ErrNotApplied, store.CodeUnavailable, true},
+		{errors.New("driver"), store.CodeInternal, false},
+		{errors.Join(context.Canceled, store.ErrNotApplied), store.CodeCanceled, true},
+		{&store.Error{Code: store.CodePanic}, store.CodePanic, false},
+		{&store.Error{Code: store.CodeNotFound, Cause: context.Canceled}, store.CodeNotFound, true},
+		{&store.Error{Code: store.CodeTimeout, Cause: store.ErrNotApplied}, store.CodeTimeout, true},
+		{&store.Error{Cause: store.ErrDenied}, store.CodeDenied, true},
+	} {
+		for _, err := range []error{c.err, wrapped(c.err)} {
+			if got := store.CodeOf(err); got != c.want {
+				t.Errorf("CodeOf(%v) is %v, want %v", err, got, c.want)
+			}
+			if got := store.IsDefinite(err); got != c.definite {
+				t.Errorf("IsDefinite(%v) is %v", err, got)
+			}
+		}
+	}
+}
+
+func wrapped(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("somewhere: %w", err)
+}
+
+func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
+	e := &store.Error{Op: store.OpSaveItem, Kind: store.KindOfItem, ID: "msg_1", Code: store.CodeInvalid,
+		Field: "created_at: zero", Cause: errors.New("driver secret")}
+	if got, want := e.Error(), `save_item: invalid: item "msg_1": created_at: zero`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if !errors.Is(e, store.ErrInvalid) || !errors.Is(e, e.Cause) || e.ErrorType() != "invalid" {
+		t.Error("sentinel, cause or type are not found")
+	}
+	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
+	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {
+		t.Errorf("a hostile id makes a hostile text of %d bytes", len(got))
+	}
+}
+
+func TestEveryCodeHasAWordAndEverySentinelItsCode(t *testing.T) {
+	seen := map[string]bool{}
+	for c := range store.Code(store.NumCodes) {
+		if w := c.String(); w == "" || seen[w] {
+			t.Errorf("code %d is %q", c, w)
+		} else {
+			seen[w] = true
+		}
+		if got := store.CodeOf(&store.Error{Code: c}); c != store.CodeOK && got != c {
+			t.Errorf("an Error of %v is %v", c, got)
+		}
+	}
+	ops := map[string]bool{}
+	for _, op := range store.Ops() {
+		ops[op.String()] = true
+	}
+	if len(ops) != 12 || ops["unknown"] {
+		t.Errorf("ops: %v", ops)
+	}
+}

@@ -1,0 +1,173 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// tape is an Observer that notes what it is told.
+type tape struct {
+	pass   bool // Begin returns a nil state
+	begins []store.Call
+	ends   []store.Result
+	closed int
+}
+
+type mark struct{}
+
+func (o *tape) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+	o.begins = append(o.begins, c)
+	if o.pass {
+		return ctx, nil
+	}
+	return context.WithValue(ctx, mark{}, c.Op), c.Op
+}
+
+func (o *tape) End(inner context.Context, c store.Call, r store.Result, state any) {
+	if inner.Value(mark{}) != c.Op || state != c.Op {
+		panic("End got another call's context or state")
+	}
+	o.ends = append(o.ends, r)
+}
+
+func (o *tape) Close() error { o.closed++; return nil }
+
+func TestEveryMethodPassesThroughObserveAndIntercept(t *testing.T) {
+	through := store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		return next(ctx)
+	})
+	for name, mw := range map[string]store.Middleware{
+		"observe": store.Observe("o", &tape{}), "intercept": store.Intercept("i", through),
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := &spy{}
+			callAll(t.Context(), store.Wrap(base, mw))
+			if d := cmp.Diff(methods(), base.calls); d != "" {
+				t.Errorf("the base got (+) other calls than were made (-):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestObserveTellsOfEveryOp(t *testing.T) {
+	for _, op := range store.Ops() {
+		t.Run(op.String(), func(t *testing.T) {
+			o := &tape{}
+			s := store.Wrap(&spy{}, store.Observe("o", o))
+			if err := opCalls[op](t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			if len(o.begins) != 1 || o.begins[0].Op != op || len(o.ends) != 1 || o.ends[0].Code != store.CodeOK {
+				t.Errorf("told %+v and %+v", o.begins, o.ends)
+			}
+			c, r := o.begins[0], o.ends[0]
+			switch op {
+			case store.OpLoadThreads:
+				if !c.HasCursor || c.Limit != 7 || c.Order != store.NewestFirst || r.Items != 2 || !r.HasMore {
+					t.Errorf("told %+v and %+v", c, r)
+				}
+			case store.OpLoadThreadItems:
+				if c.HasCursor || c.Limit != 5 || c.Order != store.OldestFirst || r.Items != 3 || c.ThreadID != "thr_1" {
+					t.Errorf("told %+v and %+v", c, r)
+				}
+			case store.OpLoadItem, store.OpSaveItem, store.OpAddThreadItem, store.OpDeleteThreadItem:
+				if c.ThreadID != "thr_1" || c.ItemID != "msg_1" {
+					t.Errorf("told %+v", c)
+				}
+			case store.OpLoadAttachment, store.OpSaveAttachment, store.OpDeleteAttachment:
+				if c.AttachmentID != "atc_1" {
+					t.Errorf("told %+v", c)
+				}
+			}
+		})
+	}
+}
+
+func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
+	boom := errors.New("boom")
+	for _, c := range []struct {
+		name string
+		base *spy
+		want store.Code
+	}{
+		{"error", &spy{err: store.ErrConflict}, store.CodeConflict},
+		{"panic", &spy{do: func(context.Context) { panic(boom) }}, store.CodePanic},
+		{"goexit", &spy{do: func(context.Context) { runtime.Goexit() }}, store.CodePanic},
+	} {
+		for _, op := range store.Ops() {
+			o := &tape{}
+			s := store.Wrap(c.base, store.Observe("o", o))
+			done := make(chan any, 1)
+			go func() {
+				defer func() { done <- recover() }()
+				_ = opCalls[op](t.Context(), s)
+			}()
+			if r := <-done; (c.name == "panic") != (r == boom) {
+				t.Errorf("%s %s: recovered %v; a panic goes on with its value", c.name, op, r)
+			}
+			if len(o.ends) != 1 || o.ends[0].Code != c.want {
+				t.Errorf("%s %s: told %+v", c.name, op, o.ends)
+			}
+		}
+	}
+}
+
+func TestObserveMeasuresTheInnerCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &tape{}
+		s := store.Wrap(&spy{do: func(context.Context) { time.Sleep(3 * time.Second) }}, store.Observe("o", o))
+		_, _ = s.LoadThread(t.Context(), "thr_1")
+		if o.ends[0].Duration != 3*time.Second {
+			t.Errorf("told %v", o.ends[0].Duration)
+		}
+	})
+}
+
+func TestANilStateHasNoEnd(t *testing.T) {
+	o := &tape{pass: true}
+	s := store.Wrap(&spy{}, store.Observe("o", o))
+	for _, op := range store.Ops() {
+		_ = opCalls[op](t.Context(), s)
+	}
+	if len(o.begins) != 12 || len(o.ends) != 0 {
+		t.Errorf("%d begins, %d ends", len(o.begins), len(o.ends))
+	}
+}
+
+// silent is an Observer that costs nothing itself.
+type silent struct{}
+
+func (*silent) Begin(ctx context.Context, _ store.Call) (context.Context, any) {
+	return ctx, (*silent)(nil)
+}
+func (*silent) End(context.Context, store.Call, store.Result, any) {}
+
+type still struct{ *spy }
+
+func (still) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+
+func TestObserveAllocatesNothing(t *testing.T) {
+	s := store.Wrap(still{}, store.Observe("o", &silent{}))
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() { _, _ = s.LoadThread(ctx, "thr_1") }); n != 0 {
+		t.Errorf("%v allocations a call", n)
+	}
+}
+
+func TestClosingAnObservedLayerClosesItsObserver(t *testing.T) {
+	o := &tape{}
+	s := store.Wrap(&spy{}, store.Observe("o", o))
+	if err := store.Close(s); err != nil || o.closed != 1 {
+		t.Errorf("closed %d times, %v", o.closed, err)
+	}
+	var _ io.Closer = o
+}

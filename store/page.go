@@ -1,0 +1,104 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
+
+// Page is one page of a listing. After is the id of the last row when HasMore, and "" otherwise: the cursor of the next
+// page. Its JSON is the ChatKit wire's: {"data": […], "has_more": …, "after": … or null}.
+type Page[T any] struct {
+	Data    []T
+	HasMore bool
+	After   string
+}
+
+// MarshalJSON writes an empty Data as [] and an empty After as null, and rows that have a JSON method with just that text.
+func (p Page[T]) MarshalJSON() ([]byte, error) {
+	b := append(make([]byte, 0, 512), `{"data":[`...)
+	for i := range p.Data {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		switch row := any(&p.Data[i]).(type) {
+		case interface{ JSON() JSON }:
+			j := row.JSON()
+			if j.IsZero() {
+				return nil, &Error{Code: CodeInvalid, Field: "data: a row without JSON"}
+			}
+			b = append(b, j.s...)
+		default:
+			text, err := marshal(row)
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, text...)
+		}
+	}
+	b = append(b, `],"has_more":`...)
+	if p.HasMore {
+		b = append(b, "true"...)
+	} else {
+		b = append(b, "false"...)
+	}
+	b = append(b, `,"after":`...)
+	b = append(b, quotedOrNull(p.After)...)
+	return append(b, '}'), nil
+}
+
+// marshal is json.Marshal without the escaping of <, > and &.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}
+
+// UnmarshalJSON reads a page, its rows byte for byte as [ParseItem] and its like do. Names are matched exactly, and one that
+// is repeated is [ErrInvalid], as is what does not fit. Members that are absent or null are zero, others are ignored. An
+// error leaves the page as it was.
+func (p *Page[T]) UnmarshalJSON(data []byte) error {
+	fail := func(fault string, cause error) error {
+		return &Error{Code: CodeInvalid, Field: fault, Cause: cause}
+	}
+	var space docSpace
+	doc, fault := parseDoc(string(data), &space)
+	if fault != "" {
+		return fail(fault, nil)
+	}
+	var read Page[T]
+	if read.After, fault = doc.str("after", true); fault != "" {
+		return fail(fault, nil)
+	}
+	read.After = strings.Clone(read.After) // the rest of the text can go
+	switch more, _ := find(doc.text, doc.members, "has_more"); more {
+	case "true":
+		read.HasMore = true
+	case "", "false", "null":
+	default:
+		return fail("has_more: not a boolean", nil)
+	}
+	if rows, ok := find(doc.text, doc.members, "data"); ok && rows != "null" {
+		elems, ok := membersOf(rows, '[')
+		if !ok {
+			return fail("data: not an array", nil)
+		}
+		read.Data = make([]T, len(elems))
+		for i, e := range elems {
+			row := []byte(rows[e.start:e.end])
+			var err error
+			if u, ok := any(&read.Data[i]).(json.Unmarshaler); ok {
+				err = u.UnmarshalJSON(row)
+			} else {
+				err = json.Unmarshal(row, &read.Data[i])
+			}
+			if err != nil {
+				return fail("data: a row does not fit", err)
+			}
+		}
+	}
+	*p = read
+	return nil
+}

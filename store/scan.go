@@ -1,0 +1,415 @@
+package store
+
+import (
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep the objects and arrays of a JSON text may nest. encoding/json stops at 10,000; ours is lower, so that
+// a value which is accepted also fits into a page, an event or a log line, and into the parsers of other languages.
+const maxDepth = 1000
+
+// What a text can break. Constant text: it goes into [Error.Field].
+const (
+	faultUTF8     = "json: not valid UTF-8"
+	faultSyntax   = "json: not valid"
+	faultDepth    = "json: nested too deep"
+	faultObject   = "json: not an object"
+	faultRepeated = "json: a repeated member name"
+)
+
+// member is a member of an object, or an element of an array, which has no name.
+type member struct {
+	name       string // unescaped
+	start, end int    // of the value, in the text
+}
+
+// scanner checks a JSON text (RFC 8259) and finds the members of its outermost object or the elements of its outermost
+// array. It copies nothing: what it returns are places in the text.
+type scanner struct {
+	text    string
+	members []member
+	names   []string // of the objects being scanned, the innermost last
+	collect bool     // fill members
+	deep    bool     // nested too deep
+	dup     int      // depth of the outermost object with a repeated name; 0: there is none
+}
+
+// scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
+func (s *scanner) scan(text string) (start, end int, fault string) {
+	s.text = text
+	if !utf8.ValidString(text) {
+		return 0, 0, faultUTF8
+	}
+	start = s.space(0)
+	end = s.value(start, 1)
+	switch {
+	case s.deep:
+		return 0, 0, faultDepth
+	case end < 0 || s.space(end) != len(text):
+		return 0, 0, faultSyntax
+	}
+	return start, end, ""
+}
+
+// space returns the first place from i on that is not white space.
+func (s *scanner) space(i int) int {
+	for i < len(s.text) {
+		switch s.text[i] {
+		case ' ', '\t', '\n', '\r':
+			i++
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// at returns the byte at i, or 0 behind the end.
+func (s *scanner) at(i int) byte {
+	if i < len(s.text) {
+		return s.text[i]
+	}
+	return 0
+}
+
+// value returns the end of the value that begins at i, or -1. depth is the depth that it has if it is an object or array.
+func (s *scanner) value(i, depth int) int {
+	switch s.at(i) {
+	case '{':
+		return s.object(i, depth)
+	case '[':
+		return s.array(i, depth)
+	case '"':
+		end, _ := s.str(i)
+		return end
+	case 't':
+		return s.literal(i, "true")
+	case 'f':
+		return s.literal(i, "false")
+	case 'n':
+		return s.literal(i, "null")
+	}
+	return s.number(i)
+}
+
+func (s *scanner) literal(i int, word string) int {
+	if strings.HasPrefix(s.text[i:], word) {
+		return i + len(word)
+	}
+	return -1
+}
+
+func (s *scanner) array(i, depth int) int {
+	if depth > maxDepth {
+		s.deep = true
+		return -1
+	}
+	i = s.space(i + 1)
+	if s.at(i) == ']' {
+		return i + 1
+	}
+	for {
+		end := s.value(i, depth+1)
+		if end < 0 {
+			return -1
+		}
+		if s.collect && depth == 1 {
+			s.members = append(s.members, member{start: i, end: end})
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case ']':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// manyNames is the size from which an object's names are looked up in a map instead of one by one: a hostile object may
+// have a million.
+const manyNames = 24
+
+func (s *scanner) object(i, depth int) int {
+	if depth > maxDepth {
+		s.deep = true
+		return -1
+	}
+	base := len(s.names)
+	var seen map[string]struct{}
+	i = s.space(i + 1)
+	if s.at(i) == '}' {
+		return i + 1
+	}
+	for {
+		if s.at(i) != '"' {
+			return -1
+		}
+		end, escaped := s.str(i)
+		if end < 0 {
+			return -1
+		}
+		name := s.text[i+1 : end-1]
+		if escaped {
+			name, _ = unescape(name)
+		}
+		if s.dup == 0 || s.dup > depth {
+			seen = s.name(name, base, depth, seen)
+		}
+		i = s.space(end)
+		if s.at(i) != ':' {
+			return -1
+		}
+		i = s.space(i + 1)
+		if end = s.value(i, depth+1); end < 0 {
+			return -1
+		}
+		if s.collect && depth == 1 {
+			s.members = append(s.members, member{name, i, end})
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case '}':
+			s.names = s.names[:base]
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// name notes a name of the object whose names begin at base, and whether it is repeated.
+func (s *scanner) name(name string, base, depth int, seen map[string]struct{}) map[string]struct{} {
+	names := s.names[base:]
+	switch {
+	case seen != nil:
+		if _, ok := seen[name]; ok {
+			s.dup = depth
+		}
+		seen[name] = struct{}{}
+		return seen
+	case len(names) == manyNames:
+		seen = make(map[string]struct{}, 2*manyNames)
+		for _, n := range names {
+			seen[n] = struct{}{}
+		}
+		return s.name(name, base, depth, seen)
+	}
+	for _, n := range names {
+		if n == name {
+			s.dup = depth
+		}
+	}
+	s.names = append(s.names, name)
+	return nil
+}
+
+// str returns the end of the string that begins at i, or -1, and whether it has escapes.
+func (s *scanner) str(i int) (end int, escaped bool) {
+	t := s.text
+	for i++; i < len(t); i++ {
+		switch c := t[i]; {
+		case c == '"':
+			return i + 1, escaped
+		case c < ' ':
+			return -1, false
+		case c == '\\':
+			escaped = true
+			i++
+			switch s.at(i) {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				if len(t)-i <= 4 || hex4(t[i+1:i+5]) < 0 {
+					return -1, false
+				}
+				i += 4
+			default:
+				return -1, false
+			}
+		}
+	}
+	return -1, false
+}
+
+func (s *scanner) number(i int) int {
+	if s.at(i) == '-' {
+		i++
+	}
+	switch c := s.at(i); {
+	case c == '0':
+		i++
+	case '1' <= c && c <= '9':
+		i = s.digits(i)
+	default:
+		return -1
+	}
+	if s.at(i) == '.' {
+		if i = s.digits(i + 1); i < 0 {
+			return -1
+		}
+	}
+	if c := s.at(i); c == 'e' || c == 'E' {
+		i++
+		if c := s.at(i); c == '+' || c == '-' {
+			i++
+		}
+		return s.digits(i)
+	}
+	return i
+}
+
+// digits returns the end of the digits at i, or -1 where there are none.
+func (s *scanner) digits(i int) int {
+	begin := i
+	for c := s.at(i); '0' <= c && c <= '9'; c = s.at(i) {
+		i++
+	}
+	if i == begin {
+		return -1
+	}
+	return i
+}
+
+// hex4 returns the value of four hex digits, or -1.
+func hex4(s string) rune {
+	var r rune
+	for i := range 4 {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case 'a' <= c && c <= 'f':
+			r = r<<4 | rune(c-'a'+10)
+		case 'A' <= c && c <= 'F':
+			r = r<<4 | rune(c-'A'+10)
+		default:
+			return -1
+		}
+	}
+	return r
+}
+
+// unescape returns what the inside of a valid JSON string stands for. exact is false where it has half a surrogate pair,
+// which no Go string can hold: it becomes U+FFFD, as in encoding/json.
+func unescape(s string) (text string, exact bool) {
+	exact = true
+	b := make([]byte, 0, len(s))
+	for {
+		i := strings.IndexByte(s, '\\')
+		if i < 0 {
+			return string(append(b, s...)), exact
+		}
+		b = append(b, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		switch c {
+		case 'b':
+			b = append(b, '\b')
+		case 'f':
+			b = append(b, '\f')
+		case 'n':
+			b = append(b, '\n')
+		case 'r':
+			b = append(b, '\r')
+		case 't':
+			b = append(b, '\t')
+		case 'u':
+			r := hex4(s)
+			s = s[4:]
+			if utf16.IsSurrogate(r) {
+				low := rune(-1)
+				if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
+					low = hex4(s[2:])
+				}
+				if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+					exact = false
+				} else {
+					s = s[6:]
+				}
+			}
+			b = utf8.AppendRune(b, r)
+		default: // itself: quote, backslash, slash
+			b = append(b, c)
+		}
+	}
+}
+
+// unquote returns what a valid JSON value stands for if it is a string. exact is as for unescape.
+func unquote(value string) (text string, ok, exact bool) {
+	if value[0] != '"' {
+		return "", false, false
+	}
+	text = value[1 : len(value)-1]
+	if strings.IndexByte(text, '\\') < 0 {
+		return text, true, true
+	}
+	text, exact = unescape(text)
+	return text, true, exact
+}
+
+// appendQuoted appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD; whoever must not lose it looks first.
+func appendQuoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	done := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, s[done:i]...)
+				b = append(b, "\uFFFD"...)
+				done = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[done:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		done = i
+	}
+	b = append(b, s[done:]...)
+	return append(b, '"')
+}
+
+// find returns the value of the member called name.
+func find(text string, members []member, name string) (value string, ok bool) {
+	for _, m := range members {
+		if m.name == name {
+			return text[m.start:m.end], true
+		}
+	}
+	return "", false
+}
+
+// membersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
+// kind, '{' or '['.
+func membersOf(text string, kind byte) (members []member, ok bool) {
+	s := scanner{collect: true}
+	start, _, fault := s.scan(text)
+	if fault != "" || text[start] != kind {
+		return nil, false
+	}
+	return s.members, true
+}

@@ -1,0 +1,48 @@
+package storetest
+
+import (
+	"github.com/chatstore/chatstore/store"
+)
+
+const attachmentRule = "SaveAttachment inserts or replaces; LoadAttachment of what is not there is ErrNotFound, DeleteAttachment of it nil"
+
+var attachmentChecks = []check{
+	{"SaveAttachment inserts", attachmentRule, func(h *harness) {
+		a := h.ada.newAttachment("a.txt")
+		o := h.ada.loadAttachment(a.ID)
+		sameAttachment(h, o.String(), a, o.ok())
+	}},
+	{"SaveAttachment replaces", attachmentRule, func(h *harness) {
+		a := h.ada.newAttachment("a.txt")
+		h.ada.loadAttachment(a.ID).ok() // so that a cache has the old one
+		b := h.ada.attachment("b.txt")
+		b.ID, b.ThreadID = a.ID, h.mint.id("thr")
+		h.ada.saveAttachment(b).ok()
+		o := h.ada.loadAttachment(a.ID)
+		sameAttachment(h, o.String()+" after a second SaveAttachment", b, o.ok())
+	}},
+	{"LoadAttachment of a missing one is ErrNotFound", attachmentRule, func(h *harness) {
+		h.ada.loadAttachment(h.mint.id("atc")).is(store.ErrNotFound)
+	}},
+	{"DeleteAttachment deletes", attachmentRule, func(h *harness) {
+		a, kept := h.ada.newAttachment("a.txt"), h.ada.newAttachment("b.txt")
+		h.ada.loadAttachment(a.ID).ok()
+		h.ada.deleteAttachment(a.ID).ok()
+		h.ada.loadAttachment(a.ID).is(store.ErrNotFound)
+		h.ada.loadAttachment(kept.ID).is(nil)
+	}},
+	{"DeleteAttachment of a missing one is nil", attachmentRule, func(h *harness) {
+		h.ada.deleteAttachment(h.mint.id("atc")).is(nil)
+		a := h.ada.newAttachment("a.txt")
+		h.ada.deleteAttachment(a.ID).ok()
+		h.ada.deleteAttachment(a.ID).is(nil)
+	}},
+	{"ids of threads and attachments are apart", attachmentRule, func(h *harness) {
+		t := h.ada.newThread()
+		a := h.bob.attachment("a.txt")
+		a.ID = t.ID
+		h.bob.saveAttachment(a).is(nil)
+		h.ada.deleteThread(t.ID).ok()
+		h.bob.loadAttachment(a.ID).is(nil)
+	}},
+}

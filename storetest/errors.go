@@ -1,0 +1,263 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+const (
+	orderOfChecksRule = "the checks come in this order: validation, then existence, then ownership"
+	cancelledRule     = "a cancelled context is the context's error, wrapped, on a cache hit too, and nothing is done"
+	errorTextRule     = "an error's text has the op, the kind of row and the caller's own id: never content, never whose a row is"
+)
+
+var orderOfChecksChecks = []check{
+	{"invalid before missing: AddThreadItem", orderOfChecksRule, func(h *harness) {
+		it := h.item(at(1), "text")
+		it.CreatedAt = time.Time{}
+		h.ada.addItem(h.mint.id("thr"), it).is(store.ErrInvalid)
+	}},
+	{"invalid before missing: SaveItem", orderOfChecksRule, func(h *harness) {
+		it := h.item(at(1), "text")
+		it.CreatedAt = time.Time{}
+		h.ada.saveItem(h.mint.id("thr"), it).is(store.ErrInvalid)
+	}},
+	{"invalid before missing: LoadItem", orderOfChecksRule, func(h *harness) {
+		h.ada.loadItem(h.mint.id("thr"), "").is(store.ErrInvalid)
+	}},
+	{"invalid before missing: DeleteThreadItem", orderOfChecksRule, func(h *harness) {
+		h.ada.deleteItem(h.mint.id("thr"), "").is(store.ErrInvalid)
+	}},
+	{"invalid before missing: LoadThreadItems", orderOfChecksRule, func(h *harness) {
+		h.ada.items(h.mint.id("thr"), store.PageQuery{Limit: -1}).is(store.ErrInvalid)
+		h.ada.items(h.mint.id("thr"), store.PageQuery{Limit: -1, After: h.mint.id("msg")}).is(store.ErrInvalid)
+	}},
+	{"invalid before missing: LoadThreads", orderOfChecksRule, func(h *harness) {
+		q := store.PageQuery{Limit: -1, After: h.mint.id("thr")}
+		h.ada.threads(store.OwnedBy(h.ada.owner), q).is(store.ErrInvalid)
+	}},
+	{"invalid before conflict: AddThreadItem", orderOfChecksRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		its[0].CreatedAt = time.Time{}
+		h.ada.addItem(thread, its[0]).is(store.ErrInvalid)
+	}},
+	{"invalid before owner: SaveThread", orderOfChecksRule, func(h *harness) {
+		t := h.ada.newThread()
+		t.Owner, t.CreatedAt = h.bob.owner, time.Time{}
+		h.bob.saveThread(t).is(store.ErrInvalid)
+	}},
+	{"missing before owner: SaveThread", orderOfChecksRule, func(h *harness) {
+		missingBeforeOwner(h, threadKind(h))
+	}},
+	{"missing before owner: SaveAttachment", orderOfChecksRule, func(h *harness) {
+		missingBeforeOwner(h, attachmentKind(h))
+	}},
+}
+
+// missingBeforeOwner updates a row that was deleted, as somebody whose id it is not.
+func missingBeforeOwner(h *harness, k kind) {
+	h.t.Helper()
+	id := k.create(h.ada)
+	k.remove(h.ada, id).ok()
+	k.save(h.bob.mode(store.UpdateOnly), id, h.bob.owner, "late").is(store.ErrNotFound)
+}
+
+// world is one row of each sort, and the calls on them.
+type world struct {
+	h          *harness
+	thread     store.Thread
+	item       store.Item
+	attachment store.Attachment
+}
+
+func newWorld(h *harness) world {
+	h.t.Helper()
+	w := world{h: h, thread: h.ada.newThread(), attachment: h.ada.newAttachment("a.txt")}
+	w.item = h.ada.newItem(w.thread.ID, at(1))
+	w.check("right after it was saved")
+	return w
+}
+
+// check wants everything as newWorld saved it. It also leaves all of it in any cache.
+func (w world) check(when string) {
+	w.h.t.Helper()
+	u := w.h.ada
+	t := u.loadThread(w.thread.ID)
+	sameThread(w.h, t.String()+" "+when, w.thread, t.ok())
+	l := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
+	sameIDs(w.h, l.String()+" "+when, []string{w.thread.ID}, threadIDs(l.ok().Data))
+	wantItems(w.h, w.thread.ID, when, w.item)
+	it := u.loadItem(w.thread.ID, w.item.ID)
+	same(w.h, it.String()+" "+when, w.item, it.ok())
+	a := u.loadAttachment(w.attachment.ID)
+	sameAttachment(w.h, a.String()+" "+when, w.attachment, a.ok())
+}
+
+// cancelled checks one op under contexts that are over.
+func cancelled(op string, call func(w world, u *user) []error) check {
+	return check{op, cancelledRule, func(h *harness) {
+		w := newWorld(h)
+		over, cancel := context.WithCancel(h.ada.ctx)
+		cancel()
+		late, stop := context.WithDeadline(h.ada.ctx, at(0).AddDate(-10, 0, 0))
+		defer stop()
+		for _, c := range []struct {
+			name string
+			ctx  context.Context
+			want error
+		}{
+			{"cancelled context", over, context.Canceled},
+			{"context past its deadline", late, context.DeadlineExceeded},
+		} {
+			for _, err := range call(w, h.ada.in(c.ctx)) {
+				outcome[none]{h: h, op: op + " with a " + c.name, err: err}.is(c.want)
+			}
+			w.check("after " + op + " with a " + c.name)
+		}
+	}}
+}
+
+var cancelledChecks = []check{
+	cancelled("LoadThread", func(w world, u *user) []error {
+		return []error{u.loadThread(w.thread.ID).err, u.loadThread(w.h.mint.id("thr")).err}
+	}),
+	cancelled("SaveThread", func(w world, u *user) []error {
+		changed := w.thread
+		changed.Title = "changed"
+		return []error{u.saveThread(changed).err, u.saveThread(u.thread()).err}
+	}),
+	cancelled("DeleteThread", func(w world, u *user) []error {
+		return []error{u.deleteThread(w.thread.ID).err, u.deleteThread(w.h.mint.id("thr")).err}
+	}),
+	cancelled("LoadThreads", func(w world, u *user) []error {
+		return []error{u.threads(store.OwnedBy(u.owner), store.PageQuery{}).err}
+	}),
+	cancelled("LoadThreadItems", func(w world, u *user) []error {
+		return []error{u.items(w.thread.ID, store.PageQuery{}).err, u.items(w.h.mint.id("thr"), store.PageQuery{}).err}
+	}),
+	cancelled("AddThreadItem", func(w world, u *user) []error {
+		return []error{u.addItem(w.thread.ID, w.h.item(at(2), "text")).err}
+	}),
+	cancelled("SaveItem", func(w world, u *user) []error {
+		return []error{u.saveItem(w.thread.ID, rewritten(w.h, w.item, 1)).err, u.saveItem(w.thread.ID, w.h.item(at(2), "text")).err}
+	}),
+	cancelled("LoadItem", func(w world, u *user) []error {
+		return []error{u.loadItem(w.thread.ID, w.item.ID).err, u.loadItem(w.thread.ID, w.h.mint.id("msg")).err}
+	}),
+	cancelled("DeleteThreadItem", func(w world, u *user) []error {
+		return []error{u.deleteItem(w.thread.ID, w.item.ID).err}
+	}),
+	cancelled("SaveAttachment", func(w world, u *user) []error {
+		changed := u.attachment("changed.txt")
+		changed.ID = w.attachment.ID
+		return []error{u.saveAttachment(changed).err, u.saveAttachment(u.attachment("new.txt")).err}
+	}),
+	cancelled("LoadAttachment", func(w world, u *user) []error {
+		return []error{u.loadAttachment(w.attachment.ID).err, u.loadAttachment(w.h.mint.id("atc")).err}
+	}),
+	cancelled("DeleteAttachment", func(w world, u *user) []error {
+		return []error{u.deleteAttachment(w.attachment.ID).err}
+	}),
+}
+
+var errorChecks = []check{
+	{"texts are free of content", errorTextRule, func(h *harness) {
+		const canary = "CANARY"
+		noSecrets(h, provoke(h, canary), canary)
+	}},
+	{"texts do not say whose a row is", errorTextRule, func(h *harness) {
+		t, a := h.ada.newThread(), h.ada.newAttachment("a.txt")
+		t.Owner, a.Owner = h.bob.owner, h.bob.owner
+		deleted := h.ada.newThread()
+		h.ada.deleteThread(deleted.ID).ok()
+		deleted.Owner = h.bob.owner
+		fails := []outcome[none]{h.bob.saveThread(t), h.bob.saveAttachment(a), h.bob.saveThread(deleted)}
+		noSecrets(h, fails, h.ada.owner.Subject, h.ada.owner.Tenant)
+	}},
+}
+
+// provoke makes calls that fail for every reason there is, on values and rows full of canary.
+func provoke(h *harness, canary string) []outcome[none] {
+	h.t.Helper()
+	thread := func(u *user) store.Thread {
+		t := u.thread()
+		t.Title, t.Status = canary, store.Status{Type: "locked", Reason: canary}
+		t.Metadata = h.json(fmt.Sprintf(`{%q:%q}`, canary, canary))
+		t.AllowedImageDomains = h.json(fmt.Sprintf(`[%q]`, canary))
+		return t
+	}
+	attachment := func(u *user) store.Attachment {
+		a, err := store.NewAttachment(h.mint.id("atc"), store.AttachmentBody{
+			Type: "image", Name: canary, MIMEType: "image/png", PreviewURL: "https://example.com/" + canary,
+			Upload: &store.UploadDescriptor{URL: "https://example.com/" + canary, Method: "PUT", Headers: map[string]string{canary: canary}},
+		})
+		a.Owner = u.owner
+		return value(h, a, err)
+	}
+	taken, file := thread(h.ada), attachment(h.ada)
+	h.ada.saveThread(taken).ok()
+	h.ada.saveAttachment(file).ok()
+	it := h.item(at(1), canary)
+	h.ada.addItem(taken.ID, it).ok()
+
+	var fails []outcome[none]
+	saveThread := func(u *user, change func(*store.Thread)) {
+		t := thread(u)
+		change(&t)
+		fails = append(fails, u.saveThread(t))
+	}
+	saveThread(h.ada, func(t *store.Thread) { t.Metadata = h.json(fmt.Sprintf(`[%q]`, canary)) })
+	saveThread(h.ada, func(t *store.Thread) { t.AllowedImageDomains = h.json(fmt.Sprintf(`{%q:1}`, canary)) })
+	saveThread(h.ada, func(t *store.Thread) { t.Title = canary + "\xff" })
+	saveThread(h.ada, func(t *store.Thread) { t.CreatedAt = time.Time{} })
+	saveThread(h.ada, func(t *store.Thread) { t.ID = "" })
+	saveThread(h.bob, func(t *store.Thread) { t.ID = taken.ID })
+	saveThread(h.ada.mode(store.InsertOnly), func(t *store.Thread) { t.ID = taken.ID })
+	saveThread(h.ada.mode(store.UpdateOnly), func(*store.Thread) {})
+
+	saveItem := func(threadID string, change func(*store.Item)) {
+		it := h.item(at(2), canary)
+		change(&it)
+		fails = append(fails, h.ada.addItem(threadID, it), h.ada.mode(store.InsertOnly).saveItem(threadID, it))
+	}
+	saveItem(taken.ID, func(i *store.Item) { i.ID = it.ID })
+	saveItem(taken.ID, func(i *store.Item) { i.CreatedAt = time.Time{} })
+	saveItem(taken.ID, func(i *store.Item) { i.ThreadID = h.mint.id("thr") })
+	saveItem(h.mint.id("thr"), func(*store.Item) {})
+
+	saveAttachment := func(u *user, change func(*store.Attachment)) {
+		a := attachment(u)
+		change(&a)
+		fails = append(fails, u.saveAttachment(a))
+	}
+	saveAttachment(h.bob, func(a *store.Attachment) { a.ID = file.ID })
+	saveAttachment(h.ada, func(a *store.Attachment) { a.ID = "" })
+	saveAttachment(h.ada.mode(store.InsertOnly), func(a *store.Attachment) { a.ID = file.ID })
+	saveAttachment(h.ada.mode(store.UpdateOnly), func(*store.Attachment) {})
+
+	over, cancel := context.WithCancel(h.ada.ctx)
+	cancel()
+	gone := h.ada.in(over)
+	return append(fails, gone.saveThread(taken), gone.addItem(taken.ID, it), gone.saveItem(taken.ID, it), gone.saveAttachment(file))
+}
+
+// noSecrets wants errors without secrets of the calls that failed. That they all fail is for other checks to say.
+func noSecrets(h *harness, fails []outcome[none], secrets ...string) {
+	h.t.Helper()
+	for _, o := range fails {
+		if o.err == nil {
+			continue
+		}
+		for _, text := range []string{o.err.Error(), fmt.Sprintf("%+v", o.err)} {
+			for _, secret := range secrets {
+				if strings.Contains(text, secret) {
+					h.errorf("%s: the error %q says %q, which its caller must not learn from it", o, text, secret)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package storetest
+
+import (
+	"github.com/chatstore/chatstore/store"
+)
+
+const (
+	addItemRule    = "AddThreadItem inserts only: an id that the thread has is ErrConflict and the stored item stays; a missing thread is ErrNotFound"
+	saveItemRule   = "SaveItem inserts or replaces; a missing thread is ErrNotFound"
+	threadIDRule   = "an empty item.ThreadID is filled in; another thread's is ErrInvalid"
+	itemIDsRule    = "item ids are unique within a thread: the same id in two threads is two rows"
+	loadItemRule   = "LoadItem returns the item of that thread, else ErrNotFound: through the wrong thread too"
+	loadItemsRule  = "LoadThreadItems of a missing thread is an empty page; with After it is ErrNotFound"
+	deleteItemRule = "DeleteThreadItem deletes the item of that thread, and is nil where there is nothing to delete"
+	backRule       = "what comes back is what was saved"
+)
+
+var addThreadItemChecks = []check{
+	{"inserts", addItemRule, func(h *harness) {
+		t := h.ada.newThread()
+		h.ada.items(t.ID, store.PageQuery{}).ok() // so that a cache has the empty page
+		it := h.ada.newItem(t.ID, at(1))
+		wantItems(h, t.ID, "after AddThreadItem", it)
+		o := h.ada.loadItem(t.ID, it.ID)
+		same(h, o.String(), it, o.ok())
+	}},
+	{"an existing id is ErrConflict", addItemRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.addItem(t.ID, h.itemWithID(it.ID, at(2), "an impostor")).is(store.ErrConflict)
+		o := h.ada.loadItem(t.ID, it.ID)
+		same(h, o.String()+" after an AddThreadItem of its id", it, o.ok())
+		wantItems(h, t.ID, "after an AddThreadItem of an id that it has", it)
+	}},
+	{"an equal item again is ErrConflict", addItemRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.addItem(t.ID, it).is(store.ErrConflict)
+	}},
+	{"a missing thread is ErrNotFound", addItemRule, func(h *harness) {
+		t := h.ada.thread()
+		it := h.item(at(1), "text")
+		h.ada.addItem(t.ID, it).is(store.ErrNotFound)
+		h.ada.loadThread(t.ID).is(store.ErrNotFound)
+		h.ada.saveThread(t).ok()
+		wantItems(h, t.ID, "that was saved after an AddThreadItem had failed")
+	}},
+	{"a deleted thread is ErrNotFound", addItemRule, func(h *harness) {
+		t := h.ada.newThread()
+		h.ada.deleteThread(t.ID).ok()
+		h.ada.addItem(t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
+	}},
+	{"a deleted item's id is free", addItemRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.deleteItem(t.ID, it.ID).ok()
+		h.ada.addItem(t.ID, it).is(nil)
+		wantItems(h, t.ID, "after the item was added, deleted and added", it)
+	}},
+	{"an empty ThreadID is filled in", threadIDRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.item(at(1), "text")
+		h.ada.addItem(t.ID, it).ok()
+		it.ThreadID = t.ID
+		o := h.ada.loadItem(t.ID, it.ID)
+		same(h, o.String(), it, o.ok())
+	}},
+	{"another thread's ThreadID is ErrInvalid", threadIDRule, func(h *harness) {
+		t, other := h.ada.newThread(), h.ada.newThread()
+		it := h.item(at(1), "text")
+		it.ThreadID = other.ID
+		h.ada.addItem(t.ID, it).is(store.ErrInvalid)
+		wantItems(h, t.ID, "after an AddThreadItem of another thread's item")
+		wantItems(h, other.ID, "that the item named, while another was called")
+	}},
+	{"the same id in two threads is two rows", itemIDsRule, func(h *harness) {
+		a, b := h.ada.newThread(), h.ada.newThread()
+		id := h.mint.id("msg")
+		inA, inB := h.itemWithID(id, at(1), "in a"), h.itemWithID(id, at(2), "in b")
+		inA.ThreadID, inB.ThreadID = a.ID, b.ID
+		h.ada.addItem(a.ID, inA).ok()
+		h.ada.addItem(b.ID, inB).is(nil)
+		o := h.ada.loadItem(a.ID, id)
+		same(h, o.String(), inA, o.ok())
+		o = h.ada.loadItem(b.ID, id)
+		same(h, o.String(), inB, o.ok())
+		h.ada.deleteItem(b.ID, id).ok()
+		h.ada.loadItem(a.ID, id).is(nil)
+	}},
+}
+
+// wantItems lists a thread's items, oldest first, and compares ids and values.
+func wantItems(h *harness, threadID, when string, want ...store.Item) {
+	h.t.Helper()
+	o := h.ada.items(threadID, store.PageQuery{Order: store.OldestFirst})
+	got := o.ok().Data
+	sameIDs(h, o.String()+" "+when, itemIDs(want), itemIDs(got))
+	if len(got) != len(want) {
+		return
+	}
+	for i := range want {
+		same(h, o.String()+" "+when+": an item", want[i], got[i])
+	}
+}
+
+// itemsAt adds items to a new thread of ada's, created at these seconds.
+func itemsAt(h *harness, secs ...int) (threadID string, its []store.Item) {
+	h.t.Helper()
+	t := h.ada.newThread()
+	for _, sec := range secs {
+		its = append(its, h.ada.newItem(t.ID, at(sec)))
+	}
+	return t.ID, its
+}
+
+// rewritten is the item with another text.
+func rewritten(h *harness, it store.Item, sec int) store.Item {
+	h.t.Helper()
+	threadID := it.ThreadID
+	it = h.itemWithID(it.ID, at(sec), "another text")
+	it.ThreadID = threadID
+	return it
+}
+
+var saveItemChecks = []check{
+	{"inserts", saveItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		it := h.item(at(2), "text")
+		it.ThreadID = thread
+		h.ada.saveItem(thread, it).ok()
+		wantItems(h, thread, "after SaveItem of a new item", its[0], it)
+	}},
+	{"replaces", saveItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 2, 3)
+		wantItems(h, thread, "before SaveItem", its...)
+		h.ada.loadItem(thread, its[1].ID).ok()
+		its[1] = rewritten(h, its[1], 2)
+		h.ada.saveItem(thread, its[1]).ok()
+		wantItems(h, thread, "after SaveItem of the second", its...)
+		o := h.ada.loadItem(thread, its[1].ID)
+		same(h, o.String()+" after SaveItem", its[1], o.ok())
+	}},
+	{"a missing thread is ErrNotFound", saveItemRule, func(h *harness) {
+		t := h.ada.thread()
+		h.ada.saveItem(t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
+		h.ada.loadThread(t.ID).is(store.ErrNotFound)
+		h.ada.saveThread(t).ok()
+		wantItems(h, t.ID, "that was saved after a SaveItem had failed")
+	}},
+	{"a deleted thread is ErrNotFound", saveItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		h.ada.deleteThread(thread).ok()
+		h.ada.saveItem(thread, its[0]).is(store.ErrNotFound)
+	}},
+	{"a new CreatedAt moves it", moveRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 2, 3)
+		its[0] = rewritten(h, its[0], 9)
+		h.ada.saveItem(thread, its[0]).ok()
+		wantItems(h, thread, "after the first was saved with a CreatedAt behind the last", its[1], its[2], its[0])
+	}},
+	{"a replace keeps the place among ties", moveRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 1, 1)
+		its[0] = rewritten(h, its[0], 1)
+		h.ada.saveItem(thread, its[0]).ok()
+		wantItems(h, thread, "of equal times, after the first was saved again", its...)
+		h.ada.saveItem(thread, rewritten(h, its[1], 9)).ok()
+		its[1] = rewritten(h, its[1], 1)
+		h.ada.saveItem(thread, its[1]).ok()
+		wantItems(h, thread, "of equal times, after the second was moved away and back", its...)
+	}},
+	{"an empty ThreadID is filled in", threadIDRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.item(at(1), "text")
+		h.ada.saveItem(t.ID, it).ok()
+		it.ThreadID = t.ID
+		o := h.ada.loadItem(t.ID, it.ID)
+		same(h, o.String(), it, o.ok())
+	}},
+	{"another thread's ThreadID is ErrInvalid", threadIDRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		other := h.ada.newThread()
+		h.ada.saveItem(other.ID, its[0]).is(store.ErrInvalid)
+		wantItems(h, other.ID, "after a SaveItem of another thread's item")
+		wantItems(h, thread, "whose item was saved into another", its...)
+	}},
+	{"leaves the same id in another thread alone", itemIDsRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		other := h.ada.newThread()
+		h.ada.saveItem(other.ID, h.itemWithID(its[0].ID, at(5), "the other's")).ok()
+		wantItems(h, thread, "after SaveItem of the same id in another thread", its...)
+	}},
+}
+
+var loadItemChecks = []check{
+	{"a missing item is ErrNotFound", loadItemRule, func(h *harness) {
+		thread, _ := itemsAt(h, 1)
+		h.ada.loadItem(thread, h.mint.id("msg")).is(store.ErrNotFound)
+	}},
+	{"a missing thread is ErrNotFound", loadItemRule, func(h *harness) {
+		h.ada.loadItem(h.mint.id("thr"), h.mint.id("msg")).is(store.ErrNotFound)
+	}},
+	{"through the wrong thread is ErrNotFound", loadItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		h.ada.loadItem(thread, its[0].ID).ok() // so that a cache has it
+		other := h.ada.newThread()
+		h.ada.loadItem(other.ID, its[0].ID).is(store.ErrNotFound)
+	}},
+}
+
+var loadThreadItemsChecks = []check{
+	{"an empty thread is an empty page", backRule, func(h *harness) {
+		wantItems(h, h.ada.newThread().ID, "that has no items")
+	}},
+	{"a missing thread is an empty page", loadItemsRule, func(h *harness) {
+		wantItems(h, h.mint.id("thr"), "that does not exist")
+	}},
+	{"a missing thread with After is ErrNotFound", loadItemsRule, func(h *harness) {
+		_, its := itemsAt(h, 1)
+		h.ada.items(h.mint.id("thr"), store.PageQuery{After: its[0].ID}).is(store.ErrNotFound)
+	}},
+	{"lists only this thread's items", backRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 3)
+		itemsAt(h, 2)
+		wantItems(h, thread, "beside a thread with an item between its own", its...)
+	}},
+}
+
+var deleteThreadItemChecks = []check{
+	{"the item is gone", deleteItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 2, 3)
+		wantItems(h, thread, "before DeleteThreadItem", its...)
+		h.ada.loadItem(thread, its[1].ID).ok()
+		h.ada.deleteItem(thread, its[1].ID).ok()
+		h.ada.loadItem(thread, its[1].ID).is(store.ErrNotFound)
+		wantItems(h, thread, "after DeleteThreadItem of the second", its[0], its[2])
+	}},
+	{"a missing item is nil", deleteItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		h.ada.deleteItem(thread, h.mint.id("msg")).is(nil)
+		h.ada.deleteItem(thread, its[0].ID).ok()
+		h.ada.deleteItem(thread, its[0].ID).is(nil)
+	}},
+	{"a missing thread is nil", deleteItemRule, func(h *harness) {
+		h.ada.deleteItem(h.mint.id("thr"), h.mint.id("msg")).is(nil)
+	}},
+	{"through the wrong thread deletes nothing", deleteItemRule, func(h *harness) {
+		thread, its := itemsAt(h, 1)
+		other := h.ada.newThread()
+		h.ada.deleteItem(other.ID, its[0].ID).is(nil)
+		h.ada.loadItem(thread, its[0].ID).is(nil)
+	}},
+}

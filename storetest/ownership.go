@@ -1,0 +1,281 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+const (
+	ownerSetRule = "the Owner is set at the insert and never changes: an insert with the zero Owner is unowned, a replace with it keeps the stored one"
+	ownerRule    = "a save with another Owner, or with one where the stored row has none, is ErrConflict and changes nothing"
+	ownerJSON    = "the Owner is storage data and not part of the JSON: a store that persists only x.JSON() loses it. Keep tenant and subject beside the text"
+	raceRule     = "the Owner is decided atomically with the write: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
+	usedIDRule   = "an id once used is its owner's for good: a deletion leaves (id, Owner) behind, and another Owner's save under that id is ErrConflict"
+	insertRule   = "under store.InsertOnly a save of an existing row is ErrConflict and changes nothing: a colliding new id never merges two rows"
+	updateRule   = "under store.UpdateOnly a save of a missing row is ErrNotFound and makes none: a late save never resurrects what was deleted"
+)
+
+// kind is threads, items (of one thread of ada's) or attachments, with one text for content: what is checked of owners
+// and save modes is the same for all.
+type kind struct {
+	h      *harness
+	newID  func() string
+	save   func(u *user, id string, o store.Owner, text string) outcome[none]
+	load   func(u *user, id string) outcome[row]
+	remove func(u *user, id string) outcome[none]
+}
+
+type row struct {
+	text  string
+	owner store.Owner
+}
+
+func threadKind(h *harness) kind {
+	return kind{
+		h:     h,
+		newID: func() string { return h.mint.id("thr") },
+		save: func(u *user, id string, o store.Owner, text string) outcome[none] {
+			t := u.thread()
+			t.ID, t.Owner, t.Title = id, o, text
+			return u.saveThread(t)
+		},
+		load: func(u *user, id string) outcome[row] {
+			o := u.loadThread(id)
+			return outcome[row]{h, o.op, o.args, row{o.val.Title, o.val.Owner}, o.err}
+		},
+		remove: (*user).deleteThread,
+	}
+}
+
+func attachmentKind(h *harness) kind {
+	return kind{
+		h:     h,
+		newID: func() string { return h.mint.id("atc") },
+		save: func(u *user, id string, o store.Owner, text string) outcome[none] {
+			a := u.attachment(text)
+			a.ID, a.Owner = id, o
+			return u.saveAttachment(a)
+		},
+		load: func(u *user, id string) outcome[row] {
+			o := u.loadAttachment(id)
+			r := row{owner: o.val.Owner}
+			if o.err == nil {
+				r.text = attachmentName(o.val)
+			}
+			return outcome[row]{h, o.op, o.args, r, o.err}
+		},
+		remove: (*user).deleteAttachment,
+	}
+}
+
+func attachmentName(a store.Attachment) string {
+	b, err := a.Decode()
+	if err != nil {
+		return fmt.Sprintf("(not decoded: %v)", err)
+	}
+	return b.Name
+}
+
+func itemKind(h *harness) kind {
+	thread := h.ada.newThread().ID
+	return kind{
+		h:     h,
+		newID: func() string { return h.mint.id("msg") },
+		save: func(u *user, id string, _ store.Owner, text string) outcome[none] {
+			return u.saveItem(thread, h.itemWithID(id, at(1), text))
+		},
+		load: func(u *user, id string) outcome[row] {
+			o := u.loadItem(thread, id)
+			return outcome[row]{h, o.op, o.args, row{text: itemText(o.val)}, o.err}
+		},
+		remove: func(u *user, id string) outcome[none] { return u.deleteItem(thread, id) },
+	}
+}
+
+// itemText is the text of an item that itemWithID made.
+func itemText(it store.Item) string {
+	var doc struct {
+		Content []struct {
+			Text string `json:"text"`
+		} `json:"content"`
+	}
+	if err := it.JSON().Decode(&doc); err != nil || len(doc.Content) != 1 {
+		return ""
+	}
+	return doc.Content[0].Text
+}
+
+func bothOwned(name, rule string, run func(h *harness, k kind)) []check {
+	return []check{
+		{"threads: " + name, rule, func(h *harness) { run(h, threadKind(h)) }},
+		{"attachments: " + name, rule, func(h *harness) { run(h, attachmentKind(h)) }},
+	}
+}
+
+func allKinds(name, rule string, run func(h *harness, k kind)) []check {
+	return append(bothOwned(name, rule, run), check{"items: " + name, rule, func(h *harness) { run(h, itemKind(h)) }})
+}
+
+// create saves a new row of u's.
+func (k kind) create(u *user) (id string) {
+	k.h.t.Helper()
+	id = k.newID()
+	k.save(u, id, u.owner, "first").ok()
+	return id
+}
+
+// wantText loads a row and compares its content.
+func (k kind) wantText(u *user, id, when, want string) {
+	k.h.t.Helper()
+	o := k.load(u, id)
+	if got := o.ok().text; got != want {
+		k.h.errorf("%s %s: got the row saved as %q, want the one saved as %q", o, when, got, want)
+	}
+}
+
+// wantOwner loads a row and compares its Owner.
+func (k kind) wantOwner(u *user, id, when string, want store.Owner) {
+	k.h.t.Helper()
+	o := k.load(u, id)
+	if got := o.ok().owner; got != want {
+		k.h.errorf("%s %s: got Owner %+v, want %+v", o, when, got, want)
+	}
+}
+
+var ownerChecks = slices.Concat(
+	bothOwned("what is loaded has its Owner", ownerJSON, func(h *harness, k kind) {
+		k.wantOwner(h.ada, k.create(h.ada), "after a save with an Owner", h.ada.owner)
+	}),
+	[]check{{"threads: what is listed has its Owner", ownerJSON, func(h *harness) {
+		t := h.ada.newThread()
+		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
+		for _, got := range o.ok().Data {
+			if got.ID == t.ID && got.Owner != h.ada.owner {
+				h.errorf("%s: got thread %q with Owner %+v, want %+v", o, got.ID, got.Owner, h.ada.owner)
+			}
+		}
+	}}},
+	bothOwned("a replace with the zero Owner keeps the stored one", ownerSetRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.save(h.ada, id, store.Owner{}, "second").ok()
+		k.wantOwner(h.ada, id, "after a second save with the zero Owner", h.ada.owner)
+		k.save(h.bob, id, h.bob.owner, "stolen").is(store.ErrConflict)
+		k.wantText(h.ada, id, "after a second save with the zero Owner", "second")
+	}),
+	bothOwned("an insert with the zero Owner is unowned", ownerSetRule, func(h *harness, k kind) {
+		h.bare()
+		u := h.nobody()
+		id := k.create(u)
+		k.wantOwner(u, id, "after a save with the zero Owner", store.Owner{})
+		k.save(u, id, store.Owner{}, "second").ok()
+		k.wantText(u, id, "after a second save with the zero Owner", "second")
+	}),
+	bothOwned("claiming an unowned row is ErrConflict", ownerRule, func(h *harness, k kind) {
+		h.bare()
+		id := k.create(h.nobody())
+		k.save(h.ada, id, h.ada.owner, "claimed").is(store.ErrConflict)
+		k.wantText(h.nobody(), id, "after a save with an Owner", "first")
+		k.wantOwner(h.nobody(), id, "after a save with an Owner", store.Owner{})
+	}),
+	bothOwned("another owner's save is ErrConflict", ownerRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		namesake := h.user(store.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
+		for _, u := range []*user{h.bob, colleague, namesake} {
+			k.save(u, id, u.owner, "stolen").is(store.ErrConflict)
+			k.wantText(h.ada, id, "after another owner's save", "first")
+		}
+	}),
+	bothOwned("of two racing first saves exactly one wins", raceRule, func(h *harness, k kind) {
+		for range raceRounds {
+			id := k.newID()
+			users := []*user{h.ada, h.bob}
+			errs := make([]error, len(users))
+			h.parallel(len(users), func(i int) error {
+				runtime.Gosched()
+				errs[i] = k.save(users[i], id, users[i].owner, users[i].owner.Subject).err
+				return nil
+			})
+			winner, loser := 0, 1
+			if errs[0] != nil {
+				winner, loser = 1, 0
+			}
+			if errs[winner] != nil || !errors.Is(errs[loser], store.ErrConflict) {
+				h.fatalf("two racing first saves of %q by two owners: got %v and %v, want one nil and one store.ErrConflict", id, errs[0], errs[1])
+			}
+			k.wantText(users[winner], id, "after the race that its owner has won", users[winner].owner.Subject)
+		}
+	}),
+)
+
+// raceRounds is how often a race is run, to meet the moment that matters.
+const raceRounds = 50
+
+var usedIDChecks = slices.Concat(
+	bothOwned("another owner's save under a deleted id is ErrConflict", usedIDRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.remove(h.ada, id).ok()
+		k.save(h.bob, id, h.bob.owner, "stolen").is(store.ErrConflict)
+		k.load(h.bob, id).is(store.ErrNotFound)
+		k.save(h.bob.mode(store.InsertOnly), id, h.bob.owner, "stolen").is(store.ErrConflict)
+		k.load(h.ada, id).is(store.ErrNotFound)
+	}),
+	bothOwned("a save with the zero Owner does not free a deleted id", usedIDRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.remove(h.ada, id).ok()
+		// Whether this revives the row or is refused, the contract leaves open.
+		if o := k.save(h.ada, id, store.Owner{}, "again"); !errors.Is(o.err, store.ErrConflict) {
+			o.ok()
+			k.wantOwner(h.ada, id, "after it was deleted and saved with the zero Owner", h.ada.owner)
+		}
+		k.save(h.bob, id, h.bob.owner, "stolen").is(store.ErrConflict)
+	}),
+	bothOwned("nobody's deleted id cannot be claimed", usedIDRule, func(h *harness, k kind) {
+		h.bare()
+		id := k.create(h.nobody())
+		k.remove(h.nobody(), id).ok()
+		k.save(h.ada, id, h.ada.owner, "claimed").is(store.ErrConflict)
+	}),
+	bothOwned("its owner may use a deleted id again", usedIDRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.remove(h.ada, id).ok()
+		k.save(h.ada, id, h.ada.owner, "again").ok()
+		k.wantText(h.ada, id, "after it was saved, deleted and saved", "again")
+		k.remove(h.ada, id).ok()
+		k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, "and again").ok()
+		k.wantText(h.ada, id, "after it was deleted and saved InsertOnly", "and again")
+	}),
+)
+
+var saveModeChecks = slices.Concat(
+	allKinds("InsertOnly of a new row inserts", insertRule, func(h *harness, k kind) {
+		id := k.newID()
+		k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, "first").ok()
+		k.wantText(h.ada, id, "after an InsertOnly save", "first")
+	}),
+	allKinds("InsertOnly of an existing row is ErrConflict", insertRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, "second").is(store.ErrConflict)
+		k.wantText(h.ada, id, "after an InsertOnly save of its id", "first")
+	}),
+	allKinds("UpdateOnly of an existing row replaces", updateRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.save(h.ada.mode(store.UpdateOnly), id, h.ada.owner, "second").ok()
+		k.wantText(h.ada, id, "after an UpdateOnly save", "second")
+	}),
+	allKinds("UpdateOnly of a missing row is ErrNotFound", updateRule, func(h *harness, k kind) {
+		id := k.newID()
+		k.save(h.ada.mode(store.UpdateOnly), id, h.ada.owner, "late").is(store.ErrNotFound)
+		k.load(h.ada, id).is(store.ErrNotFound)
+	}),
+	allKinds("UpdateOnly of a deleted row is ErrNotFound", updateRule, func(h *harness, k kind) {
+		id := k.create(h.ada)
+		k.remove(h.ada, id).ok()
+		k.save(h.ada.mode(store.UpdateOnly), id, h.ada.owner, "late").is(store.ErrNotFound)
+		k.load(h.ada, id).is(store.ErrNotFound)
+	}),
+)

@@ -1,0 +1,120 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// recorder is a tb that keeps failures to itself, so that the suite can be seen to fail.
+type recorder struct {
+	ctx  context.Context
+	path string
+	log  *recording
+
+	mu       sync.Mutex
+	messages []string
+	cleanups []func()
+}
+
+// recording is what a whole run came to: messages and reasons by the path of the subtest.
+type recording struct {
+	mu      sync.Mutex
+	passed  []string
+	failed  map[string][]string
+	skipped []string
+}
+
+// record runs the suite on the stores that open returns.
+func record(ctx context.Context, open func() store.Store, opts ...Option) *recording {
+	log := &recording{failed: make(map[string][]string)}
+	root := &recorder{ctx: ctx, log: log}
+	root.Run("", func(t tb) { run(t, func(tb) store.Store { return open() }, opts...) })
+	return log
+}
+
+// failures are the paths of the subtests that failed themselves, sorted.
+func (r *recording) failures() []string {
+	var paths []string
+	for path := range r.failed {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+func (r *recorder) Helper()                  {}
+func (r *recorder) Context() context.Context { return r.ctx }
+func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.messages = append(r.messages, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+func (r *recorder) Skipf(string, ...any) {
+	r.log.mu.Lock()
+	r.log.skipped = append(r.log.skipped, r.path)
+	r.log.mu.Unlock()
+	runtime.Goexit()
+}
+
+// Run runs f in a goroutine of its own, which Fatalf and Skipf end.
+func (r *recorder) Run(name string, f func(tb)) bool {
+	sub := &recorder{ctx: r.ctx, log: r.log, path: name}
+	if r.path != "" {
+		sub.path = r.path + "/" + name
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if p := recover(); p != nil {
+				sub.Errorf("panic: %v", p)
+			}
+			for _, cleanup := range slices.Backward(sub.cleanups) {
+				cleanup()
+			}
+		}()
+		f(sub)
+	}()
+	<-done
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	if len(sub.messages) > 0 {
+		r.log.failed[sub.path] = sub.messages
+		return false
+	}
+	r.log.passed = append(r.log.passed, sub.path)
+	return true
+}
+
+func TestSubtestNames(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, g := range suite {
+		if len(g.checks) == 0 {
+			t.Errorf("group %q has no checks", g.name)
+		}
+		for _, c := range g.checks {
+			name := g.name + "/" + c.name
+			if seen[name] {
+				t.Errorf("two checks are called %q", name)
+			}
+			seen[name] = true
+			if c.rule == "" || c.run == nil {
+				t.Errorf("check %q has no rule or no function", name)
+			}
+		}
+	}
+}

@@ -1,0 +1,159 @@
+// Package storetest is what a [store.Store] must do, as code: a conformance suite that anybody who writes a Store, or a
+// layer around one, runs with one call.
+//
+//	func TestConformance(t *testing.T) {
+//		storetest.Run(t, func(t *testing.T) store.Store { return mystore.New() })
+//	}
+//
+// It checks every row of the contract: cursors and pages, order and ties, owners and whose an id is, save modes, what a
+// write may touch, limits of ids and payloads, the order of checks, JSON byte for byte, aliasing, times, cancelled contexts,
+// errors, thread versions, and all of it again from many goroutines. Run it under the race detector. It says nothing about
+// speed, and nothing about what survives a crash.
+//
+// # How to read a failure
+//
+// A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound,
+// and every message has three parts: the call, what came of it and what should have, and the rule of the contract that
+// says so. Mend the first failing subtest first; a Store that breaks one promise fails, nearly always, one subtest.
+//
+// # What Run asks of the Store
+//
+// Rows that other tests left behind do no harm: ids and owners are new in each run. Every call is made as the principal
+// that owns the row, so that a guarded Store (package authz) passes as well as a bare one; what a guard itself decides, such
+// as who sees rows that nobody owns, is skipped there, and the log says so. Thread versions are checked if the Store
+// reports any.
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"math/bits"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Run checks the Store that open returns against the contract, in subtests named after the promises. It calls open once for
+// each group of them, with that group's t, and closes what it got, with [store.Close], when the group is done. The rows of
+// earlier groups may still be there.
+func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
+	t.Helper()
+	run(goTest{t}, func(t tb) store.Store { return open(t.(goTest).T) }, opts...)
+}
+
+// Option changes what [Run] asks for.
+type Option func(*config)
+
+type config struct {
+	requireVersions bool
+}
+
+// RequireVersions makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
+// checks of versions are skipped.
+func RequireVersions() Option { return func(c *config) { c.requireVersions = true } }
+
+// check is one promise of the contract.
+type check struct {
+	name string // of the subtest
+	rule string // what the contract says, in one sentence: the end of every failure message
+	run  func(*harness)
+}
+
+// group is a row of the contract, or a few that belong together.
+type group struct {
+	name   string
+	checks []check
+}
+
+var suite = []group{
+	{"After", afterChecks},
+	{"Page.After", pageAfterChecks},
+	{"Order", orderChecks},
+	{"Limit", limitChecks},
+	{"LoadThread", loadThreadChecks},
+	{"SaveThread", saveThreadChecks},
+	{"DeleteThread", deleteThreadChecks},
+	{"OwnerFilter", ownerFilterChecks},
+	{"Owner", ownerChecks},
+	{"UsedID", usedIDChecks},
+	{"SaveMode", saveModeChecks},
+	{"AddThreadItem", addThreadItemChecks},
+	{"SaveItem", saveItemChecks},
+	{"LoadItem", loadItemChecks},
+	{"LoadThreadItems", loadThreadItemsChecks},
+	{"DeleteThreadItem", deleteThreadItemChecks},
+	{"Attachment", attachmentChecks},
+	{"ID", idChecks},
+	{"Payload", payloadChecks},
+	{"Time", timeChecks},
+	{"Aliasing", aliasingChecks},
+	{"OrderOfChecks", orderOfChecksChecks},
+	{"CancelledContext", cancelledChecks},
+	{"Errors", errorChecks},
+	{"Version", versionChecks},
+	{"Generators", generatorChecks},
+	{"Concurrency", concurrencyChecks},
+}
+
+func run(t tb, open func(tb) store.Store, opts ...Option) {
+	t.Helper()
+	var cfg config
+	for _, o := range opts {
+		o(&cfg)
+	}
+	ids := newMint()
+	for _, g := range suite {
+		t.Run(g.name, func(t tb) {
+			s := open(t)
+			if s == nil {
+				t.Fatalf("open returned a nil Store: return one that is ready for use")
+			}
+			t.Cleanup(func() {
+				if err := store.Close(s); err != nil {
+					t.Errorf("store.Close: got %v, want no error", err)
+				}
+			})
+			for _, c := range g.checks {
+				t.Run(c.name, func(t tb) { c.run(newHarness(t, s, c.rule, cfg, ids)) })
+			}
+		})
+	}
+}
+
+// tb is what the suite asks of a *testing.T, so that its own tests can watch it fail.
+type tb interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+	Run(name string, f func(tb)) bool
+}
+
+type goTest struct{ *testing.T }
+
+func (t goTest) Run(name string, f func(tb)) bool {
+	t.Helper()
+	return t.T.Run(name, func(t *testing.T) { f(goTest{t}) })
+}
+
+// mint makes ids that no other check and no other run has. They do not sort in the order in which they are made, so that
+// a Store cannot take the order of ids for the order of insertion.
+type mint struct {
+	run string
+	n   atomic.Uint32
+}
+
+func newMint() *mint {
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return &mint{run: hex.EncodeToString(b[:])}
+}
+
+func (m *mint) id(prefix string) string {
+	return fmt.Sprintf("%s_%08x_%s", prefix, bits.Reverse32(m.n.Add(1)), m.run)
+}

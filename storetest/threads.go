@@ -1,0 +1,261 @@
+package storetest
+
+import (
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+const (
+	saveThreadRule   = "SaveThread inserts or replaces the thread and leaves its items alone"
+	moveRule         = "a save with a new CreatedAt moves the row in listings; its place among rows of equal time stays that of its first insertion"
+	deleteThreadRule = "DeleteThread takes the thread and its items along, leaves attachments, and is nil where there is nothing to delete"
+)
+
+var loadThreadChecks = []check{
+	{"a missing thread is ErrNotFound", "LoadThread of what is not there is ErrNotFound", func(h *harness) {
+		h.ada.loadThread(h.mint.id("thr")).is(store.ErrNotFound)
+	}},
+	{"what was saved", "what comes back is what was saved", func(h *harness) {
+		t := h.ada.thread()
+		t.Status = store.Status{Type: "locked", Reason: "a reason"}
+		t.Metadata = h.json(`{"k":["v",1,null]}`)
+		t.AllowedImageDomains = h.json(`["example.com"]`)
+		h.ada.saveThread(t).ok()
+		o := h.ada.loadThread(t.ID)
+		sameThread(h, o.String(), t, o.ok())
+	}},
+}
+
+var saveThreadChecks = []check{
+	{"inserts", saveThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		o := h.ada.loadThread(t.ID)
+		sameThread(h, o.String(), t, o.ok())
+		l := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
+		sameIDs(h, l.String(), []string{t.ID}, threadIDs(l.ok().Data))
+	}},
+	{"replaces", saveThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		h.ada.loadThread(t.ID).ok() // so that a cache has the old one
+		t.Title = "another title"
+		t.Status = store.Status{Type: "closed", Reason: "done"}
+		t.Metadata = h.json(`{"new":true}`)
+		h.ada.saveThread(t).ok()
+		o := h.ada.loadThread(t.ID)
+		sameThread(h, o.String()+" after a second SaveThread", t, o.ok())
+		l := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
+		sameIDs(h, l.String(), []string{t.ID}, threadIDs(l.ok().Data))
+	}},
+	{"a replace clears what the new value lacks", saveThreadRule, func(h *harness) {
+		t := h.ada.thread()
+		t.Metadata = h.json(`{"k":1}`)
+		h.ada.saveThread(t).ok()
+		bare := h.ada.thread()
+		bare.ID, bare.Title = t.ID, ""
+		h.ada.saveThread(bare).ok()
+		o := h.ada.loadThread(t.ID)
+		sameThread(h, o.String()+" after a SaveThread without title and metadata", bare, o.ok())
+	}},
+	{"items survive a replace", saveThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		a, b := h.ada.newItem(t.ID, at(1)), h.ada.newItem(t.ID, at(2))
+		t.Title = "another title"
+		h.ada.saveThread(t).ok()
+		o := h.ada.items(t.ID, store.PageQuery{Order: store.OldestFirst})
+		sameIDs(h, o.String()+" after SaveThread", []string{a.ID, b.ID}, itemIDs(o.ok().Data))
+	}},
+	{"a new CreatedAt moves it", moveRule, func(h *harness) {
+		ts := threadsAt(h, 1, 2, 3)
+		ts[0].CreatedAt = at(9)
+		h.ada.saveThread(ts[0]).ok()
+		wantThreads(h, "after the first was saved with a CreatedAt behind the last", ts[1], ts[2], ts[0])
+	}},
+	{"a replace keeps the place among ties", moveRule, func(h *harness) {
+		ts := threadsAt(h, 1, 1, 1)
+		ts[0].Title = "another title"
+		h.ada.saveThread(ts[0]).ok()
+		wantThreads(h, "of equal times, after the first was saved again", ts...)
+		ts[1].CreatedAt = at(9)
+		h.ada.saveThread(ts[1]).ok()
+		ts[1].CreatedAt = at(1)
+		h.ada.saveThread(ts[1]).ok()
+		wantThreads(h, "of equal times, after the second was moved away and back", ts...)
+	}},
+}
+
+// threadsAt saves threads of ada's, created at these seconds.
+func threadsAt(h *harness, secs ...int) []store.Thread {
+	h.t.Helper()
+	var ts []store.Thread
+	for _, sec := range secs {
+		t := h.ada.thread()
+		t.CreatedAt = at(sec)
+		h.ada.saveThread(t).ok()
+		ts = append(ts, t)
+	}
+	return ts
+}
+
+func wantThreads(h *harness, when string, ts ...store.Thread) {
+	h.t.Helper()
+	o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
+	sameIDs(h, o.String()+" "+when, threadIDs(ts), threadIDs(o.ok().Data))
+}
+
+var deleteThreadChecks = []check{
+	{"the thread is gone", deleteThreadRule, func(h *harness) {
+		t, kept := h.ada.newThread(), h.ada.newThread()
+		h.ada.loadThread(t.ID).ok()
+		h.ada.deleteThread(t.ID).ok()
+		h.ada.loadThread(t.ID).is(store.ErrNotFound)
+		wantThreads(h, "after DeleteThread of another", kept)
+	}},
+	{"a missing thread is nil", deleteThreadRule, func(h *harness) {
+		h.ada.deleteThread(h.mint.id("thr")).is(nil)
+		t := h.ada.newThread()
+		h.ada.deleteThread(t.ID).ok()
+		h.ada.deleteThread(t.ID).is(nil)
+	}},
+	{"its items are gone", deleteThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.items(t.ID, store.PageQuery{}).ok()
+		h.ada.loadItem(t.ID, it.ID).ok()
+		h.ada.deleteThread(t.ID).ok()
+		h.ada.loadItem(t.ID, it.ID).is(store.ErrNotFound)
+		o := h.ada.items(t.ID, store.PageQuery{})
+		sameIDs(h, o.String()+" after DeleteThread", nil, itemIDs(o.ok().Data))
+	}},
+	{"its items do not come back with a new thread of that id", deleteThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.deleteThread(t.ID).ok()
+		h.ada.saveThread(t).ok()
+		h.ada.loadItem(t.ID, it.ID).is(store.ErrNotFound)
+		o := h.ada.items(t.ID, store.PageQuery{})
+		sameIDs(h, o.String()+" after DeleteThread and SaveThread of the same id", nil, itemIDs(o.ok().Data))
+		h.ada.addItem(t.ID, it).ok() // its id is free again
+	}},
+	{"another thread's items stay", deleteThreadRule, func(h *harness) {
+		t, other := h.ada.newThread(), h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		h.ada.addItem(other.ID, h.itemWithID(it.ID, at(1), "the other's")).ok()
+		h.ada.deleteThread(t.ID).ok()
+		o := h.ada.items(other.ID, store.PageQuery{})
+		sameIDs(h, o.String()+" after DeleteThread of another thread", []string{it.ID}, itemIDs(o.ok().Data))
+		h.ada.loadItem(other.ID, it.ID).is(nil)
+	}},
+	{"attachments stay", deleteThreadRule, func(h *harness) {
+		t := h.ada.newThread()
+		a := h.ada.attachment("a.txt")
+		a.ThreadID = t.ID
+		h.ada.saveAttachment(a).ok()
+		h.ada.deleteThread(t.ID).ok()
+		o := h.ada.loadAttachment(a.ID)
+		sameAttachment(h, o.String()+" after DeleteThread of its thread", a, o.ok())
+	}},
+}
+
+const ownerFilterRule = "LoadThreads lists what the filter says: the zero filter rows without an owner, OwnedBy one owner's, InTenant " +
+	"one tenant's, AnyOwner all; an empty field never means everybody"
+
+var ownerFilterChecks = []check{
+	{"OwnedBy lists one owner's", ownerFilterRule, func(h *harness) {
+		mine := []string{h.ada.newThread().ID, h.ada.newThread().ID}
+		h.bob.newThread()
+		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague.newThread()
+		namesake := h.user(store.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
+		namesake.newThread()
+		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
+		sameIDs(h, o.String()+" beside a colleague and a namesake of another tenant", mine, threadIDs(o.ok().Data))
+	}},
+	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
+		base := h.mint.id("o")
+		owners := []store.Owner{
+			{Tenant: base + "a", Subject: "bc"}, {Tenant: base + "ab", Subject: "c"},
+			{Tenant: base + "a:b", Subject: "c"}, {Tenant: base + "a", Subject: "b:c"},
+			{Tenant: base + "a/b", Subject: "c"}, {Tenant: base + "a", Subject: "b/c"},
+			{Subject: base + "abc"},
+		}
+		var want []string
+		for _, owner := range owners {
+			want = append(want, h.user(owner).newThread().ID)
+		}
+		for i, owner := range owners {
+			o := h.user(owner).threads(store.OwnedBy(owner), store.PageQuery{})
+			sameIDs(h, o.String(), want[i:i+1], threadIDs(o.ok().Data))
+		}
+	}},
+	{"OwnedBy of an owner without threads is empty", ownerFilterRule, func(h *harness) {
+		h.ada.newThread()
+		o := h.bob.threads(store.OwnedBy(h.bob.owner), store.PageQuery{})
+		sameIDs(h, o.String(), nil, threadIDs(o.ok().Data))
+	}},
+	{"the zero filter lists rows without an owner", ownerFilterRule, func(h *harness) {
+		h.bare()
+		owned := h.ada.newThread()
+		unowned := h.nobody().newThread()
+		got := allThreads(h, store.OwnerFilter{})
+		contains(h, "LoadThreads(OwnerFilter{})", got, []string{unowned.ID}, []string{owned.ID})
+	}},
+	{"InTenant lists every owner of the tenant", ownerFilterRule, func(h *harness) {
+		h.bare()
+		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		want := []string{h.ada.newThread().ID, colleague.newThread().ID}
+		h.bob.newThread()
+		h.nobody().newThread()
+		o := h.ada.threads(store.InTenant(h.ada.owner.Tenant), store.PageQuery{Order: store.OldestFirst})
+		sameIDs(h, o.String(), want, threadIDs(o.ok().Data))
+	}},
+	{"InTenant of no name lists owners without a tenant", ownerFilterRule, func(h *harness) {
+		h.bare()
+		single := h.user(store.Owner{Subject: h.mint.id("single")}).newThread()
+		owned, unowned := h.ada.newThread(), h.nobody().newThread()
+		contains(h, `LoadThreads(InTenant(""))`, allThreads(h, store.InTenant("")), []string{single.ID}, []string{owned.ID, unowned.ID})
+	}},
+	{"AnyOwner lists everybody's and nobody's", ownerFilterRule, func(h *harness) {
+		h.bare()
+		want := []string{h.ada.newThread().ID, h.bob.newThread().ID, h.nobody().newThread().ID}
+		contains(h, "LoadThreads(AnyOwner())", allThreads(h, store.AnyOwner()), want, nil)
+	}},
+	{"a page holds what the filter says, and no fewer", ownerFilterRule, func(h *harness) {
+		var want []string
+		for i := range 30 {
+			t := h.ada.thread()
+			t.CreatedAt = at(i)
+			h.ada.saveThread(t).ok()
+			want = append(want, t.ID)
+			other := h.bob.thread()
+			other.CreatedAt = at(i)
+			h.bob.saveThread(other).ok()
+		}
+		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: 10, Order: store.OldestFirst})
+		sameIDs(h, o.String()+" between as many rows of another owner", want[:10], threadIDs(o.ok().Data))
+	}},
+}
+
+// allThreads walks a listing that other tests may have put rows into.
+func allThreads(h *harness, f store.OwnerFilter) []string {
+	h.t.Helper()
+	l := listing{h: h, page: func(q store.PageQuery) outcome[store.Page[string]] {
+		return idsOnly(h.ada.threads(f, q), threadIDs)
+	}}
+	return l.walk(store.MaxLimit, store.NewestFirst, undisturbed)
+}
+
+// contains wants every id of want and none of not in got.
+func contains(h *harness, what string, got, want, not []string) {
+	h.t.Helper()
+	for _, id := range want {
+		if !slices.Contains(got, id) {
+			h.errorf("%s: thread %q is missing", what, id)
+		}
+	}
+	for _, id := range not {
+		if slices.Contains(got, id) {
+			h.errorf("%s: lists thread %q, whose owner the filter does not match", what, id)
+		}
+	}
+}

@@ -1,0 +1,661 @@
+package storetest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+const (
+	idRule        = "ids, tenant and subject are 1..256 bytes of valid UTF-8 without control characters, else ErrInvalid; a tenant without a subject is ErrInvalid"
+	idBytesRule   = "ids are bytes: no folding of case, no Unicode normalisation, no trimming (mind the collation of a database)"
+	payloadRule   = "a payload is valid JSON and valid UTF-8, kept byte for byte; whatever a client does not know survives"
+	invalidRule   = "a payload that is not valid JSON, not valid UTF-8 or of the wrong shape is ErrInvalid, and nothing is saved"
+	trapRule      = "member names match exactly, and a name repeated in an object outside free-form JSON is ErrInvalid: parsers disagree about both"
+	timeRule      = "times are UTC, truncated to microseconds; zero or outside years 1 to 9999 is ErrInvalid"
+	aliasingRule  = "what went in and what came out are the caller's to change: the store shares no slice and no map with anybody"
+	generatorRule = "generated ids are valid, and distinct"
+)
+
+// badIDs are refused everywhere.
+var badIDs = []struct{ what, id string }{
+	{"empty", ""},
+	{"of 257 bytes", strings.Repeat("x", store.MaxIDBytes+1)},
+	{"of 129 characters in 258 bytes", strings.Repeat("é", store.MaxIDBytes/2+1)},
+	{"with a NUL", "a\x00b"},
+	{"with a newline", "a\nb"},
+	{"with DEL", "a\x7fb"},
+	{"that is not UTF-8", "a\xff\xfeb"},
+}
+
+// refusesIDs is a check that an op refuses every bad id.
+func refusesIDs(name string, call func(w world, u *user, id string) outcome[none]) check {
+	return check{"bad ids are ErrInvalid: " + name, idRule, func(h *harness) {
+		w := newWorld(h)
+		for _, bad := range badIDs {
+			o := call(w, h.ada, bad.id)
+			o.args = append(o.args, note("an id "+bad.what))
+			o.is(store.ErrInvalid)
+		}
+		w.check("after calls with bad ids")
+	}}
+}
+
+// note is a remark among the arguments of a call.
+type note string
+
+func noValue[T any](o outcome[T]) outcome[none] {
+	return outcome[none]{o.h, o.op, o.args, none{}, o.err}
+}
+
+var idChecks = slices.Concat(
+	[]check{
+		refusesIDs("LoadThread", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadThread(id)) }),
+		refusesIDs("SaveThread", func(_ world, u *user, id string) outcome[none] {
+			t := u.thread()
+			t.ID = id
+			return u.saveThread(t)
+		}),
+		refusesIDs("DeleteThread", func(_ world, u *user, id string) outcome[none] { return u.deleteThread(id) }),
+		refusesIDs("LoadThreadItems", func(_ world, u *user, id string) outcome[none] {
+			return noValue(u.items(id, store.PageQuery{}))
+		}),
+		refusesIDs("AddThreadItem, thread", func(_ world, u *user, id string) outcome[none] {
+			return u.addItem(id, u.h.item(at(2), "text"))
+		}),
+		refusesIDs("AddThreadItem, item", func(w world, u *user, id string) outcome[none] {
+			it := u.h.item(at(2), "text")
+			it.ID = id
+			return u.addItem(w.thread.ID, it)
+		}),
+		refusesIDs("SaveItem, thread", func(_ world, u *user, id string) outcome[none] {
+			return u.saveItem(id, u.h.item(at(2), "text"))
+		}),
+		refusesIDs("SaveItem, item", func(w world, u *user, id string) outcome[none] {
+			it := u.h.item(at(2), "text")
+			it.ID = id
+			return u.saveItem(w.thread.ID, it)
+		}),
+		refusesIDs("LoadItem, thread", func(w world, u *user, id string) outcome[none] {
+			return noValue(u.loadItem(id, w.item.ID))
+		}),
+		refusesIDs("LoadItem, item", func(w world, u *user, id string) outcome[none] {
+			return noValue(u.loadItem(w.thread.ID, id))
+		}),
+		refusesIDs("DeleteThreadItem, thread", func(w world, u *user, id string) outcome[none] {
+			return u.deleteItem(id, w.item.ID)
+		}),
+		refusesIDs("DeleteThreadItem, item", func(w world, u *user, id string) outcome[none] {
+			return u.deleteItem(w.thread.ID, id)
+		}),
+		refusesIDs("SaveAttachment", func(_ world, u *user, id string) outcome[none] {
+			a := u.attachment("a.txt")
+			a.ID = id
+			return u.saveAttachment(a)
+		}),
+		refusesIDs("LoadAttachment", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadAttachment(id)) }),
+		refusesIDs("DeleteAttachment", func(_ world, u *user, id string) outcome[none] { return u.deleteAttachment(id) }),
+		{"a tenant without a subject is ErrInvalid", idRule, func(h *harness) {
+			t, a := h.ada.thread(), h.ada.attachment("a.txt")
+			t.Owner.Subject, a.Owner.Subject = "", ""
+			h.ada.saveThread(t).is(store.ErrInvalid)
+			h.ada.saveAttachment(a).is(store.ErrInvalid)
+			h.ada.loadThread(t.ID).is(store.ErrNotFound)
+			h.ada.loadAttachment(a.ID).is(store.ErrNotFound)
+		}},
+		{"a bad tenant or subject is ErrInvalid", idRule, func(h *harness) {
+			for _, bad := range badIDs[1:] {
+				for _, o := range []store.Owner{{Tenant: bad.id, Subject: "ada"}, {Subject: bad.id}} {
+					t, a := h.ada.thread(), h.ada.attachment("a.txt")
+					t.Owner, a.Owner = o, o
+					h.ada.saveThread(t).is(store.ErrInvalid)
+					h.ada.saveAttachment(a).is(store.ErrInvalid)
+				}
+			}
+		}},
+	},
+	allKinds("ids at the limits are kept", idRule, func(h *harness, k kind) {
+		for _, tail := range []string{
+			strings.Repeat("x", store.MaxIDBytes), "日本語-ünïcødé-🙂", `"quoted" \back/slash`, "'; DROP TABLE threads; --",
+			"%_*?[a-z]", "a:b/c d", "<&>", "\u2028", "\u202e", ".", "..",
+		} {
+			id := k.newID() + tail
+			id = strings.ToValidUTF8(id[:min(len(id), store.MaxIDBytes)], "")
+			k.save(h.ada, id, h.ada.owner, "first").ok()
+			k.wantText(h.ada, id, "after it was saved", "first")
+			k.remove(h.ada, id).ok()
+			k.load(h.ada, id).is(store.ErrNotFound)
+		}
+	}),
+	allKinds("ids that differ in a byte are two", idBytesRule, func(h *harness, k kind) {
+		base := k.newID()
+		ids := []string{base + "a", base + "A", base + "a ", " " + base + "a", base + "\u00e9", base + "e\u0301", base + "e", base + "ß", base + "ss"}
+		for _, id := range ids {
+			k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, id).is(nil)
+		}
+		for _, id := range ids {
+			k.wantText(h.ada, id, "beside ids that are nearly equal", id)
+		}
+		k.remove(h.ada, ids[0]).ok()
+		k.load(h.ada, ids[1]).is(nil)
+	}),
+	[]check{{"owners that differ in a byte are two", idBytesRule, func(h *harness) {
+		base := h.mint.id("u")
+		users := []*user{h.user(store.Owner{Tenant: "t" + base, Subject: "ada"}), h.user(store.Owner{Tenant: "t" + base, Subject: "Ada"}),
+			h.user(store.Owner{Tenant: "t" + base, Subject: "ada "}), h.user(store.Owner{Tenant: "T" + base, Subject: "ada"})}
+		var want []string
+		for _, u := range users {
+			want = append(want, u.newThread().ID)
+		}
+		for i, u := range users {
+			o := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
+			sameIDs(h, o.String(), want[i:i+1], threadIDs(o.ok().Data))
+		}
+	}}},
+)
+
+// keepsItem is a check that an item's JSON comes back byte for byte. THREAD and ITEM stand for the ids.
+func keepsItem(name, text string) check {
+	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.parseItem(strings.NewReplacer("THREAD", t.ID, "ITEM", h.mint.id("msg")).Replace(text))
+		it.ThreadID = t.ID
+		h.ada.addItem(t.ID, it).ok()
+		wantItem := func(when string) {
+			o := h.ada.loadItem(t.ID, it.ID)
+			sameText(h, o.String()+when, it.JSON(), o.ok().JSON())
+			p := h.ada.items(t.ID, store.PageQuery{})
+			for _, got := range p.ok().Data {
+				sameText(h, p.String()+when, it.JSON(), got.JSON())
+			}
+		}
+		wantItem(" after AddThreadItem")
+		h.ada.saveItem(t.ID, it).ok()
+		wantItem(" after SaveItem")
+	}}
+}
+
+// keepsThread is keepsItem for a thread. THREAD stands for its id.
+func keepsThread(name, text string) check {
+	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
+		t := h.parseThread(strings.ReplaceAll(text, "THREAD", h.mint.id("thr")))
+		t.Owner = h.ada.owner
+		h.ada.saveThread(t).ok()
+		o := h.ada.loadThread(t.ID)
+		sameText(h, o.String(), t.JSON(), o.ok().JSON())
+		p := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
+		for _, got := range p.ok().Data {
+			sameText(h, p.String(), t.JSON(), got.JSON())
+		}
+	}}
+}
+
+// keepsAttachment is keepsItem for an attachment. ATTACHMENT stands for its id.
+func keepsAttachment(name, text string) check {
+	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
+		a := h.parseAttachment(strings.ReplaceAll(text, "ATTACHMENT", h.mint.id("atc")))
+		a.Owner = h.ada.owner
+		h.ada.saveAttachment(a).ok()
+		o := h.ada.loadAttachment(a.ID)
+		sameText(h, o.String(), a.JSON(), o.ok().JSON())
+	}}
+}
+
+var payloadChecks = slices.Concat(
+	[]check{
+		keepsItem("an item of the Python SDK", pythonItem),
+		keepsItem("an item of the Node SDK", nodeItem),
+		keepsItem("an item of an unknown type", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z","type":"hologram.v2",`+
+			`"projector":{"beams":[1,2,{"deep":[[]]}],"on":true},"note":null}`),
+		keepsItem("an item with big and odd numbers", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z",`+
+			`"type":"hidden_context_item","content":{"n":[12345678901234567890,-9007199254740993,1.0,1,1e3,1E+3,0.1000,-0,-0.0,1e400]}}`),
+		keepsItem("an item with free key order and white space", "{ \"type\" : \"hidden_context_item\",\n\t\"content\": {\"z\":1, \"a\":2,\"m\" :3},\r\n"+
+			" \"created_at\":\"2026-01-02T03:04:05Z\", \"thread_id\":\"THREAD\",\"id\":\"ITEM\" }"),
+		keepsItem("an item with escapes", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z","type":"hidden_context_item",`+
+			`"content":"\u00e9 é \/ / \u003c < & \u2028 \ud83d\ude42 🙂 \"\\\b\f\n\r\t \u0000"}`),
+		keepsItem("an item with repeated names in free-form JSON", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z",`+
+			`"type":"hidden_context_item","content":{"a":1,"a":2,"A":3}}`),
+		keepsThread("a thread of the Python SDK", pythonThread),
+		keepsThread("a thread of the Node SDK", nodeThread),
+		keepsThread("a thread with unknown fields", `{"id":"THREAD","created_at":"2026-01-02T03:04:05Z","title":"t","status":{"type":"active","since":9},`+
+			`"metadata":{"z":12345678901234567890,"a":1.0, "m":null},"labels":["a","b"],"Title":"not the title"}`),
+		keepsAttachment("an attachment of the Python SDK", pythonAttachment),
+		keepsAttachment("an attachment of the Node SDK", nodeAttachment),
+		{"every variant of items comes back", payloadRule, func(h *harness) {
+			t := h.ada.newThread()
+			file := h.ada.newAttachment("a.txt")
+			var want []store.Item
+			for i, body := range variants {
+				body = strings.ReplaceAll(body, "ATTACHMENT", file.ID)
+				it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":%q,%s`, h.mint.id("msg"), t.ID, at(i).Format(time.RFC3339), body[1:]))
+				h.ada.addItem(t.ID, it).ok()
+				want = append(want, it)
+			}
+			wantItems(h, t.ID, "after one of each variant was added", want...)
+			for _, it := range want {
+				o := h.ada.loadItem(t.ID, it.ID)
+				sameText(h, o.String(), it.JSON(), o.ok().JSON())
+			}
+		}},
+		{"an item of a megabyte is kept", payloadRule, func(h *harness) {
+			t := h.ada.newThread()
+			it := h.item(at(1), strings.Repeat("0123456789abcdef", 1<<16))
+			it.ThreadID = t.ID
+			h.ada.addItem(t.ID, it).ok()
+			o := h.ada.loadItem(t.ID, it.ID)
+			sameText(h, o.String(), it.JSON(), o.ok().JSON())
+		}},
+		{"item types at the limits are kept", "an item's type is [a-z0-9_.]{1,64}", func(h *harness) {
+			t := h.ada.newThread()
+			for _, typ := range []string{"x", "a.b_c.9", strings.Repeat("t", 64)} {
+				it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":%q}`, h.mint.id("msg"), t.ID, typ))
+				h.ada.addItem(t.ID, it).ok()
+				o := h.ada.loadItem(t.ID, it.ID)
+				if got := o.ok().Type(); string(got) != typ {
+					h.errorf("%s: got an item of type %q, want %q", o, got, typ)
+				}
+			}
+		}},
+		{"a bad item type is ErrInvalid", "an item's type is [a-z0-9_.]{1,64}, else ErrInvalid", func(h *harness) {
+			t := h.ada.newThread()
+			for _, typ := range []string{`""`, `"` + strings.Repeat("t", 65) + `"`, `"User_Message"`, `"a b"`, `"a-b"`, `"é"`, `"a\u0000"`, `7`, `null`} {
+				refusesItem(h, t.ID, `{"id":"msg_1","created_at":"2026-01-02T03:04:05Z","type":`+typ+`}`)
+			}
+			refusesItem(h, t.ID, `{"id":"msg_1","created_at":"2026-01-02T03:04:05Z"}`)
+			wantItems(h, t.ID, "after items of bad types")
+		}},
+		{"an item without a payload is ErrInvalid", invalidRule, func(h *harness) {
+			t := h.ada.newThread()
+			bare := store.Item{ID: h.mint.id("msg"), CreatedAt: at(1)}
+			h.ada.addItem(t.ID, bare).is(store.ErrInvalid)
+			h.ada.saveItem(t.ID, bare).is(store.ErrInvalid)
+			wantItems(h, t.ID, "after items without a payload")
+		}},
+		{"a thread of the wrong shape is ErrInvalid", invalidRule, func(h *harness) {
+			for _, wrong := range []struct {
+				what   string
+				change func(*store.Thread)
+			}{
+				{"a title that is not UTF-8", func(t *store.Thread) { t.Title = "a\xffb" }},
+				{"metadata that is an array", func(t *store.Thread) { t.Metadata = h.json(`[1]`) }},
+				{"metadata that is a string", func(t *store.Thread) { t.Metadata = h.json(`"m"`) }},
+				{"image domains that are an object", func(t *store.Thread) { t.AllowedImageDomains = h.json(`{}`) }},
+				{"image domains that are numbers", func(t *store.Thread) { t.AllowedImageDomains = h.json(`["a",1]`) }},
+			} {
+				t := h.ada.thread()
+				wrong.change(&t)
+				o := h.ada.saveThread(t)
+				o.args = append(o.args, note(wrong.what))
+				o.is(store.ErrInvalid)
+				h.ada.loadThread(t.ID).is(store.ErrNotFound)
+			}
+		}},
+		{"a refused save leaves the stored row", invalidRule, func(h *harness) {
+			w := newWorld(h)
+			t := w.thread
+			t.Title, t.Metadata = "changed", h.json(`[1]`)
+			h.ada.saveThread(t).is(store.ErrInvalid)
+			it := rewritten(h, w.item, 1)
+			it.CreatedAt = time.Time{}
+			h.ada.saveItem(w.thread.ID, it).is(store.ErrInvalid)
+			w.check("after saves that were ErrInvalid")
+		}},
+		{"names that differ in case are two", trapRule, func(h *harness) {
+			t := h.ada.newThread()
+			file := h.ada.newAttachment("a.txt")
+			id := h.mint.id("msg")
+			it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
+				`"Type":"end_of_turn","ID":"msg_x","CREATED_AT":"1999-01-01T00:00:00Z","Thread_ID":"thr_x",`+
+				`"content":[{"type":"input_text","text":"hello","TEXT":"bye"}],`+
+				`"attachments":[{"type":"file","id":%q,"name":"a.txt","mime_type":"text/plain"}],"ATTACHMENTS":[],"inference_options":{}}`, id, t.ID, file.ID))
+			h.ada.addItem(t.ID, it).ok()
+			o := h.ada.loadItem(t.ID, id)
+			got := o.ok()
+			sameText(h, o.String(), it.JSON(), got.JSON())
+			if got.Type() != store.TypeUserMessage || !got.CreatedAt.Equal(at(0)) || got.ThreadID != t.ID {
+				h.errorf("%s: got type %q, created at %v, in %q, want user_message, %v, %q: a name of another case was taken for the field",
+					o, got.Type(), got.CreatedAt, got.ThreadID, at(0), t.ID)
+			}
+		}},
+		{"repeated names are ErrInvalid", trapRule, func(h *harness) {
+			t := h.ada.newThread()
+			for _, body := range []string{
+				`"type":"user_message","content":[],"attachments":[{"type":"file","id":"atc_1","name":"n","mime_type":"m/m"}],"attachments":[]`,
+				`"type":"end_of_turn","type":"user_message"`,
+				`"type":"end_of_turn","id":"msg_2"`,
+				`"type":"end_of_turn","t\u0079pe":"widget"`,
+				`"type":"user_message","content":[{"type":"input_text","text":"a","text":"b"}],"attachments":[],"inference_options":{}`,
+			} {
+				refusesItem(h, t.ID, `{"id":"msg_1","created_at":"2026-01-02T03:04:05Z",`+body+`}`)
+			}
+			wantItems(h, t.ID, "after items with repeated names")
+		}},
+	},
+)
+
+// refusesItem wants ErrInvalid for an item of this text, from its parsing or from the Store.
+func refusesItem(h *harness, threadID, text string) {
+	h.t.Helper()
+	var it store.Item
+	err := json.Unmarshal([]byte(text), &it)
+	if err == nil {
+		err = h.ada.addItem(threadID, it).err
+	}
+	if !errors.Is(err, store.ErrInvalid) {
+		h.errorf("an item %s, parsed and added: got %v, want store.ErrInvalid", abridged(text), err)
+	}
+}
+
+// dated is threads, or items of one thread, with nothing but a time.
+type dated struct {
+	h    *harness
+	save func(created time.Time) (id string, o outcome[none])
+	load func(id string) outcome[time.Time]
+	list func() outcome[store.Page[string]] // oldest first
+}
+
+func datedItems(h *harness) dated {
+	thread := h.ada.newThread().ID
+	return dated{
+		h: h,
+		save: func(created time.Time) (string, outcome[none]) {
+			it := h.item(at(0), "text")
+			it.CreatedAt = created
+			return it.ID, h.ada.addItem(thread, it)
+		},
+		load: func(id string) outcome[time.Time] {
+			o := h.ada.loadItem(thread, id)
+			return outcome[time.Time]{h, o.op, o.args, o.val.CreatedAt, o.err}
+		},
+		list: func() outcome[store.Page[string]] {
+			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}), itemIDs)
+		},
+	}
+}
+
+func datedThreads(h *harness) dated {
+	return dated{
+		h: h,
+		save: func(created time.Time) (string, outcome[none]) {
+			t := h.ada.thread()
+			t.CreatedAt = created
+			return t.ID, h.ada.saveThread(t)
+		},
+		load: func(id string) outcome[time.Time] {
+			o := h.ada.loadThread(id)
+			return outcome[time.Time]{h, o.op, o.args, o.val.CreatedAt, o.err}
+		},
+		list: func() outcome[store.Page[string]] {
+			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), threadIDs)
+		},
+	}
+}
+
+func bothDated(name string, run func(h *harness, d dated)) []check {
+	return []check{
+		{"items: " + name, timeRule, func(h *harness) { run(h, datedItems(h)) }},
+		{"threads: " + name, timeRule, func(h *harness) { run(h, datedThreads(h)) }},
+	}
+}
+
+// comesBack saves a row created at in and wants it back as created at want, in UTC.
+func (d dated) comesBack(in, want time.Time) {
+	d.h.t.Helper()
+	id, saved := d.save(in)
+	saved.ok()
+	o := d.load(id)
+	if got := o.ok(); !got.Equal(want) || got.Location() != time.UTC {
+		d.h.errorf("%s of a row saved with CreatedAt %v: got %v, want %v", o, in, got, want)
+	}
+}
+
+var timeChecks = slices.Concat(
+	bothDated("microseconds are kept", func(h *harness, d dated) {
+		for _, us := range []int{1, 999, 123456, 999999} {
+			t := at(0).Add(time.Duration(us) * time.Microsecond)
+			d.comesBack(t, t)
+		}
+	}),
+	bothDated("nanoseconds are cut off", func(h *harness, d dated) {
+		d.comesBack(at(0).Add(1999*time.Nanosecond), at(0).Add(time.Microsecond))
+		d.comesBack(at(0).Add(-time.Nanosecond), at(0).Add(-time.Microsecond))
+		before1970 := time.Date(1969, 12, 31, 23, 59, 58, 999_999_999, time.UTC)
+		d.comesBack(before1970, before1970.Truncate(time.Microsecond))
+	}),
+	bothDated("a zone becomes UTC", func(h *harness, d dated) {
+		zone := time.FixedZone("somewhere", -(9*3600 + 1800))
+		d.comesBack(at(0).In(zone), at(0))
+	}),
+	bothDated("zero is ErrInvalid", func(h *harness, d dated) {
+		id, o := d.save(time.Time{})
+		o.is(store.ErrInvalid)
+		d.load(id).is(store.ErrNotFound)
+	}),
+	bothDated("years 1 to 9999 are kept", func(h *harness, d dated) {
+		for _, t := range []time.Time{
+			time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(1582, 10, 10, 0, 0, 0, 0, time.UTC),
+			time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), time.Unix(0, 0).UTC(), time.Date(2400, 2, 29, 0, 0, 0, 0, time.UTC),
+			time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+		} {
+			d.comesBack(t, t)
+		}
+	}),
+	bothDated("other years are ErrInvalid", func(h *harness, d dated) {
+		for _, t := range []time.Time{
+			time.Date(0, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+			time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(99999, 1, 1, 0, 0, 0, 0, time.UTC),
+			time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), // in UTC, the year 10000
+		} {
+			id, o := d.save(t)
+			o.args = append(o.args, t)
+			o.is(store.ErrInvalid)
+			d.load(id).is(store.ErrNotFound)
+		}
+	}),
+	bothDated("the order is that of instants", func(h *harness, d dated) {
+		east := time.FixedZone("east", 10*3600)
+		var ids []string
+		for _, t := range []time.Time{at(0).Add(time.Microsecond), at(0).In(east), at(-1), at(-100).In(east)} {
+			id, o := d.save(t)
+			o.ok()
+			ids = append(ids, id)
+		}
+		slices.Reverse(ids)
+		o := d.list()
+		sameIDs(h, o.String()+" of rows a microsecond and some zones apart", ids, o.ok().Data)
+	}),
+	bothDated("rows of one microsecond are ties", func(h *harness, d dated) {
+		var ids []string
+		for _, ns := range []int{900, 100, 500} {
+			id, o := d.save(at(0).Add(time.Duration(ns)))
+			o.ok()
+			ids = append(ids, id)
+		}
+		o := d.list()
+		sameIDs(h, o.String()+" of rows of one microsecond, by insertion", ids, o.ok().Data)
+	}),
+)
+
+var aliasingChecks = []check{
+	{"a page of items is the caller's", aliasingRule, func(h *harness) {
+		thread, its := itemsAt(h, 1, 2, 3, 4, 5)
+		for _, q := range []store.PageQuery{{Order: store.OldestFirst}, {}, {Limit: 2}, {Limit: 2, After: its[3].ID}} {
+			first := h.ada.items(thread, q)
+			want := itemIDs(first.ok().Data)
+			scribble(first.val.Data, h.item(at(9), "scribble"))
+			again := h.ada.items(thread, q)
+			sameIDs(h, again.String()+" after the caller wrote into the page before", want, itemIDs(again.ok().Data))
+		}
+		wantItems(h, thread, "after the caller wrote into pages", its...)
+	}},
+	{"a page of threads is the caller's", aliasingRule, func(h *harness) {
+		ts := threadsAt(h, 1, 2, 3)
+		q := store.PageQuery{Order: store.OldestFirst}
+		first := h.ada.threads(store.OwnedBy(h.ada.owner), q)
+		scribble(first.ok().Data, h.ada.thread())
+		wantThreads(h, "after the caller wrote into the page before", ts...)
+		o := h.ada.loadThread(ts[0].ID)
+		sameThread(h, o.String()+" after the caller wrote into a page", ts[0], o.ok())
+	}},
+	{"bytes that were parsed are the caller's", aliasingRule, func(h *harness) {
+		t := h.ada.thread()
+		buf := []byte(`{"k":"value"}`)
+		metadata, err := store.ParseJSON(buf)
+		t.Metadata = value(h, metadata, err)
+		h.ada.saveThread(t).ok()
+		overwrite(buf)
+
+		text := h.item(at(1), "text").JSON().String()
+		buf = []byte(text)
+		var it store.Item
+		err = it.UnmarshalJSON(buf)
+		it = value(h, it, err)
+		h.ada.addItem(t.ID, it).ok()
+		overwrite(buf)
+
+		got := h.ada.loadThread(t.ID)
+		if m := got.ok().Metadata.String(); m != `{"k":"value"}` {
+			h.errorf("%s after the caller overwrote the bytes that it had parsed: got metadata %s", got, m)
+		}
+		o := h.ada.loadItem(t.ID, it.ID)
+		var fresh store.Item
+		err = fresh.UnmarshalJSON([]byte(text))
+		fresh = value(h, fresh, err)
+		fresh.ThreadID = t.ID
+		same(h, o.String()+" after the caller overwrote the bytes that it had parsed", fresh, o.ok())
+	}},
+	{"an item's body is the caller's", aliasingRule, func(h *harness) {
+		t := h.ada.newThread()
+		body := store.AssistantMessage{Content: []store.AssistantContent{{Text: "kept"}}}
+		it, err := store.NewItem(h.mint.id("msg"), at(1), body)
+		it = value(h, it, err)
+		it.ThreadID = t.ID
+		h.ada.addItem(t.ID, it).ok()
+		body.Content[0].Text = "scribble"
+		for range 2 {
+			o := h.ada.loadItem(t.ID, it.ID)
+			got, ok, err := store.DecodeItem[store.AssistantMessage](o.ok())
+			if err != nil || !ok || len(got.Content) != 1 || got.Content[0].Text != "kept" {
+				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %t, %v, want the text as saved", o, got, ok, err)
+			}
+			got.Content[0].Text = "scribble"
+		}
+	}},
+	{"an attachment's body is the caller's", aliasingRule, func(h *harness) {
+		headers := map[string]string{"X-Key": "kept"}
+		body := store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain",
+			Upload: &store.UploadDescriptor{URL: "https://example.com/up", Method: "PUT", Headers: headers}}
+		a, err := store.NewAttachment(h.mint.id("atc"), body)
+		a = value(h, a, err)
+		a.Owner = h.ada.owner
+		h.ada.saveAttachment(a).ok()
+		headers["X-Key"], body.Upload.URL = "scribble", "scribble"
+		for range 2 {
+			o := h.ada.loadAttachment(a.ID)
+			got, err := o.ok().Decode()
+			if err != nil || got.Upload == nil || got.Upload.Headers["X-Key"] != "kept" || got.Upload.URL != "https://example.com/up" {
+				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %v, want the upload as saved", o, got, err)
+			}
+			got.Upload.Headers["X-Key"], got.Upload.URL = "scribble", "scribble"
+			clear(got.Upload.Headers)
+		}
+	}},
+	{"a loaded value is the caller's", aliasingRule, func(h *harness) {
+		w := newWorld(h)
+		t := h.ada.loadThread(w.thread.ID).ok()
+		t.Title, t.Metadata, t.Owner, t.CreatedAt = "scribble", h.json(`{"s":1}`), h.bob.owner, at(99)
+		it := h.ada.loadItem(w.thread.ID, w.item.ID).ok()
+		it.ID, it.CreatedAt = "scribble", at(99)
+		a := h.ada.loadAttachment(w.attachment.ID).ok()
+		a.Owner, a.ThreadID = h.bob.owner, "scribble"
+		w.check("after the caller changed the values it had loaded")
+	}},
+	{"a principal's roles are the caller's", aliasingRule, func(h *harness) {
+		roles := []string{"reader", "writer"}
+		u := h.ada.in(store.WithPrincipal(h.t.Context(), store.Principal{Owner: h.ada.owner, Roles: roles}))
+		w := newWorld(h)
+		u.loadThread(w.thread.ID).ok()
+		roles[0], roles[1] = "scribble", "scribble"
+		u.loadThread(w.thread.ID).ok()
+		p, _ := store.PrincipalFrom(u.ctx)
+		if !slices.Equal(p.Roles, []string{"reader", "writer"}) {
+			h.errorf("the principal's roles after the caller changed the slice it had passed: got %q", p.Roles)
+		}
+	}},
+}
+
+// scribble writes v into every element of a page, and behind them as far as the slice's memory goes.
+func scribble[T any](page []T, v T) {
+	page = page[:cap(page)]
+	for i := range page {
+		page[i] = v
+	}
+}
+
+func overwrite(b []byte) {
+	for i := range b {
+		b[i] = 'x'
+	}
+}
+
+// generated checks the ids that gen makes.
+func generated(h *harness, what string, gen func() string) {
+	h.t.Helper()
+	seen := make(map[string]bool)
+	for range 100 {
+		id := gen()
+		control := strings.IndexFunc(id, unicode.IsControl) >= 0
+		if id == "" || len(id) > store.MaxIDBytes || !utf8.ValidString(id) || control {
+			h.fatalf("%s: got %q, want a valid id", what, abridged(id))
+		}
+		if seen[id] {
+			h.fatalf("%s: got %q twice within 100 calls", what, id)
+		}
+		seen[id] = true
+	}
+}
+
+var generatorChecks = []check{
+	{"thread ids", generatorRule, func(h *harness) {
+		generated(h, "GenerateThreadID", func() string { return h.s.GenerateThreadID(h.ada.ctx) })
+	}},
+	{"item ids of every kind", generatorRule, func(h *harness) {
+		t := h.ada.newThread()
+		kinds := []store.ItemKind{store.KindMessage, store.KindToolCall, store.KindTask, store.KindWorkflow,
+			store.KindAttachment, store.KindSDKHiddenContext, "of_the_future"}
+		for _, kind := range kinds {
+			generated(h, fmt.Sprintf("GenerateItemID(%q)", kind), func() string { return h.s.GenerateItemID(h.ada.ctx, kind, t) })
+		}
+	}},
+	{"generated ids can be saved", generatorRule, func(h *harness) {
+		t := h.ada.thread()
+		for range 3 { // a short id may be taken, by chance
+			t.ID = h.s.GenerateThreadID(h.ada.ctx)
+			if o := h.ada.mode(store.InsertOnly).saveThread(t); !errors.Is(o.err, store.ErrConflict) {
+				o.ok()
+				break
+			}
+		}
+		it := h.itemWithID(h.s.GenerateItemID(h.ada.ctx, store.KindMessage, t), at(1), "text")
+		h.ada.addItem(t.ID, it).ok()
+		a := h.ada.attachment("a.txt")
+		a.ID = h.s.GenerateItemID(h.ada.ctx, store.KindAttachment, t)
+		h.ada.mode(store.InsertOnly).saveAttachment(a).is(nil)
+	}},
+	{"a cancelled context still gets an id", "the generators return no error, so they always return an id", func(h *harness) {
+		over, cancel := context.WithCancel(h.ada.ctx)
+		cancel()
+		generated(h, "GenerateThreadID with a cancelled context", func() string { return h.s.GenerateThreadID(over) })
+		generated(h, "GenerateItemID with a cancelled context", func() string {
+			return h.s.GenerateItemID(over, store.KindMessage, store.Thread{})
+		})
+	}},
+}
