@@ -27,6 +27,9 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	if err != nil {
 		return err
 	}
+	if err := store.CheckSaveMode(ctx, op, store.KindOfAttachment, a.ID); err != nil {
+		return err
+	}
 	if err := store.CheckContext(ctx, op, store.KindOfAttachment, a.ID); err != nil {
 		return err
 	}

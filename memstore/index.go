@@ -59,11 +59,11 @@ func (n *node[T]) find(k key) (int, bool) { return slices.BinarySearchFunc(n.key
 
 // kid returns the place of the kid that k belongs to.
 func (n *node[T]) kid(k key) int {
-	i, found := n.find(k)
+	i, found := slices.BinarySearchFunc(n.keys[1:], k, key.compare)
 	if found {
-		return i
+		i++
 	}
-	return max(i-1, 0)
+	return i
 }
 
 // insert adds a row.

@@ -46,18 +46,25 @@ func (c *conversation) item(id string) *row[store.Item] {
 
 // AddThreadItem inserts the item.
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
-	return s.putItem(ctx, store.OpAddThreadItem, threadID, item, store.InsertOnly)
+	return s.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
 // SaveItem inserts the item or replaces it.
 func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
-	return s.putItem(ctx, store.OpSaveItem, threadID, item, store.SaveModeFrom(ctx))
+	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item, mode store.SaveMode) error {
+func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
+	mode := store.InsertOnly
 	item, err := store.NormalizeItem(op, threadID, item)
 	if err != nil {
 		return err
+	}
+	if op == store.OpSaveItem {
+		if err := store.CheckSaveMode(ctx, op, store.KindOfItem, item.ID); err != nil {
+			return err
+		}
+		mode = store.SaveModeFrom(ctx)
 	}
 	if err := store.CheckContext(ctx, op, store.KindOfItem, item.ID); err != nil {
 		return err

@@ -73,6 +73,9 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	if err != nil {
 		return err
 	}
+	if err := store.CheckSaveMode(ctx, op, store.KindOfThread, thread.ID); err != nil {
+		return err
+	}
 	if err := store.CheckContext(ctx, op, store.KindOfThread, thread.ID); err != nil {
 		return err
 	}

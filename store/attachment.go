@@ -57,25 +57,25 @@ func ParseAttachment[T ~string | ~[]byte](text T) (Attachment, error) {
 }
 
 func parseAttachmentDoc(text string) (*attachmentDoc, string) {
-	var space docSpace
-	p, fault := parseDoc(text, &space)
-	if fault != "" {
+	var p document
+	if fault := p.parse(text); fault != "" {
 		return nil, fault
 	}
-	if p.dup > 0 && repeats(text, reflect.TypeFor[AttachmentBody]()) {
+	if p.repeats(reflect.TypeFor[AttachmentBody]()) {
 		return nil, faultRepeated
 	}
 	d := &attachmentDoc{text: text}
-	if d.typ, fault = p.str("type", true); fault != "" {
+	fault := ""
+	if d.typ, fault = p.word("type"); fault != "" {
 		return nil, fault
 	}
 	if d.typ == "" {
 		return nil, "type: missing"
 	}
-	if d.id, fault = p.str("id", true); fault != "" {
+	if d.id, fault = p.word("id"); fault != "" {
 		return nil, fault
 	}
-	if d.threadID, fault = p.str("thread_id", true); fault != "" {
+	if d.threadID, fault = p.word("thread_id"); fault != "" {
 		return nil, fault
 	}
 	d.extra = p.extra

@@ -117,28 +117,33 @@ func WithNoStore(ctx context.Context) context.Context {
 
 // Hints is all that a context tells a caching or sharing layer about a call.
 type Hints struct {
-	Partition Partition
-	Fresh     bool   // see WithFresh
-	NoStore   bool   // see WithNoStore
-	Notes     *Notes // see NotesFor
+	Notes *Notes // see NotesFor
 
-	record func(threadID string, before, after uint64)
+	data *ctxData
 }
 
 // HintsFor returns the hints of ctx for a call of op, with one lookup.
 func HintsFor(ctx context.Context, op Op) Hints {
-	d := dataOf(ctx)
-	h := Hints{Partition: d.partition, Fresh: d.fresh, NoStore: d.noStore, record: d.record}
-	if d.notes != nil && d.notes.op == op {
-		h.Notes = d.notes
+	h := Hints{data: dataOf(ctx)}
+	if n := h.data.notes; n != nil && n.op == op {
+		h.Notes = n
 	}
 	return h
 }
 
+// Partition returns what [PartitionFrom] does.
+func (h Hints) Partition() Partition { return h.data.partition }
+
+// Fresh reports whether [WithFresh] was said.
+func (h Hints) Fresh() bool { return h.data.fresh }
+
+// NoStore reports whether [WithNoStore] was said.
+func (h Hints) NoStore() bool { return h.data.noStore }
+
 // ReportVersion is [ReportVersion] without another lookup.
 func (h Hints) ReportVersion(threadID string, before, after uint64) {
-	if h.record != nil {
-		h.record(threadID, before, after)
+	if f := h.data.record; f != nil {
+		f(threadID, before, after)
 	}
 }
 
@@ -167,6 +172,15 @@ func SaveModeFrom(ctx context.Context) SaveMode { return dataOf(ctx).mode }
 // be called from another goroutine, but not after the call has returned.
 func WithVersionRecorder(ctx context.Context, f func(threadID string, before, after uint64)) context.Context {
 	return with(ctx, func(d *ctxData) { d.record = f })
+}
+
+// WithoutVersionRecorder returns ctx without a version recorder. A layer uses it for the reads that it makes for its own
+// ends within a caller's call, whose recorder is to hear of that call only.
+func WithoutVersionRecorder(ctx context.Context) context.Context {
+	if dataOf(ctx).record == nil {
+		return ctx
+	}
+	return with(ctx, func(d *ctxData) { d.record = nil })
 }
 
 // ReportVersion is called by a base that keeps thread versions: by a read with the version of the snapshot it answers from

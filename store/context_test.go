@@ -23,7 +23,7 @@ func TestThePrincipalTravels(t *testing.T) {
 	if store.SaveModeFrom(ctx) != store.InsertOnly {
 		t.Error("the save mode was lost")
 	}
-	if h := store.HintsFor(ctx, store.OpLoadThread); !h.Fresh || !h.NoStore || h.Partition != store.PartitionFrom(ctx) {
+	if h := store.HintsFor(ctx, store.OpLoadThread); !h.Fresh() || !h.NoStore() || h.Partition() != store.PartitionFrom(ctx) {
 		t.Errorf("hints: %+v", h)
 	}
 	bare := store.WithoutPrincipal(ctx)
@@ -92,7 +92,7 @@ func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 	}
 	store.ReportVersion(d, "thr_1", 1, 1)
 	h := store.HintsFor(d, store.OpLoadThread)
-	if h.Fresh || h.NoStore || h.Notes != nil || store.SaveModeFrom(d) != store.Upsert {
+	if h.Fresh() || h.NoStore() || h.Notes != nil || store.SaveModeFrom(d) != store.Upsert {
 		t.Errorf("one caller's hints reach it: %+v", h)
 	}
 	if p, ok := store.PrincipalFrom(d); !ok || p.Owner.Subject != "s" || d.Value(key{}) != "span" {

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 	"unsafe"
 )
@@ -67,33 +66,25 @@ func ParseItem[T ~string | ~[]byte](text T) (Item, error) {
 }
 
 func parseItemDoc(text string) (*itemDoc, string) {
-	var space docSpace
-	p, fault := parseDoc(text, &space)
-	if fault != "" {
+	var p document
+	if fault := p.parse(text); fault != "" {
 		return nil, fault
 	}
-	d := &itemDoc{text: text}
-	typ, fault := p.str("type", true)
+	typ, fault := p.word("type")
 	if fault != "" {
 		return nil, fault
 	}
 	if typ == "" {
 		return nil, "type: missing"
 	}
-	d.typ = knownType(typ)
-	if p.dup > 0 {
-		t, known := bodyTypes[d.typ]
-		if !known {
-			t = reflect.TypeFor[EndOfTurn]() // nothing of it is known to be free-form
-		}
-		if repeats(text, t) {
-			return nil, faultRepeated
-		}
+	d := &itemDoc{text: text, typ: knownType(typ)}
+	if p.repeats(bodyTypes[d.typ]) {
+		return nil, faultRepeated
 	}
-	if d.id, fault = p.str("id", true); fault != "" {
+	if d.id, fault = p.word("id"); fault != "" {
 		return nil, fault
 	}
-	if d.threadID, fault = p.str("thread_id", true); fault != "" {
+	if d.threadID, fault = p.word("thread_id"); fault != "" {
 		return nil, fault
 	}
 	if d.createdAt, fault = p.time("created_at"); fault != "" {
@@ -345,70 +336,4 @@ func firstOf(faults ...string) string {
 		}
 	}
 	return ""
-}
-
-// parsedDoc is the outermost object of a text.
-type parsedDoc struct {
-	text    string
-	members []member
-	dup     int
-	extra   int // bytes of strings that had to be unescaped
-}
-
-// docSpace is what parsing a document of common size needs, for the caller's stack.
-type docSpace struct {
-	names   [32]string
-	members [16]member
-}
-
-// parseDoc finds the members of a value's JSON. A name repeated among them is a fault; where it is repeated further within,
-// it depends on the type of the value.
-func parseDoc(text string, space *docSpace) (p parsedDoc, fault string) {
-	s := scanner{collect: true, names: space.names[:0], members: space.members[:0]}
-	start, _, fault := s.scan(text)
-	switch {
-	case fault != "":
-		return p, fault
-	case text[start] != '{':
-		return p, faultObject
-	case s.dup == 1:
-		return p, faultRepeated
-	}
-	return parsedDoc{text: text, members: s.members, dup: s.dup}, ""
-}
-
-// str returns the value of a member that is a string; absent and null are "". An exact one must be a string that Go can
-// hold: ids that differ elsewhere must not be equal here.
-func (p *parsedDoc) str(name string, exact bool) (s, fault string) {
-	value, ok := find(p.text, p.members, name)
-	if !ok || value == "null" {
-		return "", ""
-	}
-	s, ok, isExact := unquote(value)
-	switch {
-	case !ok:
-		return "", name + ": not a string"
-	case exact && !isExact:
-		return "", name + ": half a surrogate pair"
-	}
-	if strings.IndexByte(value, '\\') >= 0 {
-		p.extra += len(s)
-	}
-	return s, ""
-}
-
-// time returns the value of a member that is a time; absent and null are the zero time.
-func (p *parsedDoc) time(name string) (t time.Time, fault string) {
-	value, ok := find(p.text, p.members, name)
-	if !ok || value == "null" {
-		return time.Time{}, ""
-	}
-	s, ok, _ := unquote(value)
-	if ok {
-		t, ok = parseTime(s)
-	}
-	if !ok {
-		return time.Time{}, name + ": not an RFC 3339 time"
-	}
-	return t, ""
 }

@@ -63,24 +63,24 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	fail := func(fault string, cause error) error {
 		return &Error{Code: CodeInvalid, Field: fault, Cause: cause}
 	}
-	var space docSpace
-	doc, fault := parseDoc(string(data), &space)
+	var doc document
+	fault := doc.parse(string(data))
 	if fault != "" {
 		return fail(fault, nil)
 	}
 	var read Page[T]
-	if read.After, fault = doc.str("after", true); fault != "" {
+	if read.After, fault = doc.word("after"); fault != "" {
 		return fail(fault, nil)
 	}
 	read.After = strings.Clone(read.After) // the rest of the text can go
-	switch more, _ := find(doc.text, doc.members, "has_more"); more {
+	switch more, _ := doc.value("has_more"); more {
 	case "true":
 		read.HasMore = true
-	case "", "false", "null":
+	case "", "false":
 	default:
 		return fail("has_more: not a boolean", nil)
 	}
-	if rows, ok := find(doc.text, doc.members, "data"); ok && rows != "null" {
+	if rows, ok := doc.value("data"); ok {
 		elems, ok := membersOf(rows, '[')
 		if !ok {
 			return fail("data: not an array", nil)

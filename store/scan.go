@@ -29,11 +29,45 @@ type member struct {
 // array. It copies nothing: what it returns are places in the text.
 type scanner struct {
 	text    string
-	members []member
-	names   []string // of the objects being scanned, the innermost last
-	collect bool     // fill members
-	deep    bool     // nested too deep
-	dup     int      // depth of the outermost object with a repeated name; 0: there is none
+	members stack[member]
+	names   stack[string] // of the objects being scanned, the innermost last
+	collect bool          // fill members
+	deep    bool          // nested too deep
+	dup     int           // depth of the outermost object with a repeated name; 0: there is none
+}
+
+// stack is a slice whose first elements are part of it, so that the scanner of a common document lives on its caller's
+// stack, all of it.
+type stack[T any] struct {
+	few  [24]T
+	more []T // all elements, once they are more than few
+	n    int
+}
+
+func (s *stack[T]) push(v T) {
+	switch {
+	case s.n < len(s.few):
+		s.few[s.n] = v
+	case s.n == len(s.few):
+		s.more = append(append(s.more[:0], s.few[:]...), v)
+	default:
+		s.more = append(s.more, v)
+	}
+	s.n++
+}
+
+// cut drops all elements but the first n.
+func (s *stack[T]) cut(n int) {
+	if s.n = n; n > len(s.few) {
+		s.more = s.more[:n]
+	}
+}
+
+func (s *stack[T]) all() []T {
+	if s.n <= len(s.few) {
+		return s.few[:s.n]
+	}
+	return s.more
 }
 
 // scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
@@ -116,7 +150,7 @@ func (s *scanner) array(i, depth int) int {
 			return -1
 		}
 		if s.collect && depth == 1 {
-			s.members = append(s.members, member{start: i, end: end})
+			s.members.push(member{start: i, end: end})
 		}
 		i = s.space(end)
 		switch s.at(i) {
@@ -139,7 +173,7 @@ func (s *scanner) object(i, depth int) int {
 		s.deep = true
 		return -1
 	}
-	base := len(s.names)
+	base := s.names.n
 	var seen map[string]struct{}
 	i = s.space(i + 1)
 	if s.at(i) == '}' {
@@ -169,14 +203,14 @@ func (s *scanner) object(i, depth int) int {
 			return -1
 		}
 		if s.collect && depth == 1 {
-			s.members = append(s.members, member{name, i, end})
+			s.members.push(member{name, i, end})
 		}
 		i = s.space(end)
 		switch s.at(i) {
 		case ',':
 			i = s.space(i + 1)
 		case '}':
-			s.names = s.names[:base]
+			s.names.cut(base)
 			return i + 1
 		default:
 			return -1
@@ -186,7 +220,7 @@ func (s *scanner) object(i, depth int) int {
 
 // name notes a name of the object whose names begin at base, and whether it is repeated.
 func (s *scanner) name(name string, base, depth int, seen map[string]struct{}) map[string]struct{} {
-	names := s.names[base:]
+	names := s.names.all()[base:]
 	switch {
 	case seen != nil:
 		if _, ok := seen[name]; ok {
@@ -206,7 +240,7 @@ func (s *scanner) name(name string, base, depth int, seen map[string]struct{}) m
 			s.dup = depth
 		}
 	}
-	s.names = append(s.names, name)
+	s.names.push(name)
 	return nil
 }
 
@@ -411,5 +445,5 @@ func membersOf(text string, kind byte) (members []member, ok bool) {
 	if fault != "" || text[start] != kind {
 		return nil, false
 	}
-	return s.members, true
+	return s.members.all(), true
 }

@@ -8,7 +8,7 @@ type edit struct{ name, value string }
 func splice(text string, edits []edit) string {
 	s := scanner{collect: true}
 	start, _, _ := s.scan(text)
-	members := s.members
+	members := s.members.all()
 	size := len(text)
 	for _, e := range edits {
 		size += len(e.name) + len(e.value) + 4

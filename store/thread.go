@@ -99,33 +99,31 @@ func ParseThread[T ~string | ~[]byte](text T) (Thread, error) {
 }
 
 func parseThreadDoc(text string) (*threadDoc, string) {
-	var space docSpace
-	p, fault := parseDoc(text, &space)
-	if fault != "" {
+	var p document
+	if fault := p.parse(text); fault != "" {
 		return nil, fault
 	}
-	if p.dup > 0 && repeats(text, threadType) {
+	if p.repeats(threadType) {
 		return nil, faultRepeated
 	}
-	d := &threadDoc{text: text, status: Status{Type: StatusActive}}
-	if d.id, fault = p.str("id", true); fault != "" {
+	d := &threadDoc{text: text}
+	fault := ""
+	if d.id, fault = p.word("id"); fault != "" {
 		return nil, fault
 	}
-	if d.title, fault = p.str("title", false); fault != "" {
+	if d.title, fault = p.str("title"); fault != "" {
 		return nil, fault
 	}
 	if d.createdAt, fault = p.time("created_at"); fault != "" {
 		return nil, fault
 	}
-	if value, ok := find(text, p.members, "status"); ok && value != "null" {
-		if d.status, fault = p.status(value); fault != "" {
-			return nil, under("status", fault)
-		}
+	if d.status, fault = statusOf(&p); fault != "" {
+		return nil, fault
 	}
-	if value, ok := find(text, p.members, "allowed_image_domains"); ok {
+	if value, ok := find(text, p.members.all(), "allowed_image_domains"); ok {
 		d.domains = JSON{value}
 	}
-	if value, ok := find(text, p.members, "metadata"); ok && value != "null" {
+	if value, ok := p.value("metadata"); ok {
 		d.metadata = JSON{value}
 	}
 	d.extra = p.extra
@@ -134,27 +132,26 @@ func parseThreadDoc(text string) (*threadDoc, string) {
 	return d, ""
 }
 
-// status reads the object of a thread's status. An active one has no reason.
-func (p *parsedDoc) status(text string) (s Status, fault string) {
-	var members [4]member
-	sc := scanner{collect: true, members: members[:0]}
-	if sc.scan(text); text[0] != '{' {
-		return s, "not an object"
+// statusOf reads a thread's status. An active one has no reason.
+func statusOf(thread *document) (st Status, fault string) {
+	st.Type = StatusActive
+	value, ok := thread.value("status")
+	if !ok {
+		return st, ""
 	}
-	inner := parsedDoc{text: text, members: sc.members}
-	if s.Type, fault = inner.str("type", true); fault != "" {
-		return s, fault
+	var p document
+	if fault := p.parse(value); fault != "" {
+		return st, "status: not an object"
 	}
-	if s.Type == "" {
-		s.Type = StatusActive
+	typ, fault := p.word("type")
+	if typ != "" {
+		st.Type = typ
 	}
-	if s.Type != StatusActive {
-		if s.Reason, fault = inner.str("reason", false); fault != "" {
-			return s, fault
-		}
+	if st.Type != StatusActive && fault == "" {
+		st.Reason, fault = p.str("reason")
 	}
-	p.extra += inner.extra
-	return s, ""
+	thread.extra += p.extra
+	return st, under("status", fault)
 }
 
 func domainsFault(j JSON) string {
@@ -166,7 +163,7 @@ func domainsFault(j JSON) string {
 	if j.s[start] != '[' {
 		return "allowed_image_domains: not an array of strings"
 	}
-	for _, e := range s.members {
+	for _, e := range s.members.all() {
 		if j.s[e.start] != '"' {
 			return "allowed_image_domains: not an array of strings"
 		}

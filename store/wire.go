@@ -529,11 +529,27 @@ func alike(a, b reflect.Value) bool {
 	return true
 }
 
-// mergeSlice keeps the elements before and behind a change, and merges what is between them one by one if none came or
-// went.
+// mergeSlice merges the elements one by one if none came or went. Otherwise it keeps those before and behind the change.
 func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ string, fault string) {
 	elems, _ := membersOf(old, '[')
 	text := func(i int) string { return old[elems[i].start:elems[i].end] }
+	var b strings.Builder
+	if ov.Len() == nv.Len() {
+		done := 0
+		for i, e := range elems {
+			value := text(i)
+			if !sameValue(ov.Index(i), nv.Index(i), f) {
+				if value, fault = mergeValue(value, ov.Index(i), nv.Index(i), f, depth+1); fault != "" {
+					return "", fault
+				}
+			}
+			b.WriteString(old[done:e.start])
+			b.WriteString(value)
+			done = e.end
+		}
+		b.WriteString(old[done:])
+		return b.String(), ""
+	}
 	head, tail := 0, 0
 	for head < ov.Len() && head < nv.Len() && sameValue(ov.Index(head), nv.Index(head), f) {
 		head++
@@ -541,25 +557,21 @@ func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ str
 	for tail < ov.Len()-head && tail < nv.Len()-head && sameValue(ov.Index(ov.Len()-1-tail), nv.Index(nv.Len()-1-tail), f) {
 		tail++
 	}
-	var b strings.Builder
 	b.WriteByte('[')
 	for i := range nv.Len() {
-		if i > 0 {
-			b.WriteByte(',')
-		}
 		var value string
 		switch {
 		case i < head:
 			value = text(i)
 		case i >= nv.Len()-tail:
 			value = text(i - nv.Len() + ov.Len())
-		case ov.Len() == nv.Len():
-			value, fault = mergeValue(text(i), ov.Index(i), nv.Index(i), f, depth+1)
 		default:
-			value, fault = encodeValue(nv.Index(i), f, depth+1)
+			if value, fault = encodeValue(nv.Index(i), f, depth+1); fault != "" {
+				return "", fault
+			}
 		}
-		if fault != "" {
-			return "", fault
+		if i > 0 {
+			b.WriteByte(',')
 		}
 		b.WriteString(value)
 	}

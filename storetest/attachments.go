@@ -28,7 +28,7 @@ var attachmentChecks = []check{
 		a, kept := h.ada.newAttachment("a.txt"), h.ada.newAttachment("b.txt")
 		h.ada.loadAttachment(a.ID).ok()
 		h.ada.deleteAttachment(a.ID).ok()
-		h.ada.loadAttachment(a.ID).is(store.ErrNotFound)
+		h.ada.loadAttachment(a.ID).absent()
 		h.ada.loadAttachment(kept.ID).is(nil)
 	}},
 	{"DeleteAttachment of a missing one is nil", attachmentRule, func(h *harness) {

@@ -91,7 +91,7 @@ var concurrencyChecks = slices.Concat(
 						if err := h.ada.deleteThread(t.ID).check(nil); err != nil {
 							return err
 						}
-						if err := h.ada.loadThread(t.ID).check(store.ErrNotFound); err != nil {
+						if err := h.ada.loadThread(t.ID).checkAbsent(); err != nil {
 							return fmt.Errorf("right after its DeleteThread: %w", err)
 						}
 						continue
@@ -175,7 +175,7 @@ var concurrencyChecks = slices.Concat(
 					}
 					return o.check(nil)
 				})
-				h.ada.loadThread(t.ID).is(store.ErrNotFound)
+				h.ada.loadThread(t.ID).absent()
 			}
 		}},
 	},
@@ -233,7 +233,7 @@ func writeItems(u *user, threadID string) (kept []string, err error) {
 			if err := u.deleteItem(threadID, it.ID).check(nil); err != nil {
 				return nil, err
 			}
-			if err := u.loadItem(threadID, it.ID).check(store.ErrNotFound); err != nil {
+			if err := u.loadItem(threadID, it.ID).checkAbsent(); err != nil {
 				return nil, fmt.Errorf("right after its DeleteThreadItem: %w", err)
 			}
 			continue

@@ -47,7 +47,7 @@ var orderOfChecksChecks = []check{
 	}},
 	{"invalid before owner: SaveThread", orderOfChecksRule, func(h *harness) {
 		t := h.ada.newThread()
-		t.Owner, t.CreatedAt = h.bob.owner, time.Time{}
+		t.Owner, t.Title = h.bob.owner, "\xff"
 		h.bob.saveThread(t).is(store.ErrInvalid)
 	}},
 	{"missing before owner: SaveThread", orderOfChecksRule, func(h *harness) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -259,6 +260,22 @@ func (o outcome[T]) check(want error) error {
 	}
 	if got := store.CodeOf(o.err); got != store.CodeOf(want) {
 		return fmt.Errorf("%s: got an error that is %s and, for store.CodeOf, %s: wrap one sentinel only", o, sentinelName(want), got)
+	}
+	return nil
+}
+
+// absent wants no row. Which error says so is for the checks of the loads themselves.
+func (o outcome[T]) absent() {
+	o.h.t.Helper()
+	if err := o.checkAbsent(); err != nil {
+		o.h.errorf("%v", err)
+	}
+}
+
+// checkAbsent is absent for other goroutines than the check's own.
+func (o outcome[T]) checkAbsent() error {
+	if o.err == nil && !reflect.ValueOf(o.val).IsZero() {
+		return fmt.Errorf("%s: got a row, want none", o)
 	}
 	return nil
 }

@@ -38,16 +38,6 @@ func record(ctx context.Context, open func() store.Store, opts ...Option) *recor
 	return log
 }
 
-// failures are the paths of the subtests that failed themselves, sorted.
-func (r *recording) failures() []string {
-	var paths []string
-	for path := range r.failed {
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	return paths
-}
-
 func (r *recorder) Helper()                  {}
 func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -33,6 +31,7 @@ var badIDs = []struct{ what, id string }{
 	{"with a NUL", "a\x00b"},
 	{"with a newline", "a\nb"},
 	{"with DEL", "a\x7fb"},
+	{"with a C1 control character", "a\u0085b"},
 	{"that is not UTF-8", "a\xff\xfeb"},
 }
 
@@ -46,6 +45,16 @@ func refusesIDs(name string, call func(w world, u *user, id string) outcome[none
 			o.is(store.ErrInvalid)
 		}
 		w.check("after calls with bad ids")
+	}}
+}
+
+// refusesCursors is refusesIDs for the cursor of a listing, where the empty one is the first page.
+func refusesCursors(name string, call func(w world, u *user, q store.PageQuery) outcome[none]) check {
+	return check{"bad cursors are ErrInvalid: " + name, idRule, func(h *harness) {
+		w := newWorld(h)
+		for _, bad := range badIDs[1:] {
+			call(w, h.ada, store.PageQuery{After: bad.id}).is(store.ErrInvalid)
+		}
 	}}
 }
 
@@ -103,13 +112,19 @@ var idChecks = slices.Concat(
 		}),
 		refusesIDs("LoadAttachment", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadAttachment(id)) }),
 		refusesIDs("DeleteAttachment", func(_ world, u *user, id string) outcome[none] { return u.deleteAttachment(id) }),
+		refusesCursors("LoadThreadItems", func(w world, u *user, q store.PageQuery) outcome[none] {
+			return noValue(u.items(w.thread.ID, q))
+		}),
+		refusesCursors("LoadThreads", func(_ world, u *user, q store.PageQuery) outcome[none] {
+			return noValue(u.threads(store.OwnedBy(u.owner), q))
+		}),
 		{"a tenant without a subject is ErrInvalid", idRule, func(h *harness) {
 			t, a := h.ada.thread(), h.ada.attachment("a.txt")
 			t.Owner.Subject, a.Owner.Subject = "", ""
 			h.ada.saveThread(t).is(store.ErrInvalid)
 			h.ada.saveAttachment(a).is(store.ErrInvalid)
-			h.ada.loadThread(t.ID).is(store.ErrNotFound)
-			h.ada.loadAttachment(a.ID).is(store.ErrNotFound)
+			h.ada.loadThread(t.ID).absent()
+			h.ada.loadAttachment(a.ID).absent()
 		}},
 		{"a bad tenant or subject is ErrInvalid", idRule, func(h *harness) {
 			for _, bad := range badIDs[1:] {
@@ -132,7 +147,7 @@ var idChecks = slices.Concat(
 			k.save(h.ada, id, h.ada.owner, "first").ok()
 			k.wantText(h.ada, id, "after it was saved", "first")
 			k.remove(h.ada, id).ok()
-			k.load(h.ada, id).is(store.ErrNotFound)
+			k.load(h.ada, id).absent()
 		}
 	}),
 	allKinds("ids that differ in a byte are two", idBytesRule, func(h *harness, k kind) {
@@ -245,9 +260,9 @@ var payloadChecks = slices.Concat(
 				sameText(h, o.String(), it.JSON(), o.ok().JSON())
 			}
 		}},
-		{"an item of a megabyte is kept", payloadRule, func(h *harness) {
+		{"an item of 256 KiB is kept", payloadRule, func(h *harness) {
 			t := h.ada.newThread()
-			it := h.item(at(1), strings.Repeat("0123456789abcdef", 1<<16))
+			it := h.item(at(1), strings.Repeat("0123456789abcdef", 1<<14))
 			it.ThreadID = t.ID
 			h.ada.addItem(t.ID, it).ok()
 			o := h.ada.loadItem(t.ID, it.ID)
@@ -295,13 +310,13 @@ var payloadChecks = slices.Concat(
 				o := h.ada.saveThread(t)
 				o.args = append(o.args, note(wrong.what))
 				o.is(store.ErrInvalid)
-				h.ada.loadThread(t.ID).is(store.ErrNotFound)
+				h.ada.loadThread(t.ID).absent()
 			}
 		}},
 		{"a refused save leaves the stored row", invalidRule, func(h *harness) {
 			w := newWorld(h)
 			t := w.thread
-			t.Title, t.Metadata = "changed", h.json(`[1]`)
+			t.Title = "changed\xff"
 			h.ada.saveThread(t).is(store.ErrInvalid)
 			it := rewritten(h, w.item, 1)
 			it.CreatedAt = time.Time{}
@@ -423,12 +438,25 @@ var timeChecks = slices.Concat(
 			t := at(0).Add(time.Duration(us) * time.Microsecond)
 			d.comesBack(t, t)
 		}
+		var ids []string
+		for _, us := range []int{2, 1, 0} {
+			id, o := d.save(at(-9).Add(time.Duration(us) * time.Microsecond))
+			o.ok()
+			ids = append(ids, id)
+		}
+		slices.Reverse(ids)
+		o := d.list()
+		sameIDs(h, o.String()+" of rows a microsecond apart", ids, o.ok().Data[:min(3, len(o.val.Data))])
 	}),
 	bothDated("nanoseconds are cut off", func(h *harness, d dated) {
-		d.comesBack(at(0).Add(1999*time.Nanosecond), at(0).Add(time.Microsecond))
-		d.comesBack(at(0).Add(-time.Nanosecond), at(0).Add(-time.Microsecond))
-		before1970 := time.Date(1969, 12, 31, 23, 59, 58, 999_999_999, time.UTC)
-		d.comesBack(before1970, before1970.Truncate(time.Microsecond))
+		for _, ms := range []int{0, 5, 999} {
+			t := at(0).Add(time.Duration(ms) * time.Millisecond)
+			d.comesBack(t.Add(999*time.Nanosecond), t)
+		}
+	}),
+	bothDated("nanoseconds before 1970 are cut off downwards", func(h *harness, d dated) {
+		t := time.Date(1969, 7, 20, 20, 17, 40, 0, time.UTC)
+		d.comesBack(t.Add(999*time.Nanosecond), t)
 	}),
 	bothDated("a zone becomes UTC", func(h *harness, d dated) {
 		zone := time.FixedZone("somewhere", -(9*3600 + 1800))
@@ -437,13 +465,13 @@ var timeChecks = slices.Concat(
 	bothDated("zero is ErrInvalid", func(h *harness, d dated) {
 		id, o := d.save(time.Time{})
 		o.is(store.ErrInvalid)
-		d.load(id).is(store.ErrNotFound)
+		d.load(id).absent()
 	}),
 	bothDated("years 1 to 9999 are kept", func(h *harness, d dated) {
 		for _, t := range []time.Time{
-			time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(1582, 10, 10, 0, 0, 0, 0, time.UTC),
+			time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), time.Date(1582, 10, 10, 0, 0, 0, 0, time.UTC),
 			time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), time.Unix(0, 0).UTC(), time.Date(2400, 2, 29, 0, 0, 0, 0, time.UTC),
-			time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC),
+			time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 		} {
 			d.comesBack(t, t)
 		}
@@ -457,20 +485,20 @@ var timeChecks = slices.Concat(
 			id, o := d.save(t)
 			o.args = append(o.args, t)
 			o.is(store.ErrInvalid)
-			d.load(id).is(store.ErrNotFound)
+			d.load(id).absent()
 		}
 	}),
 	bothDated("the order is that of instants", func(h *harness, d dated) {
 		east := time.FixedZone("east", 10*3600)
 		var ids []string
-		for _, t := range []time.Time{at(0).Add(time.Microsecond), at(0).In(east), at(-1), at(-100).In(east)} {
+		for _, t := range []time.Time{at(1), at(0).In(east), at(-1), at(-100).In(east)} {
 			id, o := d.save(t)
 			o.ok()
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
 		o := d.list()
-		sameIDs(h, o.String()+" of rows a microsecond and some zones apart", ids, o.ok().Data)
+		sameIDs(h, o.String()+" of rows saved in several zones", ids, o.ok().Data)
 	}),
 	bothDated("rows of one microsecond are ties", func(h *harness, d dated) {
 		var ids []string
@@ -518,6 +546,7 @@ var aliasingChecks = []check{
 		var it store.Item
 		err = it.UnmarshalJSON(buf)
 		it = value(h, it, err)
+		it.ThreadID = t.ID
 		h.ada.addItem(t.ID, it).ok()
 		overwrite(buf)
 
@@ -606,16 +635,21 @@ func overwrite(b []byte) {
 	}
 }
 
+// validID checks an id that the Store generated.
+func validID(h *harness, what, id string) {
+	h.t.Helper()
+	if store.CheckID(store.OpLoadThread, store.KindOfThread, id) != nil {
+		h.fatalf("%s: got %q, want a valid id", what, abridgedID(id))
+	}
+}
+
 // generated checks the ids that gen makes.
 func generated(h *harness, what string, gen func() string) {
 	h.t.Helper()
 	seen := make(map[string]bool)
 	for range 100 {
 		id := gen()
-		control := strings.IndexFunc(id, unicode.IsControl) >= 0
-		if id == "" || len(id) > store.MaxIDBytes || !utf8.ValidString(id) || control {
-			h.fatalf("%s: got %q, want a valid id", what, abridged(id))
-		}
+		validID(h, what, id)
 		if seen[id] {
 			h.fatalf("%s: got %q twice within 100 calls", what, id)
 		}
@@ -653,9 +687,7 @@ var generatorChecks = []check{
 	{"a cancelled context still gets an id", "the generators return no error, so they always return an id", func(h *harness) {
 		over, cancel := context.WithCancel(h.ada.ctx)
 		cancel()
-		generated(h, "GenerateThreadID with a cancelled context", func() string { return h.s.GenerateThreadID(over) })
-		generated(h, "GenerateItemID with a cancelled context", func() string {
-			return h.s.GenerateItemID(over, store.KindMessage, store.Thread{})
-		})
+		validID(h, "GenerateThreadID with a cancelled context", h.s.GenerateThreadID(over))
+		validID(h, "GenerateItemID with a cancelled context", h.s.GenerateItemID(over, store.KindMessage, store.Thread{}))
 	}},
 }

@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/chatstore/chatstore/store"
@@ -16,8 +17,11 @@ func (l *layer) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	if err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID)
-	if err != nil {
+	if err := store.CheckSaveMode(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
+		return err
+	}
+	var c call
+	if err := l.begin(ctx, &c, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
 		return err
 	}
 	return l.save(ctx, &c, row{
@@ -36,8 +40,8 @@ func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.
 	if err := store.CheckID(store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return store.Attachment{}, err
 	}
-	c, err := l.begin(ctx, store.OpLoadAttachment, store.KindOfAttachment, attachmentID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return store.Attachment{}, err
 	}
 	a, err := l.next.LoadAttachment(ctx, attachmentID)
@@ -50,7 +54,7 @@ func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.
 	case !found:
 		a = store.Attachment{} // whatever came with the error
 	}
-	if ok, err := l.may(ctx, &c, c.request(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
+	if ok, err := l.may(ctx, c.about(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
 		return store.Attachment{}, err
 	} else if !ok {
 		return store.Attachment{}, c.error(store.CodeNotFound)
@@ -62,39 +66,49 @@ func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error
 	if err := store.CheckID(store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return err
 	}
 	owner, found, err := l.attachmentOwner(ctx, &c, attachmentID)
 	if err != nil {
 		return err
 	}
-	if ok, err := l.may(ctx, &c, c.request(Delete, "", owner), found, store.CodeOK); !ok {
+	if ok, err := l.may(ctx, c.about(Delete, "", owner), found, store.CodeOK); !ok {
 		return err
 	}
 	return c.base(l.next.DeleteAttachment(ctx, attachmentID))
 }
 
+// embedding is what of a user message is looked into: the rest may be of a version that this one cannot read.
+type embedding struct {
+	Attachments []store.Attachment `json:"attachments"`
+}
+
+func (embedding) ItemType() store.ItemType { return store.TypeUserMessage }
+
 // embeddedIn returns the ids of the attachments that a user message names, each once. Other types of items name none.
 func embeddedIn(op store.Op, item store.Item) ([]string, error) {
-	message, ok, err := store.DecodeItem[store.UserMessage](item)
+	fail := func(fault string) ([]string, error) {
+		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
+	}
+	message, ok, err := store.DecodeItem[embedding](item)
+	if e, is := errors.AsType[*store.Error](err); is {
+		return fail(e.Field)
+	}
 	if err != nil {
-		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
-			Field: "not a well-formed user_message"}
+		return fail("not a user_message that can be read")
 	}
 	if !ok {
 		return nil, nil
 	}
 	if len(message.Attachments) > MaxEmbedded {
-		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
-			Field: "attachments: more than 100"}
+		return fail("attachments: more than 100")
 	}
 	var ids []string
 	for _, a := range message.Attachments {
 		if store.CheckID(op, store.KindOfAttachment, a.ID) != nil {
-			return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid,
-				Field: "attachments: an id is not valid"}
+			return fail("attachments: an id is not valid")
 		}
 		if !slices.Contains(ids, a.ID) {
 			ids = append(ids, a.ID)
@@ -110,7 +124,7 @@ func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID str
 		return nil
 	}
 	var before []string
-	if c.op == store.OpSaveItem {
+	if c.Op == store.OpSaveItem {
 		var err error
 		if before, err = l.embeddedBefore(ctx, c, threadID, itemID); err != nil {
 			return err
@@ -126,7 +140,7 @@ func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID str
 		if err != nil {
 			return err
 		}
-		if ok, err := l.may(ctx, &a, a.request(Read, "", owner), found, store.CodeNotFound); err != nil {
+		if ok, err := l.may(ctx, a.about(Read, "", owner), found, store.CodeNotFound); err != nil {
 			return err
 		} else if !ok {
 			return a.error(store.CodeNotFound)
@@ -142,7 +156,7 @@ func (l *layer) embeddedBefore(ctx context.Context, c *call, threadID, itemID st
 	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
 		return nil, l.stray(c)
 	case err == nil:
-		ids, err := embeddedIn(c.op, it)
+		ids, err := embeddedIn(c.Op, it)
 		if err != nil {
 			return nil, nil
 		}

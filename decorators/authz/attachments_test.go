@@ -163,3 +163,17 @@ func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
 	a.ThreadID = noThr
 	must(t, w.SaveAttachment(as(t, eve), a))
 }
+
+// TestOnlyAttachmentsAreLookedInto: the rest of a message may be of a version that this one cannot read.
+func TestOnlyAttachmentsAreLookedInto(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	for i, members := range []string{
+		`"content":[{"type":"input_future","text":7}],"attachments":[]`,
+		`"content":"future","attachments":null`,
+		`"content":[],"attachments":[{"type":"future","id":"atc_there","name":"n","mime_type":"m","more":{"id":"atc_eve"}}]`,
+		`"future":true`,
+	} {
+		it := parseItem(t, fmt.Sprintf(`{"id":"msg_%d","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, i, members))
+		must(t, w.AddThreadItem(as(t, ada), thr, it))
+	}
+}

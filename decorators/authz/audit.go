@@ -57,7 +57,7 @@ type counts struct {
 }
 
 // deny counts and audits a denial.
-func (l *layer) deny(ctx context.Context, c *call, r Request, reason Reason, told store.Code) {
+func (l *layer) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
 	l.counts.denied[reason].Add(1)
 	if l.audit == nil {
 		return
@@ -67,7 +67,7 @@ func (l *layer) deny(ctx context.Context, c *call, r Request, reason Reason, tol
 			l.counts.auditPanics.Add(1)
 		}
 	}()
-	l.audit(ctx, Denial{Request: r, Kind: c.kind, ID: c.id, Reason: reason, Code: told})
+	l.audit(ctx, Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: told})
 }
 
 // AppendStats implements [store.StatsReporter].

@@ -66,35 +66,37 @@ func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread 
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-// call is a call under way: who makes it, and the row that its errors name, as the caller named it.
+// call is a call under way: the question to the policy, which is asked in place and never copied on the way to it, and the
+// row that the call's errors name, as the caller named it.
 type call struct {
-	op        store.Op
-	kind, id  string
-	principal store.Principal
+	Request
+	kind, id string
 }
 
-func (c *call) request(a Action, threadID string, owner store.Owner) Request {
-	return Request{Principal: c.principal, Action: a, Op: c.op, ThreadID: threadID, Owner: owner}
+// about makes the question the one whether the caller may do a to a row of owner's, and returns c.
+func (c *call) about(a Action, threadID string, owner store.Owner) *call {
+	c.Action, c.ThreadID, c.Owner = a, threadID, owner
+	return c
 }
 
 // error returns the call's error of that code, which says nothing but what the caller said.
 func (c *call) error(code store.Code) error {
-	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code}
+	return &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: code}
 }
 
 // begin starts a call whose arguments are valid.
-func (l *layer) begin(ctx context.Context, op store.Op, kind, id string) (call, error) {
-	c := call{op: op, kind: kind, id: id}
+func (l *layer) begin(ctx context.Context, c *call, op store.Op, kind, id string) error {
+	c.Op, c.kind, c.id = op, kind, id
 	if err := store.CheckContext(ctx, op, kind, id); err != nil {
-		return c, err
+		return err
 	}
-	p, ok := store.PrincipalFrom(ctx)
-	if !ok || !validOwner(p.Owner) {
-		l.deny(ctx, &c, Request{Principal: p, Action: actionOf(op), Op: op}, ReasonUnauthenticated, store.CodeUnauthenticated)
-		return c, c.error(store.CodeUnauthenticated)
+	var ok bool
+	if c.Principal, ok = store.PrincipalFrom(ctx); !ok || !validOwner(c.Principal.Owner) {
+		c.Action = actionOf(op)
+		l.deny(ctx, c, ReasonUnauthenticated, store.CodeUnauthenticated)
+		return c.error(store.CodeUnauthenticated)
 	}
-	c.principal = p
-	return c, nil
+	return nil
 }
 
 // validOwner reports whether rows can be o's. One that cannot is no principal either: a role must not make somebody of it.
@@ -129,11 +131,12 @@ const (
 
 // judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is not
 // there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
-func (l *layer) judge(ctx context.Context, r Request, found bool) (verdict, error) {
-	d, err := decide(ctx, l.policy, r)
-	if err == nil && d != Allow && r.Action != Read {
+func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error) {
+	d, err := decide(ctx, l.policy, &c.Request)
+	if err == nil && d != Allow && c.Action != Read {
+		r := c.Request
 		r.Action = Read
-		if d, err = decide(ctx, l.policy, r); err == nil && d == Allow && found {
+		if d, err = decide(ctx, l.policy, &r); err == nil && d == Allow && found {
 			return readOnly, nil
 		}
 		d = Deny
@@ -150,16 +153,16 @@ func (l *layer) judge(ctx context.Context, r Request, found bool) (verdict, erro
 }
 
 // may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's code.
-func (l *layer) may(ctx context.Context, c *call, r Request, found bool, told store.Code) (ok bool, err error) {
-	v, err := l.judge(ctx, r, found)
+func (l *layer) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
+	v, err := l.judge(ctx, c, found)
 	switch v {
 	case failed:
-		return false, l.fail(ctx, c, r, err)
+		return false, l.fail(ctx, c, err)
 	case readOnly:
-		l.deny(ctx, c, r, ReasonReadOnly, store.CodeDenied)
+		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
 	case hidden:
-		l.deny(ctx, c, r, ReasonHidden, told)
+		l.deny(ctx, c, ReasonHidden, told)
 		return false, nil
 	case absent:
 		l.counts.absent.Add(1)
@@ -170,12 +173,12 @@ func (l *layer) may(ctx context.Context, c *call, r Request, found bool, told st
 }
 
 // fail answers a call whose policy failed. Nothing was written.
-func (l *layer) fail(ctx context.Context, c *call, r Request, err error) error {
-	if e := store.CheckContext(ctx, c.op, c.kind, c.id); e != nil {
-		return e // the caller has left, and the policy with it
+func (l *layer) fail(ctx context.Context, c *call, err error) error {
+	if gone := store.CheckContext(ctx, c.Op, c.kind, c.id); gone != nil {
+		return gone // the caller has left, and the policy with it
 	}
-	l.deny(ctx, c, r, ReasonPolicyFailed, store.CodeUnavailable)
-	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: store.CodeUnavailable,
+	l.deny(ctx, c, ReasonPolicyFailed, store.CodeUnavailable)
+	return &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: store.CodeUnavailable,
 		Cause: errors.Join(store.ErrNotApplied, &policyError{err})}
 }
 
@@ -188,7 +191,7 @@ func (e *policyError) Error() string { return "authz: the policy failed: " + e.e
 // before answers a call of which err, of a read of the base, left everything undone.
 func (c *call) before(err error) error {
 	e := c.base(err)
-	if s, ok := errors.AsType[*store.Error](e); ok && c.op.IsWrite() {
+	if s, ok := errors.AsType[*store.Error](e); ok && c.Op.IsWrite() {
 		s.Cause = errors.Join(store.ErrNotApplied, s.Cause)
 	}
 	return e
@@ -199,7 +202,7 @@ func (c *call) missedPage(kind, after string) error {
 	if after == "" {
 		return nil
 	}
-	return &store.Error{Op: c.op, Kind: kind, ID: after, Code: store.CodeNotFound}
+	return &store.Error{Op: c.Op, Kind: kind, ID: after, Code: store.CodeNotFound}
 }
 
 // basePage is base for a listing, where not found is about the cursor.
@@ -216,7 +219,7 @@ func (c *call) base(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: store.CodeOf(err)}
+	e := &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: store.CodeOf(err)}
 	switch e.Code {
 	case store.CodeNotFound, store.CodeConflict, store.CodeUnauthenticated, store.CodeDenied:
 	case store.CodeInvalid:

@@ -15,8 +15,8 @@ func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	if err != nil {
 		return none, err
 	}
-	c, err := l.begin(ctx, store.OpLoadThreadItems, store.KindOfThread, threadID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
 		return none, err
 	}
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
@@ -24,7 +24,7 @@ func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 		return none, err
 	}
 	missed := c.missedPage(store.KindOfItem, q.After)
-	if ok, err := l.may(ctx, &c, c.request(Read, threadID, owner), found, store.CodeOf(missed)); err != nil {
+	if ok, err := l.may(ctx, c.about(Read, threadID, owner), found, store.CodeOf(missed)); err != nil {
 		return none, err
 	} else if !ok {
 		return none, missed
@@ -54,12 +54,17 @@ func (l *layer) putItem(ctx context.Context, op store.Op, threadID string, item 
 	if err != nil {
 		return err
 	}
+	if op == store.OpSaveItem {
+		if err := store.CheckSaveMode(ctx, op, store.KindOfItem, item.ID); err != nil {
+			return err
+		}
+	}
 	embedded, err := embeddedIn(op, item)
 	if err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, op, store.KindOfItem, item.ID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, op, store.KindOfItem, item.ID); err != nil {
 		return err
 	}
 	c.kind, c.id = store.KindOfThread, threadID // from here on it is about the thread
@@ -67,7 +72,7 @@ func (l *layer) putItem(ctx context.Context, op store.Op, threadID string, item 
 	if err != nil {
 		return err
 	}
-	if ok, err := l.may(ctx, &c, c.request(Write, threadID, owner), found, store.CodeNotFound); err != nil {
+	if ok, err := l.may(ctx, c.about(Write, threadID, owner), found, store.CodeNotFound); err != nil {
 		return err
 	} else if !ok {
 		return c.error(store.CodeNotFound)
@@ -90,15 +95,15 @@ func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 	if err := checkItemIDs(store.OpLoadItem, threadID, itemID); err != nil {
 		return store.Item{}, err
 	}
-	c, err := l.begin(ctx, store.OpLoadItem, store.KindOfItem, itemID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpLoadItem, store.KindOfItem, itemID); err != nil {
 		return store.Item{}, err
 	}
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
 	if err != nil {
 		return store.Item{}, err
 	}
-	if ok, err := l.may(ctx, &c, c.request(Read, threadID, owner), found, store.CodeNotFound); err != nil {
+	if ok, err := l.may(ctx, c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {
 		return store.Item{}, err
 	} else if !ok {
 		return store.Item{}, c.error(store.CodeNotFound)
@@ -117,15 +122,15 @@ func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 	if err := checkItemIDs(store.OpDeleteThreadItem, threadID, itemID); err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, store.OpDeleteThreadItem, store.KindOfItem, itemID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpDeleteThreadItem, store.KindOfItem, itemID); err != nil {
 		return err
 	}
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
 	if err != nil {
 		return err
 	}
-	if ok, err := l.may(ctx, &c, c.request(Delete, threadID, owner), found, store.CodeOK); !ok {
+	if ok, err := l.may(ctx, c.about(Delete, threadID, owner), found, store.CodeOK); !ok {
 		return err
 	}
 	return c.base(l.next.DeleteThreadItem(ctx, threadID, itemID))

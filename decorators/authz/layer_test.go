@@ -352,22 +352,3 @@ func TestLoadThreadAllocatesNothing(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkLoadThread(b *testing.B) {
-	for name, p := range map[string]authz.Policy{
-		"owner only":       authz.OwnerOnly(),
-		"any of, the last": authz.AnyOf(authz.HasRole("op"), authz.TenantAdmin("admin"), authz.OwnerOnly()),
-	} {
-		b.Run(name, func(b *testing.B) {
-			base := &still{thread: thread(thr, ada)}
-			s := store.Wrap(base, authz.New(p))
-			ctx := as(b, ada)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := s.LoadThread(ctx, thr); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -154,7 +154,7 @@ type anyOf []Policy
 func (ps anyOf) Decide(ctx context.Context, r Request) (Decision, error) {
 	var errs []error
 	for _, p := range ps {
-		d, err := decide(ctx, p, r)
+		d, err := decide(ctx, p, &r)
 		if err != nil {
 			errs = append(errs, err)
 		} else if d == Allow {
@@ -190,9 +190,9 @@ func (ps anyOf) Scope(ctx context.Context, who store.Principal, f store.OwnerFil
 }
 
 // decide asks p; a panic is an error.
-func decide(ctx context.Context, p Policy, r Request) (d Decision, err error) {
+func decide(ctx context.Context, p Policy, r *Request) (d Decision, err error) {
 	defer recovered(&err)
-	return p.Decide(ctx, r)
+	return p.Decide(ctx, *r)
 }
 
 // scope asks p and keeps to its narrowing of f, whatever it says: a policy that ignores f must not widen what was asked.

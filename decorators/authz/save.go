@@ -23,7 +23,7 @@ func (l *layer) save(ctx context.Context, c *call, r row) error {
 		// What is cached may be what the write has just disproved.
 		again, err = l.saveOnce(ctx, store.WithFresh(ctx), c, r)
 	}
-	if again && (r.owner.IsZero() || r.owner == c.principal.Owner) {
+	if again && (r.owner.IsZero() || r.owner == c.Principal.Owner) {
 		return l.saveOwn(ctx, c, r)
 	}
 	return err
@@ -35,13 +35,12 @@ func (l *layer) saveOnce(ctx, look context.Context, c *call, r row) (again bool,
 	if err != nil {
 		return false, err
 	}
-	question := c.request(Write, r.threadID, owner)
-	v, err := l.judge(ctx, question, found)
+	v, err := l.judge(ctx, c.about(Write, r.threadID, owner), found)
 	switch v {
 	case failed:
-		return false, l.fail(ctx, c, question, err)
+		return false, l.fail(ctx, c, err)
 	case readOnly:
-		l.deny(ctx, c, question, ReasonReadOnly, store.CodeDenied)
+		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
 	case allowed:
 		l.counts.allowed.Add(1)
@@ -49,7 +48,7 @@ func (l *layer) saveOnce(ctx, look context.Context, c *call, r row) (again bool,
 	}
 	if store.SaveModeFrom(ctx) == store.UpdateOnly {
 		if v == hidden {
-			l.deny(ctx, c, question, ReasonHidden, store.CodeNotFound)
+			l.deny(ctx, c, ReasonHidden, store.CodeNotFound)
 		} else {
 			l.counts.absent.Add(1)
 		}
@@ -57,13 +56,13 @@ func (l *layer) saveOnce(ctx, look context.Context, c *call, r row) (again bool,
 	}
 	// Who may not create the row learns nothing of one that is there, either: this comes before the conflict.
 	if r.owner.IsZero() {
-		r.owner = c.principal.Owner
+		r.owner = c.Principal.Owner
 	}
 	if err := l.mayCreate(ctx, c, r); err != nil {
 		return false, err
 	}
 	if v == hidden {
-		l.deny(ctx, c, question, ReasonHidden, store.CodeConflict)
+		l.deny(ctx, c.about(Write, r.threadID, owner), ReasonHidden, store.CodeConflict)
 		return false, c.error(store.CodeConflict)
 	}
 	l.counts.allowed.Add(1)
@@ -80,18 +79,18 @@ func (l *layer) replace(ctx context.Context, c *call, r row, owner store.Owner) 
 	}
 	err = r.write(store.WithSaveMode(ctx, store.UpdateOnly), owner)
 	// An owner's own save may come after their delete.
-	again = mode == store.Upsert && owner == c.principal.Owner && store.CodeOf(err) == store.CodeNotFound
+	again = mode == store.Upsert && owner == c.Principal.Owner && store.CodeOf(err) == store.CodeNotFound
 	return again, c.base(err)
 }
 
 // saveOwn saves a row of the caller's own that comes and goes faster than one can look, or that was another's. The policy must
 // allow the save whether the row is there or not; that it is no other's, the base's Upsert decides with the write.
 func (l *layer) saveOwn(ctx context.Context, c *call, r row) error {
-	r.owner = c.principal.Owner
+	r.owner = c.Principal.Owner
 	if err := l.mayCreate(ctx, c, r); err != nil {
 		return err
 	}
-	ok, err := l.may(ctx, c, c.request(Write, r.threadID, r.owner), true, store.CodeConflict)
+	ok, err := l.may(ctx, c.about(Write, r.threadID, r.owner), true, store.CodeConflict)
 	if err != nil {
 		return err
 	}
@@ -103,13 +102,12 @@ func (l *layer) saveOwn(ctx context.Context, c *call, r row) error {
 
 // mayCreate returns an error unless the caller may insert the row.
 func (l *layer) mayCreate(ctx context.Context, c *call, r row) error {
-	question := c.request(Create, r.threadID, r.owner)
-	d, err := decide(ctx, l.policy, question)
+	d, err := decide(ctx, l.policy, &c.about(Create, r.threadID, r.owner).Request)
 	if err != nil {
-		return l.fail(ctx, c, question, err)
+		return l.fail(ctx, c, err)
 	}
 	if d != Allow {
-		l.deny(ctx, c, question, ReasonCreate, store.CodeDenied)
+		l.deny(ctx, c, ReasonCreate, store.CodeDenied)
 		return c.error(store.CodeDenied)
 	}
 	return nil

@@ -10,8 +10,8 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	if err := store.CheckID(store.OpLoadThread, store.KindOfThread, threadID); err != nil {
 		return store.Thread{}, err
 	}
-	c, err := l.begin(ctx, store.OpLoadThread, store.KindOfThread, threadID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpLoadThread, store.KindOfThread, threadID); err != nil {
 		return store.Thread{}, err
 	}
 	t, err := l.next.LoadThread(ctx, threadID)
@@ -24,7 +24,7 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	case !found:
 		t = store.Thread{} // whatever came with the error
 	}
-	if ok, err := l.may(ctx, &c, c.request(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {
+	if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {
 		return store.Thread{}, err
 	} else if !ok {
 		return store.Thread{}, c.error(store.CodeNotFound)
@@ -37,8 +37,11 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 	if err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, store.OpSaveThread, store.KindOfThread, thread.ID)
-	if err != nil {
+	if err := store.CheckSaveMode(ctx, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
+		return err
+	}
+	var c call
+	if err := l.begin(ctx, &c, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
 		return err
 	}
 	return l.save(ctx, &c, row{
@@ -58,15 +61,15 @@ func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
 	if err := store.CheckID(store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
 		return err
 	}
-	c, err := l.begin(ctx, store.OpDeleteThread, store.KindOfThread, threadID)
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
 		return err
 	}
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
 	if err != nil {
 		return err
 	}
-	if ok, err := l.may(ctx, &c, c.request(Delete, threadID, owner), found, store.CodeOK); !ok {
+	if ok, err := l.may(ctx, c.about(Delete, threadID, owner), found, store.CodeOK); !ok {
 		return err
 	}
 	return c.base(l.next.DeleteThread(ctx, threadID))
@@ -78,21 +81,21 @@ func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	if err != nil {
 		return none, err
 	}
-	c, err := l.begin(ctx, store.OpLoadThreads, store.KindOfThread, "")
-	if err != nil {
+	var c call
+	if err := l.begin(ctx, &c, store.OpLoadThreads, store.KindOfThread, ""); err != nil {
 		return none, err
 	}
 	if q.Owner == (store.OwnerFilter{}) {
-		q.Owner = store.OwnedBy(c.principal.Owner)
+		q.Owner = store.OwnedBy(c.Principal.Owner)
 	}
-	question := c.request(List, "", store.Owner{})
-	f, ok, err := scope(ctx, l.policy, c.principal, q.Owner)
+	c.about(List, "", store.Owner{})
+	f, ok, err := scope(ctx, l.policy, c.Principal, q.Owner)
 	if err != nil {
-		return none, l.fail(ctx, &c, question, err)
+		return none, l.fail(ctx, &c, err)
 	}
 	if !ok {
 		missed := c.missedPage(store.KindOfThread, q.After)
-		l.deny(ctx, &c, question, ReasonScope, store.CodeOf(missed))
+		l.deny(ctx, &c, ReasonScope, store.CodeOf(missed))
 		return none, missed
 	}
 	l.counts.allowed.Add(1)

@@ -5,6 +5,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
 )
@@ -32,6 +33,14 @@ type entry struct {
 type version struct {
 	n     uint64
 	known bool
+}
+
+// reports is what a read of the thread reports.
+func (v version) reports(threadID string) []coherence.Report {
+	if !v.known {
+		return nil
+	}
+	return []coherence.Report{{ThreadID: threadID, Before: v.n, After: v.n}}
 }
 
 // item finds an item by id.

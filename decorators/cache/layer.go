@@ -98,11 +98,11 @@ func (l *layer) place(h store.Hints, kind byte, id string) place {
 // lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up, and no write was in
 // progress. Nil if there is none.
 func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
-	if h.Fresh || !w.Idle() || !l.serving.Load() {
+	if h.Fresh() || !w.Idle() || !l.serving.Load() {
 		return nil
 	}
 	var e *entry
-	if h.NoStore {
+	if h.NoStore() {
 		e = p.shard.peek(p.key)
 	} else {
 		e = p.shard.get(p.key)
@@ -120,16 +120,18 @@ func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
 // hit notes a read answered from e.
 func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
 	l.stats.requests[k][hit].Add(1)
-	h.Notes.SetCache(resultNames[hit])
+	if h.Notes != nil {
+		h.Notes.SetCache(resultNames[hit])
+	}
 	if e.version.known {
 		h.ReportVersion(p.key.id, e.version.n, e.version.n)
 	}
 }
 
 // miss answers a read from the base, in a shared call, and fills the cache with what part makes of the answer: nothing, if
-// it returns false.
+// it returns false. from answers it from an entry, if it can.
 func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer[T]], h store.Hints, k kind, p place,
-	r coherence.Read, load func(context.Context) (T, error), part func(T, *entry) bool) (T, error) {
+	r coherence.Read, load func(context.Context) (T, error), part func(T, *entry) bool, from func(*entry) (T, bool)) (T, error) {
 	fill := func(begin time.Duration, a coherence.Answer[T], whole bool) {
 		e := &entry{tag: r.Word, expires: l.expiry(begin)}
 		if !r.Word.Idle() || !l.serving.Load() || !part(a.Value, e) {
@@ -144,18 +146,24 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer
 		a   coherence.Answer[T]
 		err error
 	)
-	if h.Fresh || h.NoStore || !l.serving.Load() {
+	if h.Fresh() || h.NoStore() || !l.serving.Load() {
 		l.stats.requests[k][bypass].Add(1)
 		h.Notes.SetCache(resultNames[bypass])
 		begin := l.now()
 		a, err = coherence.Direct(ctx, load)
-		if err == nil && !h.NoStore {
+		if err == nil && !h.NoStore() {
 			fill(begin, a, true)
 		}
 	} else {
 		l.stats.requests[k][missed].Add(1)
 		h.Notes.SetCache(resultNames[missed])
 		a, err = coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (coherence.Answer[T], error) {
+			// Between this caller's look and its call, the call of one before may have ended, and filled the cache.
+			if e := l.lookup(p, h, r.Word); e != nil {
+				if v, ok := from(e); ok {
+					return coherence.Answer[T]{Value: v, Reports: e.version.reports(p.key.id)}, nil
+				}
+			}
 			begin := l.now()
 			a, err := coherence.Direct(ctx, load)
 			if err == nil {
@@ -260,15 +268,16 @@ func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread 
 
 func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
 	const op = store.OpLoadThread
-	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
-	}
 	h := store.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	w := l.core.Words.Load(p.slot)
-	if e := l.lookup(p, h, w); e != nil && e.hasThread {
+	// An id that has an entry is valid.
+	if e := l.lookup(p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
 		l.hit(h, ofThread, p, e)
 		return e.thread, nil
+	}
+	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
+		return store.Thread{}, err
 	}
 	return l.missThread(ctx, h, p, w)
 }
@@ -282,7 +291,8 @@ func (l *layer) missThread(ctx context.Context, h store.Hints, p place, w genera
 		func(t store.Thread, e *entry) bool {
 			e.thread, e.hasThread = t, true
 			return t.ID == id
-		})
+		},
+		func(e *entry) (store.Thread, bool) { return e.thread, e.hasThread })
 }
 
 func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
@@ -320,7 +330,7 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 	id := p.key.id
 	// Ask for the whole window, unless the answer could not be one.
 	ask := q
-	if q.After == "" && !h.NoStore && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
+	if q.After == "" && !h.NoStore() && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
 		ask.Limit = max(q.Limit, l.cfg.window)
 	}
 	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w,
@@ -334,6 +344,12 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 			e.window, e.hasWindow = windowOf(id, ask.Order, page)
 			e.window = e.window.trim(l.cfg.window)
 			return e.hasWindow
+		},
+		func(e *entry) (store.Page[store.Item], bool) {
+			if !e.hasWindow {
+				return store.Page[store.Item]{}, false
+			}
+			return e.window.page(ask)
 		})
 	if err != nil {
 		return store.Page[store.Item]{}, err
@@ -374,7 +390,8 @@ func (l *layer) missItem(ctx context.Context, h store.Hints, p place, w generati
 		func(it store.Item, e *entry) bool {
 			e.loose = []store.Item{it}
 			return it.ID == itemID && it.ThreadID == id
-		})
+		},
+		func(e *entry) (store.Item, bool) { return e.item(itemID) })
 }
 
 func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
@@ -401,7 +418,8 @@ func (l *layer) missAttachment(ctx context.Context, h store.Hints, p place, w ge
 		func(a store.Attachment, e *entry) bool {
 			e.attachment = a
 			return a.ID == id
-		})
+		},
+		func(e *entry) (store.Attachment, bool) { return e.attachment, true })
 }
 
 // check is what a read of one row asks of its arguments before anything answers.

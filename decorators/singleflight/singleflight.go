@@ -108,7 +108,7 @@ func read[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer
 		return zero, err
 	}
 	h := store.HintsFor(ctx, r.Op)
-	if h.Fresh || l.closed.Load() {
+	if h.Fresh() || l.closed.Load() {
 		return load(ctx)
 	}
 	r.Word = l.core.Words.Load(r.Slot)

@@ -132,7 +132,7 @@ type tracer struct {
 
 var _ store.Observer = (*tracer)(nil)
 
-// call is a span under way.
+// call is a span under way. It is the origin of its notes too: a span context would have to be allocated for it.
 type call struct {
 	span  trace.Span
 	notes *store.Notes // nil for writes, and where nothing is recorded
@@ -166,24 +166,15 @@ func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any)
 		}
 		return inner, nil // the context still says to those beneath that the trace is not sampled
 	}
-	begun := false
-	defer func() {
-		if !begun { // a span processor panicked: there will be no End
-			span.End()
-		}
-	}()
-	span.SetAttributes(callAttributes(c)...)
 	under := &call{span: span}
 	if !c.Op.IsWrite() { // only reads are cached and shared
-		inner, under.notes = store.WithNotes(inner, c.Op, span.SpanContext())
+		inner, under.notes = store.WithNotes(inner, c.Op, under)
 	}
-	begun = true
 	return inner, under
 }
 
-// callAttributes says what the call was for.
-func callAttributes(c store.Call) []attribute.KeyValue {
-	attrs := make([]attribute.KeyValue, 0, 3)
+// describe appends what the call was for.
+func describe(attrs []attribute.KeyValue, c *store.Call) []attribute.KeyValue {
 	if validID(c.Op, store.KindOfThread, c.ThreadID) {
 		attrs = append(attrs, keyThreadID.String(c.ThreadID))
 	}
@@ -219,7 +210,7 @@ func validType(t store.ItemType) bool {
 
 func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
 
-// End says how the call went and ends the span, come what may.
+// End says what the call was and how it went, at once, which costs the SDK one growth less, and ends the span, come what may.
 func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any) {
 	under := state.(*call)
 	span := under.span
@@ -228,7 +219,11 @@ func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any)
 	if !span.IsRecording() {
 		return
 	}
-	attrs := make([]attribute.KeyValue, 0, 5)
+	room := 5
+	if isPage(c.Op) {
+		room = 8
+	}
+	attrs := describe(make([]attribute.KeyValue, 0, room), &c)
 	attrs = append(attrs, t.code[r.Code])
 	if isPage(c.Op) && r.Code == store.CodeOK {
 		attrs = append(attrs, keyPageItems.Int(r.Items), keyPageHasMore.Bool(r.HasMore))
@@ -244,9 +239,21 @@ func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any)
 		span.SetStatus(codes.Error, "")
 	}
 	span.SetAttributes(attrs...)
-	if leader, ok := leader.(trace.SpanContext); ok && leader.IsValid() && leader.SpanID() != span.SpanContext().SpanID() {
+	if leader := spanContextOf(leader); leader.IsValid() && leader.SpanID() != span.SpanContext().SpanID() {
 		span.AddLink(trace.Link{SpanContext: leader})
 	}
+}
+
+// spanContextOf returns the span of a flight's leader, if it is known: that of a layer of this package, or what another
+// Observer gave as its origin.
+func spanContextOf(origin any) trace.SpanContext {
+	switch o := origin.(type) {
+	case *call:
+		return o.span.SpanContext()
+	case trace.SpanContext:
+		return o
+	}
+	return trace.SpanContext{}
 }
 
 // isFailure reports whether the code is one that nobody asked for.

@@ -371,16 +371,60 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 	}
 }
 
+func TestAFollowerLinksToItsLeader(t *testing.T) {
+	tp, r := record()
+	var leader any
+	base := &spy{do: func(ctx context.Context, op store.Op) error {
+		notes := store.NotesFor(ctx, op)
+		if leader == nil {
+			leader = notes.Origin()
+			notes.SetFlight("leader", leader)
+		} else {
+			notes.SetFlight("follower", leader)
+		}
+		return nil
+	}}
+	layer := tracing.New(tracing.WithTracerProvider(tp))
+	_ = callOp(t.Context(), store.Wrap(base, layer), store.OpLoadItem)
+	other := tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("other"))
+	_ = callOp(t.Context(), store.Wrap(base, other), store.OpLoadItem)
+	spans := r.Ended()
+	if n := len(spans[0].Links()); n != 0 {
+		t.Errorf("the leader has %d links", n)
+	}
+	if links := spans[1].Links(); len(links) != 1 || !links[0].SpanContext.Equal(spans[0].SpanContext()) {
+		t.Errorf("the follower's links are %v", links)
+	}
+}
+
+func TestHostileIDsAreLeftOut(t *testing.T) {
+	for name, id := range map[string]string{
+		"too long": strings.Repeat("x", store.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
+	} {
+		tp, r := record()
+		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)))
+		_, _ = s.LoadThread(t.Context(), id)
+		_, _ = s.LoadItem(t.Context(), id, id)
+		_, _ = s.LoadAttachment(t.Context(), id)
+		for _, span := range r.Ended() {
+			if diff := cmp.Diff(map[string]string{"chatstore.code": "ok"}, attributesOf(span)); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", name, span.Name(), diff)
+			}
+		}
+		if n := len(r.Ended()); n != 3 {
+			t.Errorf("%s: %d spans, want 3", name, n)
+		}
+	}
+}
+
 func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
-	for panicAt := 1; panicAt <= 2; panicAt++ { // SetAttributes of Begin and of End
-		p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true, panicAt: panicAt}
-		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p)))
-		if _, recovered := call(t.Context(), s, store.OpLoadThread); recovered == nil {
-			t.Fatalf("SetAttributes %d did not panic", panicAt)
-		}
-		if p.started != 1 || p.ended != 1 {
-			t.Errorf("panic in SetAttributes %d: %d spans started, %d ended", panicAt, p.started, p.ended)
-		}
+	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true, panics: true}
+	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p)))
+	if _, recovered := call(t.Context(), s, store.OpLoadThread); recovered == nil {
+		t.Fatal("SetAttributes did not panic")
+	}
+	if p.started != 1 || p.ended != 1 {
+		t.Errorf("%d spans started, %d ended", p.started, p.ended)
 	}
 }
 
@@ -444,7 +488,7 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 type countingProvider struct {
 	trace.TracerProvider
 	recording bool
-	panicAt   int // the SetAttributes to panic in
+	panics    bool
 
 	started, ended, described int
 }
@@ -475,7 +519,7 @@ func (s *countingSpan) End(...trace.SpanEndOption) { s.p.ended++ }
 
 func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
 	s.p.described++
-	if s.p.described == s.p.panicAt {
+	if s.p.panics {
 		panic("a span that cannot be described")
 	}
 }

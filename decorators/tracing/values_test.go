@@ -1,5 +1,17 @@
 package tracing_test
 
-import "github.com/chatstore/chatstore/store"
+import (
+	"time"
 
-func newItem(id string) store.Item { return store.Item{ID: id} }
+	"github.com/chatstore/chatstore/store"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func newItem(id string) store.Item {
+	it, err := store.NewItem(id, noon, store.UserMessage{})
+	if err != nil {
+		panic(err)
+	}
+	return it
+}

@@ -65,7 +65,7 @@ func (c *Core) Partition(h store.Hints) store.Partition {
 	if c.shared.Load() {
 		return store.Partition{}
 	}
-	return h.Partition
+	return h.Partition()
 }
 
 // detach makes the context of a shared call. Where principals share, it has none: what depends on one must fail closed

@@ -37,7 +37,8 @@ type Slot uint64
 // Table is a fixed number of words. It is safe for concurrent use.
 type Table struct {
 	words []atomic.Uint64
-	hash  func(kind byte, id string) uint64
+	seed  maphash.Seed
+	hash  func(kind byte, id string) uint64 // in place of the seed; nil but in tests
 
 	mu          sync.Mutex
 	closed      bool
@@ -53,25 +54,23 @@ type quarantine struct {
 
 // New returns a table of at least n words. hash is nil for a random one.
 func New(n int, hash func(kind byte, id string) uint64) *Table {
-	if hash == nil {
-		hash = randomHash()
-	}
 	return &Table{
 		words:       make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
+		seed:        maphash.MakeSeed(),
 		hash:        hash,
 		quarantines: make(map[Slot]*quarantine),
 	}
 }
 
-// randomHash gives ids of different kinds independent hashes.
-func randomHash() func(kind byte, id string) uint64 {
-	seed := maphash.MakeSeed()
-	return func(kind byte, id string) uint64 { return maphash.String(seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15 }
-}
-
 // Slot returns the place of the word of an id. Ids of different kinds may be equal.
 func (t *Table) Slot(kind byte, id string) Slot {
-	return Slot(t.hash(kind, id) & uint64(len(t.words)-1))
+	var h uint64
+	if t.hash != nil {
+		h = t.hash(kind, id)
+	} else {
+		h = maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
+	}
+	return Slot(h & uint64(len(t.words)-1))
 }
 
 // Load returns the word.

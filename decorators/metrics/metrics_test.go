@@ -1,0 +1,596 @@
+package metrics_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// newLayer fails the test where New does.
+func newLayer(t testing.TB, reg prometheus.Registerer, opts ...metrics.Option) store.Middleware {
+	t.Helper()
+	m, err := metrics.New(reg, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// expose returns what a scrape sees, in format.
+func expose(t testing.TB, g prometheus.Gatherer, format expfmt.FormatType) string {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	enc := expfmt.NewEncoder(&b, expfmt.NewFormat(format))
+	for _, f := range families {
+		if err := enc.Encode(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, ok := enc.(expfmt.Closer); ok {
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+// values returns every series that is not zero, but for the sums of durations, by its text.
+func values(t testing.TB, g prometheus.Gatherer) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	for line := range strings.Lines(expose(t, g, expfmt.TypeTextPlain)) {
+		line = strings.TrimSuffix(line, "\n")
+		i := strings.LastIndexByte(line, ' ')
+		if strings.HasPrefix(line, "#") || line[i:] == " 0" || strings.Contains(line, "_bucket{") ||
+			strings.HasPrefix(line, "chatstore_operation_duration_seconds_sum") {
+			continue
+		}
+		name := strings.NewReplacer(`{layer="store",store="default"}`, "", `layer="store",`, "", `,layer="store"`, "", `,store="default"`, "", "chatstore_", "").
+			Replace(line[:i])
+		m[name] = line[i+1:]
+	}
+	return m
+}
+
+func TestEveryMethodReachesTheBaseOnceAndIsCounted(t *testing.T) {
+	for m := range reflect.TypeFor[store.Store]().Methods() {
+		t.Run(m.Name, func(t *testing.T) {
+			reg := prometheus.NewPedanticRegistry()
+			base := &spy{}
+			s := store.Wrap(base, newLayer(t, reg))
+			args := arguments(t, m.Type)
+			ctx := t.Context()
+
+			got := invoke(ctx, s, m.Name, args)
+
+			if len(base.calls) != 1 || base.calls[0].method != m.Name {
+				t.Fatalf("the base's calls: %v", base.calls)
+			}
+			if !reflect.DeepEqual(append([]any{}, args...), append([]any{}, base.calls[0].args...)) || base.ctx != ctx {
+				t.Errorf("the base was given %v, want %v", base.calls[0].args, args)
+			}
+			if want := invoke(ctx, &spy{}, m.Name, args); !reflect.DeepEqual(want, got) {
+				t.Errorf("the answer is %v, want the base's, %v", got, want)
+			}
+			want := map[string]string{}
+			if op := opOf(m.Name); op != 0 {
+				want[fmt.Sprintf(`operations_total{code="ok",operation="%s"}`, op)] = "1"
+				want[fmt.Sprintf(`operation_duration_seconds_count{operation="%s",status="ok"}`, op)] = "1"
+				if rows := map[store.Op]string{store.OpLoadThreads: "2", store.OpLoadThreadItems: "3"}[op]; rows != "" {
+					want[fmt.Sprintf(`page_items_count{operation="%s"}`, op)] = "1"
+					want[fmt.Sprintf(`page_items_sum{operation="%s"}`, op)] = rows
+				}
+			}
+			if diff := cmp.Diff(want, values(t, reg)); diff != "" {
+				t.Errorf("the series (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// opOf returns the op that is named like the method, or 0 for the generators.
+func opOf(method string) store.Op {
+	for _, op := range store.Ops() {
+		if strings.EqualFold(strings.ReplaceAll(op.String(), "_", ""), method) {
+			return op
+		}
+	}
+	return 0
+}
+
+func TestEveryOutcomeIsCounted(t *testing.T) {
+	failures := []store.Code{
+		store.CodeCanceled, store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic,
+	}
+	for _, op := range store.Ops() {
+		for _, o := range outcomes() {
+			t.Run(op.String()+"/"+o.name, func(t *testing.T) {
+				reg := prometheus.NewPedanticRegistry()
+				s := store.Wrap(&spy{do: o.do}, newLayer(t, reg))
+
+				err, recovered := call(t.Context(), s, op)
+
+				wantErr, wantRecovered := call(t.Context(), &spy{do: o.do}, op)
+				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
+					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
+				}
+				status := "ok"
+				if slices.Contains(failures, o.code) {
+					status = "error"
+				}
+				want := map[string]string{
+					fmt.Sprintf(`operations_total{code="%s",operation="%s"}`, o.code, op):                   "1",
+					fmt.Sprintf(`operation_duration_seconds_count{operation="%s",status="%s"}`, op, status): "1",
+				}
+				got := values(t, reg)
+				for name := range got {
+					if o.code == store.CodeOK && strings.HasPrefix(name, "page_items") {
+						delete(got, name)
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" { // also: in flight is zero again
+					t.Errorf("the series (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestCallsUnderWayAreInFlight(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	s := store.Wrap(&spy{do: func(_ context.Context, op store.Op) error {
+		want := map[string]string{fmt.Sprintf(`operations_in_flight{operation="%s"}`, op): "1"}
+		got := values(t, reg)
+		for name := range got {
+			if !strings.HasPrefix(name, "operations_in_flight") {
+				delete(got, name)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", op, diff)
+		}
+		return nil
+	}}, newLayer(t, reg))
+	for _, op := range store.Ops() {
+		_ = callOp(t.Context(), s, op)
+	}
+}
+
+func TestDurationsAreInSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+			time.Sleep(250 * time.Millisecond)
+			return nil
+		}}, newLayer(t, reg, metrics.WithBuckets(.1, .2, .25, .3)))
+		_ = callOp(t.Context(), s, store.OpLoadThread)
+		h := histogram(t, reg, "load_thread", "ok")
+		if h.GetSampleSum() != .25 {
+			t.Errorf("the sum is %v seconds, want 0.25", h.GetSampleSum())
+		}
+		var counts []uint64
+		for _, b := range h.Bucket {
+			counts = append(counts, b.GetCumulativeCount())
+		}
+		if diff := cmp.Diff([]uint64{0, 0, 1, 1}, counts); diff != "" {
+			t.Errorf("classic buckets (-want +got):\n%s", diff)
+		}
+		if h.GetSchema() != 3 || len(h.PositiveSpan) == 0 {
+			t.Errorf("no native buckets of factor 1.1: schema %d, %v", h.GetSchema(), h.PositiveSpan)
+		}
+	})
+}
+
+func histogram(t *testing.T, g prometheus.Gatherer, op, status string) *dto.Histogram {
+	t.Helper()
+	for _, m := range family(t, g, "chatstore_operation_duration_seconds").GetMetric() {
+		if label(m, "operation") == op && label(m, "status") == status {
+			return m.GetHistogram()
+		}
+	}
+	t.Fatal("no such histogram")
+	return nil
+}
+
+func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f
+		}
+	}
+	return nil
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.Label {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+func TestAnObservedCallAllocatesNothing(t *testing.T) {
+	base := &spy{forget: true}
+	s := store.Wrap(base, newLayer(t, prometheus.NewRegistry(), metrics.WithSlow(time.Hour)))
+	for _, op := range store.Ops() {
+		// What callOp and the base allocate is not the layer's.
+		without := testing.AllocsPerRun(100, func() { _ = callOp(t.Context(), base, op) })
+		if n := testing.AllocsPerRun(100, func() { _ = callOp(t.Context(), s, op) }); n != without {
+			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
+		}
+	}
+}
+
+// span returns a context with a span of trace 0700…, sampled or not.
+func span(ctx context.Context, flags trace.TraceFlags) context.Context {
+	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{7}, SpanID: trace.SpanID{8}, TraceFlags: flags,
+	}))
+}
+
+func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
+	const traceID = "07000000000000000000000000000000"
+	for _, tt := range []struct {
+		name string
+		opts []metrics.Option
+		ctx  context.Context
+		took time.Duration
+		err  error
+		want bool
+	}{
+		{name: "a slow call", ctx: span(t.Context(), trace.FlagsSampled), took: metrics.DefaultSlow, want: true},
+		{name: "an error", ctx: span(t.Context(), trace.FlagsSampled), err: store.ErrUnavailable, want: true},
+		{name: "a fast call", ctx: span(t.Context(), trace.FlagsSampled), took: metrics.DefaultSlow - 1},
+		{name: "an answer", ctx: span(t.Context(), trace.FlagsSampled), err: store.ErrNotFound},
+		{name: "not sampled", ctx: span(t.Context(), 0), took: time.Hour, err: store.ErrUnavailable},
+		{name: "no span", ctx: t.Context(), took: time.Hour, err: store.ErrUnavailable},
+		{
+			name: "a slow call by option", ctx: span(t.Context(), trace.FlagsSampled), took: time.Millisecond,
+			opts: []metrics.Option{metrics.WithSlow(time.Millisecond)}, want: true,
+		},
+		{
+			name: "without exemplars", ctx: span(t.Context(), trace.FlagsSampled), took: time.Hour, err: store.ErrUnavailable,
+			opts: []metrics.Option{metrics.WithoutExemplars()},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reg := prometheus.NewRegistry()
+				s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+					time.Sleep(tt.took)
+					return tt.err
+				}}, newLayer(t, reg, tt.opts...))
+				_ = callOp(tt.ctx, s, store.OpLoadThread)
+
+				text := expose(t, reg, expfmt.TypeOpenMetrics)
+				for _, name := range []string{"chatstore_operation_duration_seconds_bucket{", "chatstore_operations_total{"} {
+					found := false
+					for line := range strings.Lines(text) {
+						found = found || strings.HasPrefix(line, name) && strings.Contains(line, `# {trace_id="`+traceID+`"}`)
+					}
+					if found != tt.want {
+						t.Errorf("exemplar in %s: %t, want %t", name, found, tt.want)
+					}
+				}
+				status := "ok"
+				if tt.err == store.ErrUnavailable {
+					status = "error"
+				}
+				if n := histogram(t, reg, "load_thread", status).GetSampleCount(); n != 1 {
+					t.Errorf("the call was counted %d times", n)
+				}
+			})
+		})
+	}
+}
+
+func TestEverySeriesIsThereBeforeTheFirstCall(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	store.Wrap(&spy{}, newLayer(t, reg))
+	text := expose(t, reg, expfmt.TypeTextPlain)
+	for _, op := range store.Ops() {
+		for code := range store.NumCodes {
+			want := fmt.Sprintf(`chatstore_operations_total{code="%s",layer="store",operation="%s",store="default"} 0`, store.Code(code), op)
+			if !strings.Contains(text, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+		for _, status := range []string{"ok", "error"} {
+			want := fmt.Sprintf(`chatstore_operation_duration_seconds_count{layer="store",operation="%s",status="%s",store="default"} 0`, op, status)
+			if !strings.Contains(text, want) {
+				t.Errorf("no %s", want)
+			}
+		}
+	}
+	if got := len(lines(text)); got != 461 { // the package comment says it
+		t.Errorf("%d series", got)
+	}
+}
+
+// lines returns the series of an exposition.
+func lines(text string) (series []string) {
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			series = append(series, line)
+		}
+	}
+	return series
+}
+
+func TestASecondLayerOfTheSameNameIsRefusedAndChangesNothing(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	s := store.Wrap(&spy{}, newLayer(t, reg))
+	before := expose(t, reg, expfmt.TypeTextPlain)
+
+	m, err := metrics.New(reg, metrics.WithBuckets(1)) // other buckets are no other names
+	if err == nil || m != nil || !strings.Contains(err.Error(), "WithStore or WithLayer") {
+		t.Errorf("New: %v", err)
+	}
+	if diff := cmp.Diff(before, expose(t, reg, expfmt.TypeTextPlain)); diff != "" {
+		t.Errorf("the registry changed: %s", diff)
+	}
+	if err := store.Close(s); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := metrics.New(reg); err != nil {
+		t.Errorf("New after Close: %v", err)
+	}
+}
+
+func TestARegistryThatHasANameLeavesNothingBehind(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatstore_page_items", Help: "Somebody else's."}))
+	if _, err := metrics.New(reg); err == nil {
+		t.Fatal("New took a name that the registry has")
+	}
+	if got := lines(expose(t, reg, expfmt.TypeTextPlain)); len(got) != 1 {
+		t.Errorf("a part was registered: %v", got)
+	}
+}
+
+func TestLayersAndStacksInOneRegistry(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	stack := func(name string) store.Store {
+		return store.Wrap(&reporting{stats: []store.Stat{counter("chatstore_base_calls_total", 3)}},
+			newLayer(t, reg, metrics.WithStore(name), metrics.WithLayer("outer")),
+			newLayer(t, reg, metrics.WithStore(name), metrics.WithLayer("inner")))
+	}
+	a, b := stack("a"), stack("b")
+	_ = callOp(t.Context(), a, store.OpLoadThread)
+	_ = callOp(t.Context(), b, store.OpLoadThread)
+	_ = callOp(t.Context(), b, store.OpLoadThread)
+	text := expose(t, reg, expfmt.TypeTextPlain)
+	for store, n := range map[string]int{"a": 1, "b": 2} {
+		for _, layer := range []string{"outer", "inner"} {
+			for _, want := range []string{
+				fmt.Sprintf(`chatstore_operations_total{code="ok",layer="%s",operation="load_thread",store="%s"} %d`, layer, store, n),
+				fmt.Sprintf(`chatstore_base_calls_total{layer="%s",store="%s"} 3`, layer, store),
+			} {
+				if !strings.Contains(text, want+"\n") {
+					t.Errorf("no %s", want)
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"metrics(outer)", "metrics(inner)"}, store.Layers(a)[:2]); diff != "" {
+		t.Error(diff)
+	}
+	if err := store.Close(a); err != nil {
+		t.Fatal(err)
+	}
+	text = expose(t, reg, expfmt.TypeTextPlain)
+	if strings.Contains(text, `store="a"`) || !strings.Contains(text, `store="b"`) {
+		t.Error("closing one stack must unregister it, and it only")
+	}
+}
+
+func TestTheMiddlewareWrapsOneStore(t *testing.T) {
+	m := newLayer(t, nil)
+	m(&spy{})
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.Contains(got, "wraps a Store already: call metrics.New for each") {
+			t.Errorf("panic: %q", got)
+		}
+	}()
+	m(&spy{})
+}
+
+func TestAClosedLayerLetsCallsPass(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "mine", Help: "The user's own."}))
+	base := &spy{}
+	s := store.Wrap(base, newLayer(t, reg))
+	for range 2 {
+		if err := store.Close(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, op := range store.Ops() {
+		if err := callOp(t.Context(), s, op); err != nil {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+	if len(base.calls) != len(store.Ops()) {
+		t.Errorf("%d calls reached the base", len(base.calls))
+	}
+	if diff := cmp.Diff([]string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain))); diff != "" {
+		t.Errorf("what is left (-want +got):\n%s", diff)
+	}
+}
+
+func TestClosingAgainDoesNotUnregisterASuccessor(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	base := &reporting{stats: []store.Stat{counter("chatstore_base_calls_total", 1)}}
+	old := store.Wrap(base, newLayer(t, reg))
+	_ = store.Close(old)
+	store.Wrap(base, newLayer(t, reg))
+	before := expose(t, reg, expfmt.TypeTextPlain)
+	_ = store.Close(old)
+	if diff := cmp.Diff(before, expose(t, reg, expfmt.TypeTextPlain)); diff != "" {
+		t.Error("the second Close of the old layer unregistered the new one")
+	}
+}
+
+func TestACallUnderWayAtCloseEnds(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+		close(begun)
+		<-release
+		return nil
+	}}, newLayer(t, prometheus.NewRegistry()))
+	done := make(chan error)
+	go func() { done <- callOp(t.Context(), s, store.OpLoadThread) }()
+	<-begun
+	_ = store.Close(s)
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNilRegistererCountsForNobody(t *testing.T) {
+	s := store.Wrap(&reporting{stats: []store.Stat{counter("x_total", 1)}}, newLayer(t, nil))
+	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+		t.Error(err)
+	}
+	if err := store.Close(s); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOptionsThatAreNone(t *testing.T) {
+	for name, opt := range map[string]metrics.Option{
+		"empty store":      metrics.WithStore(""),
+		"empty layer":      metrics.WithLayer(""),
+		"layer not UTF-8":  metrics.WithLayer("\xff"),
+		"falling buckets":  metrics.WithBuckets(2, 1),
+		"equal buckets":    metrics.WithBuckets(1, 1),
+		"NaN bucket":       metrics.WithBuckets(1, math.NaN()),
+		"first bucket NaN": metrics.WithBuckets(math.NaN()),
+		"zero bucket":      metrics.WithBuckets(0, 1),
+	} {
+		reg := prometheus.NewPedanticRegistry()
+		if m, err := metrics.New(reg, opt); !errors.Is(err, store.ErrInvalid) || m != nil {
+			t.Errorf("%s: New: %v", name, err)
+		}
+		if got := expose(t, reg, expfmt.TypeTextPlain); got != "" {
+			t.Errorf("%s: something was registered", name)
+		}
+	}
+}
+
+func TestNoClassicBucketsLeavesTheNativeHistogram(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	s := store.Wrap(&spy{}, newLayer(t, reg, metrics.WithBuckets()))
+	_ = callOp(t.Context(), s, store.OpLoadThread)
+	h := histogram(t, reg, "load_thread", "ok")
+	if len(h.Bucket) != 0 || len(h.PositiveSpan) != 1 {
+		t.Errorf("%d classic buckets, native %v", len(h.Bucket), h.PositiveSpan)
+	}
+}
+
+func TestCallsAndScrapesAtOnce(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	base := memstore.New()
+	s := store.Wrap(base, newLayer(t, reg, metrics.WithLayer("outer")), newLayer(t, reg, metrics.WithLayer("inner")))
+	var wg sync.WaitGroup
+	const callers, rounds = 4, 20
+	for range callers {
+		wg.Go(func() {
+			for range rounds {
+				for _, op := range store.Ops() {
+					_ = callOp(t.Context(), s, op)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range rounds {
+				if _, err := reg.Gather(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var calls float64
+	for _, m := range family(t, reg, "chatstore_operations_total").GetMetric() {
+		calls += m.GetCounter().GetValue()
+	}
+	if want := float64(2 * callers * rounds * len(store.Ops())); calls != want {
+		t.Errorf("%v calls counted, want %v", calls, want)
+	}
+	for _, m := range family(t, reg, "chatstore_operations_in_flight").GetMetric() {
+		if m.GetGauge().GetValue() != 0 {
+			t.Errorf("still in flight: %v", m)
+		}
+	}
+}
+
+func TestNoContentInMetrics(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	base := memstore.New()
+	layer := newLayer(t, reg)
+	conversation(span(t.Context(), trace.FlagsSampled), t, layer(base), base)
+	for i, do := range canaryOutcomes() {
+		s := store.Wrap(&spy{do: do}, newLayer(t, reg, metrics.WithLayer(fmt.Sprint("failing-", i))))
+		for _, op := range store.Ops() {
+			_, _ = call(store.WithPrincipal(span(t.Context(), trace.FlagsSampled), canaryPrincipal), s, op)
+		}
+	}
+	text := expose(t, reg, expfmt.TypeOpenMetrics)
+	for _, word := range []string{canary, "thr_1", "msg_", "atc_1"} { // ids neither: each would be a series
+		if strings.Contains(text, word) {
+			t.Errorf("%q is in the exposition", word)
+		}
+	}
+	for _, op := range store.Ops() {
+		if !strings.Contains(text, fmt.Sprintf(`code="panic",layer="failing-3",operation="%s",store="default"} 1.0`, op)) {
+			t.Errorf("%s was not counted", op)
+		}
+	}
+}
+
+func TestLint(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	s := store.Wrap(&reporting{stats: realistic()}, newLayer(t, reg))
+	for _, op := range store.Ops() {
+		_ = callOp(t.Context(), s, op)
+	}
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// server makes the calls that a ChatKit server makes, with a conversation that has been had in place of a model.
+type server struct {
+	store  store.Store
+	tracer trace.Tracer // of the server's own spans
+}
+
+// create makes the thread, and uploads what its messages will refer to.
+func (s server) create(ctx context.Context, t transcript) error {
+	ctx = store.WithSaveMode(ctx, store.InsertOnly)
+	for _, a := range t.attachments {
+		if err := s.store.SaveAttachment(ctx, a); err != nil {
+			return fmt.Errorf("%s: attachment %q: %w", t.name, a.ID, err)
+		}
+	}
+	if err := s.store.SaveThread(ctx, t.thread); err != nil {
+		return fmt.Errorf("%s: the thread: %w", t.name, err)
+	}
+	return nil
+}
+
+// serve makes the calls of one request.
+func (s server) serve(ctx context.Context, t transcript, r request) error {
+	ctx, span := s.tracer.Start(ctx, "POST /chatkit ("+r.kind+")")
+	defer span.End()
+	thread, err := s.store.LoadThread(ctx, t.thread.ID)
+	if err != nil {
+		return fmt.Errorf("%s: the thread: %w", t.name, err)
+	}
+	steps := r.steps
+	switch first := steps[0]; {
+	case first.item.Type() == store.TypeUserMessage:
+		if err := s.link(ctx, thread, first); err != nil {
+			return fmt.Errorf("%s: %v: %w", t.name, first, err)
+		}
+		if err := s.save(ctx, thread.ID, first); err != nil {
+			return fmt.Errorf("%s: %v: %w", t.name, first, err)
+		}
+		steps = steps[1:]
+	case first.update: // the client has what was asked of it: look for the question, and save it answered
+		if _, err := s.newest(ctx, thread.ID, 2); err != nil {
+			return fmt.Errorf("%s: %v: %w", t.name, first, err)
+		}
+		if err := s.save(ctx, thread.ID, first); err != nil {
+			return fmt.Errorf("%s: %v: %w", t.name, first, err)
+		}
+		steps = steps[1:]
+	}
+	if err := s.respond(ctx, thread.ID, steps); err != nil {
+		return fmt.Errorf("%s: %w", t.name, err)
+	}
+	if err := s.store.SaveThread(ctx, thread); err != nil {
+		return fmt.Errorf("%s: the thread: %w", t.name, err)
+	}
+	return nil
+}
+
+// link ties the attachments of a user's message to its thread.
+func (s server) link(ctx context.Context, thread store.Thread, message step) error {
+	body, _, err := store.DecodeItem[store.UserMessage](message.item)
+	if err != nil {
+		return err
+	}
+	for _, sent := range body.Attachments {
+		a, err := s.store.LoadAttachment(ctx, sent.ID)
+		if err != nil {
+			return err
+		}
+		a.ThreadID = thread.ID
+		if err := s.store.SaveAttachment(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// respond is the model's part: it reads what was said, and its answer is saved as it comes.
+func (s server) respond(ctx context.Context, threadID string, steps []step) error {
+	ctx, span := s.tracer.Start(ctx, "respond")
+	defer span.End()
+	for _, limit := range []int{20, 2} { // the model's input; then, is a tool call still waiting?
+		if _, err := s.newest(ctx, threadID, limit); err != nil {
+			return err
+		}
+	}
+	for _, st := range steps {
+		if err := s.save(ctx, threadID, st); err != nil {
+			return fmt.Errorf("%v: %w", st, err)
+		}
+	}
+	return nil
+}
+
+func (s server) newest(ctx context.Context, threadID string, limit int) (store.Page[store.Item], error) {
+	return s.store.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: limit})
+}
+
+func (s server) save(ctx context.Context, threadID string, st step) error {
+	if st.update {
+		return s.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), threadID, st.item)
+	}
+	return s.store.AddThreadItem(ctx, threadID, st.item)
+}
+
+// open makes the calls of a client that opens the thread.
+func (s server) open(ctx context.Context, t transcript) error {
+	ctx, span := s.tracer.Start(ctx, "POST /chatkit (open)")
+	defer span.End()
+	if _, err := s.store.LoadThread(ctx, t.thread.ID); err != nil {
+		return fmt.Errorf("%s: the thread: %w", t.name, err)
+	}
+	_, err := s.store.LoadThreadItems(ctx, t.thread.ID, store.PageQuery{Limit: 20, Order: store.OldestFirst})
+	if err != nil {
+		return fmt.Errorf("%s: the items: %w", t.name, err)
+	}
+	return nil
+}
+
+// turn is what one request cost.
+type turn struct {
+	request string
+	items   []string
+	calls   tally // of the server
+	base    tally // that reached the base
+	plain   tally // that reach the base without the cache
+}
+
+// replay has the conversation on both stacks at once, and measures.
+func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trace.Tracer) ([]turn, error) {
+	silent := noop.NewTracerProvider().Tracer("")
+	var turns []turn
+	step := func(name string, items []string, call func(server) error) error {
+		m := turn{request: name, items: items}
+		var err error
+		if m.plain, _, err = plain.measure(func() error { return call(server{plain, silent}) }); err != nil {
+			return err
+		}
+		if m.base, m.calls, err = cached.measure(func() error { return call(server{cached, tracer}) }); err != nil {
+			return err
+		}
+		turns = append(turns, m)
+		return nil
+	}
+	if err := step("create the thread", nil, func(s server) error { return s.create(ctx, t) }); err != nil {
+		return nil, err
+	}
+	for _, r := range t.requests {
+		if err := step(r.kind, r.types(), func(s server) error { return s.serve(ctx, t, r) }); err != nil {
+			return nil, err
+		}
+	}
+	return turns, step("open the thread", nil, func(s server) error { return s.open(ctx, t) })
+}
+
+// measure returns how many calls the base and the stack have seen during f.
+func (s *stack) measure(f func() error) (inner, outer tally, err error) {
+	var before, after [2]tally
+	count := func(to *[2]tally) {
+		for i, layer := range []string{"inner", "outer"} {
+			if err == nil {
+				to[i], err = s.count(layer)
+			}
+		}
+	}
+	count(&before)
+	if err == nil {
+		err = f()
+	}
+	count(&after)
+	return after[0].minus(before[0]), after[1].minus(before[1]), err
+}
+
+// fidelity is how much of a conversation came back as it went in.
+type fidelity struct {
+	items, same int
+	types       map[store.ItemType]int
+	changed     []string
+}
+
+// compare walks the thread through the stack and compares every item with its last state in the transcript, byte for byte.
+func compare(ctx context.Context, t transcript, s store.Store) (fidelity, error) {
+	want := map[string]string{}
+	for _, r := range t.requests {
+		for _, st := range r.steps {
+			want[st.item.ID] = st.item.JSON().String()
+		}
+	}
+	f := fidelity{items: len(want), types: map[store.ItemType]int{}}
+	q := store.PageQuery{Order: store.OldestFirst}
+	for {
+		p, err := s.LoadThreadItems(ctx, t.thread.ID, q)
+		if err != nil {
+			return f, fmt.Errorf("%s: the items: %w", t.name, err)
+		}
+		for _, it := range p.Data {
+			f.types[it.Type()]++
+			if it.JSON().String() == want[it.ID] {
+				f.same++
+			} else {
+				f.changed = append(f.changed, it.ID)
+			}
+		}
+		if !p.HasMore {
+			return f, nil
+		}
+		q.After = p.After
+	}
+}
+
+func (f *fidelity) add(g fidelity) {
+	f.items, f.same = f.items+g.items, f.same+g.same
+	f.changed = append(f.changed, g.changed...)
+	for t, n := range g.types {
+		f.types[t] += n
+	}
+}
+
+func (t turn) itemList(width int) string {
+	s := strings.Join(t.items, " ")
+	for n := len(t.items); len(s) > width; {
+		n--
+		s = fmt.Sprintf("%s +%d", strings.Join(t.items[:n], " "), len(t.items)-n)
+	}
+	return s
+}

@@ -1,0 +1,493 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// builtins returns the conversations that come with the program, and the text of their files.
+func builtins(t *testing.T) ([]transcript, string) {
+	t.Helper()
+	all, err := readTranscripts("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	names, err := fs.Glob(builtin, "testdata/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := fs.ReadFile(builtin, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(b)
+	}
+	return all, text.String()
+}
+
+type replayed struct {
+	cached, plain *stack
+	base          store.Store
+	audit         auditLog
+	turns         map[string][]turn // by file
+	ctx           context.Context   // the owner's
+}
+
+func replayAll(t *testing.T, all []transcript) *replayed {
+	t.Helper()
+	r := &replayed{base: memstore.New(), turns: map[string][]turn{}, ctx: store.WithPrincipal(t.Context(), ada)}
+	silent := noop.NewTracerProvider()
+	var err error
+	if r.cached, err = newStack(r.base, true, silent, r.audit.record); err != nil {
+		t.Fatal(err)
+	}
+	if r.plain, err = newStack(memstore.New(), false, silent, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close(r.cached.Store, r.plain.Store) })
+	for _, tr := range all {
+		if r.turns[tr.name], err = replay(r.ctx, tr, r.cached, r.plain, silent.Tracer("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+func TestATurnOnAWarmThreadCostsTheBaseNoRead(t *testing.T) {
+	all, _ := builtins(t)
+	r := replayAll(t, all)
+	for name, turns := range r.turns {
+		for i, m := range turns {
+			warm := i >= 2 // behind the creation and the first request
+			if warm && m.base.reads != 0 {
+				t.Errorf("%s: request %d (%s): %d reads of the base, want none", name, i, m.request, m.base.reads)
+			}
+			if warm && m.plain.reads < 3 {
+				t.Errorf("%s: request %d (%s): %d reads without the cache: the comparison shows nothing", name, i, m.request, m.plain.reads)
+			}
+			if m.base.writes != m.plain.writes {
+				t.Errorf("%s: request %d: %d writes with the cache, %d without", name, i, m.base.writes, m.plain.writes)
+			}
+		}
+	}
+}
+
+func TestEveryItemComesBackByteForByte(t *testing.T) {
+	all, text := builtins(t)
+	r := replayAll(t, all)
+	for _, tr := range all {
+		f, err := compare(r.ctx, tr, r.cached)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.same != f.items || len(f.changed) > 0 {
+			t.Errorf("%s: %d of %d items are the same; not %q", tr.name, f.same, f.items, f.changed)
+		}
+		// compare takes the parser's word for what went in; the file is not the parser's.
+		for _, s := range []store.Store{r.cached, r.base} {
+			p, err := s.LoadThreadItems(r.ctx, tr.thread.ID, store.PageQuery{Limit: store.MaxLimit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, it := range p.Data {
+				if !strings.Contains(text, it.JSON().String()) {
+					t.Errorf("%s: item %q is not in the file as it came back", tr.name, it.ID)
+				}
+			}
+		}
+	}
+}
+
+func TestCompareSeesAChange(t *testing.T) {
+	all, _ := builtins(t)
+	r := replayAll(t, all)
+	end := all[0].requests[0].steps[len(all[0].requests[0].steps)-1].item
+	changed, err := store.ParseItem(strings.Replace(end.JSON().String(), `"type"`, ` "type"`, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cached.SaveItem(r.ctx, all[0].thread.ID, changed); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := compare(r.ctx, all[0], r.cached); err != nil || len(f.changed) != 1 || f.changed[0] != end.ID {
+		t.Errorf("got %q, %v; want %q", f.changed, err, end.ID)
+	}
+}
+
+func TestTheTranscriptsHaveEveryVariant(t *testing.T) {
+	all, text := builtins(t)
+	seen := map[string]bool{}
+	saw := func(parts ...string) { seen[strings.Join(parts, " ")] = true }
+	for _, tr := range all {
+		for _, a := range tr.attachments {
+			body, err := a.Decode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			saw("attachment", body.Type)
+		}
+		for _, r := range tr.requests {
+			saw("request", r.kind)
+			for _, s := range r.steps {
+				see(t, s.item, saw)
+			}
+		}
+	}
+	for _, want := range []string{
+		"attachment image", "attachment file",
+		"request user message", "request tool output", "request answers", "request other",
+		"user_message", "content input_text", "content input_tag", "attachments", "quoted_text", "tool_choice", "model",
+		"assistant_message", "source url", "source file", "source entity",
+		"client_tool_call pending", "client_tool_call completed",
+		"widget", "generated_image",
+		"structured_input pending", "structured_input answered", "structured_input skipped",
+		"input multiple_choice", "input freeform",
+		"task image", "workflow reasoning", "workflow custom",
+		"step custom", "step web_search", "step thought", "step file", "step image",
+		"summary duration", "summary title",
+		"hidden_context_item", "sdk_hidden_context", "end_of_turn", "seat_map",
+	} {
+		if !seen[want] {
+			t.Errorf("no %s in them", want)
+		}
+	}
+	for _, want := range []string{"12345678901234567890", "4.50", "null", "🌿"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in them", want)
+		}
+	}
+}
+
+// see notes what variants an item shows.
+func see(t *testing.T, it store.Item, saw func(...string)) {
+	t.Helper()
+	saw(string(it.Type()))
+	body, ok, err := store.DecodeItem[store.Body](it)
+	if err != nil {
+		t.Fatalf("%v: %v", it, err)
+	}
+	if !ok {
+		return
+	}
+	switch b := body.(type) {
+	case store.UserMessage:
+		for _, c := range b.Content {
+			saw("content", c.Type)
+		}
+		if len(b.Attachments) > 0 {
+			saw("attachments")
+		}
+		if b.QuotedText != "" {
+			saw("quoted_text")
+		}
+		if b.InferenceOptions.ToolChoice != nil {
+			saw("tool_choice")
+		}
+		if b.InferenceOptions.Model != "" {
+			saw("model")
+		}
+	case store.AssistantMessage:
+		for _, c := range b.Content {
+			for _, a := range c.Annotations {
+				saw("source", a.Source.Type)
+			}
+		}
+	case store.ClientToolCall:
+		saw("client_tool_call", b.Status)
+	case store.StructuredInput:
+		saw("structured_input", b.Status)
+		for _, in := range b.Inputs {
+			saw("input", in.Type)
+		}
+	case store.TaskItem:
+		saw("task", b.Task.Type)
+	case store.WorkflowItem:
+		saw("workflow", b.Workflow.Type)
+		for _, task := range b.Workflow.Tasks {
+			saw("step", task.Type)
+		}
+		if s := b.Workflow.Summary; s != nil && s.Duration != nil {
+			saw("summary", "duration")
+		} else if s != nil {
+			saw("summary", "title")
+		}
+	}
+}
+
+func TestAStrangerIsRefusedEverything(t *testing.T) {
+	all, _ := builtins(t)
+	r := replayAll(t, all)
+	got, err := refusals(store.WithPrincipal(t.Context(), mallory), r.cached, all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 11 {
+		t.Errorf("%d kinds of call, want 11", len(got))
+	}
+	for _, g := range got {
+		switch {
+		case g.call == "save_thread":
+			if g.theirs != "conflict" {
+				t.Errorf("%s: got %q, want a conflict", g.call, g.theirs)
+			}
+		case g.theirs != g.absent:
+			t.Errorf("%s: %q on somebody's, %q on what is not there", g.call, g.theirs, g.absent)
+		case g.theirs != "not_found" && g.theirs != "ok, nothing":
+			t.Errorf("%s: got %q", g.call, g.theirs)
+		}
+	}
+	if len(r.audit.lines) == 0 || !strings.HasPrefix(r.audit.lines[0], "acme/mallory asked to read thread \"thr_5ba1c0de\" of acme/ada: hidden") {
+		t.Errorf("audit log: %q", r.audit.lines)
+	}
+	if f, err := compare(r.ctx, all[0], r.cached); err != nil || f.same != f.items {
+		t.Errorf("afterwards %d of %d items are the same, %v", f.same, f.items, err)
+	}
+}
+
+func TestAStampedeIsOneCall(t *testing.T) {
+	all, _ := builtins(t)
+	r := replayAll(t, all)
+	var out strings.Builder
+	if err := stampedes(t.Context(), &out, all[0], r.base); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		if before, ok := strings.CutSuffix(line, " calls of the base\n"); ok {
+			fields := strings.Fields(before)
+			got = append(got, fields[len(fields)-1])
+		}
+	}
+	if want := []string{fmt.Sprint(readers), "1", "1"}; strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("calls of the base: %v, want %v (nothing between, singleflight, cache)", got, want)
+	}
+}
+
+func TestAStampedeThatCannotLoadSaysSo(t *testing.T) {
+	_, err := stampede(t.Context(), memstore.New(), "thr_none", 3, func(int) store.Principal { return ada })
+	if store.CodeOf(err) != store.CodeNotFound {
+		t.Errorf("got %v, want not found", err)
+	}
+}
+
+func TestTheTourIsFitToRead(t *testing.T) {
+	out := succeed(t)
+	for line := range strings.Lines(out) {
+		if n := utf8.RuneCountInString(line); n > 120 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+		if strings.TrimRight(line, " \n") != strings.TrimRight(line, "\n") {
+			t.Errorf("spaces at the end: %q", line)
+		}
+	}
+	for _, want := range []string{
+		"tracing → metrics(outer) → authz → cache → metrics(inner) → memstore",
+		"33 of 33 items came back byte for byte",
+		"signed out, load_thread   unauthenticated",
+		"    load_thread  ", "cache.result=miss", "cache.result=hit",
+		`operations_total{code="ok",layer="inner",operation="add_thread_item"}`,
+		"The owner's thread has 25 of its 25 items as before.",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+func succeed(t *testing.T, args ...string) string {
+	t.Helper()
+	var out, complaint bytes.Buffer
+	if code := command(t.Context(), args, &out, &complaint); code != 0 || complaint.Len() > 0 {
+		t.Fatalf("exit code %d: %s", code, &complaint)
+	}
+	return out.String()
+}
+
+// minimal is a transcript of one's own: an array, no list of attachments, an item without thread_id.
+const minimal = `{
+	"id": "thr_mine", "created_at": "2026-05-01T16:00:00+02:00",
+	"items": [
+		{"id": "msg_1", "type": "user_message", "created_at": "2026-05-01T16:00:00Z",
+		 "content": [{"type": "input_text", "text": "Tea?"}],
+		 "attachments": [{"id": "atc_mine", "type": "file", "name": "tea.pdf", "mime_type": "application/pdf"}],
+		 "inference_options": {}},
+		{"id": "tc_1", "type": "client_tool_call", "created_at": "2026-05-01T16:00:01Z", "call_id": "c", "name": "kettle", "arguments": {}},
+		{"id": "tc_1", "type": "client_tool_call", "created_at": "2026-05-01T16:00:01Z", "status": "completed",
+		 "call_id": "c", "name": "kettle", "arguments": {}, "output": "on"}
+	]
+}`
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestATranscriptOfOnesOwn(t *testing.T) {
+	out := succeed(t, "-transcript", write(t, t.TempDir(), "mine.json", minimal))
+	for _, want := range []string{"thread thr_mine", "2 of 2 items came back", "client_tool_call*", "atc_mine"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "balcony") {
+		t.Error("the builtin conversations are replayed as well")
+	}
+}
+
+func TestAFolderOfTranscripts(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.json", minimal)
+	write(t, dir, "b.json", `{"id": "thr_empty", "created_at": "2026-05-01T16:00:00Z"}`)
+	write(t, dir, "c.json", `{"id": "thr_page", "created_at": "2026-05-01T16:00:00Z", "items": {"data": []}, "attachments": null}`)
+	write(t, dir, "notes.txt", "not read")
+	out := succeed(t, "-dir", dir)
+	for _, want := range []string{"thread thr_mine", "thread thr_empty", "thread thr_page"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+func TestManyTranscriptsDoNotFloodTheScreen(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 200 {
+		write(t, dir, fmt.Sprintf("%03d.json", i), fmt.Sprintf(`{"id": "thr_%d", "created_at": "2026-05-01T16:00:00Z"}`, i))
+	}
+	out := succeed(t, "-dir", dir)
+	if n := strings.Count(out, "\n"); n > 350 || !strings.Contains(out, "340 more requests") {
+		t.Errorf("%d lines:\n%s", n, out)
+	}
+}
+
+func TestBadInputNamesTheFileAndTheItem(t *testing.T) {
+	thread := func(items string) string {
+		return `{"id": "thr_1", "created_at": "2026-05-01T16:00:00Z", "items": ` + items + `}`
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"empty", "", []string{"bad.json: line 1"}},
+		{"cut off", "{\n\"id\": \"thr_1\",\n", []string{"bad.json: line 3"}},
+		{"more behind it", "{}\n{}", []string{"bad.json: line 2"}},
+		{"an array", "[]", []string{"bad.json: not a JSON object"}},
+		{"null", "null", []string{"bad.json: null"}},
+		{"no id", `{"created_at": "2026-05-01T16:00:00Z"}`, []string{"bad.json: the thread", "id"}},
+		{"no time", `{"id": "thr_1"}`, []string{"bad.json: the thread", "created_at"}},
+		{"items twice", `{"id": "thr_1", "items": [], "items": []}`, []string{`bad.json: "items" is in it twice`}},
+		{"a title that is a number", `{"id": "thr_1", "title": 7}`, []string{"bad.json: the thread", "title"}},
+		{"items are a text", thread(`"none"`), []string{"bad.json: items: neither an array nor a page"}},
+		{"a page without data", thread(`{"has_more": false}`), []string{"bad.json: items: neither"}},
+		{"an item that is a number", thread(`[7]`), []string{"bad.json: item 1:"}},
+		{"an item without a type", thread(`[{"id": "msg_1", "created_at": "2026-05-01T16:00:00Z"}]`),
+			[]string{`bad.json: item 1 ("msg_1")`, "type"}},
+		{"an item without a time", thread(`[{"id": "msg_1", "type": "end_of_turn"}]`),
+			[]string{`bad.json: item 1 ("msg_1")`, "created_at"}},
+		{"an item of another thread", thread(`[
+			{"id": "msg_1", "type": "end_of_turn", "created_at": "2026-05-01T16:00:00Z"},
+			{"id": "msg_2", "thread_id": "thr_2", "type": "end_of_turn", "created_at": "2026-05-01T16:00:00Z"}]`),
+			[]string{`bad.json: item 2 ("msg_2")`, "thread_id"}},
+		{"a message whose content is a text", thread(`[
+			{"id": "msg_1", "type": "user_message", "created_at": "2026-05-01T16:00:00Z", "content": "Tea?"}]`),
+			[]string{`bad.json: item 1 ("msg_1")`, "content"}},
+		{"an attachment without an id", `{"id": "thr_1", "created_at": "2026-05-01T16:00:00Z",
+			"attachments": [{"type": "file", "name": "a", "mime_type": "b"}]}`, []string{"bad.json: attachment", "id"}},
+		{"an attachment twice", `{"id": "thr_1", "created_at": "2026-05-01T16:00:00Z", "attachments": [
+			{"id": "atc_1", "type": "file", "name": "a", "mime_type": "b"},
+			{"id": "atc_1", "type": "file", "name": "a", "mime_type": "b"}]}`, []string{`bad.json: attachment "atc_1"`, "conflict"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := write(t, t.TempDir(), "bad.json", tt.text)
+			for _, args := range [][]string{{"-transcript", file}, {"-dir", filepath.Dir(file)}} {
+				fail(t, 1, args, tt.want...)
+			}
+		})
+	}
+}
+
+// fail wants an exit code and one line of complaint that contains want.
+func fail(t *testing.T, code int, args []string, want ...string) {
+	t.Helper()
+	var out, complaint bytes.Buffer
+	if got := command(t.Context(), args, &out, &complaint); got != code {
+		t.Errorf("exit code %d, want %d", got, code)
+	}
+	for _, w := range want {
+		if !strings.Contains(complaint.String(), w) {
+			t.Errorf("got %q, want %q in it", &complaint, w)
+		}
+	}
+	if code == 1 && strings.Count(complaint.String(), "\n") != 1 {
+		t.Errorf("got %q, want one line", &complaint)
+	}
+}
+
+func TestBadArguments(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	fail(t, 1, []string{"-transcript", filepath.Join(dir, "none.json")}, "none.json")
+	fail(t, 1, []string{"-transcript", dir}, dir)
+	fail(t, 1, []string{"-dir", filepath.Join(dir, "none")}, "none")
+	fail(t, 1, []string{"-dir", empty}, empty+": no *.json in it")
+	fail(t, 1, []string{"-dir", write(t, dir, "file.json", minimal)}, "file.json")
+	fail(t, 1, []string{"-dir", dir, "-transcript", "x.json"}, "exclude each other")
+	fail(t, 1, []string{"mine.json"}, "-transcript")
+	fail(t, 2, []string{"-colour"}, "flag provided but not defined")
+
+	write(t, dir, "same.json", minimal)
+	fail(t, 1, []string{"-dir", dir}, "same.json", `"thr_mine"`, "file.json already")
+}
+
+// Whatever is in a file, reading and replaying it ends, without a panic, with a replay or an error that names the file.
+func FuzzTranscript(f *testing.F) {
+	names, err := fs.Glob(builtin, "testdata/*.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(builtin, name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte(minimal))
+	f.Add([]byte(`{"id":"a","created_at":"2026-05-01T16:00:00Z","items":[{"id":"b","type":"x","created_at":"2026-05-01T16:00:00Z"},null]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		tr, err := parseTranscript("f.json", text)
+		if err == nil {
+			ctx := store.WithPrincipal(t.Context(), ada)
+			s := server{memstore.New(), noop.NewTracerProvider().Tracer("")}
+			err = s.create(ctx, tr)
+			for _, r := range tr.requests {
+				if err == nil {
+					err = s.serve(ctx, tr, r)
+				}
+			}
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "f.json: ") {
+			t.Errorf("%v: does not name the file", err)
+		}
+	})
+}

@@ -1,0 +1,141 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// What the SDKs write, one of each variant: the Python SDK with all nulls and defaults, naive or Z times, 0 or 6 fraction
+// digits; the Node SDK with .mmmZ and absent members instead of nulls.
+var goldenItems = map[string]string{
+	"python user_message": `{"id":"msg_1a2b3c4d","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.123456","type":"user_message",` +
+		`"content":[{"type":"input_text","text":"Grüße & <b>\u00fc\ud83d\ude00</b>"},{"type":"input_tag","id":"e_1","text":"@ada","data":{"n":12345678901234567890,"n":1.0},"group":null,"interactive":false}],` +
+		`"attachments":[{"id":"atc_1","name":"a.pdf","mime_type":"application/pdf","upload_descriptor":null,"type":"file"}],"quoted_text":null,` +
+		`"inference_options":{"tool_choice":null,"model":null}}`,
+	"python user_message spaced": "\n{ \"id\" : \"msg_1\" ,\t\"thread_id\":\"thr_1\", \"created_at\":\"2026-01-02T03:04:05Z\", \"type\":\"user_message\",\r\n" +
+		` "content":[ ], "attachments":[], "quoted_text":"q", "inference_options":{"tool_choice":{"id":"search"},"model":"m"} } `,
+	"python assistant_message": `{"id":"msg_2","thread_id":"thr_1","created_at":"2026-01-02T03:04:05","type":"assistant_message","content":[{"annotations":[` +
+		`{"type":"annotation","source":{"title":"T","description":null,"timestamp":null,"group":null,"type":"url","url":"https://x.example","attribution":null},"index":3},` +
+		`{"type":"annotation","source":{"title":"F","description":null,"timestamp":null,"group":null,"type":"file","filename":"f.txt"},"index":null},` +
+		`{"type":"annotation","source":{"title":"E","description":null,"timestamp":null,"group":null,"type":"entity","id":"e_1","icon":"book","label":null,"inline_label":null,"interactive":true,"data":{"k":1e400},"preview":null},"index":null}` +
+		`],"text":"hello","type":"output_text"}]}`,
+	"python client_tool_call": `{"id":"tc_1","thread_id":"thr_1","created_at":"2026-01-02T03:04:05+00:00","type":"client_tool_call","status":"pending","call_id":"c_1","name":"pick","arguments":{"a":[1.0,1,null]},"output":null}`,
+	"python widget":           `{"id":"msg_3","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"widget","widget":{"type":"Card","children":[{"type":"Text","value":"x","value":"y"}]},"copy_text":null}`,
+	"python generated_image":  `{"id":"msg_4","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.000001Z","type":"generated_image","image":null}`,
+	"python task":             `{"id":"tsk_1","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"task","task":{"status_indicator":"complete","type":"web_search","title":null,"title_query":"q","queries":["a","b"],"sources":[{"title":"T","description":null,"timestamp":null,"group":null,"type":"url","url":"u","attribution":null}]}}`,
+	"python workflow":         `{"id":"wf_1","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"workflow","workflow":{"type":"reasoning","tasks":[{"status_indicator":"none","type":"thought","title":null,"content":"hm"},{"status_indicator":"none","type":"custom","title":"t","icon":null,"content":null}],"summary":{"duration":12},"expanded":false}}`,
+	"python hidden_context":   `{"id":"msg_5","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"hidden_context_item","content":{"a":1,"a":2,"A":"\ud800"}}`,
+	"python sdk_hidden":       `{"id":"shcx_1","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"sdk_hidden_context","content":"\u0000"}`,
+	"python end_of_turn":      `{"id":"msg_6","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"end_of_turn"}`,
+	"node user_message":       `{"type":"user_message","id":"msg_7","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.678Z","content":[{"type":"input_text","text":"hi"}],"attachments":[{"type":"image","id":"atc_2","mime_type":"image/png","name":"a.png","preview_url":"https://x.example/a.png","upload_url":"https://x.example/up"}],"inference_options":{}}`,
+	"node structured_input":   `{"type":"structured_input","id":"msg_8","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.000Z","status":"answered","inputs":[{"type":"multiple_choice","id":"q1","question":"Which?","options":[{"value":"a"},{"value":"b"}],"multiple":false,"answer":{"values":["a"],"skipped":false}},{"type":"freeform","id":"q2","question":"Why?","description":"in short"}]}`,
+	"node generated_image":    `{"type":"generated_image","id":"msg_9","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.000Z","image":{"id":"img_1","url":"https://x.example/i.png"}}`,
+	"node file task":          `{"type":"task","id":"tsk_2","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.000Z","task":{"type":"file","status_indicator":"loading","sources":[{"type":"file","title":"F","filename":"f"}]}}`,
+	"unknown type":            `{"id":"msg_10","thread_id":"thr_1","created_at":"2026-01-02T03:04:05Z","type":"hologram.v2","beams":[1,2,{"deep":[[]]}],"Type":"x","on":true}`,
+}
+
+var goldenThreads = map[string]string{
+	"python": `{"title":null,"id":"thr_1","created_at":"2026-01-02T03:04:05.123456","status":{"type":"active"},"metadata":{}}`,
+	"python locked": `{"title":"T","id":"thr_1","created_at":"2026-01-02T03:04:05Z","status":{"type":"locked","reason":null},"allowed_image_domains":null,"metadata":{"n":12345678901234567890,"n":1.0},` +
+		`"items":{"data":[],"has_more":false,"after":null}}`,
+	"node":    `{"id":"thr_2","created_at":"2026-01-02T03:04:05.678Z","status":{"type":"closed","reason":"done"},"allowed_image_domains":["a.example"],"metadata":{"k":[1]}}`,
+	"sparse":  `{"id":"thr_3","created_at":"2026-01-02T03:04:05.123456789+05:30"}`,
+	"unknown": " {\"id\":\"thr_4\",\n\"created_at\":\"2026-01-02T03:04:05Z\", \"Title\":\"not the title\",\"status\":{\"type\":\"archived\",\"since\":9,\"reason\":\"r\"},\"metadata\":null}\n",
+}
+
+var goldenAttachments = map[string]string{
+	"python file":  `{"id":"atc_1","name":"a.pdf","mime_type":"application/pdf","upload_descriptor":null,"thread_id":null,"metadata":null,"type":"file"}`,
+	"python image": `{"id":"atc_2","name":"a.png","mime_type":"image/png","upload_descriptor":{"url":"https://x.example/up","method":"put","headers":{"X-A":"1"}},"type":"image","preview_url":"https://x.example/p"}`,
+	"node":         `{"type":"image","id":"atc_3","mime_type":"image/png","name":"a.png","preview_url":"p","upload_url":"https://x.example/up","metadata":{"a":1,"a":2},"thread_id":"thr_1"}`,
+	"unknown type": `{"type":"video","id":"atc_4","frames":12345678901234567890}`,
+}
+
+// value is what the three kinds of values have in common.
+type value interface {
+	JSON() store.JSON
+	Footprint() int
+	String() string
+	MarshalJSON() ([]byte, error)
+}
+
+// TestGoldenKeptByteForByte: parsed by any way, normalised, parsed again: the text is what it was.
+func TestGoldenKeptByteForByte(t *testing.T) {
+	check := func(name, text string, parse func(string) (value, error), normalize func(value) (value, error), viaJSON func([]byte) (value, error)) {
+		t.Run(name, func(t *testing.T) {
+			v, err := parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantText(t, v, text)
+			n, err := normalize(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantText(t, n, text)
+			data := []byte(text)
+			if v, err = viaJSON(data); err != nil {
+				t.Fatal(err)
+			}
+			clear(data) // nothing may point into it
+			if got, want := v.JSON().String(), text; got != want {
+				t.Errorf("UnmarshalJSON: got %s, want %s", got, want)
+			}
+			out, err := v.MarshalJSON()
+			if err != nil || string(out) != text {
+				t.Errorf("MarshalJSON: got %s, %v, want %s", out, err, text)
+			}
+			if v.Footprint() < len(text) {
+				t.Errorf("Footprint: got %d for a text of %d bytes", v.Footprint(), len(text))
+			}
+		})
+	}
+	for name, text := range goldenItems {
+		check(name, text,
+			func(s string) (value, error) { return store.ParseItem(s) },
+			func(v value) (value, error) { return store.NormalizeItem(store.OpSaveItem, "thr_1", v.(store.Item)) },
+			func(b []byte) (value, error) { var it store.Item; err := it.UnmarshalJSON(b); return it, err })
+	}
+	for name, text := range goldenThreads {
+		check("thread "+name, text,
+			func(s string) (value, error) { return store.ParseThread(s) },
+			func(v value) (value, error) { return store.NormalizeThread(store.OpSaveThread, v.(store.Thread)) },
+			func(b []byte) (value, error) { var th store.Thread; err := th.UnmarshalJSON(b); return th, err })
+	}
+	for name, text := range goldenAttachments {
+		check("attachment "+name, text,
+			func(s string) (value, error) { return store.ParseAttachment(s) },
+			func(v value) (value, error) {
+				return store.NormalizeAttachment(store.OpSaveAttachment, v.(store.Attachment))
+			},
+			func(b []byte) (value, error) { var a store.Attachment; err := a.UnmarshalJSON(b); return a, err })
+	}
+}
+
+func wantText(t *testing.T, v value, want string) {
+	t.Helper()
+	if got := v.JSON().String(); got != want {
+		t.Errorf("JSON:\n got %s\nwant %s", got, want)
+	}
+}
+
+func wantInvalid(t *testing.T, err error, field string) {
+	t.Helper()
+	var e *store.Error
+	if !errors.Is(err, store.ErrInvalid) || !errors.As(err, &e) {
+		t.Errorf("got %v, want ErrInvalid: %s", err, field)
+	} else if e.Field != field {
+		t.Errorf("got field %q, want %q", e.Field, field)
+	}
+}
+
+func must[T any](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
