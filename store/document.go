@@ -36,7 +36,10 @@ func (d *document) repeats(t reflect.Type) bool {
 // value returns the text of the member called name; ok is false if it is absent or null.
 func (d *document) value(name string) (value string, ok bool) {
 	value, ok = find(d.text, d.members.all(), name)
-	return value, ok && value != "null"
+	if value == "null" {
+		return "", false
+	}
+	return value, ok
 }
 
 // str returns the value of a member that is a string; absent and null are "".

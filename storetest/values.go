@@ -154,7 +154,7 @@ var idChecks = slices.Concat(
 		base := k.newID()
 		ids := []string{base + "a", base + "A", base + "a ", " " + base + "a", base + "\u00e9", base + "e\u0301", base + "e", base + "ß", base + "ss"}
 		for _, id := range ids {
-			k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, id).is(nil)
+			k.save(h.ada, id, h.ada.owner, id).is(nil)
 		}
 		for _, id := range ids {
 			k.wantText(h.ada, id, "beside ids that are nearly equal", id)

@@ -139,7 +139,6 @@ func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error)
 		if d, err = decide(ctx, l.policy, &r); err == nil && d == Allow && found {
 			return readOnly, nil
 		}
-		d = Deny
 	}
 	switch {
 	case err != nil:

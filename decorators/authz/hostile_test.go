@@ -298,10 +298,15 @@ func TestBasesFieldSurvives(t *testing.T) {
 	}
 }
 
-// TestValueWithAnErrorIsDropped: a base that returns a row beside not found has not found it.
+// TestValueWithAnErrorIsDropped: a base that returns a row beside not found has not found it, for the policy too.
 func TestValueWithAnErrorIsDropped(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(refusing{w.base}, authz.New(authz.OwnerOnly()))
+	s := store.Wrap(refusing{w.base}, authz.New(policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+		if !r.Owner.IsZero() {
+			t.Errorf("the policy was asked about a row of %v", r.Owner)
+		}
+		return authz.Allow, nil
+	})))
 	v, err := s.LoadThread(as(t, ada), thr)
 	wants(t, err, store.ErrNotFound)
 	if v.ID != "" {

@@ -193,11 +193,34 @@ func TestListings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			page, err := w.LoadThreads(as(t, ada, c.role), c.query)
 			wants(t, err, c.err)
+			if err != nil && !strings.HasSuffix(err.Error(), fmt.Sprintf("thread %q", c.query.After)) {
+				t.Errorf("%v: does not name the cursor", err)
+			}
 			if len(page.Data) != c.want || page.HasMore != c.more {
 				t.Errorf("got %d threads, more %v; want %d, more %v", len(page.Data), page.HasMore, c.want, c.more)
 			}
 		})
 	}
+}
+
+// TestCursorErrorsNameTheCursor: from this layer as from the base.
+func TestCursorErrorsNameTheCursor(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	for _, id := range []string{thr, eveThr, noThr} {
+		_, err := w.LoadThreadItems(as(t, ada), id, store.PageQuery{After: "msg_cursor"})
+		if wants(t, err, store.ErrNotFound); !strings.HasSuffix(err.Error(), `item "msg_cursor"`) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+// TestUnknownSaveModeIsInvalid: before anything is asked.
+func TestUnknownSaveModeIsInvalid(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	ctx := store.WithSaveMode(t.Context(), 7)
+	wants(t, w.SaveThread(ctx, thread(thr, ada)), store.ErrInvalid)
+	wants(t, w.SaveItem(ctx, thr, message(t, msg)), store.ErrInvalid)
+	wants(t, w.SaveAttachment(ctx, attachment(t, atc, ada)), store.ErrInvalid)
 }
 
 // TestZeroScopeListsNothing: a policy that forgets to say which rows must not get those that are nobody's.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -319,6 +320,32 @@ func TestFailingPolicyDenies(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestAbsentRowsAreAbsentWhateverThePolicySays: it is asked about them, but what it allows there does not count.
+func TestAbsentRowsAreAbsentWhateverThePolicySays(t *testing.T) {
+	for name, actions := range map[string][]authz.Action{"all": actions, "read only": {authz.Read}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+				if slices.Contains(actions, r.Action) {
+					return authz.Allow, nil
+				}
+				return authz.Deny, nil
+			}))
+			ctx := as(t, eve)
+			_, err := w.LoadThread(ctx, noThr)
+			wants(t, err, store.ErrNotFound)
+			wants(t, w.AddThreadItem(ctx, noThr, message(t, msg)), store.ErrNotFound)
+			wants(t, w.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(noThr, store.Owner{})), store.ErrNotFound)
+			wants(t, w.DeleteThread(ctx, noThr), nil)
+			wants(t, w.DeleteAttachment(ctx, noAtc), nil)
+			for _, op := range w.spy.take() {
+				if op.IsWrite() {
+					t.Errorf("%v reached the base", op)
+				}
+			}
+		})
 	}
 }
 

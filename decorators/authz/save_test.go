@@ -217,8 +217,12 @@ func TestOwnersUpsertAfterTheirDelete(t *testing.T) {
 		s.stored(t, w, s.there, ada)
 
 		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
+		w.spy.take()
 		wants(t, s.save(store.WithSaveMode(as(t, ada), store.UpdateOnly), w, s.there, ada), store.ErrNotFound)
 		s.notStored(t, w, s.there)
+		if ops := w.spy.take(); len(ops) != 2 {
+			t.Errorf("the base's calls: %v, want a look and a save", ops)
+		}
 	})
 }
 
@@ -249,6 +253,91 @@ func TestInsertRacesOwnInsert(t *testing.T) {
 		w = newWorld(t, authz.OwnerOnly())
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
 		wants(t, s.save(store.WithSaveMode(as(t, ada), store.InsertOnly), w, s.nowhere, store.Owner{}), store.ErrConflict)
+		if ops := w.spy.take(); len(ops) != 2 {
+			t.Errorf("the base's calls: %v, want a look and a save", ops)
+		}
+
+		// An operator who creates for ada finds that she has.
+		w = newWorld(t, authz.HasRole("op"))
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
+		must(t, s.save(as(t, eve, "op"), w, s.nowhere, ada))
+		s.stored(t, w, s.nowhere, ada)
+	})
+}
+
+// TestSecondLookIsFresh: it must not be answered by what the write has just disproved.
+func TestSecondLookIsFresh(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		var fresh []bool
+		guarded := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("hints", store.InterceptorFunc(
+			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				if !c.Op.IsWrite() {
+					fresh = append(fresh, store.HintsFor(ctx, c.Op).Fresh())
+				}
+				return next(ctx)
+			})), store.Intercept("spy", w.spy))
+		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
+		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		if fmt.Sprint(fresh) != "[false true]" {
+			t.Errorf("fresh looks: %v", fresh)
+		}
+	})
+}
+
+// refusingMode is a base that answers saves of one mode with an error, whatever is there.
+func refusingMode(op store.Op, m store.SaveMode, err error) store.Middleware {
+	return store.Intercept("refusing", store.InterceptorFunc(
+		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			if c.Op == op && store.SaveModeFrom(ctx) == m {
+				return err
+			}
+			return next(ctx)
+		}))
+}
+
+// TestOperatorsInsertNeverBecomesTheirOwn: a row for somebody else that cannot be inserted is not saved as the operator's.
+func TestOperatorsInsertNeverBecomesTheirOwn(t *testing.T) {
+	eachSaver(t, func(t *testing.T, s saver) {
+		w := newWorld(t, authz.OwnerOnly())
+		guarded := store.Wrap(w.base, authz.New(authz.HasRole("op")), refusingMode(s.op, store.InsertOnly, store.ErrConflict))
+		wants(t, s.save(as(t, eve, "op"), guarded, s.nowhere, ada), store.ErrConflict)
+		s.notStored(t, w, s.nowhere)
+	})
+}
+
+// TestLastSaveNeedsBothRights: where nobody can say whether the row is there, the policy must allow the save for both.
+func TestLastSaveNeedsBothRights(t *testing.T) {
+	only := func(a authz.Action) authz.Policy {
+		return policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
+			if r.Action == a && (a == authz.Create || !r.Owner.IsZero()) {
+				return authz.Allow, nil
+			}
+			return authz.Deny, nil
+		})
+	}
+	eachSaver(t, func(t *testing.T, s saver) {
+		t.Run("who may only create", func(t *testing.T) {
+			w := newWorld(t, authz.OwnerOnly())
+			guarded := store.Wrap(w.base, authz.New(only(authz.Create)), refusingMode(s.op, store.InsertOnly, store.ErrConflict))
+			wants(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}), store.ErrConflict)
+			s.notStored(t, w, s.nowhere)
+		})
+		t.Run("who may only write", func(t *testing.T) {
+			w := newWorld(t, authz.OwnerOnly())
+			var saved int
+			guarded := store.Wrap(w.base, authz.New(only(authz.Write)), store.Intercept("count", store.InterceptorFunc(
+				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					if c.Op == s.op && store.SaveModeFrom(ctx) == store.Upsert {
+						saved++
+					}
+					return next(ctx)
+				})), refusingMode(s.op, store.UpdateOnly, store.ErrNotFound))
+			wants(t, s.save(as(t, ada), guarded, s.there, store.Owner{}), store.ErrDenied)
+			if saved > 0 {
+				t.Error("saved all the same")
+			}
+		})
 	})
 }
 
@@ -278,34 +367,17 @@ func (f flicker) SaveAttachment(ctx context.Context, v store.Attachment) error {
 	return f.Store.SaveAttachment(ctx, v)
 }
 
-// TestOwnersUpsertOfRowThatKeepsComingAndGoing ends well, if the policy allows it for both.
+// TestOwnersUpsertOfRowThatKeepsComingAndGoing ends well.
 func TestOwnersUpsertOfRowThatKeepsComingAndGoing(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		for _, startThere := range []bool{true, false} {
-			for name, c := range map[string]struct {
-				policy authz.Policy
-				want   error
-			}{
-				"allowed": {authz.OwnerOnly(), nil},
-				"only create": {policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
-					if r.Action == authz.Create {
-						return authz.Allow, nil
-					}
-					return authz.Deny, nil
-				}), store.ErrConflict},
-			} {
-				t.Run(fmt.Sprint(name, startThere), func(t *testing.T) {
-					w := newWorld(t, authz.OwnerOnly())
-					if !startThere {
-						must(t, s.remove(t.Context(), w.base, s.there))
-					}
-					guarded := store.Wrap(flicker{w.base, w, s, t}, authz.New(c.policy))
-					wants(t, s.save(as(t, ada), guarded, s.there, store.Owner{}), c.want)
-					if c.want == nil {
-						s.stored(t, w, s.there, ada)
-					}
-				})
+			w := newWorld(t, authz.OwnerOnly())
+			if !startThere {
+				must(t, s.remove(t.Context(), w.base, s.there))
 			}
+			guarded := store.Wrap(flicker{w.base, w, s, t}, authz.New(authz.OwnerOnly()))
+			must(t, s.save(as(t, ada), guarded, s.there, store.Owner{}))
+			s.stored(t, w, s.there, ada)
 		}
 	})
 }

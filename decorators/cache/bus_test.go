@@ -16,8 +16,7 @@ func TestTwoCachesOnALocalBusAgree(t *testing.T) {
 	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
 	defer store.Close(a, b)
 	fill(t, base, 3)
-	attachment := get[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "one"}))
-	must(t, a.SaveAttachment(t.Context(), attachment))
+	must(t, a.SaveAttachment(t.Context(), attachment(t, "atc_1", "one")))
 	for range 3 {
 		warm(t, a)
 		warm(t, b)

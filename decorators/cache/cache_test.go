@@ -95,6 +95,11 @@ func item(t testing.TB, id string, minute int) store.Item {
 	return get[store.Item](t)(store.NewItem(id, noon.Add(time.Duration(minute)*time.Minute), store.EndOfTurn{}))
 }
 
+func attachment(t testing.TB, id, name string) store.Attachment {
+	t.Helper()
+	return get[store.Attachment](t)(store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
+}
+
 // fill makes thread thr_1 with n items msg_0, msg_1, … a minute apart, behind the cache.
 func fill(t testing.TB, base store.Store, n int) {
 	t.Helper()
@@ -279,6 +284,9 @@ func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	fill(t, base, 3)
 	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_2", CreatedAt: noon}))
 	must(t, base.AddThreadItem(t.Context(), "thr_2", item(t, "msg_0", 1)))
+	for _, id := range []string{"atc_1", "atc_2"} {
+		must(t, base.SaveAttachment(t.Context(), attachment(t, id, "notes")))
+	}
 	c := &confused{Middle: base}
 	s := store.Wrap(c, cache.New())
 	defer store.Close(s)
@@ -286,15 +294,19 @@ func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	s.LoadThread(ctx, "thr_1")
 	s.LoadThreadItems(ctx, "thr_1", newest(3))
 	s.LoadItem(ctx, "thr_1", "msg_0")
+	s.LoadAttachment(ctx, "atc_1")
 	c.honest = true
+	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
+		t.Errorf("the cache kept an item of %s", it.ThreadID)
+	}
+	if a := get[store.Attachment](t)(s.LoadAttachment(ctx, "atc_1")); a.ID != "atc_1" {
+		t.Errorf("the cache kept attachment %s under atc_1", a.ID)
+	}
 	if th := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); th.ID != "thr_1" {
 		t.Errorf("the cache kept thread %s under thr_1", th.ID)
 	}
 	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(3))); ids(p) != "2 1 0" {
 		t.Errorf("the cache kept another thread's items: %q", ids(p))
-	}
-	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
-		t.Errorf("the cache kept an item of %s", it.ThreadID)
 	}
 }
 
@@ -320,6 +332,13 @@ func (c *confused) LoadThread(ctx context.Context, id string) (store.Thread, err
 
 func (c *confused) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
 	return c.Middle.LoadThreadItems(ctx, c.pick(id), q)
+}
+
+func (c *confused) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+	if !c.honest {
+		id = "atc_2"
+	}
+	return c.Middle.LoadAttachment(ctx, id)
 }
 
 func (c *confused) LoadItem(ctx context.Context, id, itemID string) (store.Item, error) {
@@ -601,42 +620,123 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 	})
 }
 
-// Two writes at once: neither knows what the other did, so neither's patch may be used.
+// Two writes at once: neither knows what the other did, so neither's patch may be used. The other may be another
+// principal's, who has an entry of their own.
 func TestWritesThatMeetDoNotPatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, versions := range []bool{true, false} {
-			p := &probe{}
-			base := memstore.New()
-			mw := []store.Middleware{cache.New(cache.WithSoleWriter()), store.Intercept("probe", p)}
-			if !versions {
-				mw = append(mw, unversioned())
-			}
-			s := store.Wrap(base, mw...)
-			defer store.Close(s)
-			fill(t, base, 3)
-			warm(t, s)
-			// The first write has been applied and has not returned when the second begins and ends.
-			applied, gate := make(chan struct{}), make(chan struct{})
-			p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
-				err := next(ctx)
-				if c.ItemID == "msg_first" {
-					close(applied)
-					<-gate
+	for _, versions := range []bool{true, false} {
+		for _, other := range []store.Principal{ada, bob} {
+			synctest.Test(t, func(t *testing.T) {
+				p := &probe{}
+				base := memstore.New()
+				mw := []store.Middleware{cache.New(cache.WithSoleWriter()), store.Intercept("probe", p)}
+				if !versions {
+					mw = append(mw, unversioned())
 				}
-				return err
+				s := store.Wrap(base, mw...)
+				defer store.Close(s)
+				fill(t, base, 3)
+				ctx := store.WithPrincipal(t.Context(), ada)
+				get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20)))
+				// The first write has been applied and has not returned when the second begins and ends.
+				applied, gate := make(chan struct{}), make(chan struct{})
+				p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					err := next(ctx)
+					if c.ItemID == "msg_first" {
+						close(applied)
+						<-gate
+					}
+					return err
+				})
+				var wg sync.WaitGroup
+				wg.Go(func() { must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_first", 50))) })
+				<-applied
+				must(t, s.AddThreadItem(store.WithPrincipal(t.Context(), other), "thr_1", item(t, "msg_second", 51)))
+				close(gate)
+				wg.Wait()
+				p.set(nil)
+				if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))); got != "second first" {
+					t.Errorf("versions %v, other %v: got %q", versions, other.Owner.Subject, got)
+				}
 			})
-			var wg sync.WaitGroup
-			wg.Go(func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_first", 50))) })
-			<-applied
-			must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_second", 51)))
-			close(gate)
-			wg.Wait()
-			p.set(nil)
-			if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(2)))); got != "second first" {
-				t.Errorf("versions %v: got %q", versions, got)
-			}
 		}
-	})
+	}
+}
+
+// What another made untrue before the write began, the write must not make true again.
+func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
+	base := memstore.New()
+	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), unversioned())
+	defer store.Close(s)
+	fill(t, base, 3)
+	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
+	get[store.Page[store.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(20)))
+	must(t, s.AddThreadItem(b, "thr_1", item(t, "msg_b", 50)))
+	must(t, s.AddThreadItem(a, "thr_1", item(t, "msg_a", 51)))
+	if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(2)))); got != "a b" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAbsentRowsAreNotCached(t *testing.T) {
+	s, p, _ := open(t)
+	ctx := t.Context()
+	if n := p.readsOf(func() {
+		for range 2 {
+			s.LoadThread(ctx, "thr_none")
+			s.LoadThreadItems(ctx, "thr_none", newest(5))
+			s.LoadItem(ctx, "thr_none", "msg_none")
+			s.LoadAttachment(ctx, "atc_none")
+		}
+	}); n != 8 {
+		t.Errorf("%d base reads of 8", n)
+	}
+	if _, _, entries := cache.Audit(s); entries != 0 {
+		t.Errorf("%d entries of what is not there", entries)
+	}
+}
+
+// The stored Owner is the base's to say: what a save names, or leaves out, does not reach the entry.
+func TestAPatchKeepsTheStoredOwner(t *testing.T) {
+	base, p := memstore.New(), &probe{}
+	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), store.Intercept("probe", p))
+	defer store.Close(s)
+	ctx := t.Context()
+	a := attachment(t, "atc_1", "first")
+	a.Owner = ada.Owner
+	must(t, base.SaveAttachment(ctx, a))
+	must(t, base.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	s.LoadThread(ctx, "thr_1")
+	s.LoadAttachment(ctx, "atc_1")
+	must(t, s.SaveThread(ctx, store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, s.SaveAttachment(ctx, attachment(t, "atc_1", "second")))
+	if n := p.readsOf(func() {
+		th, a := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")), get[store.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
+		if th.Owner != ada.Owner || th.Title != "second" || a.Owner != ada.Owner {
+			t.Errorf("got %+v and %+v", th.Owner, a.Owner)
+		}
+	}); n != 0 {
+		t.Errorf("%d base reads: the test did not see the patched entries", n)
+	}
+}
+
+func TestALooseItemFollowsItsWrites(t *testing.T) {
+	s, p, base := open(t, cache.WithWindow(2))
+	fill(t, base, 10)
+	ctx := t.Context()
+	s.LoadThreadItems(ctx, "thr_1", newest(2))
+	s.LoadItem(ctx, "thr_1", "msg_3")
+	moved := item(t, "msg_3", -7)
+	must(t, s.SaveItem(ctx, "thr_1", moved))
+	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3")); !it.CreatedAt.Equal(moved.CreatedAt) {
+		t.Errorf("got %v of %v after a save", it, it.CreatedAt)
+	}
+	must(t, s.DeleteThreadItem(ctx, "thr_1", "msg_3"))
+	if _, err := s.LoadItem(ctx, "thr_1", "msg_3"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v after a delete", err)
+	}
+	if n := p.readsOf(func() { s.LoadThreadItems(ctx, "thr_1", newest(1)) }); n != 0 {
+		t.Errorf("writes beyond the window cost it %d base reads", n)
+	}
 }
 
 func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {

@@ -95,10 +95,10 @@ func (l *layer) place(h store.Hints, kind byte, id string) place {
 	}
 }
 
-// lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up, and no write was in
-// progress. Nil if there is none.
+// lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up. (No tag is the word of a
+// write in progress.) Nil if there is none.
 func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
-	if h.Fresh() || !w.Idle() || !l.serving.Load() {
+	if h.Fresh() || !l.serving.Load() {
 		return nil
 	}
 	var e *entry
@@ -188,7 +188,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind byte, id string, ca
 	return l.announced(ctx, kind, id, func() error {
 		return l.core.Write(p.slot, func(before generation.Word) error {
 			begin := l.now()
-			e := l.known(p, before, begin)
+			e := l.known(p, before)
 			if e == nil || patch == nil {
 				err := call(ctx)
 				if err == nil {
@@ -208,17 +208,16 @@ func (l *layer) write(ctx context.Context, op store.Op, kind byte, id string, ca
 	})
 }
 
-// known returns the entry that a write which began at the word before may patch: one that was true then, with no other
-// writer about.
-func (l *layer) known(p place, before generation.Word, now time.Duration) *entry {
-	if !l.mayPatch || !before.Idle() || !l.serving.Load() {
+// known returns the entry that a write which began at the word before may patch: one that was true then. No tag is the word
+// of a write in progress, so no other writer was about.
+func (l *layer) known(p place, before generation.Word) *entry {
+	if !l.mayPatch || !l.serving.Load() {
 		return nil
 	}
-	e := p.shard.peek(p.key)
-	if e == nil || e.tag != before || e.expired(now) {
-		return nil
+	if e := p.shard.peek(p.key); e != nil && e.tag == before {
+		return e
 	}
-	return e
+	return nil
 }
 
 // overtaken drops the entry of a place, which no word will make true again.

@@ -186,36 +186,27 @@ type bound struct {
 	items    prometheus.Observer // nil unless the op returns a page
 }
 
-// The names of the layer's own metrics, which no statistic may take.
-const (
-	nameDuration = "chatstore_operation_duration_seconds"
-	nameCalls    = "chatstore_operations_total"
-	nameInFlight = "chatstore_operations_in_flight"
-	nameItems    = "chatstore_page_items"
-	nameDropped  = "chatstore_stats_dropped"
-)
-
 func newMeter(c *config, reg prometheus.Registerer) *meter {
 	constant := prometheus.Labels{"store": c.store, "layer": c.layer}
 	m := &meter{slow: c.slow, exemplars: c.exemplars, constant: constant, reg: reg}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: nameDuration, Help: "How long calls took, by operation and whether they failed.",
+		Name: "chatstore_operation_duration_seconds", Help: "How long calls took, by operation and whether they failed.",
 		ConstLabels: constant, Buckets: c.buckets,
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"operation", "status"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: nameCalls, Help: "Calls that ended, by operation and code.", ConstLabels: constant,
+		Name: "chatstore_operations_total", Help: "Calls that ended, by operation and code.", ConstLabels: constant,
 	}, []string{"operation", "code"})
 	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: nameInFlight, Help: "Calls that have begun and not ended, by operation.", ConstLabels: constant,
+		Name: "chatstore_operations_in_flight", Help: "Calls that have begun and not ended, by operation.", ConstLabels: constant,
 	}, []string{"operation"})
 	items := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: nameItems, Help: "Rows of the pages returned, by operation.",
+		Name: "chatstore_page_items", Help: "Rows of the pages returned, by operation.",
 		ConstLabels: constant, Buckets: []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 	}, []string{"operation"})
 	dropped := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: nameDropped, Help: "Statistics of the layers beneath that cannot be exported.", ConstLabels: constant,
+		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that cannot be exported.", ConstLabels: constant,
 	}, func() float64 {
 		if s := m.stats.Load(); s != nil {
 			return float64(s.dropped.Load())
@@ -254,7 +245,7 @@ func (m *meter) Begin(ctx context.Context, c store.Call) (context.Context, any) 
 func (m *meter) End(ctx context.Context, _ store.Call, r store.Result, state any) {
 	b := state.(*bound)
 	b.inFlight.Dec()
-	status := statusOf(r.Code)
+	status, seconds := statusOf(r.Code), float64(r.Duration)/float64(time.Second)
 	if b.items != nil && r.Code == store.CodeOK {
 		b.items.Observe(float64(r.Items))
 	}
@@ -262,12 +253,12 @@ func (m *meter) End(ctx context.Context, _ store.Call, r store.Result, state any
 		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
 			b.calls[r.Code].(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)
-			b.duration[status].(prometheus.ExemplarObserver).ObserveWithExemplar(r.Duration.Seconds(), exemplar)
+			b.duration[status].(prometheus.ExemplarObserver).ObserveWithExemplar(seconds, exemplar)
 			return
 		}
 	}
 	b.calls[r.Code].Inc()
-	b.duration[status].Observe(r.Duration.Seconds())
+	b.duration[status].Observe(seconds)
 }
 
 // Describe and Collect make all of the layer's own metrics one Collector: registered as a whole or not at all.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -445,6 +446,61 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain))); diff != "" {
 		t.Errorf("what is left (-want +got):\n%s", diff)
+	}
+}
+
+// ledger is a Registerer that knows what is registered.
+type ledger struct {
+	*prometheus.Registry
+	open map[prometheus.Collector]bool
+}
+
+func (l ledger) Register(c prometheus.Collector) error {
+	err := l.Registry.Register(c)
+	if err == nil {
+		l.open[c] = true
+	}
+	return err
+}
+
+func (l ledger) Unregister(c prometheus.Collector) bool {
+	done := l.Registry.Unregister(c)
+	if done {
+		delete(l.open, c)
+	}
+	return done
+}
+
+func TestCloseUnregistersWhateverWasRegistered(t *testing.T) {
+	for name, stats := range map[string][]store.Stat{
+		"no statistics":      nil,
+		"only odd ones":      {gauge("taken", 1)},
+		"some statistics":    {gauge("good", 1)},
+		"some of them taken": {gauge("good", 1), gauge("taken", 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := ledger{prometheus.NewPedanticRegistry(), map[prometheus.Collector]bool{}}
+			reg.Registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Somebody else's."}))
+			s := store.Wrap(&reporting{stats: stats}, newLayer(t, reg))
+			_ = store.Close(s)
+			if n := len(reg.open); n != 0 {
+				t.Errorf("%d collectors are still registered", n)
+			}
+		})
+	}
+}
+
+func TestAClosedLayerCountsNoMore(t *testing.T) {
+	reg := ledger{prometheus.NewPedanticRegistry(), map[prometheus.Collector]bool{}}
+	s := store.Wrap(&spy{}, newLayer(t, reg))
+	collectors := slices.Collect(maps.Keys(reg.open))
+	_ = callOp(t.Context(), s, store.OpLoadThread)
+	_ = store.Close(s)
+	_ = callOp(t.Context(), s, store.OpLoadThread)
+	after := prometheus.NewPedanticRegistry()
+	after.MustRegister(collectors...)
+	if got := values(t, after)[`operations_total{code="ok",operation="load_thread"}`]; got != "1" {
+		t.Errorf("%s calls were counted, want the one before Close", got)
 	}
 }
 

@@ -115,14 +115,13 @@ func keyOf(st store.Stat) seriesKey {
 var (
 	nameOfMetric = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 	notOfMetric  = regexp.MustCompile(`_(count|sum|bucket)$`) // the suffixes of other kinds of metrics
-	ownNames     = []string{nameDuration, nameCalls, nameInFlight, nameItems, nameDropped}
 	ownLabels    = []string{"store", "layer", "le", "quantile"}
 )
 
 // validName also makes it impossible for one name to be a counter here and a gauge elsewhere, which would fail the scrape.
 func validName(st store.Stat) bool {
 	return nameOfMetric.MatchString(st.Name) && !notOfMetric.MatchString(st.Name) &&
-		strings.HasSuffix(st.Name, "_total") == st.Counter && !slices.Contains(ownNames, st.Name)
+		strings.HasSuffix(st.Name, "_total") == st.Counter
 }
 
 func validLabels(labels [3]store.Label) bool {
@@ -130,7 +129,7 @@ func validLabels(labels [3]store.Label) bool {
 		if l == (store.Label{}) {
 			continue
 		}
-		if !nameOfMetric.MatchString(l.Name) || strings.HasPrefix(l.Name, "__") || slices.Contains(ownLabels, l.Name) ||
+		if !nameOfMetric.MatchString(l.Name) || slices.Contains(ownLabels, l.Name) ||
 			!utf8.ValidString(l.Value) || i > 0 && l.Name == labels[i-1].Name {
 			return false
 		}

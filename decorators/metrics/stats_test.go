@@ -140,14 +140,17 @@ func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 	l := func(name, value string) store.Label { return store.Label{Name: name, Value: value} }
 	for name, odd := range map[string]store.Stat{
-		"no name":                      gauge("", 1),
-		"name with a space":            gauge("my stat", 1),
-		"name not UTF-8":               gauge("x\xff", 1),
-		"colon, for recording rules":   gauge("a:b", 1),
-		"counter without _total":       counter("x", 1),
-		"gauge with _total":            gauge("x_total", 1),
-		"suffix of a histogram":        gauge("good_count", 1),
-		"the layer's own":              counter("chatstore_operations_total", 1, l("operation", "x"), l("code", "y")),
+		"no name":                    gauge("", 1),
+		"name with a space":          gauge("my stat", 1),
+		"name not UTF-8":             gauge("x\xff", 1),
+		"colon, for recording rules": gauge("a:b", 1),
+		"counter without _total":     counter("x", 1),
+		"gauge with _total":          gauge("x_total", 1),
+		"suffix of a histogram":      gauge("good_count", 1),
+		"the layer's own": {
+			Name: "chatstore_operations_total", Help: "Calls that ended, by operation and code.", Counter: true, Value: 1,
+			Labels: [3]store.Label{l("operation", "load_thread"), l("code", "ok")},
+		},
 		"the layer's own count":        gauge("chatstore_page_items_count", 1, l("operation", "load_threads")),
 		"the count of the dropped":     gauge("chatstore_stats_dropped", 1),
 		"other labels than before":     gauge("good", 1, l("kind", "a"), l("other", "b")),

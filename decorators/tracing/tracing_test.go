@@ -397,6 +397,18 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 	}
 }
 
+func TestNoLinkToASpanThatIsNone(t *testing.T) {
+	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true}
+	base := &spy{do: func(ctx context.Context, op store.Op) error {
+		store.NotesFor(ctx, op).SetFlight("follower", trace.SpanContext{})
+		return nil
+	}}
+	_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(p))), store.OpLoadThread)
+	if p.ended != 1 || p.linked != 0 {
+		t.Errorf("%d spans ended, %d links", p.ended, p.linked)
+	}
+}
+
 func TestHostileIDsAreLeftOut(t *testing.T) {
 	for name, id := range map[string]string{
 		"too long": strings.Repeat("x", store.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
@@ -490,7 +502,7 @@ type countingProvider struct {
 	recording bool
 	panics    bool
 
-	started, ended, described int
+	started, ended, described, linked int
 }
 
 func (p *countingProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
@@ -516,6 +528,8 @@ type countingSpan struct {
 
 func (s *countingSpan) IsRecording() bool          { return s.p.recording }
 func (s *countingSpan) End(...trace.SpanEndOption) { s.p.ended++ }
+
+func (s *countingSpan) AddLink(trace.Link) { s.p.linked++ }
 
 func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
 	s.p.described++

@@ -121,9 +121,17 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 }
 
 // valid is the check of what is asked for by id. The contract: what is invalid is refused before anything else is looked at,
-// and a cancelled call does nothing. The Normalize functions do the same for values and queries.
+// and a cancelled call does nothing. The Normalize functions check values and queries.
 func valid(ctx context.Context, op store.Op, kind, id string) error {
 	if err := store.CheckID(op, kind, id); err != nil {
+		return err
+	}
+	return store.CheckContext(ctx, op, kind, id)
+}
+
+// savable is the rest of the check of a save.
+func savable(ctx context.Context, op store.Op, kind, id string) error {
+	if err := store.CheckSaveMode(ctx, op, kind, id); err != nil {
 		return err
 	}
 	return store.CheckContext(ctx, op, kind, id)
@@ -147,7 +155,7 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	if err != nil {
 		return err
 	}
-	if err := store.CheckContext(ctx, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
+	if err := savable(ctx, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -212,19 +220,19 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 }
 
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
-	return s.saveItem(ctx, store.OpAddThreadItem, threadID, item, store.InsertOnly)
+	return s.saveItem(store.WithSaveMode(ctx, store.InsertOnly), store.OpAddThreadItem, threadID, item)
 }
 
 func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
-	return s.saveItem(ctx, store.OpSaveItem, threadID, item, store.SaveModeFrom(ctx))
+	return s.saveItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item store.Item, mode store.SaveMode) error {
+func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
 	item, err := store.NormalizeItem(op, threadID, item)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckContext(ctx, op, store.KindOfItem, item.ID); err != nil {
+	if err := savable(ctx, op, store.KindOfItem, item.ID); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -233,7 +241,7 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	if !ok {
 		return failed(op, store.CodeNotFound, store.KindOfThread, threadID)
 	}
-	r, code := items.rowFor(item.ID, store.Owner{}, mode)
+	r, code := items.rowFor(item.ID, store.Owner{}, store.SaveModeFrom(ctx))
 	if code != store.CodeOK {
 		return failed(op, code, store.KindOfItem, item.ID)
 	}
@@ -275,7 +283,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	if err != nil {
 		return err
 	}
-	if err := store.CheckContext(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
+	if err := savable(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -1,0 +1,38 @@
+package examples_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// goBlock returns the README's first block of Go.
+func goBlock(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, begun := strings.Cut(string(text), "```go\n")
+	code, _, ended := strings.Cut(rest, "```")
+	if !begun || !ended {
+		t.Fatal("README.md has no block of Go")
+	}
+	return code
+}
+
+func TestTheProgramOfTheREADMERuns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(goBlock(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "run", file).CombinedOutput()
+	if got, want := string(out), "Tea true\n"; err != nil || got != want {
+		t.Errorf("it printed %q, %v; want %q", got, err, want)
+	}
+	if formatted, err := exec.Command("gofmt", "-l", file).CombinedOutput(); err != nil || len(formatted) > 0 {
+		t.Errorf("gofmt: %s, %v", formatted, err)
+	}
+}

@@ -1,0 +1,337 @@
+package store_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// wantSameVerdict compares ParseJSON's verdict with encoding/json's. Ours is stricter in two things: UTF-8 and depth.
+func wantSameVerdict(t *testing.T, text string) (valid bool) {
+	t.Helper()
+	_, err := store.ParseJSON(text)
+	var e *store.Error
+	if err != nil && (!errors.Is(err, store.ErrInvalid) || !errors.As(err, &e)) {
+		t.Fatalf("got %v, want ErrInvalid", err)
+	}
+	if e != nil && e.Field == "json: nested too deep" && strings.Count(text, "[")+strings.Count(text, "{") > 1000 {
+		return false
+	}
+	if want := json.Valid([]byte(text)) && utf8.ValidString(text); (err == nil) != want {
+		t.Fatalf("%q: ParseJSON says %v, encoding/json says valid is %v", text, err, want)
+	}
+	return err == nil
+}
+
+// members reads the outermost object of a valid text by encoding/json's tokens: the last value of each name, and whether
+// one is repeated.
+func members(t *testing.T, text string) (values map[string]json.RawMessage, repeated bool) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(text))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return nil, false
+	}
+	values = map[string]json.RawMessage{}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		_, ok := values[name.(string)]
+		repeated = repeated || ok
+		values[name.(string)] = v
+	}
+	return values, repeated
+}
+
+// wantMember compares a string that was read with what encoding/json reads in the member of exactly that name.
+func wantMember(t *testing.T, values map[string]json.RawMessage, name, got string) {
+	t.Helper()
+	var want string
+	if raw, ok := values[name]; ok {
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatalf("%s is %s, and was read as %q", name, raw, got)
+		}
+	}
+	if got != want {
+		t.Fatalf("%s: got %q, want %q", name, got, want)
+	}
+}
+
+// fuzzed checks what holds for every value that a text was read as.
+func fuzzed(t *testing.T, text string, v value, err error) (values map[string]json.RawMessage, ok bool) {
+	t.Helper()
+	valid := wantSameVerdict(t, text)
+	if err != nil {
+		if !errors.Is(err, store.ErrInvalid) {
+			t.Fatalf("got %v, want ErrInvalid", err)
+		}
+		return nil, false
+	}
+	if !valid {
+		t.Fatalf("%q was read, and is no JSON", text)
+	}
+	if got := v.JSON().String(); got != text {
+		t.Fatalf("got %q, want %q", got, text)
+	}
+	values, repeated := members(t, text)
+	if values == nil || repeated {
+		t.Fatalf("%q was read: no object, or a repeated name", text)
+	}
+	if out, err := json.Marshal(v); err != nil || !json.Valid(out) {
+		t.Fatalf("Marshal: %q, %v", out, err)
+	}
+	if v.Footprint() < len(text) || !utf8.ValidString(v.String()) {
+		t.Fatalf("footprint %d, %q", v.Footprint(), v.String())
+	}
+	return values, true
+}
+
+func FuzzItemJSON(f *testing.F) {
+	for _, text := range goldenItems {
+		f.Add(text)
+	}
+	for _, trap := range append(traps, itemTraps...) {
+		f.Add(trap.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		it, err := store.ParseItem(text)
+		values, ok := fuzzed(t, text, it, err)
+		if !ok {
+			return
+		}
+		wantMember(t, values, "id", it.ID)
+		wantMember(t, values, "thread_id", it.ThreadID)
+		wantMember(t, values, "type", string(it.Type()))
+		decodes[store.UserMessage](t, it)
+		decodes[store.AssistantMessage](t, it)
+		decodes[store.ClientToolCall](t, it)
+		decodes[store.Widget](t, it)
+		decodes[store.GeneratedImage](t, it)
+		decodes[store.StructuredInput](t, it)
+		decodes[store.TaskItem](t, it)
+		decodes[store.WorkflowItem](t, it)
+		decodes[store.HiddenContext](t, it)
+		decodes[store.SDKHiddenContext](t, it)
+		decodes[*store.EndOfTurn](t, it)
+		if b, ok, err := store.DecodeItem[store.Body](it); ok {
+			if made, err := store.NewItem("msg_1", noon, b); err == nil {
+				decodes[store.Body](t, made)
+			}
+		} else if err != nil && !errors.Is(err, store.ErrInvalid) {
+			t.Fatal(err)
+		}
+		n, err := store.NormalizeItem(store.OpSaveItem, "thr_1", it)
+		if err != nil {
+			if !errors.Is(err, store.ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := store.ParseItem(n.JSON().String())
+		if err != nil || !again.Equal(n) || again.ID != n.ID || again.ThreadID != "thr_1" || !again.CreatedAt.Equal(n.CreatedAt) {
+			t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
+		}
+	})
+}
+
+// decodes decodes an item as T, and writes what it got back: not a byte may change.
+func decodes[T store.Body](t *testing.T, it store.Item) {
+	t.Helper()
+	text := it.JSON().String()
+	b, ok, err := store.DecodeItem[T](it)
+	if err != nil && (ok || !errors.Is(err, store.ErrInvalid)) {
+		t.Fatalf("%T: %v, %v", b, ok, err)
+	}
+	if !ok {
+		return
+	}
+	if with, err := it.WithBody(b); err != nil || with.JSON().String() != text {
+		t.Fatalf("%T written back: %q, %v, want %q", b, with.JSON(), err, text)
+	}
+}
+
+func FuzzThreadJSON(f *testing.F) {
+	for _, text := range goldenThreads {
+		f.Add(text)
+	}
+	for _, trap := range append(traps, threadTraps...) {
+		f.Add(trap.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		th, err := store.ParseThread(text)
+		values, ok := fuzzed(t, text, th, err)
+		if !ok {
+			return
+		}
+		wantMember(t, values, "id", th.ID)
+		wantMember(t, values, "title", th.Title)
+		if !th.Owner.IsZero() {
+			t.Fatal("an owner")
+		}
+		if n, err := store.NormalizeThread(store.OpSaveThread, th); err == nil && n.JSON().String() != text {
+			t.Fatalf("normalised to %q, was %q", n.JSON(), text)
+		}
+		th.Title, th.CreatedAt = "set\n", noon
+		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		if err != nil {
+			if !errors.Is(err, store.ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := store.ParseThread(n.JSON().String())
+		if err != nil || !again.Equal(n) || diffFields(again, n) != "" || again.Title != "set\n" || !again.CreatedAt.Equal(noon) {
+			t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
+		}
+	})
+}
+
+func FuzzAttachmentJSON(f *testing.F) {
+	for _, text := range goldenAttachments {
+		f.Add(text)
+	}
+	for _, trap := range traps {
+		f.Add(trap.text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		a, err := store.ParseAttachment(text)
+		values, ok := fuzzed(t, text, a, err)
+		if !ok {
+			return
+		}
+		wantMember(t, values, "id", a.ID)
+		wantMember(t, values, "thread_id", a.ThreadID)
+		b, err := a.Decode()
+		if err != nil {
+			if !errors.Is(err, store.ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if with, err := a.WithBody(b); err != nil || with.JSON().String() != text {
+			t.Fatalf("written back: %q, %v, want %q", with.JSON(), err, text)
+		}
+		a.ThreadID = "thr_1"
+		if n, err := store.NormalizeAttachment(store.OpSaveAttachment, a); err == nil {
+			again, err := store.ParseAttachment(n.JSON().String())
+			if err != nil || !again.Equal(n) || again.ThreadID != "thr_1" {
+				t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
+			}
+		}
+	})
+}
+
+func FuzzPageJSON(f *testing.F) {
+	for _, text := range goldenItems {
+		f.Add(`{"data":[` + text + `],"has_more":true,"after":"x"}`)
+	}
+	f.Add(`{"data":[],"Data":[1],"has_more":false,"after":null}`)
+	f.Add(`{"data":[{"type":"x"},{"type":"y"}],"d\u0061ta":[]}`)
+	f.Add(`null`)
+	f.Fuzz(func(t *testing.T, text string) {
+		valid := wantSameVerdict(t, text)
+		var p store.Page[store.Item]
+		data := []byte(text)
+		if err := p.UnmarshalJSON(data); err != nil {
+			if !errors.Is(err, store.ErrInvalid) || p.Data != nil || p.HasMore || p.After != "" {
+				t.Fatalf("got %v, and a page %v", err, p)
+			}
+			return
+		}
+		clear(data)
+		values, repeated := members(t, text)
+		if !valid || repeated {
+			t.Fatalf("%q was read: not valid, or a repeated name", text)
+		}
+		wantMember(t, values, "after", p.After)
+		var rows []json.RawMessage
+		if raw, ok := values["data"]; ok {
+			if err := json.Unmarshal(raw, &rows); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(rows) != len(p.Data) {
+			t.Fatalf("got %d rows, want %d", len(p.Data), len(rows))
+		}
+		for i, row := range rows {
+			if p.Data[i].JSON().String() != string(row) {
+				t.Fatalf("row %d: got %q, want %q", i, p.Data[i].JSON(), row)
+			}
+		}
+		out, err := p.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again store.Page[store.Item]
+		if err := again.UnmarshalJSON(out); err != nil {
+			t.Fatal(err)
+		}
+		if twice, err := again.MarshalJSON(); err != nil || !bytes.Equal(out, twice) {
+			t.Fatalf("got %q, %v, want %q", twice, err, out)
+		}
+	})
+}
+
+// validID is the contract's sentence about ids, as plainly as it can be said.
+func validID(id string) bool {
+	return 1 <= len(id) && len(id) <= 256 && utf8.ValidString(id) && strings.IndexFunc(id, func(r rune) bool {
+		return r < 0x20 || 0x7f <= r && r < 0xa0
+	}) < 0
+}
+
+func FuzzID(f *testing.F) {
+	for _, c := range idFaults {
+		f.Add(c.id)
+	}
+	for _, id := range goodIDs {
+		f.Add(id)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		err := store.CheckID(store.OpLoadThread, store.KindOfThread, id)
+		if (err == nil) != validID(id) || err != nil && !errors.Is(err, store.ErrInvalid) {
+			t.Fatalf("%q: %v", id, err)
+		}
+		th, err := store.NormalizeThread(store.OpSaveThread, store.Thread{ID: id, CreatedAt: noon})
+		if (err == nil) != validID(id) {
+			t.Fatalf("%q: %v", id, err)
+		}
+		if err != nil {
+			return
+		}
+		if back, err := store.ParseThread(th.JSON().String()); err != nil || back.ID != id || !back.Equal(th) {
+			t.Fatalf("%q reads back as %q, %v", id, back.ID, err)
+		}
+	})
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add("msg_1", 0, uint8(0))
+	f.Add("", -1, uint8(2))
+	f.Add("\x00", 1001, uint8(1))
+	f.Fuzz(func(t *testing.T, after string, limit int, order uint8) {
+		in := store.PageQuery{Limit: limit, After: after, Order: store.Order(order)}
+		q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, in)
+		if ok := limit >= 0 && order <= 1 && (after == "" || validID(after)); ok != (err == nil) || err != nil && !errors.Is(err, store.ErrInvalid) {
+			t.Fatalf("%+v: %v", in, err)
+		}
+		if err != nil {
+			return
+		}
+		if q.Limit < 1 || q.Limit > store.MaxLimit || q.After != after || q.Order != in.Order {
+			t.Fatalf("%+v: got %+v", in, q)
+		}
+		if again, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, q); err != nil || again != q {
+			t.Fatalf("normalised twice: %+v, %v", again, err)
+		}
+	})
+}

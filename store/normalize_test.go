@@ -1,0 +1,424 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+var idFaults = []struct{ id, fault string }{
+	{"", "empty"},
+	{strings.Repeat("x", 257), "longer than 256 bytes"},
+	{strings.Repeat("é", 129), "longer than 256 bytes"},
+	{"a\x00b", "a control character"},
+	{"a\nb", "a control character"},
+	{"\x7f", "a control character"},
+	{"a\u0085b", "a control character"},
+	{"a\xffb", "not valid UTF-8"},
+	{"\xed\xa0\x80", "not valid UTF-8"},
+}
+
+var goodIDs = []string{"x", " ", "thr_1a2b3c4d", strings.Repeat("x", 256), strings.Repeat("é", 128), "a/b:c", "日本", "\u2028", "\ufffd", "🙂", "~"}
+
+// TestIDs: 1 to 256 bytes of valid UTF-8 without control characters, wherever there is an id.
+func TestIDs(t *testing.T) {
+	for _, c := range idFaults {
+		err := store.CheckID(store.OpLoadThread, store.KindOfThread, c.id)
+		wantInvalid(t, err, "id: "+c.fault)
+		if e, ok := errors.AsType[*store.Error](err); !ok || e.Op != store.OpLoadThread || e.Kind != "thread" || e.ID != c.id {
+			t.Errorf("got %#v", err)
+		}
+		_, err = store.NormalizeThread(store.OpSaveThread, store.Thread{ID: c.id, CreatedAt: noon})
+		wantInvalid(t, err, "id: "+c.fault)
+		it := must[store.Item](t)(store.NewItem(c.id, noon, store.EndOfTurn{}))
+		_, err = store.NormalizeItem(store.OpSaveItem, "thr_1", it)
+		wantInvalid(t, err, "id: "+c.fault)
+		_, err = store.NormalizeItem(store.OpSaveItem, c.id, it)
+		wantInvalid(t, err, "id: "+c.fault)
+		if e, ok := errors.AsType[*store.Error](err); !ok || e.Kind != "thread" {
+			t.Errorf("a bad thread id: got %#v", err)
+		}
+		a := must[store.Attachment](t)(store.NewAttachment(c.id, store.AttachmentBody{Type: "file"}))
+		_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+		wantInvalid(t, err, "id: "+c.fault)
+		if c.id != "" {
+			_, err = store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{After: c.id})
+			wantInvalid(t, err, "after: "+c.fault)
+			for _, bad := range []struct {
+				owner store.Owner
+				field string
+			}{{store.Owner{Subject: c.id}, "owner.subject: "}, {store.Owner{Tenant: c.id, Subject: "s"}, "owner.tenant: "}} {
+				_, err = store.NormalizeThread(store.OpSaveThread, store.Thread{ID: "x", CreatedAt: noon, Owner: bad.owner})
+				wantInvalid(t, err, bad.field+c.fault)
+				a := must[store.Attachment](t)(store.NewAttachment("x", store.AttachmentBody{Type: "file"}))
+				a.Owner = bad.owner
+				_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+				wantInvalid(t, err, bad.field+c.fault)
+				_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.OwnedBy(bad.owner)})
+				wantInvalid(t, err, bad.field+c.fault)
+			}
+			_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.InTenant(c.id)})
+			wantInvalid(t, err, "owner.tenant: "+c.fault)
+			a.ID, a.ThreadID = "atc_1", c.id
+			_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+			wantInvalid(t, err, "thread_id: "+c.fault)
+		}
+	}
+	for _, id := range goodIDs {
+		if err := store.CheckID(store.OpLoadThread, store.KindOfThread, id); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
+		th, err := store.NormalizeThread(store.OpSaveThread, store.Thread{ID: id, CreatedAt: noon, Owner: store.Owner{Tenant: id, Subject: id}})
+		if err != nil || th.ID != id || must[store.Thread](t)(store.ParseThread(th.JSON().String())).ID != id {
+			t.Errorf("%q: %v, %v", id, th, err)
+		}
+	}
+}
+
+// TestIDsInTheJSON: a bad id that came with the JSON is no better than one that was set.
+func TestIDsInTheJSON(t *testing.T) {
+	for text, field := range map[string]string{
+		`{"type":"x","created_at":"2026-01-02T03:04:05Z"}`:                "id: empty",
+		`{"type":"x","id":"a\u0000","created_at":"2026-01-02T03:04:05Z"}`: "id: a control character",
+		`{"type":"X","id":"a","created_at":"2026-01-02T03:04:05Z"}`:       "type: not of a-z, 0-9, _ and .",
+		`{"type":"x","id":"a"}`: "created_at: zero",
+		`{"type":"x","id":"a","created_at":"0000-12-31T23:59:59Z"}`:                               "created_at: outside the years 1 to 9999",
+		`{"type":"x","id":"a","created_at":"9999-12-31T23:59:59-00:01"}`:                          "created_at: outside the years 1 to 9999",
+		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's",
+		`{"type":"` + strings.Repeat("x", 65) + `","id":"a","created_at":"2026-01-02T03:04:05Z"}`: "type: longer than 64 bytes",
+	} {
+		_, err := store.NormalizeItem(store.OpAddThreadItem, "thr_1", must[store.Item](t)(store.ParseItem(text)))
+		wantInvalid(t, err, field)
+	}
+	for text, field := range map[string]string{
+		`{"created_at":"2026-01-02T03:04:05Z"}`: "id: empty",
+		`{"id":"a"}`:                            "created_at: zero",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","metadata":[]}`:                      "metadata: not an object",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":["a",null]}`: "allowed_image_domains: not an array of strings",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":"a"}`:        "allowed_image_domains: not an array of strings",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: not of a-z, 0-9, _ and .",
+	} {
+		_, err := store.NormalizeThread(store.OpSaveThread, must[store.Thread](t)(store.ParseThread(text)))
+		wantInvalid(t, err, field)
+	}
+	for text, field := range map[string]string{
+		`{"type":"file"}`: "id: empty",
+		`{"type":"file","id":"a","thread_id":"\n"}`: "thread_id: a control character",
+		`{"type":"FILE","id":"a"}`:                  "type: not of a-z, 0-9, _ and .",
+	} {
+		_, err := store.NormalizeAttachment(store.OpSaveAttachment, must[store.Attachment](t)(store.ParseAttachment(text)))
+		wantInvalid(t, err, field)
+	}
+}
+
+// TestNormalizeThreadRefuses: what is set and breaks a rule.
+func TestNormalizeThreadRefuses(t *testing.T) {
+	for field, set := range map[string]func(*store.Thread){
+		"title: not valid UTF-8":                         func(th *store.Thread) { th.Title = "a\xff" },
+		"created_at: zero":                               func(th *store.Thread) { th.CreatedAt = time.Time{}.Add(999) },
+		"created_at: outside the years 1 to 9999":        func(th *store.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"status.type: empty":                             func(th *store.Thread) { th.Status = store.Status{Reason: "r"} },
+		"status.type: not of a-z, 0-9, _ and .":          func(th *store.Thread) { th.Status = store.Status{Type: "Locked"} },
+		"status.reason: of an active thread":             func(th *store.Thread) { th.Status = store.Status{Type: "active", Reason: "r"} },
+		"status.reason: not valid UTF-8":                 func(th *store.Thread) { th.Status = store.Status{Type: "locked", Reason: "\xff"} },
+		"metadata: not an object":                        func(th *store.Thread) { th.Metadata = js(` null`) },
+		"allowed_image_domains: not an array of strings": func(th *store.Thread) { th.AllowedImageDomains = js(`{}`) },
+		"owner: a tenant without a subject":              func(th *store.Thread) { th.Owner = store.Owner{Tenant: "t"} },
+		"json: nested too deep": func(th *store.Thread) {
+			th.Metadata = js(strings.Repeat(`{"a":`, 999) + `{}` + strings.Repeat(`}`, 999))
+		},
+	} {
+		for _, th := range []store.Thread{{ID: "thr_1", CreatedAt: noon}, must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))} {
+			set(&th)
+			_, err := store.NormalizeThread(store.OpSaveThread, th)
+			wantInvalid(t, err, field)
+		}
+	}
+	_, err := store.NormalizeItem(store.OpSaveItem, "thr_1", store.Item{ID: "msg_1", CreatedAt: noon})
+	wantInvalid(t, err, "type: missing")
+	_, err = store.NormalizeAttachment(store.OpSaveAttachment, store.Attachment{ID: "atc_1"})
+	wantInvalid(t, err, "type: missing")
+	a := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file"}))
+	a.Owner.Tenant = "t"
+	_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+	wantInvalid(t, err, "owner: a tenant without a subject")
+}
+
+// TestThreadIDIsFilledIn, and nothing else is done to the item.
+func TestThreadIDIsFilledIn(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"id":"a","type":"x", "created_at":"2026-01-02T03:04:05.000"}`:                     `{"id":"a","type":"x", "created_at":"2026-01-02T03:04:05.000","thread_id":"thr_1"}`,
+		`{"thread_id" : null,"id":"a","type":"x","created_at":"2026-01-02T03:04:05"} `:      `{"thread_id" : "thr_1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"} `,
+		`{"thread_id":"","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`:           `{"thread_id":"thr_1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`,
+		`{"thread_id":"thr\u005f1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`: `{"thread_id":"thr\u005f1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`,
+	} {
+		it := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", must[store.Item](t)(store.ParseItem(text))))
+		if wantText(t, it, want); it.ThreadID != "thr_1" {
+			t.Errorf("got %q", it.ThreadID)
+		}
+	}
+}
+
+func TestQueries(t *testing.T) {
+	for limit, want := range map[int]int{0: 20, 1: 1, 1000: 1000, 1001: 1000, 1 << 62: 1000} {
+		q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst})
+		if err != nil || q != (store.PageQuery{Limit: want, After: "x", Order: store.OldestFirst}) {
+			t.Errorf("limit %d: got %+v, %v", limit, q, err)
+		}
+	}
+	_, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Limit: -1})
+	wantInvalid(t, err, "limit: negative")
+	_, err = store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Order: 2})
+	wantInvalid(t, err, "order: unknown")
+	_, err = store.NormalizeThreadQuery(store.ThreadQuery{PageQuery: store.PageQuery{Limit: -1}})
+	wantInvalid(t, err, "limit: negative")
+	_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.OwnedBy(store.Owner{Tenant: "t"})})
+	wantInvalid(t, err, "owner: a tenant without a subject")
+	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(store.Owner{Subject: "s"})} {
+		if q, err := store.NormalizeThreadQuery(store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
+			t.Errorf("%+v: got %+v, %v", f, q, err)
+		}
+	}
+}
+
+func TestSaveModes(t *testing.T) {
+	for mode := store.Upsert; mode <= store.UpdateOnly; mode++ {
+		if err := store.CheckSaveMode(store.WithSaveMode(t.Context(), mode), store.OpSaveThread, store.KindOfThread, "x"); err != nil {
+			t.Error(err)
+		}
+	}
+	wantInvalid(t, store.CheckSaveMode(store.WithSaveMode(t.Context(), 3), store.OpSaveThread, store.KindOfThread, "x"), "save mode: unknown")
+}
+
+// TestCheckContext: the context's error, its cause, and that nothing was done.
+func TestCheckContext(t *testing.T) {
+	if err := store.CheckContext(t.Context(), store.OpLoadThread, store.KindOfThread, "x"); err != nil {
+		t.Fatal(err)
+	}
+	reason := errors.New("the reason")
+	canceled, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	plain, cancelPlain := context.WithCancel(t.Context())
+	cancelPlain()
+	late, cancelLate := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancelLate()
+	for _, c := range []struct {
+		ctx  context.Context
+		code store.Code
+		is   []error
+	}{
+		{canceled, store.CodeCanceled, []error{context.Canceled, reason, store.ErrNotApplied}},
+		{plain, store.CodeCanceled, []error{context.Canceled, store.ErrNotApplied}},
+		{late, store.CodeTimeout, []error{context.DeadlineExceeded, store.ErrNotApplied}},
+	} {
+		err := store.CheckContext(c.ctx, store.OpSaveItem, store.KindOfItem, "x")
+		if store.CodeOf(err) != c.code || !store.IsDefinite(err) {
+			t.Errorf("got %v, code %v", err, store.CodeOf(err))
+		}
+		for _, is := range c.is {
+			if !errors.Is(err, is) {
+				t.Errorf("%v is not %v", err, is)
+			}
+		}
+		if strings.Contains(err.Error(), "reason") {
+			t.Errorf("the cause is in the text: %v", err)
+		}
+	}
+}
+
+// TestHotPathsDoNotAllocate: what every cached read and every save of a loaded value does.
+func TestHotPathsDoNotAllocate(t *testing.T) {
+	th := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, store.Thread{ID: "thr_1", Title: "T", CreatedAt: noon, Owner: store.Owner{Tenant: "acme", Subject: "ada"}}))
+	it := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", must[store.Item](t)(store.ParseItem(goldenItems["python assistant_message"]))))
+	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python image"]))
+	ctx := store.WithSaveMode(t.Context(), store.InsertOnly)
+	q := store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_1"}, Owner: store.OwnedBy(th.Owner)}
+	for name, f := range map[string]func() error{
+		"JSON": func() error {
+			if th.JSON().IsZero() || it.JSON().IsZero() || a.JSON().IsZero() {
+				return errors.New("no JSON")
+			}
+			return nil
+		},
+		"CheckID":              func() error { return store.CheckID(store.OpLoadThread, store.KindOfThread, "thr_1a2b3c4d") },
+		"CheckContext":         func() error { return store.CheckContext(ctx, store.OpLoadThread, store.KindOfThread, "thr_1") },
+		"CheckSaveMode":        func() error { return store.CheckSaveMode(ctx, store.OpLoadThread, store.KindOfThread, "thr_1") },
+		"NormalizeThread":      func() error { _, err := store.NormalizeThread(store.OpSaveThread, th); return err },
+		"NormalizeItem":        func() error { _, err := store.NormalizeItem(store.OpSaveItem, "thr_1", it); return err },
+		"NormalizeAttachment":  func() error { _, err := store.NormalizeAttachment(store.OpSaveAttachment, a); return err },
+		"NormalizeThreadQuery": func() error { _, err := store.NormalizeThreadQuery(q); return err },
+		"Equal": func() error {
+			if !th.Equal(th) || !it.Equal(it) || !a.Equal(a) {
+				return errors.New("not equal")
+			}
+			return nil
+		},
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+	// A parse costs the document, and for bytes their copy.
+	text, data := it.JSON().String(), []byte(it.JSON().String())
+	for name, c := range map[string]struct {
+		f    func() error
+		want float64
+	}{
+		"ParseItem of a string": {func() error { _, err := store.ParseItem(text); return err }, 1},
+		"ParseItem of bytes":    {func() error { _, err := store.ParseItem(data); return err }, 2},
+		"ParseThread":           {func() error { _, err := store.ParseThread(th.JSON().String()); return err }, 1},
+		"ParseAttachment":       {func() error { _, err := store.ParseAttachment(a.JSON().String()); return err }, 1},
+		"ParseJSON":             {func() error { _, err := store.ParseJSON(text); return err }, 0},
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			if err := c.f(); err != nil {
+				t.Error(err)
+			}
+		}); n > c.want {
+			t.Errorf("%s: %v allocations, want %v", name, n, c.want)
+		}
+	}
+}
+
+func genJSON(depth int) *rapid.Generator[string] {
+	return rapid.Custom(func(r *rapid.T) string {
+		leaf := []string{`null`, `true`, `1.0`, `12345678901234567890`, `"\u0041\ud83d\ude00"`, `"ä"`, `{}`, `[ ]`, `-0`, `1e400`, `"\ud800"`}
+		n := rapid.IntRange(0, 3).Draw(r, "kind")
+		if depth == 0 || n < 2 {
+			return rapid.SampledFrom(leaf).Draw(r, "leaf")
+		}
+		var b strings.Builder
+		size := rapid.IntRange(0, 3).Draw(r, "size")
+		for i := range size {
+			if i > 0 {
+				b.WriteString(rapid.SampledFrom([]string{",", " ,\n"}).Draw(r, "comma"))
+			}
+			if n == 2 {
+				b.WriteString(`"k` + string(rune('a'+i)) + `" :`)
+			}
+			b.WriteString(genJSON(depth-1).Draw(r, "value"))
+		}
+		if n == 2 {
+			return "{" + b.String() + "}"
+		}
+		return "[" + b.String() + "]"
+	})
+}
+
+// TestSplicesOnlyWhatIsSet: over random threads and random changes of fields, a set member has its new value, each other
+// byte stays, what is stored reads back as it was normalised, and setting the fields back gives the text back.
+func TestSplicesOnlyWhatIsSet(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		space := rapid.SampledFrom([]string{"", " ", "\n\t"})
+		values := map[string]*rapid.Generator[string]{
+			"id":                    rapid.SampledFrom([]string{`"a"`, `"\u0061"`}),
+			"title":                 rapid.SampledFrom([]string{`null`, `""`, `"T"`, `"\u0054\n"`}),
+			"created_at":            rapid.SampledFrom([]string{`"2026-01-02T03:04:05"`, `"2026-01-02T03:04:05.123456789+02:00"`}),
+			"status":                rapid.SampledFrom([]string{`null`, `{"type":"active"}`, `{"type":"locked","reason":"r","x":1}`}),
+			"allowed_image_domains": rapid.SampledFrom([]string{`null`, `[]`, `["a"]`}),
+			"metadata":              rapid.SampledFrom([]string{`null`, `{}`, `{"a":1,"a":2}`}),
+			"x":                     genJSON(3), "ID": genJSON(2), "items": genJSON(3), "\\u0079": genJSON(1),
+		}
+		names := rapid.Permutation([]string{"id", "title", "created_at", "status", "allowed_image_domains", "metadata", "x", "ID", "items", `\u0079`}).Draw(r, "names")
+		names = names[:rapid.IntRange(0, len(names)).Draw(r, "members")]
+		type part struct{ name, before, value, after string }
+		var parts []part
+		for i, name := range names {
+			comma := ","
+			if i == len(names)-1 {
+				comma = ""
+			}
+			parts = append(parts, part{name, space.Draw(r, "s1") + `"` + name + `"` + space.Draw(r, "s2") + ":" + space.Draw(r, "s3"), values[name].Draw(r, name), comma})
+		}
+		end := space.Draw(r, "end")
+		join := func(parts []part) string {
+			text := "{"
+			for _, p := range parts {
+				text += p.before + p.value + p.after
+			}
+			return text + end + "}"
+		}
+		text := join(parts)
+		th, err := store.ParseThread(text)
+		if err != nil {
+			r.Fatalf("%s: %v", text, err)
+		}
+		was := th
+		if got := th.JSON().String(); got != text {
+			r.Fatalf("untouched: got %s, want %s", got, text)
+		}
+		set := map[string]string{}
+		change := func(name, value string) bool {
+			if !rapid.Bool().Draw(r, "set "+name) {
+				return false
+			}
+			set[name] = value
+			return true
+		}
+		if change("id", `"new\"id"`) {
+			th.ID = `new"id`
+		}
+		if change("title", `"new <ü>"`) {
+			th.Title = "new <ü>"
+		}
+		if change("created_at", `"2026-01-02T12:00:00.5Z"`) {
+			th.CreatedAt = noon.Add(500 * time.Millisecond)
+		}
+		if change("status", `{"type":"closed","reason":"why"}`) {
+			th.Status = store.Status{Type: "closed", Reason: "why"}
+		}
+		if change("allowed_image_domains", `[ "b" ]`) {
+			th.AllowedImageDomains = js(`[ "b" ]`)
+		}
+		if change("metadata", `{"n":1.0}`) {
+			th.Metadata = js(`{"n":1.0}`)
+		}
+		changed := append([]part{}, parts...)
+		for i, p := range changed {
+			if v, ok := set[p.name]; ok {
+				changed[i].value = v
+				delete(set, p.name)
+			}
+		}
+		want := join(changed)
+		tail := end + "}"
+		want = strings.TrimSuffix(want, tail)
+		first := len(parts) == 0
+		for _, name := range []string{"id", "title", "created_at", "status", "allowed_image_domains", "metadata"} {
+			if v, ok := set[name]; ok {
+				if !first {
+					want += ","
+				}
+				first = false
+				want += `"` + name + `":` + v
+			}
+		}
+		want += tail
+		if got := th.JSON().String(); got != want {
+			r.Fatalf("\n got %s\nwant %s", got, want)
+		}
+		if n, err := store.NormalizeThread(store.OpSaveThread, th); err == nil {
+			again, err := store.NormalizeThread(store.OpSaveThread, n)
+			loaded, err2 := store.ParseThread(n.JSON().String())
+			if err != nil || err2 != nil || !again.Equal(n) || !loaded.Equal(n) || diffFields(loaded, n) != "" || n.JSON().String() != want {
+				r.Fatalf("normalised %s: %v, %v, again %s, loaded %s", n.JSON(), err, err2, again.JSON(), loaded.JSON())
+			}
+		}
+		owner := th.Owner
+		th.ID, th.Title, th.CreatedAt, th.Status, th.AllowedImageDomains, th.Metadata = was.ID, was.Title, was.CreatedAt, was.Status, was.AllowedImageDomains, was.Metadata
+		th.Owner = owner
+		if got := th.JSON().String(); got != text {
+			r.Fatalf("set back: got %s, want %s", got, text)
+		}
+	})
+}

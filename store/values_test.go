@@ -1,0 +1,604 @@
+package store_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// TestFieldsOfGoldenThreads: what the SDKs write is read, absent and null alike.
+func TestFieldsOfGoldenThreads(t *testing.T) {
+	want := map[string]store.Thread{
+		"python": {ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 123456000, time.UTC), Status: store.Status{Type: "active"}, Metadata: js(`{}`)},
+		"python locked": {ID: "thr_1", Title: "T", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: store.Status{Type: "locked"},
+			AllowedImageDomains: js(`null`), Metadata: js(`{"n":12345678901234567890,"n":1.0}`)},
+		"node": {ID: "thr_2", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.UTC), Status: store.Status{Type: "closed", Reason: "done"},
+			AllowedImageDomains: js(`["a.example"]`), Metadata: js(`{"k":[1]}`)},
+		"sparse":  {ID: "thr_3", CreatedAt: time.Date(2026, 1, 1, 21, 34, 5, 123456000, time.UTC), Status: store.Status{Type: "active"}},
+		"unknown": {ID: "thr_4", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: store.Status{Type: "archived", Reason: "r"}},
+	}
+	for name, text := range goldenThreads {
+		got := must[store.Thread](t)(store.ParseThread(text))
+		if diff := diffFields(want[name], got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
+
+// diffFields compares the exported fields, and not by Equal.
+func diffFields(a, b store.Thread) string {
+	fields := func(t store.Thread) []any {
+		return []any{t.ID, t.Title, t.CreatedAt, t.Status, t.AllowedImageDomains.String(), t.Metadata.String(), t.Owner}
+	}
+	return cmp.Diff(fields(a), fields(b))
+}
+
+// TestThreadLiteral: a thread made in Go has a proper JSON, and reads back as Normalize returns it.
+func TestThreadLiteral(t *testing.T) {
+	for _, c := range []struct {
+		thread store.Thread
+		want   string
+	}{
+		{store.Thread{ID: "thr_1", CreatedAt: noon}, `{"id":"thr_1","title":null,"created_at":"2026-01-02T12:00:00Z","status":{"type":"active"},"metadata":{}}`},
+		{store.Thread{ID: "a\"b", Title: "T\n", CreatedAt: noon.Add(1500 * time.Nanosecond).In(time.FixedZone("", 3600)), Status: store.Status{Type: "locked", Reason: "r"},
+			AllowedImageDomains: js(`[ "a" ]`), Metadata: js(` {"n": 1.0} `), Owner: store.Owner{Subject: "ada"}},
+			`{"id":"a\"b","title":"T\n","created_at":"2026-01-02T12:00:00.000001Z","status":{"type":"locked","reason":"r"},"allowed_image_domains":[ "a" ],"metadata": {"n": 1.0} }`},
+		{store.Thread{ID: "x", CreatedAt: noon, Status: store.Status{Type: "closed"}, AllowedImageDomains: js(`null`)},
+			`{"id":"x","title":null,"created_at":"2026-01-02T12:00:00Z","status":{"type":"closed","reason":null},"allowed_image_domains":null,"metadata":{}}`},
+	} {
+		wantText(t, c.thread, c.want)
+		n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, c.thread))
+		wantText(t, n, c.want)
+		if !n.Equal(c.thread) || n.CreatedAt.Location() != time.UTC || n.Owner != c.thread.Owner {
+			t.Errorf("%#v: normalised to %#v", c.thread, n)
+		}
+		loaded := must[store.Thread](t)(store.ParseThread(n.JSON().String()))
+		loaded.Owner = n.Owner
+		if diff := diffFields(n, loaded); diff != "" || !loaded.Equal(n) {
+			t.Errorf("read back: -normalised +loaded:\n%s", diff)
+		}
+		if again := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, n)); !again.Equal(n) {
+			t.Error("normalising twice is not normalising once")
+		}
+	}
+}
+
+// TestZeroStatusIsActive: in JSON, in Equal, and as Normalize returns it.
+func TestZeroStatusIsActive(t *testing.T) {
+	parsed := must[store.Thread](t)(store.ParseThread(goldenThreads["python"]))
+	zero := parsed
+	zero.Status = store.Status{}
+	wantText(t, zero, goldenThreads["python"])
+	if !zero.Equal(parsed) {
+		t.Error("not Equal")
+	}
+	if n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, zero)); n.Status.Type != "active" {
+		t.Errorf("normalised to %+v", n.Status)
+	}
+}
+
+// TestOwnerIsNoPartOfTheJSON: not written, and not read, whatever is in the text.
+func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
+	thread := must[store.Thread](t)(store.ParseThread(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","created_at":"2026-01-02T03:04:05Z"}`))
+	attach := must[store.Attachment](t)(store.ParseAttachment(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","type":"file"}`))
+	if !thread.Owner.IsZero() || !attach.Owner.IsZero() {
+		t.Error("an owner was read from JSON")
+	}
+	thread.Owner, attach.Owner = store.Owner{Tenant: "acme", Subject: "lovelace"}, store.Owner{Tenant: "acme", Subject: "lovelace"}
+	for _, v := range []value{thread, attach, store.Thread{ID: "x", Owner: thread.Owner}} {
+		if text := v.JSON().String(); strings.Contains(text, "lovelace") || strings.Contains(text, "acme") {
+			t.Errorf("an owner in %s", text)
+		}
+	}
+	other := thread
+	other.Owner.Subject = "bob"
+	if thread.Equal(other) {
+		t.Error("threads of two owners are Equal")
+	}
+}
+
+// TestSetFieldWins: only the member of that field is another; null and absent are added to.
+func TestSetFieldWins(t *testing.T) {
+	text := goldenThreads["unknown"] // title, status, domains absent or odd
+	for _, c := range []struct {
+		set  func(*store.Thread)
+		want *strings.Replacer
+	}{
+		{func(th *store.Thread) { th.Title = "T" }, strings.NewReplacer(`null}`, `null,"title":"T"}`)},
+		{func(th *store.Thread) { th.ID = "x" }, strings.NewReplacer(`thr_4`, `x`)},
+		{func(th *store.Thread) { th.CreatedAt = noon }, strings.NewReplacer(`03:04:05`, `12:00:00`)},
+		{func(th *store.Thread) { th.Status = store.Status{} }, strings.NewReplacer(`{"type":"archived","since":9,"reason":"r"}`, `{"type":"active"}`)},
+		{func(th *store.Thread) { th.Metadata = js(`{ }`) }, strings.NewReplacer(`null}`, `{ }}`)},
+		{func(th *store.Thread) { th.AllowedImageDomains = js(`[]`) }, strings.NewReplacer(`null}`, `null,"allowed_image_domains":[]}`)},
+		{func(th *store.Thread) {}, strings.NewReplacer()},
+		{func(th *store.Thread) { th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999) }, strings.NewReplacer()},
+		{func(th *store.Thread) { th.Owner = store.Owner{Subject: "ada"} }, strings.NewReplacer()},
+	} {
+		th := must[store.Thread](t)(store.ParseThread(text))
+		c.set(&th)
+		want := c.want.Replace(text)
+		wantText(t, th, want)
+		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantText(t, n, want)
+	}
+	th := must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))
+	th.AllowedImageDomains, th.Metadata = store.JSON{}, store.JSON{}
+	wantText(t, th, strings.NewReplacer(`["a.example"]`, `null`, `{"k":[1]}`, `{}`).Replace(goldenThreads["node"]))
+	th = must[store.Thread](t)(store.ParseThread(`{"title":"T"}`))
+	th.Title = ""
+	wantText(t, th, `{"title":null}`)
+	th = must[store.Thread](t)(store.ParseThread(`{ }`))
+	th.Title, th.ID = "T", "i"
+	wantText(t, th, `{"id":"i","title":"T" }`)
+
+	it := must[store.Item](t)(store.ParseItem(`{"type":"x","thread_id":null}`))
+	wantText(t, it, `{"type":"x","thread_id":null}`)
+	it.ThreadID, it.CreatedAt = "thr_1", noon
+	wantText(t, it, `{"type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z"}`)
+	it = must[store.Item](t)(store.ParseItem(`{"type":"x","thread_id":"y"}`))
+	it.ThreadID = ""
+	wantText(t, it, `{"type":"x","thread_id":""}`)
+
+	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python file"]))
+	a.ThreadID, a.ID = "thr_1", "b"
+	wantText(t, a, strings.NewReplacer(`"thread_id":null`, `"thread_id":"thr_1"`, `atc_1`, `b`).Replace(goldenAttachments["python file"]))
+	a = must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["node"]))
+	a.ThreadID = ""
+	wantText(t, a, strings.Replace(goldenAttachments["node"], `"thr_1"`, `null`, 1))
+}
+
+// TestAttachmentBody: decoded on demand, and written back member by member.
+func TestAttachmentBody(t *testing.T) {
+	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python image"]))
+	b := must[store.AttachmentBody](t)(a.Decode())
+	want := store.AttachmentBody{Type: "image", Name: "a.png", MIMEType: "image/png", PreviewURL: "https://x.example/p",
+		Upload: &store.UploadDescriptor{URL: "https://x.example/up", Method: "put", Headers: map[string]string{"X-A": "1"}}}
+	if diff := cmp.Diff(want, b, sameBody); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	b.Upload.Headers["X-A"] = "spoilt"
+	if again := must[store.AttachmentBody](t)(a.Decode()); again.Upload.Headers["X-A"] != "1" {
+		t.Error("a decoded header map is shared")
+	}
+	b.Upload = nil
+	a.Owner = store.Owner{Subject: "ada"}
+	done := must[store.Attachment](t)(a.WithBody(b))
+	wantText(t, done, strings.Replace(goldenAttachments["python image"], `{"url":"https://x.example/up","method":"put","headers":{"X-A":"1"}}`, `null`, 1))
+	if done.Owner != a.Owner {
+		t.Error("WithBody lost the owner")
+	}
+
+	node := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["node"]))
+	nb := must[store.AttachmentBody](t)(node.Decode())
+	nb.Name, nb.Metadata = "b.png", js(`{"a":3}`)
+	wantText(t, must[store.Attachment](t)(node.WithBody(nb)), strings.NewReplacer(`a.png`, `b.png`, `{"a":1,"a":2}`, `{"a":3}`).Replace(goldenAttachments["node"]))
+
+	wantText(t, must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a"})), `{"id":"atc_1","type":"file","name":"a","mime_type":""}`)
+	wantText(t, must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "image", Upload: &store.UploadDescriptor{}})),
+		`{"id":"atc_1","type":"image","name":"","mime_type":"","preview_url":"","upload_descriptor":{"url":"","method":"","headers":{}}}`)
+	headers := map[string]string{"b": "2", "a": "1"}
+	made := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Upload: &store.UploadDescriptor{Headers: headers}}))
+	headers["a"] = "spoilt"
+	wantText(t, made, `{"id":"atc_1","type":"file","name":"","mime_type":"","upload_descriptor":{"url":"","method":"","headers":{"a":"1","b":"2"}}}`)
+
+	for field, b := range map[string]store.AttachmentBody{
+		"type: empty":                                {},
+		"name: not valid UTF-8":                      {Type: "file", Name: "\xff"},
+		"metadata: not an object":                    {Type: "file", Metadata: js(`[]`)},
+		"upload_descriptor.headers: not valid UTF-8": {Type: "file", Upload: &store.UploadDescriptor{Headers: map[string]string{"\xff": ""}}},
+	} {
+		_, err := store.NewAttachment("atc_1", b)
+		wantInvalid(t, err, field)
+		_, err = made.WithBody(b)
+		wantInvalid(t, err, field)
+	}
+	_, err := store.Attachment{}.Decode()
+	wantInvalid(t, err, "type: missing")
+	odd := must[store.Attachment](t)(store.ParseAttachment(`{"type":"file","upload_descriptor":{"headers":{"a":1}}}`))
+	_, err = odd.Decode()
+	wantInvalid(t, err, "upload_descriptor.headers: not an object of strings")
+}
+
+// traps are texts on which parsers disagree, or that break them.
+var traps = []struct{ text, field string }{
+	{``, "json: not valid"},
+	{`null`, "json: not an object"},
+	{`[]`, "json: not an object"},
+	{`"x"`, "json: not an object"},
+	{`{"type":"x"`, "json: not valid"},
+	{`{"type":"x"}}`, "json: not valid"},
+	{`{"type":"x",}`, "json: not valid"},
+	{`{"type":"x" "a":1}`, "json: not valid"},
+	{`{"type":"x","a":01}`, "json: not valid"},
+	{`{"type":"x","a":1.}`, "json: not valid"},
+	{`{"type":"x","a":.5}`, "json: not valid"},
+	{`{"type":"x","a":+1}`, "json: not valid"},
+	{`{"type":"x","a":1e}`, "json: not valid"},
+	{`{"type":"x","a":-}`, "json: not valid"},
+	{`{"type":"x","a":NaN}`, "json: not valid"},
+	{`{"type":"x","a":tru}`, "json: not valid"},
+	{`{"type":"x","a":"\x41"}`, "json: not valid"},
+	{`{"type":"x","a":"\u12g4"}`, "json: not valid"},
+	{`{"type":"x","a":"\u12"}`, "json: not valid"},
+	{"{\"type\":\"x\",\"a\":\"\n\"}", "json: not valid"},
+	{"{\"type\":\"x\"}\x00", "json: not valid"},
+	{"\ufeff{\"type\":\"x\"}", "json: not valid"},
+	{"{\"type\":\"x\",\"a\":\"\xff\"}", "json: not valid UTF-8"},
+	{"{\"type\":\"x\",\"a\":\"\xed\xa0\x80\"}", "json: not valid UTF-8"},
+	{`{"type":"x","type":"x"}`, "json: a repeated member name"},
+	{`{"type":"x","t\u0079pe":"y"}`, "json: a repeated member name"},
+	{`{"type":"x","id":"a","\u0069d":"b"}`, "json: a repeated member name"},
+	{`{"type":"x","unknown":{"deep":[{"a":1,"a":1}]}}`, "json: a repeated member name"},
+	{`{"type":"x","\ud800":1,"\ud801":1}`, "json: a repeated member name"},
+	{`{"type":7}`, "type: not a string"},
+	{`{"type":"x","id":7}`, "id: not a string"},
+	{`{"type":"x","id":"\ud800"}`, "id: half a surrogate pair"},
+	{`{"type":"x","id":"\udc00\ud800"}`, "id: half a surrogate pair"},
+	{`{"type":"x","id":{"a":"b"}}`, "id: not a string"},
+}
+
+var itemTraps = []struct{ text, field string }{
+	{`{}`, "type: missing"},
+	{`{"type":null}`, "type: missing"},
+	{`{"Type":"x"}`, "type: missing"},
+	{`{"type":"x","thread_id":7}`, "thread_id: not a string"},
+	{`{"type":"x","created_at":1735787045}`, "created_at: not an RFC 3339 time"},
+	{`{"type":"user_message","attachments":[{"id":"victim"}],"attachments":[]}`, "json: a repeated member name"},
+	{`{"type":"user_message","attachments":[{"type":"file","id":"a","id":"victim"}]}`, "json: a repeated member name"},
+	{`{"type":"user_message","attachments":[{"type":"file","upload_descriptor":{"headers":{"a":"1","a":"2"}}}]}`, "json: a repeated member name"},
+	{`{"content":[{"text":"a","text":"b"}],"type":"user_message"}`, "json: a repeated member name"},
+	{`{"type":"user_message","content":[{"group":{"a":1,"a":2}}]}`, "json: a repeated member name"},
+	{`{"type":"user_message","inference_options":{"model":"a","model":"b"}}`, "json: a repeated member name"},
+	{`{"type":"assistant_message","content":[{"annotations":[{"source":{"url":"a","url":"b"}}]}]}`, "json: a repeated member name"},
+	{`{"type":"workflow","workflow":{"tasks":[{"a":1,"a":2}]}}`, "json: a repeated member name"},
+	{`{"type":"end_of_turn","content":{"a":1,"a":2}}`, "json: a repeated member name"}, // free-form elsewhere, not here
+	{`{"type":"hidden_context_item","Content":{"a":1,"a":2}}`, "json: a repeated member name"},
+}
+
+var threadTraps = []struct{ text, field string }{
+	{`{"title":7}`, "title: not a string"},
+	{`{"status":"active"}`, "status: not an object"},
+	{`{"status":{"type":7}}`, "status.type: not a string"},
+	{`{"status":{"type":"locked","reason":7}}`, "status.reason: not a string"},
+	{`{"status":{"type":"locked","type":"active"}}`, "json: a repeated member name"},
+	{`{"metadata":{},"metadata":{}}`, "json: a repeated member name"},
+	{`{"Metadata":{"a":1,"a":2}}`, "json: a repeated member name"},
+	{`{"created_at":"2026-13-01T00:00:00Z"}`, "created_at: not an RFC 3339 time"},
+}
+
+// TestParserTraps: what one parser takes and another does not, or takes for something else, is refused, by every way in.
+func TestParserTraps(t *testing.T) {
+	for _, trap := range append(traps, itemTraps...) {
+		_, err := store.ParseItem(trap.text)
+		wantInvalid(t, err, trap.field)
+		it := store.Item{ID: "before"}
+		wantInvalid(t, it.UnmarshalJSON([]byte(trap.text)), trap.field)
+		if err := json.Unmarshal([]byte(trap.text), &it); err == nil {
+			t.Errorf("json.Unmarshal takes %s", trap.text)
+		}
+		if it != (store.Item{ID: "before"}) {
+			t.Errorf("%s: changed the item to %v", trap.text, it)
+		}
+		if trap.field == "json: not valid" || trap.field == "json: not valid UTF-8" {
+			_, err = store.ParseJSON(trap.text)
+			wantInvalid(t, err, trap.field)
+		}
+	}
+	for _, trap := range traps {
+		if !strings.HasPrefix(trap.field, "type") {
+			_, err := store.ParseThread(trap.text)
+			wantInvalid(t, err, trap.field)
+			var th store.Thread
+			wantInvalid(t, th.UnmarshalJSON([]byte(trap.text)), trap.field)
+		}
+		_, err := store.ParseAttachment(trap.text)
+		wantInvalid(t, err, trap.field)
+		var a store.Attachment
+		wantInvalid(t, a.UnmarshalJSON([]byte(trap.text)), trap.field)
+	}
+	for _, trap := range threadTraps {
+		_, err := store.ParseThread(trap.text)
+		wantInvalid(t, err, trap.field)
+	}
+}
+
+// TestNamesDifferingInCaseAreOthers: {"attachments":[victim],"ATTACHMENTS":[]} has the victim.
+func TestNamesDifferingInCaseAreOthers(t *testing.T) {
+	text := `{"type":"user_message","ATTACHMENTS":[],"attachments":[{"type":"file","id":"victim","ID":"mine"}],"Attachments":[],` +
+		`"content":[{"TEXT":"no","text":"yes","Type":"input_tag"}],"inference_options":{"tool_choice":{"id":"a","Id":"b"},"MODEL":"m"},"ID":"x","Created_At":7}`
+	it := must[store.Item](t)(store.ParseItem(text))
+	m, ok, err := store.DecodeItem[store.UserMessage](it)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if len(m.Attachments) != 1 || m.Attachments[0].ID != "victim" || m.Content[0].Text != "yes" || m.Content[0].Type != "input_text" ||
+		m.InferenceOptions.ToolChoice.ID != "a" || m.InferenceOptions.Model != "" || it.ID != "" {
+		t.Errorf("got %+v of %v", m, it)
+	}
+	wantText(t, it, text)
+	th := must[store.Thread](t)(store.ParseThread(`{"id":"a","ID":"b","TITLE":"t","Status":{"type":"locked"}}`))
+	if th.ID != "a" || th.Title != "" || th.Status.Type != "active" {
+		t.Errorf("got %#v, title %q, %+v", th, th.Title, th.Status)
+	}
+	var p store.Page[store.Item]
+	if err := json.Unmarshal([]byte(`{"Data":[{"type":"x"}],"HAS_MORE":true,"After":"x"}`), &p); err != nil || len(p.Data) != 0 || p.HasMore || p.After != "" {
+		t.Errorf("page: got %v, %v", p, err)
+	}
+}
+
+// TestHostileTexts: depth, and names by the hundred thousand, cost what their size costs.
+func TestHostileTexts(t *testing.T) {
+	nested := func(n int) string { return strings.Repeat(`{"a":[`, n/2) + strings.Repeat(`]}`, n/2) }
+	if _, err := store.ParseJSON(nested(1000)); err != nil {
+		t.Error(err)
+	}
+	for _, n := range []int{1002, 1_000_000} {
+		_, err := store.ParseJSON(nested(n))
+		wantInvalid(t, err, "json: nested too deep")
+		_, err = store.ParseItem(`{"type":"x","a":` + nested(n) + `}`)
+		wantInvalid(t, err, "json: nested too deep")
+	}
+	var b strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&b, `,"%d":{}`, i)
+	}
+	text := `{"type":"x"` + b.String() + `}`
+	it := must[store.Item](t)(store.ParseItem(text))
+	wantText(t, it, text)
+	_, err := store.ParseItem(`{"type":"x"` + b.String() + `,"77777":1}`)
+	wantInvalid(t, err, "json: a repeated member name")
+	_, err = store.ParseItem(`{"type":"hidden_context_item","x":{"":0` + b.String() + `,"99999":1}}`)
+	wantInvalid(t, err, "json: a repeated member name")
+	free := `{"type":"hidden_context_item","content":{"":0` + b.String() + `,"99999":1}}`
+	wantText(t, must[store.Item](t)(store.ParseItem(free)), free)
+}
+
+// TestAmongManyNames: objects of every size find what is repeated, and nothing else.
+func TestAmongManyNames(t *testing.T) {
+	for n := 1; n < 80; n++ {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"%d":{"%d":1,"x":{"y":2}},`, i, i)
+		}
+		text := `{` + b.String() + `"type":"x"}`
+		it, err := store.ParseItem(text)
+		if err != nil {
+			t.Fatalf("%d names: %v", n, err)
+		}
+		it.ID = "set"
+		wantText(t, it, text[:len(text)-1]+`,"id":"set"}`)
+		for _, again := range []int{0, n / 2, n - 1} {
+			if _, err := store.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
+				t.Errorf("%d names: %d is repeated unseen", n, again)
+			}
+		}
+	}
+}
+
+// TestTimes: every form that the SDKs and RFC 3339 know is read, in UTC and cut to microseconds.
+func TestTimes(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2026-01-02T12:00:00Z":                                 noon,
+		"2026-01-02t12:00:00z":                                 noon,
+		"2026-01-02 12:00:00":                                  noon,
+		"2026-01-02T12:00:00":                                  noon,
+		"2026-01-02T12:00:00.5":                                noon.Add(500 * time.Millisecond),
+		"2026-01-02T12:00:00.123456":                           noon.Add(123456 * time.Microsecond),
+		"2026-01-02T12:00:00.000000Z":                          noon,
+		"2026-01-02T12:00:00.9999999999Z":                      noon.Add(999999 * time.Microsecond),
+		"2026-01-02T12:00:00.678Z":                             noon.Add(678 * time.Millisecond),
+		"2026-01-02T13:30:00+01:30":                            noon,
+		"2026-01-01T23:00:00-13:00":                            noon,
+		"2026-01-02T12:00:00.000001-00:00":                     noon.Add(time.Microsecond),
+		"2024-02-29T00:00:00Z":                                 time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
+		"0000-01-01T00:00:00Z":                                 time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC),
+		"2026-01-02T12:00:00." + strings.Repeat("0", 99) + "Z": noon,
+	} {
+		full := `{"type":"x","created_at":"` + text + `"}`
+		it, err := store.ParseItem(full)
+		if err != nil || !it.CreatedAt.Equal(want) || it.CreatedAt.Location() != time.UTC {
+			t.Errorf("%s: got %v, %v, want %v", text, it.CreatedAt, err, want)
+		}
+		wantText(t, it, full)
+	}
+	for _, text := range []string{"", "2026", "2026-01-02", "2026-01-02T12:00", "2026-01-02T12:00:00.", "2026-01-02T12:00:00.Z", "2026-01-02T12:00:00,5Z", "2026-01-02T12:00:00+0100", "2026-01-02T12:00:00+1:00",
+		"2026-01-02T12:00:00 Z", "2026-00-02T12:00:00Z", "2026-13-02T12:00:00Z", "2026-01-00T12:00:00Z", "2025-02-29T12:00:00Z", "2026-01-32T12:00:00Z", "2026-01-02T24:00:00Z", "2026-01-02T12:60:00Z",
+		"2026-01-02T12:00:60Z", "2026-01-02T12:00:00+24:00", "2026-01-02T12:00:00+00:60", "-026-01-02T12:00:00Z", "+2026-01-02T12:00:00Z", "20260102T120000Z", "2026-01-02T12:00:00Zx", " 2026-01-02T12:00:00Z", "2026-01-02X12:00:00Z"} {
+		_, err := store.ParseItem(`{"type":"x","created_at":"` + text + `"}`)
+		wantInvalid(t, err, "created_at: not an RFC 3339 time")
+	}
+	for at, want := range map[time.Time]string{
+		noon:                             "2026-01-02T12:00:00Z",
+		noon.Add(120 * time.Millisecond): "2026-01-02T12:00:00.12Z",
+		noon.Add(1999 * time.Nanosecond): "2026-01-02T12:00:00.000001Z",
+		time.Date(1, 1, 1, 0, 0, 0, 1000, time.UTC):                   "0001-01-01T00:00:00.000001Z",
+		time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC):      "9999-12-31T23:59:59.999999Z",
+		time.Date(10000, 1, 1, 0, 30, 0, 0, time.FixedZone("", 3600)): "9999-12-31T23:30:00Z",
+		time.Date(1969, 12, 31, 23, 59, 59, 1999, time.UTC):           "1969-12-31T23:59:59.000001Z",
+	} {
+		th := store.Thread{ID: "x", CreatedAt: at}
+		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		if err != nil || !strings.Contains(n.JSON().String(), `"created_at":"`+want+`"`) {
+			t.Errorf("%v: got %s, %v, want %s", at, n.JSON(), err, want)
+		}
+		if back := must[store.Thread](t)(store.ParseThread(n.JSON().String())); !back.CreatedAt.Equal(n.CreatedAt) {
+			t.Errorf("%v: read back as %v", n.CreatedAt, back.CreatedAt)
+		}
+	}
+}
+
+// TestNoContentInTexts: what fmt and slog make of a value has ids and types, and nothing else of it.
+func TestNoContentInTexts(t *testing.T) {
+	const canary = "canary"
+	th := store.Thread{ID: "thr_1", Title: canary, CreatedAt: noon, Metadata: js(`{"k":"canary"}`), AllowedImageDomains: js(`["canary"]`), Status: store.Status{Type: "locked", Reason: canary},
+		Owner: store.Owner{Tenant: canary, Subject: canary}}
+	it := must[store.Item](t)(store.NewItem("msg_1", noon, store.SDKHiddenContext{Content: canary}))
+	a := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: canary}))
+	a.Owner = th.Owner
+	var log bytes.Buffer
+	for _, v := range []any{th, &th, it, &it, a, &a, []store.Thread{th}, store.Page[store.Item]{Data: []store.Item{it}}, struct{ T store.Thread }{th}} {
+		for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
+			if text := fmt.Sprintf(verb, v); strings.Contains(text, canary) || strings.Contains(text, "63616e617279") {
+				t.Errorf("%s of %T: %s", verb, v, text)
+			}
+		}
+	}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+		slog.New(h).Info("x", "thread", th, "item", it, "attachment", a, "metadata", th.Metadata)
+	}
+	if strings.Contains(log.String(), canary) || !strings.Contains(log.String(), "thr_1") || !strings.Contains(log.String(), "sdk_hidden_context") {
+		t.Errorf("logged %s", log.String())
+	}
+	if got, want := it.String()+" "+th.String()+" "+a.String(), `item "msg_1" (sdk_hidden_context) thread "thr_1" attachment "atc_1" (file)`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestEqual: the same JSON, byte for byte, and the same Owner.
+func TestEqual(t *testing.T) {
+	parse := must[store.Item](t)
+	it := parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`))
+	same := it
+	same.CreatedAt = noon.In(time.FixedZone("", 7200)).Add(5)
+	other := it
+	other.ID = "b"
+	back := other
+	back.ID = "a"
+	for _, c := range []struct {
+		b    store.Item
+		want bool
+	}{
+		{it, true}, {same, true}, {back, true}, {other, false}, {store.Item{}, false},
+		{parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`)), true},
+		{parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00"}`)), false},
+		{parse(store.ParseItem(`{"type":"x", "id":"a","created_at":"2026-01-02T12:00:00Z"}`)), false},
+	} {
+		if it.Equal(c.b) != c.want || c.b.Equal(it) != c.want {
+			t.Errorf("%s and %s: Equal is not %v", it.JSON(), c.b.JSON(), c.want)
+		}
+	}
+	a := attachment(goldenAttachments["node"])
+	b := a
+	b.ThreadID = "thr_2"
+	if a.Equal(b) || !a.Equal(attachment(goldenAttachments["node"])) {
+		t.Error("attachments")
+	}
+}
+
+// TestJSON: the free-form type.
+func TestJSON(t *testing.T) {
+	var zero store.JSON
+	if b, err := json.Marshal(zero); string(b) != "null" || err != nil {
+		t.Errorf("zero: %s, %v", b, err)
+	}
+	wantInvalid(t, zero.Decode(new(any)), "json: does not fit the Go value")
+	data := []byte(` {"a":1.0,"a":12345678901234567890} `)
+	j := must[store.JSON](t)(store.ParseJSON(data))
+	clear(data)
+	if j.String() != ` {"a":1.0,"a":12345678901234567890} ` || j.IsZero() || !j.Equal(j) || j.Equal(zero) {
+		t.Errorf("got %q", j)
+	}
+	var m struct{ A json.Number }
+	if err := j.Decode(&m); err != nil || m.A != "12345678901234567890" {
+		t.Errorf("Decode: %v, %v", m, err)
+	}
+	if err := json.Unmarshal([]byte(`{"J":null,"K":[ 1 ]}`), &struct{ J, K *store.JSON }{&j, &j}); err != nil || j.String() != `[ 1 ]` {
+		t.Errorf("Unmarshal: %v, %v", j, err)
+	}
+	var k store.JSON
+	if err := json.Unmarshal([]byte(`null`), &k); err != nil || k.String() != "null" {
+		t.Errorf("null: %q, %v", k, err)
+	}
+	wantInvalid(t, j.UnmarshalJSON([]byte(`{`)), "json: not valid")
+	if j.String() != `[ 1 ]` {
+		t.Errorf("changed by an error: %s", j)
+	}
+}
+
+// TestMarshalInOtherValues: through encoding/json a value keeps its meaning, if not its space.
+func TestMarshalInOtherValues(t *testing.T) {
+	it := must[store.Item](t)(store.ParseItem(goldenItems["python user_message spaced"]))
+	b, err := json.Marshal(map[string]any{"item": it})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, []byte(`{"item":`+goldenItems["python user_message spaced"]+`}`)); err != nil || compact.String() != string(b) {
+		t.Errorf("got %s, want %s", b, compact.String())
+	}
+	for _, v := range []any{store.Item{ID: "x"}, store.Attachment{ID: "x"}} {
+		if _, err := json.Marshal(v); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%v: got %v, want ErrInvalid", v, err)
+		}
+	}
+}
+
+// TestPageJSON: the wire's shape both ways, rows byte for byte.
+func TestPageJSON(t *testing.T) {
+	one, two := goldenItems["python user_message spaced"], goldenItems["node structured_input"]
+	text := ` {"has_more" : true,"x":{},"data":[` + one + `, ` + two + ` ],"after":"msg_\u0038"} `
+	var p store.Page[store.Item]
+	data := []byte(text)
+	if err := p.UnmarshalJSON(data); err != nil {
+		t.Fatal(err)
+	}
+	clear(data)
+	if len(p.Data) != 2 || !p.HasMore || p.After != "msg_8" {
+		t.Fatalf("got %v", p)
+	}
+	wantText(t, p.Data[0], strings.TrimSpace(one))
+	wantText(t, p.Data[1], two)
+	out, err := p.MarshalJSON()
+	if want := `{"data":[` + strings.TrimSpace(one) + `,` + two + `],"has_more":true,"after":"msg_8"}`; err != nil || string(out) != want {
+		t.Errorf("got %s, %v\nwant %s", out, err, want)
+	}
+	for _, empty := range []string{`{}`, `{"data":null,"has_more":null,"after":null}`, `{"data":[],"has_more":false}`} {
+		var e store.Page[store.Thread]
+		if err := json.Unmarshal([]byte(empty), &e); err != nil || len(e.Data) != 0 || e.HasMore || e.After != "" {
+			t.Errorf("%s: got %v, %v", empty, e, err)
+		}
+		if b, err := json.Marshal(e); err != nil || string(b) != `{"data":[],"has_more":false,"after":null}` {
+			t.Errorf("%s: written as %s, %v", empty, b, err)
+		}
+	}
+	var words store.Page[string]
+	if err := json.Unmarshal([]byte(`{"data":["<a>","b"]}`), &words); err != nil || len(words.Data) != 2 {
+		t.Errorf("got %v, %v", words, err)
+	}
+	if b, err := words.MarshalJSON(); err != nil || string(b) != `{"data":["<a>","b"],"has_more":false,"after":null}` {
+		t.Errorf("got %s, %v", b, err)
+	}
+	for text, field := range map[string]string{
+		`null`:                  "json: not an object",
+		`{"data":{}}`:           "data: not an array",
+		`{"data":[null]}`:       "data: a row does not fit",
+		`{"data":[{"type":7}]}`: "data: a row does not fit",
+		`{"data":[{"type":"x","id":"a","id":"b"}]}`: "data: a row does not fit",
+		`{"has_more":1}`:             "has_more: not a boolean",
+		`{"after":1}`:                "after: not a string",
+		`{"after":"\ud800"}`:         "after: half a surrogate pair",
+		`{"data":[],"data":[]}`:      "json: a repeated member name",
+		`{"data":[],"d\u0061ta":[]}`: "json: a repeated member name",
+	} {
+		before := p
+		wantInvalid(t, p.UnmarshalJSON([]byte(text)), field)
+		if len(p.Data) != len(before.Data) || p.After != before.After {
+			t.Errorf("%s: changed the page", text)
+		}
+	}
+	if _, err := (store.Page[store.Item]{Data: []store.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a zero item: got %v", err)
+	}
+}
