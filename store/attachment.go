@@ -169,7 +169,8 @@ func (a Attachment) Equal(other Attachment) bool {
 }
 
 // Footprint returns the bytes of memory that the attachment holds beside the Attachment struct itself, not counting what
-// the allocator rounds up. It is constant work. Copies of an attachment share what they hold.
+// the allocator rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they
+// hold.
 func (a Attachment) Footprint() int {
 	n := len(a.Owner.Tenant) + len(a.Owner.Subject)
 	if a.doc == nil {

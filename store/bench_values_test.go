@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -24,6 +26,15 @@ func BenchmarkValues(b *testing.B) {
 		{"NormalizeThread", 0, func() { _, _ = store.NormalizeThread(store.OpSaveThread, th) }},
 		{"ParseItem", len(text), func() { _, _ = store.ParseItem(text) }},
 		{"ParseItem/bytes", len(text), func() { _, _ = store.ParseItem(data) }},
+		{"json.Valid", len(text), func() { _ = json.Valid(data) }},
+		{"json.Unmarshal", len(text), func() {
+			_ = json.Unmarshal(data, &struct {
+				ID        string    `json:"id"`
+				ThreadID  string    `json:"thread_id"`
+				CreatedAt time.Time `json:"created_at"`
+				Type      string    `json:"type"`
+			}{})
+		}},
 		{"ParseThread", len(goldenThreads["node"]), func() { _, _ = store.ParseThread(goldenThreads["node"]) }},
 		{"DecodeItem", len(text), func() { _, _, _ = store.DecodeItem[store.AssistantMessage](it) }},
 	} {

@@ -26,6 +26,11 @@ const (
 	TypeEndOfTurn        ItemType = "end_of_turn"
 )
 
+var itemTypes = [...]ItemType{
+	TypeUserMessage, TypeAssistantMessage, TypeClientToolCall, TypeWidget, TypeGeneratedImage, TypeStructuredInput,
+	TypeTask, TypeWorkflow, TypeHiddenContext, TypeSDKHiddenContext, TypeEndOfTurn,
+}
+
 // Item is an item of a thread: a message, a tool call, a widget, … It is a small value to be copied and shared: what it
 // holds beside its fields is immutable. It is made by [NewItem], by [ParseItem], or by decoding its JSON; [DecodeItem] reads
 // its content.
@@ -97,32 +102,12 @@ func parseItemDoc(text string) (*itemDoc, string) {
 
 // knownType returns the constant for a type that has one, which keeps no document in memory.
 func knownType(typ string) ItemType {
-	switch t := ItemType(typ); t {
-	case TypeUserMessage:
-		return TypeUserMessage
-	case TypeAssistantMessage:
-		return TypeAssistantMessage
-	case TypeClientToolCall:
-		return TypeClientToolCall
-	case TypeWidget:
-		return TypeWidget
-	case TypeGeneratedImage:
-		return TypeGeneratedImage
-	case TypeStructuredInput:
-		return TypeStructuredInput
-	case TypeTask:
-		return TypeTask
-	case TypeWorkflow:
-		return TypeWorkflow
-	case TypeHiddenContext:
-		return TypeHiddenContext
-	case TypeSDKHiddenContext:
-		return TypeSDKHiddenContext
-	case TypeEndOfTurn:
-		return TypeEndOfTurn
-	default:
-		return t
+	for _, known := range itemTypes {
+		if string(known) == typ {
+			return known
+		}
 	}
+	return ItemType(typ)
 }
 
 // NewItem returns an item with this body. Its ThreadID is empty: the store fills it in. A body that no valid JSON can be
@@ -281,7 +266,7 @@ func (it Item) Equal(other Item) bool {
 }
 
 // Footprint returns the bytes of memory that the item holds beside the Item struct itself, not counting what the allocator
-// rounds up. It is constant work. Copies of an item share what they hold.
+// rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they hold.
 func (it Item) Footprint() int {
 	if it.doc == nil {
 		return len(it.ID) + len(it.ThreadID)

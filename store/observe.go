@@ -97,9 +97,6 @@ func (s *observed) begin(ctx context.Context, c Call) observation {
 }
 
 func (s *observed) end(c *Call, ob *observation) {
-	if ob.state == nil {
-		return
-	}
 	r := Result{Code: CodePanic, Duration: time.Since(epoch) - ob.begin}
 	if ob.done {
 		r.Code = CodeOf(ob.err)
@@ -117,6 +114,9 @@ func (s *observed) GenerateItemID(ctx context.Context, kind ItemKind, thread Thr
 func (s *observed) LoadThread(ctx context.Context, threadID string) (Thread, error) {
 	c := Call{Op: OpLoadThread, ThreadID: threadID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.LoadThread(ob.ctx, threadID)
+	}
 	defer s.end(&c, &ob)
 	t, err := s.next.LoadThread(ob.ctx, threadID)
 	ob.err, ob.done = err, true
@@ -126,6 +126,9 @@ func (s *observed) LoadThread(ctx context.Context, threadID string) (Thread, err
 func (s *observed) SaveThread(ctx context.Context, thread Thread) error {
 	c := Call{Op: OpSaveThread, ThreadID: thread.ID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.SaveThread(ob.ctx, thread)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.SaveThread(ob.ctx, thread)
 	ob.err, ob.done = err, true
@@ -135,6 +138,9 @@ func (s *observed) SaveThread(ctx context.Context, thread Thread) error {
 func (s *observed) DeleteThread(ctx context.Context, threadID string) error {
 	c := Call{Op: OpDeleteThread, ThreadID: threadID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.DeleteThread(ob.ctx, threadID)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.DeleteThread(ob.ctx, threadID)
 	ob.err, ob.done = err, true
@@ -144,6 +150,9 @@ func (s *observed) DeleteThread(ctx context.Context, threadID string) error {
 func (s *observed) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread], error) {
 	c := pageCall(OpLoadThreads, "", q.PageQuery)
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.LoadThreads(ob.ctx, q)
+	}
 	defer s.end(&c, &ob)
 	p, err := s.next.LoadThreads(ob.ctx, q)
 	ob.items, ob.more, ob.err, ob.done = len(p.Data), p.HasMore, err, true
@@ -153,6 +162,9 @@ func (s *observed) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread]
 func (s *observed) LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[Item], error) {
 	c := pageCall(OpLoadThreadItems, threadID, q)
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.LoadThreadItems(ob.ctx, threadID, q)
+	}
 	defer s.end(&c, &ob)
 	p, err := s.next.LoadThreadItems(ob.ctx, threadID, q)
 	ob.items, ob.more, ob.err, ob.done = len(p.Data), p.HasMore, err, true
@@ -162,6 +174,9 @@ func (s *observed) LoadThreadItems(ctx context.Context, threadID string, q PageQ
 func (s *observed) AddThreadItem(ctx context.Context, threadID string, item Item) error {
 	c := itemCall(OpAddThreadItem, threadID, item)
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.AddThreadItem(ob.ctx, threadID, item)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.AddThreadItem(ob.ctx, threadID, item)
 	ob.err, ob.done = err, true
@@ -171,6 +186,9 @@ func (s *observed) AddThreadItem(ctx context.Context, threadID string, item Item
 func (s *observed) SaveItem(ctx context.Context, threadID string, item Item) error {
 	c := itemCall(OpSaveItem, threadID, item)
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.SaveItem(ob.ctx, threadID, item)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.SaveItem(ob.ctx, threadID, item)
 	ob.err, ob.done = err, true
@@ -180,6 +198,9 @@ func (s *observed) SaveItem(ctx context.Context, threadID string, item Item) err
 func (s *observed) LoadItem(ctx context.Context, threadID, itemID string) (Item, error) {
 	c := Call{Op: OpLoadItem, ThreadID: threadID, ItemID: itemID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.LoadItem(ob.ctx, threadID, itemID)
+	}
 	defer s.end(&c, &ob)
 	it, err := s.next.LoadItem(ob.ctx, threadID, itemID)
 	ob.err, ob.done = err, true
@@ -189,6 +210,9 @@ func (s *observed) LoadItem(ctx context.Context, threadID, itemID string) (Item,
 func (s *observed) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := Call{Op: OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.DeleteThreadItem(ob.ctx, threadID, itemID)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.DeleteThreadItem(ob.ctx, threadID, itemID)
 	ob.err, ob.done = err, true
@@ -198,6 +222,9 @@ func (s *observed) DeleteThreadItem(ctx context.Context, threadID, itemID string
 func (s *observed) SaveAttachment(ctx context.Context, a Attachment) error {
 	c := Call{Op: OpSaveAttachment, AttachmentID: a.ID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.SaveAttachment(ob.ctx, a)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.SaveAttachment(ob.ctx, a)
 	ob.err, ob.done = err, true
@@ -207,6 +234,9 @@ func (s *observed) SaveAttachment(ctx context.Context, a Attachment) error {
 func (s *observed) LoadAttachment(ctx context.Context, attachmentID string) (Attachment, error) {
 	c := Call{Op: OpLoadAttachment, AttachmentID: attachmentID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.LoadAttachment(ob.ctx, attachmentID)
+	}
 	defer s.end(&c, &ob)
 	a, err := s.next.LoadAttachment(ob.ctx, attachmentID)
 	ob.err, ob.done = err, true
@@ -216,6 +246,9 @@ func (s *observed) LoadAttachment(ctx context.Context, attachmentID string) (Att
 func (s *observed) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	c := Call{Op: OpDeleteAttachment, AttachmentID: attachmentID}
 	ob := s.begin(ctx, c)
+	if ob.state == nil {
+		return s.next.DeleteAttachment(ob.ctx, attachmentID)
+	}
 	defer s.end(&c, &ob)
 	err := s.next.DeleteAttachment(ob.ctx, attachmentID)
 	ob.err, ob.done = err, true

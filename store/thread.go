@@ -265,7 +265,7 @@ func (t Thread) Equal(other Thread) bool {
 }
 
 // Footprint returns the bytes of memory that the thread holds beside the Thread struct itself, not counting what the
-// allocator rounds up. It is constant work. Copies of a thread share what they hold.
+// allocator rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they hold.
 func (t Thread) Footprint() int {
 	n := len(t.Owner.Tenant) + len(t.Owner.Subject)
 	if t.doc == nil {

@@ -133,7 +133,10 @@ func TestSetFieldWins(t *testing.T) {
 		}
 		wantText(t, n, want)
 	}
-	th := must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))
+	th := must[store.Thread](t)(store.ParseThread(goldenThreads["sparse"])) // an offset, and more digits than are stored
+	th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999)
+	wantText(t, th, goldenThreads["sparse"])
+	th = must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))
 	th.AllowedImageDomains, th.Metadata = store.JSON{}, store.JSON{}
 	wantText(t, th, strings.NewReplacer(`["a.example"]`, `null`, `{"k":[1]}`, `{}`).Replace(goldenThreads["node"]))
 	th = must[store.Thread](t)(store.ParseThread(`{"title":"T"}`))
@@ -379,6 +382,8 @@ func TestAmongManyNames(t *testing.T) {
 		}
 		it.ID = "set"
 		wantText(t, it, text[:len(text)-1]+`,"id":"set"}`)
+		text = `{"type":"x","u":{` + b.String() + `"k":{"x":{"y":1},"y":{"y":2,"x":3}},"y":[{"x":4,"y":5},{"y":6}]}}`
+		wantText(t, must[store.Item](t)(store.ParseItem(text)), text)
 		for _, again := range []int{0, n / 2, n - 1} {
 			if _, err := store.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
 				t.Errorf("%d names: %d is repeated unseen", n, again)

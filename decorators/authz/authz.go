@@ -66,7 +66,7 @@ func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread 
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-// call is a call under way: the question to the policy, which is asked in place and never copied on the way to it, and the
+// call is a call under way: the question to the policy, kept in one place as it is large, and the
 // row that the call's errors name, as the caller named it.
 type call struct {
 	Request
@@ -129,8 +129,8 @@ const (
 	allowed
 )
 
-// judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is not
-// there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
+// judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is
+// not there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
 func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error) {
 	d, err := decide(ctx, l.policy, &c.Request)
 	if err == nil && d != Allow && c.Action != Read {
@@ -151,7 +151,8 @@ func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error)
 	return hidden, nil
 }
 
-// may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's code.
+// may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's
+// code.
 func (l *layer) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
 	v, err := l.judge(ctx, c, found)
 	switch v {

@@ -36,6 +36,7 @@
 // Whose a row is, the stored row says, never the input. A row without an owner is nobody's, and out of reach for all but
 // [HasRole]. A new row without an owner becomes the caller's. An existing one is saved [store.UpdateOnly] and a new one
 // [store.InsertOnly], whatever else the caller's save mode asks, so that the row that was decided about is the one written.
+// Only an Upsert of the caller's own row that came or went under two looks is left to the base to decide.
 //
 // # Listings
 //

@@ -83,8 +83,8 @@ func (l *layer) replace(ctx context.Context, c *call, r row, owner store.Owner) 
 	return again, c.base(err)
 }
 
-// saveOwn saves a row of the caller's own that comes and goes faster than one can look, or that was another's. The policy must
-// allow the save whether the row is there or not; that it is no other's, the base's Upsert decides with the write.
+// saveOwn saves a row of the caller's own that comes and goes faster than one can look, or whose id was another's. The
+// policy must allow the save whether the row is there or not; that it is no other's, the base decides with the write.
 func (l *layer) saveOwn(ctx context.Context, c *call, r row) error {
 	r.owner = c.Principal.Owner
 	if err := l.mayCreate(ctx, c, r); err != nil {

@@ -74,7 +74,7 @@ func (l *layer) connected(yes bool) {
 	}
 	l.core.Words.BumpAll()
 	for _, s := range l.shards {
-		s.purge()
+		s.flush()
 	}
 	l.serving.Store(true)
 }

@@ -147,3 +147,25 @@ func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
 		t.Errorf("an unknown outcome was announced as %+v", unknown)
 	}
 }
+
+// What carries this cache's name but no number is not known to have moved its words at the right time.
+func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
+	base, p, bus := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	defer store.Close(s)
+	bus.connected(true)
+	fill(t, base, 1)
+	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}))
+	own := bus.sent[0]
+	for _, c := range []struct {
+		write uint64
+		reads int64
+	}{{own.Write, 0}, {0, 1}} {
+		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		own.Write = c.write
+		bus.f(own)
+		if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != c.reads {
+			t.Errorf("after a message of write %d, a read cost %d base reads, want %d", c.write, n, c.reads)
+		}
+	}
+}

@@ -279,6 +279,32 @@ func TestWhatComesOutDoesNotAliasTheCache(t *testing.T) {
 	}
 }
 
+func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
+	for _, limit := range []int{3, 5} { // fewer than the base has, and all
+		synctest.Test(t, func(t *testing.T) {
+			s, p, base := open(t)
+			fill(t, base, 5)
+			gate := make(chan struct{})
+			p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+				<-gate
+				return next(ctx)
+			})
+			var pages [2]store.Page[store.Item]
+			var wg sync.WaitGroup
+			for i := range pages {
+				wg.Go(func() { pages[i], _ = s.LoadThreadItems(t.Context(), "thr_1", newest(limit)) })
+			}
+			synctest.Wait()
+			close(gate)
+			wg.Wait()
+			clear(pages[0].Data)
+			if pages[1].Data[0].ID != "msg_4" || p.reads.Load() != 1 {
+				t.Errorf("limit %d: two callers share a slice (or no load: %d)", limit, p.reads.Load())
+			}
+		})
+	}
+}
+
 func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	base := memstore.New()
 	fill(t, base, 3)
@@ -469,6 +495,50 @@ func TestTTL(t *testing.T) {
 		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) // meets the version: as good as a load
 		at(59*time.Second, 0)
 		at(time.Second, 1)
+	})
+}
+
+// Without a version, a patch is no news of the base: what was loaded goes on ageing.
+func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, p := memstore.New(), &probe{}
+		s := store.Wrap(base, cache.New(cache.WithSoleWriter(), cache.WithTTL(time.Minute), cache.NoJitter()),
+			store.Intercept("probe", p), unversioned())
+		defer store.Close(s)
+		fill(t, base, 3)
+		warm(t, s)
+		time.Sleep(50 * time.Second)
+		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9)))
+		if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+			t.Errorf("the patch was not used: %d base reads", n)
+		}
+		time.Sleep(10 * time.Second)
+		if n := p.readsOf(func() { warm(t, s) }); n != 2 {
+			t.Errorf("a minute after its load the entry still answers: %d base reads", n)
+		}
+	})
+}
+
+func TestCloseEndsQuarantines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, base := open(t)
+		fill(t, base, 3)
+		p.set(func(context.Context, store.Call, func(context.Context) error) error { return store.ErrUnavailable })
+		_ = s.DeleteThread(t.Context(), "thr_1")
+		quarantined := func() (n float64) {
+			reporter, _ := store.As[store.StatsReporter](s)
+			for _, stat := range reporter.AppendStats(nil) {
+				if stat.Name == "chatstore_cache_quarantined" {
+					n = stat.Value
+				}
+			}
+			return n
+		}
+		before := quarantined()
+		must(t, store.Close(s))
+		if after := quarantined(); before != 1 || after != 0 {
+			t.Errorf("%v words in quarantine before Close, %v after", before, after)
+		}
 	})
 }
 

@@ -58,7 +58,7 @@ func (l *layer) Close() error {
 	}
 	l.core.Words.Close()
 	for _, s := range l.shards {
-		s.purge()
+		s.flush()
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
 )
@@ -24,8 +25,12 @@ type shard struct {
 	lru      *simplelru.LRU[key, *entry]
 	bytes    int64
 	maxBytes int64
-	evicted  [numEvictions]uint64
+	why      eviction // the reason of the removal under way, for the callback
+	evicted  [len(entryKinds)][numEvictions]uint64
 }
+
+// entryKinds are the kinds of entries, by the kind of their key.
+var entryKinds = [...]string{coherence.ThreadWord: "thread", coherence.AttachmentWord: "attachment"}
 
 // eviction says why an entry went.
 type eviction uint8
@@ -36,14 +41,18 @@ const (
 	byExpiry                   // its time was over
 	byWrite                    // a write, or a change elsewhere, overtook it
 	byTooLarge                 // it would not fit at all
+	byFlush                    // the bus had a gap, or the cache was closed
 	numEvictions
 )
 
-var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large"}
+var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "flushed"}
 
 func newShard(maxEntries int, maxBytes int64) *shard {
 	s := &shard{maxBytes: maxBytes}
-	lru, err := simplelru.NewLRU[key, *entry](maxEntries, func(_ key, e *entry) { s.bytes -= e.bytes })
+	lru, err := simplelru.NewLRU[key, *entry](maxEntries, func(k key, e *entry) {
+		s.bytes -= e.bytes
+		s.evicted[k.kind][s.why]++
+	})
 	if err != nil {
 		panic(err) // only for a size below 1, which New refuses
 	}
@@ -72,8 +81,8 @@ func (s *shard) drop(k key, e *entry, why eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, ok := s.lru.Peek(k); ok && now == e {
+		s.why = why
 		s.lru.Remove(k)
-		s.evicted[why]++
 	}
 }
 
@@ -101,8 +110,9 @@ func (s *shard) fill(k key, e *entry, current generation.Word, now time.Duration
 func (s *shard) put(k key, e *entry) {
 	e.bytes = e.cost(k)
 	if e.bytes > s.maxBytes {
-		s.lru.Remove(k)
-		s.evicted[byTooLarge]++
+		if s.why = byTooLarge; !s.lru.Remove(k) {
+			s.evicted[k.kind][byTooLarge]++
+		}
 		return
 	}
 	// Add calls the eviction callback for another key, but not for the value it replaces.
@@ -110,18 +120,18 @@ func (s *shard) put(k key, e *entry) {
 		s.bytes -= old.bytes
 	}
 	s.bytes += e.bytes
-	if s.lru.Add(k, e) {
-		s.evicted[byEntries]++
-	}
-	for s.bytes > s.maxBytes {
+	s.why = byEntries
+	s.lru.Add(k, e)
+	for s.why = byBytes; s.bytes > s.maxBytes; {
 		s.lru.RemoveOldest()
-		s.evicted[byBytes]++
 	}
 }
 
-func (s *shard) purge() {
+// flush removes everything.
+func (s *shard) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.why = byFlush
 	s.lru.Purge()
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -43,7 +44,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 			s.get(k)
 		case 2:
 			if r.IntN(100) == 0 {
-				s.purge()
+				s.flush()
 			}
 		default:
 			e := &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", r.IntN(3000))}}
@@ -57,7 +58,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 		}
 		s.audit(t, entries)
 	}
-	for why, n := range s.evicted {
+	for why, n := range s.evicted[coherence.ThreadWord] {
 		if n == 0 && eviction(why) != byExpiry {
 			t.Errorf("no eviction by %s in all that: the test is blind there", evictionNames[why])
 		}

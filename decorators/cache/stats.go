@@ -51,22 +51,27 @@ func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
 	var (
 		entries int
 		bytes   int64
-		evicted [numEvictions]uint64
+		evicted [len(entryKinds)][numEvictions]uint64
 	)
 	for _, s := range l.shards {
 		s.mu.Lock()
 		entries += s.lru.Len()
 		bytes += s.bytes
-		for i, n := range s.evicted {
-			evicted[i] += n
+		for k := range evicted {
+			for why := range evicted[k] {
+				evicted[k][why] += s.evicted[k][why]
+			}
 		}
 		s.mu.Unlock()
 	}
-	for i, n := range evicted {
-		dst = append(dst, store.Stat{
-			Name: "chatstore_cache_evictions_total", Help: "Entries that went, by reason.", Counter: true,
-			Labels: [3]store.Label{{Name: "reason", Value: evictionNames[i]}}, Value: float64(n),
-		})
+	for k := range evicted {
+		for why, n := range evicted[k] {
+			dst = append(dst, store.Stat{
+				Name: "chatstore_cache_evictions_total", Help: "Entries that went, by kind and reason.", Counter: true,
+				Labels: [3]store.Label{{Name: "kind", Value: entryKinds[k]}, {Name: "reason", Value: evictionNames[why]}},
+				Value:  float64(n),
+			})
+		}
 	}
 	for i, n := range [...]uint64{l.stats.patched.Load(), l.stats.dropped.Load()} {
 		dst = append(dst, store.Stat{

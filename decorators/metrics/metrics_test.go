@@ -133,9 +133,9 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 				reg := prometheus.NewPedanticRegistry()
 				s := store.Wrap(&spy{do: o.do}, newLayer(t, reg))
 
-				err, recovered := call(t.Context(), s, op)
+				recovered, err := call(t.Context(), s, op)
 
-				wantErr, wantRecovered := call(t.Context(), &spy{do: o.do}, op)
+				wantRecovered, wantErr := call(t.Context(), &spy{do: o.do}, op)
 				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
 					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
 				}

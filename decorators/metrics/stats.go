@@ -124,13 +124,13 @@ func validName(st store.Stat) bool {
 		strings.HasSuffix(st.Name, "_total") == st.Counter
 }
 
+// validLabels leaves to the registry what makes a whole family impossible: a reserved name, or one that is there twice.
 func validLabels(labels [3]store.Label) bool {
-	for i, l := range labels {
+	for _, l := range labels {
 		if l == (store.Label{}) {
 			continue
 		}
-		if !nameOfMetric.MatchString(l.Name) || slices.Contains(ownLabels, l.Name) ||
-			!utf8.ValidString(l.Value) || i > 0 && l.Name == labels[i-1].Name {
+		if !nameOfMetric.MatchString(l.Name) || slices.Contains(ownLabels, l.Name) || !utf8.ValidString(l.Value) {
 			return false
 		}
 	}

@@ -161,7 +161,7 @@ func outcomes() []outcome {
 }
 
 // call makes the call in a goroutine of its own, as it may panic or exit, and returns what it ended with.
-func call(ctx context.Context, s store.Store, op store.Op) (err error, recovered any) {
+func call(ctx context.Context, s store.Store, op store.Op) (recovered any, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -169,7 +169,7 @@ func call(ctx context.Context, s store.Store, op store.Op) (err error, recovered
 		err = callOp(ctx, s, op)
 	}()
 	<-done
-	return err, recovered
+	return recovered, err
 }
 
 // arguments returns a value for each argument of method behind the context, no two alike.

@@ -53,7 +53,7 @@ func printTree(spans tracetest.SpanStubs, parent trace.SpanID, depth int) {
 		for _, a := range span.Attributes {
 			if a.Key != attribute.Key("chatstore.operation") {
 				key := strings.TrimPrefix(strings.TrimPrefix(string(a.Key), "chatstore."), "gen_ai.")
-				fmt.Printf(" %s=%s", key, a.Value.Emit())
+				fmt.Printf(" %s=%s", key, a.Value.String())
 			}
 		}
 		fmt.Println()

@@ -33,7 +33,7 @@ func record(opts ...sdktrace.TracerProviderOption) (*sdktrace.TracerProvider, *t
 func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
 	m := map[string]string{}
 	for _, kv := range s.Attributes() {
-		m[string(kv.Key)] = kv.Value.Emit()
+		m[string(kv.Key)] = kv.Value.String()
 	}
 	delete(m, "chatstore.operation")
 	delete(m, "chatstore.layer")
@@ -106,9 +106,9 @@ func TestEverySpanEnds(t *testing.T) {
 				plain := &spy{do: o.do}
 				s := store.Wrap(&spy{do: o.do}, tracing.New(tracing.WithTracerProvider(tp)))
 
-				err, recovered := call(t.Context(), s, op)
+				recovered, err := call(t.Context(), s, op)
 
-				wantErr, wantRecovered := call(t.Context(), plain, op)
+				wantRecovered, wantErr := call(t.Context(), plain, op)
 				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
 					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
 				}
@@ -400,7 +400,8 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 func TestNoLinkToASpanThatIsNone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true}
 	base := &spy{do: func(ctx context.Context, op store.Op) error {
-		store.NotesFor(ctx, op).SetFlight("follower", trace.SpanContext{})
+		store.NotesFor(ctx, op).SetFlight("follower",
+			trace.NewSpanContext(trace.SpanContextConfig{SpanID: trace.SpanID{9}})) // of no trace
 		return nil
 	}}
 	_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(p))), store.OpLoadThread)
@@ -432,7 +433,7 @@ func TestHostileIDsAreLeftOut(t *testing.T) {
 func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true, panics: true}
 	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p)))
-	if _, recovered := call(t.Context(), s, store.OpLoadThread); recovered == nil {
+	if recovered, _ := call(t.Context(), s, store.OpLoadThread); recovered == nil {
 		t.Fatal("SetAttributes did not panic")
 	}
 	if p.started != 1 || p.ended != 1 {

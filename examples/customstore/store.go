@@ -137,6 +137,7 @@ func savable(ctx context.Context, op store.Op, kind, id string) error {
 	return store.CheckContext(ctx, op, kind, id)
 }
 
+// LoadThread is the method of [store.ThreadStore].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
 	if err := valid(ctx, store.OpLoadThread, store.KindOfThread, threadID); err != nil {
 		return store.Thread{}, err
@@ -150,6 +151,7 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	return t, nil
 }
 
+// SaveThread is the method of [store.ThreadStore].
 func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	thread, err := store.NormalizeThread(store.OpSaveThread, thread)
 	if err != nil {
@@ -172,6 +174,7 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	return nil
 }
 
+// DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	if err := valid(ctx, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
 		return err
@@ -179,12 +182,13 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.threads[threadID]; r != nil {
-		r.value, r.live = store.Thread{}, false
+		delete(s.threads, threadID)
 		delete(s.items, threadID)
 	}
 	return nil
 }
 
+// LoadThreads is the method of [store.ThreadStore].
 func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
 	q, err := store.NormalizeThreadQuery(q)
 	if err != nil {
@@ -202,6 +206,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	return p, nil
 }
 
+// LoadThreadItems is the method of [store.ItemStore].
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
 	if err := valid(ctx, store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
 		return store.Page[store.Item]{}, err
@@ -219,10 +224,12 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return p, nil
 }
 
+// AddThreadItem is the method of [store.ItemStore].
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
 	return s.saveItem(store.WithSaveMode(ctx, store.InsertOnly), store.OpAddThreadItem, threadID, item)
 }
 
+// SaveItem is the method of [store.ItemStore].
 func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
 	return s.saveItem(ctx, store.OpSaveItem, threadID, item)
 }
@@ -249,6 +256,7 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	return nil
 }
 
+// LoadItem is the method of [store.ItemStore].
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
 	if err := store.CheckID(store.OpLoadItem, store.KindOfThread, threadID); err != nil {
 		return store.Item{}, err
@@ -265,6 +273,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 	return it, nil
 }
 
+// DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfThread, threadID); err != nil {
 		return err
@@ -278,6 +287,7 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 	return nil
 }
 
+// SaveAttachment is the method of [store.AttachmentStore].
 func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	a, err := store.NormalizeAttachment(store.OpSaveAttachment, a)
 	if err != nil {
@@ -297,6 +307,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	return nil
 }
 
+// LoadAttachment is the method of [store.AttachmentStore].
 func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
 	if err := valid(ctx, store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return store.Attachment{}, err
@@ -310,6 +321,7 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.
 	return a, nil
 }
 
+// DeleteAttachment is the method of [store.AttachmentStore].
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	if err := valid(ctx, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
 		return err

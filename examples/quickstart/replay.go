@@ -142,15 +142,15 @@ func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trac
 	silent := noop.NewTracerProvider().Tracer("")
 	var turns []turn
 	step := func(name string, items []string, call func(server) error) error {
-		m := turn{request: name, items: items}
-		var err error
-		if m.plain, _, err = plain.measure(func() error { return call(server{plain, silent}) }); err != nil {
+		without, err := plain.during(func() error { return call(server{plain, silent}) })
+		if err != nil {
 			return err
 		}
-		if m.base, m.calls, err = cached.measure(func() error { return call(server{cached, tracer}) }); err != nil {
+		with, err := cached.during(func() error { return call(server{cached, tracer}) })
+		if err != nil {
 			return err
 		}
-		turns = append(turns, m)
+		turns = append(turns, turn{name, items, with.outer, with.inner, without.inner})
 		return nil
 	}
 	if err := step("create the thread", nil, func(s server) error { return s.create(ctx, t) }); err != nil {
@@ -162,24 +162,6 @@ func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trac
 		}
 	}
 	return turns, step("open the thread", nil, func(s server) error { return s.open(ctx, t) })
-}
-
-// measure returns how many calls the base and the stack have seen during f.
-func (s *stack) measure(f func() error) (inner, outer tally, err error) {
-	var before, after [2]tally
-	count := func(to *[2]tally) {
-		for i, layer := range []string{"inner", "outer"} {
-			if err == nil {
-				to[i], err = s.count(layer)
-			}
-		}
-	}
-	count(&before)
-	if err == nil {
-		err = f()
-	}
-	count(&after)
-	return after[0].minus(before[0]), after[1].minus(before[1]), err
 }
 
 // fidelity is how much of a conversation came back as it went in.

@@ -49,34 +49,50 @@ func (t tally) minus(u tally) tally { return tally{t.reads - u.reads, t.writes -
 
 func (t *tally) add(u tally) { t.reads, t.writes = t.reads+u.reads, t.writes+u.writes }
 
-// count reads the tally of a layer from the registry, as Prometheus would.
-func (s *stack) count(layer string) (tally, error) {
+// counts is what the two metrics layers of a stack have seen: what callers asked, and what reached the base.
+type counts struct{ outer, inner tally }
+
+// count reads the counts from the registry, as Prometheus would.
+func (s *stack) count() (counts, error) {
 	families, err := s.registry.Gather()
 	if err != nil {
-		return tally{}, err
+		return counts{}, err
 	}
 	writes := map[string]bool{}
 	for _, op := range store.Ops() {
 		writes[op.String()] = op.IsWrite()
 	}
-	var t tally
+	var c counts
 	for _, f := range families {
 		if f.GetName() != "chatstore_operations_total" {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if label(m, "layer") != layer {
-				continue
+			t := &c.outer
+			if label(m, "layer") == "inner" {
+				t = &c.inner
 			}
-			n := int(m.GetCounter().GetValue())
-			if writes[label(m, "operation")] {
+			if n := int(m.GetCounter().GetValue()); writes[label(m, "operation")] {
 				t.writes += n
 			} else {
 				t.reads += n
 			}
 		}
 	}
-	return t, nil
+	return c, nil
+}
+
+// during returns what the layers saw while f ran.
+func (s *stack) during(f func() error) (counts, error) {
+	before, err := s.count()
+	if err != nil {
+		return counts{}, err
+	}
+	if err := f(); err != nil {
+		return counts{}, err
+	}
+	after, err := s.count()
+	return counts{after.outer.minus(before.outer), after.inner.minus(before.inner)}, err
 }
 
 func label(m *dto.Metric, name string) string {

@@ -58,7 +58,7 @@ func printAttributes(w io.Writer, s tracetest.SpanStub) {
 		if key == "operation" || key == "layer" { // the span's name, and the same for all
 			continue
 		}
-		text := "  " + key + "=" + a.Value.Emit()
+		text := "  " + key + "=" + a.Value.String()
 		if at+len(text) > width {
 			fmt.Fprintf(w, "\n%*s", column, "")
 			at = column

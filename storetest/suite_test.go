@@ -1,0 +1,182 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// unversioned is a Store that reports no versions.
+func unversioned() store.Store {
+	base := memstore.New()
+	s := newTwist(base)
+	s.saveThread = func(ctx context.Context, t store.Thread) error {
+		return base.SaveThread(store.WithoutVersionRecorder(ctx), t)
+	}
+	return s
+}
+
+func TestVersionsAreOptional(t *testing.T) {
+	log := record(t.Context(), unversioned, []string{"Version"})
+	if len(log.failed) > 0 || len(log.skipped) != len(versionChecks) {
+		t.Errorf("a Store without versions: failed %v, skipped %d of %d checks", log.failed, len(log.skipped), len(versionChecks))
+	}
+}
+
+func TestRequireVersions(t *testing.T) {
+	log := record(t.Context(), unversioned, []string{"Version"}, RequireVersions())
+	if len(log.failed) != len(versionChecks) {
+		t.Errorf("a Store without versions, where they are required: failed %d of %d checks", len(log.failed), len(versionChecks))
+	}
+}
+
+// guard lets owners at their rows and nobody else, in the way of package authz, but simpler.
+type guard struct {
+	*twist
+	store.Barrier
+}
+
+func newGuard(base store.Store) store.Store {
+	s := newTwist(base)
+	own := func(ctx context.Context, o store.Owner) error {
+		p, ok := store.PrincipalFrom(ctx)
+		if !ok {
+			return store.ErrUnauthenticated
+		}
+		if p.Owner != o && !o.IsZero() {
+			return store.ErrNotFound
+		}
+		return nil
+	}
+	s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		t, err := base.LoadThread(ctx, id)
+		if err == nil {
+			err = own(ctx, t.Owner)
+		}
+		return t, err
+	}
+	s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		p, ok := store.PrincipalFrom(ctx)
+		if !ok {
+			return store.Page[store.Thread]{}, store.ErrUnauthenticated
+		}
+		if q.Owner == (store.OwnerFilter{}) {
+			q.Owner = store.OwnedBy(p.Owner)
+		}
+		q.Owner, ok = q.Owner.Intersect(store.OwnedBy(p.Owner))
+		if !ok {
+			return store.Page[store.Thread]{}, nil
+		}
+		return base.LoadThreads(ctx, q)
+	}
+	s.saveThread = func(ctx context.Context, t store.Thread) error {
+		if t.Owner.IsZero() {
+			p, _ := store.PrincipalFrom(ctx)
+			t.Owner = p.Owner
+		}
+		return base.SaveThread(ctx, t)
+	}
+	s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		if a.Owner.IsZero() {
+			p, _ := store.PrincipalFrom(ctx)
+			a.Owner = p.Owner
+		}
+		return base.SaveAttachment(ctx, a)
+	}
+	s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+		a, err := base.LoadAttachment(ctx, id)
+		if err == nil {
+			err = own(ctx, a.Owner)
+		}
+		return a, err
+	}
+	return guard{s, store.NewBarrier(base)}
+}
+
+// A guarded Store passes, and the checks of what a guard decides are skipped by name.
+func TestGuardedStore(t *testing.T) {
+	log := record(t.Context(), func() store.Store { return newGuard(memstore.New()) }, nil)
+	if len(log.failed) > 0 {
+		t.Errorf("failed: %v", log.failed)
+	}
+	slices.Sort(log.skipped)
+	want := []string{
+		"Owner/attachments: an insert with the zero Owner is unowned",
+		"Owner/attachments: claiming an unowned row is ErrConflict",
+		"Owner/threads: an insert with the zero Owner is unowned",
+		"Owner/threads: claiming an unowned row is ErrConflict",
+		"OwnerFilter/AnyOwner lists everybody's and nobody's",
+		"OwnerFilter/InTenant lists every owner of the tenant",
+		"OwnerFilter/InTenant of no name lists owners without a tenant",
+		"OwnerFilter/the zero filter lists rows without an owner",
+		"UsedID/attachments: nobody's deleted id cannot be claimed",
+		"UsedID/threads: nobody's deleted id cannot be claimed",
+	}
+	if !slices.Equal(log.skipped, want) {
+		t.Errorf("skipped:\n%s", strings.Join(log.skipped, "\n"))
+	}
+}
+
+// A reader of a failure knows what was called, what came of it, what should have, and by which rule.
+func TestMessages(t *testing.T) {
+	log := record(t.Context(), func() store.Store {
+		base := memstore.New()
+		s := newTwist(base)
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+			it, err := base.LoadItem(ctx, threadID, itemID)
+			if err != nil {
+				return it, context.Canceled
+			}
+			return it, nil
+		}
+		return s
+	}, []string{"LoadItem"})
+	messages := log.failed["LoadItem/a missing item is ErrNotFound"]
+	if len(messages) != 1 {
+		t.Fatalf("messages: %q", messages)
+	}
+	for _, part := range []string{`LoadItem("thr_`, `", "msg_`, `got error "context canceled"`, "want store.ErrNotFound", "\n\tcontract: " + loadItemRule} {
+		if !strings.Contains(messages[0], part) {
+			t.Errorf("the message lacks %q:\n%s", part, messages[0])
+		}
+	}
+}
+
+func TestNilStoreIsAFailure(t *testing.T) {
+	log := record(t.Context(), func() store.Store { return nil }, []string{"After"})
+	if m := log.failed["After"]; len(m) != 1 || !strings.Contains(m[0], "open returned a nil Store") {
+		t.Errorf("failed: %v", log.failed)
+	}
+}
+
+type closing struct {
+	*twist
+	closed *int
+	err    error
+}
+
+func (c closing) Close() error {
+	*c.closed++
+	return c.err
+}
+
+func TestStoresAreClosedOnce(t *testing.T) {
+	opened, closed := 0, 0
+	log := record(t.Context(), func() store.Store {
+		opened++
+		return closing{newTwist(memstore.New()), &closed, nil}
+	}, nil)
+	if len(log.failed) > 0 || opened != len(suite) || closed != opened {
+		t.Errorf("opened %d Stores for %d groups and closed %d: %v", opened, len(suite), closed, log.failed)
+	}
+	log = record(t.Context(), func() store.Store {
+		return closing{newTwist(memstore.New()), &closed, context.Canceled}
+	}, []string{"LoadItem"})
+	if len(log.failed["LoadItem"]) != 1 {
+		t.Errorf("a Close that fails: %v", log.failed)
+	}
+}
