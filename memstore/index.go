@@ -87,7 +87,7 @@ func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 			return key{}, nil
 		}
 		mid := len(n.keys) / 2
-		if n.next == nil && i == fanout {
+		if i == fanout {
 			mid = i // rows come in order: leave full leaves behind
 		}
 		right = &node[T]{keys: slices.Clone(n.keys[mid:]), rows: slices.Clone(n.rows[mid:]), prev: n, next: n.next}

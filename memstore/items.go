@@ -55,16 +55,16 @@ func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) 
 }
 
 func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
-	mode := store.InsertOnly
 	item, err := store.NormalizeItem(op, threadID, item)
 	if err != nil {
 		return err
 	}
+	mode := store.InsertOnly
 	if op == store.OpSaveItem {
+		mode = store.SaveModeFrom(ctx)
 		if err := store.CheckSaveMode(ctx, op, store.KindOfItem, item.ID); err != nil {
 			return err
 		}
-		mode = store.SaveModeFrom(ctx)
 	}
 	if err := store.CheckContext(ctx, op, store.KindOfItem, item.ID); err != nil {
 		return err

@@ -131,7 +131,7 @@ func (a Attachment) WithBody(b AttachmentBody) (Attachment, error) {
 		a.doc = n.doc
 		return a, err
 	}
-	text, fault := mergeStruct(a.JSON().s, reflect.ValueOf(b), 1)
+	text, fault := mergeStruct(a.doc.text, reflect.ValueOf(b), 1)
 	if fault == "" {
 		a.doc, fault = parseAttachmentDoc(text)
 	}

@@ -335,6 +335,10 @@ func TestWithBodyWritesOnlyWhatChanged(t *testing.T) {
 		it := must[store.Item](t)(store.ParseItem(`{"type":"task","task":7,"x":1}`))
 		wantText(t, must[store.Item](t)(it.WithBody(store.TaskItem{Task: store.Task{Type: "image"}})), `{"type":"task","task":{"type":"image","status_indicator":"none"},"x":1}`)
 	})
+	t.Run("an array that did not fit", func(t *testing.T) {
+		it := must[store.Item](t)(store.ParseItem(`{"type":"user_message","content":[7], "x":1}`))
+		wantText(t, must[store.Item](t)(it.WithBody(store.UserMessage{})), `{"type":"user_message","content":[], "x":1}`)
+	})
 	t.Run("set fields go along", func(t *testing.T) {
 		it := must[store.Item](t)(store.ParseItem(`{"type":"end_of_turn","id":"a","x":1}`))
 		it.ID = "b"

@@ -12,6 +12,7 @@ import (
 type ctxData struct {
 	principal    Principal
 	hasPrincipal bool
+	mayOwn       bool // the principal's Owner is valid and has a subject
 	partition    Partition
 	mode         SaveMode
 	fresh        bool
@@ -49,6 +50,7 @@ func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	p.Roles = slices.Clone(p.Roles)
 	return with(ctx, func(d *ctxData) {
 		d.principal, d.hasPrincipal = p, true
+		d.mayOwn = p.Owner.Subject != "" && ownerFault(p.Owner) == ""
 		d.partition = partitionOf(p)
 	})
 }
@@ -60,6 +62,13 @@ func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
 	return d.principal, d.hasPrincipal
 }
 
+// OwnerFrom is [PrincipalFrom] for layers that let nobody in who could not own a row: ok is false also for a principal
+// without a subject, or whose ids break the contract's rules. It costs no more than a lookup.
+func OwnerFrom(ctx context.Context) (p Principal, ok bool) {
+	d := dataOf(ctx)
+	return d.principal, d.mayOwn
+}
+
 // WithoutPrincipal returns ctx without a principal. Layers that share answers between principals load them so, which makes
 // whatever depends on a principal beneath them fail closed.
 func WithoutPrincipal(ctx context.Context) context.Context {
@@ -67,7 +76,7 @@ func WithoutPrincipal(ctx context.Context) context.Context {
 		return ctx
 	}
 	return with(ctx, func(d *ctxData) {
-		d.principal, d.hasPrincipal, d.partition = Principal{}, false, Partition{}
+		d.principal, d.hasPrincipal, d.mayOwn, d.partition = Principal{}, false, false, Partition{}
 	})
 }
 
@@ -198,6 +207,6 @@ func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
 // and the principal, but not its cancellation, deadline, notes, version recorder, hints or save mode.
 func Detached(ctx context.Context) context.Context {
 	return with(context.WithoutCancel(ctx), func(d *ctxData) {
-		*d = ctxData{principal: d.principal, hasPrincipal: d.hasPrincipal, partition: d.partition}
+		*d = ctxData{principal: d.principal, hasPrincipal: d.hasPrincipal, mayOwn: d.mayOwn, partition: d.partition}
 	})
 }

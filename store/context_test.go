@@ -126,3 +126,31 @@ func TestNotes(t *testing.T) {
 		t.Error("nil notes something")
 	}
 }
+
+func TestOwnerFromLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
+	if _, ok := store.OwnerFrom(t.Context()); ok {
+		t.Error("nobody was named")
+	}
+	for _, c := range []struct {
+		owner store.Owner
+		want  bool
+	}{
+		{store.Owner{Tenant: "acme", Subject: "ada"}, true},
+		{store.Owner{Subject: "ada"}, true},
+		{store.Owner{}, false},
+		{store.Owner{Tenant: "acme"}, false},
+		{store.Owner{Subject: "a\n"}, false},
+		{store.Owner{Tenant: "a\x00", Subject: "ada"}, false},
+		{store.Owner{Subject: string(make([]byte, 300))}, false},
+	} {
+		ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: c.owner, Roles: []string{"admin"}})
+		for _, ctx := range []context.Context{ctx, store.Detached(ctx)} {
+			if p, ok := store.OwnerFrom(ctx); ok != c.want || p.Owner != c.owner {
+				t.Errorf("%+v: %v", c.owner, ok)
+			}
+		}
+		if _, ok := store.OwnerFrom(store.WithoutPrincipal(ctx)); ok {
+			t.Error("WithoutPrincipal left an owner")
+		}
+	}
+}

@@ -223,7 +223,7 @@ func (it Item) WithBody(body Body) (Item, error) {
 	if it.doc == nil || body.ItemType() != it.doc.typ {
 		return fail("type: the body is of another")
 	}
-	text, fault := mergeStruct(it.JSON().s, v, 1)
+	text, fault := mergeStruct(it.doc.text, v, 1)
 	if fault != "" {
 		return fail(fault)
 	}

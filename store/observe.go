@@ -88,12 +88,14 @@ type observation struct {
 	done  bool // false while the call runs, and after a panic or Goexit
 }
 
-func (s *observed) begin(ctx context.Context, c Call) observation {
-	inner, state := s.o.Begin(ctx, c)
-	if state == nil {
-		return observation{ctx: inner}
+// begin fills ob in, and reports whether the call is to be measured.
+func (s *observed) begin(ctx context.Context, c *Call, ob *observation) (measured bool) {
+	ob.ctx, ob.state = s.o.Begin(ctx, *c)
+	if ob.state == nil {
+		return false
 	}
-	return observation{ctx: inner, state: state, begin: time.Since(epoch)}
+	ob.begin = time.Since(epoch)
+	return true
 }
 
 func (s *observed) end(c *Call, ob *observation) {
@@ -113,8 +115,8 @@ func (s *observed) GenerateItemID(ctx context.Context, kind ItemKind, thread Thr
 
 func (s *observed) LoadThread(ctx context.Context, threadID string) (Thread, error) {
 	c := Call{Op: OpLoadThread, ThreadID: threadID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.LoadThread(ob.ctx, threadID)
 	}
 	defer s.end(&c, &ob)
@@ -125,8 +127,8 @@ func (s *observed) LoadThread(ctx context.Context, threadID string) (Thread, err
 
 func (s *observed) SaveThread(ctx context.Context, thread Thread) error {
 	c := Call{Op: OpSaveThread, ThreadID: thread.ID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.SaveThread(ob.ctx, thread)
 	}
 	defer s.end(&c, &ob)
@@ -137,8 +139,8 @@ func (s *observed) SaveThread(ctx context.Context, thread Thread) error {
 
 func (s *observed) DeleteThread(ctx context.Context, threadID string) error {
 	c := Call{Op: OpDeleteThread, ThreadID: threadID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.DeleteThread(ob.ctx, threadID)
 	}
 	defer s.end(&c, &ob)
@@ -149,8 +151,8 @@ func (s *observed) DeleteThread(ctx context.Context, threadID string) error {
 
 func (s *observed) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread], error) {
 	c := pageCall(OpLoadThreads, "", q.PageQuery)
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.LoadThreads(ob.ctx, q)
 	}
 	defer s.end(&c, &ob)
@@ -161,8 +163,8 @@ func (s *observed) LoadThreads(ctx context.Context, q ThreadQuery) (Page[Thread]
 
 func (s *observed) LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[Item], error) {
 	c := pageCall(OpLoadThreadItems, threadID, q)
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.LoadThreadItems(ob.ctx, threadID, q)
 	}
 	defer s.end(&c, &ob)
@@ -173,8 +175,8 @@ func (s *observed) LoadThreadItems(ctx context.Context, threadID string, q PageQ
 
 func (s *observed) AddThreadItem(ctx context.Context, threadID string, item Item) error {
 	c := itemCall(OpAddThreadItem, threadID, item)
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.AddThreadItem(ob.ctx, threadID, item)
 	}
 	defer s.end(&c, &ob)
@@ -185,8 +187,8 @@ func (s *observed) AddThreadItem(ctx context.Context, threadID string, item Item
 
 func (s *observed) SaveItem(ctx context.Context, threadID string, item Item) error {
 	c := itemCall(OpSaveItem, threadID, item)
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.SaveItem(ob.ctx, threadID, item)
 	}
 	defer s.end(&c, &ob)
@@ -197,8 +199,8 @@ func (s *observed) SaveItem(ctx context.Context, threadID string, item Item) err
 
 func (s *observed) LoadItem(ctx context.Context, threadID, itemID string) (Item, error) {
 	c := Call{Op: OpLoadItem, ThreadID: threadID, ItemID: itemID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.LoadItem(ob.ctx, threadID, itemID)
 	}
 	defer s.end(&c, &ob)
@@ -209,8 +211,8 @@ func (s *observed) LoadItem(ctx context.Context, threadID, itemID string) (Item,
 
 func (s *observed) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := Call{Op: OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.DeleteThreadItem(ob.ctx, threadID, itemID)
 	}
 	defer s.end(&c, &ob)
@@ -221,8 +223,8 @@ func (s *observed) DeleteThreadItem(ctx context.Context, threadID, itemID string
 
 func (s *observed) SaveAttachment(ctx context.Context, a Attachment) error {
 	c := Call{Op: OpSaveAttachment, AttachmentID: a.ID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.SaveAttachment(ob.ctx, a)
 	}
 	defer s.end(&c, &ob)
@@ -233,8 +235,8 @@ func (s *observed) SaveAttachment(ctx context.Context, a Attachment) error {
 
 func (s *observed) LoadAttachment(ctx context.Context, attachmentID string) (Attachment, error) {
 	c := Call{Op: OpLoadAttachment, AttachmentID: attachmentID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.LoadAttachment(ob.ctx, attachmentID)
 	}
 	defer s.end(&c, &ob)
@@ -245,8 +247,8 @@ func (s *observed) LoadAttachment(ctx context.Context, attachmentID string) (Att
 
 func (s *observed) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	c := Call{Op: OpDeleteAttachment, AttachmentID: attachmentID}
-	ob := s.begin(ctx, c)
-	if ob.state == nil {
+	var ob observation
+	if !s.begin(ctx, &c, &ob) {
 		return s.next.DeleteAttachment(ob.ctx, attachmentID)
 	}
 	defer s.end(&c, &ob)

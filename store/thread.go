@@ -189,11 +189,7 @@ func (t *Thread) adopt() {
 func (t *Thread) agrees() bool {
 	d := t.doc
 	return t.ID == d.id && t.Title == d.title && sameTime(t.CreatedAt, d.createdAt) && t.Status.wire() == d.status &&
-		t.sameDomains() && t.Metadata == d.metadata
-}
-
-func (t *Thread) sameDomains() bool {
-	return t.AllowedImageDomains == t.doc.domains || t.AllowedImageDomains.IsZero() && t.doc.domains.isNull()
+		t.AllowedImageDomains == d.domains && t.Metadata == d.metadata
 }
 
 // JSON returns the thread in the wire's form: the text it came from, byte for byte, with those of its members changed whose
@@ -218,7 +214,7 @@ func (t Thread) JSON() JSON {
 	if t.Status.wire() != t.doc.status {
 		edits = append(edits, edit{"status", string(t.Status.append(nil))})
 	}
-	if !t.sameDomains() {
+	if t.AllowedImageDomains != t.doc.domains {
 		edits = append(edits, edit{"allowed_image_domains", orElse(t.AllowedImageDomains, "null")})
 	}
 	if t.Metadata != t.doc.metadata {

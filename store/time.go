@@ -27,7 +27,7 @@ func appendTime(b []byte, t time.Time) []byte {
 		return append(b, "null"...)
 	}
 	b = append(b, '"')
-	b = wireTime(t).AppendFormat(b, "2006-01-02T15:04:05.999999Z")
+	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999Z")
 	return append(b, '"')
 }
 

@@ -74,15 +74,22 @@ func TestThreadLiteral(t *testing.T) {
 
 // TestZeroStatusIsActive: in JSON, in Equal, and as Normalize returns it.
 func TestZeroStatusIsActive(t *testing.T) {
-	parsed := must[store.Thread](t)(store.ParseThread(goldenThreads["python"]))
-	zero := parsed
-	zero.Status = store.Status{}
-	wantText(t, zero, goldenThreads["python"])
-	if !zero.Equal(parsed) {
-		t.Error("not Equal")
-	}
-	if n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, zero)); n.Status.Type != "active" {
-		t.Errorf("normalised to %+v", n.Status)
+	for _, status := range []string{``, `,"status":null`, `,"status":{}`, `,"status":{"type":"active"}`, `,"status":{ "type" : "active", "since":9, "reason":"r" }`} {
+		text := `{"id":"thr_1","created_at":"2026-01-02T03:04:05"` + status + `}`
+		parsed := must[store.Thread](t)(store.ParseThread(text))
+		if parsed.Status != (store.Status{Type: "active"}) {
+			t.Errorf("%s: read as %+v", text, parsed.Status)
+		}
+		zero := parsed
+		zero.Status = store.Status{}
+		wantText(t, zero, text)
+		if !zero.Equal(parsed) {
+			t.Errorf("%s: not Equal", text)
+		}
+		n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, zero))
+		if wantText(t, n, text); n.Status.Type != "active" {
+			t.Errorf("%s: normalised to %+v", text, n.Status)
+		}
 	}
 }
 
@@ -317,6 +324,28 @@ func TestParserTraps(t *testing.T) {
 	}
 }
 
+// TestFreeFormJSONMayRepeatNames: what a body holds as JSON is kept whatever it says, in attachments within messages too.
+func TestFreeFormJSONMayRepeatNames(t *testing.T) {
+	const free = `{"a":1,"a":[{"b":1,"b":2}],"A":3}`
+	for _, text := range []string{
+		`{"type":"hidden_context_item","content":` + free + `}`,
+		`{"content":[` + free + `],"type":"hidden_context_item"}`,
+		`{"type":"client_tool_call","arguments":` + free + `,"output":[` + free + `]}`,
+		`{"type":"widget","widget":` + free + `}`,
+		`{"type":"user_message","content":[{"type":"input_tag","data":` + free + `}],"attachments":[{"type":"file","id":"a","metadata":` + free + `}]}`,
+		`{"type":"assistant_message","content":[{"annotations":[{"source":{"type":"entity","data":` + free + `}}]}]}`,
+		`{"type":"workflow","workflow":{"tasks":[{"sources":[{"data":` + free + `}]}]}}`,
+	} {
+		it := must[store.Item](t)(store.ParseItem(text))
+		wantText(t, it, text)
+		if _, ok, err := store.DecodeItem[store.Body](it); !ok || err != nil {
+			t.Errorf("%s: %v, %v", text, ok, err)
+		}
+	}
+	wantText(t, must[store.Thread](t)(store.ParseThread(`{"metadata":`+free+`}`)), `{"metadata":`+free+`}`)
+	wantText(t, attachment(`{"type":"file","metadata":`+free+`}`), `{"type":"file","metadata":`+free+`}`)
+}
+
 // TestNamesDifferingInCaseAreOthers: {"attachments":[victim],"ATTACHMENTS":[]} has the victim.
 func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	text := `{"type":"user_message","ATTACHMENTS":[],"attachments":[{"type":"file","id":"victim","ID":"mine"}],"Attachments":[],` +
@@ -499,6 +528,11 @@ func TestEqual(t *testing.T) {
 	b.ThreadID = "thr_2"
 	if a.Equal(b) || !a.Equal(attachment(goldenAttachments["node"])) {
 		t.Error("attachments")
+	}
+	b = a
+	b.Owner.Subject = "ada"
+	if a.Equal(b) {
+		t.Error("attachments of two owners are Equal")
 	}
 }
 

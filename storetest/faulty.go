@@ -341,7 +341,9 @@ func (f *Faulty) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pa
 // LoadThreadItems is described at LoadThread.
 func (f *Faulty) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
 	return through(ctx, f, pageCall(store.OpLoadThreadItems, threadID, q),
-		func(ctx context.Context) (store.Page[store.Item], error) { return f.next.LoadThreadItems(ctx, threadID, q) })
+		func(ctx context.Context) (store.Page[store.Item], error) {
+			return f.next.LoadThreadItems(ctx, threadID, q)
+		})
 }
 
 // AddThreadItem is described at LoadThread.

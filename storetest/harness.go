@@ -73,14 +73,14 @@ func same[T interface{ Equal(T) bool }](h *harness, what string, want, got T) {
 // sameThread is same for threads without their Owner, which has checks of its own.
 func sameThread(h *harness, what string, want, got store.Thread) {
 	h.t.Helper()
-	want.Owner, got.Owner = store.Owner{}, store.Owner{}
+	got.Owner = want.Owner
 	same(h, what, want, got)
 }
 
 // sameAttachment is same for attachments without their Owner, which has checks of its own.
 func sameAttachment(h *harness, what string, want, got store.Attachment) {
 	h.t.Helper()
-	want.Owner, got.Owner = store.Owner{}, store.Owner{}
+	got.Owner = want.Owner
 	same(h, what, want, got)
 }
 
@@ -113,11 +113,11 @@ func sameIDs(h *harness, what string, want, got []string) {
 func view(v any) map[string]string {
 	switch v := v.(type) {
 	case store.Thread:
-		return map[string]string{"ID": v.ID, "CreatedAt": v.CreatedAt.String(), "Owner": fmt.Sprint(v.Owner), "JSON": v.JSON().String()}
+		return map[string]string{"ID": v.ID, "CreatedAt": v.CreatedAt.String(), "Owner": fmt.Sprintf("%+v", v.Owner), "JSON": v.JSON().String()}
 	case store.Item:
 		return map[string]string{"ID": v.ID, "ThreadID": v.ThreadID, "CreatedAt": v.CreatedAt.String(), "JSON": v.JSON().String()}
 	case store.Attachment:
-		return map[string]string{"ID": v.ID, "ThreadID": v.ThreadID, "Owner": fmt.Sprint(v.Owner), "JSON": v.JSON().String()}
+		return map[string]string{"ID": v.ID, "ThreadID": v.ThreadID, "Owner": fmt.Sprintf("%+v", v.Owner), "JSON": v.JSON().String()}
 	}
 	return map[string]string{"value": fmt.Sprint(v)}
 }

@@ -14,8 +14,8 @@ const (
 	ownerJSON    = "the Owner is storage data and not part of the JSON: a store that persists only x.JSON() loses it. Keep tenant and subject beside the text"
 	raceRule     = "the Owner is decided atomically with the write: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
 	usedIDRule   = "an id once used is its owner's for good: a deletion leaves (id, Owner) behind, and another Owner's save under that id is ErrConflict"
-	insertRule   = "under store.InsertOnly a save of an existing row is ErrConflict and changes nothing: a colliding new id never merges two rows"
-	updateRule   = "under store.UpdateOnly a save of a missing row is ErrNotFound and makes none: a late save never resurrects what was deleted"
+	insertRule   = "under store.InsertOnly a save inserts a new row; of an existing row it is ErrConflict and changes nothing: a colliding new id never merges two rows"
+	updateRule   = "under store.UpdateOnly a save replaces an existing row; of a missing row it is ErrNotFound and makes none: a late save never resurrects what was deleted"
 )
 
 // kind is threads, items (of one thread of ada's) or attachments, with one text for content: what is checked of owners

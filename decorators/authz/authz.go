@@ -91,17 +91,13 @@ func (l *layer) begin(ctx context.Context, c *call, op store.Op, kind, id string
 		return err
 	}
 	var ok bool
-	if c.Principal, ok = store.PrincipalFrom(ctx); !ok || !validOwner(c.Principal.Owner) {
+	// One who could not own a row is no principal either: a role must not make somebody of them.
+	if c.Principal, ok = store.OwnerFrom(ctx); !ok {
 		c.Action = actionOf(op)
 		l.deny(ctx, c, ReasonUnauthenticated, store.CodeUnauthenticated)
 		return c.error(store.CodeUnauthenticated)
 	}
 	return nil
-}
-
-// validOwner reports whether rows can be o's. One that cannot is no principal either: a role must not make somebody of it.
-func validOwner(o store.Owner) bool {
-	return store.CheckID(0, "", o.Subject) == nil && (o.Tenant == "" || store.CheckID(0, "", o.Tenant) == nil)
 }
 
 // actionOf is what op does, for the denial of a call that came to no other question.

@@ -182,7 +182,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.threads[threadID]; r != nil {
-		delete(s.threads, threadID)
+		r.value, r.live = store.Thread{}, false
 		delete(s.items, threadID)
 	}
 	return nil

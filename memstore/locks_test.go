@@ -1,0 +1,145 @@
+package memstore
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+func save(t testing.TB, s *Store, id string, owner store.Owner, items int) {
+	t.Helper()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	if err := s.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: at, Owner: owner}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range items {
+		it, err := store.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), store.EndOfTurn{})
+		if err == nil {
+			err = s.AddThreadItem(t.Context(), id, it)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// proceeds fails the test if f does not return, which it must without anybody's help.
+func proceeds(t *testing.T, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second): // the test's own end, not a measure
+		t.Fatalf("%s: waits for a lock", what)
+	}
+}
+
+// readAll makes every read of one thread.
+func readAll(t *testing.T, s *Store, id string) {
+	if _, err := s.LoadThread(t.Context(), id); err != nil {
+		t.Errorf("LoadThread(%q): %v", id, err)
+	}
+	if _, err := s.LoadThreadItems(t.Context(), id, store.PageQuery{}); err != nil {
+		t.Errorf("LoadThreadItems(%q): %v", id, err)
+	}
+	if _, err := s.LoadItem(t.Context(), id, "msg_0"); err != nil {
+		t.Errorf("LoadItem(%q): %v", id, err)
+	}
+}
+
+func TestReadersDoNotWaitForWritersOfAnotherThread(t *testing.T) {
+	s := New()
+	save(t, s, "thr_a", store.Owner{}, 2)
+	save(t, s, "thr_b", store.Owner{}, 2)
+	written := s.thread("thr_a")
+	written.mu.Lock() // an item is being written in a
+	defer written.mu.Unlock()
+	proceeds(t, "reading b while a is written", func() { readAll(t, s, "thr_b") })
+	proceeds(t, "adding to b while a is written", func() { _ = s.DeleteThreadItem(t.Context(), "thr_b", "msg_1") })
+	proceeds(t, "listing while an item of a is written", func() {
+		if p, err := s.LoadThreads(t.Context(), store.ThreadQuery{}); err != nil || len(p.Data) != 2 {
+			t.Errorf("LoadThreads: got %d threads, error %v, want 2", len(p.Data), err)
+		}
+	})
+}
+
+func TestReadersDoNotWaitForListings(t *testing.T) {
+	s := New()
+	save(t, s, "thr_a", store.Owner{}, 2)
+	s.listings.mu.Lock() // as long as a thread is being inserted
+	defer s.listings.mu.Unlock()
+	proceeds(t, "reading while listings are written", func() { readAll(t, s, "thr_a") })
+	proceeds(t, "adding while listings are written", func() { _ = s.DeleteThreadItem(t.Context(), "thr_a", "msg_1") })
+}
+
+// A SaveThread that waits for a listing holds up nobody who reads that very thread.
+func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
+	s := New()
+	save(t, s, "thr_a", store.Owner{}, 2)
+	s.listings.mu.RLock() // a long listing
+	saved := make(chan error)
+	go func() { saved <- s.SaveThread(t.Context(), store.Thread{ID: "thr_a", CreatedAt: time.Unix(1, 0)}) }()
+	for s.listings.mu.TryRLock() { // until the writer stands in line
+		s.listings.mu.RUnlock()
+		runtime.Gosched()
+	}
+	proceeds(t, "reading while a save waits for a listing", func() { readAll(t, s, "thr_a") })
+	s.listings.mu.RUnlock()
+	if err := <-saved; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A listing of one owner, or of nobody's threads, looks at no other index; a tenant's has its own too.
+func TestListingsDoNotWalkOtherOwners(t *testing.T) {
+	ada, bob := store.Owner{Tenant: "acme", Subject: "ada"}, store.Owner{Tenant: "bold", Subject: "bob"}
+	for _, f := range []store.OwnerFilter{store.OwnedBy(ada), store.InTenant("acme"), {}} {
+		s := New()
+		for i := range 300 {
+			save(t, s, fmt.Sprint("thr_bob_", i), bob, 0)
+		}
+		save(t, s, "thr_ada", ada, 0)
+		save(t, s, "thr_nobody", store.Owner{}, 0)
+		keep := s.listings.of(f)
+		for _, x := range s.listings.owners {
+			if x != keep {
+				x.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}} // a panic for whoever comes here
+			}
+		}
+		for _, x := range s.listings.tenants {
+			if x != keep {
+				x.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}}
+			}
+		}
+		s.listings.all.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}}
+		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
+			p, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: f, PageQuery: store.PageQuery{Order: order}})
+			if err != nil || len(p.Data) != 1 || p.HasMore {
+				t.Errorf("LoadThreads of one owner among many: got %d threads, more %t, error %v, want one", len(p.Data), p.HasMore, err)
+			}
+		}
+	}
+}
+
+// What a deletion leaves is an id, an owner and a version: no item, no title, and no index of an owner without threads.
+func TestDeletionsLeaveLittleBehind(t *testing.T) {
+	s := New()
+	save(t, s, "thr_a", store.Owner{Tenant: "acme", Subject: "ada"}, 10)
+	if err := s.DeleteThread(t.Context(), "thr_a"); err != nil {
+		t.Fatal(err)
+	}
+	if s.thread("thr_a").live != nil {
+		t.Error("a deleted thread keeps its content")
+	}
+	l := &s.listings
+	if len(l.owners) != 0 || len(l.tenants) != 0 || l.all.root != nil {
+		t.Errorf("the listings keep %d owners, %d tenants and the root %p, want nothing", len(l.owners), len(l.tenants), l.all.root)
+	}
+}

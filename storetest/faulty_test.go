@@ -1,0 +1,399 @@
+package storetest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+func TestFaultyWithoutFaults(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Store { return storetest.NewFaulty(memstore.New()) }, storetest.RequireVersions())
+}
+
+func titled(title string) store.Thread {
+	return store.Thread{ID: "thr_1", Title: title, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+}
+
+// stored is the title of the thread in the Store beneath.
+func stored(t *testing.T, s store.Store) string {
+	t.Helper()
+	th, err := s.LoadThread(context.Background(), "thr_1")
+	if err != nil {
+		return "none"
+	}
+	return th.Title
+}
+
+var errLost = errors.New("connection lost")
+
+// ending runs f in a goroutine of its own and says how it ended.
+func ending(f func() error) string {
+	ended := make(chan string)
+	go func() {
+		how := "goexit"
+		defer func() {
+			if v := recover(); v != nil {
+				how = fmt.Sprint("panic: ", v)
+			}
+			ended <- how
+		}()
+		how = fmt.Sprint("error: ", f())
+	}()
+	return <-ended
+}
+
+// Each fault ends the call as it says, and writes, or does not write, as it says.
+func TestFaults(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		do     store.InterceptorFunc
+		want   string
+		stored string
+	}{
+		{"Fail", storetest.Fail(errLost), "error: connection lost", "old"},
+		{"Fail of nil", storetest.Fail(nil), "error: unavailable", "old"},
+		{"FailAfter", storetest.FailAfter(errLost), "error: connection lost", "new"},
+		{"FailAfter of nil", storetest.FailAfter(nil), "error: unavailable", "new"},
+		{"Panic", storetest.Panic("ouch"), "panic: ouch", "old"},
+		{"PanicAfter", storetest.PanicAfter("ouch"), "panic: ouch", "new"},
+		{"Goexit", storetest.Goexit(), "goexit", "old"},
+		{"GoexitAfter", storetest.GoexitAfter(), "goexit", "new"},
+		{"Delay", storetest.Delay(func(context.Context) error { return nil }), "error: <nil>", "new"},
+		{"Delay that fails", storetest.Delay(func(context.Context) error { return errLost }), "error: connection lost", "old"},
+		{"Late", new(storetest.Late).Hold(nil), "error: unavailable", "old"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			base := memstore.New()
+			f := storetest.NewFaulty(base)
+			if err := f.SaveThread(t.Context(), titled("old")); err != nil {
+				t.Fatal(err)
+			}
+			f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: c.do})
+			if got := ending(func() error { return f.SaveThread(t.Context(), titled("new")) }); got != c.want {
+				t.Errorf("SaveThread: got %s, want %s", got, c.want)
+			}
+			if got := stored(t, base); got != c.stored {
+				t.Errorf("stored afterwards: got the %s thread, want the %s one", got, c.stored)
+			}
+		})
+	}
+}
+
+// A read that fails has no answer, be it that the call was made.
+func TestAFailedReadHasNoAnswer(t *testing.T) {
+	f := storetest.NewFaulty(memstore.New())
+	if err := f.SaveThread(t.Context(), titled("old")); err != nil {
+		t.Fatal(err)
+	}
+	f.Inject(storetest.Fault{Op: store.OpLoadThread, Do: storetest.FailAfter(errLost)})
+	if th, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, errLost) || th.ID != "" {
+		t.Errorf("LoadThread: got %v, error %v, want no thread and %v", th, err, errLost)
+	}
+}
+
+// Until ends with the channel, and with the context, which is the call's error then.
+func TestUntil(t *testing.T) {
+	base := memstore.New()
+	f := storetest.NewFaulty(base)
+	release := make(chan struct{})
+	f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: storetest.Delay(storetest.Until(release))})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.SaveThread(ctx, titled("cancelled")) }()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("SaveThread that is cancelled while it is delayed: got error %v, want %v", err, context.Canceled)
+	}
+	if got := stored(t, base); got != "none" {
+		t.Errorf("stored after a cancelled delay: got the %s thread, want none", got)
+	}
+	go func() { ended <- f.SaveThread(t.Context(), titled("released")) }()
+	select {
+	case err := <-ended:
+		t.Errorf("SaveThread before its release: ended with %v", err)
+	case release <- struct{}{}: // taken by the delayed call, and by nobody else
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if got := stored(t, base); got != "released" {
+		t.Errorf("stored after the release: got the %s thread, want the released one", got)
+	}
+}
+
+// A late write comes true when it is told to, once, in order, though its caller's context has ended, and reports no
+// version to a recorder whose call is over. It keeps its save mode.
+func TestLate(t *testing.T) {
+	base := memstore.New()
+	f := storetest.NewFaulty(base)
+	var late storetest.Late
+	f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: late.Hold(errLost)})
+	reports := 0
+	ctx, cancel := context.WithCancel(store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reports++ }))
+	for _, title := range []string{"first", "second"} {
+		if err := f.SaveThread(ctx, titled(title)); !errors.Is(err, errLost) {
+			t.Errorf("SaveThread: got error %v, want %v", err, errLost)
+		}
+	}
+	if err := f.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), titled("third")); !errors.Is(err, errLost) {
+		t.Errorf("SaveThread: got error %v, want %v", err, errLost)
+	}
+	cancel()
+	if got := stored(t, base); got != "none" {
+		t.Errorf("stored before Apply: got the %s thread, want none", got)
+	}
+	if err := late.Apply(); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("Apply with an InsertOnly save of what is there: got error %v, want %v", err, store.ErrConflict)
+	}
+	if got := stored(t, base); got != "second" {
+		t.Errorf("stored after Apply: got the %s thread, want the second", got)
+	}
+	if reports != 0 {
+		t.Errorf("versions reported to calls that had ended: got %d, want none", reports)
+	}
+	if err := base.SaveThread(t.Context(), titled("later")); err != nil {
+		t.Fatal(err)
+	}
+	if err := late.Apply(); err != nil || stored(t, base) != "later" {
+		t.Errorf("a second Apply: got error %v and the %s thread, want it to do nothing", err, stored(t, base))
+	}
+	if got := f.Calls(store.OpSaveThread); got != 3 {
+		t.Errorf("calls: got %d, want the 3 that were made", got)
+	}
+}
+
+// A fault hits the calls that it describes, by their number.
+func TestWhichCallsAFaultHits(t *testing.T) {
+	var inThread2 = func(c store.Call) bool { return c.ThreadID == "thr_2" }
+	for _, c := range []struct {
+		name  string
+		fault storetest.Fault
+		want  string // of LoadThread thr_1, LoadThread thr_2, LoadItem thr_1, LoadItem thr_2, twice: x is hit
+	}{
+		{"every call", storetest.Fault{}, "xxxxxxxx"},
+		{"an op", storetest.Fault{Op: store.OpLoadItem}, "..xx..xx"},
+		{"a predicate", storetest.Fault{When: inThread2}, ".x.x.x.x"},
+		{"an op and a predicate", storetest.Fault{Op: store.OpLoadItem, When: inThread2}, "...x...x"},
+		{"the first two", storetest.Fault{Times: 2}, "xx......"},
+		{"the third", storetest.Fault{Skip: 2, Times: 1}, "..x....."},
+		{"all but the first three", storetest.Fault{Skip: 3}, "...xxxxx"},
+		{"the second of an op", storetest.Fault{Op: store.OpLoadThread, Skip: 1, Times: 1}, ".x......"},
+		{"the second of a predicate", storetest.Fault{When: inThread2, Skip: 1, Times: 1}, "...x...."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := storetest.NewFaulty(memstore.New())
+			c.fault.Do = storetest.Fail(errLost)
+			f.Inject(c.fault)
+			got := ""
+			hit := func(err error) {
+				if errors.Is(err, errLost) {
+					got += "x"
+				} else {
+					got += "."
+				}
+			}
+			for range 2 {
+				for _, id := range []string{"thr_1", "thr_2"} {
+					_, err := f.LoadThread(t.Context(), id)
+					hit(err)
+				}
+				for _, id := range []string{"thr_1", "thr_2"} {
+					_, err := f.LoadItem(t.Context(), id, "msg_1")
+					hit(err)
+				}
+			}
+			if got != c.want {
+				t.Errorf("calls hit: got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// Of several faults the one injected first acts, and the others count the call all the same.
+func TestSeveralFaults(t *testing.T) {
+	first, second := errors.New("first"), errors.New("second")
+	f := storetest.NewFaulty(memstore.New())
+	f.Inject(storetest.Fault{Times: 1, Do: storetest.Fail(first)})
+	f.Inject(storetest.Fault{Times: 2, Do: storetest.Fail(second)})
+	for i, want := range []error{first, second, store.ErrNotFound} {
+		if _, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, want) {
+			t.Errorf("call %d: got error %v, want %v", i+1, err, want)
+		}
+	}
+}
+
+// of makes one call of op.
+func of(t *testing.T, s store.Store, op store.Op) error {
+	t.Helper()
+	ctx := t.Context()
+	it, err := store.NewItem("msg_1", titled("").CreatedAt, store.EndOfTurn{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch op {
+	case store.OpLoadThread:
+		_, err = s.LoadThread(ctx, "thr_1")
+	case store.OpSaveThread:
+		err = s.SaveThread(ctx, titled("title"))
+	case store.OpDeleteThread:
+		err = s.DeleteThread(ctx, "thr_1")
+	case store.OpLoadThreads:
+		_, err = s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, After: "thr_0", Order: store.OldestFirst}})
+	case store.OpLoadThreadItems:
+		_, err = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst})
+	case store.OpAddThreadItem:
+		err = s.AddThreadItem(ctx, "thr_1", it)
+	case store.OpSaveItem:
+		err = s.SaveItem(ctx, "thr_1", it)
+	case store.OpLoadItem:
+		_, err = s.LoadItem(ctx, "thr_1", "msg_1")
+	case store.OpDeleteThreadItem:
+		err = s.DeleteThreadItem(ctx, "thr_1", "msg_1")
+	case store.OpSaveAttachment:
+		err = s.SaveAttachment(ctx, a)
+	case store.OpLoadAttachment:
+		_, err = s.LoadAttachment(ctx, "atc_1")
+	case store.OpDeleteAttachment:
+		err = s.DeleteAttachment(ctx, "atc_1")
+	}
+	return err
+}
+
+// Every op is counted, can be hit, and tells predicates the same Call as store.Intercept does; the generators are none.
+func TestEveryOpOfAFaulty(t *testing.T) {
+	for _, op := range store.Ops() {
+		t.Run(op.String(), func(t *testing.T) {
+			f := storetest.NewFaulty(memstore.New())
+			var outside, inside store.Call
+			f.Inject(storetest.Fault{Op: op, Do: storetest.Fail(errLost), When: func(c store.Call) bool {
+				inside = c
+				return true
+			}})
+			s := store.Wrap(f, store.Intercept("witness", store.InterceptorFunc(
+				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					outside = c
+					return next(ctx)
+				})))
+			_ = s.GenerateThreadID(t.Context())
+			_ = s.GenerateItemID(t.Context(), store.KindMessage, store.Thread{})
+			if err := of(t, s, op); !errors.Is(err, errLost) {
+				t.Errorf("%s: got error %v, want %v", op, err, errLost)
+			}
+			if inside != outside || inside.Op != op {
+				t.Errorf("%s: got %+v, want %+v", op, inside, outside)
+			}
+			reads, writes := 1, 0
+			if op.IsWrite() {
+				reads, writes = 0, 1
+			}
+			if f.Calls(op) != 1 || f.Total() != 1 || f.Reads() != reads || f.Writes() != writes {
+				t.Errorf("%s: got %d calls of it, %d in all, %d reads, %d writes, want 1, 1, %d, %d",
+					op, f.Calls(op), f.Total(), f.Reads(), f.Writes(), reads, writes)
+			}
+		})
+	}
+}
+
+func TestReset(t *testing.T) {
+	base := memstore.New()
+	f := storetest.NewFaulty(base)
+	if err := f.SaveThread(t.Context(), titled("kept")); err != nil {
+		t.Fatal(err)
+	}
+	f.Inject(storetest.Fault{Do: storetest.Fail(nil)})
+	f.Reset()
+	if f.Total() != 0 {
+		t.Errorf("calls after Reset: got %d, want 0", f.Total())
+	}
+	if th, err := f.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "kept" {
+		t.Errorf("LoadThread after Reset: got %v, error %v, want what was stored and no fault", th, err)
+	}
+}
+
+// Beside each other, exactly as many calls are hit as the fault says.
+func TestFaultyConcurrently(t *testing.T) {
+	f := storetest.NewFaulty(memstore.New())
+	f.Inject(storetest.Fault{Op: store.OpLoadThread, Skip: 50, Times: 30, Do: storetest.Fail(errLost)})
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	hit := 0
+	for range 10 {
+		wg.Go(func() {
+			for range 20 {
+				if _, err := f.LoadThread(t.Context(), "thr_1"); errors.Is(err, errLost) {
+					mu.Lock()
+					hit++
+					mu.Unlock()
+				}
+				f.Inject(storetest.Fault{Op: store.OpSaveItem, Do: storetest.Fail(nil)})
+			}
+		})
+	}
+	wg.Wait()
+	if hit != 30 || f.Calls(store.OpLoadThread) != 200 {
+		t.Errorf("got %d of %d calls hit, want 30 of 200", hit, f.Calls(store.OpLoadThread))
+	}
+}
+
+// unbounded is a Store without capabilities.
+type unbounded struct{ store.Store }
+
+func TestFaultyLongestWrite(t *testing.T) {
+	base := memstore.New()
+	for _, c := range []struct {
+		what string
+		f    *storetest.Faulty
+		want time.Duration
+	}{
+		{"the base's", storetest.NewFaulty(base), 0},
+		{"an unknown base's", storetest.NewFaulty(unbounded{base}), time.Minute},
+		{"the option's", storetest.NewFaulty(base, storetest.WithLongestWrite(time.Hour)), time.Hour},
+	} {
+		if b, ok := store.As[store.WriteBounder](c.f); !ok || b.LongestWrite() != c.want {
+			t.Errorf("LongestWrite, %s: got %v, want %v", c.what, c.f.LongestWrite(), c.want)
+		}
+	}
+}
+
+func TestFaultyMisusePanics(t *testing.T) {
+	for name, misuse := range map[string]func(){
+		"no base":       func() { storetest.NewFaulty(nil) },
+		"no Do":         func() { storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{}) },
+		"negative Skip": func() { storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{Skip: -1, Do: storetest.Fail(nil)}) },
+		"negative Times": func() {
+			storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{Times: -1, Do: storetest.Fail(nil)})
+		},
+	} {
+		if got := ending(func() error { misuse(); return nil }); len(got) < 20 || got[:6] != "panic:" {
+			t.Errorf("%s: got %s, want a panic with a sentence", name, got)
+		}
+	}
+}
+
+func ExampleFaulty() {
+	ctx := context.Background()
+	f := storetest.NewFaulty(memstore.New())
+	f.Inject(storetest.Fault{Op: store.OpSaveThread, Skip: 1, Times: 1, Do: storetest.FailAfter(store.ErrUnavailable)})
+
+	thread := titled("Night trains")
+	fmt.Println(f.SaveThread(ctx, thread))
+	thread.Title = "Sleepers"
+	fmt.Println(f.SaveThread(ctx, thread), "- but it was applied:")
+	thread, err := f.LoadThread(ctx, thread.ID)
+	fmt.Println(thread.Title, err, f.Writes(), "writes,", f.Reads(), "read")
+	// Output:
+	// <nil>
+	// unavailable - but it was applied:
+	// Sleepers <nil> 2 writes, 1 read
+}
