@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"cmp"
-	"iter"
 	"math"
 	"slices"
 
@@ -87,7 +86,7 @@ func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 			return key{}, nil
 		}
 		mid := len(n.keys) / 2
-		if i == fanout {
+		if n.next == nil && i == fanout {
 			mid = i // rows come in order: leave full leaves behind
 		}
 		right = &node[T]{keys: slices.Clone(n.keys[mid:]), rows: slices.Clone(n.rows[mid:]), prev: n, next: n.next}
@@ -118,13 +117,11 @@ func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 func (x *index[T]) remove(r *row[T]) {
 	x.root.remove(r.key)
 	x.len--
-	switch {
-	case x.len == 0:
+	for len(x.root.kids) == 1 {
+		x.root = x.root.kids[0]
+	}
+	if x.len == 0 {
 		x.root = nil
-	default:
-		for len(x.root.kids) == 1 {
-			x.root = x.root.kids[0]
-		}
 	}
 }
 
@@ -160,71 +157,52 @@ func (x *index[T]) seek(k key) (*node[T], int) {
 	return n, i
 }
 
-// ascend yields the rows behind k, oldest first.
-func (x *index[T]) ascend(k key) iter.Seq[*row[T]] {
-	return func(yield func(*row[T]) bool) {
-		if x == nil || x.root == nil {
-			return
+// step returns the place behind the i-th of the leaf n in the order o; a nil leaf is the end.
+func (n *node[T]) step(i int, o store.Order) (*node[T], int) {
+	if o == store.OldestFirst {
+		if i++; i >= len(n.rows) {
+			return n.next, 0
 		}
-		n, i := x.seek(k)
-		if i < len(n.keys) && n.keys[i] == k {
-			i++
-		}
-		for ; n != nil; n, i = n.next, 0 {
-			for _, r := range n.rows[i:] {
-				if !yield(r) {
-					return
-				}
-			}
-		}
+		return n, i
 	}
+	if i--; i < 0 && n.prev != nil {
+		return n.prev, len(n.prev.rows) - 1
+	} else if i < 0 {
+		return nil, 0
+	}
+	return n, i
 }
 
-// descend yields the rows before k, newest first.
-func (x *index[T]) descend(k key) iter.Seq[*row[T]] {
-	return func(yield func(*row[T]) bool) {
-		if x == nil || x.root == nil {
-			return
-		}
-		n, i := x.seek(k)
-		for {
-			for _, r := range slices.Backward(n.rows[:i]) {
-				if !yield(r) {
-					return
-				}
-			}
-			if n = n.prev; n == nil {
-				return
-			}
-			i = len(n.rows)
-		}
+// first returns the place where a listing in the order o begins: behind the row after, or at its first row if that is nil.
+func (x *index[T]) first(after *row[T], o store.Order) (*node[T], int) {
+	switch {
+	case x == nil || x.root == nil:
+		return nil, 0
+	case after == nil && o == store.OldestFirst:
+		return x.seek(minKey)
 	}
+	k := maxKey
+	if after != nil {
+		k = after.key
+	}
+	n, i := x.seek(k)
+	return n.step(i, o)
 }
 
 // page returns the page that q asks for, of what lies behind the row after, or from the first row if that is nil. id
 // returns the id of a value.
 func (x *index[T]) page(after *row[T], q store.PageQuery, id func(*T) string) store.Page[T] {
-	if x == nil {
+	n, i := x.first(after, q.Order)
+	if n == nil {
 		return store.Page[T]{}
 	}
-	var rows iter.Seq[*row[T]]
-	switch {
-	case q.Order == store.OldestFirst && after == nil:
-		rows = x.ascend(minKey)
-	case q.Order == store.OldestFirst:
-		rows = x.ascend(after.key)
-	case after == nil:
-		rows = x.descend(maxKey)
-	default:
-		rows = x.descend(after.key)
-	}
 	p := store.Page[T]{Data: make([]T, 0, min(q.Limit, x.len))}
-	for r := range rows {
+	for ; n != nil; n, i = n.step(i, q.Order) {
 		if len(p.Data) == q.Limit {
 			p.HasMore, p.After = true, id(&p.Data[q.Limit-1])
 			break
 		}
-		p.Data = append(p.Data, r.val)
+		p.Data = append(p.Data, n.rows[i].val)
 	}
 	return p
 }

@@ -133,15 +133,18 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
 		return store.Item{}, err
 	}
-	var found store.Item
-	err := failed(op, store.CodeNotFound, store.KindOfItem, itemID)
+	var item store.Item
+	found := false
 	version := s.read(threadID, func(c *conversation) {
 		if r := c.item(itemID); r != nil {
-			found, err = r.val, nil
+			item, found = r.val, true
 		}
 	})
 	store.ReportVersion(ctx, threadID, version, version)
-	return found, err
+	if !found {
+		return store.Item{}, failed(op, store.CodeNotFound, store.KindOfItem, itemID)
+	}
+	return item, nil
 }
 
 // DeleteThreadItem deletes the item.

@@ -97,6 +97,43 @@ func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 	}
 }
 
+// A writer waits for whoever is reading its thread, be it a writer of the thread or of an item.
+func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
+	s := New()
+	save(t, s, "thr_a", store.Owner{}, 3)
+	at := time.Unix(1, 0)
+	it, err := store.NewItem("msg_0", at, store.EndOfTurn{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []struct {
+		name  string
+		write func() error
+	}{
+		{"SaveThread", func() error { return s.SaveThread(t.Context(), store.Thread{ID: "thr_a", CreatedAt: at}) }},
+		{"SaveItem", func() error { return s.SaveItem(t.Context(), "thr_a", it) }},
+		{"DeleteThreadItem", func() error { return s.DeleteThreadItem(t.Context(), "thr_a", "msg_1") }},
+		{"DeleteThread", func() error { return s.DeleteThread(t.Context(), "thr_a") }},
+	} {
+		read := s.thread("thr_a")
+		read.mu.RLock()
+		ended := make(chan error, 1)
+		go func() { ended <- w.write() }()
+		for read.mu.TryRLock() { // until the writer stands in line
+			read.mu.RUnlock()
+			if len(ended) > 0 {
+				t.Errorf("%s: writes while its thread is being read", w.name)
+				break
+			}
+			runtime.Gosched()
+		}
+		read.mu.RUnlock()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A listing of one owner, or of nobody's threads, looks at no other index; a tenant's has its own too.
 func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 	ada, bob := store.Owner{Tenant: "acme", Subject: "ada"}, store.Owner{Tenant: "bold", Subject: "bob"}

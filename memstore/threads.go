@@ -55,15 +55,18 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
 		return store.Thread{}, err
 	}
-	var found store.Thread
-	err := failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+	var thread store.Thread
+	found := false
 	version := s.read(threadID, func(c *conversation) {
 		if c != nil {
-			found, err = c.row.val, nil
+			thread, found = c.row.val, true
 		}
 	})
 	store.ReportVersion(ctx, threadID, version, version)
-	return found, err
+	if !found {
+		return store.Thread{}, failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+	}
+	return thread, nil
 }
 
 // SaveThread inserts the thread or replaces it.

@@ -3,11 +3,11 @@ package store
 import "reflect"
 
 // Body is implemented by the typed struct of each variant of an item: [UserMessage], [AssistantMessage], [ClientToolCall],
-// [Widget], [GeneratedImage], [StructuredInput], [TaskItem], [WorkflowItem], [HiddenContext], [SDKHiddenContext] and
+// [Widget], [GeneratedImage], [StructuredInput], [TaskItem], [WorkflowItem], [HiddenContextItem], [SDKHiddenContext] and
 // [EndOfTurn]. See [NewItem], [DecodeItem] and [Item.WithBody].
 //
 // A program may bring structs of its own, for item types that this package does not know: fields are named by their json
-// tags, matched exactly, and id, thread_id, created_at and type remain the item's.
+// tags, matched exactly, embedded ones too, and id, thread_id, created_at and type remain the item's.
 //
 // In all of them a member that is absent or null reads as the field's zero value or the default named there, and an empty
 // optional field is written as an absent member.
@@ -23,7 +23,7 @@ var bodyTypes = map[ItemType]reflect.Type{
 	TypeStructuredInput:  reflect.TypeFor[StructuredInput](),
 	TypeTask:             reflect.TypeFor[TaskItem](),
 	TypeWorkflow:         reflect.TypeFor[WorkflowItem](),
-	TypeHiddenContext:    reflect.TypeFor[HiddenContext](),
+	TypeHiddenContext:    reflect.TypeFor[HiddenContextItem](),
 	TypeSDKHiddenContext: reflect.TypeFor[SDKHiddenContext](),
 	TypeEndOfTurn:        reflect.TypeFor[EndOfTurn](),
 }
@@ -198,8 +198,8 @@ type WorkflowSummary struct {
 	Duration *int   `json:"duration,omitempty"` // in seconds; nil: the summary is a Title
 }
 
-// HiddenContext is context for the assistant that the user never sees. Content is any JSON, free-form.
-type HiddenContext struct {
+// HiddenContextItem is context for the assistant that the user never sees. Content is any JSON, free-form.
+type HiddenContextItem struct {
 	Content JSON `json:"content"`
 }
 
@@ -236,7 +236,7 @@ func (TaskItem) ItemType() ItemType { return TypeTask }
 func (WorkflowItem) ItemType() ItemType { return TypeWorkflow }
 
 // ItemType returns hidden_context_item.
-func (HiddenContext) ItemType() ItemType { return TypeHiddenContext }
+func (HiddenContextItem) ItemType() ItemType { return TypeHiddenContext }
 
 // ItemType returns sdk_hidden_context.
 func (SDKHiddenContext) ItemType() ItemType { return TypeSDKHiddenContext }

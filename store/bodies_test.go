@@ -61,7 +61,7 @@ func TestDecodeItemReadsEveryVariant(t *testing.T) {
 			Sources: []store.Source{{Type: "url", Title: "T", URL: "u"}}}},
 		"python workflow": store.WorkflowItem{Workflow: store.Workflow{Type: "reasoning", Summary: &store.WorkflowSummary{Duration: ptr(12)}, Tasks: []store.Task{
 			{Type: "thought", StatusIndicator: "none", Content: "hm"}, {Type: "custom", StatusIndicator: "none", Title: "t"}}}},
-		"python hidden_context": store.HiddenContext{Content: js(`{"a":1,"a":2,"A":"\ud800"}`)},
+		"python hidden_context": store.HiddenContextItem{Content: js(`{"a":1,"a":2,"A":"\ud800"}`)},
 		"python sdk_hidden":     store.SDKHiddenContext{Content: "\x00"},
 		"python end_of_turn":    store.EndOfTurn{},
 		"node user_message": store.UserMessage{Content: []store.UserContent{{Type: "input_text", Text: "hi"}},
@@ -124,8 +124,8 @@ func TestNewItemWritesTheWireShape(t *testing.T) {
 		{store.TaskItem{Task: store.Task{Type: "web_search"}}, `"task","task":{"type":"web_search","status_indicator":"none","queries":[],"sources":[]}`},
 		{store.TaskItem{Task: store.Task{Type: "thought"}}, `"task","task":{"type":"thought","status_indicator":"none","content":""}`},
 		{store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Summary: &store.WorkflowSummary{Duration: ptr(0)}}}, `"workflow","workflow":{"type":"custom","tasks":[],"summary":{"duration":0},"expanded":false}`},
-		{store.HiddenContext{}, `"hidden_context_item","content":null`},
-		{store.HiddenContext{Content: js(`"x"`)}, `"hidden_context_item","content":"x"`},
+		{store.HiddenContextItem{}, `"hidden_context_item","content":null`},
+		{store.HiddenContextItem{Content: js(`"x"`)}, `"hidden_context_item","content":"x"`},
 		{store.SDKHiddenContext{}, `"sdk_hidden_context","content":""`},
 		{store.EndOfTurn{}, `"end_of_turn"`},
 		{&store.EndOfTurn{}, `"end_of_turn"`},
@@ -199,7 +199,7 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		{store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Tasks: []store.Task{{Type: "file", Sources: []store.Source{{}}}}}}, "workflow.tasks.sources.type: empty"},
 		{store.Widget{Widget: js(`[1]`)}, "widget: not an object"},
 		{store.UserMessage{Attachments: []store.Attachment{{ID: "atc_1"}}}, "attachments: an attachment without a body"},
-		{store.HiddenContext{Content: js(strings.Repeat("[", 1000) + strings.Repeat("]", 1000))}, "json: nested too deep"},
+		{store.HiddenContextItem{Content: js(strings.Repeat("[", 1000) + strings.Repeat("]", 1000))}, "json: nested too deep"},
 	} {
 		_, err := store.NewItem("x_1", noon, c.body)
 		wantInvalid(t, err, c.field)

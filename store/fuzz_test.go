@@ -120,7 +120,7 @@ func FuzzItemJSON(f *testing.F) {
 		decodes[store.StructuredInput](t, it)
 		decodes[store.TaskItem](t, it)
 		decodes[store.WorkflowItem](t, it)
-		decodes[store.HiddenContext](t, it)
+		decodes[store.HiddenContextItem](t, it)
 		decodes[store.SDKHiddenContext](t, it)
 		decodes[*store.EndOfTurn](t, it)
 		if b, ok, err := store.DecodeItem[store.Body](it); ok {

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// The checks of the contract, once for all. Every backend and layer calls them first, in this order: CheckContext,
-// CheckID or Normalize…, CheckSaveMode. What they return is an [*Error] with CodeInvalid, unless said otherwise, whose
-// Field is constant text.
+// The checks of the contract, once for all. Every backend and layer calls them first, in this order: CheckID or Normalize…,
+// CheckSaveMode, CheckContext. What they return is an [*Error] with CodeInvalid, unless said otherwise, whose Field is
+// constant text.
 
 // MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
 const MaxIDBytes = 256

@@ -165,6 +165,24 @@ func TestThreadIDIsFilledIn(t *testing.T) {
 	}
 }
 
+// TestNormalizedItemIsAsItReadsBack: its fields too, whatever zone and fraction they were set with.
+func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
+	text := `{"id":"a","type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00.000"}`
+	it := must[store.Item](t)(store.ParseItem(text))
+	for _, at := range []time.Time{noon.In(time.FixedZone("", 3600)), noon.Add(999)} {
+		it.CreatedAt = at
+		n := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", it))
+		if wantText(t, n, text); n.CreatedAt != noon {
+			t.Errorf("created at %v: got %v, want %v", at, n.CreatedAt, noon)
+		}
+	}
+	it.CreatedAt = noon.Add(time.Second + 999).In(time.FixedZone("", 3600))
+	n := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", it))
+	if wantText(t, n, strings.Replace(text, "00.000", "01Z", 1)); n.CreatedAt != noon.Add(time.Second) {
+		t.Errorf("got %v", n.CreatedAt)
+	}
+}
+
 func TestQueries(t *testing.T) {
 	for limit, want := range map[int]int{0: 20, 1: 1, 1000: 1000, 1001: 1000, 1 << 62: 1000} {
 		q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst})
@@ -239,7 +257,10 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python image"]))
 	ctx := store.WithSaveMode(t.Context(), store.InsertOnly)
 	q := store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_1"}, Owner: store.OwnedBy(th.Owner)}
+	active := th
+	active.Status = store.Status{}
 	for name, f := range map[string]func() error{
+		"JSON of the zero status": func() error { _ = active.JSON(); return nil },
 		"JSON": func() error {
 			if th.JSON().IsZero() || it.JSON().IsZero() || a.JSON().IsZero() {
 				return errors.New("no JSON")

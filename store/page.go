@@ -87,14 +87,7 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 		}
 		read.Data = make([]T, len(elems))
 		for i, e := range elems {
-			row := []byte(rows[e.start:e.end])
-			var err error
-			if u, ok := any(&read.Data[i]).(json.Unmarshaler); ok {
-				err = u.UnmarshalJSON(row)
-			} else {
-				err = json.Unmarshal(row, &read.Data[i])
-			}
-			if err != nil {
+			if err := json.Unmarshal([]byte(rows[e.start:e.end]), &read.Data[i]); err != nil {
 				return fail("data: a row does not fit", err)
 			}
 		}

@@ -57,7 +57,7 @@ func canaryBodies() []store.Body {
 	return []store.Body{
 		canaryBody[store.UserMessage](), canaryBody[store.AssistantMessage](), canaryBody[store.ClientToolCall](),
 		canaryBody[store.Widget](), canaryBody[store.GeneratedImage](), canaryBody[store.StructuredInput](),
-		canaryBody[store.TaskItem](), canaryBody[store.WorkflowItem](), canaryBody[store.HiddenContext](),
+		canaryBody[store.TaskItem](), canaryBody[store.WorkflowItem](), canaryBody[store.HiddenContextItem](),
 		canaryBody[store.SDKHiddenContext](),
 	}
 }
