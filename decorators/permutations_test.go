@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
@@ -33,7 +35,15 @@ var five = map[string]func(t testing.TB) store.Middleware{
 		return m
 	},
 	"singleflight": func(testing.TB) store.Middleware { return singleflight.New() },
-	"tracing":      func(testing.TB) store.Middleware { return tracing.New() },
+	"tracing": func(t testing.TB) store.Middleware {
+		spans := tracetest.NewSpanRecorder()
+		t.Cleanup(func() {
+			if started, ended := len(spans.Started()), len(spans.Ended()); started != ended || started == 0 {
+				t.Errorf("%d spans started, %d ended", started, ended)
+			}
+		})
+		return tracing.New(tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))))
+	},
 }
 
 func names() []string {
@@ -92,7 +102,10 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 		orders = orders[:12]
 	}
 	for _, order := range orders {
-		t.Run(strings.Join(order, "-"), func(t *testing.T) { storetest.Run(t, wrapped(order...)) })
+		t.Run(strings.Join(order, "-"), func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, wrapped(order...))
+		})
 	}
 }
 

@@ -29,10 +29,10 @@ type layer struct {
 	writes  atomic.Uint64
 	stop    func() // ends the subscription; nil without a bus
 
-	threads     flight.Group[coherence.Answer[store.Thread]]
-	items       flight.Group[coherence.Answer[store.Item]]
-	pages       flight.Group[coherence.Answer[store.Page[store.Item]]]
-	attachments flight.Group[coherence.Answer[store.Attachment]]
+	threads     flight.Group[*coherence.Answer[store.Thread]]
+	items       flight.Group[*coherence.Answer[store.Item]]
+	pages       flight.Group[*coherence.Answer[store.Page[store.Item]]]
+	attachments flight.Group[*coherence.Answer[store.Attachment]]
 }
 
 var (
@@ -130,11 +130,11 @@ func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
 
 // miss answers a read from the base, in a shared call, and fills the cache with what part makes of the answer: nothing, if
 // it returns false. from answers it from an entry, if it can.
-func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer[T]], h store.Hints, k kind, p place,
-	r coherence.Read, load func(context.Context) (T, error), part func(T, *entry) bool, from func(*entry) (T, bool)) (T, error) {
-	fill := func(begin time.Duration, a coherence.Answer[T], whole bool) {
+func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answer[T]], h store.Hints, k kind, p place,
+	r coherence.Read, load func(context.Context) (T, error), part func(*T, *entry) bool, from func(*entry) (T, bool)) (T, error) {
+	fill := func(begin time.Duration, a *coherence.Answer[T], whole bool) {
 		e := &entry{tag: r.Word, expires: l.expiry(begin)}
-		if !r.Word.Idle() || !l.serving.Load() || !part(a.Value, e) {
+		if !r.Word.Idle() || !l.serving.Load() || !part(&a.Value, e) {
 			return
 		}
 		if rep, ok := coherence.Only(a.Reports, p.key.id); ok && rep.Before == rep.After {
@@ -143,7 +143,7 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer
 		p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), whole)
 	}
 	var (
-		a   coherence.Answer[T]
+		a   *coherence.Answer[T]
 		err error
 	)
 	if h.Fresh() || h.NoStore() || !l.serving.Load() {
@@ -157,11 +157,11 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer
 	} else {
 		l.stats.requests[k][missed].Add(1)
 		h.Notes.SetCache(resultNames[missed])
-		a, err = coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (coherence.Answer[T], error) {
+		a, err = coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (*coherence.Answer[T], error) {
 			// Between this caller's look and its call, the call of one before may have ended, and filled the cache.
 			if e := l.lookup(p, h, r.Word); e != nil {
 				if v, ok := from(e); ok {
-					return coherence.Answer[T]{Value: v, Reports: e.version.reports(p.key.id)}, nil
+					return &coherence.Answer[T]{Value: v, Reports: e.version.reports(p.key.id)}, nil
 				}
 			}
 			begin := l.now()
@@ -287,8 +287,8 @@ func (l *layer) missThread(ctx context.Context, h store.Hints, p place, w genera
 	r := coherence.Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}}
 	return miss(ctx, l, &l.threads, h, ofThread, p, r,
 		func(ctx context.Context) (store.Thread, error) { return l.next.LoadThread(ctx, id) },
-		func(t store.Thread, e *entry) bool {
-			e.thread, e.hasThread = t, true
+		func(t *store.Thread, e *entry) bool {
+			e.thread, e.hasThread = *t, true
 			return t.ID == id
 		},
 		func(e *entry) (store.Thread, bool) { return e.thread, e.hasThread })
@@ -336,11 +336,11 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 		Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}}
 	page, err := miss(ctx, l, &l.pages, h, ofItems, p, r,
 		func(ctx context.Context) (store.Page[store.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
-		func(page store.Page[store.Item], e *entry) bool {
+		func(page *store.Page[store.Item], e *entry) bool {
 			if ask.After != "" || len(page.Data) == 0 { // an empty page may be of a thread that is not there
 				return false
 			}
-			e.window, e.hasWindow = windowOf(id, ask.Order, page)
+			e.window, e.hasWindow = windowOf(id, ask.Order, *page)
 			e.window = e.window.trim(l.cfg.window)
 			return e.hasWindow
 		},
@@ -386,8 +386,8 @@ func (l *layer) missItem(ctx context.Context, h store.Hints, p place, w generati
 		Args: []string{id, itemID}}
 	return miss(ctx, l, &l.items, h, ofItem, p, r,
 		func(ctx context.Context) (store.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
-		func(it store.Item, e *entry) bool {
-			e.loose = []store.Item{it}
+		func(it *store.Item, e *entry) bool {
+			e.loose = []store.Item{*it}
 			return it.ID == itemID && it.ThreadID == id
 		},
 		func(e *entry) (store.Item, bool) { return e.item(itemID) })
@@ -414,8 +414,8 @@ func (l *layer) missAttachment(ctx context.Context, h store.Hints, p place, w ge
 		Args: []string{id}}
 	return miss(ctx, l, &l.attachments, h, ofAttachment, p, r,
 		func(ctx context.Context) (store.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
-		func(a store.Attachment, e *entry) bool {
-			e.attachment = a
+		func(a *store.Attachment, e *entry) bool {
+			e.attachment = *a
 			return a.ID == id
 		},
 		func(e *entry) (store.Attachment, bool) { return e.attachment, true })

@@ -70,11 +70,11 @@ type layer struct {
 	core   coherence.Core
 	closed atomic.Bool
 
-	thread     flight.Group[coherence.Answer[store.Thread]]
-	threads    flight.Group[coherence.Answer[store.Page[store.Thread]]]
-	item       flight.Group[coherence.Answer[store.Item]]
-	items      flight.Group[coherence.Answer[store.Page[store.Item]]]
-	attachment flight.Group[coherence.Answer[store.Attachment]]
+	thread     flight.Group[*coherence.Answer[store.Thread]]
+	threads    flight.Group[*coherence.Answer[store.Page[store.Thread]]]
+	item       flight.Group[*coherence.Answer[store.Item]]
+	items      flight.Group[*coherence.Answer[store.Page[store.Item]]]
+	attachment flight.Group[*coherence.Answer[store.Attachment]]
 }
 
 var (
@@ -101,7 +101,7 @@ func (l *layer) Close() error {
 	return nil
 }
 
-func read[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer[T]], r coherence.Read,
+func read[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
 	load func(context.Context) (T, error)) (T, error) {
 	if err := store.CheckContext(ctx, r.Op, r.Kind, r.ID); err != nil {
 		var zero T
@@ -112,7 +112,7 @@ func read[T any](ctx context.Context, l *layer, g *flight.Group[coherence.Answer
 		return load(ctx)
 	}
 	r.Word = l.core.Words.Load(r.Slot)
-	a, err := coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (coherence.Answer[T], error) {
+	a, err := coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (*coherence.Answer[T], error) {
 		return coherence.Direct(ctx, load)
 	})
 	coherence.Forward(h, a.Reports)

@@ -138,7 +138,8 @@ func Forward(h store.Hints, reports []Report) {
 	}
 }
 
-// Answer is what a read returned, and the versions it reported.
+// Answer is what a read returned, and the versions it reported. It is passed by pointer: the goroutine of a shared call
+// begins with a small stack, and large values in its frames would make it grow.
 type Answer[T any] struct {
 	Value   T
 	Reports []Report
@@ -157,8 +158,8 @@ type Read struct {
 // Share answers r by a call of load that it may share with others that ask for the same: one that began at the same word
 // or, while a write is in progress, one that has not begun yet. load is given a context of its own.
 // What is in the answer is shared: it must not be changed.
-func Share[T any](ctx context.Context, c *Core, g *flight.Group[Answer[T]], h store.Hints, r Read,
-	load func(context.Context) (Answer[T], error)) (Answer[T], error) {
+func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h store.Hints, r Read,
+	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
 	spec := flight.Spec{
 		Key:    key(c.Partition(h), r),
 		Queued: !r.Word.Idle(),
@@ -174,17 +175,23 @@ func Share[T any](ctx context.Context, c *Core, g *flight.Group[Answer[T]], h st
 		},
 	}
 	a, err := g.Do(ctx, spec, c.detach, load)
+	if a == nil {
+		a = new(Answer[T])
+	}
 	if err != nil {
 		return a, classify(ctx, r, err)
 	}
 	return a, nil
 }
 
-// Direct calls load and collects its version reports.
-func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (Answer[T], error) {
+// Direct calls load and collects its version reports. The answer is never nil.
+func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (*Answer[T], error) {
 	var rec Recorder
-	v, err := load(rec.Listen(ctx))
-	return Answer[T]{v, rec.Reports()}, err
+	a := new(Answer[T])
+	var err error
+	a.Value, err = load(rec.Listen(ctx))
+	a.Reports = rec.Reports()
+	return a, err
 }
 
 // classify makes the errors that arise in sharing, and not beneath it, errors of a Store.

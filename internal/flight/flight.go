@@ -68,8 +68,12 @@ type shared struct {
 	cancel context.CancelFunc
 	refs   int // callers that wait
 	origin any
+	heeded func() bool     // stops watching ctx; nil before the call has begun
 	prev   <-chan struct{} // queued: the end of the call before
 	done   chan struct{}   // queued: closed at the end
+	ended  bool
+	broken chan struct{} // closed at an end without an answer
+	err    error         // why: set before broken is closed
 }
 
 // Do returns what fn returns, called once for all callers that share the call. fn gets a context with the values of detach
@@ -95,6 +99,9 @@ func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Contex
 		}
 		v, _ := r.Val.(T)
 		return v, r.Err
+	case <-f.broken:
+		var zero T
+		return zero, f.err
 	case <-ctx.Done():
 		g.leave(f, spec.Key)
 		var zero T
@@ -108,7 +115,7 @@ func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
 		g.open = make(map[string]*shared)
 		g.tail = make(map[string]chan struct{})
 	}
-	f := &shared{origin: spec.Origin}
+	f := &shared{origin: spec.Origin, broken: make(chan struct{})}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	if spec.Queued {
 		f.done = make(chan struct{})
@@ -116,9 +123,23 @@ func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
 			f.prev = prev
 		}
 		g.tail[spec.Key] = f.done
+	} else {
+		g.begin(f, spec)
 	}
 	g.open[spec.Key] = f
 	return f
+}
+
+// begin starts the time limit, and sees to it that the end of the call's context ends the call, even if fn does not heed it.
+func (g *Group[T]) begin(f *shared, spec Spec) {
+	if spec.Limit > 0 {
+		cancel := f.cancel
+		f.ctx, f.cancel = context.WithTimeout(f.ctx, spec.Limit)
+		stop := f.cancel
+		f.cancel = func() { stop(); cancel() }
+	}
+	ctx := f.ctx
+	f.heeded = context.AfterFunc(ctx, func() { g.end(f, spec, ctx.Err()) })
 }
 
 // shut makes the call one that cannot be joined. g.mu is held.
@@ -139,62 +160,51 @@ func (g *Group[T]) leave(f *shared, key string) {
 	}
 }
 
-// run is the call, in the goroutine that DoChan made for it.
-func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)) (T, error) {
+// run is the call, in the goroutine that DoChan made for it. DoChan delivers what it returns, which may be a panic; the rest
+// goes by way of broken.
+func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)) (v T, err error) {
 	if spec.Queued {
 		if f.prev != nil {
 			<-f.prev // also when nobody waits any more, so that two of one queue are never under way at once
 		}
 		g.mu.Lock()
 		g.shut(f, spec.Key)
+		g.begin(f, spec)
 		g.mu.Unlock()
 	}
-	defer g.finish(f, spec)
-
-	ctx := f.ctx
-	if err := ctx.Err(); err != nil { // everybody left while it was queued
-		var zero T
-		return zero, err
+	if err := f.ctx.Err(); err != nil { // everybody left while it was queued
+		g.end(f, spec, err)
+		return v, err
 	}
-	if spec.Limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, spec.Limit)
-		defer cancel()
-	}
-	type outcome struct {
-		v   T
-		err error
-	}
-	out := make(chan outcome, 1)
-	go func() {
-		o := outcome{err: ErrGoexit}
-		defer func() {
-			if r := recover(); r != nil {
-				o.err = &PanicError{Value: r, Stack: debug.Stack()}
-			}
-			out <- o
-		}()
-		o.v, o.err = fn(ctx)
-	}()
-	select {
-	case o := <-out:
-		return o.v, o.err
-	case <-ctx.Done(): // fn may not heed its context
-		select {
-		case o := <-out:
-			return o.v, o.err
-		default:
+	returned := false
+	defer func() {
+		f.heeded()
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		} else if !returned {
+			g.end(f, spec, ErrGoexit)
 		}
-		var zero T
-		return zero, ctx.Err()
-	}
+		g.end(f, spec, nil)
+	}()
+	v, err = fn(f.ctx)
+	returned = true
+	return v, err
 }
 
-func (g *Group[T]) finish(f *shared, spec Spec) {
+// end ends the call, once. With a cause, its callers are told at once that there will be no answer.
+func (g *Group[T]) end(f *shared, spec Spec, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if f.ended {
+		return
+	}
+	f.ended = true
 	g.shut(f, spec.Key)
 	f.cancel()
+	if cause != nil {
+		f.err = cause
+		close(f.broken)
+	}
 	if spec.Queued {
 		if g.tail[spec.Key] == f.done {
 			delete(g.tail, spec.Key)
