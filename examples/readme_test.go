@@ -29,7 +29,7 @@ func TestTheProgramOfTheREADMERuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("go", "run", file).CombinedOutput()
-	if got, want := string(out), "Tea true\n"; err != nil || got != want {
+	if got, want := string(out), "Tea <nil>\n"; err != nil || got != want {
 		t.Errorf("it printed %q, %v; want %q", got, err, want)
 	}
 	if formatted, err := exec.Command("gofmt", "-l", file).CombinedOutput(); err != nil || len(formatted) > 0 {

@@ -11,7 +11,7 @@ import (
 // attachments are the attachments, and the owners of those that were deleted.
 type attachments struct {
 	mu   sync.RWMutex
-	byID map[string]attachment
+	byID map[string]*attachment // a key is set once: setting it again would keep the caller's string
 }
 
 // attachment is what is kept of an id that was ever an attachment's; live is nil when it is deleted.
@@ -43,19 +43,20 @@ func (as *attachments) save(saved store.Attachment, mode store.SaveMode) store.C
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if as.byID == nil {
-		as.byID = map[string]attachment{}
+		as.byID = map[string]*attachment{}
 	}
-	id := saved.ID
-	a, used := as.byID[id]
+	a, used := as.byID[saved.ID]
 	if !used {
-		id, a.owner = strings.Clone(id), cloneOwner(saved.Owner)
+		a = &attachment{owner: cloneOwner(saved.Owner)}
 	}
 	if code := refusal(mode, a.live != nil, a.owner, saved.Owner); code != store.CodeOK {
 		return code
 	}
+	if !used {
+		as.byID[strings.Clone(saved.ID)] = a
+	}
 	saved.Owner = a.owner
 	a.live = &saved
-	as.byID[id] = a
 	return store.CodeOK
 }
 
@@ -66,7 +67,10 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.
 		return store.Attachment{}, err
 	}
 	s.attachments.mu.RLock()
-	live := s.attachments.byID[attachmentID].live
+	var live *store.Attachment
+	if a := s.attachments.byID[attachmentID]; a != nil {
+		live = a.live
+	}
 	s.attachments.mu.RUnlock()
 	if live == nil {
 		return store.Attachment{}, failed(op, store.CodeNotFound, store.KindOfAttachment, attachmentID)
@@ -81,9 +85,8 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 	}
 	s.attachments.mu.Lock()
 	defer s.attachments.mu.Unlock()
-	if a, used := s.attachments.byID[attachmentID]; used {
+	if a := s.attachments.byID[attachmentID]; a != nil {
 		a.live = nil
-		s.attachments.byID[attachmentID] = a
 	}
 	return nil
 }

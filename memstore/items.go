@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"strings"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -96,7 +97,7 @@ func (c *conversation) put(r *row[store.Item], item store.Item) {
 		if c.items == nil {
 			c.items = map[string]*row[store.Item]{}
 		}
-		c.items[item.ID] = r
+		c.items[strings.Clone(item.ID)] = r // the id may be cut from a text that the next version replaces
 		c.index.insert(r)
 	case r.key.at == at:
 		r.val = item

@@ -89,7 +89,10 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return CodeOK
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != CodeOK {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Code != CodeOK {
+		if int(e.Code) >= NumCodes {
+			return CodeInternal // a base's own idea: the set is closed
+		}
 		return e.Code
 	}
 	for c := CodeNotFound; c <= CodeUnavailable; c++ {
@@ -132,13 +135,16 @@ type Error struct {
 	Code Code
 	// Field says, for CodeInvalid, which field breaks which rule, as in "limit: negative". Constant text, never content.
 	Field string
-	Cause error // never in Error()
+	Cause error `json:"-"` // never in Error()
 }
 
 // Error returns for example
 //
 //	save_item: invalid: item "msg_1": created_at: zero
 func (e *Error) Error() string {
+	if e == nil {
+		return "<nil>"
+	}
 	var b strings.Builder
 	if e.Op != 0 {
 		b.WriteString(e.Op.String())
@@ -160,8 +166,14 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// MarshalText returns what Error does, so that an encoder which looks into values finds no cause either.
+func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
+
 // Unwrap returns the code's sentinel, then the cause.
 func (e *Error) Unwrap() []error {
+	if e == nil {
+		return nil
+	}
 	var errs []error
 	if s := e.Code.sentinel(); s != nil {
 		errs = append(errs, s)

@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -32,6 +34,8 @@ func TestCodeOf(t *testing.T) {
 		{&store.Error{Code: store.CodeNotFound, Cause: context.Canceled}, store.CodeNotFound, true},
 		{&store.Error{Code: store.CodeTimeout, Cause: store.ErrNotApplied}, store.CodeTimeout, true},
 		{&store.Error{Cause: store.ErrDenied}, store.CodeDenied, true},
+		{&store.Error{Code: 99}, store.CodeInternal, false},
+		{(*store.Error)(nil), store.CodeInternal, false},
 	} {
 		for _, err := range []error{c.err, wrapped(c.err)} {
 			if got := store.CodeOf(err); got != c.want {
@@ -63,6 +67,25 @@ func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
 	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
 	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {
 		t.Errorf("a hostile id makes a hostile text of %d bytes", len(got))
+	}
+}
+
+// A driver's error may have exported fields full of content: no encoder may reach it.
+func TestACauseIsNotEncoded(t *testing.T) {
+	type driverError struct {
+		error
+		Detail string
+	}
+	e := &store.Error{Op: store.OpSaveThread, Kind: store.KindOfThread, ID: "thr_1", Code: store.CodeConflict,
+		Cause: driverError{errors.New("x"), "Key (title)=(CANARY)"}}
+	text, err := json.Marshal(map[string]any{"pointer": e, "value": *e})
+	if err != nil || strings.Contains(string(text), "CANARY") {
+		t.Errorf("json: %s, %v", text, err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("failed", "request", struct{ Err error }{e})
+	if strings.Contains(log.String(), "CANARY") {
+		t.Errorf("slog: %s", log.String())
 	}
 }
 

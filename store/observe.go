@@ -36,7 +36,7 @@ type Observer interface {
 }
 
 // Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
-// layer closes it; if o is a [StatsReporter], so is the layer. Observe panics if o is nil.
+// layer closes it. Observe panics if o is nil.
 func Observe(name string, o Observer) Middleware {
 	if o == nil {
 		panic("store.Observe: the Observer is nil")
@@ -51,10 +51,9 @@ type observed struct {
 }
 
 var (
-	_ Store         = (*observed)(nil)
-	_ Unwrapper     = (*observed)(nil)
-	_ Named         = (*observed)(nil)
-	_ StatsReporter = (*observed)(nil)
+	_ Store     = (*observed)(nil)
+	_ Unwrapper = (*observed)(nil)
+	_ Named     = (*observed)(nil)
 )
 
 func (s *observed) Unwrap() Store     { return s.next }
@@ -65,13 +64,6 @@ func (s *observed) Close() error {
 		return c.Close()
 	}
 	return nil
-}
-
-func (s *observed) AppendStats(dst []Stat) []Stat {
-	if r, ok := s.o.(StatsReporter); ok {
-		return r.AppendStats(dst)
-	}
-	return dst
 }
 
 // epoch makes clock readings small differences of the monotonic clock, which is cheaper to read than time.Now.

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strings"
 )
 
@@ -12,6 +13,11 @@ type Page[T any] struct {
 	Data    []T
 	HasMore bool
 	After   string
+}
+
+// LogValue returns how many rows the page has and whether there are more, and nothing of the rows.
+func (p Page[T]) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("rows", len(p.Data)), slog.Bool("has_more", p.HasMore))
 }
 
 // MarshalJSON writes an empty Data as [] and an empty After as null, and rows that have a JSON method with just that text.
@@ -64,6 +70,7 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 		return &Error{Code: CodeInvalid, Field: fault, Cause: cause}
 	}
 	var doc document
+	doc.slack = pageDepth
 	fault := doc.parse(string(data))
 	if fault != "" {
 		return fail(fault, nil)

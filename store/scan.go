@@ -10,6 +10,9 @@ import (
 // a value which is accepted also fits into a page, an event or a log line, and into the parsers of other languages.
 const maxDepth = 1000
 
+// pageDepth is how deep a page nests its rows.
+const pageDepth = 2
+
 // What a text can break. Constant text: it goes into [Error.Field].
 const (
 	faultUTF8     = "json: not valid UTF-8"
@@ -32,6 +35,7 @@ type scanner struct {
 	members stack[member]
 	names   stack[string] // of the objects being scanned, the innermost last
 	collect bool          // fill members
+	slack   int           // levels beyond maxDepth: those of a page around its rows
 	deep    bool          // nested too deep
 	dup     int           // depth of the outermost object with a repeated name; 0: there is none
 }
@@ -136,7 +140,7 @@ func (s *scanner) literal(i int, word string) int {
 }
 
 func (s *scanner) array(i, depth int) int {
-	if depth > maxDepth {
+	if depth > maxDepth+s.slack {
 		s.deep = true
 		return -1
 	}
@@ -169,7 +173,7 @@ func (s *scanner) array(i, depth int) int {
 const manyNames = 24
 
 func (s *scanner) object(i, depth int) int {
-	if depth > maxDepth {
+	if depth > maxDepth+s.slack {
 		s.deep = true
 		return -1
 	}
@@ -440,7 +444,7 @@ func find(text string, members []member, name string) (value string, ok bool) {
 // membersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
 // kind, '{' or '['.
 func membersOf(text string, kind byte) (members []member, ok bool) {
-	s := scanner{collect: true}
+	s := scanner{collect: true, slack: pageDepth}
 	start, _, fault := s.scan(text)
 	if fault != "" || text[start] != kind {
 		return nil, false
