@@ -7,7 +7,9 @@ import "reflect"
 // [EndOfTurn]. See [NewItem], [DecodeItem] and [Item.WithBody].
 //
 // A program may bring structs of its own, for item types that this package does not know: fields are named by their json
-// tags, matched exactly, embedded ones too, and id, thread_id, created_at and type remain the item's.
+// tags, matched exactly, and id, thread_id, created_at and type remain the item's. A struct with an embedded field is refused.
+// Within a body, structs that have one, arrays, maps other than map[string]string, and types with a JSON or text form of
+// their own are left to encoding/json, which matches names in any case.
 //
 // In all of them a member that is absent or null reads as the field's zero value or the default named there, and an empty
 // optional field is written as an absent member.

@@ -187,7 +187,7 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		field string
 	}{
 		{nil, "body: nil"},
-		{(*mine)(nil), "body: not a struct"},
+		{(*mine)(nil), "body: nil"},
 		{notAStruct{1}, "body: not a struct"},
 		{thief{}, "body: has a member of the item's own"},
 		{typed{""}, "type: empty"},
@@ -360,7 +360,7 @@ func TestWithBodyOfAnotherType(t *testing.T) {
 		{it, store.UserMessage{}, "type: the body is of another"},
 		{store.Item{}, store.EndOfTurn{}, "type: the body is of another"},
 		{it, nil, "body: nil"},
-		{it, (*store.EndOfTurn)(nil), "body: not a struct"},
+		{it, (*store.EndOfTurn)(nil), "body: nil"},
 	} {
 		_, err := c.it.WithBody(c.body)
 		wantInvalid(t, err, c.field)
@@ -395,4 +395,54 @@ func TestBodiesShareNothing(t *testing.T) {
 	if two.Content[0].Text != "a" || *two.Content[0].Annotations[0].Index != 1 {
 		t.Errorf("one body changed another: %+v", two)
 	}
+}
+
+// An emptied member that its type calls for is written as NewItem writes it: null is for members that may be left out.
+func TestWithBodyWritesWhatNewItemWrites(t *testing.T) {
+	task := func(task store.Task) store.Body { return store.TaskItem{Task: task} }
+	source := func(s store.Source) store.Body {
+		return store.AssistantMessage{Content: []store.AssistantContent{{Annotations: []store.Annotation{{Source: s}}}}}
+	}
+	for name, c := range map[string]struct{ full, emptied store.Body }{
+		"thought": {task(store.Task{Type: "thought", Content: "hm"}), task(store.Task{Type: "thought"})},
+		"url":     {source(store.Source{Type: "url", URL: "https://example.com"}), source(store.Source{Type: "url"})},
+		"file":    {source(store.Source{Type: "file", Filename: "a.txt"}), source(store.Source{Type: "file"})},
+		"tag": {store.UserMessage{Content: []store.UserContent{{Type: "input_tag", ID: "t", Data: js(`{"a":1}`)}}},
+			store.UserMessage{Content: []store.UserContent{{Type: "input_tag", ID: "t"}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			full := must[store.Item](t)(store.NewItem("x_1", noon, c.full))
+			got := must[store.Item](t)(full.WithBody(c.emptied))
+			if want := must[store.Item](t)(store.NewItem("x_1", noon, c.emptied)); !got.Equal(want) {
+				t.Errorf("WithBody: %s\nNewItem:  %s", got.JSON(), want.JSON())
+			}
+		})
+	}
+}
+
+func TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes(t *testing.T) {
+	it := must[store.Item](t)(store.ParseItem(`{"id":"x_1","created_at":"2026-01-02T12:00:00Z","type":"assistant_message",` +
+		`"content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[1]}]}`))
+	body, _, err := store.DecodeItem[store.AssistantMessage](it)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body.Content[0].Text = "b"
+	body.Content = append(body.Content, store.AssistantContent{Type: "output_text", Text: "more"})
+	got := must[store.Item](t)(it.WithBody(body))
+	want := `"content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[1]},` +
+		`{"type":"output_text","text":"more","annotations":[]}]`
+	if !strings.Contains(got.JSON().String(), want) {
+		t.Errorf("got %s\nwant %s", got.JSON(), want)
+	}
+}
+
+func TestABodyWithAnEmbeddedFieldIsRefused(t *testing.T) {
+	_, err := store.NewItem("x_1", noon, embedding{})
+	wantInvalid(t, err, "body: has an embedded field")
+}
+
+type embedding struct {
+	store.EndOfTurn
+	Name string `json:"name"`
 }

@@ -148,7 +148,7 @@ func bodyValue(body Body) (v reflect.Value, fault string) {
 	for v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	if !v.IsValid() {
+	if !v.IsValid() || v.Kind() == reflect.Pointer {
 		return v, "body: nil"
 	}
 	return v, bodyFault(v.Type())
@@ -159,7 +159,11 @@ func bodyFault(t reflect.Type) string {
 	if t.Kind() != reflect.Struct {
 		return "body: not a struct"
 	}
-	for _, f := range planOf(t).fields {
+	p := planOf(t)
+	if p.embeds {
+		return "body: has an embedded field"
+	}
+	for _, f := range p.fields {
 		if slices.Contains(envelope, f.name) {
 			return "body: has a member of the item's own"
 		}

@@ -125,7 +125,6 @@ func TestNormalizeThreadRefuses(t *testing.T) {
 		"created_at: outside the years 1 to 9999":        func(th *store.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"status.type: empty":                             func(th *store.Thread) { th.Status = store.Status{Reason: "r"} },
 		"status.type: not of a-z, 0-9, _ and .":          func(th *store.Thread) { th.Status = store.Status{Type: "Locked"} },
-		"status.reason: of an active thread":             func(th *store.Thread) { th.Status = store.Status{Type: "active", Reason: "r"} },
 		"status.reason: not valid UTF-8":                 func(th *store.Thread) { th.Status = store.Status{Type: "locked", Reason: "\xff"} },
 		"metadata: not an object":                        func(th *store.Thread) { th.Metadata = js(` null`) },
 		"allowed_image_domains: not an array of strings": func(th *store.Thread) { th.AllowedImageDomains = js(`{}`) },
@@ -407,6 +406,9 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 		changed := append([]part{}, parts...)
 		for i, p := range changed {
 			if v, ok := set[p.name]; ok {
+				if strings.Contains(p.value, `"x":1`) && p.name == "status" { // what the status has beside stays
+					v = strings.TrimSuffix(v, "}") + `,"x":1}`
+				}
 				changed[i].value = v
 				delete(set, p.name)
 			}
@@ -442,4 +444,33 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 			r.Fatalf("set back: got %s, want %s", got, text)
 		}
 	})
+}
+
+func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
+	parse := func(status string) store.Thread {
+		return must[store.Thread](t)(store.ParseThread(`{"id":"thr_1","created_at":"2026-01-02T12:00:00Z","status":` + status + `}`))
+	}
+	for _, c := range []struct {
+		old  string
+		set  store.Status
+		want string
+	}{
+		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x","until":2027}`},
+		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "active", Reason: "r"}, `{"type":"active","reason":null,"until":2027}`},
+		{`{"type":"active"}`, store.Status{Type: "closed"}, `{"type":"closed","reason":null}`},
+		{`null`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x"}`},
+	} {
+		th := parse(c.old)
+		th.Status = c.set
+		th, err := store.NormalizeThread(store.OpSaveThread, th)
+		if want := parse(c.want); err != nil || !th.Equal(want) || th.Status != want.Status {
+			t.Errorf("%s set to %+v: got %s, %v; want %s", c.old, c.set, th.JSON(), err, want.JSON())
+		}
+	}
+	// Opening a thread again by its Type alone leaves no reason behind.
+	th := parse(`{"type":"active"}`)
+	th.Status = store.Status{Type: "active", Reason: "left over"}
+	if n, err := store.NormalizeThread(store.OpSaveThread, th); err != nil || n.Status != (store.Status{Type: "active"}) {
+		t.Errorf("got %+v, %v", n.Status, err)
+	}
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // Status says whether a thread takes messages. Type is active, locked or closed; Reason, of the latter two, is shown to
-// the user. The zero Status is active, and is stored and read back as Status{Type: "active"}.
+// the user. The zero Status is active, and an active one has no Reason: both are stored and read back as
+// Status{Type: "active"}.
 type Status struct{ Type, Reason string }
 
 // The types of a [Status].
@@ -19,7 +20,7 @@ const (
 
 // wire returns the status as it is read back.
 func (s Status) wire() Status {
-	if s == (Status{}) {
+	if s == (Status{}) || s.Type == StatusActive {
 		return Status{Type: StatusActive}
 	}
 	return s
@@ -27,11 +28,8 @@ func (s Status) wire() Status {
 
 func (s Status) fault() string {
 	s = s.wire()
-	switch {
-	case typeFault(s.Type) != "":
-		return "status.type: " + typeFault(s.Type)
-	case s.Type == StatusActive && s.Reason != "":
-		return "status.reason: of an active thread"
+	if fault := typeFault(s.Type); fault != "" {
+		return "status.type: " + fault
 	}
 	return under("status.reason", utf8Fault(s.Reason))
 }
@@ -212,7 +210,7 @@ func (t Thread) JSON() JSON {
 		edits = append(edits, edit{"created_at", string(appendTime(nil, t.CreatedAt))})
 	}
 	if t.Status.wire() != t.doc.status {
-		edits = append(edits, edit{"status", string(t.Status.append(nil))})
+		edits = append(edits, edit{"status", t.mergedStatus()})
 	}
 	if t.AllowedImageDomains != t.doc.domains {
 		edits = append(edits, edit{"allowed_image_domains", orElse(t.AllowedImageDomains, "null")})
@@ -221,6 +219,22 @@ func (t Thread) JSON() JSON {
 		edits = append(edits, edit{"metadata", orElse(t.Metadata, "{}")})
 	}
 	return JSON{splice(t.doc.text, edits)}
+}
+
+// mergedStatus returns the JSON of the status that was set, with the members that the document's has beside.
+func (t *Thread) mergedStatus() string {
+	s := t.Status.wire()
+	thread, _ := membersOf(t.doc.text, '{')
+	old, _ := find(t.doc.text, thread, "status")
+	members, ok := membersOf(old, '{')
+	if !ok {
+		return string(s.append(nil))
+	}
+	edits := []edit{{"type", quoted(s.Type)}}
+	if _, there := find(old, members, "reason"); there || s.Type != StatusActive {
+		edits = append(edits, edit{"reason", quotedOrNull(s.Reason)})
+	}
+	return splice(old, edits)
 }
 
 func (t *Thread) write() JSON {

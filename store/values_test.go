@@ -123,7 +123,7 @@ func TestSetFieldWins(t *testing.T) {
 		{func(th *store.Thread) { th.Title = "T" }, strings.NewReplacer(`null}`, `null,"title":"T"}`)},
 		{func(th *store.Thread) { th.ID = "x" }, strings.NewReplacer(`thr_4`, `x`)},
 		{func(th *store.Thread) { th.CreatedAt = noon }, strings.NewReplacer(`03:04:05`, `12:00:00`)},
-		{func(th *store.Thread) { th.Status = store.Status{} }, strings.NewReplacer(`{"type":"archived","since":9,"reason":"r"}`, `{"type":"active"}`)},
+		{func(th *store.Thread) { th.Status = store.Status{} }, strings.NewReplacer(`{"type":"archived","since":9,"reason":"r"}`, `{"type":"active","since":9,"reason":null}`)},
 		{func(th *store.Thread) { th.Metadata = js(`{ }`) }, strings.NewReplacer(`null}`, `{ }}`)},
 		{func(th *store.Thread) { th.AllowedImageDomains = js(`[]`) }, strings.NewReplacer(`null}`, `null,"allowed_image_domains":[]}`)},
 		{func(th *store.Thread) {}, strings.NewReplacer()},

@@ -35,8 +35,9 @@ type wireField struct {
 // plan is how a struct type is read and written.
 type plan struct {
 	fields []wireField
-	typ    int // index in fields of "type", or -1
-	id     int // index in fields of "id", or -1
+	embeds bool // has an embedded field, whose members encoding/json would lift
+	typ    int  // index in fields of "type", or -1
+	id     int  // index in fields of "id", or -1
 }
 
 var (
@@ -58,6 +59,7 @@ func planOf(t reflect.Type) *plan {
 	p := &plan{typ: -1, id: -1}
 	for i := range t.NumField() {
 		sf := t.Field(i)
+		p.embeds = p.embeds || sf.Anonymous
 		name, opts, _ := strings.Cut(sf.Tag.Get("json"), ",")
 		if !sf.IsExported() || name == "-" && opts == "" {
 			continue
@@ -122,7 +124,9 @@ func kindOf(t reflect.Type) kind {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		return structKind
+		if !planOf(t).embeds {
+			return structKind
+		}
 	case reflect.Pointer:
 		return pointerKind
 	case reflect.Slice:
@@ -143,11 +147,14 @@ func kindOf(t reflect.Type) kind {
 	return foreignKind
 }
 
+// faultDeep is of a body nested too deep. A user's own type may be a ring, so that the way there says nothing.
+const faultDeep = "body: nested too deep"
+
 // under puts a member's name before a fault: "content" and "text: not a string" make "content.text: not a string".
 func under(name, fault string) string {
 	switch {
-	case fault == "":
-		return ""
+	case fault == "" || fault == faultDeep:
+		return fault
 	case strings.Contains(fault, ": "):
 		return name + "." + fault
 	}
@@ -259,7 +266,7 @@ func parseInt(text string) (int64, bool) {
 	}
 	const exact = 1 << 53
 	x, err := strconv.ParseFloat(text, 64)
-	if err != nil || x != float64(int64(x)) || x < -exact || x > exact {
+	if err != nil || x != float64(int64(x)) || x <= -exact || x >= exact {
 		return 0, false
 	}
 	return int64(x), true
@@ -370,8 +377,8 @@ func isEmpty(v reflect.Value) bool {
 }
 
 func appendValue(b []byte, v reflect.Value, f wireField, depth int) (_ []byte, fault string) {
-	if depth > maxDepth { // a user's own type may be a ring
-		return nil, "nested too deep"
+	if depth > maxDepth {
+		return nil, faultDeep
 	}
 	switch kindOf(v.Type()) {
 	case jsonKind:
@@ -453,14 +460,15 @@ func mergeStruct(old string, v reflect.Value, depth int) (_ string, fault string
 
 func mergeMembers(old string, v reflect.Value, depth int) (edits []edit, fault string) {
 	if depth > maxDepth {
-		return nil, "nested too deep"
+		return nil, faultDeep
 	}
 	members, ok := membersOf(old, '{')
 	if !ok {
 		return nil, "not an object"
 	}
 	was := reflect.New(v.Type()).Elem()
-	for _, f := range planOf(v.Type()).fields {
+	p := planOf(v.Type())
+	for _, f := range p.fields {
 		misfit := decodeMember(was, f, old, members) != ""
 		ov, nv := was.Field(f.index), v.Field(f.index)
 		if !misfit && sameValue(ov, nv, f) {
@@ -469,7 +477,7 @@ func mergeMembers(old string, v reflect.Value, depth int) (edits []edit, fault s
 		var value string
 		text, there := find(old, members, f.name)
 		switch {
-		case (f.omitEmpty || f.on != nil) && isEmpty(nv) && nullable(nv):
+		case (f.omitEmpty || f.on != nil) && isEmpty(nv) && nullable(nv) && !p.calls(f, v):
 			value = "null"
 		case there && !misfit:
 			value, fault = mergeValue(text, ov, nv, f, depth+1)
@@ -484,7 +492,7 @@ func mergeMembers(old string, v reflect.Value, depth int) (edits []edit, fault s
 	return edits, ""
 }
 
-// nullable reports whether an empty v is written as null where it was something else before.
+// nullable reports whether an empty optional v is written as null where it was something else before.
 func nullable(v reflect.Value) bool {
 	switch kindOf(v.Type()) {
 	case stringKind, pointerKind, structKind, jsonKind:
@@ -529,7 +537,8 @@ func alike(a, b reflect.Value) bool {
 	return true
 }
 
-// mergeSlice merges the elements one by one if none came or went. Otherwise it keeps those before and behind the change.
+// mergeSlice merges the elements one by one if none came or went. Otherwise it keeps those before and behind the change, and
+// merges those between in pairs, from the front, as far as they go.
 func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ string, fault string) {
 	elems, _ := membersOf(old, '[')
 	text := func(i int) string { return old[elems[i].start:elems[i].end] }
@@ -565,10 +574,13 @@ func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ str
 			value = text(i)
 		case i >= nv.Len()-tail:
 			value = text(i - nv.Len() + ov.Len())
+		case i < ov.Len()-tail: // changed, while others came or went behind it
+			value, fault = mergeValue(text(i), ov.Index(i), nv.Index(i), f, depth+1)
 		default:
-			if value, fault = encodeValue(nv.Index(i), f, depth+1); fault != "" {
-				return "", fault
-			}
+			value, fault = encodeValue(nv.Index(i), f, depth+1)
+		}
+		if fault != "" {
+			return "", fault
 		}
 		if i > 0 {
 			b.WriteByte(',')
