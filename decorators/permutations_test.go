@@ -107,10 +107,10 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 	if len(orders) != 120 {
 		t.Fatalf("%d orders of five", len(orders))
 	}
-	if testing.Short() {
-		orders = orders[:12]
-	}
-	for _, order := range orders {
+	for i, order := range orders {
+		if (raceDetector || testing.Short()) && i%5 != 0 {
+			continue // the detector makes all of them take minutes: it looks at every fifth
+		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, wrapped(order...))

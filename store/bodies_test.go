@@ -204,9 +204,10 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		_, err := store.NewItem("x_1", noon, c.body)
 		wantInvalid(t, err, c.field)
 	}
-	if _, err := store.NewItem("x_1", noon, ring); !errors.Is(err, store.ErrInvalid) {
-		t.Errorf("a ring: got %v, want ErrInvalid", err)
-	}
+	_, err = store.NewItem("x_1", noon, ring)
+	wantInvalid(t, err, "body: nested too deep")
+	_, err = it.WithBody(ring)
+	wantInvalid(t, err, "body: nested too deep")
 	if _, ok, err := store.DecodeItem[notAStruct](must[store.Item](t)(store.ParseItem(`{"type":"acme.list"}`))); ok || !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("decoding no struct: got %v, %v, want ErrInvalid", ok, err)
 	}
@@ -253,6 +254,11 @@ func TestDecodeItemThatDoesNotFit(t *testing.T) {
 		}
 		wantInvalid(t, err, field)
 		wantText(t, it, text)
+	}
+	for _, text := range []string{`9007199254740993.0`, `-9007199254740993.0`} { // no float64 is that
+		it := must[store.Item](t)(store.ParseItem(`{"type":"workflow","workflow":{"summary":{"duration":` + text + `}}}`))
+		_, _, err := store.DecodeItem[store.WorkflowItem](it)
+		wantInvalid(t, err, "workflow.summary.duration: not an integer")
 	}
 	for _, text := range []string{`12`, `12.0`, `1.2e1`, `120e-1`} {
 		it := must[store.Item](t)(store.ParseItem(`{"type":"workflow","workflow":{"summary":{"duration":` + text + `}}}`))
@@ -397,16 +403,20 @@ func TestBodiesShareNothing(t *testing.T) {
 	}
 }
 
-// An emptied member that its type calls for is written as NewItem writes it: null is for members that may be left out.
+// TestWithBodyWritesWhatNewItemWrites: an emptied member that its type calls for is written as NewItem writes it: null is for members that may be left out.
 func TestWithBodyWritesWhatNewItemWrites(t *testing.T) {
 	task := func(task store.Task) store.Body { return store.TaskItem{Task: task} }
 	source := func(s store.Source) store.Body {
 		return store.AssistantMessage{Content: []store.AssistantContent{{Annotations: []store.Annotation{{Source: s}}}}}
 	}
 	for name, c := range map[string]struct{ full, emptied store.Body }{
-		"thought": {task(store.Task{Type: "thought", Content: "hm"}), task(store.Task{Type: "thought"})},
-		"url":     {source(store.Source{Type: "url", URL: "https://example.com"}), source(store.Source{Type: "url"})},
-		"file":    {source(store.Source{Type: "file", Filename: "a.txt"}), source(store.Source{Type: "file"})},
+		"thought":    {task(store.Task{Type: "thought", Content: "hm"}), task(store.Task{Type: "thought"})},
+		"url":        {source(store.Source{Type: "url", URL: "https://example.com"}), source(store.Source{Type: "url"})},
+		"file":       {source(store.Source{Type: "file", Filename: "a.txt"}), source(store.Source{Type: "file"})},
+		"entity":     {source(store.Source{Type: "entity", ID: "e", Data: js(`{"a":1}`)}), source(store.Source{Type: "entity"})},
+		"web search": {task(store.Task{Type: "web_search", Queries: []string{"q"}, Sources: []store.Source{{Type: "url"}}}), task(store.Task{Type: "web_search"})},
+		"choice": {store.StructuredInput{Inputs: []store.Input{{Type: "multiple_choice", Options: []store.InputOption{{Value: "a"}}}}},
+			store.StructuredInput{Inputs: []store.Input{{Type: "multiple_choice"}}}},
 		"tag": {store.UserMessage{Content: []store.UserContent{{Type: "input_tag", ID: "t", Data: js(`{"a":1}`)}}},
 			store.UserMessage{Content: []store.UserContent{{Type: "input_tag", ID: "t"}}}},
 	} {
@@ -418,8 +428,14 @@ func TestWithBodyWritesWhatNewItemWrites(t *testing.T) {
 			}
 		})
 	}
+	image := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "image", PreviewURL: "u"}))
+	got := must[store.Attachment](t)(image.WithBody(store.AttachmentBody{Type: "image"}))
+	if want := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "image"})); !got.Equal(want) {
+		t.Errorf("WithBody: %s\nNewAttachment: %s", got.JSON(), want.JSON())
+	}
 }
 
+// TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes: or goes.
 func TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes(t *testing.T) {
 	it := must[store.Item](t)(store.ParseItem(`{"id":"x_1","created_at":"2026-01-02T12:00:00Z","type":"assistant_message",` +
 		`"content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[1]}]}`))
@@ -435,14 +451,35 @@ func TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes(t *testing.T)
 	if !strings.Contains(got.JSON().String(), want) {
 		t.Errorf("got %s\nwant %s", got.JSON(), want)
 	}
+	body.Content[0].Text, body.Content = "c", body.Content[:1]
+	got = must[store.Item](t)(got.WithBody(body))
+	if want := `"content":[{"type":"output_text","text":"c","annotations":[],"logprobs":[1]}]`; !strings.Contains(got.JSON().String(), want) {
+		t.Errorf("got %s\nwant %s", got.JSON(), want)
+	}
 }
 
+// TestABodyWithAnEmbeddedFieldIsRefused: and within a body, encoding/json writes and reads a struct that has one.
 func TestABodyWithAnEmbeddedFieldIsRefused(t *testing.T) {
 	_, err := store.NewItem("x_1", noon, embedding{})
 	wantInvalid(t, err, "body: has an embedded field")
+
+	body := embedder{embedding{Name: "n", Image: store.Image{ID: "i", URL: "u"}}}
+	it := must[store.Item](t)(store.NewItem("x_1", noon, body))
+	wantText(t, it, `{"id":"x_1","thread_id":"","created_at":"2026-01-02T12:00:00Z","type":"acme.embedder","e":{"id":"i","url":"u","name":"n"}}`)
+	if got, ok, err := store.DecodeItem[embedder](it); got != body || !ok || err != nil {
+		t.Errorf("got %+v, %v, %v", got, ok, err)
+	}
 }
 
 type embedding struct {
-	store.EndOfTurn
+	store.Image
 	Name string `json:"name"`
 }
+
+func (embedding) ItemType() store.ItemType { return "acme.embedding" }
+
+type embedder struct {
+	E embedding `json:"e"`
+}
+
+func (embedder) ItemType() store.ItemType { return "acme.embedder" }

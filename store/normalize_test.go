@@ -446,6 +446,7 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 	})
 }
 
+// TestASetStatusKeepsWhatItDoesNotKnow: and the bytes of what agrees with it.
 func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
 	parse := func(status string) store.Thread {
 		return must[store.Thread](t)(store.ParseThread(`{"id":"thr_1","created_at":"2026-01-02T12:00:00Z","status":` + status + `}`))
@@ -457,6 +458,9 @@ func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
 	}{
 		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x","until":2027}`},
 		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "active", Reason: "r"}, `{"type":"active","reason":null,"until":2027}`},
+		{`{ "type":"\u006cocked","reason":"r" }`, store.Status{Type: "locked", Reason: "x"}, `{ "type":"\u006cocked","reason":"x" }`},
+		{`{"type":"locked","reason":"\u0072"}`, store.Status{Type: "closed", Reason: "r"}, `{"type":"closed","reason":"\u0072"}`},
+		{`{"type":"active","reason":"old"}`, store.Status{Type: "locked"}, `{"type":"locked","reason":null}`},
 		{`{"type":"active"}`, store.Status{Type: "closed"}, `{"type":"closed","reason":null}`},
 		{`null`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x"}`},
 	} {

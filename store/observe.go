@@ -36,12 +36,24 @@ type Observer interface {
 }
 
 // Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
-// layer closes it. Observe panics if o is nil.
+// layer closes it; if o is a [StatsReporter], so is the layer. Observe panics if o is nil.
 func Observe(name string, o Observer) Middleware {
 	if o == nil {
 		panic("store.Observe: the Observer is nil")
 	}
-	return func(next Store) Store { return &observed{next: next, name: name, o: o} }
+	return func(next Store) Store {
+		l := &observed{next: next, name: name, o: o}
+		if r, ok := o.(StatsReporter); ok {
+			return &counting{l, r}
+		}
+		return l
+	}
+}
+
+// counting is an observed layer whose Observer counts. Of one that doesn't, [As] must not think it does.
+type counting struct {
+	*observed
+	StatsReporter
 }
 
 type observed struct {

@@ -230,9 +230,19 @@ func (t *Thread) mergedStatus() string {
 	if !ok {
 		return string(s.append(nil))
 	}
-	edits := []edit{{"type", quoted(s.Type)}}
-	if _, there := find(old, members, "reason"); there || s.Type != StatusActive {
-		edits = append(edits, edit{"reason", quotedOrNull(s.Reason)})
+	var edits []edit
+	if s.Type != t.doc.status.Type {
+		edits = append(edits, edit{"type", quoted(s.Type)})
+	}
+	reason := quotedOrNull(s.Reason)
+	was, there := find(old, members, "reason")
+	same := !there && s.Type == StatusActive || was == reason
+	if there && !same {
+		text, isString, _ := unquote(was)
+		same = isString && text == s.Reason
+	}
+	if !same {
+		edits = append(edits, edit{"reason", reason})
 	}
 	return splice(old, edits)
 }

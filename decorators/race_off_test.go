@@ -1,0 +1,5 @@
+//go:build !race
+
+package decorators_test
+
+const raceDetector = false
