@@ -405,6 +405,26 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	}
 }
 
+// A fresh read fills the shared entry too: it must not be made as the one who asked for it.
+func TestAFreshReadOfASharedCacheIsMadeByNobody(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 1)
+	store.Share(s)
+	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		if _, ok := store.PrincipalFrom(ctx); ok {
+			return next(ctx) // a base that answers only who is named
+		}
+		return store.ErrDenied
+	})
+	for _, who := range []context.Context{
+		store.WithFresh(store.WithPrincipal(t.Context(), ada)), store.WithPrincipal(t.Context(), bob),
+	} {
+		if th, err := s.LoadThread(who, "thr_1"); !errors.Is(err, store.ErrDenied) {
+			t.Errorf("got %v, %v; what depends on a principal must fail closed", th, err)
+		}
+	}
+}
+
 // A write by one principal makes what others hold untrue: the words know no principals.
 func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	s, _, base := open(t)

@@ -150,7 +150,7 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 		l.stats.requests[k][bypass].Add(1)
 		h.Notes.SetCache(resultNames[bypass])
 		begin := l.now()
-		a, err = coherence.Direct(ctx, load)
+		a, err = coherence.Direct(l.core.Unnamed(ctx), load)
 		if err == nil && !h.NoStore() {
 			fill(begin, a, true)
 		}

@@ -68,10 +68,12 @@ func (c *Core) Partition(h store.Hints) store.Partition {
 	return h.Partition()
 }
 
-// detach makes the context of a shared call. Where principals share, it has none: what depends on one must fail closed
-// rather than answer all with what one of them may see.
-func (c *Core) detach(ctx context.Context) context.Context {
-	ctx = store.Detached(ctx)
+// detach makes the context of a shared call.
+func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(store.Detached(ctx)) }
+
+// Unnamed returns ctx without its principal where principals share: what depends on one must fail closed rather than answer
+// all with what one of them may see. Every load that may be stored or shared is made in it.
+func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
 		return store.WithoutPrincipal(ctx)
 	}
