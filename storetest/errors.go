@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,11 +13,14 @@ import (
 
 const (
 	orderOfChecksRule = "the checks come in this order: validation, then existence, then ownership"
+	contextLastRule   = "arguments come before the context: what is invalid is ErrInvalid however late it is asked for, so that no caller tries it again"
 	cancelledRule     = "a cancelled context is the context's error, wrapped, on a cache hit too, and nothing is done"
 	errorTextRule     = "an error's text has the op, the kind of row and the caller's own id: never content, never whose a row is"
 )
 
-var orderOfChecksChecks = []check{
+var orderOfChecksChecks = slices.Concat(rowOrderChecks, contextOrderChecks)
+
+var rowOrderChecks = []check{
 	{"invalid before missing: AddThreadItem", orderOfChecksRule, func(h *harness) {
 		it := h.item(at(1), "text")
 		it.CreatedAt = time.Time{}
@@ -97,22 +102,133 @@ func (w world) check(when string) {
 	sameAttachment(w.h, a.String()+" "+when, w.attachment, a.ok())
 }
 
+// overContext is a context that is over, and the error that says so.
+type overContext struct {
+	name string
+	ctx  context.Context
+	want error
+}
+
+// overContexts are the user's, one of each sort.
+func (u *user) overContexts() []overContext {
+	over, cancel := context.WithCancel(u.ctx)
+	cancel()
+	late, stop := context.WithDeadline(u.ctx, at(0).AddDate(-10, 0, 0))
+	u.h.t.Cleanup(stop)
+	return []overContext{
+		{"cancelled context", over, context.Canceled},
+		{"context past its deadline", late, context.DeadlineExceeded},
+	}
+}
+
+// invalidBeforeContext checks that bad arguments to one op are ErrInvalid under contexts that are over too. That they are
+// so under others is for other checks to say: an argument that is taken there is left out.
+func invalidBeforeContext(op string, calls func(w world, u *user) []outcome[none]) check {
+	return check{"invalid before context: " + op, contextLastRule, func(h *harness) {
+		w := newWorld(h)
+		live, refused := calls(w, h.ada), 0
+		for _, c := range h.ada.overContexts() {
+			for i, o := range calls(w, h.ada.in(c.ctx)) {
+				if errors.Is(live[i].err, store.ErrInvalid) {
+					refused++
+					o.args = append(o.args, note("with a "+c.name))
+					o.is(store.ErrInvalid)
+				}
+			}
+		}
+		if refused == 2*len(live) {
+			w.check("after invalid calls of " + op)
+		}
+	}}
+}
+
+// badID is refused everywhere.
+const badID = "a\nb"
+
+// badThreads are refused, each for a reason of its own.
+func badThreads(w world) []store.Thread {
+	id, domains := w.thread, w.thread
+	id.ID, domains.AllowedImageDomains = badID, w.h.json(`{}`)
+	return []store.Thread{id, domains}
+}
+
+// badItems is badThreads for items.
+func badItems(w world) []store.Item {
+	id, created := rewritten(w.h, w.item, 1), rewritten(w.h, w.item, 1)
+	id.ID, created.CreatedAt = badID, time.Time{}
+	return []store.Item{id, created, {ID: w.item.ID, CreatedAt: at(1)}}
+}
+
+// putsBadItems calls AddThreadItem or SaveItem.
+func putsBadItems(w world, put func(threadID string, it store.Item) outcome[none]) []outcome[none] {
+	all := []outcome[none]{put(badID, w.h.item(at(2), "text"))}
+	for _, it := range badItems(w) {
+		all = append(all, put(w.thread.ID, it), put(w.h.mint.id("thr"), it))
+	}
+	return all
+}
+
+var contextOrderChecks = []check{
+	invalidBeforeContext("LoadThread", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadThread(badID))}
+	}),
+	invalidBeforeContext("SaveThread", func(w world, u *user) []outcome[none] {
+		all := []outcome[none]{u.mode(unknownMode).saveThread(w.thread)}
+		for _, t := range badThreads(w) {
+			all = append(all, u.saveThread(t))
+		}
+		return all
+	}),
+	invalidBeforeContext("DeleteThread", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.deleteThread(badID)}
+	}),
+	invalidBeforeContext("LoadThreads", func(w world, u *user) []outcome[none] {
+		owned := store.OwnedBy(u.owner)
+		return []outcome[none]{
+			noValue(u.threads(owned, store.PageQuery{Limit: -1})),
+			noValue(u.threads(owned, store.PageQuery{After: badID})),
+			noValue(u.threads(owned, store.PageQuery{Order: 9})),
+		}
+	}),
+	invalidBeforeContext("LoadThreadItems", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{
+			noValue(u.items(badID, store.PageQuery{})),
+			noValue(u.items(w.thread.ID, store.PageQuery{Limit: -1})),
+			noValue(u.items(w.thread.ID, store.PageQuery{After: badID})),
+			noValue(u.items(w.thread.ID, store.PageQuery{Order: 9})),
+		}
+	}),
+	invalidBeforeContext("AddThreadItem", func(w world, u *user) []outcome[none] {
+		return putsBadItems(w, u.addItem)
+	}),
+	invalidBeforeContext("SaveItem", func(w world, u *user) []outcome[none] {
+		return append(putsBadItems(w, u.saveItem), u.mode(unknownMode).saveItem(w.thread.ID, w.item))
+	}),
+	invalidBeforeContext("LoadItem", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadItem(badID, w.item.ID)), noValue(u.loadItem(w.thread.ID, badID))}
+	}),
+	invalidBeforeContext("DeleteThreadItem", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.deleteItem(badID, w.item.ID), u.deleteItem(w.thread.ID, badID)}
+	}),
+	invalidBeforeContext("SaveAttachment", func(w world, u *user) []outcome[none] {
+		id := w.attachment
+		id.ID = badID
+		bare := store.Attachment{ID: w.attachment.ID, Owner: u.owner}
+		return []outcome[none]{u.saveAttachment(id), u.saveAttachment(bare), u.mode(unknownMode).saveAttachment(w.attachment)}
+	}),
+	invalidBeforeContext("LoadAttachment", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadAttachment(badID))}
+	}),
+	invalidBeforeContext("DeleteAttachment", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.deleteAttachment(badID)}
+	}),
+}
+
 // cancelled checks one op under contexts that are over.
 func cancelled(op string, call func(w world, u *user) []error) check {
 	return check{op, cancelledRule, func(h *harness) {
 		w := newWorld(h)
-		over, cancel := context.WithCancel(h.ada.ctx)
-		cancel()
-		late, stop := context.WithDeadline(h.ada.ctx, at(0).AddDate(-10, 0, 0))
-		defer stop()
-		for _, c := range []struct {
-			name string
-			ctx  context.Context
-			want error
-		}{
-			{"cancelled context", over, context.Canceled},
-			{"context past its deadline", late, context.DeadlineExceeded},
-		} {
+		for _, c := range h.ada.overContexts() {
 			for _, err := range call(w, h.ada.in(c.ctx)) {
 				outcome[none]{h: h, op: op + " with a " + c.name, err: err}.is(c.want)
 			}
@@ -134,13 +250,24 @@ var cancelledChecks = []check{
 		return []error{u.deleteThread(w.thread.ID).err, u.deleteThread(w.h.mint.id("thr")).err}
 	}),
 	cancelled("LoadThreads", func(w world, u *user) []error {
-		return []error{u.threads(store.OwnedBy(u.owner), store.PageQuery{}).err}
+		owned := store.OwnedBy(u.owner)
+		return []error{
+			u.threads(owned, store.PageQuery{}).err,
+			u.threads(owned, store.PageQuery{After: w.thread.ID}).err,
+			u.threads(owned, store.PageQuery{After: w.h.mint.id("thr")}).err,
+		}
 	}),
 	cancelled("LoadThreadItems", func(w world, u *user) []error {
-		return []error{u.items(w.thread.ID, store.PageQuery{}).err, u.items(w.h.mint.id("thr"), store.PageQuery{}).err}
+		return []error{
+			u.items(w.thread.ID, store.PageQuery{}).err,
+			u.items(w.h.mint.id("thr"), store.PageQuery{}).err,
+			u.items(w.thread.ID, store.PageQuery{After: w.item.ID}).err,
+			u.items(w.thread.ID, store.PageQuery{After: w.h.mint.id("msg")}).err,
+		}
 	}),
 	cancelled("AddThreadItem", func(w world, u *user) []error {
-		return []error{u.addItem(w.thread.ID, w.h.item(at(2), "text")).err}
+		it := w.h.item(at(2), "text")
+		return []error{u.addItem(w.thread.ID, it).err, u.addItem(w.h.mint.id("thr"), it).err}
 	}),
 	cancelled("SaveItem", func(w world, u *user) []error {
 		return []error{u.saveItem(w.thread.ID, rewritten(w.h, w.item, 1)).err, u.saveItem(w.thread.ID, w.h.item(at(2), "text")).err}
@@ -149,7 +276,11 @@ var cancelledChecks = []check{
 		return []error{u.loadItem(w.thread.ID, w.item.ID).err, u.loadItem(w.thread.ID, w.h.mint.id("msg")).err}
 	}),
 	cancelled("DeleteThreadItem", func(w world, u *user) []error {
-		return []error{u.deleteItem(w.thread.ID, w.item.ID).err}
+		return []error{
+			u.deleteItem(w.thread.ID, w.item.ID).err,
+			u.deleteItem(w.thread.ID, w.h.mint.id("msg")).err,
+			u.deleteItem(w.h.mint.id("thr"), w.item.ID).err,
+		}
 	}),
 	cancelled("SaveAttachment", func(w world, u *user) []error {
 		changed := u.attachment("changed.txt")
@@ -160,7 +291,7 @@ var cancelledChecks = []check{
 		return []error{u.loadAttachment(w.attachment.ID).err, u.loadAttachment(w.h.mint.id("atc")).err}
 	}),
 	cancelled("DeleteAttachment", func(w world, u *user) []error {
-		return []error{u.deleteAttachment(w.attachment.ID).err}
+		return []error{u.deleteAttachment(w.attachment.ID).err, u.deleteAttachment(w.h.mint.id("atc")).err}
 	}),
 }
 

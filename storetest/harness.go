@@ -431,6 +431,9 @@ func (u *user) saveArgs(o store.Owner) []any {
 		args = append(args, saveModeName("InsertOnly"))
 	case store.UpdateOnly:
 		args = append(args, saveModeName("UpdateOnly"))
+	case store.Upsert: // which goes without saying
+	default:
+		args = append(args, saveModeName("an unknown save mode"))
 	}
 	return args
 }

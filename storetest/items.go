@@ -6,6 +6,7 @@ import (
 
 const (
 	addItemRule    = "AddThreadItem inserts only: an id that the thread has is ErrConflict and the stored item stays; a missing thread is ErrNotFound"
+	anyModeRule    = "AddThreadItem inserts only, whatever the save mode: UpdateOnly keeps it from no insert, and Upsert lets it replace nothing"
 	saveItemRule   = "SaveItem inserts or replaces; a missing thread is ErrNotFound"
 	threadIDRule   = "an empty item.ThreadID is filled in; another thread's is ErrInvalid"
 	itemIDsRule    = "item ids are unique within a thread: the same id in two threads is two rows"
@@ -14,6 +15,8 @@ const (
 	deleteItemRule = "DeleteThreadItem deletes the item of that thread, and is nil where there is nothing to delete"
 	backRule       = "what comes back is what was saved"
 )
+
+var modeNames = map[store.SaveMode]string{store.Upsert: "Upsert", store.InsertOnly: "InsertOnly", store.UpdateOnly: "UpdateOnly"}
 
 var addThreadItemChecks = []check{
 	{"inserts", addItemRule, func(h *harness) {
@@ -36,6 +39,24 @@ var addThreadItemChecks = []check{
 		t := h.ada.newThread()
 		it := h.ada.newItem(t.ID, at(1))
 		h.ada.addItem(t.ID, it).is(store.ErrConflict)
+	}},
+	{"inserts under any save mode", anyModeRule, func(h *harness) {
+		t := h.ada.newThread()
+		for i, m := range []store.SaveMode{store.Upsert, store.InsertOnly, store.UpdateOnly} {
+			it := h.item(at(i), "text")
+			it.ThreadID = t.ID
+			h.ada.mode(m).addItem(t.ID, it).is(nil)
+			o := h.ada.loadItem(t.ID, it.ID)
+			same(h, o.String()+" after an AddThreadItem under "+modeNames[m], it, o.ok())
+		}
+	}},
+	{"an existing id is ErrConflict under any save mode", anyModeRule, func(h *harness) {
+		t := h.ada.newThread()
+		it := h.ada.newItem(t.ID, at(1))
+		for _, m := range []store.SaveMode{store.Upsert, store.InsertOnly, store.UpdateOnly} {
+			h.ada.mode(m).addItem(t.ID, h.itemWithID(it.ID, at(2), "an impostor")).is(store.ErrConflict)
+			wantItems(h, t.ID, "after an AddThreadItem, under "+modeNames[m]+", of an id that it has", it)
+		}
 	}},
 	{"a missing thread is ErrNotFound", addItemRule, func(h *harness) {
 		t := h.ada.thread()

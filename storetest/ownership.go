@@ -15,6 +15,7 @@ const (
 	raceRule     = "the Owner is decided atomically with the write: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
 	usedIDRule   = "an id once used is its owner's for good: a deletion leaves (id, Owner) behind, and another Owner's save under that id is ErrConflict"
 	insertRule   = "under store.InsertOnly a save inserts a new row; of an existing row it is ErrConflict and changes nothing: a colliding new id never merges two rows"
+	modeRule     = "a save mode that there is none of is ErrInvalid, and nothing is saved: it is not taken for Upsert"
 	updateRule   = "under store.UpdateOnly a save replaces an existing row; of a missing row it is ErrNotFound and makes none: a late save never resurrects what was deleted"
 )
 
@@ -272,4 +273,17 @@ var saveModeChecks = slices.Concat(
 		k.save(h.ada.mode(store.UpdateOnly), id, h.ada.owner, "late").is(store.ErrNotFound)
 		k.load(h.ada, id).absent()
 	}),
+	allKinds("an unknown mode is ErrInvalid", modeRule, func(h *harness, k kind) {
+		for _, m := range []store.SaveMode{store.UpdateOnly + 1, unknownMode} {
+			id := k.create(h.ada)
+			k.save(h.ada.mode(m), id, h.ada.owner, "second").is(store.ErrInvalid)
+			k.wantText(h.ada, id, "after a save of an unknown mode", "first")
+			absent := k.newID()
+			k.save(h.ada.mode(m), absent, h.ada.owner, "first").is(store.ErrInvalid)
+			k.load(h.ada, absent).absent()
+		}
+	}),
 )
+
+// unknownMode is a save mode that there is none of.
+const unknownMode store.SaveMode = 9

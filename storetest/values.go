@@ -203,12 +203,14 @@ func keepsThread(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
 		t := h.parseThread(strings.ReplaceAll(text, "THREAD", h.mint.id("thr")))
 		t.Owner = h.ada.owner
-		h.ada.saveThread(t).ok()
-		o := h.ada.loadThread(t.ID)
-		sameText(h, o.String(), t.JSON(), o.ok().JSON())
-		p := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
-		for _, got := range p.ok().Data {
-			sameText(h, p.String(), t.JSON(), got.JSON())
+		for _, when := range []string{" after SaveThread", " after another SaveThread"} {
+			h.ada.saveThread(t).ok()
+			o := h.ada.loadThread(t.ID)
+			sameText(h, o.String()+when, t.JSON(), o.ok().JSON())
+			p := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
+			for _, got := range p.ok().Data {
+				sameText(h, p.String()+when, t.JSON(), got.JSON())
+			}
 		}
 	}}
 }
@@ -218,26 +220,53 @@ func keepsAttachment(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
 		a := h.parseAttachment(strings.ReplaceAll(text, "ATTACHMENT", h.mint.id("atc")))
 		a.Owner = h.ada.owner
-		h.ada.saveAttachment(a).ok()
-		o := h.ada.loadAttachment(a.ID)
-		sameText(h, o.String(), a.JSON(), o.ok().JSON())
+		for _, when := range []string{" after SaveAttachment", " after another SaveAttachment"} {
+			h.ada.saveAttachment(a).ok()
+			o := h.ada.loadAttachment(a.ID)
+			sameText(h, o.String()+when, a.JSON(), o.ok().JSON())
+		}
 	}}
 }
 
+// freeForm is JSON whose bytes a re-encoding changes.
+var freeForm = []struct{ what, text string }{
+	{"big and odd numbers", `{"n":[12345678901234567890,-9007199254740993,1.0,1,1e3,1E+3,0.1000,-0,-0.0,1e400]}`},
+	{"escapes", `"\u00e9 é \/ / \u003c < & \u2028 \ud83d\ude42 🙂 \"\\\b\f\n\r\t \u0000"`},
+	{"repeated names in free-form JSON", `{"a":1,"a":2,"A":3}`},
+}
+
+// keepsFreeForm is a check of each freeForm in values of each kind.
+func keepsFreeForm() []check {
+	var all []check
+	for _, f := range freeForm {
+		all = append(all,
+			keepsItem("an item with "+f.what, `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z",`+
+				`"type":"hidden_context_item","content":`+f.text+`}`),
+			keepsThread("a thread with "+f.what, `{"id":"THREAD","title":"t","created_at":"2026-01-02T03:04:05Z",`+
+				`"status":{"type":"active"},"metadata":{"content":`+f.text+`}}`),
+			keepsAttachment("an attachment with "+f.what, `{"id":"ATTACHMENT","type":"file","name":"a.txt","mime_type":"text/plain",`+
+				`"metadata":{"content":`+f.text+`}}`),
+		)
+	}
+	return all
+}
+
+// large is 256 KiB.
+var large = strings.Repeat("0123456789abcdef", 1<<14)
+
 var payloadChecks = slices.Concat(
+	keepsFreeForm(),
 	[]check{
 		keepsItem("an item of the Python SDK", pythonItem),
 		keepsItem("an item of the Node SDK", nodeItem),
 		keepsItem("an item of an unknown type", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z","type":"hologram.v2",`+
 			`"projector":{"beams":[1,2,{"deep":[[]]}],"on":true},"note":null}`),
-		keepsItem("an item with big and odd numbers", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z",`+
-			`"type":"hidden_context_item","content":{"n":[12345678901234567890,-9007199254740993,1.0,1,1e3,1E+3,0.1000,-0,-0.0,1e400]}}`),
 		keepsItem("an item with free key order and white space", "{ \"type\" : \"hidden_context_item\",\n\t\"content\": {\"z\":1, \"a\":2,\"m\" :3},\r\n"+
 			" \"created_at\":\"2026-01-02T03:04:05Z\", \"thread_id\":\"THREAD\",\"id\":\"ITEM\" }"),
-		keepsItem("an item with escapes", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z","type":"hidden_context_item",`+
-			`"content":"\u00e9 é \/ / \u003c < & \u2028 \ud83d\ude42 🙂 \"\\\b\f\n\r\t \u0000"}`),
-		keepsItem("an item with repeated names in free-form JSON", `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z",`+
-			`"type":"hidden_context_item","content":{"a":1,"a":2,"A":3}}`),
+		keepsThread("a thread with free key order and white space", "{ \"title\" : \"t\",\n\t\"metadata\": {\"z\":1, \"a\":2,\"m\" :3},\r\n"+
+			" \"created_at\":\"2026-01-02T03:04:05Z\", \"status\" :{ \"type\":\"active\" },\"id\":\"THREAD\" }"),
+		keepsAttachment("an attachment with free key order and white space", "{ \"type\" : \"file\",\n\t\"metadata\": {\"z\":1, \"a\":2,\"m\" :3},\r\n"+
+			" \"mime_type\":\"text/plain\", \"name\" :\"a.txt\",\"id\":\"ATTACHMENT\" }"),
 		keepsThread("a thread of the Python SDK", pythonThread),
 		keepsThread("a thread of the Node SDK", nodeThread),
 		keepsThread("a thread with unknown fields", `{"id":"THREAD","created_at":"2026-01-02T03:04:05Z","title":"t","status":{"type":"active","since":9},`+
@@ -262,12 +291,16 @@ var payloadChecks = slices.Concat(
 		}},
 		{"an item of 256 KiB is kept", payloadRule, func(h *harness) {
 			t := h.ada.newThread()
-			it := h.item(at(1), strings.Repeat("0123456789abcdef", 1<<14))
+			it := h.item(at(1), large)
 			it.ThreadID = t.ID
 			h.ada.addItem(t.ID, it).ok()
 			o := h.ada.loadItem(t.ID, it.ID)
 			sameText(h, o.String(), it.JSON(), o.ok().JSON())
 		}},
+		keepsThread("a thread of 256 KiB", `{"id":"THREAD","title":"t","created_at":"2026-01-02T03:04:05Z","status":{"type":"active"},`+
+			`"metadata":{"content":"`+large+`"}}`),
+		keepsAttachment("an attachment of 256 KiB", `{"id":"ATTACHMENT","type":"file","name":"a.txt","mime_type":"text/plain",`+
+			`"metadata":{"content":"`+large+`"}}`),
 		{"item types at the limits are kept", "an item's type is [a-z0-9_.]{1,64}", func(h *harness) {
 			t := h.ada.newThread()
 			for _, typ := range []string{"x", "a.b_c.9", strings.Repeat("t", 64)} {

@@ -208,11 +208,14 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 
 // LoadThreadItems is the method of [store.ItemStore].
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+	if err := store.CheckID(store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
+		return store.Page[store.Item]{}, err
+	}
 	q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, q)
 	if err != nil {
 		return store.Page[store.Item]{}, err
 	}
-	if err := valid(ctx, store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
+	if err := store.CheckContext(ctx, store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
 		return store.Page[store.Item]{}, err
 	}
 	s.mu.Lock()
