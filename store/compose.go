@@ -8,9 +8,10 @@ import (
 	"iter"
 	"reflect"
 	"slices"
+	"time"
 )
 
-// Middleware wraps a Store in one more layer.
+// Middleware wraps a Store in one more layer. A layer that changes the values passing through says so: see [Rewriter].
 type Middleware func(Store) Store
 
 // Wrap puts the layers around base. The first is the outermost:
@@ -43,7 +44,7 @@ type Named interface{ LayerName() string }
 
 // Barrier is embedded by a layer that must not be looked through, such as one that guards access: whoever holds the stack
 // must not reach the unguarded Store within. [Layers] and [Close] walk past it; [As] and [All] find beyond it only
-// [StatsReporter] and [HealthChecker], in wrappers that offer nothing else.
+// [StatsReporter], [HealthChecker] and [WriteBounder], in wrappers that offer nothing else.
 type Barrier struct{ next Store }
 
 // NewBarrier returns the Barrier for a layer around next.
@@ -132,6 +133,8 @@ func confined[T any](t T) (T, bool) {
 		bare = confinedStats{*p}
 	case *HealthChecker:
 		bare = confinedHealth{*p}
+	case *WriteBounder:
+		bare = confinedBound{*p}
 	default:
 		return t, false
 	}
@@ -146,8 +149,12 @@ type confinedHealth struct{ h HealthChecker }
 
 func (c confinedHealth) CheckHealth(ctx context.Context) error { return c.h.CheckHealth(ctx) }
 
+type confinedBound struct{ w WriteBounder }
+
+func (c confinedBound) LongestWrite() time.Duration { return c.w.LongestWrite() }
+
 // Close closes every layer of the stacks that is an io.Closer: each once, however many stacks share it, a layer before
-// what it wraps, and so the bases last. It goes on after an error and returns them all, joined. A closed decorator of this
+// what it wraps, and so the bases last. It goes on after an error, or a panic, and returns the errors joined. A closed decorator of this
 // module lets calls pass through, and closing it again does nothing.
 func Close(stacks ...Store) error {
 	// Where stacks share a layer, its last place in the joined chains is behind all that wrap it.
@@ -158,19 +165,34 @@ func Close(stacks ...Store) error {
 			order = append(order, l)
 		}
 	}
-	var errs []error
-	for _, l := range order {
-		if c, ok := l.(io.Closer); ok {
-			errs = append(errs, c.Close())
-		}
+	return closeAll(order)
+}
+
+func closeAll(layers []Store) (err error) {
+	if len(layers) == 0 {
+		return nil
 	}
-	return errors.Join(errs...)
+	defer func() { err = errors.Join(err, closeAll(layers[1:])) }() // also when this one panics
+	return closeIf(layers[0])
+}
+
+// closeIf closes x if it is an io.Closer.
+func closeIf(x any) error {
+	if c, ok := x.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // same compares like ==, but does not panic where a user's Store is not comparable.
 func same(a, b Store) bool {
 	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
+
+// Rewriter is implemented by a layer, other than a [Barrier], that changes the values that pass through it: what is saved
+// beneath it, or loaded through it, is not what came in. A cache above it then does not take what was saved for what a load
+// would return. RewritesValues is never called.
+type Rewriter interface{ RewritesValues() }
 
 // Sharer is implemented by layers that keep principals apart. ShareBetweenPrincipals tells one, before its first call, that
 // what it holds may be given to every caller, because the layer that asks decides outside of it who may see what.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -82,7 +83,8 @@ type secret interface{ Secret() string }
 
 type vault struct{ *spy }
 
-func (vault) Secret() string { return "combination" }
+func (vault) Secret() string              { return "combination" }
+func (vault) LongestWrite() time.Duration { return time.Hour }
 
 func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 	var log []string
@@ -102,8 +104,8 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 	}
 }
 
-// The invariant of Barrier: whoever holds a guarded stack can get statistics and health from within, and nothing else.
-func TestBehindABarrierOnlyStatisticsAndHealthAreFound(t *testing.T) {
+// The invariant of Barrier: whoever holds a guarded stack can get statistics, health and bounds from within, and nothing else.
+func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	var log []string
 	s := store.Wrap(vault{&spy{}}, rung("out", &log), walled(), rung("in", &log))
 	if _, ok := store.As[secret](s); ok {
@@ -131,6 +133,13 @@ func TestBehindABarrierOnlyStatisticsAndHealthAreFound(t *testing.T) {
 	}
 	if _, ok := h.(store.Store); ok {
 		t.Error("the health checker behind the barrier can be asserted to a Store")
+	}
+	b, ok := store.As[store.WriteBounder](s)
+	if !ok || b.LongestWrite() != time.Hour {
+		t.Error("a cache around a guard cannot learn how long the base's writes may take")
+	}
+	if _, ok := b.(store.Store); ok {
+		t.Error("the write bound behind the barrier can be asserted to a Store")
 	}
 	for i := range reflect.TypeFor[store.Barrier]().NumMethod() {
 		t.Errorf("Barrier exports %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
@@ -173,6 +182,22 @@ func TestCloseGoesOnAfterAnError(t *testing.T) {
 	if err := store.Close(odd{inner: &spy{}}, odd{inner: &spy{}}); err != nil {
 		t.Error(err)
 	}
+}
+
+// panicking is a layer that cannot be closed.
+type panicking struct{ *ring }
+
+func (panicking) Close() error { panic("close") }
+
+func TestCloseGoesOnAfterAPanic(t *testing.T) {
+	var log []string
+	s := panicking{&ring{name: "a", log: &log, inner: &ring{name: "b", log: &log, inner: &spy{}}}}
+	defer func() {
+		if r := recover(); r != "close" || !slices.Equal(log, []string{"b"}) {
+			t.Errorf("recovered %v after closing %v", r, log)
+		}
+	}()
+	_ = store.Close(s)
 }
 
 func TestShareStopsAtTheNextBarrier(t *testing.T) {

@@ -19,6 +19,8 @@ type ctxData struct {
 	noStore      bool
 	notes        *Notes
 	record       func(threadID string, before, after uint64)
+	unsettled    func()
+	stamp        Stamp
 }
 
 type ctxKey struct{}
@@ -203,8 +205,39 @@ func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
 	}
 }
 
+// WithUnsettledRecorder returns a context whose writes call f where [ReportUnsettled] says to, in place of any set before. f
+// may be called from another goroutine, but not after the call has returned.
+func WithUnsettledRecorder(ctx context.Context, f func()) context.Context {
+	return with(ctx, func(d *ctxData) { d.unsettled = f })
+}
+
+// ReportUnsettled is called by a layer that tries writes again, or gives up waiting for them, when it answers one whatever
+// the answer: an attempt made in its course ended with an unknown outcome, or goes on, and may take effect after the answer.
+// Layers above that hold values then treat the outcome as unknown. It does nothing when nobody listens.
+func ReportUnsettled(ctx context.Context) {
+	if f := dataOf(ctx).unsettled; f != nil {
+		f()
+	}
+}
+
+// Stamp names a write among those of all caches on a [Bus]: the cache instance, and its own number of the write. The zero
+// Stamp is none.
+type Stamp struct {
+	Origin string
+	Write  uint64
+}
+
+// WithStamp returns a context whose writes bear s. A cache stamps what it writes, so that a base whose transactions tell
+// others of their changes can say which write it was, and the cache knows its own.
+func WithStamp(ctx context.Context, s Stamp) context.Context {
+	return with(ctx, func(d *ctxData) { d.stamp = s })
+}
+
+// StampFrom returns the stamp that ctx's writes bear. A base that announces changes itself puts it into the [Change].
+func StampFrom(ctx context.Context) Stamp { return dataOf(ctx).stamp }
+
 // Detached returns a context for a call that is made on behalf of several callers: it has ctx's values, such as the span
-// and the principal, but not its cancellation, deadline, notes, version recorder, hints or save mode.
+// and the principal, but not its cancellation, deadline, notes, recorders, stamp, hints or save mode.
 func Detached(ctx context.Context) context.Context {
 	return with(context.WithoutCancel(ctx), func(d *ctxData) {
 		*d = ctxData{principal: d.principal, hasPrincipal: d.hasPrincipal, mayOwn: d.mayOwn, partition: d.partition}

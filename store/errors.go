@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -84,6 +85,7 @@ func (c Code) sentinel() error {
 
 // CodeOf classifies an error: nil is CodeOK, an [*Error] has its own code, a sentinel the code named after it, and
 // context.Canceled and context.DeadlineExceeded are CodeCanceled and CodeTimeout. ErrNotApplied alone is CodeUnavailable.
+// Of errors joined, an *Error counts before sentinels, and ErrUnavailable, which knows least, before the other sentinels.
 // Whatever else there is, is CodeInternal.
 func CodeOf(err error) Code {
 	if err == nil {
@@ -95,7 +97,10 @@ func CodeOf(err error) Code {
 		}
 		return e.Code
 	}
-	for c := CodeNotFound; c <= CodeUnavailable; c++ {
+	if errors.Is(err, ErrUnavailable) {
+		return CodeUnavailable
+	}
+	for c := CodeNotFound; c <= CodeTimeout; c++ {
 		if errors.Is(err, c.sentinel()) {
 			return c
 		}
@@ -107,16 +112,39 @@ func CodeOf(err error) Code {
 }
 
 // IsDefinite reports whether a write that ended with err is known to have had its effect (nil) or to have had none and
-// never to have one. For everything else the outcome is unknown: applied as a whole or not at all, now or later.
+// never to have one. For everything else the outcome is unknown: applied as a whole or not at all, now or later. An error
+// that has an unknown outcome joined to a definite one, as several attempts may have left it, is unknown.
 func IsDefinite(err error) bool {
 	if errors.Is(err, ErrNotApplied) {
 		return true
 	}
-	switch CodeOf(err) {
+	return CodeOf(err).definite() && !joinsUnknown(err)
+}
+
+// definite reports whether a write that ended so had no effect, or had it.
+func (c Code) definite() bool {
+	switch c {
 	case CodeOK, CodeNotFound, CodeConflict, CodeInvalid, CodeUnauthenticated, CodeDenied:
 		return true
 	}
 	return false
+}
+
+// joinsUnknown reports whether one of the errors joined in err says that the outcome is unknown. The cause of an [*Error]
+// with a code of its own does not count: the code is what its author made of it.
+func joinsUnknown(err error) bool {
+	switch e := err.(type) {
+	case *Error:
+		if e != nil && e.Code != CodeOK {
+			return !e.Code.definite()
+		}
+		return e != nil && joinsUnknown(e.Cause)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), joinsUnknown)
+	case interface{ Unwrap() error }:
+		return joinsUnknown(e.Unwrap())
+	}
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // The kinds of rows that an [Error] is about.
@@ -184,8 +212,8 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// ErrorType returns the code's word, the error.type of OpenTelemetry's conventions.
-func (e *Error) ErrorType() string { return e.Code.String() }
+// ErrorType returns the word of [CodeOf], the error.type of OpenTelemetry's conventions.
+func (e *Error) ErrorType() string { return CodeOf(e).String() }
 
 // quoteID makes a hostile id harmless in a message: quoted, and no longer than a valid one could be.
 func quoteID(id string) string {

@@ -36,6 +36,13 @@ func TestCodeOf(t *testing.T) {
 		{&store.Error{Cause: store.ErrDenied}, store.CodeDenied, true},
 		{&store.Error{Code: 99}, store.CodeInternal, false},
 		{(*store.Error)(nil), store.CodeInternal, false},
+		// What several attempts left: the unknown one counts.
+		{errors.Join(store.ErrUnavailable, store.ErrConflict), store.CodeUnavailable, false},
+		{errors.Join(store.ErrConflict, store.ErrUnavailable), store.CodeUnavailable, false},
+		{errors.Join(&store.Error{Code: store.CodeConflict}, &store.Error{Code: store.CodeUnavailable}), store.CodeConflict, false},
+		{errors.Join(store.ErrConflict, wrapped(context.DeadlineExceeded)), store.CodeConflict, false},
+		{&store.Error{Cause: errors.Join(store.ErrNotFound, context.Canceled)}, store.CodeNotFound, false},
+		{errors.Join(store.ErrConflict, errors.New("duplicate key")), store.CodeConflict, true},
 	} {
 		for _, err := range []error{c.err, wrapped(c.err)} {
 			if got := store.CodeOf(err); got != c.want {
@@ -63,6 +70,12 @@ func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
 	}
 	if !errors.Is(e, store.ErrInvalid) || !errors.Is(e, e.Cause) || e.ErrorType() != "invalid" {
 		t.Error("sentinel, cause or type are not found")
+	}
+	if got := (&store.Error{Cause: store.ErrDenied}).ErrorType(); got != "denied" {
+		t.Errorf("an error without a code of its own has the type %q", got)
+	}
+	if got := (*store.Error)(nil).ErrorType(); got != "internal" {
+		t.Errorf("a nil error has the type %q", got)
 	}
 	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
 	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {

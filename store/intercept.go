@@ -12,6 +12,11 @@ type Interceptor interface {
 	// Intercept calls next to go on with the call, or does not. It may call next again, and from other goroutines; the
 	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
 	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
+	//
+	// A write whose next ended with an unknown outcome (see [IsDefinite]), or is still under way when Intercept returns,
+	// may take effect later, whatever was tried after it. The layer says so to the caches above ([ReportUnsettled]), which
+	// hold the thread back, and an error that would be definite becomes CodeUnavailable. A rule that tries writes again
+	// only on [ErrNotApplied], and waits for the calls that it started, never comes to that.
 	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
 }
 
@@ -24,7 +29,8 @@ func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(contex
 }
 
 // Intercept returns a layer called name that passes every call through i. It allocates on every call and is not meant for
-// the hottest path: put it beneath a cache, where it fits. It panics if i is nil.
+// the hottest path: put it beneath a cache, where it fits. If i is an io.Closer, closing the layer closes it. It panics if
+// i is nil.
 func Intercept(name string, i Interceptor) Middleware {
 	if i == nil {
 		panic("store.Intercept: the Interceptor is nil")
@@ -47,10 +53,21 @@ var (
 func (s *intercepted) Unwrap() Store     { return s.next }
 func (s *intercepted) LayerName() string { return s.name }
 
+// Close closes the Interceptor if it can be closed.
+func (s *intercepted) Close() error { return closeIf(s.i) }
+
 var (
 	errNoNext   = errors.New("store: an Interceptor returned nil without a successful next")
 	errLateNext = errors.New("store: an Interceptor called next after it had returned")
 )
+
+// unsettledError is the error that an Interceptor gave for a write of which an attempt may still take effect. It keeps the
+// sentinels in it, which would make the outcome definite, from being found.
+type unsettledError struct{ err error }
+
+func (e *unsettledError) Error() string {
+	return "store: an attempt of the write may still take effect; the last said: " + e.err.Error()
+}
 
 // intercept runs one call through i and keeps the answer of its last successful next.
 func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(context.Context) (T, error)) (T, error) {
@@ -59,33 +76,56 @@ func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(cont
 		answer   T
 		answered bool
 		returned bool
+		running  int
+		unknown  bool // an attempt to write ended so
 	)
-	defer func() { // also on a panic of the Interceptor: a goroutine it left behind must not go on
+	leave := func() { // also on a panic of the Interceptor: a goroutine it left behind must not go on
 		mu.Lock()
 		defer mu.Unlock()
 		returned = true
+	}
+	err := func() error {
+		defer leave()
+		return i.Intercept(ctx, c, func(ctx context.Context) error {
+			mu.Lock()
+			late := returned
+			if !late {
+				running++
+			}
+			mu.Unlock()
+			if late {
+				return &Error{Op: c.Op, Code: CodeInternal, Cause: errors.Join(ErrNotApplied, errLateNext)}
+			}
+			var v T
+			definite := false // so it stays on a panic
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				running--
+				unknown = unknown || !definite
+			}()
+			v, err := call(ctx)
+			definite = IsDefinite(err)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !returned {
+				answer, answered = v, true
+			}
+			return nil
+		})
 	}()
-	err := i.Intercept(ctx, c, func(ctx context.Context) error {
-		mu.Lock()
-		late := returned
-		mu.Unlock()
-		if late {
-			return &Error{Op: c.Op, Code: CodeInternal, Cause: errors.Join(ErrNotApplied, errLateNext)}
-		}
-		v, err := call(ctx)
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if !returned {
-			answer, answered = v, true
-		}
-		return nil
-	})
 	mu.Lock()
 	defer mu.Unlock()
 	var zero T
+	if c.Op.IsWrite() && (unknown || running > 0) {
+		ReportUnsettled(ctx)
+		if err != nil && IsDefinite(err) {
+			err = &Error{Op: c.Op, Code: CodeUnavailable, Cause: &unsettledError{err}}
+		}
+	}
 	if err != nil {
 		return zero, err
 	}

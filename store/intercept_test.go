@@ -111,3 +111,94 @@ func TestNextMayRunInManyGoroutines(t *testing.T) {
 		t.Errorf("got %v, %v", th, err)
 	}
 }
+
+// A write of which an attempt may still take effect has no definite outcome, whatever came after that attempt.
+func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
+	var answers []error // of the base, one after the other
+	retry := func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		var err error
+		for range answers {
+			if err = next(ctx); err == nil {
+				break
+			}
+		}
+		return err
+	}
+	for _, c := range []struct {
+		name      string
+		answers   []error
+		want      store.Code
+		unsettled bool
+	}{
+		{"lost, then a conflict", []error{store.ErrUnavailable, store.ErrConflict}, store.CodeUnavailable, true},
+		{"lost, then done", []error{store.ErrUnavailable, nil}, store.CodeOK, true},
+		{"lost, then not applied", []error{store.ErrUnavailable, store.ErrNotApplied}, store.CodeUnavailable, true},
+		{"lost, then lost", []error{store.ErrUnavailable, errors.New("driver")}, store.CodeInternal, true},
+		{"not applied, then a conflict", []error{store.ErrNotApplied, store.ErrConflict}, store.CodeConflict, false},
+		{"not applied, then done", []error{store.ErrNotApplied, nil}, store.CodeOK, false},
+	} {
+		for _, op := range store.Ops() {
+			s, base := intercepting(retry)
+			answers = c.answers
+			base.do = func(context.Context) {
+				base.mu.Lock()
+				defer base.mu.Unlock()
+				base.err = c.answers[min(len(base.calls), len(c.answers)-1)]
+			}
+			base.err = c.answers[0]
+			told := false
+			err := opCalls[op](store.WithUnsettledRecorder(t.Context(), func() { told = true }), s)
+			if !op.IsWrite() {
+				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || told {
+					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, told)
+				}
+				continue
+			}
+			if store.CodeOf(err) != c.want || told != c.unsettled {
+				t.Errorf("%s, %s: got %v, reported %v", c.name, op, err, told)
+			}
+			if c.unsettled && err != nil && store.IsDefinite(err) {
+				t.Errorf("%s, %s: %v is definite", c.name, op, err)
+			}
+		}
+	}
+}
+
+func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
+	for _, answer := range []error{nil, store.ErrDenied, context.DeadlineExceeded} {
+		hold, done := make(chan struct{}), make(chan struct{})
+		s, base := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			began := make(chan struct{})
+			go func() {
+				defer close(done)
+				_ = next(context.WithValue(ctx, beganKey{}, began))
+			}()
+			<-began
+			return answer
+		})
+		base.do = func(ctx context.Context) { close(ctx.Value(beganKey{}).(chan struct{})); <-hold }
+		told := false
+		err := s.SaveThread(store.WithUnsettledRecorder(t.Context(), func() { told = true }), store.Thread{ID: "thr_1"})
+		if !told || store.IsDefinite(err) {
+			t.Errorf("the rule said %v; got %v, reported %v", answer, err, told)
+		}
+		close(hold)
+		<-done
+	}
+}
+
+type beganKey struct{}
+
+type closing struct {
+	store.InterceptorFunc
+	closed int
+}
+
+func (c *closing) Close() error { c.closed++; return nil }
+
+func TestClosingTheLayerClosesItsInterceptor(t *testing.T) {
+	c := &closing{InterceptorFunc: func(ctx context.Context, _ store.Call, next func(context.Context) error) error { return next(ctx) }}
+	if err := store.Close(store.Wrap(&spy{}, store.Intercept("rule", c))); err != nil || c.closed != 1 {
+		t.Errorf("closed %d times, %v", c.closed, err)
+	}
+}

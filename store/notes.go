@@ -42,7 +42,7 @@ func (n *Notes) Origin() any {
 	return n.origin
 }
 
-// SetCache notes the result of a cache lookup: hit, miss or bypass. The outermost cache's word counts: it speaks last.
+// SetCache notes the result of a cache lookup: hit, miss or bypass. Of several words the last one counts.
 func (n *Notes) SetCache(result string) {
 	if n == nil {
 		return

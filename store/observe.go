@@ -71,12 +71,8 @@ var (
 func (s *observed) Unwrap() Store     { return s.next }
 func (s *observed) LayerName() string { return s.name }
 
-func (s *observed) Close() error {
-	if c, ok := s.o.(interface{ Close() error }); ok {
-		return c.Close()
-	}
-	return nil
-}
+// Close closes the Observer if it can be closed.
+func (s *observed) Close() error { return closeIf(s.o) }
 
 // epoch makes clock readings small differences of the monotonic clock, which is cheaper to read than time.Now.
 var epoch = time.Now()

@@ -135,6 +135,8 @@ type told struct {
 	Causes []string // the texts of all that Unwrap leads to
 	Base   []string // the calls of the base: their number and kinds
 	Policy []string // the questions to the policy, but for the owner
+
+	Versions []string // what a version recorder hears of ada's thread, or of none
 }
 
 var sentinels = []error{store.ErrNotFound, store.ErrConflict, store.ErrInvalid, store.ErrUnauthenticated, store.ErrDenied,
@@ -220,11 +222,16 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 						w := newWorld(t, authz.OwnerOnly())
 						asked := &asking{Policy: table}
 						s := store.Wrap(w.base, authz.New(asked), store.Intercept("spy", w.spy), wrap)
-						v, err := p.call(t, as(t, eve, "admin"), s, n)
+						var got told
+						v, err := p.call(t, store.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
+							if id != eveThr {
+								got.Versions = append(got.Versions, fmt.Sprintf("%s from %d to %d", id, before, after))
+							}
+						}), s, n)
 						if policy != "failing grants" {
 							wants(t, err, p.want)
 						}
-						got := told{Value: fmt.Sprintf("%#v", v), Code: store.CodeOf(err)}
+						got.Value, got.Code = fmt.Sprintf("%#v", v), store.CodeOf(err)
 						if err != nil {
 							got.Text, got.Causes = err.Error(), causes(err)
 						}
@@ -246,7 +253,7 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 					same := strings.NewReplacer("nowhere", "there")
 					hidden, absent := ask(there), ask(nowhere)
 					absent.Text = same.Replace(absent.Text)
-					for _, list := range [][]string{absent.Causes, absent.Policy} {
+					for _, list := range [][]string{absent.Causes, absent.Policy, absent.Versions} {
 						for i := range list {
 							list[i] = same.Replace(list[i])
 						}

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 
+	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -14,7 +15,14 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	if err := l.begin(ctx, &c, store.OpLoadThread, store.KindOfThread, threadID); err != nil {
 		return store.Thread{}, err
 	}
-	t, err := l.next.LoadThread(ctx, threadID)
+	// A version tells that a thread is, or was, there: it waits for the verdict.
+	var versions *coherence.Recorder
+	inner := store.WithoutVersionRecorder(ctx)
+	if inner != ctx {
+		versions = new(coherence.Recorder)
+		inner = versions.Listen(ctx)
+	}
+	t, err := l.next.LoadThread(inner, threadID)
 	found := err == nil
 	switch {
 	case found && t.ID != threadID:
@@ -28,6 +36,9 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 		return store.Thread{}, err
 	} else if !ok {
 		return store.Thread{}, c.error(store.CodeNotFound)
+	}
+	if versions != nil {
+		coherence.Forward(store.HintsFor(ctx, c.Op), versions.Reports())
 	}
 	return t, nil
 }

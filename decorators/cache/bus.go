@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -16,24 +17,27 @@ const publishTimeout = 5 * time.Second
 // newOrigin names a cache among all that may share a bus.
 func newOrigin() string { return rand.Text() }
 
-// announced runs a write and tells the bus of it before it returns: of a write that ended unknown without a number, since
-// it may still take effect after this cache's own words have settled. A definite failure changed nothing.
-func (l *layer) announced(ctx context.Context, kind byte, id string, call func() error) (err error) {
+// announced runs a write, stamped, and tells the bus of it before it returns: of a write that ended unknown without a number,
+// since it may still take effect after this cache's own words have settled. A definite failure changed nothing.
+func (l *layer) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
 	if l.cfg.bus == nil {
-		return call()
+		_, err = write(ctx)
+		return err
 	}
-	change := store.Change{Origin: l.origin, Write: l.writes.Add(1)}
-	if kind == coherence.ThreadWord {
-		change.ThreadID = id
+	n := l.writes.Add(1)
+	change := store.Change{Origin: l.origin, Write: n}
+	if k.kind == coherence.ThreadWord {
+		change.ThreadID = k.id
 	} else {
-		change.AttachmentID = id
+		change.AttachmentID = k.id
 	}
-	returned := false
+	definite := false // so it stays on a panic
 	defer func() {
-		switch {
-		case returned && err != nil && store.IsDefinite(err):
+		if definite && err != nil {
 			return
-		case !returned || err != nil:
+		}
+		if !definite {
+			l.unsure.add(n)
 			change.Write = 0
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
@@ -42,32 +46,42 @@ func (l *layer) announced(ctx context.Context, kind byte, id string, call func()
 			l.stats.unsent.Add(1)
 		}
 	}()
-	err = call()
-	returned = true
+	definite, err = write(store.WithStamp(ctx, store.Stamp{Origin: l.origin, Write: n}))
 	return err
 }
 
 func (l *layer) subscribe(bus store.Bus) {
+	l.lease, _ = bus.(store.Leaser)
 	l.stop = bus.Subscribe(context.Background(), l.heed, l.connected)
 }
 
 // heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
 func (l *layer) heed(c store.Change) {
-	if c.Origin == l.origin && c.Write != 0 {
+	own := c.Origin == l.origin
+	if own && c.Write != 0 && !l.unsure.has(c.Write) {
 		return // the write moved the words itself, and may have patched
 	}
 	if c.All {
 		l.core.Words.BumpAll()
 	}
+	changed := l.core.Words.Bump
+	if c.Origin != "" && c.Write == 0 && !own { // it may still take effect: an own one is held back already
+		changed = func(s generation.Slot) {
+			l.core.Words.Begin(s)
+			l.core.Words.EndUnknown(s, l.core.Quarantine)
+		}
+	}
 	if c.ThreadID != "" {
-		l.core.Words.Bump(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID))
+		changed(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID))
 	}
 	if c.AttachmentID != "" {
-		l.core.Words.Bump(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID))
+		changed(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID))
 	}
 }
 
 func (l *layer) connected(yes bool) {
+	l.state.Lock()
+	defer l.state.Unlock()
 	if !yes || l.closed.Load() {
 		l.serving.Store(false)
 		return
@@ -77,6 +91,38 @@ func (l *layer) connected(yes bool) {
 		s.flush()
 	}
 	l.serving.Store(true)
+}
+
+// numbers is a set of numbers of writes, for as long as there are few: a full one forgets them, and has all up to the
+// highest. It is safe for concurrent use.
+type numbers struct {
+	mu   sync.Mutex
+	upTo uint64
+	set  map[uint64]struct{}
+}
+
+const maxNumbers = 1024
+
+func (n *numbers) add(w uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.set == nil {
+		n.set = make(map[uint64]struct{})
+	}
+	n.set[w] = struct{}{}
+	if len(n.set) > maxNumbers {
+		for w := range n.set {
+			n.upTo = max(n.upTo, w)
+		}
+		clear(n.set)
+	}
+}
+
+func (n *numbers) has(w uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.set[w]
+	return ok || w <= n.upTo
 }
 
 // LocalBus returns a [store.Bus] for several caches over one base in one process. It delivers while Publish waits: when a

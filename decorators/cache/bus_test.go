@@ -3,11 +3,15 @@ package cache_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
 )
 
 func TestTwoCachesOnALocalBusAgree(t *testing.T) {
@@ -168,4 +172,198 @@ func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 			t.Errorf("after a message of write %d, a read cost %d base reads, want %d", c.write, n, c.reads)
 		}
 	}
+}
+
+func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, bus := memstore.New(), cache.LocalBus()
+		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		a := store.Wrap(f, cache.New(cache.WithBus(bus)))
+		b := store.Wrap(f, cache.New(cache.WithBus(bus)))
+		defer store.Close(a, b)
+		fill(t, base, 3)
+		must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "first")))
+		warmBoth := func() {
+			for _, s := range []store.Store{a, b} {
+				warm(t, s)
+				get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+			}
+		}
+		warmBoth()
+		var thread, file storetest.Late
+		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: thread.Hold(nil)})
+		f.Inject(storetest.Fault{Op: store.OpSaveAttachment, Times: 1, Do: file.Hold(nil)})
+		for _, err := range []error{
+			a.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}),
+			a.SaveAttachment(t.Context(), attachment(t, "atc_1", "second")),
+		} {
+			if err == nil || store.IsDefinite(err) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		time.Sleep(50 * time.Second) // the bubble's clock
+		warmBoth()
+		must(t, thread.Apply())
+		must(t, file.Apply())
+		for name, s := range map[string]store.Store{"writer": a, "other": b} {
+			if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+				t.Errorf("%s: the thread is still %q", name, th.Title)
+			}
+			at := get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+			if body := get[store.AttachmentBody](t)(at.Decode()); body.Name != "second" {
+				t.Errorf("%s: the attachment is still %q", name, body.Name)
+			}
+		}
+		time.Sleep(20 * time.Second) // the quarantines are over
+		synctest.Wait()
+		warmBoth()
+		before := f.Reads()
+		warmBoth()
+		if n := f.Reads() - before; n != 0 {
+			t.Errorf("after the quarantine, warm reads cost %d base reads", n)
+		}
+	})
+}
+
+// A base that announces its transactions itself, stamped, may announce a write that its cache gave up: that is no message of
+// its own any more.
+func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
+	base, p, bus := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithQuarantine(0)), store.Intercept("probe", p))
+	defer store.Close(s)
+	bus.connected(true)
+	fill(t, base, 1)
+	var stamps []store.Stamp
+	lost := true
+	p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		if c.Op.IsWrite() {
+			stamps = append(stamps, store.StampFrom(ctx))
+			if lost {
+				return store.ErrUnavailable
+			}
+		}
+		return next(ctx)
+	})
+	second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+	_ = s.SaveThread(t.Context(), second)
+	lost = false
+	must(t, s.SaveThread(t.Context(), second))
+	if len(stamps) != 2 || stamps[0] == stamps[1] || stamps[0].Origin == "" || stamps[0].Origin != bus.sent[1].Origin ||
+		stamps[1].Write != bus.sent[1].Write {
+		t.Fatalf("the base saw %v; announced was %+v", stamps, bus.sent)
+	}
+	for i, want := range []int64{1, 0} {
+		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		bus.f(store.Change{ThreadID: "thr_1", Origin: stamps[i].Origin, Write: stamps[i].Write})
+		if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
+			t.Errorf("after the message of write %d, a read cost %d base reads, want %d", i+1, n, want)
+		}
+	}
+}
+
+func TestManyUnknownWritesAreAllForeign(t *testing.T) {
+	n := cache.NewNumbers()
+	for w := uint64(1); w <= 5000; w++ {
+		if w%2 == 0 {
+			n.Add(w)
+		}
+	}
+	for w := uint64(2); w <= 5000; w += 2 {
+		if !n.Has(w) {
+			t.Fatalf("write %d is forgotten", w)
+		}
+	}
+	if n.Has(4999) || n.Has(5001) {
+		t.Error("the newest writes are taken for unknown ones")
+	}
+	if n.Len() > 1100 {
+		t.Errorf("%d numbers are kept", n.Len())
+	}
+}
+
+// leasedBus can be cut off without noticing.
+type leasedBus struct {
+	handBus
+	until atomic.Pointer[time.Time]
+}
+
+func (b *leasedBus) LeasedUntil() time.Time { return *b.until.Load() }
+
+func (b *leasedBus) lease(until time.Time) { b.until.Store(&until) }
+
+func TestNothingIsServedBeyondTheLease(t *testing.T) {
+	for name, ttl := range map[string]time.Duration{"with a TTL": time.Hour, "without": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base, p, bus := memstore.New(), &probe{}, &leasedBus{}
+				bus.lease(time.Time{})
+				s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithTTL(ttl)), store.Intercept("probe", p))
+				defer store.Close(s)
+				fill(t, base, 3)
+				bus.connected(true)
+				warm2 := func() { warm(t, s); warm(t, s) }
+				if n := p.readsOf(warm2); n != 4 {
+					t.Errorf("connected but without a lease: %d base reads of 4", n)
+				}
+				bus.lease(time.Now().Add(5 * time.Second))
+				warm(t, s)
+				time.Sleep(5*time.Second - time.Nanosecond)
+				if n := p.readsOf(warm2); n != 0 {
+					t.Errorf("in the last moment of the lease: %d base reads", n)
+				}
+				time.Sleep(time.Nanosecond)
+				if n := p.readsOf(warm2); n != 4 {
+					t.Errorf("at its end: %d base reads of 4", n)
+				}
+				bus.lease(time.Now().Add(time.Second))
+				if n := p.readsOf(warm2); n > 2 {
+					t.Errorf("with a new lease: %d base reads", n)
+				}
+			})
+		})
+	}
+}
+
+// A bus that connects while the cache is being closed must not make it serve again.
+func TestAClosedCacheIsNotConnected(t *testing.T) {
+	for range 200 {
+		base, bus := memstore.New(), &handBus{}
+		s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithMaxEntries(10_000)))
+		fill(t, base, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() { bus.connected(true) })
+		wg.Go(func() { _ = store.Close(s) })
+		wg.Wait()
+		warm(t, s)
+		must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			t.Fatal("a closed cache answers from its entries")
+		}
+	}
+}
+
+// The announcement of a write must not die with the caller that has just left.
+func TestAWriteIsAnnouncedThoughItsCallerHasLeft(t *testing.T) {
+	base, p, bus := memstore.New(), &probe{}, &refusingBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	defer store.Close(s)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		defer cancel()
+		return next(ctx)
+	})
+	must(t, s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}))
+	if len(bus.sent) != 1 {
+		t.Errorf("announced %v", bus.sent)
+	}
+}
+
+// refusingBus publishes for callers that are still there only.
+type refusingBus struct{ handBus }
+
+func (b *refusingBus) Publish(ctx context.Context, c store.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return b.handBus.Publish(ctx, c)
 }

@@ -144,13 +144,14 @@ func newLayer(next store.Store, c config, guarded bool) *layer {
 	if words == 0 {
 		words = wordsPerEntry * c.maxEntries
 	}
+	_, rewrites := store.As[store.Rewriter](next)
 	l := &layer{
 		next:   next,
 		cfg:    c,
 		clock:  time.Now(),
 		origin: newOrigin(),
 		// A guard below rewrites what is saved (it fills in owners): what came in is not what a load will give.
-		mayPatch: !guarded,
+		mayPatch: !guarded && !rewrites,
 		shards:   make([]*shard, shards),
 	}
 	for i := range l.shards {

@@ -1065,3 +1065,193 @@ func TestConformanceWithTinyBounds(t *testing.T) {
 		return s
 	})
 }
+
+// A rule beneath the cache that tries again must not make it forget an attempt that may still land.
+func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := memstore.New()
+		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		retry := store.Intercept("retry", store.InterceptorFunc(
+			func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+				if err := next(ctx); store.CodeOf(err) != store.CodeUnavailable {
+					return err
+				}
+				return next(ctx)
+			}))
+		s := store.Wrap(f, cache.New(), retry)
+		defer store.Close(s)
+		fill(t, base, 3)
+		var late storetest.Late
+		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
+		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
+		warm(t, s)
+		must(t, late.Apply())
+		want := get[store.Thread](t)(base.LoadThread(t.Context(), "thr_1"))
+		if got := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); got.Title != want.Title {
+			t.Errorf("the base has %q, the cache answers %q", want.Title, got.Title)
+		}
+		f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Times: 1, Do: storetest.FailAfter(nil)})
+		if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 50)); err == nil || store.IsDefinite(err) {
+			t.Errorf("an add that was applied, then met itself, ended with %v", err)
+		}
+	})
+}
+
+// renaming is a layer that rewrites what is saved, and says so.
+type renaming struct{ store.Store }
+
+func (r renaming) RewritesValues()     {}
+func (r renaming) Unwrap() store.Store { return r.Store }
+func (r renaming) SaveThread(ctx context.Context, th store.Thread) error {
+	th.Title = strings.ToUpper(th.Title)
+	return r.Store.SaveThread(ctx, th)
+}
+
+func TestOverALayerThatRewritesNothingIsPatched(t *testing.T) {
+	s := store.Wrap(memstore.New(), cache.New(), unlooked, func(next store.Store) store.Store { return renaming{next} })
+	defer store.Close(s)
+	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
+	s.LoadThread(t.Context(), "thr_1")
+	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
+	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "TWO" {
+		t.Errorf("the cache answers %q, the base has TWO", th.Title)
+	}
+}
+
+// unlooked is a layer in between that may be looked through.
+func unlooked(next store.Store) store.Store {
+	return store.Intercept("through", store.InterceptorFunc(
+		func(ctx context.Context, _ store.Call, next func(context.Context) error) error { return next(ctx) }))(next)
+}
+
+// What the cache has learned to be over must not answer once more.
+func TestAnAnswerThatShowsAnEntryToBeOverDropsIt(t *testing.T) {
+	ctx, fresh := t.Context(), store.WithFresh(t.Context())
+	for _, c := range []struct {
+		name   string
+		change func(base store.Store) // by another process
+		learn  func(s store.Store)
+		keeps  bool // without versions nothing tells
+	}{
+		{"a fresh load finds no thread", func(b store.Store) { must(t, b.DeleteThread(ctx, "thr_1")) },
+			func(s store.Store) { s.LoadThread(fresh, "thr_1") }, false},
+		{"a fresh page is empty", func(b store.Store) { must(t, b.DeleteThread(ctx, "thr_1")) },
+			func(s store.Store) { s.LoadThreadItems(fresh, "thr_1", newest(20)) }, false},
+		{"a fresh load finds no item", func(b store.Store) { must(t, b.DeleteThread(ctx, "thr_1")) },
+			func(s store.Store) { s.LoadItem(fresh, "thr_1", "msg_99") }, false},
+		{"a page beyond the window is of a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
+			func(s store.Store) { s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 5, After: "msg_10"}) }, true},
+		{"an item that is not there is absent at a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
+			func(s store.Store) { s.LoadItem(ctx, "thr_1", "msg_none") }, true},
+	} {
+		for _, versions := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, versions %v", c.name, versions), func(t *testing.T) {
+				base, mws := memstore.New(), []store.Middleware{cache.New()}
+				if !versions {
+					mws = append(mws, unversioned())
+				}
+				s := store.Wrap(base, mws...)
+				defer store.Close(s)
+				fill(t, base, 100)
+				warm(t, s)
+				c.change(base)
+				c.learn(s)
+				p, err := s.LoadThreadItems(ctx, "thr_1", newest(1))
+				must(t, err)
+				if stale := len(p.Data) == 1 && p.Data[0].ID == "msg_99"; stale != (c.keeps && !versions) {
+					t.Errorf("afterwards the newest item is %v", p.Data)
+				}
+			})
+		}
+	}
+}
+
+func TestAFreshReadThatFindsNoAttachmentDropsIt(t *testing.T) {
+	s, _, base := open(t)
+	must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "one")))
+	s.LoadAttachment(t.Context(), "atc_1")
+	must(t, base.DeleteAttachment(t.Context(), "atc_1"))
+	s.LoadAttachment(store.WithFresh(t.Context()), "atc_1")
+	if _, err := s.LoadAttachment(t.Context(), "atc_1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	bad := store.WithSaveMode(ctx, 9)
+	for name, c := range map[string]struct {
+		err  error
+		want store.Code
+	}{
+		"save":                   {s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeCanceled},
+		"delete":                 {s.DeleteThread(ctx, "thr_1"), store.CodeCanceled},
+		"add":                    {s.AddThreadItem(bad, "thr_1", item(t, "msg_new", 9)), store.CodeCanceled},
+		"attachment":             {s.SaveAttachment(ctx, attachment(t, "atc_1", "x")), store.CodeCanceled},
+		"save in no mode":        {s.SaveThread(bad, store.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeInvalid},
+		"save of nothing":        {s.SaveThread(ctx, store.Thread{}), store.CodeInvalid},
+		"item in no mode":        {s.SaveItem(bad, "thr_1", item(t, "msg_1", 9)), store.CodeInvalid},
+		"attachment in no mode":  {s.SaveAttachment(bad, attachment(t, "atc_1", "x")), store.CodeInvalid},
+		"delete without an item": {s.DeleteThreadItem(ctx, "thr_1", ""), store.CodeInvalid},
+	} {
+		if store.CodeOf(c.err) != c.want {
+			t.Errorf("%s: got %v, want %v", name, c.err, c.want)
+		}
+	}
+	if n := p.writes.Load(); n != 0 {
+		t.Errorf("%d writes were passed on", n)
+	}
+	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+		t.Errorf("a warm thread cost %d base reads after a write that never was", n)
+	}
+}
+
+// A thread that is not cached yet is not made up from a save that leaves the stored Owner to the base.
+func TestASaveWithoutAnOwnerMakesNoThreadOfAWindow(t *testing.T) {
+	s, _, base := open(t)
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1", 1)))
+	for _, owner := range []store.Owner{{}, ada.Owner} {
+		s.LoadThreadItems(t.Context(), "thr_1", newest(20)) // the window, without the thread
+		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon, Owner: owner}))
+		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Owner != ada.Owner || th.Title != "second" {
+			t.Errorf("saved with %+v, the cache answers %q of %+v", owner, th.Title, th.Owner)
+		}
+		must(t, s.SaveThread(store.WithFresh(t.Context()), store.Thread{ID: "thr_1", CreatedAt: noon}))
+	}
+}
+
+// A fresh answer of a base without versions may be later than what is there: the two must not become one entry.
+func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
+	base := memstore.New()
+	s := store.Wrap(base, cache.New(), unversioned())
+	defer store.Close(s)
+	fill(t, base, 3)
+	warm(t, s)
+	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, base.DeleteThreadItem(t.Context(), "thr_1", "msg_2"))
+	s.LoadThread(store.WithFresh(t.Context()), "thr_1")
+	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(1))); p.Data[0].ID != "msg_1" {
+		t.Errorf("beside a thread of now stands an item of then: %v", p.Data)
+	}
+}
+
+// A scan must not keep alive what it passes by.
+func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
+	s, p, base := open(t, cache.WithMaxEntries(2))
+	for _, id := range []string{"thr_1", "thr_2", "thr_3"} {
+		must(t, base.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: noon}))
+	}
+	s.LoadThread(t.Context(), "thr_1")
+	s.LoadThread(t.Context(), "thr_2")
+	s.LoadThread(store.WithNoStore(t.Context()), "thr_1")
+	s.LoadThread(t.Context(), "thr_3") // one goes: the least recently used
+	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_2") }); n != 0 {
+		t.Error("a no-store read made another entry go")
+	}
+}

@@ -35,6 +35,12 @@ type version struct {
 	known bool
 }
 
+// outdated reports whether answer is known to be of a later state than e.
+func (e *entry) outdated(answer *entry) bool { return e.sure(answer) && e.version.n < answer.version.n }
+
+// sure reports whether versions tell which of e and answer is later.
+func (e *entry) sure(answer *entry) bool { return e.version.known && answer.version.known }
+
 // reports is what a read of the thread reports.
 func (v version) reports(threadID string) []coherence.Report {
 	if !v.known {

@@ -22,3 +22,11 @@ func Audit(s store.Store) (account, counted int64, entries int) {
 	}
 	return account, counted, entries
 }
+
+// Numbers is the set of writes that ended unknown.
+type Numbers struct{ n numbers }
+
+func NewNumbers() *Numbers           { return new(Numbers) }
+func (n *Numbers) Add(w uint64)      { n.n.add(w) }
+func (n *Numbers) Has(w uint64) bool { return n.n.has(w) }
+func (n *Numbers) Len() int          { return len(n.n.set) }

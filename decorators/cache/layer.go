@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,11 +24,14 @@ type layer struct {
 	clock    time.Time // where the layer's clock is 0
 	stats    stats
 
+	state   sync.Mutex  // held where serving or closed change
 	serving atomic.Bool // false: pass the cache by
 	closed  atomic.Bool
-	origin  string // of this cache on the bus
+	lease   store.Leaser // ends serving by itself; nil without one
+	origin  string       // of this cache on the bus
 	writes  atomic.Uint64
-	stop    func() // ends the subscription; nil without a bus
+	unsure  numbers // of writes that ended unknown
+	stop    func()  // ends the subscription; nil without a bus
 
 	threads     flight.Group[*coherence.Answer[store.Thread]]
 	items       flight.Group[*coherence.Answer[store.Item]]
@@ -49,10 +53,13 @@ func (l *layer) ShareBetweenPrincipals() { l.core.Share() }
 
 // Close empties the cache, stops its timers and its subscription, and lets calls pass through from now on.
 func (l *layer) Close() error {
-	if l.closed.Swap(true) {
+	l.state.Lock()
+	was := l.closed.Swap(true)
+	l.serving.Store(false)
+	l.state.Unlock()
+	if was {
 		return nil
 	}
-	l.serving.Store(false)
 	if l.stop != nil {
 		l.stop()
 	}
@@ -65,6 +72,16 @@ func (l *layer) Close() error {
 
 // now is the layer's clock, which never stands at 0 once an entry has been loaded.
 func (l *layer) now() time.Duration { return time.Since(l.clock) + 1 }
+
+// serves reports whether entries may answer at the time now.
+func (l *layer) serves(now time.Duration) bool {
+	return l.serving.Load() && (l.lease == nil || now < l.lease.LeasedUntil().Sub(l.clock)+1)
+}
+
+// bypassed reports whether a read passes the cache by.
+func (l *layer) bypassed(h store.Hints) bool {
+	return h.Fresh() || !l.serving.Load() || l.lease != nil && !l.serves(l.now())
+}
 
 // expiry returns when what was loaded at begin expires. Jitter only shortens.
 func (l *layer) expiry(begin time.Duration) time.Duration {
@@ -110,8 +127,15 @@ func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
 	if e == nil || e.tag != w {
 		return nil
 	}
-	if e.expires != 0 && e.expired(l.now()) {
+	if e.expires == 0 && l.lease == nil {
+		return e
+	}
+	now := l.now() // one reading for both
+	if e.expired(now) {
 		p.shard.drop(p.key, e, byExpiry)
+		return nil
+	}
+	if !l.serves(now) {
 		return nil
 	}
 	return e
@@ -132,27 +156,35 @@ func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
 // it returns false. from answers it from an entry, if it can.
 func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answer[T]], h store.Hints, k kind, p place,
 	r coherence.Read, load func(context.Context) (T, error), part func(*T, *entry) bool, from func(*entry) (T, bool)) (T, error) {
-	fill := func(begin time.Duration, a *coherence.Answer[T], whole bool) {
-		e := &entry{tag: r.Word, expires: l.expiry(begin)}
-		if !r.Word.Idle() || !l.serving.Load() || !part(&a.Value, e) {
+	keep := func(begin time.Duration, a *coherence.Answer[T], err error, fresh bool) {
+		if !r.Word.Idle() || !l.serving.Load() {
 			return
 		}
+		e := &entry{tag: r.Word, expires: l.expiry(begin)}
 		if rep, ok := coherence.Only(a.Reports, p.key.id); ok && rep.Before == rep.After {
 			e.version = version{rep.After, true}
 		}
-		p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), whole)
+		switch {
+		case err == nil && part(&a.Value, e):
+			p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), fresh)
+		case err == nil || store.CodeOf(err) == store.CodeNotFound:
+			// Nothing to store; but others may have changed, or deleted, what an entry still has.
+			if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e) && can(from, old)) {
+				p.shard.drop(p.key, old, byWrite)
+			}
+		}
 	}
 	var (
 		a   *coherence.Answer[T]
 		err error
 	)
-	if h.Fresh() || h.NoStore() || !l.serving.Load() {
+	if l.bypassed(h) || h.NoStore() {
 		l.stats.requests[k][bypass].Add(1)
 		h.Notes.SetCache(resultNames[bypass])
 		begin := l.now()
 		a, err = coherence.Direct(l.core.Unnamed(ctx), load)
-		if err == nil && !h.NoStore() {
-			fill(begin, a, true)
+		if !h.NoStore() {
+			keep(begin, a, err, true)
 		}
 	} else {
 		l.stats.requests[k][missed].Add(1)
@@ -166,9 +198,7 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 			}
 			begin := l.now()
 			a, err := coherence.Direct(ctx, load)
-			if err == nil {
-				fill(begin, a, false)
-			}
+			keep(begin, a, err, false)
 			return a, err
 		})
 	}
@@ -176,17 +206,24 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 	return a.Value, err
 }
 
+func can[T any](from func(*entry) (T, bool), e *entry) bool {
+	_, ok := from(e)
+	return ok
+}
+
 // write passes a write on and keeps what the cache holds true. patch makes, of the entry that was true when the write began,
-// the one that is true after it has succeeded; nil, or a patch that returns false, drops the entry.
-func (l *layer) write(ctx context.Context, op store.Op, kind byte, id string, call func(context.Context) error,
+// the one that is true after it has succeeded; nil, or a patch that returns false, drops the entry. kind and id are the
+// row's in errors.
+func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place, call func(context.Context) error,
 	patch func(*entry) bool) error {
+	if err := coherence.Ready(ctx, op, kind, id); err != nil {
+		return err
+	}
 	if l.closed.Load() {
 		return call(ctx)
 	}
-	h := store.HintsFor(ctx, op)
-	p := l.place(h, kind, id)
-	return l.announced(ctx, kind, id, func() error {
-		return l.core.Write(p.slot, func(before generation.Word) error {
+	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
+		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
 			begin := l.now()
 			e := l.known(p, before)
 			if e == nil || patch == nil {
@@ -199,7 +236,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind byte, id string, ca
 			var rec coherence.Recorder
 			err := call(rec.Listen(ctx))
 			reports := rec.Reports()
-			coherence.Forward(h, reports)
+			coherence.Forward(store.HintsFor(ctx, op), reports)
 			if err == nil {
 				l.patch(p, e, before, begin, reports, patch)
 			}
@@ -430,11 +467,13 @@ func check(ctx context.Context, op store.Op, kind, id string) error {
 }
 
 func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
-	t, err := store.NormalizeThread(store.OpSaveThread, thread)
+	const op = store.OpSaveThread
+	t, err := store.NormalizeThread(op, thread)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpSaveThread, coherence.ThreadWord, t.ID,
+	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, t.ID)
+	return l.write(ctx, op, store.KindOfThread, t.ID, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
 		func(e *entry) bool {
 			switch {
@@ -450,41 +489,49 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 }
 
 func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
-	if err := store.CheckID(store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+	const op = store.OpDeleteThread
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpDeleteThread, coherence.ThreadWord, threadID,
+	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.KindOfThread, threadID, p,
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
 }
 
 func (l *layer) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
-	it, err := store.NormalizeItem(store.OpAddThreadItem, threadID, item)
+	const op = store.OpAddThreadItem
+	it, err := store.NormalizeItem(op, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpAddThreadItem, coherence.ThreadWord, threadID,
+	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.KindOfItem, it.ID, p,
 		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) },
 		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.add) })
 }
 
 func (l *layer) SaveItem(ctx context.Context, threadID string, item store.Item) error {
-	it, err := store.NormalizeItem(store.OpSaveItem, threadID, item)
+	const op = store.OpSaveItem
+	it, err := store.NormalizeItem(op, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpSaveItem, coherence.ThreadWord, threadID,
+	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.KindOfItem, it.ID, p,
 		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) },
 		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.save) })
 }
 
 func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfThread, threadID); err != nil {
+	const op = store.OpDeleteThreadItem
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
 		return err
 	}
-	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfItem, itemID); err != nil {
+	if err := store.CheckID(op, store.KindOfItem, itemID); err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpDeleteThreadItem, coherence.ThreadWord, threadID,
+	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.KindOfItem, itemID, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
 		func(e *entry) bool {
 			e.loose = withoutLoose(e.loose, itemID)
@@ -496,11 +543,13 @@ func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 }
 
 func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment) error {
-	a, err := store.NormalizeAttachment(store.OpSaveAttachment, attachment)
+	const op = store.OpSaveAttachment
+	a, err := store.NormalizeAttachment(op, attachment)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpSaveAttachment, coherence.AttachmentWord, a.ID,
+	p := l.place(store.HintsFor(ctx, op), coherence.AttachmentWord, a.ID)
+	return l.write(ctx, op, store.KindOfAttachment, a.ID, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
 		func(e *entry) bool {
 			stored := e.attachment.Owner
@@ -511,9 +560,11 @@ func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment)
 }
 
 func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	if err := store.CheckID(store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+	const op = store.OpDeleteAttachment
+	if err := store.CheckID(op, store.KindOfAttachment, attachmentID); err != nil {
 		return err
 	}
-	return l.write(ctx, store.OpDeleteAttachment, coherence.AttachmentWord, attachmentID,
+	p := l.place(store.HintsFor(ctx, op), coherence.AttachmentWord, attachmentID)
+	return l.write(ctx, op, store.KindOfAttachment, attachmentID, p,
 		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
 }

@@ -130,11 +130,22 @@ func (l *layer) attachmentWord(id string) generation.Slot {
 func (l *layer) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
 
 // write moves the words of what a write may change, for as long as it may.
-func (l *layer) write(call func() error, words ...generation.Slot) error {
-	if len(words) == 0 {
-		return call()
+func (l *layer) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
+	words ...generation.Slot) error {
+	if err := coherence.Ready(ctx, op, kind, id); err != nil {
+		return err
 	}
-	return l.core.Write(words[0], func(generation.Word) error { return l.write(call, words[1:]...) })
+	return l.moving(ctx, call, words)
+}
+
+func (l *layer) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
+	if len(words) == 0 {
+		return call(ctx)
+	}
+	_, err := l.core.Write(ctx, words[0], func(ctx context.Context, _ generation.Word) error {
+		return l.moving(ctx, call, words[1:])
+	})
+	return err
 }
 
 func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
@@ -225,29 +236,71 @@ func filterArgs(f store.OwnerFilter) []string {
 }
 
 func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
-	return l.write(func() error { return l.next.SaveThread(ctx, thread) }, l.threadWord(thread.ID), l.listWord())
+	const op = store.OpSaveThread
+	t, err := store.NormalizeThread(op, thread)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfThread, t.ID,
+		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) }, l.threadWord(t.ID), l.listWord())
 }
 
 func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
-	return l.write(func() error { return l.next.DeleteThread(ctx, threadID) }, l.threadWord(threadID), l.listWord())
+	const op = store.OpDeleteThread
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfThread, threadID,
+		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, l.threadWord(threadID), l.listWord())
 }
 
 func (l *layer) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
-	return l.write(func() error { return l.next.AddThreadItem(ctx, threadID, item) }, l.threadWord(threadID))
+	const op = store.OpAddThreadItem
+	it, err := store.NormalizeItem(op, threadID, item)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfItem, it.ID,
+		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) }, l.threadWord(threadID))
 }
 
 func (l *layer) SaveItem(ctx context.Context, threadID string, item store.Item) error {
-	return l.write(func() error { return l.next.SaveItem(ctx, threadID, item) }, l.threadWord(threadID))
+	const op = store.OpSaveItem
+	it, err := store.NormalizeItem(op, threadID, item)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfItem, it.ID,
+		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) }, l.threadWord(threadID))
 }
 
 func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	return l.write(func() error { return l.next.DeleteThreadItem(ctx, threadID, itemID) }, l.threadWord(threadID))
+	const op = store.OpDeleteThreadItem
+	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+		return err
+	}
+	if err := store.CheckID(op, store.KindOfItem, itemID); err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfItem, itemID,
+		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) }, l.threadWord(threadID))
 }
 
-func (l *layer) SaveAttachment(ctx context.Context, a store.Attachment) error {
-	return l.write(func() error { return l.next.SaveAttachment(ctx, a) }, l.attachmentWord(a.ID))
+func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment) error {
+	const op = store.OpSaveAttachment
+	a, err := store.NormalizeAttachment(op, attachment)
+	if err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfAttachment, a.ID,
+		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) }, l.attachmentWord(a.ID))
 }
 
 func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	return l.write(func() error { return l.next.DeleteAttachment(ctx, attachmentID) }, l.attachmentWord(attachmentID))
+	const op = store.OpDeleteAttachment
+	if err := store.CheckID(op, store.KindOfAttachment, attachmentID); err != nil {
+		return err
+	}
+	return l.write(ctx, op, store.KindOfAttachment, attachmentID,
+		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, l.attachmentWord(attachmentID))
 }

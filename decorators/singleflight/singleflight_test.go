@@ -236,6 +236,9 @@ func TestAReadAfterAWriteJoinsNoCallFromBefore(t *testing.T) {
 	second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
 	for name, write := range map[string]func(context.Context, store.Store) error{
 		"save": func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, second) },
+		"delete and save again": func(ctx context.Context, s store.Store) error {
+			return errors.Join(s.DeleteThread(ctx, "thr_1"), s.SaveThread(ctx, second))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -262,6 +265,71 @@ func TestAReadAfterAWriteJoinsNoCallFromBefore(t *testing.T) {
 				wg.Wait()
 			})
 		})
+	}
+}
+
+// Every write moves the word of every read that it may change.
+func TestEveryWriteMovesTheWordsOfWhatItChanges(t *testing.T) {
+	newItem := func(id string) store.Item {
+		it, err := store.NewItem(id, noon, store.EndOfTurn{})
+		must(t, err)
+		return it
+	}
+	file, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "other.txt", MIMEType: "text/plain"})
+	must(t, err)
+	thread := []store.Op{store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem}
+	items := []store.Op{store.OpLoadThreadItems, store.OpLoadItem}
+	for name, c := range map[string]struct {
+		write func(context.Context, store.Store) error
+		moves []store.Op
+	}{
+		"save_thread": {func(ctx context.Context, s store.Store) error {
+			return s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon})
+		}, thread},
+		"delete_thread":      {func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, "thr_1") }, thread},
+		"add_thread_item":    {func(ctx context.Context, s store.Store) error { return s.AddThreadItem(ctx, "thr_1", newItem("msg_2")) }, items},
+		"save_item":          {func(ctx context.Context, s store.Store) error { return s.SaveItem(ctx, "thr_1", newItem("msg_1")) }, items},
+		"delete_thread_item": {func(ctx context.Context, s store.Store) error { return s.DeleteThreadItem(ctx, "thr_1", "msg_1") }, items},
+		"save_attachment":    {func(ctx context.Context, s store.Store) error { return s.SaveAttachment(ctx, file) }, []store.Op{store.OpLoadAttachment}},
+		"delete_attachment":  {func(ctx context.Context, s store.Store) error { return s.DeleteAttachment(ctx, "atc_1") }, []store.Op{store.OpLoadAttachment}},
+	} {
+		for _, op := range c.moves {
+			t.Run(name+"/"+op.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					g := newGate(op)
+					s, _ := stack(t, g)
+					var wg sync.WaitGroup
+					read := func() { wg.Go(func() { _ = reads[op](t.Context(), s) }) }
+					read()
+					synctest.Wait() // it has its answer from before the write
+					must(t, c.write(t.Context(), s))
+					before := g.calls.Load()
+					read()
+					synctest.Wait()
+					if n := g.calls.Load() - before; n != 1 {
+						t.Errorf("a read after the write made %d calls: it joined one from before", n)
+					}
+					close(g.open)
+					wg.Wait()
+				})
+			})
+		}
+	}
+}
+
+func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
+	g := newGate()
+	s, _ := stack(t, g)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.SaveThread(ctx, store.Thread{ID: "thr_1"}); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("got %v: arguments come before the context", err)
+	}
+	if n := g.calls.Load(); n != 0 {
+		t.Errorf("the base got %d calls", n)
 	}
 }
 

@@ -81,20 +81,36 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 }
 
 // Write runs a write of the word's ids, and keeps the word in progress until the write has ended, or until its quarantine
-// is over if its outcome is unknown. before is the word before the write.
-func (c *Core) Write(s generation.Slot, call func(before generation.Word) error) error {
-	definite := false // so it stays on a panic
+// is over if its outcome is unknown. before is the word before the write. definite says which it was, of what returned.
+func (c *Core) Write(ctx context.Context, s generation.Slot,
+	call func(ctx context.Context, before generation.Word) error) (definite bool, err error) {
+	var unsettled atomic.Bool
 	before := c.Words.Begin(s)
 	defer func() {
 		if definite {
 			c.Words.End(s)
-		} else {
+		} else { // or it panicked
 			c.Words.EndUnknown(s, c.Quarantine)
 		}
 	}()
-	err := call(before)
-	definite = store.IsDefinite(err)
-	return err
+	err = call(store.WithUnsettledRecorder(ctx, func() {
+		unsettled.Store(true)
+		store.ReportUnsettled(ctx)
+	}), before)
+	definite = store.IsDefinite(err) && !unsettled.Load()
+	return definite, err
+}
+
+// Ready checks what is left to check of a write whose arguments are valid. One that its caller has given up is not passed
+// on: nothing then has to be held back for it.
+func Ready(ctx context.Context, op store.Op, kind, id string) error {
+	switch op {
+	case store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment:
+		if err := store.CheckSaveMode(ctx, op, kind, id); err != nil {
+			return err
+		}
+	}
+	return store.CheckContext(ctx, op, kind, id)
 }
 
 // Report is one version report of the base.

@@ -68,32 +68,35 @@ func TestQuarantineIsTheLargerOfWhatTheBaseNeedsAndTheUserAsks(t *testing.T) {
 }
 
 func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
-	c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
-	defer c.Words.Close()
 	unknown := errors.New("lost")
 	for _, e := range []struct {
 		name string
-		call func(generation.Word) error
+		call func(context.Context) error
 		idle bool
 	}{
-		{"ok", func(generation.Word) error { return nil }, true},
-		{"conflict", func(generation.Word) error { return store.ErrConflict }, true},
-		{"not applied", func(generation.Word) error { return errors.Join(unknown, store.ErrNotApplied) }, true},
-		{"unknown", func(generation.Word) error { return unknown }, false},
+		{"ok", func(context.Context) error { return nil }, true},
+		{"conflict", func(context.Context) error { return store.ErrConflict }, true},
+		{"not applied", func(context.Context) error { return errors.Join(unknown, store.ErrNotApplied) }, true},
+		{"unknown", func(context.Context) error { return unknown }, false},
+		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { store.ReportUnsettled(ctx); return nil }, false},
 	} {
-		err := c.Write(0, e.call)
-		if err != nil && e.name == "ok" {
-			t.Error(err)
+		c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+		outer := false // told as well: it may be another cache
+		ctx := store.WithUnsettledRecorder(t.Context(), func() { outer = true })
+		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Word) error { return e.call(ctx) })
+		if got := c.Words.Load(0).Idle(); got != e.idle || definite != e.idle {
+			t.Errorf("%s: idle afterwards is %v, definite %v", e.name, got, definite)
 		}
-		if got := c.Words.Load(0).Idle(); got != e.idle {
-			t.Errorf("%s: idle afterwards is %v", e.name, got)
+		if want := e.name == "ok, after an attempt that is unsettled"; outer != want {
+			t.Errorf("%s: the layer above heard of it: %v", e.name, outer)
 		}
+		c.Words.Close()
 	}
-	c = &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+	c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
 	defer c.Words.Close()
 	func() {
 		defer func() { _ = recover() }()
-		_ = c.Write(0, func(generation.Word) error { panic("in the base") })
+		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Word) error { panic("in the base") })
 	}()
 	if c.Words.Load(0).Idle() {
 		t.Error("a write that panicked may still have happened, and is not in progress")
