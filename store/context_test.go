@@ -154,3 +154,32 @@ func TestOwnerFromLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 		}
 	}
 }
+
+// A layer between may make calls of other ops for its own ends: they are not the noted one.
+func TestHintsHaveTheNotesOfTheirOpOnly(t *testing.T) {
+	ctx, notes := store.WithNotes(t.Context(), store.OpSaveItem, nil)
+	if got := store.HintsFor(ctx, store.OpSaveItem).Notes; got != notes {
+		t.Errorf("got %v for the op itself", got)
+	}
+	if got := store.HintsFor(ctx, store.OpLoadThread).Notes; got != nil {
+		t.Errorf("got %v for another op", got)
+	}
+}
+
+func TestStampAndUnsettledTravelWithTheContext(t *testing.T) {
+	told := 0
+	stamp := store.Stamp{Origin: "a", Write: 7}
+	ctx := store.WithUnsettledRecorder(store.WithStamp(t.Context(), stamp), func() { told++ })
+	if got := store.StampFrom(ctx); got != stamp {
+		t.Errorf("got %v", got)
+	}
+	store.ReportUnsettled(ctx)
+	store.ReportUnsettled(store.Detached(ctx)) // a call for several callers is no write of theirs
+	store.ReportUnsettled(t.Context())
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+	if got := store.StampFrom(store.Detached(ctx)); got != (store.Stamp{}) {
+		t.Errorf("a detached call bears %v", got)
+	}
+}

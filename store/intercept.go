@@ -111,9 +111,7 @@ func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(cont
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if !returned {
-				answer, answered = v, true
-			}
+			answer, answered = v, true
 			return nil
 		})
 	}()

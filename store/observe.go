@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Call says which call an [Observer] or [Interceptor] is told of. It has ids, never content, and is passed by value.
+// Call says which call an [Observer] or [Interceptor] is told of. It has ids, never content, and is passed by value. What the
+// caller gave has not been checked yet: an id, or a type, may be anything until a layer beneath has refused it.
 type Call struct {
 	Op           Op
 	Order        Order    // of a listing

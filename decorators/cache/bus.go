@@ -57,15 +57,14 @@ func (l *layer) subscribe(bus store.Bus) {
 
 // heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
 func (l *layer) heed(c store.Change) {
-	own := c.Origin == l.origin
-	if own && c.Write != 0 && !l.unsure.has(c.Write) {
+	if c.Origin == l.origin && c.Write != 0 && !l.unsure.has(c.Write) {
 		return // the write moved the words itself, and may have patched
 	}
 	if c.All {
 		l.core.Words.BumpAll()
 	}
 	changed := l.core.Words.Bump
-	if c.Origin != "" && c.Write == 0 && !own { // it may still take effect: an own one is held back already
+	if c.Origin != "" && c.Write == 0 { // it may still take effect
 		changed = func(s generation.Slot) {
 			l.core.Words.Begin(s)
 			l.core.Words.EndUnknown(s, l.core.Quarantine)

@@ -20,6 +20,20 @@
 // says so (authz.ShareBelow). Around an authz layer a cache would answer without asking the policy; New's Middleware
 // panics there unless told otherwise ([AllowAroundAuthz]).
 //
+// Three answers of the layer are its own: a panic of the base in a shared load reaches every caller as an error value whose text
+// has the value and the stack of the load, and which unwraps to the value if that is an error; a load that ends its goroutine
+// (runtime.Goexit) is CodeInternal; and one that reaches [WithLoadTimeout] is CodeTimeout.
+//
+// It counts ([store.StatsReporter]):
+//
+//	chatstore_cache_requests_total{kind, result}     kind: thread, items, item, attachment; result: hit, miss, bypass
+//	chatstore_cache_evictions_total{kind, reason}    reason: entries, bytes, expired, overtaken, too_large, flushed
+//	chatstore_cache_patches_total{result}            writes that met an entry: patched, dropped
+//	chatstore_cache_entries, chatstore_cache_bytes   what is held now
+//	chatstore_cache_quarantined                      words held back after writes with an unknown outcome
+//	chatstore_cache_unsent_changes_total             changes that the bus did not take
+//	chatstore_flights_total{operation, role}         loads: leader, follower
+//
 // Do not use it over a read replica (it would keep the replica's lag), nor where an answer depends on more than the arguments and
 // the principal. Errors and absent rows are not cached.
 package cache
@@ -46,6 +60,9 @@ const (
 // wordsPerEntry keeps it rare that a write to one thread makes another's entry useless.
 const wordsPerEntry = 16
 
+// mostEntries bounds WithMaxEntries, for which tables are allocated in advance: these of 2 GiB.
+const mostEntries = 1 << 24
+
 type config struct {
 	maxBytes         int64
 	maxEntries       int
@@ -71,7 +88,8 @@ type Option func(*config)
 func WithMaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 
 // WithMaxEntries bounds the number of entries, which are threads and attachments, per principal unless shared; the default is
-// DefaultMaxEntries. Each costs 128 bytes of fixed tables beside the bytes of WithMaxBytes.
+// DefaultMaxEntries, and 16,777,216 the most. Each costs 128 to 256 bytes of fixed tables, allocated by New, beside the bytes
+// of WithMaxBytes.
 func WithMaxEntries(n int) Option { return func(c *config) { c.maxEntries = n } }
 
 // WithTTL bounds how long after its load an entry answers; the default is DefaultTTL. Each entry's own time is up to a tenth
@@ -94,11 +112,13 @@ func WithQuarantine(d time.Duration) Option { return func(c *config) { c.quarant
 
 // WithSoleWriter is the user's word that nothing but this cache writes to the base. Entries are then patched by writes even if
 // the base does not report versions. If it is not true, a patch may keep an entry alive that another's write made false, until
-// the TTL.
+// the TTL. It cannot be had together with WithBus.
 func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 
-// WithBus tells other caches of this one's writes and heeds what they tell. While the bus is not connected, reads pass the
-// cache by.
+// WithBus tells other caches of this one's writes and heeds what they tell. While the bus is not connected, or beyond its
+// lease ([store.Leaser]), reads pass the cache by. A write returns when the bus has taken its change, or after 5 seconds; a
+// change that the bus does not take is counted (chatstore_cache_unsent_changes_total), and the others then see the write
+// when the bus notices the gap, or after their TTL. It cannot be had together with WithSoleWriter.
 func WithBus(b store.Bus) Option { return func(c *config) { c.bus = b } }
 
 // AllowAroundAuthz lets the cache be put around an authz layer. It then answers without asking the policy, within one
@@ -116,10 +136,11 @@ func New(opts ...Option) store.Middleware {
 		o(&c)
 	}
 	must(c.maxBytes > 0, "WithMaxBytes must be positive")
-	must(c.maxEntries > 0, "WithMaxEntries must be positive")
+	must(c.maxEntries > 0 && c.maxEntries <= mostEntries, fmt.Sprintf("WithMaxEntries must be 1 to %d", mostEntries))
 	must(c.ttl >= 0, "WithTTL must not be negative; 0 is for ever")
 	must(c.window > 0 && c.window <= store.MaxLimit, fmt.Sprintf("WithWindow must be 1 to %d", store.MaxLimit))
 	must(c.loadTimeout >= 0, "WithLoadTimeout must not be negative; 0 is no limit")
+	must(!c.soleWriter || c.bus == nil, "WithSoleWriter and WithBus contradict each other: a bus is there for other writers")
 	must(!c.allowAroundAuthz || c.ttl > 0, "AllowAroundAuthz needs a TTL: a change of policy is seen only when entries expire")
 	return func(next store.Store) store.Store {
 		guarded := store.Guarded(next)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -980,6 +981,11 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 	for name, opt := range map[string]cache.Option{
 		"WithMaxBytes": cache.WithMaxBytes(0), "WithMaxEntries": cache.WithMaxEntries(-1), "WithTTL": cache.WithTTL(-1),
 		"WithWindow": cache.WithWindow(0), "WithLoadTimeout": cache.WithLoadTimeout(-1),
+		"WithMaxEntries must be 1 to 16777216": cache.WithMaxEntries(math.MaxInt),
+		"WithSoleWriter and WithBus": func(c *cache.Config) {
+			cache.WithSoleWriter()(c)
+			cache.WithBus(cache.LocalBus())(c)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
@@ -1253,5 +1259,54 @@ func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s.LoadThread(t.Context(), "thr_3") // one goes: the least recently used
 	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_2") }); n != 0 {
 		t.Error("a no-store read made another entry go")
+	}
+}
+
+func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
+	s, p, base := open(t, cache.WithMaxBytes(64<<10))
+	fill(t, base, 0)
+	for i := range 3 {
+		it, err := store.NewItem(fmt.Sprintf("msg_%d", i), noon, store.HiddenContextItem{Content: get[store.JSON](t)(store.ParseJSON(`"` + strings.Repeat("x", 40<<10) + `"`))})
+		must(t, err)
+		must(t, base.AddThreadItem(t.Context(), "thr_1", it))
+	}
+	s.LoadThread(t.Context(), "thr_1")
+	s.LoadThreadItems(t.Context(), "thr_1", newest(3))
+	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 0 {
+		t.Error("a page that was too large took the thread with it")
+	}
+	if account, counted, _ := cache.Audit(s); account != counted || account > 64<<10 {
+		t.Errorf("the accounts say %d bytes, there are %d", account, counted)
+	}
+}
+
+func TestAFreshReadOfAPageBeyondKeepsWhatVersionsConfirm(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 100)
+	warm(t, s)
+	s.LoadThreadItems(store.WithFresh(t.Context()), "thr_1", store.PageQuery{Limit: 5, After: "msg_90"})
+	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+		t.Errorf("warm reads cost %d base reads", n)
+	}
+}
+
+// A load that says it changed the thread has no one version: it must not be patched by it.
+func TestALoadOfTwoVersionsHasNone(t *testing.T) {
+	base, p := memstore.New(), &probe{}
+	s := store.Wrap(base, cache.New(), store.Intercept("probe", p), store.Intercept("odd", store.InterceptorFunc(
+		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			if c.Op.IsWrite() {
+				return next(ctx)
+			}
+			return next(store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+				store.ReportVersion(ctx, id, before-1, after)
+			}))
+		})))
+	defer store.Close(s)
+	fill(t, base, 1)
+	s.LoadThread(t.Context(), "thr_1")
+	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}))
+	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
+		t.Error("an entry without a version of its own was patched")
 	}
 }

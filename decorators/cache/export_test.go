@@ -2,6 +2,9 @@ package cache
 
 import "github.com/chatstore/chatstore/store"
 
+// Config is what Options change.
+type Config = config
+
 // OneWord makes all ids share one generation word.
 func OneWord() Option { return func(c *config) { c.words = 1 } }
 
@@ -30,3 +33,23 @@ func NewNumbers() *Numbers           { return new(Numbers) }
 func (n *Numbers) Add(w uint64)      { n.n.add(w) }
 func (n *Numbers) Has(w uint64) bool { return n.n.has(w) }
 func (n *Numbers) Len() int          { return len(n.n.set) }
+
+// Word returns one of the words of s, a cache.
+func Word(s store.Store) uint64 { return uint64(s.(*layer).core.Words.Load(0)) }
+
+// Serving and Closed return the state of s.
+func Serving(s store.Store) bool { return s.(*layer).serving.Load() }
+func Closed(s store.Store) bool  { return s.(*layer).closed.Load() }
+
+// HoldShards makes everything that looks into the entries of s wait until release.
+func HoldShards(s store.Store) (release func()) {
+	shards := s.(*layer).shards
+	for _, sh := range shards {
+		sh.mu.Lock()
+	}
+	return func() {
+		for _, sh := range shards {
+			sh.mu.Unlock()
+		}
+	}
+}

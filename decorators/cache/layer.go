@@ -248,7 +248,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 // known returns the entry that a write which began at the word before may patch: one that was true then. No tag is the word
 // of a write in progress, so no other writer was about.
 func (l *layer) known(p place, before generation.Word) *entry {
-	if !l.mayPatch || !l.serving.Load() {
+	if !l.mayPatch {
 		return nil
 	}
 	if e := p.shard.peek(p.key); e != nil && e.tag == before {

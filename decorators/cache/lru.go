@@ -106,9 +106,17 @@ func (s *shard) fill(k key, e *entry, current generation.Word, now time.Duration
 	s.put(k, e)
 }
 
-// put makes e the entry of k, or leaves k without one if e is too large. s.mu is held.
+// put makes e the entry of k: without its items if they make it too large, or none at all if it still is. s.mu is held.
 func (s *shard) put(k key, e *entry) {
 	e.bytes = e.cost(k)
+	if e.bytes > s.maxBytes && e.hasThread && (e.hasWindow || len(e.loose) > 0) {
+		// Large items must not cost the thread its place.
+		lean := *e
+		lean.window, lean.hasWindow, lean.loose = window{}, false, nil
+		lean.bytes = lean.cost(k)
+		s.evicted[k.kind][byTooLarge]++
+		e = &lean
+	}
 	if e.bytes > s.maxBytes {
 		if s.why = byTooLarge; !s.lru.Remove(k) {
 			s.evicted[k.kind][byTooLarge]++

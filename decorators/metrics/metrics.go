@@ -88,7 +88,8 @@ func WithoutExemplars() Option { return func(c *config) { c.exemplars = false } 
 
 // New registers the metrics with reg and returns the layer that feeds them; a nil reg registers them nowhere. The layer
 // wraps one Store: wrapping a second panics. Closing the layer ([store.Close]) unregisters what New registered, and calls
-// then pass through uncounted.
+// then pass through uncounted. What never wrapped a Store cannot be closed, and stays registered: call New last of what may
+// fail.
 //
 // It is an error, and nothing is registered, if reg has a layer with the same store and layer labels, or an option's value
 // is none (ErrInvalid).

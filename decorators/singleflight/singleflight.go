@@ -9,6 +9,11 @@
 // arguments, and never across a write. A read that begins after a write through this layer has returned sees that write.
 // Each caller keeps its own cancellation and deadline. What another process writes may be seen one shared call late;
 // [store.WithFresh] joins none.
+//
+// A panic of the base in a shared call reaches every caller as an error value whose text has the value and the stack of the
+// call, and which unwraps to the value if that is an error. A call that ends its goroutine (runtime.Goexit) is CodeInternal,
+// and one that reaches [WithTimeout] CodeTimeout. The layer counts chatstore_flights_total{operation, role}, by leaders and
+// followers ([store.StatsReporter]).
 package singleflight
 
 import (
@@ -44,7 +49,8 @@ type Option func(*config)
 func WithTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
 
 // WithQuarantine says how long a write with an unknown outcome may still take effect. Until then readers of its thread
-// share only calls that have not begun yet. The default is what the base says ([store.WriteBounder]), else one minute.
+// share only calls that have not begun yet. The default is what the base says ([store.WriteBounder]), else one minute; the
+// larger of the two counts.
 func WithQuarantine(d time.Duration) Option { return func(c *config) { c.quarantine = max(d, 0) } }
 
 // New returns the layer. It panics on a negative time-out.

@@ -542,3 +542,35 @@ func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
 		panic("a span that cannot be described")
 	}
 }
+
+// Only reads are cached and shared: a write pays for no notes that nobody could make.
+func TestOnlyReadsAreNoted(t *testing.T) {
+	for _, op := range store.Ops() {
+		tp, _ := record()
+		noted := false
+		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)), store.Intercept("look", store.InterceptorFunc(
+			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				noted = store.NotesFor(ctx, c.Op) != nil
+				return next(ctx)
+			})))
+		for m := range reflect.TypeFor[store.Store]().Methods() {
+			if snake(m.Name) == op.String() {
+				invoke(t.Context(), s, m.Name, arguments(t, m.Type))
+			}
+		}
+		if noted == op.IsWrite() {
+			t.Errorf("%s: noted is %v", op, noted)
+		}
+	}
+}
+
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
+}

@@ -310,6 +310,9 @@ func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
 		synctest.Wait() // the second has begun
 		late := ask(t.Context(), &g, spec, b.load)
 		synctest.Wait()
+		if n := b.calls.Load(); n != 2 {
+			t.Errorf("%d calls so far, want 2: of one queue, one is under way at a time", n)
+		}
 		close(b.gate)
 		for _, c := range rest {
 			if a := <-c; a.v != 2 || a.err != nil {
