@@ -1,0 +1,102 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func get[T any](t testing.TB) func(v T, err error) T {
+	t.Helper()
+	return func(v T, err error) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// An opener opens a new, empty store that is closed with the test.
+type opener func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store
+
+func closing(t testing.TB) func(s *sqlstore.Store, err error) *sqlstore.Store {
+	return func(s *sqlstore.Store, err error) *sqlstore.Store {
+		t.Helper()
+		must(t, err)
+		t.Cleanup(func() { must(t, s.Close()) })
+		return s
+	}
+}
+
+func sqliteFile(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
+	t.Helper()
+	// What a power cut would do is not tested here, so nothing has to wait for the disk.
+	opts = append([]sqlstore.Option{sqlstore.WithDurability(sqlstore.SurvivesKill)}, opts...)
+	return closing(t)(sqlstore.OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "chat.db"), opts...))
+}
+
+func sqliteMemory(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
+	t.Helper()
+	return closing(t)(sqlstore.OpenSQLite(context.Background(), ":memory:", opts...))
+}
+
+var schemas atomic.Int64
+
+func postgres(dsn string) opener {
+	return func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
+		t.Helper()
+		opts = append([]sqlstore.Option{sqlstore.WithSchema(fmt.Sprintf("s%d", schemas.Add(1))), sqlstore.WithMaxConns(4)}, opts...)
+		return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
+	}
+}
+
+// onEach runs a test on each kind of store.
+func onEach(t *testing.T, f func(t *testing.T, open opener)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, sqliteFile) })
+	t.Run("sqlite in memory", func(t *testing.T) { f(t, sqliteMemory) })
+	t.Run("postgres", func(t *testing.T) { f(t, postgres(pgtest.Shared(t).DSN(t))) })
+}
+
+func TestConformance(t *testing.T) {
+	onEach(t, func(t *testing.T, open opener) {
+		storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
+	})
+}
+
+func recommended(t testing.TB, base store.Store) store.Store {
+	t.Helper()
+	layer := func(name string) store.Middleware {
+		return get[store.Middleware](t)(metrics.New(nil, metrics.WithLayer(name)))
+	}
+	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
+}
+
+func TestTheRecommendedStackConforms(t *testing.T) {
+	onEach(t, func(t *testing.T, open opener) {
+		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, open(t)) })
+	})
+}
+
+func TestThroughAPoolerItConforms(t *testing.T) {
+	open := postgres(pgtest.Shared(t).DSN(t))
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, sqlstore.WithPooler()) })
+}

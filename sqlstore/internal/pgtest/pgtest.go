@@ -1,0 +1,256 @@
+// Package pgtest runs a real PostgreSQL for tests: a private one, reached by a unix socket only, that ends with the tests.
+package pgtest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a PostgreSQL of the tests' own.
+type Server struct {
+	dir  string
+	args []string
+	as   *syscall.SysProcAttr
+	next atomic.Int64
+
+	mu      sync.Mutex
+	process *os.Process // nil when stopped
+	ended   chan struct{}
+}
+
+var (
+	shared  *Server
+	failure error
+	once    sync.Once
+)
+
+// Main runs the tests and then ends the shared server. Use it as TestMain.
+func Main(m *testing.M) {
+	code := m.Run()
+	if shared != nil {
+		if err := shared.remove(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// Shared returns the server that all tests of a program share. It does not wait for its disk. Without PostgreSQL the test is
+// skipped, or fails if CHATSTORE_REQUIRE_SERVERS is set.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	once.Do(func() { shared, failure = start("-c", "fsync=off") })
+	available(t, failure)
+	return shared
+}
+
+// Start returns a server of the test's own, to be stopped and started at will. It waits for its disk, as it would in earnest.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := start(args...)
+	available(t, err)
+	t.Cleanup(func() {
+		if err := s.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+var errMissing = errors.New("PostgreSQL is not installed (on Debian, the package postgresql)")
+
+func available(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, errMissing) && os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "":
+		t.Skip(err)
+	default:
+		t.Fatal(err)
+	}
+}
+
+// program finds a program of PostgreSQL, in the PATH or where Debian puts the newest version's.
+func program(name string) (string, error) {
+	if p, err := exec.LookPath(name); err == nil {
+		return p, nil
+	}
+	all, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	if len(all) == 0 {
+		return "", fmt.Errorf("%s: %w", name, errMissing)
+	}
+	version := func(p string) int {
+		n, _ := strconv.Atoi(strings.Split(p, "/")[4])
+		return n
+	}
+	return slices.MaxFunc(all, func(a, b string) int { return version(a) - version(b) }), nil
+}
+
+func start(args ...string) (_ *Server, err error) {
+	initdb, err := program("initdb")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pgtest") // short: the path of a socket has an end
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{dir: dir, args: args, as: new(syscall.SysProcAttr)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	if os.Getuid() == 0 { // PostgreSQL refuses to be run by root
+		if s.as.Credential, err = somebody(); err != nil {
+			return nil, err
+		}
+		if err := os.Chown(dir, int(s.as.Credential.Uid), int(s.as.Credential.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	init := exec.Command(initdb, "-D", s.data(), "-U", "chat", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	init.SysProcAttr, init.Dir = s.as, dir
+	if out, err := init.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	return s, s.run()
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// somebody is a user who is not root.
+func somebody() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		if u, err := user.Lookup(name); err == nil {
+			uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+			gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
+		}
+	}
+	return nil, errors.New("pgtest: run as root, and there is neither a user postgres nor nobody")
+}
+
+// run starts the server and waits until it says that it is ready.
+func (s *Server) run() error {
+	bin, err := program("postgres")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}, s.args...)
+	cmd := exec.Command(bin, args...)
+	as := *s.as
+	as.Pdeathsig = syscall.SIGQUIT // if the tests die, so does it, with its children
+	cmd.SysProcAttr, cmd.Dir = &as, s.dir
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	started, ended := make(chan error, 1), make(chan struct{})
+	ready := make(chan string, 1)
+	go func() { // the signal comes when the thread that started it ends
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		var tail []string
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept connections") {
+				ready <- ""
+			}
+			tail = tail[max(0, len(tail)-20):]
+		}
+		err = cmd.Wait()
+		select {
+		case ready <- fmt.Sprintf("pgtest: the server ended: %v\n%s", err, strings.Join(tail, "\n")):
+		default:
+		}
+		close(ended)
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	select {
+	case trouble := <-ready:
+		if trouble != "" {
+			return errors.New(trouble)
+		}
+	case <-time.After(time.Minute):
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		return errors.New("pgtest: the server is not ready after a minute")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process, s.ended = cmd.Process, ended
+	return nil
+}
+
+// Stop ends the server with a signal and waits for it: SIGINT ends its sessions, SIGQUIT leaves it as a crash would.
+func (s *Server) Stop(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.Signal(sig)
+	<-s.ended
+	s.process = nil
+	return err
+}
+
+// Restart stops the server with a signal and starts it again.
+func (s *Server) Restart(t testing.TB, sig syscall.Signal) {
+	t.Helper()
+	if err := errors.Join(s.Stop(sig), s.run()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) remove() error { return errors.Join(s.Stop(syscall.SIGQUIT), os.RemoveAll(s.dir)) }
+
+// DSN returns the data source name of a new database.
+func (s *Server) DSN(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test%d", s.next.Add(1))
+	s.Exec(t, s.dsn("postgres"), "CREATE DATABASE "+name)
+	return s.dsn(name)
+}
+
+func (s *Server) dsn(database string) string {
+	return fmt.Sprintf("host=%s user=chat dbname=%s", s.dir, database)
+}
+
+// Exec executes a statement in the database of dsn, as somebody else would.
+func (s *Server) Exec(t testing.TB, dsn, text string, args ...any) {
+	t.Helper()
+	ctx := context.Background()
+	c, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(ctx) }()
+	if _, err := c.Exec(ctx, text, args...); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,79 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// listing is a page as it comes from the database.
+type listing[T any] struct {
+	rows  []row[T]
+	found bool // the cursor; true without one
+}
+
+// row is a row of a listing. One without an id is the outer part of a page that has no rows.
+type row[T any] struct {
+	val T
+	id  string
+	at  *int64
+	seq *int64
+}
+
+// load reads a page of one row more than asked for.
+func (l *listing[T]) load(ctx context.Context, db *sql.DB, all pages, q store.PageQuery, args []any,
+	scan func(func(...any) error) (row[T], error)) error {
+	*l = listing[T]{}
+	text := all[q.Order][0]
+	args = append(slices.Clip(args), q.Limit+1)
+	if q.After != "" {
+		text = all[q.Order][1]
+		args = append(args, q.After)
+	}
+	rows, err := db.QueryContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		r, err := scan(rows.Scan)
+		if err != nil {
+			return err
+		}
+		if r.id != "" {
+			l.rows = append(l.rows, r)
+		}
+	}
+	return rows.Err()
+}
+
+// page makes the page of q out of it.
+func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
+	if q.After != "" && !l.found {
+		c.id = q.After
+		if c.op == store.OpLoadThreadItems {
+			c.kind = store.KindOfItem
+		}
+		return store.Page[T]{}, c.error(store.CodeNotFound, nil)
+	}
+	// The database gives no word on the order of joined rows, though it keeps it.
+	slices.SortStableFunc(l.rows, func(a, b row[T]) int {
+		by := cmp.Or(cmp.Compare(*a.at, *b.at), cmp.Compare(*a.seq, *b.seq))
+		if q.Order == store.NewestFirst {
+			return -by
+		}
+		return by
+	})
+	var p store.Page[T]
+	if len(l.rows) > q.Limit {
+		l.rows = l.rows[:q.Limit]
+		p.HasMore, p.After = true, l.rows[q.Limit-1].id
+	}
+	for _, r := range l.rows {
+		p.Data = append(p.Data, r.val)
+	}
+	return p, nil
+}

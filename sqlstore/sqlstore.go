@@ -1,0 +1,130 @@
+// Package sqlstore keeps chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL, shared by
+// many.
+//
+//	s, err := sqlstore.OpenSQLite(ctx, "chat.db")
+//	s, err := sqlstore.OpenPostgres(ctx, "postgres://chat@db.internal/chat")
+//	defer s.Close()
+//
+// Both are a complete [store.Store] that passes storetest.Run, report thread versions, and can be wrapped in any
+// decorator. Use SQLite for one program on one machine, PostgreSQL where several programs write. Do not put a SQLite file on
+// a network file system.
+//
+// # What is kept
+//
+// A value is kept as its JSON text, byte for byte, beside the columns that it is found by. Opening migrates the schema
+// forward unless told otherwise ([WithoutMigration]); several programs may open a database at once. A deleted thread or
+// attachment leaves its id, owner and version behind, so that nobody else can take the id.
+//
+// # Errors
+//
+// A write is one transaction. Until its COMMIT is sent it can fail in one way only, by not happening: such errors wrap
+// [store.ErrNotApplied], as does a cancelled context. The COMMIT itself is not cancelled with the caller's context; its
+// verdict is awaited. Only where that cannot be had, as when the connection breaks in that moment, is the outcome unknown
+// ([store.ErrUnavailable]), and [Store.LongestWrite] says for how long. What the database does not let happen for the
+// moment (a lock, a serialization failure, a deadlock) is tried again until it does, [WithRetryFor] or the caller's context
+// ends. What the driver had to say is in an error's cause, never in its text.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Store is a [store.Store] in a SQL database. Make one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use, and
+// several Stores, in this process or others, may use one database.
+type Store struct {
+	ids    store.IDGenerator
+	engine engine
+	sql    statements
+	cfg    config
+
+	closing sync.Once
+	closed  error
+}
+
+var (
+	_ store.Store         = (*Store)(nil)
+	_ store.Named         = (*Store)(nil)
+	_ store.HealthChecker = (*Store)(nil)
+	_ store.WriteBounder  = (*Store)(nil)
+)
+
+// open checks what opened, migrates it and makes the Store.
+func open(ctx context.Context, cfg config, e engine) (*Store, error) {
+	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
+	s.sql = e.statements(cfg)
+	err := e.ping(ctx)
+	if err == nil && !cfg.unmigrated {
+		err = migrate(ctx, cfg, e)
+	}
+	if err == nil {
+		err = checkSchema(ctx, cfg, e)
+	}
+	if err != nil {
+		_ = e.close()
+		return nil, openError(ctx, e, err)
+	}
+	return s, nil
+}
+
+// LayerName returns "sqlite" or "postgres".
+func (s *Store) LayerName() string { return s.engine.name() }
+
+// Close closes the connections to the database, and waits for calls under way. Closing again does nothing. Calls after it
+// fail with [store.ErrUnavailable].
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closed = s.engine.close() })
+	return s.closed
+}
+
+// CheckHealth asks the database for a row. It is nil, or [store.ErrUnavailable].
+func (s *Store) CheckHealth(ctx context.Context) error {
+	var one int
+	err := s.engine.reader().QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	if err == nil {
+		return nil
+	}
+	return &store.Error{Code: store.CodeUnavailable, Cause: err}
+}
+
+// LongestWrite returns how long a write whose outcome its caller was not told may still take effect.
+func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
+
+// GenerateThreadID returns an id for a new thread.
+func (s *Store) GenerateThreadID(ctx context.Context) string { return s.ids.GenerateThreadID(ctx) }
+
+// GenerateItemID returns an id for a new item of the given kind in thread.
+func (s *Store) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+	return s.ids.GenerateItemID(ctx, kind, thread)
+}
+
+// engine is what the two databases do differently.
+type engine interface {
+	name() string
+	// reader and writer are the pools; they may be one.
+	reader() *sql.DB
+	writer() *sql.DB
+	// statements are the texts of all statements.
+	statements(config) statements
+	// prepare says to a writing transaction what it should know of its call: its stamp and time limit.
+	prepare(ctx context.Context, tx *sql.Tx) error
+	// classify says what an error of the driver means.
+	classify(error) verdict
+	longestWrite() time.Duration
+	ping(context.Context) error
+	close() error
+	migrator
+}
+
+// verdict is what an error of a driver means.
+type verdict struct {
+	code store.Code
+	// retry: the statement, and with it the transaction, failed for the moment only.
+	retry bool
+	// settled: of an error of COMMIT, that the transaction surely was not, and will not be, committed.
+	settled bool
+}

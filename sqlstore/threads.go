@@ -1,0 +1,174 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// check is the check of a call that takes nothing but an id.
+func check(ctx context.Context, c call) error {
+	if err := store.CheckID(c.op, c.kind, c.id); err != nil {
+		return err
+	}
+	return store.CheckContext(ctx, c.op, c.kind, c.id)
+}
+
+// LoadThread returns the thread, or [store.ErrNotFound].
+func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+	c := call{store.OpLoadThread, store.KindOfThread, threadID}
+	if err := check(ctx, c); err != nil {
+		return store.Thread{}, err
+	}
+	var (
+		owner   store.Owner
+		deleted bool
+		version uint64
+		doc     string
+		found   bool
+	)
+	err := s.read(ctx, c, func(ctx context.Context, db *sql.DB) (err error) {
+		row := db.QueryRowContext(ctx, s.sql.loadThread, threadID)
+		found, err = maybe(row, &owner.Tenant, &owner.Subject, &deleted, &version, &doc)
+		return err
+	})
+	if err != nil {
+		return store.Thread{}, err
+	}
+	store.ReportVersion(ctx, threadID, version, version)
+	if !found || deleted {
+		return store.Thread{}, c.error(store.CodeNotFound, nil)
+	}
+	t, err := store.ParseThread(doc)
+	if err != nil {
+		return store.Thread{}, c.error(store.CodeInternal, err)
+	}
+	t.Owner = owner
+	return t, nil
+}
+
+// SaveThread inserts the thread or replaces it.
+func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
+	c := call{store.OpSaveThread, store.KindOfThread, thread.ID}
+	thread, err := store.NormalizeThread(c.op, thread)
+	if err != nil {
+		return err
+	}
+	if err := store.CheckSaveMode(ctx, c.op, c.kind, c.id); err != nil {
+		return err
+	}
+	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
+		return err
+	}
+	mode := store.SaveModeFrom(ctx)
+	args := []any{thread.ID, thread.Owner.Tenant, thread.Owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String()}
+	var before, after uint64
+	err = s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+		if mode != store.InsertOnly {
+			done, err := maybe(tx.QueryRowContext(ctx, s.sql.updateThread, args...), &after)
+			if done || err != nil {
+				before = after - 1
+				return err
+			}
+		}
+		if mode != store.UpdateOnly {
+			// Its place among threads of equal time is its place in the order of commits: the counter is locked until then.
+			var seq int64
+			if err := tx.QueryRowContext(ctx, s.sql.nextSeq).Scan(&seq); err != nil {
+				return err
+			}
+			done, err := maybe(tx.QueryRowContext(ctx, s.sql.insertThread, append(args, seq)...), &after)
+			if done || err != nil {
+				before = after - 1
+				return err
+			}
+		}
+		// Nothing was written: it remains to say why.
+		var owner store.Owner
+		deleted := true
+		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, thread.ID), &owner.Tenant, &owner.Subject, &deleted, &before); err != nil {
+			return err
+		}
+		after = before
+		if mode == store.UpdateOnly && deleted {
+			return refused{c.error(store.CodeNotFound, nil)}
+		}
+		return refused{c.error(store.CodeConflict, nil)}
+	})
+	report(ctx, thread.ID, before, after, err)
+	return err
+}
+
+// report reports the versions before and after a write that the database decided about.
+func report(ctx context.Context, threadID string, before, after uint64, err error) {
+	switch store.CodeOf(err) {
+	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
+		store.ReportVersion(ctx, threadID, before, after)
+	}
+}
+
+// DeleteThread deletes the thread and its items.
+func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
+	c := call{store.OpDeleteThread, store.KindOfThread, threadID}
+	if err := check(ctx, c); err != nil {
+		return err
+	}
+	var before, after uint64
+	err := s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+		done, err := maybe(tx.QueryRowContext(ctx, s.sql.deleteThread, threadID), &after)
+		if err != nil {
+			return err
+		}
+		if !done {
+			before, err = s.versionOf(ctx, tx, threadID)
+			after = before
+			return err
+		}
+		before = after - 1
+		_, err = tx.ExecContext(ctx, s.sql.deleteItems, threadID)
+		return err
+	})
+	report(ctx, threadID, before, after, err)
+	return err
+}
+
+// versionOf returns the version of a thread that a transaction has found nothing to change in.
+func (s *Store) versionOf(ctx context.Context, tx *sql.Tx, threadID string) (version uint64, err error) {
+	var (
+		owner   store.Owner
+		deleted bool
+	)
+	_, err = maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, threadID), &owner.Tenant, &owner.Subject, &deleted, &version)
+	return version, err
+}
+
+// LoadThreads lists the threads that q.Owner matches.
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+	c := call{op: store.OpLoadThreads, kind: store.KindOfThread}
+	q, err := store.NormalizeThreadQuery(q)
+	if err != nil {
+		return store.Page[store.Thread]{}, err
+	}
+	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
+		return store.Page[store.Thread]{}, err
+	}
+	kind, args := filterOf(q.Owner)
+	var l listing[store.Thread]
+	err = s.read(ctx, c, func(ctx context.Context, db *sql.DB) error {
+		return l.load(ctx, db, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[store.Thread], err error) {
+			var tenant, subject, doc, id *string
+			if err := scan(&tenant, &subject, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
+				return r, err
+			}
+			r.id = *id
+			r.val, err = store.ParseThread(*doc)
+			r.val.Owner = store.Owner{Tenant: *tenant, Subject: *subject}
+			return r, err
+		})
+	})
+	if err != nil {
+		return store.Page[store.Thread]{}, err
+	}
+	return l.page(c, q.PageQuery)
+}

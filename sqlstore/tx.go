@@ -1,0 +1,137 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// call names a call, for its errors.
+type call struct {
+	op       store.Op
+	kind, id string
+}
+
+func (c call) error(code store.Code, cause error) error {
+	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
+}
+
+// refused is the error of a transaction that found something which the contract refuses. Nothing is wrong with the database.
+type refused struct{ err error }
+
+func (r refused) Error() string { return r.err.Error() }
+
+// The first pause before a call is tried again, and the longest; each is up to twice the one before.
+const (
+	firstPause   = time.Millisecond
+	longestPause = 50 * time.Millisecond
+)
+
+// write runs f in a transaction, as often as the database could not do it for the moment. Until COMMIT is sent, whatever goes
+// wrong leaves nothing behind.
+func (s *Store) write(ctx context.Context, c call, f func(context.Context, *sql.Tx) error) error {
+	return s.try(ctx, c, func() (settled bool, err error) { return s.transact(ctx, f) })
+}
+
+// read runs f, which asks the database once.
+func (s *Store) read(ctx context.Context, c call, f func(context.Context, *sql.DB) error) error {
+	return s.try(ctx, c, func() (bool, error) { return true, f(ctx, s.engine.reader()) })
+}
+
+func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, err error)) error {
+	end := time.Now().Add(s.cfg.retryFor)
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		settled, err := attempt()
+		if err == nil {
+			return nil
+		}
+		if r, ok := errors.AsType[refused](err); ok {
+			return r.err
+		}
+		v := s.engine.classify(err)
+		if settled && v.retry && time.Now().Before(end) {
+			select {
+			case <-time.After(pause/2 + rand.N(pause)):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		switch gone := store.CheckContext(ctx, c.op, c.kind, c.id); {
+		case !settled:
+			return c.error(store.CodeUnavailable, err)
+		case gone != nil:
+			return gone
+		case c.op.IsWrite():
+			return c.error(v.code, errors.Join(store.ErrNotApplied, err))
+		}
+		return c.error(v.code, err)
+	}
+}
+
+// verdictLimit bounds how long the answer to COMMIT or ROLLBACK is waited for.
+const verdictLimit = 10 * time.Second
+
+// transact runs f in a transaction and commits it. settled says of an error that nothing was, or will be, committed.
+func (s *Store) transact(ctx context.Context, f func(context.Context, *sql.Tx) error) (settled bool, err error) {
+	conn, err := s.engine.writer().Conn(ctx)
+	if err != nil {
+		return true, fmt.Errorf("connection: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+
+	// The statements end with the caller's context, but neither COMMIT nor ROLLBACK does.
+	inner, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	tx, err := conn.BeginTx(inner, &sql.TxOptions{})
+	if err != nil {
+		return true, fmt.Errorf("begin: %w", err)
+	}
+	committed := false
+	defer func() {
+		if !committed { // also on a panic
+			limit := time.AfterFunc(verdictLimit, abort)
+			defer limit.Stop()
+			_ = tx.Rollback()
+		}
+	}()
+	if err := s.engine.prepare(ctx, tx); err != nil {
+		return true, fmt.Errorf("prepare: %w", err)
+	}
+	if err := f(ctx, tx); err != nil {
+		return true, err
+	}
+	if err := ctx.Err(); err != nil {
+		return true, err
+	}
+	committed = true
+	limit := time.AfterFunc(verdictLimit, abort)
+	defer limit.Stop()
+	if err := tx.Commit(); err != nil {
+		// A COMMIT that was refused may leave the transaction open, of which database/sql knows nothing any more.
+		_, _ = conn.ExecContext(inner, "ROLLBACK")
+		return s.engine.classify(err).settled, fmt.Errorf("commit: %w", err)
+	}
+	return true, nil
+}
+
+// affected returns how many rows a statement changed.
+func affected(r sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// maybe runs a query of one row, and reports whether there was one.
+func maybe(row *sql.Row, into ...any) (bool, error) {
+	err := row.Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
