@@ -11,7 +11,8 @@ type Change struct {
 	ThreadID, AttachmentID string
 	Owner                  Owner
 	// Origin and Write are the [Stamp] of the write. With an Origin and no Write, the write ended with an unknown outcome and
-	// may still take effect: every cache but the Origin holds its entries back for as long as it does with its own such writes.
+	// may still take effect: every cache holds the thread, or attachment, back for as long as after a write of its own of that kind. (Of All nothing
+	// is held back: it is dropped.)
 	Origin string
 	Write  uint64
 }
@@ -33,6 +34,7 @@ type Bus interface {
 // cost no more than an atomic load.
 type Leaser interface {
 	// LeasedUntil returns until when no change made before now can have gone unnoticed for longer than the Bus promises, by
-	// the monotonic clock. Zero: there is no lease now.
+	// the monotonic clock. Zero: there is no lease now. One that has run out is there again only after connected(true),
+	// which makes subscribers drop what they had: they do not look for themselves.
 	LeasedUntil() time.Time
 }

@@ -191,7 +191,7 @@ func same(a, b Store) bool {
 
 // Rewriter is implemented by a layer, other than a [Barrier], that changes the values that pass through it: what is saved
 // beneath it, or loaded through it, is not what came in. A cache above it then does not take what was saved for what a load
-// would return. RewritesValues is never called.
+// would return; the layers between must be such as can be looked through ([Unwrapper]). RewritesValues is never called.
 type Rewriter interface{ RewritesValues() }
 
 // Sharer is implemented by layers that keep principals apart. ShareBetweenPrincipals tells one, before its first call, that

@@ -158,6 +158,9 @@ func (h Hints) ReportVersion(threadID string, before, after uint64) {
 	}
 }
 
+// Recording reports whether somebody listens to [ReportVersion].
+func (h Hints) Recording() bool { return h.data.record != nil }
+
 // SaveMode narrows what SaveThread, SaveItem and SaveAttachment may do.
 type SaveMode uint8
 
@@ -228,7 +231,8 @@ type Stamp struct {
 }
 
 // WithStamp returns a context whose writes bear s. A cache stamps what it writes, so that a base whose transactions tell
-// others of their changes can say which write it was, and the cache knows its own.
+// others of their changes can say which write it was, and the cache knows its own. A layer that writes anything else in the
+// course of such a write does that under the zero Stamp.
 func WithStamp(ctx context.Context, s Stamp) context.Context {
 	return with(ctx, func(d *ctxData) { d.stamp = s })
 }

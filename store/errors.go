@@ -113,7 +113,9 @@ func CodeOf(err error) Code {
 
 // IsDefinite reports whether a write that ended with err is known to have had its effect (nil) or to have had none and
 // never to have one. For everything else the outcome is unknown: applied as a whole or not at all, now or later. An error
-// that has an unknown outcome joined to a definite one, as several attempts may have left it, is unknown.
+// that has an unknown outcome joined to a definite one, as several attempts may have left it, is unknown: one that is
+// unavailable, canceled or timed out, that is, for nothing can be said of an error that is none of this package's. Make an
+// attempt's raw error an [*Error] before joining it to another's, and join ErrNotApplied only if it holds for all.
 func IsDefinite(err error) bool {
 	if errors.Is(err, ErrNotApplied) {
 		return true

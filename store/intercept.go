@@ -13,10 +13,11 @@ type Interceptor interface {
 	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
 	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
 	//
-	// A write whose next ended with an unknown outcome (see [IsDefinite]), or is still under way when Intercept returns,
-	// may take effect later, whatever was tried after it. The layer says so to the caches above ([ReportUnsettled]), which
-	// hold the thread back, and an error that would be definite becomes CodeUnavailable. A rule that tries writes again
-	// only on [ErrNotApplied], and waits for the calls that it started, never comes to that.
+	// A write whose next ended with an unknown outcome (see [IsDefinite]), or is still under way when Intercept returns and
+	// cancelled by that, may take effect later, whatever was tried after it; and one that succeeded did, whatever is said of
+	// it. The layer says so to the caches above ([ReportUnsettled]), which hold the thread back, and an error that would be
+	// definite becomes CodeUnavailable. A rule that tries writes again only on [ErrNotApplied], and waits for the calls that it
+	// started, never comes to that.
 	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
 }
 
@@ -29,8 +30,8 @@ func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(contex
 }
 
 // Intercept returns a layer called name that passes every call through i. It allocates on every call and is not meant for
-// the hottest path: put it beneath a cache, where it fits. If i is an io.Closer, closing the layer closes it. It panics if
-// i is nil.
+// the hottest path: put it beneath a cache, where it fits. If i is an io.Closer, closing the layer closes it, once for every
+// stack that it was put into. It panics if i is nil.
 func Intercept(name string, i Interceptor) Middleware {
 	if i == nil {
 		panic("store.Intercept: the Interceptor is nil")
@@ -69,56 +70,29 @@ func (e *unsettledError) Error() string {
 	return "store: an attempt of the write may still take effect; the last said: " + e.err.Error()
 }
 
+// interception is one call under way through an Interceptor.
+type interception[T any] struct {
+	call func(context.Context) (T, error)
+
+	mu       sync.Mutex
+	answer   T
+	answered bool
+	returned bool
+	running  []context.CancelFunc // of attempts; nil for one that has ended
+	unknown  bool                 // an attempt ended so
+}
+
 // intercept runs one call through i and keeps the answer of its last successful next.
 func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(context.Context) (T, error)) (T, error) {
-	var (
-		mu       sync.Mutex
-		answer   T
-		answered bool
-		returned bool
-		running  int
-		unknown  bool // an attempt to write ended so
-	)
-	leave := func() { // also on a panic of the Interceptor: a goroutine it left behind must not go on
-		mu.Lock()
-		defer mu.Unlock()
-		returned = true
-	}
+	n := interception[T]{call: call}
 	err := func() error {
-		defer leave()
-		return i.Intercept(ctx, c, func(ctx context.Context) error {
-			mu.Lock()
-			late := returned
-			if !late {
-				running++
-			}
-			mu.Unlock()
-			if late {
-				return &Error{Op: c.Op, Code: CodeInternal, Cause: errors.Join(ErrNotApplied, errLateNext)}
-			}
-			var v T
-			definite := false // so it stays on a panic
-			defer func() {
-				mu.Lock()
-				defer mu.Unlock()
-				running--
-				unknown = unknown || !definite
-			}()
-			v, err := call(ctx)
-			definite = IsDefinite(err)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			answer, answered = v, true
-			return nil
-		})
+		defer n.leave() // also on a panic of the Interceptor: a goroutine it left behind must not go on
+		return i.Intercept(ctx, c, func(ctx context.Context) error { return n.attempt(ctx, c) })
 	}()
-	mu.Lock()
-	defer mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var zero T
-	if c.Op.IsWrite() && (unknown || running > 0) {
+	if c.Op.IsWrite() && (n.unknown || n.answered && err != nil) {
 		ReportUnsettled(ctx)
 		if err != nil && IsDefinite(err) {
 			err = &Error{Op: c.Op, Code: CodeUnavailable, Cause: &unsettledError{err}}
@@ -127,10 +101,78 @@ func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(cont
 	if err != nil {
 		return zero, err
 	}
-	if !answered {
+	if !n.answered {
 		return zero, &Error{Op: c.Op, Code: CodeInternal, Cause: errNoNext}
 	}
-	return answer, nil
+	return n.answer, nil
+}
+
+// attempt is what next does.
+func (n *interception[T]) attempt(ctx context.Context, c Call) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.mu.Lock()
+	if n.returned {
+		n.mu.Unlock()
+		return &Error{Op: c.Op, Code: CodeInternal, Cause: errors.Join(ErrNotApplied, errLateNext)}
+	}
+	me := len(n.running)
+	n.running = append(n.running, cancel)
+	n.mu.Unlock()
+
+	definite := false // so it stays on a panic
+	defer func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.running[me] = nil
+		n.unknown = n.unknown || !definite
+	}()
+	v, err := n.call(n.gated(ctx))
+	definite = IsDefinite(err)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer, n.answered = v, true
+	return nil
+}
+
+// gated returns ctx with recorders that hear nothing once the call has returned.
+func (n *interception[T]) gated(ctx context.Context) context.Context {
+	d := dataOf(ctx)
+	if d.record == nil && d.unsettled == nil {
+		return ctx
+	}
+	while := func(f func()) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if !n.returned {
+			f()
+		}
+	}
+	return with(ctx, func(g *ctxData) {
+		if d.record != nil {
+			g.record = func(id string, before, after uint64) { while(func() { d.record(id, before, after) }) }
+		}
+		if d.unsettled != nil {
+			g.unsettled = func() { while(d.unsettled) }
+		}
+	})
+}
+
+// leave ends the call. Attempts that go on are cancelled, so that a base's word on how long an abandoned write may take holds
+// for them, and are unknown.
+func (n *interception[T]) leave() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.returned = true
+	for _, cancel := range n.running {
+		if cancel != nil {
+			cancel()
+			n.unknown = true
+		}
+	}
 }
 
 func (s *intercepted) write(ctx context.Context, c Call, call func(context.Context) error) error {

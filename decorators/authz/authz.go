@@ -216,6 +216,10 @@ func (c *call) base(err error) error {
 		return nil
 	}
 	e := &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: store.CodeOf(err)}
+	if c.Op.IsWrite() && !store.IsDefinite(err) && store.IsDefinite(e) {
+		e.Code = store.CodeUnavailable // several attempts, of which one may still take effect
+		err = &attemptsError{err}
+	}
 	switch e.Code {
 	case store.CodeNotFound, store.CodeConflict, store.CodeUnauthenticated, store.CodeDenied:
 	case store.CodeInvalid:
@@ -227,6 +231,11 @@ func (c *call) base(err error) error {
 	}
 	return e
 }
+
+// attemptsError is for private logs only, as policyError is.
+type attemptsError struct{ err error }
+
+func (e *attemptsError) Error() string { return "authz: the base's attempts: " + e.err.Error() }
 
 // missing reports whether err, of loading a row, means that there is none for the caller. A base that refuses rows itself
 // must not thereby tell that they are there.

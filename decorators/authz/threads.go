@@ -17,8 +17,8 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	}
 	// A version tells that a thread is, or was, there: it waits for the verdict.
 	var versions *coherence.Recorder
-	inner := store.WithoutVersionRecorder(ctx)
-	if inner != ctx {
+	inner := ctx
+	if store.HintsFor(ctx, c.Op).Recording() {
 		versions = new(coherence.Recorder)
 		inner = versions.Listen(ctx)
 	}
@@ -63,6 +63,14 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 		},
 		write: func(ctx context.Context, o store.Owner) error {
 			thread.Owner = o
+			if h := store.HintsFor(ctx, c.Op); h.Recording() {
+				var versions coherence.Recorder // a refusal must not tell that there was a thread
+				err := l.next.SaveThread(versions.Listen(ctx), thread)
+				if err == nil {
+					coherence.Forward(h, versions.Reports())
+				}
+				return err
+			}
 			return l.next.SaveThread(ctx, thread)
 		},
 	})

@@ -24,7 +24,7 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 		_, err = write(ctx)
 		return err
 	}
-	n := l.writes.Add(1)
+	n := l.writes.Add(1)<<slotBits | mark(l.core.Words.Slot(k.kind, k.id))
 	change := store.Change{Origin: l.origin, Write: n}
 	if k.kind == coherence.ThreadWord {
 		change.ThreadID = k.id
@@ -57,7 +57,7 @@ func (l *layer) subscribe(bus store.Bus) {
 
 // heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
 func (l *layer) heed(c store.Change) {
-	if c.Origin == l.origin && c.Write != 0 && !l.unsure.has(c.Write) {
+	if l.own(c) {
 		return // the write moved the words itself, and may have patched
 	}
 	if c.All {
@@ -77,6 +77,22 @@ func (l *layer) heed(c store.Change) {
 		changed(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID))
 	}
 }
+
+// own reports whether a change is a write of this cache's that moved all its words at the right time: not one that ended unknown,
+// nor what a layer beneath wrote beside it, under its stamp.
+func (l *layer) own(c store.Change) bool {
+	if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {
+		return false
+	}
+	moved := c.Write & (1<<slotBits - 1)
+	return (c.ThreadID == "" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&
+		(c.AttachmentID == "" || mark(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID)) == moved)
+}
+
+// The number of a write has in its lower bits which word it moved.
+const slotBits = 24
+
+func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
 
 func (l *layer) connected(yes bool) {
 	l.state.Lock()
@@ -149,7 +165,7 @@ func (b *localBus) Publish(_ context.Context, c store.Change) error {
 	return nil
 }
 
-func (b *localBus) Subscribe(_ context.Context, f func(store.Change), connected func(bool)) (stop func()) {
+func (b *localBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
 	s := &subscriber{f: f}
 	b.mu.Lock()
 	if b.subscribers == nil {
@@ -158,9 +174,14 @@ func (b *localBus) Subscribe(_ context.Context, f func(store.Change), connected 
 	b.subscribers[s] = struct{}{}
 	b.mu.Unlock()
 	connected(true)
-	return func() {
+	remove := func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.subscribers, s)
+	}
+	forget := context.AfterFunc(ctx, remove)
+	return func() {
+		forget()
+		remove()
 	}
 }

@@ -406,3 +406,20 @@ func (b *refusingBus) Publish(ctx context.Context, c store.Change) error {
 	}
 	return b.handBus.Publish(ctx, c)
 }
+
+func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := cache.LocalBus()
+		ctx, cancel := context.WithCancel(t.Context())
+		told := 0
+		stop := bus.Subscribe(ctx, func(store.Change) { told++ }, func(bool) {})
+		defer stop()
+		must(t, bus.Publish(t.Context(), store.Change{ThreadID: "thr_1"}))
+		cancel()
+		synctest.Wait()
+		must(t, bus.Publish(t.Context(), store.Change{ThreadID: "thr_1"}))
+		if told != 1 {
+			t.Errorf("told of %d changes, want the first", told)
+		}
+	})
+}

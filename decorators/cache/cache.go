@@ -9,8 +9,10 @@
 //
 // Within one process reads stay linearizable per thread: a read that begins after a write has returned sees it, whatever
 // the two have in common, and every read equals the base at some instant of its own interval. For that, all writes of the
-// process must pass through one cache per base, or the caches share a [store.Bus]. Writes of other processes are seen after
-// the TTL at the latest ([WithTTL]), or as soon as the Bus tells. [store.WithFresh] sees the base.
+// process must pass through one cache per base. Between caches on a [store.Bus], the first holds when the Bus delivers before
+// Publish returns ([LocalBus]); a read through one cache may still be answered with what a write through another, that has
+// not returned yet, is about to end. Writes of other processes are seen after the TTL at the latest ([WithTTL]), or as soon as
+// the Bus tells. [store.WithFresh] sees the base.
 //
 // A write patches its entry only from a known state: if the base reports thread versions ([store.ReportVersion]) and the
 // write met the very version that the entry has, or if the user gave their word that no other process writes

@@ -165,11 +165,11 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 			e.version = version{rep.After, true}
 		}
 		switch {
-		case err == nil && part(&a.Value, e):
+		case err == nil && part(&a.Value, e) && !h.NoStore():
 			p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), fresh)
 		case err == nil || store.CodeOf(err) == store.CodeNotFound:
-			// Nothing to store; but others may have changed, or deleted, what an entry still has.
-			if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e) && can(from, old)) {
+			// Nothing to store; but others may have changed, or deleted, what there is.
+			if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
 				p.shard.drop(p.key, old, byWrite)
 			}
 		}
@@ -183,9 +183,7 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 		h.Notes.SetCache(resultNames[bypass])
 		begin := l.now()
 		a, err = coherence.Direct(l.core.Unnamed(ctx), load)
-		if !h.NoStore() {
-			keep(begin, a, err, true)
-		}
+		keep(begin, a, err, h.Fresh())
 	} else {
 		l.stats.requests[k][missed].Add(1)
 		h.Notes.SetCache(resultNames[missed])
@@ -206,11 +204,6 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 	return a.Value, err
 }
 
-func can[T any](from func(*entry) (T, bool), e *entry) bool {
-	_, ok := from(e)
-	return ok
-}
-
 // write passes a write on and keeps what the cache holds true. patch makes, of the entry that was true when the write began,
 // the one that is true after it has succeeded; nil, or a patch that returns false, drops the entry. kind and id are the
 // row's in errors.
@@ -219,9 +212,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 	if err := coherence.Ready(ctx, op, kind, id); err != nil {
 		return err
 	}
-	if l.closed.Load() {
-		return call(ctx)
-	}
+	// Also of a closed cache: others may be open.
 	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
 		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
 			begin := l.now()

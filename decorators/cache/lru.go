@@ -114,7 +114,9 @@ func (s *shard) put(k key, e *entry) {
 		lean := *e
 		lean.window, lean.hasWindow, lean.loose = window{}, false, nil
 		lean.bytes = lean.cost(k)
-		s.evicted[k.kind][byTooLarge]++
+		if lean.bytes <= s.maxBytes {
+			s.evicted[k.kind][byTooLarge]++
+		}
 		e = &lean
 	}
 	if e.bytes > s.maxBytes {

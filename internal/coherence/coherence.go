@@ -87,9 +87,12 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 	var unsettled atomic.Bool
 	before := c.Words.Begin(s)
 	defer func() {
-		if definite {
+		switch {
+		case definite:
 			c.Words.End(s)
-		} else { // or it panicked
+		case unsettled.Load(): // what was left behind may need longer than the base to notice
+			c.Words.EndUnknown(s, max(c.Quarantine, DefaultQuarantine))
+		default: // or it panicked
 			c.Words.EndUnknown(s, c.Quarantine)
 		}
 	}()

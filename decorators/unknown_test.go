@@ -1,0 +1,467 @@
+package decorators_test
+
+// What may have happened, though nobody can say so: the promises that several layers hold together.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+func titled(id, title string) store.Thread {
+	return store.Thread{ID: id, Title: title, CreatedAt: noon}
+}
+
+func endOfTurn(t testing.TB, id string) store.Item {
+	t.Helper()
+	it, err := store.NewItem(id, noon, store.EndOfTurn{})
+	must(t, err)
+	return it
+}
+
+// title returns the title of thr_1, or why there is none.
+func title(ctx context.Context, s store.Store) string {
+	th, err := s.LoadThread(ctx, "thr_1")
+	if err != nil {
+		return store.CodeOf(err).String()
+	}
+	return th.Title
+}
+
+// mapCtx is a context that cannot be compared.
+type mapCtx struct {
+	context.Context
+	_ map[string]string
+}
+
+func TestAContextOfAnyTypeWillDo(t *testing.T) {
+	base := memstore.New()
+	s := store.Wrap(base, authz.New(authz.OwnerOnly()))
+	ctx := mapCtx{store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}}), nil}
+	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
+	if got := title(ctx, s); got != "x" {
+		t.Error(got)
+	}
+}
+
+func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		bound, runs time.Duration
+		heedless    bool // of its context
+	}{
+		{"over a base that says 0", 0, 3 * time.Second, false},
+		{"that heeds its context, though late", time.Second, 3 * time.Minute, false},
+		{"and ends later than the base says", time.Second, 3 * time.Second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				base := memstore.New()
+				f := storetest.NewFaulty(base, storetest.WithLongestWrite(c.bound))
+				f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1,
+					Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+						time.Sleep(c.runs)
+						if c.heedless {
+							ctx = context.WithoutCancel(ctx)
+						}
+						return next(ctx)
+					}})
+				impatient := store.Intercept("impatient", store.InterceptorFunc(
+					func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+						done := make(chan error, 1)
+						go func() { done <- next(ctx) }()
+						select {
+						case err := <-done:
+							return err
+						case <-time.After(500 * time.Millisecond):
+							return context.DeadlineExceeded
+						}
+					}))
+				s := store.Wrap(f, cache.New(cache.WithTTL(0)), impatient)
+				defer store.Close(s)
+				must(t, base.SaveThread(t.Context(), titled("thr_1", "old")))
+				if err := s.SaveThread(t.Context(), titled("thr_1", "new")); store.IsDefinite(err) {
+					t.Errorf("got %v", err)
+				}
+				time.Sleep(c.runs - time.Second)
+				title(t.Context(), s)
+				time.Sleep(2 * time.Second) // by now it has taken effect, or never will
+				if got, want := title(t.Context(), s), title(t.Context(), base); got != want {
+					t.Errorf("the cache answers %q, the base has %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
+	base := memstore.New()
+	bus := cache.LocalBus()
+	post := store.Intercept("hedge", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		if !c.Op.IsWrite() {
+			return next(ctx)
+		}
+		err := next(ctx)
+		err2 := next(ctx) // a hedge: the same add again
+		if err2 != nil {
+			return err2
+		}
+		return err
+	}))
+	a := store.Wrap(base, cache.New(cache.WithBus(bus)), post)
+	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	defer store.Close(a, b)
+	must(t, base.SaveThread(t.Context(), titled("thr_1", "x")))
+	n := func(s store.Store) int {
+		p, err := s.LoadThreadItems(t.Context(), "thr_1", store.PageQuery{})
+		must(t, err)
+		return len(p.Data)
+	}
+	must(t, base.AddThreadItem(t.Context(), "thr_1", endOfTurn(t, "msg_0")))
+	n(b)
+	if err := a.AddThreadItem(t.Context(), "thr_1", endOfTurn(t, "msg_1")); store.IsDefinite(err) {
+		t.Errorf("an add that was made ended with %v", err)
+	}
+	if n(b) != n(base) {
+		t.Errorf("the other cache lists %d items, the base has %d", n(b), n(base))
+	}
+}
+
+func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
+	f := storetest.NewFaulty(memstore.New())
+	unknown := errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable)
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}})
+	s := store.Wrap(f, cache.New(cache.AllowAroundAuthz()), authz.New(authz.OwnerOnly()))
+	defer store.Close(s)
+	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
+	f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Do: storetest.Fail(unknown)})
+	err := s.AddThreadItem(ctx, "thr_1", endOfTurn(t, "msg_1"))
+	if store.IsDefinite(err) != store.IsDefinite(unknown) {
+		t.Errorf("below authz definite %v, above %v (%v)", store.IsDefinite(unknown), store.IsDefinite(err), err)
+	}
+}
+
+func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
+	base := memstore.New()
+	bus := cache.LocalBus()
+	a := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	defer store.Close(b)
+	must(t, a.SaveThread(t.Context(), titled("thr_1", "old")))
+	title(t.Context(), b)
+	must(t, store.Close(a))
+	must(t, a.SaveThread(t.Context(), titled("thr_1", "new")))
+	if got := title(t.Context(), b); got != "new" {
+		t.Errorf("the other cache answers %q after a write through a closed one", got)
+	}
+}
+
+func unversioned() store.Middleware {
+	return store.Intercept("unversioned", store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		return next(store.WithoutVersionRecorder(ctx))
+	}))
+}
+
+func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
+	ctx, fresh := t.Context(), store.WithFresh(t.Context())
+	i1 := endOfTurn(t, "msg_1")
+	t.Run("window kept though thread is gone", func(t *testing.T) {
+		base := memstore.New()
+		s := store.Wrap(base, cache.New(), unversioned())
+		defer store.Close(s)
+		must(t, base.SaveThread(ctx, titled("thr_1", "x")))
+		must(t, base.AddThreadItem(ctx, "thr_1", i1))
+		s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+		must(t, base.DeleteThread(ctx, "thr_1"))
+		_, err := s.LoadThread(fresh, "thr_1")
+		p, _ := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+		if len(p.Data) > 0 {
+			t.Errorf("fresh LoadThread: %v; then the cache lists %d item", err, len(p.Data))
+		}
+	})
+	t.Run("item kept though the fresh page is empty", func(t *testing.T) {
+		base := memstore.New()
+		s := store.Wrap(base, cache.New(), unversioned())
+		defer store.Close(s)
+		must(t, base.SaveThread(ctx, titled("thr_1", "x")))
+		must(t, base.AddThreadItem(ctx, "thr_1", i1))
+		s.LoadItem(ctx, "thr_1", "msg_1")
+		must(t, base.DeleteThread(ctx, "thr_1"))
+		p, _ := s.LoadThreadItems(fresh, "thr_1", store.PageQuery{})
+		_, err := s.LoadItem(ctx, "thr_1", "msg_1")
+		if err == nil {
+			t.Errorf("fresh page has %d items; then the cache has the item", len(p.Data))
+		}
+	})
+	t.Run("fresh+nostore", func(t *testing.T) {
+		base := memstore.New()
+		s := store.Wrap(base, cache.New())
+		defer store.Close(s)
+		must(t, base.SaveThread(ctx, titled("thr_1", "old")))
+		title(ctx, s)
+		must(t, base.SaveThread(ctx, titled("thr_1", "new")))
+		r1 := title(store.WithNoStore(fresh), s)
+		r2 := title(ctx, s)
+		if r1 != r2 {
+			t.Errorf("fresh+nostore %q, then %q", r1, r2)
+		}
+	})
+}
+
+// trigBus is told of changes by the base.
+type trigBus struct {
+	f         func(store.Change)
+	connected func(bool)
+}
+
+func (b *trigBus) Publish(context.Context, store.Change) error { return nil }
+func (b *trigBus) Subscribe(_ context.Context, f func(store.Change), c func(bool)) func() {
+	b.f, b.connected = f, c
+	c(true)
+	return func() {}
+}
+
+func TestTheStampOfAWriteIsNoOtherWrites(t *testing.T) {
+	ctx := t.Context()
+	base := memstore.New()
+	bus := &trigBus{}
+	announcing := store.Intercept("trigger", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		err := next(ctx)
+		if err == nil && c.Op.IsWrite() {
+			s := store.StampFrom(ctx)
+			bus.f(store.Change{ThreadID: c.ThreadID, Origin: s.Origin, Write: s.Write})
+		}
+		return err
+	}))
+	tb := store.Wrap(base, announcing)
+	side := store.Intercept("side", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		if c.Op == store.OpSaveThread && c.ThreadID == "thr_2" {
+			if err := tb.SaveThread(ctx, titled("thr_1", "new")); err != nil {
+				return err
+			}
+		}
+		return next(ctx)
+	}))
+	s := store.Wrap(tb, cache.New(cache.WithBus(bus)), side)
+	defer store.Close(s)
+	must(t, s.SaveThread(ctx, titled("thr_1", "old")))
+	title(ctx, s)
+	must(t, s.SaveThread(ctx, titled("thr_2", "x")))
+	if got := title(ctx, s); got != "new" {
+		t.Errorf("the cache answers %q, though the bus did tell of it", got)
+	}
+}
+
+func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := storetest.NewFaulty(memstore.New())
+		f.Inject(storetest.Fault{Op: store.OpSaveThread,
+			Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+				time.Sleep(time.Second)
+				err := next(context.WithoutCancel(ctx))
+				store.ReportUnsettled(ctx)
+				return err
+			}})
+		impatient := store.Intercept("impatient", store.InterceptorFunc(
+			func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+				go func() { _ = next(ctx) }()
+				time.Sleep(time.Millisecond)
+				return store.ErrUnavailable
+			}))
+		s := store.Wrap(f, impatient)
+		returned := false
+		hear := func() {
+			if returned {
+				t.Error("a recorder was called after the call had returned")
+			}
+		}
+		ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { hear() })
+		_ = s.SaveThread(store.WithUnsettledRecorder(ctx, hear), titled("thr_1", "x"))
+		returned = true
+		time.Sleep(2 * time.Second)
+	})
+}
+
+func TestVersionsDoNotTellAStrangerWhatWasDeleted(t *testing.T) {
+	base := memstore.New()
+	s := store.Wrap(base, authz.New(authz.OwnerOnly()))
+	a := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}})
+	var got []string
+	b := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "b"}})
+	b = store.WithVersionRecorder(b, func(id string, x, y uint64) { got = append(got, fmt.Sprint(id, " ", x, "->", y)) })
+	must(t, s.SaveThread(a, titled("thr_1", "x")))
+	for range 5 {
+		must(t, s.SaveThread(a, titled("thr_1", "x")))
+	}
+	live := fmt.Sprint(s.SaveThread(b, titled("thr_1", "y")), got)
+	must(t, s.DeleteThread(a, "thr_1"))
+	if gone := fmt.Sprint(s.SaveThread(b, titled("thr_1", "y")), got); gone != live {
+		t.Errorf("a stranger's save says %s of a thread, and %s of a deleted one", live, gone)
+	}
+}
+
+// multiBus tells everybody what the base announces, stamped, and of unknown outcomes what the caches do.
+type multiBus struct {
+	mu sync.Mutex
+	fs []func(store.Change)
+}
+
+func (b *multiBus) Publish(_ context.Context, c store.Change) error {
+	if c.Write == 0 {
+		b.tell(c)
+	}
+	return nil
+}
+func (b *multiBus) tell(c store.Change) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.fs {
+		f(c)
+	}
+}
+func (b *multiBus) Subscribe(_ context.Context, f func(store.Change), c func(bool)) func() {
+	b.mu.Lock()
+	b.fs = append(b.fs, f)
+	b.mu.Unlock()
+	c(true)
+	return func() {}
+}
+
+// Random calls, one after the other, over two caches; late and lost writes within the bound; every read must equal the base right now.
+func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
+	for _, mode := range []string{"local", "trigger"} {
+		for seed := range uint64(8) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				r := rand.New(rand.NewPCG(seed, 1))
+				mem := memstore.New()
+				const bound = 10 * time.Second
+				var base store.Store = mem
+				var bus store.Bus = cache.LocalBus()
+				if mode == "trigger" {
+					mb := &multiBus{}
+					bus = mb
+					base = store.Wrap(mem, store.Intercept("trigger", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+						err := next(ctx)
+						if err == nil && c.Op.IsWrite() {
+							s := store.StampFrom(ctx)
+							mb.tell(store.Change{ThreadID: c.ThreadID, AttachmentID: c.AttachmentID, Origin: s.Origin, Write: s.Write})
+						}
+						return err
+					})))
+				}
+				var wg sync.WaitGroup
+				f := storetest.NewFaulty(base, storetest.WithLongestWrite(bound))
+				rr := rand.New(rand.NewPCG(seed, 2))
+				var rmu sync.Mutex
+				f.Inject(storetest.Fault{When: func(c store.Call) bool { return c.Op.IsWrite() }, Do: func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					rmu.Lock()
+					k := rr.IntN(8)
+					d := time.Duration(rr.Int64N(int64(bound)))
+					rmu.Unlock()
+					switch k {
+					case 0:
+						_ = next(ctx)
+						return store.ErrUnavailable
+					case 1:
+						wg.Add(1)
+						ctx := context.WithoutCancel(ctx)
+						go func() { defer wg.Done(); time.Sleep(d); _ = next(ctx) }()
+						return store.ErrUnavailable
+					case 2:
+						return store.ErrNotApplied
+					case 3:
+						return store.ErrUnavailable
+					}
+					return next(ctx)
+				}})
+				retry := store.Intercept("retry", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					var err error
+					for range 3 {
+						if err = next(ctx); err == nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrNotApplied) {
+							return err
+						}
+					}
+					return err
+				}))
+				opts := []cache.Option{cache.WithBus(bus), cache.WithWindow(5), cache.WithTTL(0)}
+				a := store.Wrap(f, cache.New(opts...), retry)
+				b := store.Wrap(f, cache.New(opts...), singleflight.New())
+				stacks := []store.Store{a, b}
+				var log []string
+				for i := range 400 {
+					s := stacks[r.IntN(2)]
+					id := fmt.Sprintf("thr_%d", r.IntN(2))
+					it, err := store.NewItem(fmt.Sprintf("msg_%d", r.IntN(9)), noon.Add(time.Duration(r.IntN(6))*time.Minute), store.SDKHiddenContext{Content: fmt.Sprint(i)})
+					must(t, err)
+					var what string
+					switch r.IntN(14) {
+					case 0, 1:
+						what = fmt.Sprint("save ", id, s.SaveThread(ctx, titled(id, fmt.Sprint(i))))
+					case 2:
+						if r.IntN(3) == 0 {
+							what = fmt.Sprint("del ", id, s.DeleteThread(ctx, id))
+						}
+					case 3, 4:
+						what = fmt.Sprint("add ", id, it.ID, it.CreatedAt.Minute(), s.AddThreadItem(ctx, id, it))
+					case 5:
+						what = fmt.Sprint("saveitem ", id, it.ID, it.CreatedAt.Minute(), s.SaveItem(ctx, id, it))
+					case 6:
+						what = fmt.Sprint("delitem ", id, it.ID, s.DeleteThreadItem(ctx, id, it.ID))
+					case 7:
+						d := time.Duration(r.Int64N(int64(5 * time.Second)))
+						time.Sleep(d)
+						synctest.Wait()
+						what = fmt.Sprint("sleep ", d)
+					case 8:
+						if r.IntN(4) == 0 {
+							time.Sleep(3 * bound)
+							what = "long sleep"
+						}
+					}
+					if what != "" {
+						log = append(log, what)
+					}
+					synctest.Wait()
+					for j, s := range stacks {
+						x, e1 := s.LoadThread(ctx, id)
+						y, e2 := mem.LoadThread(ctx, id)
+						if !x.Equal(y) || store.CodeOf(e1) != store.CodeOf(e2) {
+							t.Fatalf("%s seed %d step %d stack %d: %v %v / %v %v\n%v", mode, seed, i, j, x.Title, e1, y.Title, e2, log[max(0, len(log)-12):])
+						}
+						q := store.PageQuery{Limit: 1 + r.IntN(7), Order: store.Order(r.IntN(2))}
+						p, e1 := s.LoadThreadItems(ctx, id, q)
+						o, e2 := mem.LoadThreadItems(ctx, id, q)
+						if fmt.Sprint(p.HasMore, p.After, p.Data) != fmt.Sprint(o.HasMore, o.After, o.Data) || store.CodeOf(e1) != store.CodeOf(e2) {
+							t.Fatalf("%s seed %d step %d stack %d: %v %v / %v %v\n%v", mode, seed, i, j, p, e1, o, e2, log[max(0, len(log)-12):])
+						}
+						for k := range p.Data {
+							if !p.Data[k].Equal(o.Data[k]) {
+								t.Fatalf("%s seed %d step %d stack %d content", mode, seed, i, j)
+							}
+						}
+						l1, e1 := s.LoadItem(ctx, id, it.ID)
+						l2, e2 := mem.LoadItem(ctx, id, it.ID)
+						if !l1.Equal(l2) || store.CodeOf(e1) != store.CodeOf(e2) {
+							t.Fatalf("%s seed %d step %d stack %d item", mode, seed, i, j)
+						}
+					}
+				}
+				wg.Wait()
+				must(t, store.Close(a, b))
+			})
+		}
+	}
+}
