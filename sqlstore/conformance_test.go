@@ -15,9 +15,14 @@ import (
 	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/fleet"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	fleet.Worker(openWorker)
+	writeUntilKilled()
+	pgtest.Main(m)
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -77,6 +82,7 @@ func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
 	})
@@ -91,12 +97,14 @@ func recommended(t testing.TB, base store.Store) store.Store {
 }
 
 func TestTheRecommendedStackConforms(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, open(t)) })
 	})
 }
 
 func TestThroughAPoolerItConforms(t *testing.T) {
+	t.Parallel()
 	open := postgres(pgtest.Shared(t).DSN(t))
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, sqlstore.WithPooler()) })
 }

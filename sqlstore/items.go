@@ -31,8 +31,10 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 				return r, err
 			}
 			r.id = *id
-			r.val, err = store.ParseItem(*doc)
-			return r, err
+			if r.val, err = store.ParseItem(*doc); err != nil {
+				return r, refused{call{c.op, store.KindOfItem, r.id}.error(store.CodeInternal, err)}
+			}
+			return r, nil
 		})
 	})
 	if err != nil {

@@ -29,6 +29,8 @@ type config struct {
 	durability       Durability
 	pooler           bool
 	unmigrated       bool
+	silent           bool
+	listenDSN        string
 }
 
 // Option changes what [OpenSQLite] and [OpenPostgres] make. An option that makes no sense is an error of theirs
@@ -47,7 +49,7 @@ func WithTablePrefix(prefix string) Option { return func(c *config) { c.prefix =
 func WithSchema(schema string) Option { return func(c *config) { c.schema = schema } }
 
 // WithMaxConns bounds the connections to the database; the default is DefaultMaxConns. SQLite has one more, for writing. What
-// is needed beyond that waits. PostgreSQL keeps a quarter of them open when idle.
+// is needed beyond that waits. Those to PostgreSQL that nobody needs are closed after five minutes.
 func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
 
 // WithRetryFor sets how long a call is tried again for while the database is busy or could not serialize it; the default is
@@ -65,7 +67,7 @@ func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.lockTi
 // Durability is what an acknowledged write of SQLite survives.
 type Durability uint8
 
-// Each survives all that those before it do.
+// The strictest comes first.
 const (
 	// SurvivesPowerCut is the default: every commit waits until the disk says that it has it (synchronous=FULL).
 	SurvivesPowerCut Durability = iota
@@ -79,9 +81,17 @@ const (
 func WithDurability(d Durability) Option { return func(c *config) { c.durability = d } }
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
-// transaction mode: nothing is prepared and no setting outlives a transaction. Migrate over a direct connection
-// ([Migrate]): the lock that keeps programs from migrating at once is a session's.
+// transaction mode: nothing is prepared and no setting outlives a transaction, so that reads are bounded by their context
+// only. Migrate over a direct connection ([MigratePostgres]): the lock that keeps programs from migrating at once is a session's.
 func WithPooler() Option { return func(c *config) { c.pooler = true } }
+
+// WithoutNotify switches off the triggers of PostgreSQL by which a [Store.Bus] hears of changes, for sites that commit more than
+// they can take: NOTIFY makes commits wait for one another (the README has the price). It is the database that they are
+// switched off in, for all: the last program to migrate it decides. SQLite has none.
+func WithoutNotify() Option { return func(c *config) { c.silent = true } }
+
+// WithListenDSN names a direct connection for [Store.Bus], where the Store's own goes through a pooler: there nobody can listen.
+func WithListenDSN(dsn string) Option { return func(c *config) { c.listenDSN = dsn } }
 
 // WithoutMigration leaves the schema as it is: see [MigrateSQLite] and [MigratePostgres]. Opening then fails if the schema is
 // not what this version of the package needs.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -39,6 +40,9 @@ type postgresEngine struct {
 	dsn *pgx.ConnConfig
 }
 
+// idleFor is how long a connection is kept that nobody needs.
+const idleFor = 5 * time.Minute
+
 // checkInterval is how often a server at work looks whether its client is still there.
 const checkInterval = 5 * time.Second
 
@@ -56,29 +60,30 @@ func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelDelay}
 	}
-	e := &postgresEngine{cfg: cfg, dsn: conn}
 	var settings []stdlib.OptionOpenDB
 	if cfg.pooler {
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 		conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 0, 0
 	} else {
-		settings = append(settings, stdlib.OptionAfterConnect(e.settle))
+		conn.RuntimeParams["statement_timeout"] = millis(cfg.statementTimeout)
+		conn.RuntimeParams["lock_timeout"] = millis(cfg.lockTimeout)
+		settings = append(settings, stdlib.OptionAfterConnect(noticeLoss))
 	}
-	e.db = stdlib.OpenDB(*conn, settings...)
+	e := &postgresEngine{cfg: cfg, dsn: conn, db: stdlib.OpenDB(*conn, settings...)}
 	e.db.SetMaxOpenConns(cfg.maxConns)
-	e.db.SetMaxIdleConns(max(2, cfg.maxConns/4))
+	e.db.SetMaxIdleConns(cfg.maxConns) // another connection is another process of the server: not to be made for each burst
+	e.db.SetConnMaxIdleTime(idleFor)
 	return e, nil
 }
 
-// settle bounds what the server does for a connection. A setting that the server's version or platform does not know is left.
-func (e *postgresEngine) settle(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, `SELECT set_config(name, value, false)
-		FROM (VALUES ('statement_timeout', $1), ('lock_timeout', $2)) AS w (name, value)`,
-		millis(e.cfg.statementTimeout), millis(e.cfg.lockTimeout))
-	if err == nil {
-		_, _ = c.Exec(ctx, `SELECT set_config('client_connection_check_interval', $1, false)`, millis(checkInterval))
+// noticeLoss has the server look whether its client is still there while it works. It does no harm where the server's version
+// (before 14) or platform cannot.
+func noticeLoss(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET client_connection_check_interval = "+millis(checkInterval))
+	if c.IsClosed() { // the driver would leave it open, and forget it
+		return err
 	}
-	return err
+	return nil
 }
 
 func (e *postgresEngine) name() string    { return "postgres" }
@@ -131,8 +136,27 @@ func (e *postgresEngine) prepare(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-func (e *postgresEngine) ping(ctx context.Context) error { return e.db.PingContext(ctx) }
-func (e *postgresEngine) close() error                   { return e.db.Close() }
+func (e *postgresEngine) close() error { return e.db.Close() }
+
+// suits refuses a database that could not keep every text.
+func (e *postgresEngine) suits(ctx context.Context) error {
+	var encoding string
+	err := e.db.QueryRowContext(ctx, "SHOW server_encoding").Scan(&encoding)
+	if err == nil && encoding != "UTF8" {
+		err = fmt.Errorf("%w: its encoding is %s: make one with ENCODING 'UTF8'", errUnsuitable, encoding)
+	}
+	return err
+}
+
+// healthy finds a server that is gone, is a replica or was made read-only.
+func (e *postgresEngine) healthy(ctx context.Context) error {
+	var readOnly bool
+	err := e.db.QueryRowContext(ctx, "SELECT current_setting('transaction_read_only')::bool").Scan(&readOnly)
+	if err == nil && readOnly {
+		err = errors.New("sqlstore: the database is read-only")
+	}
+	return err
+}
 
 // classify knows SQLSTATE (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back; one whose session
 // was ended, or whose connection broke, may have been carried out before.
@@ -145,7 +169,9 @@ func (e *postgresEngine) classify(err error) verdict {
 	switch pe.Code {
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		v.code, v.retry = store.CodeUnavailable, true
-	case "55P03", "25006", "57P01", "57P02", "57P03": // lock_not_available, read_only_sql_transaction, shutdowns, cannot_connect_now
+	case "57P01", "57P02": // admin_shutdown, crash_shutdown: of this session, at least; another may do
+		v.code, v.retry = store.CodeUnavailable, true
+	case "57P03", "55P03", "25006": // cannot_connect_now, lock_not_available, read_only_sql_transaction
 		v.code = store.CodeUnavailable
 	case "57014": // query_canceled, by a time-out or by request
 		v.code = store.CodeTimeout
@@ -162,23 +188,22 @@ func (e *postgresEngine) classify(err error) verdict {
 	return v
 }
 
-// unanswered classifies the errors that are not the server's.
+// unanswered classifies the errors that are not the server's. Of a COMMIT they settle nothing: pgconn.SafeToRetry is no word on
+// it, as pgx says "conn closed", and that it is safe, also of a connection that broke while the answer was awaited.
 func unanswered(err error) verdict {
-	if errors.Is(err, pgx.ErrTxCommitRollback) {
-		return verdict{code: store.CodeInternal, settled: true}
-	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return verdict{code: store.CodeOf(err)}
-	}
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return verdict{code: store.CodeUnavailable, settled: true}
-	}
+	v := verdict{code: store.CodeUnavailable}
 	_, isNet := errors.AsType[net.Error](err)
+	_, isConnect := errors.AsType[*pgconn.ConnectError](err)
 	switch {
-	case isNet, pgconn.SafeToRetry(err), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, net.ErrClosed), errors.Is(err, driver.ErrBadConn):
-		// The connection was lost: what was not committed never will be.
-		return verdict{code: store.CodeUnavailable, retry: true}
+	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
+		return verdict{code: store.CodeInternal, settled: true}
+	case isConnect: // trying again is for who has more patience
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		v.code = store.CodeOf(err)
+	case errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		v.retry = true
+	default:
+		v.code = store.CodeInternal
 	}
-	return verdict{code: other(err)}
+	return v
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,8 +20,15 @@ import (
 // OpenSQLite opens the database in the file at path, which is made if it is not there, or one in memory that ends with the
 // Store if path is ":memory:". Several Stores and programs on one machine may open a file.
 //
+// On systems other than Linux nothing else in the program may open the file, not even to copy it: closing it again would end
+// SQLite's locks. On Linux OpenSQLite switches the driver to locks that don't mind (sqlite.OFDLocking), for the whole program.
+//
 // The file is in WAL mode: readers wait for nobody, writers for one another. What an acknowledged write survives is said by
 // [WithDurability].
+//
+// Elsewhere than on Linux, and if the program had SQLite files open before by the same driver (modernc.org/sqlite), no other
+// code of the program may open the file: closing it again would take the locks away. Backups are for SQLite's own tools (VACUUM
+// INTO, sqlite3 .backup) anyway: a copy of the file alone misses what is in the WAL.
 func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
 	if err != nil {
@@ -35,15 +43,20 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 
 type sqliteEngine struct {
 	read, write *sql.DB
-	anchor      *sql.Conn // keeps a database in memory alive; nil for a file
+	anchor      *sql.DB // has a connection that keeps a database in memory alive; nil for a file
 }
 
 // busyTimeout is short: beyond it, the call waits, where its context can end it.
 const busyTimeout = 20 * time.Millisecond
 
 func newSQLite(path string, cfg config) (*sqliteEngine, error) {
-	if path == "" {
+	switch {
+	case path == "":
 		return nil, invalid("path: empty")
+	case strings.HasPrefix(path, "file:"):
+		return nil, invalid("path: begins with file: (it is a path, not a URI; settings are options)")
+	case strings.ContainsRune(path, 0):
+		return nil, invalid("path: has a zero byte")
 	}
 	if cfg.schema != "" {
 		return nil, invalid("WithSchema: SQLite has no schemas")
@@ -66,14 +79,27 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 			return nil, err
 		}
 		db.SetMaxOpenConns(1)
-		e := &sqliteEngine{read: db, write: db}
 		anchor, err := sql.Open("sqlite", name)
 		if err == nil {
-			e.anchor, err = anchor.Conn(context.Background())
+			err = anchor.Ping() // its connection stays, idle
 		}
-		return e, err
+		e := &sqliteEngine{read: db, write: db, anchor: anchor}
+		if err != nil {
+			return nil, errors.Join(err, e.close())
+		}
+		return e, nil
 	}
-	file := "file:" + (&url.URL{Path: path}).EscapedPath()
+	// A lock of POSIX is lost as soon as anybody in the process opens and closes the file, as a backup does; these of Linux are
+	// not. Where they cannot be had, or other locks are in use already, all stay with what there is.
+	_, _ = sqlite.OFDLocking(true)
+	path, err := filepath.Abs(path) // connections are opened later too, when the working directory may be another
+	if err != nil {
+		return nil, err
+	}
+	// Without it, whoever in this program opens and closes the file (to copy it, say) takes SQLite's locks away. It is a
+	// switch of Linux's, and the program's: where it comes too late, or is not to be had, the documentation has to do.
+	_, _ = sqlite.OFDLocking(true)
+	file := "file:" + (&url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).EscapedPath()
 	write, err := sql.Open("sqlite", file+settings(url.Values{"_journal_mode": {"WAL"}}))
 	if err != nil {
 		return nil, err
@@ -92,7 +118,11 @@ func (e *sqliteEngine) name() string                           { return "sqlite"
 func (e *sqliteEngine) reader() *sql.DB                        { return e.read }
 func (e *sqliteEngine) writer() *sql.DB                        { return e.write }
 func (e *sqliteEngine) prepare(context.Context, *sql.Tx) error { return nil }
-func (e *sqliteEngine) longestWrite() time.Duration            { return 0 } // it never outlives its call
+
+// notify has nothing to do: SQLite tells nobody.
+func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
+
+func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // it never outlives its call
 
 func (e *sqliteEngine) statements(cfg config) statements {
 	return statementsFor(
@@ -101,15 +131,28 @@ func (e *sqliteEngine) statements(cfg config) statements {
 	)
 }
 
-func (e *sqliteEngine) ping(ctx context.Context) error { return e.write.PingContext(ctx) }
+// suits refuses a file where WAL mode, which all of this depends on, cannot be had.
+func (e *sqliteEngine) suits(ctx context.Context) error {
+	var mode string
+	err := e.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
+	if err == nil && mode != "wal" && e.anchor == nil {
+		err = fmt.Errorf("%w: SQLite cannot have it in WAL mode, but %s", errUnsuitable, mode)
+	}
+	return err
+}
+
+// healthy finds a file that cannot be read. That it cannot be written to, writing finds out.
+func (e *sqliteEngine) healthy(ctx context.Context) error {
+	var n int64
+	return e.read.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
+}
 
 func (e *sqliteEngine) close() error {
-	err := e.write.Close()
-	if e.read != e.write {
-		err = errors.Join(err, e.read.Close())
-	}
-	if e.anchor != nil {
-		err = errors.Join(err, e.anchor.Close())
+	var err error
+	for _, db := range []*sql.DB{e.write, e.read, e.anchor} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
 	}
 	return err
 }
@@ -119,7 +162,7 @@ func (e *sqliteEngine) close() error {
 func (e *sqliteEngine) classify(err error) verdict {
 	se, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
-		return verdict{code: other(err)}
+		return verdict{code: store.CodeOf(err)}
 	}
 	switch code := se.Code(); code & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
@@ -139,12 +182,4 @@ func (e *sqliteEngine) classify(err error) verdict {
 		}
 	}
 	return verdict{code: store.CodeInternal, settled: true}
-}
-
-// other classifies what is no error of the database.
-func other(err error) store.Code {
-	if errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "sql: database is closed") {
-		return store.CodeUnavailable
-	}
-	return store.CodeOf(err)
 }

@@ -28,6 +28,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type Store struct {
 	sql    statements
 	cfg    config
 
+	calls   sync.RWMutex // read-locked by each call; Close locks it for good
 	closing sync.Once
 	closed  error
 }
@@ -57,12 +59,15 @@ var (
 func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
 	s.sql = e.statements(cfg)
-	err := e.ping(ctx)
+	err := e.suits(ctx)
 	if err == nil && !cfg.unmigrated {
 		err = migrate(ctx, cfg, e)
 	}
 	if err == nil {
 		err = checkSchema(ctx, cfg, e)
+	}
+	if err == nil && !cfg.unmigrated {
+		err = e.notify(ctx, !cfg.silent)
 	}
 	if err != nil {
 		_ = e.close()
@@ -71,27 +76,52 @@ func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	return s, nil
 }
 
+// openError makes what went wrong in opening an error that may be shown.
+func openError(ctx context.Context, e engine, err error) error {
+	if gone := store.CheckContext(ctx, 0, "", ""); gone != nil {
+		return gone
+	}
+	if errors.Is(err, ErrSchema) || errors.Is(err, errUnsuitable) {
+		return err
+	}
+	return &store.Error{Code: e.classify(err).code, Field: "the database cannot be opened", Cause: err}
+}
+
+// errUnsuitable: what was opened is no place for a Store. Its text may be shown.
+var errUnsuitable = errors.New("sqlstore: unsuitable database")
+
 // LayerName returns "sqlite" or "postgres".
 func (s *Store) LayerName() string { return s.engine.name() }
 
-// Close closes the connections to the database, and waits for calls under way. Closing again does nothing. Calls after it
-// fail with [store.ErrUnavailable].
+// Close waits for the calls under way, whose contexts can hurry them, and closes the connections to the database. Closing
+// again does nothing. Calls that begin after it fail with [store.ErrUnavailable] and are not applied.
 func (s *Store) Close() error {
-	s.closing.Do(func() { s.closed = s.engine.close() })
+	s.closing.Do(func() {
+		s.calls.Lock()
+		s.closed = s.engine.close()
+	})
 	return s.closed
 }
 
-// CheckHealth asks the database for a row. It is nil, or [store.ErrUnavailable].
+// CheckHealth reports whether the database answers and takes writes: nil, [store.ErrUnavailable], or the context's error. It
+// asks once and tries nothing again.
 func (s *Store) CheckHealth(ctx context.Context) error {
-	var one int
-	err := s.engine.reader().QueryRowContext(ctx, "SELECT 1").Scan(&one)
-	if err == nil {
-		return nil
+	if !s.calls.TryRLock() {
+		return call{}.error(store.CodeUnavailable, errClosed)
 	}
-	return &store.Error{Code: store.CodeUnavailable, Cause: err}
+	defer s.calls.RUnlock()
+	err := s.engine.healthy(ctx)
+	if gone := store.CheckContext(ctx, 0, "", ""); err != nil && gone != nil {
+		return gone
+	}
+	if err != nil {
+		return call{}.error(store.CodeUnavailable, err)
+	}
+	return nil
 }
 
-// LongestWrite returns how long a write whose outcome its caller was not told may still take effect.
+// LongestWrite returns how long after a write's failure with an unknown outcome it may still take effect: in PostgreSQL, the
+// longest that a server goes on with a statement whose client is gone. In SQLite it is zero.
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
@@ -115,7 +145,12 @@ type engine interface {
 	// classify says what an error of the driver means.
 	classify(error) verdict
 	longestWrite() time.Duration
-	ping(context.Context) error
+	// notify switches on or off what tells others of changes.
+	notify(ctx context.Context, on bool) error
+	// suits says why the database that was opened is no place for a Store.
+	suits(context.Context) error
+	// healthy says why the database does not take writes now.
+	healthy(context.Context) error
 	close() error
 	migrator
 }

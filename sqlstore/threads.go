@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -100,8 +101,11 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	return err
 }
 
-// report reports the versions before and after a write that the database decided about.
+// report reports the versions before and after a write that was committed, or refused for what it found.
 func report(ctx context.Context, threadID string, before, after uint64, err error) {
+	if errors.Is(err, store.ErrNotApplied) {
+		return // it did not come so far
+	}
 	switch store.CodeOf(err) {
 	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
 		store.ReportVersion(ctx, threadID, before, after)
@@ -162,9 +166,11 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 				return r, err
 			}
 			r.id = *id
-			r.val, err = store.ParseThread(*doc)
+			if r.val, err = store.ParseThread(*doc); err != nil {
+				return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
+			}
 			r.val.Owner = store.Owner{Tenant: *tenant, Subject: *subject}
-			return r, err
+			return r, nil
 		})
 	})
 	if err != nil {

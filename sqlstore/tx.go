@@ -21,10 +21,11 @@ func (c call) error(code store.Code, cause error) error {
 	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
 }
 
-// refused is the error of a transaction that found something which the contract refuses. Nothing is wrong with the database.
+// refused is what a call found in the database that decides it: the contract's refusal, a row that makes no sense, or, if it
+// is nil, that there is nothing to do. A transaction is rolled back; trying again would find the same.
 type refused struct{ err error }
 
-func (r refused) Error() string { return r.err.Error() }
+func (r refused) Error() string { return "refused" }
 
 // The first pause before a call is tried again, and the longest; each is up to twice the one before.
 const (
@@ -43,7 +44,16 @@ func (s *Store) read(ctx context.Context, c call, f func(context.Context, *sql.D
 	return s.try(ctx, c, func() (bool, error) { return true, f(ctx, s.engine.reader()) })
 }
 
+// errClosed is the cause of what a closed Store answers.
+var errClosed = errors.New("sqlstore: the Store is closed")
+
+// try makes attempts until one succeeds, is refused, or fails for good. settled says of an error that the attempt had, and
+// will have, no effect: no other is made after one of which that is not known.
 func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, err error)) error {
+	if !s.calls.TryRLock() { // Close has it, or waits for it
+		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, errClosed))
+	}
+	defer s.calls.RUnlock()
 	end := time.Now().Add(s.cfg.retryFor)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		settled, err := attempt()
@@ -87,18 +97,22 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *sql.Tx) e
 	// The statements end with the caller's context, but neither COMMIT nor ROLLBACK does.
 	inner, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	tx, err := conn.BeginTx(inner, &sql.TxOptions{})
+	begun := context.AfterFunc(ctx, abort) // BEGIN ends with it too
+	tx, err := conn.BeginTx(inner, nil)
 	if err != nil {
 		return true, fmt.Errorf("begin: %w", err)
 	}
-	committed := false
+	ended := false
 	defer func() {
-		if !committed { // also on a panic
+		if !ended { // also on a panic
 			limit := time.AfterFunc(verdictLimit, abort)
 			defer limit.Stop()
 			_ = tx.Rollback()
 		}
 	}()
+	if !begun() {
+		return true, ctx.Err()
+	}
 	if err := s.engine.prepare(ctx, tx); err != nil {
 		return true, fmt.Errorf("prepare: %w", err)
 	}
@@ -108,12 +122,10 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *sql.Tx) e
 	if err := ctx.Err(); err != nil {
 		return true, err
 	}
-	committed = true
+	ended = true
 	limit := time.AfterFunc(verdictLimit, abort)
 	defer limit.Stop()
 	if err := tx.Commit(); err != nil {
-		// A COMMIT that was refused may leave the transaction open, of which database/sql knows nothing any more.
-		_, _ = conn.ExecContext(inner, "ROLLBACK")
 		return s.engine.classify(err).settled, fmt.Errorf("commit: %w", err)
 	}
 	return true, nil

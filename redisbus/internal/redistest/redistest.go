@@ -1,0 +1,130 @@
+// Package redistest runs a redis-server of a test's own.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server on a socket in a folder of its own, without persistence.
+type Server struct {
+	t    testing.TB
+	dir  string
+	args []string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended
+}
+
+// Start starts a server with these settings beside its own ("maxmemory", "1mb", …), and stops it when the test ends. Without
+// the program the test is skipped, and fails if CHATSTORE_REQUIRE_SERVERS is 1.
+func Start(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		const why = "redis-server is not installed (Debian package redis-server)"
+		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	dir, err := os.MkdirTemp("", "redis") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, dir: dir}
+	for i := 0; i < len(settings); i += 2 {
+		s.args = append(s.args, "--"+settings[i])
+		s.args = append(s.args, strings.Fields(settings[i+1])...)
+	}
+	t.Cleanup(func() {
+		s.Stop()
+		os.RemoveAll(dir)
+	})
+	s.start()
+	return s
+}
+
+// Addr is the path of the server's socket, for redis.Options with the Network "unix".
+func (s *Server) Addr() string { return filepath.Join(s.dir, "s") }
+
+// Client returns a client, closed when the test ends.
+func (s *Server) Client() *redis.Client {
+	c := redis.NewClient(&redis.Options{Network: "unix", Addr: s.Addr(), ContextTimeoutEnabled: true})
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Stop kills the server, if it runs.
+func (s *Server) Stop() {
+	if s.cmd == nil {
+		return
+	}
+	s.cmd.Process.Kill() // also when paused
+	<-s.done
+	s.cmd = nil
+}
+
+// Restart stops the server and starts it anew.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Stop()
+	s.start()
+}
+
+// Pause makes the server hang until Resume: connections stay, and nothing is answered.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) start() {
+	s.t.Helper()
+	args := append([]string{"--port", "0", "--unixsocket", s.Addr(), "--save", "", "--appendonly", "no", "--dir", s.dir,
+		"--loglevel", "warning"}, s.args...)
+	s.cmd = exec.Command("redis-server", args...)
+	dieWithParent(s.cmd)
+	var out strings.Builder
+	s.cmd.Stdout, s.cmd.Stderr = &out, &out
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		s.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	s.done = done
+	go func(cmd *exec.Cmd) {
+		defer close(done)
+		cmd.Wait()
+	}(s.cmd)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c := redis.NewClient(&redis.Options{Network: "unix", Addr: s.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
+	defer c.Close()
+	for {
+		err := c.Ping(ctx).Err()
+		if err == nil {
+			return
+		}
+		select {
+		case <-done:
+			s.t.Fatalf("redis-server ended: %v", out.String())
+		case <-ctx.Done():
+			s.t.Fatal(fmt.Errorf("redis-server does not answer: %w", err))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

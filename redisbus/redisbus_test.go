@@ -1,0 +1,297 @@
+package redisbus_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/redisbus"
+	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestMain(m *testing.M) {
+	// go-redis keeps a clock for the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.startGlobalTimeCache.func1"))
+}
+
+// patience is how long a test waits for what must come.
+const patience = 30 * time.Second
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *bus.Bus {
+	t.Helper()
+	b := redisbus.New(c, append([]redisbus.Option{redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
+		redisbus.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// witness hands on what a subscriber is told.
+type witness struct {
+	t    testing.TB
+	told chan string
+}
+
+func watch(t testing.TB, b *bus.Bus) *witness {
+	w := &witness{t, make(chan string, 100_000)}
+	t.Cleanup(b.Subscribe(context.Background(), func(c store.Change) { w.told <- c.ThreadID }, func(yes bool) {
+		w.told <- map[bool]string{true: "up", false: "down"}[yes]
+	}))
+	return w
+}
+
+// until waits for what is wanted, and returns what came before it.
+func (w *witness) until(want string) (before []string) {
+	w.t.Helper()
+	limit := time.After(patience)
+	for {
+		select {
+		case got := <-w.told:
+			if got == want {
+				return before
+			}
+			before = append(before, got)
+		case <-limit:
+			w.t.Fatalf("waited in vain for %q; there was %q", want, before)
+		}
+	}
+}
+
+func stat(b *bus.Bus, name, label string) (v float64) {
+	for _, s := range b.AppendStats(nil) {
+		if s.Name == name && s.Labels[0].Value == label {
+			v += s.Value
+		}
+	}
+	return v
+}
+
+func thread(id string) store.Change { return store.Change{ThreadID: id, Origin: "cache", Write: 1} }
+
+func TestAChangeReachesTheOthers(t *testing.T) {
+	for _, protocol := range []int{2, 3} {
+		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
+			server := redistest.Start(t)
+			client := func() *redis.Client {
+				c := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Addr(), Protocol: protocol})
+				t.Cleanup(func() { c.Close() })
+				return c
+			}
+			a, b := open(t, client()), open(t, client())
+			elsewhere := watch(t, open(t, client(), redisbus.WithChannel("other")))
+			wa, wb := watch(t, a), watch(t, b)
+			for _, w := range []*witness{wa, wb, elsewhere} {
+				w.until("up")
+			}
+			for i := range 100 {
+				must(t, a.Publish(t.Context(), thread(fmt.Sprint("thr_", i))))
+			}
+			if got := append(wa.until("thr_99"), wb.until("thr_99")...); slices.Contains(got, "down") {
+				t.Errorf("told %q", got)
+			}
+			select {
+			case got := <-elsewhere.told:
+				t.Errorf("another channel was told %q", got)
+			default:
+			}
+		})
+	}
+}
+
+func TestTwoCachesOverOneBaseAgree(t *testing.T) {
+	server, base := redistest.Start(t), memstore.New()
+	var stacks []store.Store
+	var arrived []*witness
+	for range 2 {
+		b := open(t, server.Client())
+		s := store.Wrap(base, cache.New(cache.WithBus(b)))
+		t.Cleanup(func() { store.Close(s) })
+		stacks, arrived = append(stacks, s), append(arrived, watch(t, b)) // told after its cache
+	}
+	for _, w := range arrived {
+		w.until("up")
+	}
+	for i := range 20 {
+		for _, s := range stacks {
+			s.LoadThread(t.Context(), "thr_1") // now both have it
+		}
+		title := fmt.Sprint(i)
+		must(t, stacks[i%2].SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: title, CreatedAt: time.Now()}))
+		for _, w := range arrived {
+			w.until("thr_1")
+		}
+		for _, s := range stacks {
+			if got, err := s.LoadThread(t.Context(), "thr_1"); err != nil || got.Title != title {
+				t.Errorf("got %q, %v; saved was %q", got.Title, err, title)
+			}
+		}
+	}
+}
+
+func TestAKilledSubscriptionIsNoticed(t *testing.T) {
+	server := redistest.Start(t)
+	w := watch(t, open(t, server.Client(), redisbus.WithLease(time.Minute))) // not by the lease
+	w.until("up")
+	for range 3 {
+		must(t, server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
+		w.until("down")
+		w.until("up")
+	}
+}
+
+func TestAServerThatStopsAndComesBackIsNoticed(t *testing.T) {
+	server := redistest.Start(t)
+	b := open(t, server.Client(), redisbus.WithLease(time.Second))
+	w := watch(t, b)
+	w.until("up")
+	server.Stop()
+	w.until("down")
+	if !b.LeasedUntil().IsZero() {
+		t.Error("leased without a server")
+	}
+	if err := b.Publish(t.Context(), thread("thr_1")); store.CodeOf(err) != store.CodeUnavailable {
+		t.Errorf("published without a server: %v", err)
+	}
+	server.Restart()
+	w.until("up")
+	must(t, b.Publish(t.Context(), thread("thr_2")))
+	w.until("thr_2")
+}
+
+func TestAServerThatHangsEndsTheLease(t *testing.T) {
+	server := redistest.Start(t)
+	const lease = 500 * time.Millisecond
+	b := open(t, server.Client(), redisbus.WithLease(lease))
+	w := watch(t, b)
+	w.until("up")
+	server.Pause()
+	paused := time.Now()
+	if until := b.LeasedUntil(); until.After(paused.Add(lease)) {
+		t.Errorf("leased for %v", until.Sub(paused))
+	}
+	w.until("down")
+	if !b.LeasedUntil().IsZero() {
+		t.Error("still leased")
+	}
+	closing := open(t, server.Client(), redisbus.WithLease(lease))
+	began := time.Now()
+	must(t, closing.Close())
+	if d := time.Since(began); d > patience/2 {
+		t.Errorf("Close took %v", d)
+	}
+	server.Resume()
+	w.until("up")
+}
+
+// A subscriber that does not read is cut off by the server, which drops what it had for it.
+func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
+	server := redistest.Start(t, "client-output-buffer-limit", "pubsub 64kb 0 0")
+	a, b := open(t, server.Client(), redisbus.WithLease(time.Minute)), open(t, server.Client(), redisbus.WithLease(time.Minute))
+	var once sync.Once
+	running, gate := make(chan struct{}), make(chan struct{})
+	stop := b.Subscribe(t.Context(), func(store.Change) {
+		once.Do(func() { close(running) })
+		<-gate
+	}, func(bool) {})
+	defer stop()
+	w := watch(t, b)
+	w.until("up")
+	must(t, a.Publish(t.Context(), thread("thr_first")))
+	<-running
+	ids := strings.Repeat("x", 200)
+	admin := server.Client()
+	for i := 0; ; i++ { // until the server has cut it off
+		must(t, a.Publish(t.Context(), thread(fmt.Sprint(ids, i))))
+		list, err := admin.Do(t.Context(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
+		must(t, err)
+		if strings.Count(list, "\n") < 2 {
+			break
+		}
+		if i == 100_000 {
+			t.Fatal("the server cuts nobody off")
+		}
+	}
+	close(gate)
+	w.until("down")
+	w.until("up")
+}
+
+func TestAServerThatIsNotThereYetIsNoError(t *testing.T) {
+	server := redistest.Start(t)
+	server.Stop()
+	w := watch(t, open(t, server.Client()))
+	server.Restart()
+	w.until("up")
+}
+
+func TestAPayloadOfSomebodyElseEndsTheConnection(t *testing.T) {
+	server := redistest.Start(t)
+	b := open(t, server.Client(), redisbus.WithLease(time.Minute))
+	w := watch(t, b)
+	w.until("up")
+	must(t, server.Client().Publish(t.Context(), redisbus.DefaultChannel, "garbage").Err())
+	w.until("down")
+	w.until("up")
+	if n := stat(b, "chatstore_bus_drops_total", "payload"); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+func TestMisuseIsRefusedAtConstruction(t *testing.T) {
+	c := redis.NewClient(&redis.Options{})
+	defer c.Close()
+	for name, f := range map[string]func(){
+		"client":      func() { redisbus.New(nil) },
+		"WithChannel": func() { redisbus.New(c, redisbus.WithChannel("")) },
+		"WithLease":   func() { redisbus.New(c, redisbus.WithLease(-1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), name) {
+					t.Errorf("panicked with %v", p)
+				}
+			}()
+			f()
+		})
+	}
+}
+
+// BenchmarkDelivery measures from the call of Publish to the subscriber of another client.
+func BenchmarkDelivery(b *testing.B) {
+	server := redistest.Start(b)
+	from, to := open(b, server.Client()), open(b, server.Client())
+	connected, arrived := make(chan struct{}, 10), make(chan time.Time, 1)
+	b.Cleanup(to.Subscribe(b.Context(), func(store.Change) { arrived <- time.Now() }, func(yes bool) {
+		if yes {
+			connected <- struct{}{}
+		}
+	}))
+	<-connected
+	took := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		began := time.Now()
+		must(b, from.Publish(b.Context(), thread("thr_1")))
+		took = append(took, (<-arrived).Sub(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2])/1e3, "median-µs")
+	b.ReportMetric(float64(took[len(took)*99/100])/1e3, "p99-µs")
+}

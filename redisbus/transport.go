@@ -1,0 +1,155 @@
+package redisbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatstore/chatstore/bus"
+)
+
+var (
+	_ bus.Transport = (*transport)(nil)
+	_ bus.Conn      = (*conn)(nil)
+)
+
+type transport struct {
+	client  redis.UniversalClient
+	channel string
+}
+
+// within runs f in a goroutine and waits until ctx ends: go-redis heeds the context's end only between its own time-outs, and
+// its deadline only with ContextTimeoutEnabled.
+func within[T any](ctx context.Context, f func() (T, error), abandon func(T)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.err == nil {
+				abandon(r.v)
+			}
+		}()
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+func (t *transport) Publish(ctx context.Context, payload string) error {
+	_, err := within(ctx, func() (int64, error) {
+		client, err := t.sender(ctx)
+		if err != nil {
+			return 0, err
+		}
+		return client.Publish(ctx, t.channel, payload).Result()
+	}, func(int64) {})
+	return err
+}
+
+// sender returns the client to publish through. A Cluster's would send to any node, and what goes through two of them can
+// overtake; this one is where the subscription is.
+func (t *transport) sender(ctx context.Context) (redis.UniversalClient, error) {
+	if c, ok := t.client.(*redis.ClusterClient); ok {
+		return c.MasterForKey(ctx, t.channel)
+	}
+	return t.client, nil
+}
+
+func (t *transport) Connect(ctx context.Context) (bus.Conn, error) {
+	return within(ctx, func() (bus.Conn, error) { return t.connect(ctx) }, func(c bus.Conn) { c.Close() })
+}
+
+func (t *transport) connect(ctx context.Context) (bus.Conn, error) {
+	// What the client does later, it does under this context: the end of ctx is not the end of the connection.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	forget := context.AfterFunc(ctx, end)
+	sub := t.client.Subscribe(life, t.channel)
+	defer context.AfterFunc(ctx, func() { sub.Close() })() // nothing else ends a read under way
+	fail := func(err error) (bus.Conn, error) {
+		end()
+		sub.Close()
+		return nil, err
+	}
+	// Receive, and not ReceiveTimeout: a time-out in the middle of a reply would lose its beginning.
+	first, err := sub.Receive(life)
+	if !forget() {
+		return fail(context.Cause(ctx))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if s, ok := first.(*redis.Subscription); !ok || s.Kind != "subscribe" {
+		return fail(fmt.Errorf("redisbus: %v came before the confirmation of the subscription", first))
+	}
+	c := &conn{transport: t, sub: sub, end: end, payloads: make(chan string), failed: make(chan struct{})}
+	go c.receive(life)
+	return c, nil
+}
+
+// conn reads in a goroutine of its own, one message ahead, so that a Receive can be left without leaving a reply half read.
+type conn struct {
+	*transport
+	sub      *redis.PubSub
+	end      context.CancelFunc
+	payloads chan string
+	failed   chan struct{} // closed when err is set
+	err      error
+}
+
+var errResubscribed = errors.New("redisbus: the client has made a new connection, and may have missed messages between the two")
+
+func (c *conn) receive(life context.Context) {
+	defer close(c.failed)
+	for {
+		m, err := c.sub.Receive(life)
+		if err != nil {
+			c.err = err // whatever it was, the client has made, or will make, a new connection
+			return
+		}
+		switch m := m.(type) {
+		case *redis.Message:
+			select {
+			case c.payloads <- m.Payload:
+			case <-life.Done():
+				c.err = life.Err()
+				return
+			}
+		case *redis.Pong:
+		default:
+			c.err = errResubscribed
+			return
+		}
+	}
+}
+
+func (c *conn) Receive(ctx context.Context) (string, error) {
+	select {
+	case p := <-c.payloads:
+		return p, nil
+	case <-c.failed:
+		return "", c.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (c *conn) Send(ctx context.Context, payload string) error { return c.Publish(ctx, payload) }
+
+// Close returns when nothing is read any more.
+func (c *conn) Close() error {
+	c.end() // a dial under way would hold the lock that Close needs
+	err := c.sub.Close()
+	<-c.failed
+	return err
+}

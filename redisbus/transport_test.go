@@ -1,0 +1,72 @@
+package redisbus
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+)
+
+func connect(t *testing.T) (*transport, *conn) {
+	t.Helper()
+	tr := &transport{redistest.Start(t).Client(), "c"}
+	c, err := tr.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return tr, c.(*conn)
+}
+
+// go-redis reconnects by itself; all that shows is that a subscription is confirmed once more.
+func TestASubscriptionConfirmedAgainIsALostConnection(t *testing.T) {
+	_, c := connect(t)
+	if err := c.sub.Subscribe(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Receive(t.Context()); !errors.Is(err, errResubscribed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAReceiveThatIsLeftLosesNothing(t *testing.T) {
+	tr, c := connect(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := tr.Publish(t.Context(), "payload"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for got := 0; got < 100; {
+		switch p, err := c.Receive(gone); {
+		case err == nil && p == "payload":
+			got++
+		case !errors.Is(err, context.Canceled):
+			t.Fatalf("got %q, %v", p, err)
+		default:
+			if _, err := c.Receive(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got++
+		}
+	}
+}
+
+func TestTheEndOfTheContextOfConnectLeavesTheConnection(t *testing.T) {
+	tr, _ := connect(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c, err := tr.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cancel()
+	if err := c.Send(t.Context(), "payload"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := c.Receive(t.Context()); p != "payload" || err != nil {
+		t.Errorf("got %q, %v", p, err)
+	}
+}

@@ -1,0 +1,155 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// engines are the stores that are compared: PostgreSQL over a unix socket. Neither waits for the disk, which would hide
+// everything else.
+func engines(b *testing.B) map[string]*sqlstore.Store {
+	b.Helper()
+	return map[string]*sqlstore.Store{"sqlite": sqliteFile(b), "postgres": openPG(b, pgtest.Shared(b).DSN(b))}
+}
+
+// fill puts n items into a thread, around the store.
+func fill(b *testing.B, s *sqlstore.Store, threadID string, n int) {
+	b.Helper()
+	ctx := context.Background()
+	must(b, s.SaveThread(ctx, thread(threadID)))
+	doc := get[store.Item](b)(store.NormalizeItem(store.OpAddThreadItem, threadID, item(b, "msg_@"))).JSON().String()
+	get[sql.Result](b)(sqlstore.Writer(s).Exec(fmt.Sprintf(`INSERT INTO %s (thread_id, id, created_at, seq, doc)
+		WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %d)
+		SELECT '%s', 'msg_' || n, n, n, replace('%s', '@', CAST(n AS text)) FROM g`,
+		sqlstore.Table(s, "items"), n, threadID, strings.ReplaceAll(doc, "'", "''"))))
+	get[sql.Result](b)(sqlstore.Writer(s).Exec("ANALYZE"))
+}
+
+// BenchmarkPage reads pages of 20 at the newest end, the middle and the oldest end of a thread of a million items, and of one of
+// a hundred, in turns. 1M/100 says how many times as long the first takes.
+//
+//	go test -run '^$' -bench Page -benchtime 2000x .
+func BenchmarkPage(b *testing.B) {
+	for name, s := range engines(b) {
+		sizes := [2]int{1_000_000, 100}
+		for _, n := range sizes {
+			fill(b, s, fmt.Sprintf("thr_%d", n), n)
+		}
+		for place, at := range map[string]func(n, i int) int{
+			"newest": func(n, i int) int { return n - i },
+			"middle": func(n, i int) int { return n/2 + i },
+			"oldest": func(_, i int) int { return 21 + i },
+		} {
+			b.Run(name+"/"+place, func(b *testing.B) {
+				var took [2]time.Duration
+				for i := 0; b.Loop(); i++ {
+					for k, n := range sizes {
+						q := store.PageQuery{Limit: 20, After: fmt.Sprintf("msg_%d", at(n, i%30))}
+						begin := time.Now()
+						p, err := s.LoadThreadItems(context.Background(), fmt.Sprintf("thr_%d", n), q)
+						took[k] += time.Since(begin)
+						if err != nil || len(p.Data) != 20 {
+							b.Fatalf("%d items, %v", len(p.Data), err)
+						}
+					}
+				}
+				b.ReportMetric(float64(took[0])/float64(took[1]), "1M/100")
+				b.ReportMetric(float64(took[0].Microseconds())/float64(b.N), "µs/page")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkOperations makes each call on both engines, alone and under the recommended stack, in turns. The units in µs are of
+// one call; pg/sqlite, and stack/… how many times as long a call takes there, and under the stack.
+//
+//	go test -run '^$' -bench Operations -benchtime 1000x .
+func BenchmarkOperations(b *testing.B) {
+	ctx := store.WithPrincipal(context.Background(), store.Principal{Owner: ada})
+	names := []string{"sqlite", "postgres"}
+	bases := engines(b)
+	var stacks []store.Store
+	for _, name := range names {
+		stacks = append(stacks, bases[name])
+	}
+	for _, name := range names {
+		stacks = append(stacks, recommended(b, bases[name]))
+	}
+	for k, s := range stacks {
+		th := thread(fmt.Sprintf("thr_%d", k))
+		th.Owner = ada
+		must(b, s.SaveThread(ctx, th))
+		for i := range 100 {
+			must(b, s.AddThreadItem(ctx, th.ID, item(b, fmt.Sprintf("msg_%d", i))))
+		}
+		a := get[store.Attachment](b)(store.NewAttachment(fmt.Sprintf("atc_%d", k), store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
+		a.Owner = ada
+		must(b, s.SaveAttachment(ctx, a))
+	}
+	calls := []struct {
+		name string
+		call func(s store.Store, k, i int) error
+	}{
+		{"load_thread", func(s store.Store, k, _ int) error { _, err := s.LoadThread(ctx, fmt.Sprintf("thr_%d", k)); return err }},
+		{"load_thread_items", func(s store.Store, k, _ int) error {
+			_, err := s.LoadThreadItems(ctx, fmt.Sprintf("thr_%d", k), store.PageQuery{})
+			return err
+		}},
+		{"load_item", func(s store.Store, k, i int) error {
+			_, err := s.LoadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("msg_%d", i%100))
+			return err
+		}},
+		{"load_threads", func(s store.Store, _, _ int) error {
+			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})
+			return err
+		}},
+		{"load_attachment", func(s store.Store, k, _ int) error {
+			_, err := s.LoadAttachment(ctx, fmt.Sprintf("atc_%d", k))
+			return err
+		}},
+		{"save_thread", func(s store.Store, k, i int) error {
+			th := thread(fmt.Sprintf("thr_%d", k))
+			th.Title = fmt.Sprint(i)
+			return s.SaveThread(ctx, th)
+		}},
+		{"add_thread_item", func(s store.Store, k, i int) error {
+			return s.AddThreadItem(ctx, fmt.Sprintf("thr_%d", k), item(b, fmt.Sprintf("new_%d", i)))
+		}},
+		{"save_item", func(s store.Store, k, i int) error {
+			return s.SaveItem(ctx, fmt.Sprintf("thr_%d", k), item(b, fmt.Sprintf("msg_%d", i%100)))
+		}},
+		{"delete_thread_item", func(s store.Store, k, i int) error {
+			return s.DeleteThreadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("new_%d", i))
+		}},
+	}
+	for _, c := range calls {
+		b.Run(c.name, func(b *testing.B) {
+			took := make([]time.Duration, len(stacks))
+			for i := 0; b.Loop(); i++ {
+				for k, s := range stacks {
+					begin := time.Now()
+					err := c.call(s, k, i)
+					took[k] += time.Since(begin)
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			for k, name := range names {
+				b.ReportMetric(float64(took[k].Microseconds())/float64(b.N), name+"-µs")
+				b.ReportMetric(float64(took[k+2])/float64(took[k]), "stack/"+name)
+			}
+			b.ReportMetric(float64(took[1])/float64(took[0]), "pg/sqlite")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}

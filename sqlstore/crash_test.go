@@ -1,0 +1,180 @@
+package sqlstore_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+const crashEnv = "CHATSTORE_CRASH_FILE"
+
+// writeUntilKilled is the process that is killed: it writes items into the file, and says what was acknowledged.
+func writeUntilKilled() {
+	path := os.Getenv(crashEnv)
+	if path == "" {
+		return
+	}
+	fail := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "crash:", err)
+			os.Exit(2)
+		}
+	}
+	ctx := context.Background()
+	s, err := sqlstore.OpenSQLite(ctx, path)
+	fail(err)
+	var wg sync.WaitGroup
+	for w := range 3 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				it, err := store.NewItem(fmt.Sprintf("msg_%d_%d_%d", os.Getpid(), w, i), noon, store.HiddenContextItem{
+					Content: mustJSON(`"` + strings.Repeat("x", 3000) + `"`)})
+				fail(err)
+				fail(s.AddThreadItem(ctx, "thr_1", it))
+				fmt.Println(it.ID)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func mustJSON(text string) store.JSON {
+	j, err := store.ParseJSON(text)
+	if err != nil {
+		panic(err)
+	}
+	return j
+}
+
+// whole checks that every acknowledged item is there, and that no write is there by half: an item without its version, or a
+// version without its item.
+func whole(t *testing.T, s store.Store, acknowledged []string) {
+	t.Helper()
+	there := map[string]bool{}
+	var version uint64
+	ctx := store.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after })
+	for after := ""; ; {
+		p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
+		for _, it := range p.Data {
+			there[it.ID] = true
+		}
+		if after = p.After; !p.HasMore {
+			break
+		}
+	}
+	for _, id := range acknowledged {
+		if !there[id] {
+			t.Errorf("%s was acknowledged and is lost", id)
+		}
+	}
+	if version != uint64(1+len(there)) { // the thread itself was the first change
+		t.Errorf("version %d after the thread and %d items", version, len(there))
+	}
+}
+
+// A program is killed in the middle of its writes, again and again; another that has the file open goes on.
+func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	var acknowledged []string
+	for round := range 20 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), crashEnv+"="+path)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, errors.Join(err, cmd.Start()))
+		lines := bufio.NewScanner(out)
+		for n := 0; lines.Scan(); n++ {
+			acknowledged = append(acknowledged, lines.Text())
+			if n == 3+round {
+				must(t, cmd.Process.Kill()) // SIGKILL; what it still says was acknowledged too
+			}
+		}
+		var exit *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("the writer ended by itself: %v", err)
+		}
+		own := item(t, fmt.Sprintf("msg_own_%d", round))
+		must(t, s.AddThreadItem(t.Context(), "thr_1", own))
+		acknowledged = append(acknowledged, own.ID)
+		whole(t, s, acknowledged)
+	}
+	t.Logf("%d acknowledged writes, 20 kills", len(acknowledged))
+}
+
+// PostgreSQL is stopped and crashes under load; the program goes on with the Store it has.
+func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t)
+	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	var (
+		mu           sync.Mutex
+		acknowledged []string
+		denied       []string
+		more         = make(chan struct{}, 1)
+		stop         = make(chan struct{})
+		wg           sync.WaitGroup
+	)
+	for w := range 8 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("msg_%d_%d", w, i)
+				err := s.AddThreadItem(t.Context(), "thr_1", item(t, id))
+				mu.Lock()
+				if err == nil {
+					acknowledged = append(acknowledged, id)
+				} else if store.IsDefinite(err) {
+					denied = append(denied, id)
+				}
+				mu.Unlock()
+				select {
+				case more <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGQUIT} {
+		for from := count(); count() < from+100; {
+			<-more
+		}
+		srv.Restart(t, sig)
+	}
+	for from := count(); count() < from+100; {
+		<-more
+	}
+	close(stop)
+	wg.Wait()
+	whole(t, s, acknowledged)
+	for _, id := range denied {
+		if _, err := s.LoadItem(t.Context(), "thr_1", id); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s surely was not applied, and is there: %v", id, err)
+		}
+	}
+	t.Logf("%d acknowledged, %d surely not applied, 4 restarts", len(acknowledged), len(denied))
+}

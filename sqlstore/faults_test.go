@@ -1,0 +1,80 @@
+package sqlstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+var ada = store.Owner{Tenant: "acme", Subject: "ada"}
+
+func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, open opener) {
+		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
+	})
+}
+
+// Whatever becomes of a write, the stack shows what the database has.
+func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
+	faults := map[string]store.InterceptorFunc{
+		"not applied":          storetest.Fail(store.ErrNotApplied),
+		"unknown, not applied": storetest.Fail(store.ErrUnavailable),
+		"unknown, but applied": storetest.FailAfter(store.ErrUnavailable),
+	}
+	onEach(t, func(t *testing.T, open opener) {
+		for name, fault := range faults {
+			t.Run(name, func(t *testing.T) {
+				base := open(t)
+				faulty := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+				s := recommended(t, faulty)
+				ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: ada})
+				th := thread("thr_1")
+				must(t, s.SaveThread(ctx, th))
+				must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
+				agree := func(when string) {
+					t.Helper()
+					for _, load := range []func(s store.Store) (any, error){
+						func(s store.Store) (any, error) {
+							th, err := s.LoadThread(ctx, "thr_1")
+							return th.Title, err
+						},
+						func(s store.Store) (any, error) {
+							p, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+							return len(p.Data), err
+						},
+						func(s store.Store) (any, error) {
+							it, err := s.LoadItem(ctx, "thr_1", "msg_1")
+							return it.ID, err
+						},
+					} {
+						got, gotErr := load(s)
+						want, wantErr := load(base)
+						if got != want || store.CodeOf(gotErr) != store.CodeOf(wantErr) {
+							t.Errorf("%s: the stack has %v, %v, the database %v, %v", when, got, gotErr, want, wantErr)
+						}
+					}
+				}
+				agree("at first")
+				for _, w := range []struct {
+					op    store.Op
+					write func() error
+				}{
+					{store.OpSaveThread, func() error { th.Title = "new"; return s.SaveThread(ctx, th) }},
+					{store.OpAddThreadItem, func() error { return s.AddThreadItem(ctx, "thr_1", item(t, "msg_2")) }},
+					{store.OpSaveItem, func() error { return s.SaveItem(ctx, "thr_1", item(t, "msg_3")) }},
+					{store.OpDeleteThreadItem, func() error { return s.DeleteThreadItem(ctx, "thr_1", "msg_1") }},
+					{store.OpDeleteThread, func() error { return s.DeleteThread(ctx, "thr_1") }},
+				} {
+					faulty.Inject(storetest.Fault{Op: w.op, Times: 1, Do: fault})
+					if err := w.write(); err == nil {
+						t.Errorf("%v did not fail", w.op)
+					}
+					agree(w.op.String())
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	onEach(t, func(t *testing.T, open opener) {
+		ignore := goleak.IgnoreCurrent()
+		func() {
+			s := open(t)
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			var wg sync.WaitGroup
+			for i := range 8 {
+				wg.Go(func() { _ = s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprintf("msg_%d", i))) })
+			}
+			wg.Wait()
+			must(t, s.Close())
+			must(t, s.Close())
+		}()
+		goleak.VerifyNone(t, ignore)
+	})
+}
+
+func TestCallsAfterCloseAreUnavailable(t *testing.T) {
+	onEach(t, func(t *testing.T, open opener) {
+		s := open(t)
+		must(t, s.Close())
+		_, read := s.LoadThread(t.Context(), "thr_1")
+		write := s.SaveThread(t.Context(), thread("thr_1"))
+		for what, err := range map[string]error{"read": read, "write": write, "health": s.CheckHealth(t.Context())} {
+			if !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("%s: got %v", what, err)
+			}
+		}
+		if !errors.Is(write, store.ErrNotApplied) {
+			t.Errorf("the write does not say that it was not applied: %v", write)
+		}
+		if err := s.SaveThread(t.Context(), store.Thread{}); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("an invalid call: %v", err)
+		}
+	})
+}
+
+// A call under way when the Store is closed ends as if it was not.
+func TestCloseWaitsForCallsUnderWay(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	defer func() { must(t, c.Close(context.Background())) }()
+	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
+	if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	added, closed := make(chan error, 1), make(chan error, 1)
+	go func() { added <- s.AddThreadItem(context.Background(), "thr_1", item(t, "msg_1")) }()
+	blocked(t, c)
+	go func() { closed <- s.Close() }()
+	for s.CheckHealth(t.Context()) == nil { // until Close has begun
+	}
+	select {
+	case err := <-closed:
+		t.Errorf("Close did not wait: %v", err)
+	default:
+	}
+	must(t, tx.Rollback(t.Context()))
+	must(t, errors.Join(<-added, <-closed))
+}
+
+// blocked waits until somebody waits for a lock that c has.
+func blocked(t *testing.T, c *pgx.Conn) {
+	t.Helper()
+	for {
+		var n int
+		err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))").Scan(&n)
+		must(t, err)
+		if n > 0 {
+			return
+		}
+	}
+}
+
+func TestHealthFindsWhatDoesNotTakeWrites(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	must(t, s.CheckHealth(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.CheckHealth(ctx); store.CodeOf(err) != store.CodeCanceled {
+		t.Errorf("cancelled: got %v", err)
+	}
+	readOnly := openPG(t, dsn+" options='-c default_transaction_read_only=on'")
+	if err := readOnly.CheckHealth(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("read-only: got %v", err)
+	}
+	err := readOnly.SaveThread(t.Context(), thread("thr_1"))
+	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrNotApplied) {
+		t.Errorf("a write to what is read-only: %v", err)
+	}
+	must(t, sqliteFile(t).CheckHealth(t.Context()))
+	must(t, sqliteMemory(t).CheckHealth(t.Context()))
+}
+
+func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
+	for name, o := range map[string]sqlstore.Option{
+		"no ids":              sqlstore.WithIDs(nil),
+		"empty prefix":        sqlstore.WithTablePrefix(""),
+		"injecting prefix":    sqlstore.WithTablePrefix(`x"; DROP TABLE y; --`),
+		"long prefix":         sqlstore.WithTablePrefix(strings.Repeat("x", 33)),
+		"prefix in capitals":  sqlstore.WithTablePrefix("Chat_"),
+		"prefix of a digit":   sqlstore.WithTablePrefix("1x"),
+		"prefix and new line": sqlstore.WithTablePrefix("chat_\n"),
+		"schema":              sqlstore.WithSchema("a.b"),
+		"no connections":      sqlstore.WithMaxConns(0),
+		"retries":             sqlstore.WithRetryFor(-1),
+		"statement time-out":  sqlstore.WithStatementTimeout(0),
+		"lock time-out":       sqlstore.WithLockTimeout(time.Microsecond),
+		"durability":          sqlstore.WithDurability(7),
+	} {
+		_, lite := sqlstore.OpenSQLite(t.Context(), ":memory:", o)
+		_, pg := sqlstore.OpenPostgres(t.Context(), "host=/nowhere", o)
+		for engine, err := range map[string]error{"sqlite": lite, "postgres": pg} {
+			if !errors.Is(err, store.ErrInvalid) {
+				t.Errorf("%s, %s: got %v", name, engine, err)
+			}
+		}
+	}
+	if _, err := sqlstore.OpenSQLite(t.Context(), ":memory:", sqlstore.WithSchema("chat")); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a schema in SQLite: %v", err)
+	}
+}
+
+func TestIDsComeFromTheOption(t *testing.T) {
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), ":memory:", sqlstore.WithIDs(store.LongIDs{})))
+	if id := s.GenerateThreadID(t.Context()); len(id) != len("thr_")+32 {
+		t.Errorf("got %s", id)
+	}
+	if id := s.GenerateItemID(t.Context(), store.KindTask, store.Thread{}); len(id) != len("tsk_")+32 {
+		t.Errorf("got %s", id)
+	}
+}
+
+// Behind a pooler, nothing is left in a session that the next transaction of another program would meet.
+func TestThroughAPoolerNothingIsLeftInASession(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithPooler())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	must(t, s.SaveThread(ctx, thread("thr_1")))
+	must(t, s.AddThreadItem(store.WithStamp(ctx, store.Stamp{Origin: "cache", Write: 1}), "thr_1", item(t, "msg_1")))
+	get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}))
+	get[store.Page[store.Thread]](t)(s.LoadThreads(ctx, store.ThreadQuery{}))
+	for text, want := range map[string]string{
+		"SELECT count(*)::text FROM pg_prepared_statements":             "0",
+		"SELECT current_setting('statement_timeout')":                   "0",
+		"SELECT current_setting('lock_timeout')":                        "0",
+		"SELECT coalesce(current_setting('chatstore.stamp', true), '')": "",
+	} {
+		var got string
+		must(t, sqlstore.Writer(s).QueryRow(text).Scan(&got))
+		if got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// places are new, empty databases, opened by options of the test's.
+func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlstore.Option) (*sqlstore.Store, error))) {
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "chat.db")
+		f(t, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return sqlstore.OpenSQLite(t.Context(), path, opts...)
+		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return nil, sqlstore.MigrateSQLite(t.Context(), path, opts...)
+		})
+	})
+	t.Run("postgres", func(t *testing.T) {
+		dsn := pgtest.Shared(t).DSN(t)
+		f(t, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return sqlstore.OpenPostgres(t.Context(), dsn, append([]sqlstore.Option{sqlstore.WithMaxConns(3)}, opts...)...)
+		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return nil, sqlstore.MigratePostgres(t.Context(), dsn, opts...)
+		})
+	})
+}
+
+func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
+	t.Parallel()
+	for round := range 5 {
+		places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+			var (
+				all   [8]*sqlstore.Store
+				errs  [8]error
+				wg    sync.WaitGroup
+				start = make(chan struct{})
+			)
+			for i := range all {
+				wg.Go(func() {
+					<-start
+					all[i], errs[i] = open(sqlstore.WithTablePrefix(fmt.Sprintf("round%d_", round)))
+				})
+			}
+			close(start)
+			wg.Wait()
+			for i, err := range errs {
+				if err != nil {
+					t.Fatalf("%d: %v (cause %v)", i, err, errors.Unwrap(err))
+				}
+			}
+			for i, s := range all {
+				must(t, s.SaveThread(t.Context(), thread(fmt.Sprintf("thr_%d", i))))
+			}
+			for _, s := range all {
+				if p := get[store.Page[store.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != len(all) {
+					t.Errorf("one sees %d threads", len(p.Data))
+				}
+				must(t, s.Close())
+			}
+		})
+	}
+}
+
+func TestANewerSchemaIsRefused(t *testing.T) {
+	places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+		s := get[*sqlstore.Store](t)(open())
+		newer := sqlstore.Newest(s) + 1
+		get[sql.Result](t)(sqlstore.Writer(s).Exec(fmt.Sprintf(
+			"INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", sqlstore.Table(s, "migrations"), newer)))
+		must(t, s.Close())
+		for _, opts := range [][]sqlstore.Option{nil, {sqlstore.WithoutMigration()}} {
+			_, err := open(opts...)
+			if !errors.Is(err, sqlstore.ErrSchema) || !strings.Contains(err.Error(), fmt.Sprint(newer)) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+func TestWithoutMigrationNothingIsMade(t *testing.T) {
+	places(t, func(t *testing.T, open, migrate func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+		for range 2 { // the first leaves nothing that helps the second
+			if _, err := open(sqlstore.WithoutMigration()); !errors.Is(err, sqlstore.ErrSchema) {
+				t.Errorf("an empty database: got %v", err)
+			}
+		}
+		_, err := migrate(sqlstore.WithoutMigration()) // what it is told twice it does
+		must(t, err)
+		_, err = migrate()
+		must(t, err)
+		s := closing(t)(open(sqlstore.WithoutMigration()))
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	})
+}
+
+func TestOpeningAgainFindsEverything(t *testing.T) {
+	places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+		s := get[*sqlstore.Store](t)(open())
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+		must(t, s.Close())
+		s = closing(t)(open())
+		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	})
+}
+
+func TestPrefixesKeepStoresApart(t *testing.T) {
+	places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+		a := closing(t)(open(sqlstore.WithTablePrefix("a_")))
+		b := closing(t)(open(sqlstore.WithTablePrefix("_b2")))
+		must(t, a.SaveThread(t.Context(), thread("thr_1")))
+		if _, err := b.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the other has it too: %v", err)
+		}
+		must(t, b.SaveThread(t.Context(), thread("thr_1")))
+	})
+}
+
+func TestSchemasKeepStoresApart(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	a, b := openPG(t, dsn, sqlstore.WithSchema("one")), openPG(t, dsn, sqlstore.WithSchema("two"))
+	must(t, a.SaveThread(t.Context(), thread("thr_1")))
+	if _, err := b.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the other has it too: %v", err)
+	}
+}
+
+// A program that may only read and write rows opens what another, which may create tables, has migrated.
+func TestAMigratedDatabaseIsOpenedWithoutRightsToCreate(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	must(t, sqlstore.MigratePostgres(t.Context(), dsn, sqlstore.WithSchema("chats")))
+	role := "writer_" + strings.ToLower(dsn[strings.LastIndex(dsn, "=")+1:])
+	srv.Exec(t, dsn, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN; GRANT USAGE ON SCHEMA chats TO %[1]s;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chats TO %[1]s`, role))
+	s := openPG(t, strings.Replace(dsn, "user=chat", "user="+role, 1), sqlstore.WithSchema("chats"))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")))
+	must(t, s.DeleteThread(t.Context(), "thr_1"))
+}
+
+// Migrating may take longer than any call: what limits calls does not limit it, nor the wait for another that migrates.
+func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	db := get[*sql.DB](t)(sql.Open("pgx", dsn))
+	defer func() { must(t, db.Close()) }()
+	other := get[*sql.Conn](t)(db.Conn(t.Context()))
+	defer func() { must(t, other.Close()) }()
+	get[sql.Result](t)(other.ExecContext(t.Context(), "SELECT pg_advisory_lock(hashtextextended($1, 0))", sqlstore.LockName))
+	done := make(chan error, 1)
+	go func() {
+		done <- sqlstore.MigratePostgres(context.Background(), dsn,
+			sqlstore.WithLockTimeout(100*time.Millisecond), sqlstore.WithStatementTimeout(500*time.Millisecond))
+	}()
+	for waits := false; !waits; { // for longer than both
+		must(t, other.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND query_start < clock_timestamp() - interval '600 ms')`).Scan(&waits))
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v (cause %v)", err, errors.Unwrap(err))
+		default:
+		}
+	}
+	get[sql.Result](t)(other.ExecContext(t.Context(), "SELECT pg_advisory_unlock_all()"))
+	must(t, <-done)
+}
+
+func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	srv.Exec(t, dsn, "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+	_, err := sqlstore.OpenPostgres(t.Context(), dsn[:strings.LastIndex(dsn, "=")+1]+"latin")
+	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
+		t.Errorf("got %v", err)
+	}
+}

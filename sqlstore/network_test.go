@@ -1,0 +1,230 @@
+package sqlstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// network is a way to the server that a test can break.
+type network struct {
+	dsn string
+
+	mu sync.Mutex
+	// on is told what a client sends, before it is passed on, and answers what to do.
+	on func(sent []byte) action
+}
+
+type action int
+
+const (
+	pass       action = iota
+	cut               // break the connection, and pass nothing on
+	cutAnswer         // pass it on, and break the connection when the answer comes
+	loseAnswer        // pass it on, and say nothing more to the client, nor let it know
+)
+
+func (n *network) do(f func(sent []byte) action) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.on = f
+}
+
+// broken returns a network to a new database of the shared server.
+func broken(t *testing.T) *network {
+	t.Helper()
+	dsn := pgtest.Shared(t).DSN(t)
+	dir, err := os.MkdirTemp("", "net") // short: the path of a socket has an end
+	must(t, err)
+	n := &network{on: func([]byte) action { return pass }}
+	socket := ".s.PGSQL.5432"
+	l := get[net.Listener](t)(net.Listen("unix", filepath.Join(dir, socket)))
+	host, rest, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
+	n.dsn = "host=" + dir + " " + rest
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { n.serve(c, filepath.Join(host, socket)) })
+		}
+	})
+	t.Cleanup(func() {
+		must(t, l.Close())
+		wg.Wait()
+		must(t, os.RemoveAll(dir))
+	})
+	return n
+}
+
+func (n *network) serve(client net.Conn, to string) {
+	defer func() { _ = client.Close() }()
+	server, err := net.Dial("unix", to)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	var (
+		mu   sync.Mutex
+		then = pass
+	)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		buf := make([]byte, 1<<16)
+		for {
+			k, err := server.Read(buf)
+			mu.Lock()
+			now := then
+			mu.Unlock()
+			if err != nil || now == cutAnswer {
+				_ = client.Close()
+				return
+			}
+			if now != loseAnswer {
+				_, _ = client.Write(buf[:k])
+			}
+		}
+	}()
+	buf := make([]byte, 1<<16)
+	for {
+		k, err := client.Read(buf)
+		if err != nil {
+			break
+		}
+		n.mu.Lock()
+		a := n.on(buf[:k])
+		n.mu.Unlock()
+		if a == cut {
+			break
+		}
+		mu.Lock()
+		then = max(then, a)
+		mu.Unlock()
+		if _, err := io.Copy(server, bytes.NewReader(buf[:k])); err != nil {
+			break
+		}
+	}
+	_ = client.Close()
+	_ = server.Close()
+	<-answered
+}
+
+// first answers a for the first message that has part in it, and pass for all others.
+func first(part string, a action) func([]byte) action {
+	done := false
+	return func(sent []byte) action {
+		if done || !bytes.Contains(bytes.ToLower(sent), []byte(part)) {
+			return pass
+		}
+		done = true
+		return a
+	}
+}
+
+// What pgx says of a connection that broke while the answer to COMMIT was awaited is that it was closed, and that it is safe to
+// try again. It is not: the write is there.
+func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
+	for name, c := range map[string]struct {
+		do    action
+		there bool
+	}{"before the server has it": {cut, false}, "before the answer": {cutAnswer, true}} {
+		t.Run(name, func(t *testing.T) {
+			n := broken(t)
+			s := openPG(t, n.dsn)
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			n.do(first("commit", c.do))
+			reported := false
+			ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
+			err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
+			if !errors.Is(err, store.ErrUnavailable) || store.IsDefinite(err) {
+				t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
+			}
+			if reported {
+				t.Error("versions were reported")
+			}
+			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); (err == nil) != c.there {
+				t.Errorf("the item is there: %v, want %v", err == nil, c.there)
+			}
+		})
+	}
+}
+
+// Before the COMMIT, a lost connection is a write that did not happen: it is made again.
+func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
+	for _, part := range []string{"begin", "update", "insert"} {
+		for _, a := range []action{cut, cutAnswer} {
+			n := broken(t)
+			s := openPG(t, n.dsn, sqlstore.WithPooler()) // so that each message has its statement in it
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			n.do(first(part, a))
+			var versions []uint64
+			ctx := store.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
+			if err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")); err != nil {
+				t.Errorf("%s, %d: %v (cause %v)", part, a, err, errors.Unwrap(err))
+			}
+			if len(versions) != 2 || versions[0] != 1 || versions[1] != 2 {
+				t.Errorf("%s, %d: reported %v, want once, from 1 to 2", part, a, versions)
+			}
+		}
+	}
+}
+
+// A network that says nothing more does not hold a caller whose context has ended, and its write is not applied.
+func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
+	for _, part := range []string{"begin", "update", "insert"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			n := broken(t)
+			s := openPG(t, n.dsn, sqlstore.WithPooler())
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			lose := first(part, loseAnswer)
+			n.do(func(sent []byte) action {
+				a := lose(sent)
+				if a != pass {
+					cancel()
+				}
+				return a
+			})
+			err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
+			if store.CodeOf(err) != store.CodeCanceled || !errors.Is(err, store.ErrNotApplied) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("it is there: %v", err)
+			}
+		})
+	}
+}
+
+// The caller's context does not end a COMMIT: its verdict is awaited.
+func TestACommitIsNotCancelled(t *testing.T) {
+	n := broken(t)
+	s := openPG(t, n.dsn)
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	n.do(func(sent []byte) action {
+		if bytes.Contains(sent, []byte("commit")) {
+			cancel()
+		}
+		return pass
+	})
+	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
+	get[store.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
+}

@@ -1,0 +1,89 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// BenchmarkTriggers measures what the triggers cost writers: the same items, with and without them, in turns, on a server that
+// waits for its disk. ratio is the throughput with them to that without.
+//
+//	go test -run '^$' -bench Triggers -benchtime 1x .
+func BenchmarkTriggers(b *testing.B) {
+	srv := pgtest.Start(b)
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			const rounds, each = 5, 400
+			var with, without []float64
+			dsn := srv.DSN(b)
+			for b.Loop() {
+				for round := range 2 * rounds {
+					opts, into := []sqlstore.Option{sqlstore.WithMaxConns(writers)}, &with
+					if round%2 == 1 {
+						opts, into = append(opts, sqlstore.WithoutNotify()), &without
+					}
+					s, err := sqlstore.OpenPostgres(context.Background(), dsn, opts...)
+					must(b, err)
+					for w := range writers {
+						must(b, s.SaveThread(b.Context(), thread(fmt.Sprintf("thr_%d", w))))
+					}
+					begin := time.Now()
+					var wg sync.WaitGroup
+					for w := range writers {
+						wg.Go(func() {
+							for i := range each / writers {
+								must(b, s.SaveItem(b.Context(), fmt.Sprintf("thr_%d", w), item(b, fmt.Sprintf("msg_%d", i))))
+							}
+						})
+					}
+					wg.Wait()
+					*into = append(*into, each/time.Since(begin).Seconds())
+					must(b, s.Close())
+				}
+			}
+			b.ReportMetric(median(with), "writes/s")
+			b.ReportMetric(median(without), "writes/s-without")
+			b.ReportMetric(median(with)/median(without), "ratio")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkDelivery measures how long after a write has returned the other process's subscriber hears of it (or before: then it
+// counts as 0).
+//
+//	go test -run '^$' -bench Delivery -benchtime 2000x .
+func BenchmarkDelivery(b *testing.B) {
+	s := openPG(b, pgtest.Start(b).DSN(b))
+	other, err := s.Bus(b.Context(), bus.WithLogger(slog.New(slog.DiscardHandler)))
+	must(b, err)
+	defer func() { must(b, other.Close()) }()
+	heard, up := make(chan time.Time, 1), make(chan bool, 16)
+	stop := other.Subscribe(b.Context(), func(store.Change) { heard <- time.Now() }, func(ok bool) { up <- ok })
+	defer stop()
+	<-up
+	var took []float64
+	for b.Loop() {
+		must(b, s.SaveThread(b.Context(), thread("thr_1")))
+		returned := time.Now()
+		took = append(took, max(0, (<-heard).Sub(returned).Seconds()*1e6))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2], "µs-median")
+	b.ReportMetric(took[len(took)*99/100], "µs-p99")
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}

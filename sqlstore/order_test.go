@@ -1,0 +1,104 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// Rows of one time are listed in the order in which they were committed, so that a walk beside writers, which goes on from
+// where it stopped, meets each: a sequence of the database's, handed out before the commit, loses some.
+func TestAWalkOverTiesBesideWritersMeetsEveryRow(t *testing.T) {
+	const writers, each = 6, 60
+	onEach(t, func(t *testing.T, open opener) {
+		s := open(t, sqlstore.WithMaxConns(writers+1))
+		must(t, s.SaveThread(t.Context(), thread("thr")))
+		for name, c := range map[string]struct {
+			add  func(id string) error
+			page func(after string) ([]string, error)
+		}{
+			"threads": {
+				func(id string) error {
+					th := thread(id)
+					th.Owner = store.Owner{Subject: "ada"}
+					return s.SaveThread(context.Background(), th)
+				},
+				func(after string) ([]string, error) {
+					q := store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, Order: store.OldestFirst, After: after}, Owner: store.OwnedBy(store.Owner{Subject: "ada"})}
+					p, err := s.LoadThreads(context.Background(), q)
+					return ids(p, func(th store.Thread) string { return th.ID }), err
+				},
+			},
+			"items": {
+				func(id string) error { return s.AddThreadItem(context.Background(), "thr", item(t, id)) },
+				func(after string) ([]string, error) {
+					p, err := s.LoadThreadItems(context.Background(), "thr", store.PageQuery{Limit: 7, Order: store.OldestFirst, After: after})
+					return ids(p, func(it store.Item) string { return it.ID }), err
+				},
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				var wg sync.WaitGroup
+				for w := range writers {
+					wg.Go(func() {
+						for i := range each {
+							if err := c.add(fmt.Sprintf("row_%d_%d", w, i)); err != nil {
+								t.Errorf("add: %v", err)
+							}
+						}
+					})
+				}
+				written := make(chan struct{})
+				go func() { wg.Wait(); close(written) }()
+				var (
+					walked []string
+					after  string
+				)
+				for last := false; ; {
+					select {
+					case <-written:
+						last = true
+					default:
+					}
+					page, err := c.page(after)
+					must(t, err)
+					if walked = append(walked, page...); len(page) > 0 {
+						after = page[len(page)-1]
+					} else if last {
+						break
+					}
+				}
+				seen := map[string]bool{}
+				for _, id := range walked {
+					if seen[id] {
+						t.Errorf("%s was met twice", id)
+					}
+					seen[id] = true
+				}
+				if len(walked) != writers*each {
+					t.Errorf("met %d of %d", len(walked), writers*each)
+				}
+			})
+		}
+	})
+}
+
+func ids[T any](p store.Page[T], id func(T) string) (all []string) {
+	for _, v := range p.Data {
+		all = append(all, id(v))
+	}
+	return all
+}
+
+// A database that is set to serialize transactions makes more of them fail for the moment, and no more of the calls.
+func TestInASerializableDatabaseItConforms(t *testing.T) {
+	t.Parallel()
+	open := postgres(pgtest.Shared(t).DSN(t) + " options='-c default_transaction_isolation=serializable'")
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
+}

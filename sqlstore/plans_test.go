@@ -1,0 +1,119 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// fillFor makes tables large enough that a planner who had to scan or sort would be wrong to.
+const fillFor = `
+INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
+	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000)
+	SELECT 'thr_' || n, CASE WHEN n %% 50 = 0 THEN '' ELSE 'tenant' || (n %% 7) END, CASE WHEN n %% 50 = 0 THEN '' ELSE 'subject' || (n %% 3) END,
+		n, n, 1, 0, CASE WHEN n %% 97 = 0 THEN 1 ELSE 0 END, '{}' FROM g;
+INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
+	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 20000)
+	SELECT 'thr_' || (1 + n %% 10), 'msg_' || n, n, n, '{}' FROM g;
+ANALYZE`
+
+// Every paged query, on either engine, walks an index in its order: no scan of a table, no sort.
+func TestPagedQueriesWalkAnIndex(t *testing.T) {
+	queries := sqlstore.PagedQueries()
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "chat.db")
+		must(t, sqlstore.MigrateSQLite(t.Context(), path))
+		db := get[*sql.DB](t)(sql.Open("sqlite", path))
+		defer func() { must(t, db.Close()) }()
+		get[sql.Result](t)(db.Exec(fmt.Sprintf(fillFor, sqlstore.DefaultPrefix)))
+		for _, q := range queries {
+			t.Run(q.Name, func(t *testing.T) {
+				plan := explained(t, db, "EXPLAIN QUERY PLAN "+q.SQLite, 4, q.Args)
+				for _, bad := range []string{"TEMP B-TREE", "AUTOMATIC"} {
+					if strings.Contains(plan, bad) {
+						t.Errorf("%s in the plan:\n%s", bad, plan)
+					}
+				}
+				for line := range strings.Lines(plan) {
+					// What is scanned in an outer part is a row that was already found. Listing everybody's threads scans, but an index.
+					if scan := strings.HasPrefix(line, "SCAN "+sqlstore.DefaultPrefix); scan && !strings.Contains(line, "INDEX "+sqlstore.DefaultPrefix+"threads_by_time") {
+						t.Errorf("a scan: %s in\n%s", line, plan)
+					}
+				}
+			})
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		dsn := pgtest.Shared(t).DSN(t)
+		must(t, sqlstore.MigratePostgres(t.Context(), dsn))
+		db := get[*sql.DB](t)(sql.Open("pgx", dsn))
+		defer func() { must(t, db.Close()) }()
+		get[sql.Result](t)(db.Exec(fmt.Sprintf(fillFor, sqlstore.DefaultPrefix)))
+		conn := get[*sql.Conn](t)(db.Conn(t.Context()))
+		defer func() { must(t, conn.Close()) }()
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			get[sql.Result](t)(conn.ExecContext(t.Context(), "SET plan_cache_mode = "+mode))
+			for i, q := range queries {
+				t.Run(mode+"/"+q.Name, func(t *testing.T) {
+					name := fmt.Sprintf("%s_%d", mode, i)
+					get[sql.Result](t)(conn.ExecContext(t.Context(), "PREPARE "+name+" AS "+q.Postgres))
+					var args []string
+					for _, a := range q.Args {
+						args = append(args, fmt.Sprintf("'%v'", a))
+					}
+					plan := explained(t, conn, fmt.Sprintf("EXPLAIN (COSTS OFF) EXECUTE %s(%s)", name, strings.Join(args, ", ")), 1, nil)
+					for _, bad := range []string{"Sort", "Seq Scan", "Bitmap"} {
+						if strings.Contains(plan, bad) {
+							t.Errorf("%s in the plan:\n%s", bad, plan)
+						}
+					}
+				})
+			}
+		}
+	})
+}
+
+type queryer interface {
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+}
+
+// explained returns the last column of each row of a plan.
+func explained(t *testing.T, db queryer, text string, columns int, args []any) string {
+	t.Helper()
+	rows := get[*sql.Rows](t)(db.QueryContext(t.Context(), text, args...))
+	defer func() { must(t, rows.Close()) }()
+	var plan strings.Builder
+	for rows.Next() {
+		into := make([]any, columns)
+		var line string
+		for i := range into {
+			into[i] = new(any)
+		}
+		into[columns-1] = &line
+		must(t, rows.Scan(into...))
+		plan.WriteString(line + "\n")
+	}
+	must(t, rows.Err())
+	return plan.String()
+}
+
+// The queries above are those that run: a listing in each order, with and without a cursor, by each kind of filter.
+func TestPagedQueriesAreAllOfThem(t *testing.T) {
+	if n := len(sqlstore.PagedQueries()); n != 2*2*(1+3) {
+		t.Errorf("%d queries", n)
+	}
+	for _, f := range []store.OwnerFilter{{}, store.OwnedBy(store.Owner{Subject: "ada"}), store.InTenant(""), store.AnyOwner()} {
+		if kind := sqlstore.FilterKind(f); kind < 0 || kind > 2 {
+			t.Errorf("filter %v is of kind %d", f, kind)
+		}
+	}
+}

@@ -1,0 +1,305 @@
+package sqlstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func thread(id string) store.Thread { return store.Thread{ID: id, CreatedAt: noon} }
+
+func item(t testing.TB, id string) store.Item {
+	t.Helper()
+	return get[store.Item](t)(store.NewItem(id, noon, store.EndOfTurn{}))
+}
+
+// open opens a store in a database of its own, whose tables are in its public schema.
+func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
+	t.Helper()
+	return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
+}
+
+// A cancelled insert that says it was not applied is not there, then or later; and hardly any says that it does not know.
+func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(16))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	var (
+		errs              = map[string]error{}
+		mu                sync.Mutex
+		applied, definite atomic.Int64
+	)
+	// add adds n items, each with a context that ends at a random instant of what an insert usually takes.
+	add := func(prefix string, n int, patience func() time.Duration) {
+		var wg sync.WaitGroup
+		for w := range 8 {
+			wg.Go(func() {
+				for i := range n / 8 {
+					id := fmt.Sprintf("%s_%d_%d", prefix, w, i)
+					ctx, cancel := context.WithTimeout(context.Background(), patience())
+					err := s.AddThreadItem(ctx, "thr_1", item(t, id))
+					cancel()
+					mu.Lock()
+					errs[id] = err
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+	}
+	begin := time.Now()
+	add("warm", 80, func() time.Duration { return time.Minute })
+	usual := time.Since(begin) / 10
+	add("free", 1200, func() time.Duration { return rand.N(3 * usual) })
+
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	defer func() { must(t, c.Close(context.Background())) }()
+	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
+	if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	add("blocked", 160, func() time.Duration { return usual + rand.N(usual) })
+	must(t, tx.Rollback(t.Context()))
+	if _, err := c.Exec(t.Context(), "LOCK TABLE chatstore_items IN ACCESS EXCLUSIVE MODE"); err == nil {
+		t.Error("a lock outside of a transaction")
+	}
+	// Whoever still writes holds a lock on the table: waiting for it waits for them.
+	tx = get[pgx.Tx](t)(c.Begin(t.Context()))
+	for _, table := range []string{"threads", "items"} {
+		if _, err := tx.Exec(t.Context(), "LOCK TABLE chatstore_"+table+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, tx.Rollback(t.Context()))
+
+	unknown := 0
+	for id, err := range errs {
+		_, missing := s.LoadItem(t.Context(), "thr_1", id)
+		switch there := missing == nil; {
+		case err == nil:
+			applied.Add(1)
+			if !there {
+				t.Errorf("%s was acknowledged and is not there", id)
+			}
+		case !store.IsDefinite(err):
+			unknown++
+		default:
+			definite.Add(1)
+			if there {
+				t.Errorf("%s is there, and its error was %v", id, err)
+			}
+			if code := store.CodeOf(err); code != store.CodeTimeout && code != store.CodeCanceled {
+				t.Errorf("%s: a deadline ended with %v", id, err)
+			}
+		}
+	}
+	t.Logf("%d applied, %d surely not, %d unknown", applied.Load(), definite.Load(), unknown)
+	if unknown > 0 || definite.Load() < 200 || applied.Load() < 200 {
+		t.Errorf("%d applied, %d surely not, %d unknown: want both of the first, and none of the last", applied.Load(), definite.Load(), unknown)
+	}
+}
+
+// raising makes the database answer an insert of the item "msg_CODE" with the SQLSTATE CODE: at the insert or, deferred, at
+// COMMIT. An item "..._N" is let through from the Nth time on.
+const raising = `
+CREATE SEQUENCE tries;
+CREATE FUNCTION raise_it() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE part text[] := string_to_array(NEW.id, '_');
+BEGIN
+	IF part[1] <> TG_ARGV[0] OR part[3] IS NOT NULL AND nextval('tries') >= part[3]::bigint THEN
+		RETURN NEW;
+	END IF;
+	IF part[2] = 'kill' THEN
+		PERFORM pg_terminate_backend(pg_backend_pid());
+		PERFORM pg_sleep(10);
+	END IF;
+	RAISE EXCEPTION 'c4n4ry' USING ERRCODE = part[2];
+END $$;
+CREATE TRIGGER now BEFORE INSERT ON chatstore_items FOR EACH ROW EXECUTE FUNCTION raise_it('now');
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON chatstore_items DEFERRABLE INITIALLY DEFERRED
+	FOR EACH ROW EXECUTE FUNCTION raise_it('later')`
+
+func TestErrorsOfPostgresAreClassified(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn, sqlstore.WithRetryFor(100*time.Millisecond))
+	srv.Exec(t, dsn, raising)
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	for _, c := range []struct {
+		id       string
+		want     store.Code
+		definite bool
+	}{
+		{"now_23505", store.CodeConflict, true},
+		{"now_23503", store.CodeNotFound, true},
+		{"now_40001", store.CodeUnavailable, true},
+		{"now_40P01", store.CodeUnavailable, true},
+		{"now_55P03", store.CodeUnavailable, true},
+		{"now_25006", store.CodeUnavailable, true},
+		{"now_53100", store.CodeUnavailable, true},
+		{"now_53300", store.CodeUnavailable, true},
+		{"now_57014", store.CodeTimeout, true},
+		{"now_22012", store.CodeInternal, true},
+		{"now_kill", store.CodeUnavailable, true}, // what was not committed never will be
+		{"later_23505", store.CodeConflict, true},
+		{"later_40001", store.CodeUnavailable, true},
+		{"later_53100", store.CodeUnavailable, true},
+		{"later_kill", store.CodeUnavailable, false}, // it broke off at COMMIT: nobody can say
+		{"now_40001_3", store.CodeOK, true},
+		{"later_40001_6", store.CodeOK, true},
+		{"now_kill_9", store.CodeOK, true},
+	} {
+		before := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		err := s.AddThreadItem(t.Context(), "thr_1", item(t, c.id))
+		if store.CodeOf(err) != c.want || store.IsDefinite(err) != c.definite {
+			t.Errorf("%s: got %v, definite %v (cause %v)", c.id, err, store.IsDefinite(err), errors.Unwrap(err))
+		}
+		if err != nil && (strings.Contains(err.Error(), "c4n4ry") || strings.Contains(err.Error(), "SQLSTATE")) {
+			t.Errorf("%s: the driver's words are shown: %v", c.id, err)
+		}
+		if c.definite && err != nil && !errors.Is(err, store.ErrNotApplied) {
+			t.Errorf("%s: %v does not say that it was not applied", c.id, err)
+		}
+		if _, missing := s.LoadItem(t.Context(), "thr_1", c.id); (missing == nil) != (err == nil) {
+			t.Errorf("%s: ended with %v, and loading it with %v", c.id, err, missing)
+		}
+		if after := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); !after.Equal(before) {
+			t.Errorf("%s: the thread has changed", c.id)
+		}
+	}
+}
+
+func TestAStatementThatTakesTooLongIsEnded(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	defer func() { must(t, c.Close(context.Background())) }()
+	for name, o := range map[string]sqlstore.Option{
+		"lock": sqlstore.WithLockTimeout(20 * time.Millisecond), "statement": sqlstore.WithStatementTimeout(20 * time.Millisecond),
+	} {
+		for pooler, more := range map[string]sqlstore.Option{"direct": nil, "pooler": sqlstore.WithPooler()} {
+			t.Run(name+", "+pooler, func(t *testing.T) {
+				opts := []sqlstore.Option{o}
+				if more != nil {
+					opts = append(opts, more)
+				}
+				must(t, sqlstore.MigratePostgres(t.Context(), dsn))
+				s := openPG(t, dsn, append(opts, sqlstore.WithoutMigration())...)
+				must(t, s.SaveThread(t.Context(), thread("thr_1")))
+				tx := get[pgx.Tx](t)(c.Begin(t.Context()))
+				if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
+					t.Fatal(err)
+				}
+				err := s.DeleteThread(t.Context(), "thr_1")
+				if code := store.CodeOf(err); code != store.CodeUnavailable && code != store.CodeTimeout || !errors.Is(err, store.ErrNotApplied) {
+					t.Errorf("got %v", err)
+				}
+				must(t, tx.Rollback(t.Context()))
+				must(t, s.DeleteThread(t.Context(), "thr_1"))
+			})
+		}
+	}
+}
+
+func TestTheServerIsToldTheCallersDeadline(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	srv.Exec(t, dsn, `CREATE TABLE seen (setting text, stamp text);
+		CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO seen VALUES (current_setting('statement_timeout'), current_setting('chatstore.stamp', true)); RETURN NEW;
+		END $$;
+		CREATE TRIGGER see BEFORE INSERT ON chatstore_threads FOR EACH ROW EXECUTE FUNCTION see()`)
+	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
+	defer cancel()
+	must(t, s.SaveThread(ctx, thread("thr_1")))
+	must(t, s.SaveThread(store.WithStamp(t.Context(), store.Stamp{Origin: "cache", Write: 18446744073709551615}), thread("thr_2")))
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	defer func() { must(t, c.Close(context.Background())) }()
+	rows := get[pgx.Rows](t)(c.Query(t.Context(), "SELECT setting, coalesce(stamp, '') FROM seen"))
+	seen := get[[][2]string](t)(pgx.CollectRows(rows, func(r pgx.CollectableRow) (s [2]string, err error) { return s, r.Scan(&s[0], &s[1]) }))
+	if len(seen) != 2 || !strings.HasSuffix(seen[0][0], "ms") || seen[1] != [2]string{"30s", "cache:18446744073709551615"} {
+		t.Errorf("the transactions saw %v", seen)
+	}
+}
+
+// Cut connections and a restarted server are the store's business, not the program's.
+func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
+	srv := pgtest.Start(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	use := func(when string) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				if _, err := s.LoadThread(t.Context(), "thr_1"); err != nil {
+					t.Errorf("%s: load: %v", when, err)
+				}
+				if err := s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprintf("msg_%s_%d", when, w))); err != nil {
+					t.Errorf("%s: add: %v", when, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	use("first")
+	srv.Exec(t, dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()")
+	use("cut")
+	srv.Restart(t, syscall.SIGINT)
+	use("restarted")
+	srv.Restart(t, syscall.SIGQUIT)
+	use("crashed")
+	must(t, srv.Stop(syscall.SIGINT))
+	_, read := s.LoadThread(t.Context(), "thr_1")
+	write := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_down"))
+	for what, err := range map[string]error{"load": read, "add": write, "health": s.CheckHealth(t.Context())} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("without a server, %s: %v", what, err)
+		}
+	}
+	if !errors.Is(write, store.ErrNotApplied) {
+		t.Errorf("a write that reached no server: %v", write)
+	}
+	srv.Restart(t, syscall.SIGINT)
+	use("again")
+	must(t, s.CheckHealth(t.Context()))
+}
+
+func TestAMissingServerAndAnUnparsableDSNAreErrorsWithoutThePassword(t *testing.T) {
+	for dsn, want := range map[string]store.Code{
+		"postgres://ada:c4n4ry@127.0.0.1:1/chat?connect_timeout=2": store.CodeUnavailable,
+		"postgres://ada:c4n4ry@%zz/chat":                           store.CodeInvalid,
+	} {
+		_, err := sqlstore.OpenPostgres(t.Context(), dsn)
+		if store.CodeOf(err) != want || strings.Contains(err.Error(), "c4n4ry") {
+			t.Errorf("%s: got %v", dsn, err)
+		}
+	}
+}
+
+func TestWhatIsSaidOfALostWriteIsLongEnough(t *testing.T) {
+	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithStatementTimeout(7*time.Second), sqlstore.WithLockTimeout(3*time.Second))
+	if got := s.LongestWrite(); got != 15*time.Second {
+		t.Errorf("got %v, want the sum of the time-outs and of the interval in which the server looks for its client", got)
+	}
+	if s := sqliteMemory(t); s.LongestWrite() != 0 {
+		t.Errorf("SQLite: %v", s.LongestWrite())
+	}
+}

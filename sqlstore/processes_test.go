@@ -1,0 +1,123 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/fleet"
+)
+
+// lease is the bound on the age of a read in these tests.
+const lease = 1500 * time.Millisecond
+
+// openWorker opens the stack of a process of the fleet. Its entries never expire: what is too old was not told of.
+func openWorker(ctx context.Context, args []string) (store.Store, error) {
+	s, err := sqlstore.OpenPostgres(ctx, args[0], sqlstore.WithRetryFor(100*time.Millisecond))
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.Bus(ctx, bus.WithLease(lease), bus.WithBackoff(10*time.Millisecond, 100*time.Millisecond), bus.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, err
+	}
+	return store.Wrap(s, cache.New(cache.WithBus(b), cache.WithTTL(0))), nil
+}
+
+// Three processes read one another's writes through caches that only the database's notifications empty, while connections are
+// cut and the server goes down and comes back: no read is older than the lease.
+func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
+	srv := pgtest.Start(t)
+	dsn := srv.DSN(t)
+	base := openPG(t, dsn)
+	cut := func(who string) func() {
+		return func() {
+			srv.Exec(t, dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND "+who)
+		}
+	}
+	fleet.Run(t, fleet.Fleet{
+		Args: []string{dsn}, Bound: lease, Base: base,
+		Disturb: []func(){
+			cut("application_name = 'chatstore bus'"),
+			cut("true"),
+			func() { srv.Restart(t, syscall.SIGINT) },
+			func() { srv.Restart(t, syscall.SIGQUIT) },
+			cut("application_name = 'chatstore bus'"),
+		},
+	})
+}
+
+// What somebody else writes, with psql for example, is told of as well.
+func TestNoWriterCanForgetToTell(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	b := get[*bus.Bus](t)(s.Bus(t.Context()))
+	defer func() { must(t, b.Close()) }()
+	changes, up := make(chan store.Change, 100), make(chan bool, 10)
+	stop := b.Subscribe(t.Context(), func(c store.Change) { changes <- c }, func(ok bool) { up <- ok })
+	defer stop()
+	if !<-up {
+		t.Fatal("cut off at the beginning")
+	}
+	srv.Exec(t, dsn, `INSERT INTO chatstore_threads VALUES ('thr_end', '', '', 0, 0, 1, 0, 0, '{}')`)
+	<-changes
+	for _, c := range []struct {
+		text string
+		want []store.Change
+	}{
+		{`INSERT INTO chatstore_threads SELECT 'thr_' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 2) n`,
+			[]store.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
+		{`INSERT INTO chatstore_items VALUES ('thr_1', 'msg_1', 1, 1, '{}')`, []store.Change{{ThreadID: "thr_1"}}},
+		{`UPDATE chatstore_items SET doc = '{ }'`, []store.Change{{ThreadID: "thr_1"}}},
+		{`UPDATE chatstore_items SET thread_id = 'thr_2'`, []store.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
+		{`DELETE FROM chatstore_items`, []store.Change{{ThreadID: "thr_2"}}},
+		{`INSERT INTO chatstore_attachments VALUES ('atc_1', '', '', 0, '{}')`, []store.Change{{AttachmentID: "atc_1"}}},
+		{`BEGIN; UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_2'; COMMIT`,
+			[]store.Change{{ThreadID: "thr_2"}}}, // once
+		{`BEGIN; SELECT set_config('chatstore.stamp', 'CACHE:17', true); UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; COMMIT`,
+			[]store.Change{{ThreadID: "thr_2", Origin: "CACHE", Write: 17}}},
+		{`UPDATE chatstore_threads SET doc = '{}' WHERE id = 'none'`, nil},
+		{`BEGIN; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_1'; ROLLBACK`, nil},
+		{`INSERT INTO chatstore_threads SELECT 'thr_x' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 1000) n`,
+			[]store.Change{{All: true}}}, // more than a message has room for
+		{`INSERT INTO chatstore_threads SELECT repeat('é', 124) || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 32) n`,
+			[]store.Change{{All: true}}},
+		{`TRUNCATE chatstore_attachments`, []store.Change{{All: true}}},
+	} {
+		srv.Exec(t, dsn, c.text)
+		srv.Exec(t, dsn, `UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_end'`)
+		var got []store.Change
+		for ch := range changes {
+			if ch.ThreadID == "thr_end" {
+				break
+			}
+			got = append(got, ch)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%s: told %+v, want %+v", c.text, got, c.want)
+		}
+	}
+}
+
+func TestWithoutNotifyNobodyIsTold(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn, sqlstore.WithoutNotify())
+	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
+		t.Errorf("a bus that nobody tells: %v", err)
+	}
+	b := get[*bus.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
+	must(t, b.Close())
+	if _, err := sqliteMemory(t).Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
+		t.Errorf("a bus over SQLite: %v", err)
+	}
+}

@@ -1,0 +1,29 @@
+package sqlstore_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/chatstore/chatstore/sqlstore"
+)
+
+// Closing a file takes a process's locks of POSIX on it away. Another program with an older SQLite, which then believes itself
+// alone, deletes the WAL when it is done, and what is written after that nobody else sees.
+func TestLocksOutliveThatSomebodyInTheProcessReadsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	get[[]byte](t)(os.ReadFile(path))
+
+	const getLock, shared, sharedBytes = 36, 0x40000000 + 2, 510 // F_OFD_GETLK, and where SQLite's file format has the lock
+	f := get[*os.File](t)(os.OpenFile(path, os.O_RDWR, 0))
+	defer func() { must(t, f.Close()) }()
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: shared, Len: sharedBytes}
+	must(t, syscall.FcntlFlock(f.Fd(), getLock, &lock))
+	if lock.Type != syscall.F_RDLCK {
+		t.Errorf("the file is not locked any more (type %d)", lock.Type)
+	}
+}

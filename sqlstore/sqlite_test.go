@@ -1,0 +1,268 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// locked takes the write lock of the file that s has, as another program would, and returns what gives it back.
+func locked(t *testing.T, path string) (unlock func()) {
+	t.Helper()
+	db := get[*sql.DB](t)(sql.Open("sqlite", path))
+	c := get[*sql.Conn](t)(db.Conn(context.Background()))
+	get[sql.Result](t)(c.ExecContext(context.Background(), "BEGIN IMMEDIATE"))
+	return sync.OnceFunc(func() {
+		get[sql.Result](t)(c.ExecContext(context.Background(), "ROLLBACK"))
+		must(t, errors.Join(c.Close(), db.Close()))
+	})
+}
+
+func TestABusyFileIsWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(time.Minute)))
+	unlock := locked(t, path)
+	defer unlock()
+	done := make(chan error)
+	go func() { done <- s.SaveThread(t.Context(), thread("thr_1")) }()
+	if _, err := s.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a read beside a writer: %v", err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("it did not wait: %v", err)
+	default:
+	}
+	unlock()
+	must(t, <-done)
+}
+
+func TestABusyFileIsUnavailableInTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(50*time.Millisecond)))
+	unlock := locked(t, path)
+	defer unlock()
+	err := s.SaveThread(t.Context(), thread("thr_1"))
+	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrNotApplied) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(time.Hour)))
+	unlock := locked(t, path)
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	for i := range 3 { // one waits for the file, the others for the one
+		go func() { done <- s.SaveThread(ctx, thread(fmt.Sprintf("thr_%d", i))) }()
+	}
+	cancel()
+	for range 3 {
+		if err := <-done; store.CodeOf(err) != store.CodeCanceled || !errors.Is(err, store.ErrNotApplied) {
+			t.Errorf("got %v", err)
+		}
+	}
+	unlock()
+	if p := get[store.Page[store.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != 0 {
+		t.Errorf("there are %d threads that were not applied", len(p.Data))
+	}
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+}
+
+func TestErrorsOfSQLiteAreClassified(t *testing.T) {
+	const trigger = `CREATE TRIGGER fault BEFORE INSERT ON chatstore_items BEGIN %s; END`
+	const later = `CREATE TABLE later (id INTEGER REFERENCES none (id) DEFERRABLE INITIALLY DEFERRED); CREATE TABLE none (id INTEGER PRIMARY KEY);`
+	for _, c := range []struct {
+		name, setup, undo string
+		want              store.Code
+	}{
+		{"full", "PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1073741823", store.CodeUnavailable},
+		{"read-only", "PRAGMA query_only = on", "PRAGMA query_only = off", store.CodeUnavailable},
+		{"unique", "CREATE TABLE taken (id INTEGER UNIQUE); INSERT INTO taken VALUES (1);" +
+			fmt.Sprintf(trigger, "INSERT INTO taken VALUES (1)"), "DROP TRIGGER fault", store.CodeConflict},
+		{"foreign key", "CREATE TABLE none (id INTEGER PRIMARY KEY); CREATE TABLE child (id INTEGER REFERENCES none (id));" +
+			fmt.Sprintf(trigger, "INSERT INTO child VALUES (1)"), "DROP TRIGGER fault", store.CodeNotFound},
+		{"foreign key, at COMMIT", later + fmt.Sprintf(trigger, "INSERT INTO later VALUES (1)"), "DROP TRIGGER fault", store.CodeNotFound},
+		{"anything else", fmt.Sprintf(trigger, "SELECT RAISE(ABORT, 'c4n4ry')"), "DROP TRIGGER fault", store.CodeInternal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := sqliteFile(t)
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			big := get[store.Item](t)(store.NewItem("msg_1", noon, store.HiddenContextItem{Content: bigJSON(t)}))
+			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.setup))
+			reported := false
+			ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
+			err := s.AddThreadItem(ctx, "thr_1", big)
+			if store.CodeOf(err) != c.want || !errors.Is(err, store.ErrNotApplied) || !store.IsDefinite(err) {
+				t.Errorf("got %v (cause %v)", err, errors.Unwrap(err))
+			}
+			if reported {
+				t.Error("versions were reported of what was not applied")
+			}
+			if err != nil && (strings.Contains(err.Error(), "c4n4ry") || strings.Contains(strings.ToLower(err.Error()), "sqlite")) {
+				t.Errorf("the driver's words are shown: %v", err)
+			}
+			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("it is there: %v", err)
+			}
+			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.undo))
+			must(t, s.AddThreadItem(t.Context(), "thr_1", big))
+		})
+	}
+}
+
+func bigJSON(t *testing.T) store.JSON {
+	t.Helper()
+	return get[store.JSON](t)(store.ParseJSON(`"` + strings.Repeat("x", 1<<20) + `"`))
+}
+
+func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
+	onEach(t, func(t *testing.T, open opener) {
+		s := open(t)
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")))
+		a := get[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
+		must(t, s.SaveAttachment(t.Context(), a))
+		for _, table := range []string{"threads", "items", "attachments"} {
+			get[sql.Result](t)(sqlstore.Writer(s).Exec("UPDATE " + sqlstore.Table(s, table) + " SET doc = 'c4n4ry'"))
+		}
+		calls := map[string]func() error{
+			"LoadThread":      func() error { _, err := s.LoadThread(t.Context(), "thr_1"); return err },
+			"LoadThreads":     func() error { _, err := s.LoadThreads(t.Context(), store.ThreadQuery{}); return err },
+			"LoadItem":        func() error { _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); return err },
+			"LoadThreadItems": func() error { _, err := s.LoadThreadItems(t.Context(), "thr_1", store.PageQuery{}); return err },
+			"LoadAttachment":  func() error { _, err := s.LoadAttachment(t.Context(), "atc_1"); return err },
+		}
+		for name, load := range calls {
+			if err := load(); store.CodeOf(err) != store.CodeInternal || strings.Contains(err.Error(), "c4n4ry") {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+	})
+}
+
+func TestPathsAreTakenAsTheyAre(t *testing.T) {
+	for _, name := range []string{"chat.db", "a b.db", "a?b=c.db", "100%.db", "%41.db", "a#b.db", "a&b+c;d.db", "ä→.db", "file.db?mode=ro", "it's.db"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, name)
+			s := get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path))
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+			must(t, s.Close())
+			entries := get[[]os.DirEntry](t)(os.ReadDir(dir))
+			if len(entries) != 1 || entries[0].Name() != name {
+				t.Errorf("made %v", entries)
+			}
+		})
+	}
+	t.Run("relative, and the working directory changes", func(t *testing.T) {
+		t.Chdir(t.TempDir())
+		s := closing(t)(sqlstore.OpenSQLite(t.Context(), "./chat.db"))
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+		t.Chdir(t.TempDir())
+		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	})
+	t.Run("two slashes", func(t *testing.T) {
+		s := closing(t)(sqlstore.OpenSQLite(t.Context(), "/"+filepath.Join(t.TempDir(), "chat.db")))
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	})
+	for _, path := range []string{"", "file:chat.db?mode=ro", "chat\x00.db"} {
+		if _, err := sqlstore.OpenSQLite(t.Context(), path); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%q: got %v", path, err)
+		}
+	}
+}
+
+func TestEachMemoryIsItsOwn(t *testing.T) {
+	a, b := sqliteMemory(t), sqliteMemory(t)
+	must(t, a.SaveThread(t.Context(), thread("thr_1")))
+	if _, err := b.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the other has it too: %v", err)
+	}
+	// A connection that breaks, as by an interrupted call, is not the end of the data.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		_, _ = sqlstore.Reader(a).ExecContext(ctx, "SELECT 1")
+	}
+	sqlstore.Reader(a).SetMaxIdleConns(0)
+	get[store.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
+}
+
+func TestDurabilityIsWhatTheFileIsOpenedWith(t *testing.T) {
+	for want, opts := range map[int][]sqlstore.Option{
+		2: nil, // FULL
+		1: {sqlstore.WithDurability(sqlstore.SurvivesKill)},
+	} {
+		s := closing(t)(sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db"), opts...))
+		for pragma, want := range map[string]string{"synchronous": fmt.Sprint(want), "journal_mode": "wal", "foreign_keys": "1"} {
+			var got string
+			must(t, sqlstore.Writer(s).QueryRow("PRAGMA "+pragma).Scan(&got))
+			if got != want {
+				t.Errorf("%s: got %s, want %s", pragma, got, want)
+			}
+		}
+	}
+}
+
+// An unwritable file, and an unwritable folder, are said to be that. Root may write anywhere, so it looks as somebody else.
+func TestWhatCannotBeWrittenIsUnavailable(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("permissions are others on Windows")
+	}
+	const given = "CHATSTORE_TEST_UNWRITABLE"
+	dir := os.Getenv(given)
+	if dir == "" && os.Getuid() == 0 {
+		dir = t.TempDir()
+		unwritable(t, dir)
+		exe := filepath.Join(dir, "test")
+		must(t, os.WriteFile(exe, get[[]byte](t)(os.ReadFile(get[string](t)(os.Executable()))), 0o755))
+		for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+			must(t, os.Chmod(d, 0o755))
+		}
+		cmd := exec.Command(exe, "-test.run=^TestWhatCannotBeWrittenIsUnavailable$", "-test.v")
+		cmd.Env = append(os.Environ(), given+"="+dir)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	if dir == "" {
+		dir = t.TempDir()
+		unwritable(t, dir)
+	}
+	for _, path := range []string{filepath.Join(dir, "new.db"), filepath.Join(dir, "old.db"), filepath.Join(dir, "none", "new.db"), dir} {
+		_, err := sqlstore.OpenSQLite(t.Context(), path)
+		if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: got %v (cause %v)", filepath.Base(path), err, errors.Unwrap(err))
+		}
+	}
+}
+
+// unwritable leaves a database in dir that nobody else may write to.
+func unwritable(t *testing.T, dir string) {
+	t.Helper()
+	path := filepath.Join(dir, "old.db")
+	must(t, get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path)).Close())
+	must(t, os.Chmod(path, 0o444))
+	must(t, os.Chmod(dir, 0o555))
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o755) })
+}

@@ -1,0 +1,370 @@
+// Package fleet checks with real processes what a bus between caches promises: that no read is older than its bound, whatever is
+// cut or killed, and that all agree with the base once the writing is over.
+//
+// A test program runs itself again as each of the processes:
+//
+//	func TestMain(m *testing.M) {
+//		fleet.Worker(func(ctx context.Context, args []string) (store.Store, error) { return myStack(ctx, args[0]) })
+//		os.Exit(m.Run())
+//	}
+//
+//	func TestProcessesAgree(t *testing.T) {
+//		fleet.Run(t, fleet.Fleet{Args: []string{dsn}, Bound: 5 * time.Second, Base: base, Disturb: disturbances})
+//	}
+//
+// Each process writes a thread of its own, and reads everybody's. All must be on one machine: their clock is compared.
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Fleet says what to run.
+type Fleet struct {
+	// Processes is how many there are; 0 means 3.
+	Processes int
+	// Args are for the function that Worker was given, in each process.
+	Args []string
+	// Bound is how old a read may be.
+	Bound time.Duration
+	// Base is where the processes write to in the end.
+	Base store.Store
+	// Disturb are what is done to the fleet while it works: a cut connection, a restarted server. Between two of them there is
+	// time for some hundred reads by each process.
+	Disturb []func()
+}
+
+const workerEnv = "CHATSTORE_FLEET_WORKER"
+
+// pace is the longest pause of a worker between two calls. It writes less often than it reads.
+const (
+	readPace  = time.Millisecond
+	writePace = 10 * time.Millisecond
+)
+
+// Worker returns at once, unless the process is one of a fleet: then it works until told to end, and does not return.
+func Worker(open func(ctx context.Context, args []string) (store.Store, error)) {
+	spec := os.Getenv(workerEnv)
+	if spec == "" {
+		return
+	}
+	var me, all int
+	if _, err := fmt.Sscanf(spec, "%d/%d", &me, &all); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(2)
+	}
+	s, err := open(context.Background(), os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(2)
+	}
+	w := &worker{s: s, me: me, all: all, out: bufio.NewWriter(os.Stdout)}
+	w.work(os.Stdin)
+	if err := store.Close(s); err != nil {
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(2)
+	}
+	os.Exit(0)
+}
+
+type worker struct {
+	s       store.Store
+	me, all int
+	stop    atomic.Bool
+
+	mu  sync.Mutex
+	out *bufio.Writer
+}
+
+func (w *worker) say(words ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, _ = fmt.Fprintln(w.out, words...)
+	_ = w.out.Flush()
+}
+
+func threadOf(i int) string { return fmt.Sprintf("thr_fleet_%d", i) }
+
+// work obeys: "stop" ends the writing and "end" everything; what is read last is read in between.
+func (w *worker) work(in io.Reader) {
+	ctx, end := context.WithCancel(context.Background())
+	var writing, reading sync.WaitGroup
+	writing.Go(func() { w.write(ctx) })
+	for range 2 {
+		reading.Go(func() { w.read(ctx) })
+	}
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		switch lines.Text() {
+		case "stop":
+			w.stop.Store(true)
+			writing.Wait()
+			w.say("stopped")
+		case "read":
+			for i := range w.all {
+				t, err := w.s.LoadThread(ctx, threadOf(i))
+				w.say("last", i, t.Title, errors.Join(err))
+			}
+			w.say("hits", hits(w.s))
+		}
+	}
+	w.stop.Store(true)
+	end()
+	writing.Wait()
+	reading.Wait()
+}
+
+func (w *worker) write(ctx context.Context) {
+	for n := 1; !w.stop.Load(); n++ {
+		call, cancel := context.WithTimeout(ctx, time.Second)
+		err := w.s.SaveThread(call, store.Thread{ID: threadOf(w.me), Title: strconv.Itoa(n), CreatedAt: time.Now()})
+		cancel()
+		if err == nil {
+			w.say("wrote", w.me, n, time.Now().UnixNano())
+		}
+		time.Sleep(rand.N(writePace)) // a load, not a wait
+	}
+}
+
+func (w *worker) read(ctx context.Context) {
+	for ctx.Err() == nil {
+		i := rand.N(w.all)
+		call, cancel := context.WithTimeout(ctx, time.Second)
+		begin := time.Now()
+		t, err := w.s.LoadThread(call, threadOf(i))
+		cancel()
+		if err == nil {
+			w.say("read", i, t.Title, begin.UnixNano())
+		}
+		time.Sleep(rand.N(readPace)) // a load, not a wait
+	}
+}
+
+func hits(s store.Store) (n float64) {
+	for r := range store.All[store.StatsReporter](s) {
+		for _, st := range r.AppendStats(nil) {
+			if st.Name == "chatstore_cache_requests_total" && st.Labels[1].Value == "hit" {
+				n += st.Value
+			}
+		}
+	}
+	return n
+}
+
+// event is what a process has said.
+type event struct {
+	worker int
+	word   string
+	thread int
+	n      int
+	at     int64
+	text   string
+}
+
+// process is a worker, seen from the test.
+type process struct {
+	in    io.WriteCloser
+	said  chan event // what is not "wrote" or "read"
+	reads atomic.Int64
+}
+
+// Run runs the fleet. It fails the test when a read did not have a write that was acknowledged Bound before the read began; when,
+// Bound after the last write, a process does not read what the base has; and when the fleet did too little to tell.
+func Run(t *testing.T, f Fleet) {
+	t.Helper()
+	if f.Processes == 0 {
+		f.Processes = 3
+	}
+	var (
+		mu     sync.Mutex
+		events []event
+		moved  = make(chan struct{}, 1)
+		fleet  []*process
+		ended  sync.WaitGroup
+	)
+	for i := range f.Processes {
+		cmd := exec.Command(os.Args[0], f.Args...)
+		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d/%d", workerEnv, i, f.Processes))
+		cmd.Stderr = os.Stderr
+		in, err1 := cmd.StdinPipe()
+		out, err2 := cmd.StdoutPipe()
+		if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+			t.Fatal(err)
+		}
+		p := &process{in: in, said: make(chan event, 2*f.Processes)}
+		fleet = append(fleet, p)
+		ended.Go(func() {
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				e := parse(lines.Text())
+				e.worker = i
+				switch e.word {
+				case "wrote", "read":
+					mu.Lock()
+					events = append(events, e)
+					mu.Unlock()
+					if e.word == "read" {
+						p.reads.Add(1)
+					}
+					select {
+					case moved <- struct{}{}:
+					default:
+					}
+				default:
+					p.said <- e
+				}
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("process %d: %v", i, err)
+			}
+		})
+	}
+	defer ended.Wait()
+	defer func() {
+		for _, p := range fleet {
+			_ = p.in.Close()
+		}
+	}()
+
+	const some = 300
+	busy := func() {
+		t.Helper()
+		var from []int64
+		for _, p := range fleet {
+			from = append(from, p.reads.Load())
+		}
+		patience := time.After(time.Minute)
+		for i, p := range fleet {
+			for p.reads.Load() < from[i]+some {
+				select {
+				case <-moved:
+				case <-patience:
+					t.Fatalf("process %d has made %d reads in a minute", i, p.reads.Load()-from[i])
+				}
+			}
+		}
+	}
+	for _, disturb := range f.Disturb {
+		busy()
+		disturb()
+	}
+	busy()
+
+	tell := func(word string) {
+		for _, p := range fleet {
+			_, _ = fmt.Fprintln(p.in, word)
+		}
+	}
+	tell("stop")
+	for _, p := range fleet {
+		p.expect(t, "stopped")
+	}
+	<-time.After(f.Bound) // this is the promise: no sooner need they agree
+	tell("read")
+	var hits int
+	for _, p := range fleet {
+		for range f.Processes {
+			e := p.expect(t, "last")
+			want, err := f.Base.LoadThread(t.Context(), threadOf(e.thread))
+			if err != nil || strconv.Itoa(e.n) != want.Title {
+				t.Errorf("process %d reads %s of thread %d in the end; the base has %q, %v", e.worker, e.text, e.thread, want.Title, err)
+			}
+		}
+		hits += p.expect(t, "hits").thread
+	}
+	for _, p := range fleet {
+		_ = p.in.Close()
+	}
+	ended.Wait()
+	check(t, f, events, hits)
+}
+
+// check looks for reads that were too old.
+func check(t *testing.T, f Fleet, events []event, hits int) {
+	t.Helper()
+	writes := make([][]event, f.Processes)
+	var reads []event
+	for _, e := range events {
+		if e.word == "wrote" {
+			writes[e.thread] = append(writes[e.thread], e)
+		} else {
+			reads = append(reads, e)
+		}
+	}
+	stale, oldest, foreign := 0, time.Duration(0), 0
+	for _, r := range reads {
+		all := writes[r.thread]
+		// The first acknowledged write that the read did not have.
+		missed, _ := slices.BinarySearchFunc(all, r.n+1, func(w event, n int) int { return w.n - n })
+		if missed < len(all) {
+			age := time.Duration(r.at - all[missed].at)
+			oldest = max(oldest, age)
+			if age > f.Bound {
+				if stale++; stale <= 5 {
+					t.Errorf("process %d read write %d of thread %d, %v after write %d of it was acknowledged: the bound is %v",
+						r.worker, r.n, r.thread, age, all[missed].n, f.Bound)
+				}
+			}
+		}
+		if r.worker != r.thread && r.n > 1 {
+			foreign++
+		}
+	}
+	if stale > 0 {
+		t.Errorf("%d of %d reads were too old", stale, len(reads))
+	}
+	total := 0
+	for _, w := range writes {
+		total += len(w)
+	}
+	t.Logf("%d processes: %d writes, %d reads, %d of them answered by caches; the oldest was %v old, allowed are %v",
+		f.Processes, total, len(reads), hits, max(oldest, 0), f.Bound)
+	if total < 10*f.Processes || hits < len(reads)/20 || foreign < len(reads)/10 {
+		t.Errorf("too little happened to tell: %d writes, %d reads, %d hits, %d reads of what others wrote", total, len(reads), hits, foreign)
+	}
+}
+
+func (p *process) expect(t *testing.T, word string) event {
+	t.Helper()
+	select {
+	case e := <-p.said:
+		if e.word != word {
+			t.Fatalf("process %d says %q, want %q", e.worker, e.text, word)
+		}
+		return e
+	case <-time.After(time.Minute):
+		t.Fatalf("no process says %q", word)
+		return event{}
+	}
+}
+
+// parse reads a line of a worker.
+func parse(line string) event {
+	e := event{text: line}
+	words := strings.Fields(line)
+	number := func(i int) (n int64) {
+		if i < len(words) {
+			n, _ = strconv.ParseInt(words[i], 10, 64)
+		}
+		return n
+	}
+	if len(words) > 0 {
+		e.word = words[0]
+	}
+	e.thread, e.n, e.at = int(number(1)), int(number(2)), number(3)
+	return e
+}
