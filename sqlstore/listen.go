@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,7 +48,7 @@ func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
 	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
-	return bus.New(listener{c, e.cfg.channel()}, opts...), nil
+	return bus.New(listener{c, e.cfg.channel()}, append(slices.Clip(opts), bus.AnnouncedByBase())...), nil
 }
 
 // channel names the channel of a set of tables: no other, and not too long.

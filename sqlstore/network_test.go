@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -227,4 +229,33 @@ func TestACommitIsNotCancelled(t *testing.T) {
 	})
 	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
 	get[store.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
+}
+
+// A cancelled call does not go on at the server, where it would hold and wait for locks, and its connection is kept.
+func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(1))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	var before, after, waiting int
+	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&before))
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	defer func() { must(t, c.Close(context.Background())) }()
+	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
+	if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")) }()
+	blocked(t, c)
+	cancel()
+	if err := <-done; store.CodeOf(err) != store.CodeCanceled || !errors.Is(err, store.ErrNotApplied) {
+		t.Errorf("got %v", err)
+	}
+	must(t, tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))").Scan(&waiting))
+	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&after))
+	if waiting != 0 || before != after {
+		t.Errorf("%d still wait at the server; the connection was kept: %v", waiting, before == after)
+	}
+	must(t, tx.Rollback(t.Context()))
 }

@@ -39,6 +39,7 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 		if !definite {
 			l.unsure.add(n)
 			change.Write = 0
+			defer l.remind(change)
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 		defer cancel()
@@ -48,6 +49,22 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 	}()
 	definite, err = write(store.WithStamp(ctx, store.Stamp{Origin: l.origin, Write: n}))
 	return err
+}
+
+// remind tells of a write that ended unknown once more when it can have no further effect: a cache that was cut off at the first
+// time has held nothing back, and may have loaded what was before it.
+func (l *layer) remind(c store.Change) {
+	c.Origin = "" // by now it has happened, or never will
+	time.AfterFunc(l.core.Hold(), func() {
+		if l.closed.Load() {
+			return // and so perhaps the bus; the others have their TTL
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+		defer cancel()
+		if l.cfg.bus.Publish(ctx, c) != nil {
+			l.stats.unsent.Add(1)
+		}
+	})
 }
 
 func (l *layer) subscribe(bus store.Bus) {

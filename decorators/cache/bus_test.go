@@ -423,3 +423,33 @@ func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 		}
 	})
 }
+
+// A cache that was cut off when a write ended unknown has not held it back: it must hear of it when it is over.
+func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, bus := memstore.New(), &handBus{}
+		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		a := store.Wrap(f, cache.New(cache.WithBus(bus)))
+		fill(t, base, 1)
+		var late storetest.Late
+		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		_ = a.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
+		b := store.Wrap(f, cache.New(cache.WithBus(bus))) // connected only now
+		defer store.Close(a, b)
+		bus.connected(true)
+		warm(t, b)
+		must(t, late.Apply())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(bus.sent) != 2 {
+			t.Fatalf("announced %+v, want the unknown outcome and its end", bus.sent)
+		}
+		bus.f(bus.sent[1])
+		if th := get[store.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			t.Errorf("the other cache still answers %q", th.Title)
+		}
+		if n := bus.sent[1]; n.Origin != "" || n.ThreadID != "thr_1" {
+			t.Errorf("told %+v: that would be held back again", n)
+		}
+	})
+}

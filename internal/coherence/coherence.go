@@ -91,7 +91,7 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 		case definite:
 			c.Words.End(s)
 		case unsettled.Load(): // what was left behind may need longer than the base to notice
-			c.Words.EndUnknown(s, max(c.Quarantine, DefaultQuarantine))
+			c.Words.EndUnknown(s, c.Hold())
 		default: // or it panicked
 			c.Words.EndUnknown(s, c.Quarantine)
 		}
@@ -103,6 +103,9 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 	definite = store.IsDefinite(err) && !unsettled.Load()
 	return definite, err
 }
+
+// Hold returns the longest that a write with an unknown outcome is held back for.
+func (c *Core) Hold() time.Duration { return max(c.Quarantine, DefaultQuarantine) }
 
 // Ready checks what is left to check of a write whose arguments are valid. One that its caller has given up is not passed
 // on: nothing then has to be held back for it.
