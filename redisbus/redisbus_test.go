@@ -19,9 +19,11 @@ import (
 	"github.com/chatstore/chatstore/redisbus"
 	"github.com/chatstore/chatstore/redisbus/internal/redistest"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/fleet"
 )
 
 func TestMain(m *testing.M) {
+	fleet.Worker(openWorker)
 	// go-redis keeps a clock for the process.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.startGlobalTimeCache.func1"))
 }

@@ -1,0 +1,63 @@
+package redisbus_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/redisbus"
+	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/fleet"
+)
+
+// lease bounds the age of a read in this test, together with how long a message may be on its way.
+const (
+	lease    = 1500 * time.Millisecond
+	delivery = 500 * time.Millisecond
+)
+
+// openWorker opens the stack of a process of the fleet: all write to one file of SQLite. Entries never expire: what is too old was
+// not told of.
+func openWorker(ctx context.Context, args []string) (store.Store, error) {
+	s, err := sqlstore.OpenSQLite(ctx, args[0], sqlstore.WithDurability(sqlstore.SurvivesKill))
+	if err != nil {
+		return nil, err
+	}
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: args[1], ContextTimeoutEnabled: true})
+	b := redisbus.New(client, redisbus.WithLease(lease), redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
+		redisbus.WithLogger(slog.New(slog.DiscardHandler)))
+	return store.Wrap(s, cache.New(cache.WithBus(b), cache.WithTTL(0))), nil
+}
+
+// Three processes read one another's writes through caches that only messages over Redis empty, while subscriptions are killed
+// and the server hangs, goes down and comes back.
+func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
+	srv := redistest.Start(t)
+	path := filepath.Join(t.TempDir(), "chat.db")
+	base, err := sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill))
+	must(t, err)
+	defer func() { must(t, base.Close()) }()
+	client := srv.Client()
+	defer func() { must(t, client.Close()) }()
+	kill := func() { must(t, client.Do(context.Background(), "CLIENT", "KILL", "TYPE", "pubsub").Err()) }
+	fleet.Run(t, fleet.Fleet{
+		Args: []string{path, srv.Addr()}, Bound: lease + delivery, Base: base,
+		Disturb: []func(){
+			kill,
+			func() { srv.Restart() },
+			func() {
+				srv.Pause()
+				<-time.After(2 * lease) // a server that hangs for longer than the lease
+				srv.Resume()
+			},
+			kill,
+		},
+	})
+}
