@@ -1,0 +1,136 @@
+// Several shows several processes on one conversation. Start it in two terminals, type into either, and see it in both: each
+// answers from its own cache, which the other's writes empty.
+//
+//	go run ./examples/several -store 'postgres://localhost/chat'
+//	go run ./examples/several -store chat.db -bus redis://localhost:6379
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/redisbus"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+func main() {
+	where := flag.String("store", "chat.db", "a file of SQLite, or the URL of a PostgreSQL database")
+	over := flag.String("bus", "", "the URL of a Redis; without it, PostgreSQL's own notifications")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *where, *over, os.Stdin, os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+}
+
+const threadID = "thr_several"
+
+// run adds every line of in to the conversation, and prints the conversation's newest item whenever it changes.
+func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (err error) {
+	base, b, err := open(ctx, where, over)
+	if err != nil {
+		return err
+	}
+	s := store.Wrap(base, cache.New(cache.WithBus(b)))
+	defer func() { err = errors.Join(err, store.Close(s), b.Close()) }()
+
+	// Whoever comes first makes the thread; the other is told that it is there.
+	thread := store.Thread{ID: threadID, Title: "Several", CreatedAt: time.Now()}
+	err = s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread)
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	changed := make(chan struct{}, 1)
+	signalled := func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	defer b.Subscribe(ctx, func(store.Change) { signalled() }, func(bool) { signalled() })()
+
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for scan := bufio.NewScanner(in); scan.Scan(); {
+			lines <- scan.Text()
+		}
+	}()
+	shown := ""
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				return nil
+			}
+			body := store.UserMessage{Content: []store.UserContent{{Text: line}}}
+			it, err := store.NewItem(s.GenerateItemID(ctx, store.KindMessage, thread), time.Now(), body)
+			if err != nil {
+				return err
+			}
+			if err := s.AddThreadItem(ctx, threadID, it); err != nil {
+				return err
+			}
+			signalled()
+		case <-changed:
+			page, err := s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 1})
+			if err != nil || len(page.Data) == 0 || page.Data[0].ID == shown {
+				continue // what is not to be had now is when the next change comes
+			}
+			shown = page.Data[0].ID
+			if m, ok, err := store.DecodeItem[store.UserMessage](page.Data[0]); ok && err == nil {
+				fmt.Fprintln(out, text(m))
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// open opens the store, and the bus that tells of what others change in it.
+func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *bus.Bus, err error) {
+	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
+		s, err = sqlstore.OpenPostgres(ctx, where)
+	} else {
+		s, err = sqlstore.OpenSQLite(ctx, where)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if over == "" {
+		b, err = s.Bus(ctx)
+	} else {
+		var o *redis.Options
+		if o, err = redis.ParseURL(over); err == nil {
+			o.ContextTimeoutEnabled = true
+			b = redisbus.New(redis.NewClient(o))
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	return s, b, nil
+}
+
+func text(m store.UserMessage) string {
+	var parts []string
+	for _, c := range m.Content {
+		parts = append(parts, c.Text)
+	}
+	return strings.Join(parts, " ")
+}
