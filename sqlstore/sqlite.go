@@ -96,9 +96,6 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Without it, whoever in this program opens and closes the file (to copy it, say) takes SQLite's locks away. It is a
-	// switch of Linux's, and the program's: where it comes too late, or is not to be had, the documentation has to do.
-	_, _ = sqlite.OFDLocking(true)
 	file := "file:" + (&url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).EscapedPath()
 	write, err := sql.Open("sqlite", file+settings(url.Values{"_journal_mode": {"WAL"}}))
 	if err != nil {

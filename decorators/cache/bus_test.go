@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -452,4 +453,19 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 			t.Errorf("told %+v: that would be held back again", n)
 		}
 	})
+}
+
+type countingBus struct{ handBus }
+
+func (*countingBus) AppendStats(dst []store.Stat) []store.Stat {
+	return append(dst, store.Stat{Name: "chatstore_bus_connected", Value: 1})
+}
+
+func TestItReportsWhatItsBusCounts(t *testing.T) {
+	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(&countingBus{})))
+	defer store.Close(s)
+	r, _ := store.As[store.StatsReporter](s)
+	if !slices.ContainsFunc(r.AppendStats(nil), func(st store.Stat) bool { return st.Name == "chatstore_bus_connected" && st.Value == 1 }) {
+		t.Error("what the bus counts is not reported")
+	}
 }

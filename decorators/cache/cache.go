@@ -36,6 +36,8 @@
 //	chatstore_cache_unsent_changes_total             changes that the bus did not take
 //	chatstore_flights_total{operation, role}         loads: leader, follower
 //
+// and what its bus counts, if that counts.
+//
 // Do not use it over a read replica (it would keep the replica's lag), nor where an answer depends on more than the arguments and
 // the principal. Errors and absent rows are not cached.
 package cache

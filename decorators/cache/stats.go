@@ -87,5 +87,8 @@ func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
 		store.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
 			Value: float64(l.stats.unsent.Load())},
 	)
+	if bus, ok := l.cfg.bus.(store.StatsReporter); ok { // it is no layer, and nobody else would ask it
+		dst = bus.AppendStats(dst)
+	}
 	return l.core.AppendStats(dst, store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
 }
