@@ -177,7 +177,7 @@ func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 			var versions []uint64
 			ctx := store.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
 			if err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")); err != nil {
-				t.Errorf("%s, %d: %v (cause %v)", part, a, err, errors.Unwrap(err))
+				t.Errorf("%s, %d: %v (cause %v)", part, a, err, causeOf(err))
 			}
 			if len(versions) != 2 || versions[0] != 1 || versions[1] != 2 {
 				t.Errorf("%s, %d: reported %v, want once, from 1 to 2", part, a, versions)

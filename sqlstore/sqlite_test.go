@@ -109,7 +109,7 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 			ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", big)
 			if store.CodeOf(err) != c.want || !errors.Is(err, store.ErrNotApplied) || !store.IsDefinite(err) {
-				t.Errorf("got %v (cause %v)", err, errors.Unwrap(err))
+				t.Errorf("got %v (cause %v)", err, causeOf(err))
 			}
 			if reported {
 				t.Error("versions were reported of what was not applied")
@@ -252,7 +252,7 @@ func TestWhatCannotBeWrittenIsUnavailable(t *testing.T) {
 	for _, path := range []string{filepath.Join(dir, "new.db"), filepath.Join(dir, "old.db"), filepath.Join(dir, "none", "new.db"), dir} {
 		_, err := sqlstore.OpenSQLite(t.Context(), path)
 		if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), dir) {
-			t.Errorf("%s: got %v (cause %v)", filepath.Base(path), err, errors.Unwrap(err))
+			t.Errorf("%s: got %v (cause %v)", filepath.Base(path), err, causeOf(err))
 		}
 	}
 }

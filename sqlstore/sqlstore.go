@@ -59,21 +59,35 @@ var (
 func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
 	s.sql = e.statements(cfg)
-	err := e.suits(ctx)
-	if err == nil && !cfg.unmigrated {
-		err = migrate(ctx, cfg, e)
-	}
-	if err == nil {
-		err = checkSchema(ctx, cfg, e)
-	}
-	if err == nil && !cfg.unmigrated {
-		err = e.notify(ctx, !cfg.silent)
-	}
-	if err != nil {
+	if err := ready(ctx, cfg, e); err != nil {
 		_ = e.close()
 		return nil, openError(ctx, e, err)
 	}
 	return s, nil
+}
+
+// ready makes the database ready, as often as it could not for the moment: others may be doing the same.
+func ready(ctx context.Context, cfg config, e engine) error {
+	for end := time.Now().Add(cfg.retryFor); ; {
+		err := e.suits(ctx)
+		if err == nil && !cfg.unmigrated {
+			err = migrate(ctx, cfg, e)
+		}
+		if err == nil {
+			err = checkSchema(ctx, cfg, e)
+		}
+		if err == nil && !cfg.unmigrated {
+			err = e.notify(ctx, !cfg.silent)
+		}
+		if err == nil || !e.classify(err).retry || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(longestPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // openError makes what went wrong in opening an error that may be shown.
