@@ -89,17 +89,22 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 							return context.DeadlineExceeded
 						}
 					}))
-				s := store.Wrap(f, cache.New(cache.WithTTL(0)), impatient)
-				defer store.Close(s)
+				bus := cache.LocalBus()
+				s := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(bus)), impatient)
+				other := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(bus)))
+				defer store.Close(s, other)
 				must(t, base.SaveThread(t.Context(), titled("thr_1", "old")))
 				if err := s.SaveThread(t.Context(), titled("thr_1", "new")); store.IsDefinite(err) {
 					t.Errorf("got %v", err)
 				}
 				time.Sleep(c.runs - time.Second)
 				title(t.Context(), s)
+				title(t.Context(), other)
 				time.Sleep(2 * time.Second) // by now it has taken effect, or never will
-				if got, want := title(t.Context(), s), title(t.Context(), base); got != want {
-					t.Errorf("the cache answers %q, the base has %q", got, want)
+				for name, s := range map[string]store.Store{"its cache": s, "another": other} {
+					if got, want := title(t.Context(), s), title(t.Context(), base); got != want {
+						t.Errorf("%s answers %q, the base has %q", name, got, want)
+					}
 				}
 			})
 		})

@@ -158,6 +158,9 @@ func (h Hints) ReportVersion(threadID string, before, after uint64) {
 	}
 }
 
+// Owner returns what [OwnerFrom] does.
+func (h Hints) Owner() (p Principal, ok bool) { return h.data.principal, h.data.mayOwn }
+
 // Recording reports whether somebody listens to [ReportVersion].
 func (h Hints) Recording() bool { return h.data.record != nil }
 

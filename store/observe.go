@@ -37,7 +37,8 @@ type Observer interface {
 }
 
 // Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
-// layer closes it, once for every stack that it was put into; if o is a [StatsReporter], so is the layer. Observe panics if o is nil.
+// layer closes it, once for every stack that it was put into; if o is a [StatsReporter], so is the layer. Observe panics if
+// o is nil.
 func Observe(name string, o Observer) Middleware {
 	if o == nil {
 		panic("store.Observe: the Observer is nil")

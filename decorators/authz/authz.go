@@ -71,6 +71,7 @@ func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread 
 type call struct {
 	Request
 	kind, id string
+	hints    store.Hints // of the caller's context
 }
 
 // about makes the question the one whether the caller may do a to a row of owner's, and returns c.
@@ -90,9 +91,10 @@ func (l *layer) begin(ctx context.Context, c *call, op store.Op, kind, id string
 	if err := store.CheckContext(ctx, op, kind, id); err != nil {
 		return err
 	}
+	c.hints = store.HintsFor(ctx, op)
 	var ok bool
 	// One who could not own a row is no principal either: a role must not make somebody of them.
-	if c.Principal, ok = store.OwnerFrom(ctx); !ok {
+	if c.Principal, ok = c.hints.Owner(); !ok {
 		c.Action = actionOf(op)
 		l.deny(ctx, c, ReasonUnauthenticated, store.CodeUnauthenticated)
 		return c.error(store.CodeUnauthenticated)

@@ -18,7 +18,7 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	// A version tells that a thread is, or was, there: it waits for the verdict.
 	var versions *coherence.Recorder
 	inner := ctx
-	if store.HintsFor(ctx, c.Op).Recording() {
+	if c.hints.Recording() {
 		versions = new(coherence.Recorder)
 		inner = versions.Listen(ctx)
 	}
@@ -38,7 +38,7 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 		return store.Thread{}, c.error(store.CodeNotFound)
 	}
 	if versions != nil {
-		coherence.Forward(store.HintsFor(ctx, c.Op), versions.Reports())
+		coherence.Forward(c.hints, versions.Reports())
 	}
 	return t, nil
 }
@@ -63,11 +63,11 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 		},
 		write: func(ctx context.Context, o store.Owner) error {
 			thread.Owner = o
-			if h := store.HintsFor(ctx, c.Op); h.Recording() {
+			if c.hints.Recording() {
 				var versions coherence.Recorder // a refusal must not tell that there was a thread
 				err := l.next.SaveThread(versions.Listen(ctx), thread)
 				if err == nil {
-					coherence.Forward(h, versions.Reports())
+					coherence.Forward(c.hints, versions.Reports())
 				}
 				return err
 			}

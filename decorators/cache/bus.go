@@ -41,30 +41,65 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 			change.Write = 0
 			defer l.remind(change)
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
-		defer cancel()
-		if l.cfg.bus.Publish(ctx, change) != nil {
-			l.stats.unsent.Add(1)
-		}
+		l.publish(ctx, change)
 	}()
 	definite, err = write(store.WithStamp(ctx, store.Stamp{Origin: l.origin, Write: n}))
 	return err
 }
 
+// reminders are the announcements to come, one for each row however many writes of it end unknown.
+type reminders struct {
+	mu     sync.Mutex
+	closed bool
+	timers map[store.Change]*time.Timer
+}
+
 // remind tells of a write that ended unknown once more when it can have no further effect: a cache that was cut off at the first
 // time has held nothing back, and may have loaded what was before it.
 func (l *layer) remind(c store.Change) {
-	c.Origin = "" // by now it has happened, or never will
-	time.AfterFunc(l.core.Hold(), func() {
-		if l.closed.Load() {
-			return // and so perhaps the bus; the others have their TTL
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-		defer cancel()
-		if l.cfg.bus.Publish(ctx, c) != nil {
-			l.stats.unsent.Add(1)
+	c.Origin = "" // by then it has happened, or never will
+	r := &l.reminders
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return // and so perhaps the bus; the others have their TTL
+	}
+	if t := r.timers[c]; t != nil {
+		t.Reset(l.core.Hold())
+		return
+	}
+	if r.timers == nil {
+		r.timers = make(map[store.Change]*time.Timer)
+	}
+	r.timers[c] = time.AfterFunc(l.core.Hold(), func() {
+		r.mu.Lock()
+		delete(r.timers, c)
+		gone := r.closed
+		r.mu.Unlock()
+		if !gone {
+			l.publish(context.Background(), c)
 		}
 	})
+}
+
+// close ends the waiting.
+func (r *reminders) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, t := range r.timers {
+		t.Stop()
+	}
+	clear(r.timers)
+}
+
+// publish tells the bus of a change, whoever has left meanwhile.
+func (l *layer) publish(ctx context.Context, c store.Change) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	if l.cfg.bus.Publish(ctx, c) != nil {
+		l.stats.unsent.Add(1)
+	}
 }
 
 func (l *layer) subscribe(bus store.Bus) {
@@ -81,10 +116,10 @@ func (l *layer) heed(c store.Change) {
 		l.core.Words.BumpAll()
 	}
 	changed := l.core.Words.Bump
-	if c.Origin != "" && c.Write == 0 { // it may still take effect
+	if c.Origin != "" && c.Write == 0 { // it may still take effect, and nothing says whether an attempt was left behind
 		changed = func(s generation.Slot) {
 			l.core.Words.Begin(s)
-			l.core.Words.EndUnknown(s, l.core.Quarantine)
+			l.core.Words.EndUnknown(s, l.core.Hold())
 		}
 	}
 	if c.ThreadID != "" {
@@ -106,8 +141,8 @@ func (l *layer) own(c store.Change) bool {
 		(c.AttachmentID == "" || mark(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID)) == moved)
 }
 
-// The number of a write has in its lower bits which word it moved.
-const slotBits = 24
+// The number of a write has in its lower bits which word it moved: no table has more words than wordsPerEntry * mostEntries.
+const slotBits = 28
 
 func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
 

@@ -469,3 +469,28 @@ func TestItReportsWhatItsBusCounts(t *testing.T) {
 		t.Error("what the bus counts is not reported")
 	}
 }
+
+// However many writes of a row end unknown, there is one announcement to come, and none from a closed cache.
+func TestRemindersDoNotAddUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, closed := range []bool{false, true} {
+			bus, p := &handBus{}, &probe{}
+			s := store.Wrap(memstore.New(), cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+			p.set(func(context.Context, store.Call, func(context.Context) error) error { return store.ErrUnavailable })
+			for range 100 {
+				_ = s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon})
+			}
+			want := 101
+			if closed {
+				must(t, store.Close(s))
+				want = 100
+			}
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if len(bus.sent) != want {
+				t.Errorf("closed %v: %d announcements, want %d", closed, len(bus.sent), want)
+			}
+			must(t, store.Close(s))
+		}
+	})
+}

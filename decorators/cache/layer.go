@@ -33,6 +33,8 @@ type layer struct {
 	unsure  numbers // of writes that ended unknown
 	stop    func()  // ends the subscription; nil without a bus
 
+	reminders reminders
+
 	threads     flight.Group[*coherence.Answer[store.Thread]]
 	items       flight.Group[*coherence.Answer[store.Item]]
 	pages       flight.Group[*coherence.Answer[store.Page[store.Item]]]
@@ -63,6 +65,7 @@ func (l *layer) Close() error {
 	if l.stop != nil {
 		l.stop()
 	}
+	l.reminders.close()
 	l.core.Words.Close()
 	for _, s := range l.shards {
 		s.flush()
