@@ -1,0 +1,325 @@
+package chatkit_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/store"
+)
+
+func at(second int) time.Time { return time.Date(2026, 1, 2, 3, 4, second, 0, time.UTC) }
+
+func text(s string) store.UserMessage {
+	return store.UserMessage{Content: []store.UserContent{{Text: s}}}
+}
+
+func parse(t *testing.T, s string) store.JSON {
+	t.Helper()
+	j, err := store.ParseJSON(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func ids(v any) string {
+	var all []string
+	for _, row := range v.([]any) {
+		all = append(all, row.(object)["id"].(string))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestThreadsAndItemsArePaged(t *testing.T) {
+	g := newRig(t, script{})
+	g.newThread(text("1"), store.HiddenContextItem{Content: parse(t, `"secret"`)}, text("3"), store.SDKHiddenContext{Content: "secret"}, text("5"))
+
+	_, thread := g.ask("ada", "threads.get_by_id", object{"thread_id": "thr"})
+	if got := ids(thread["items"].(object)["data"]); got != "i1 i3 i5" {
+		t.Errorf("get_by_id: items %s", got)
+	}
+
+	// A page may be short, and its cursor stays right: no item is lost or shown twice.
+	var seen []string
+	after := ""
+	for range 10 {
+		_, page := g.ask("ada", "items.list", object{"thread_id": "thr", "limit": 2, "after": after})
+		seen = append(seen, ids(page["data"]))
+		if page["has_more"] == false {
+			break
+		}
+		after = page["after"].(string)
+	}
+	if diff := cmp.Diff([]string{"i5", "i3", "i1"}, seen); diff != "" {
+		t.Errorf("items.list (-want +got)\n%s", diff)
+	}
+	_, page := g.ask("ada", "items.list", object{"thread_id": "thr", "order": "asc"})
+	if got := ids(page["data"]); got != "i1 i3 i5" {
+		t.Errorf("items.list asc: %s", got)
+	}
+
+	for i := range 3 {
+		if err := g.s.SaveThread(ada, store.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, first := g.ask("ada", "threads.list", object{"limit": 2})
+	_, second := g.ask("ada", "threads.list", object{"limit": 2, "after": first["after"]})
+	if got := ids(first["data"]) + " | " + ids(second["data"]); got != "t2 t1 | t0 thr" {
+		t.Errorf("threads.list: %s", got)
+	}
+	if _, more := second["after"]; more || second["has_more"] != false {
+		t.Errorf("the last page: %v", second)
+	}
+}
+
+// Nothing that the client is not to see leaves, in an answer or in an event.
+func TestHiddenThingsAreNeverSent(t *testing.T) {
+	const secret = "SECRET"
+	hide := parse(t, `{"k":"`+secret+`"}`)
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		hidden, err := turn.NewItem(ctx, store.HiddenContextItem{Content: hide})
+		if err != nil {
+			return err
+		}
+		for _, e := range []chatkit.Event{
+			chatkit.ItemAdded{Item: hidden}, chatkit.ItemDone{Item: hidden}, chatkit.ItemReplaced{Item: hidden},
+			chatkit.ItemRemoved{ItemID: hidden.ID}, chatkit.ItemDone{Item: hidden},
+		} {
+			if err := turn.Emit(ctx, e); err != nil {
+				return err
+			}
+		}
+		turn.Thread.Metadata, turn.Thread.Title = hide, "t"
+		return nil
+	}})
+	a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: hide})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.s.SaveAttachment(ada, a); err != nil {
+		t.Fatal(err)
+	}
+	input := say("hello")
+	input["attachments"] = []string{"atc"}
+	res := g.request(t.Context(), "ada", "threads.create", object{"input": input})
+	defer res.Body.Close()
+	sent, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads, err := g.s.LoadThreads(ada, store.ThreadQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := threads.Data[0].ID
+	if got := itemTypes(g.stored(id)); got != "user_message hidden_context_item" {
+		t.Errorf("stored: %s", got)
+	}
+	answers := string(sent)
+	for _, kind := range []string{"threads.get_by_id", "items.list", "threads.list"} {
+		_, v := g.ask("ada", kind, object{"thread_id": id})
+		text, _ := json.Marshal(v)
+		answers += string(text)
+	}
+	for _, word := range []string{secret, "metadata", "hidden", "subject", "owner", "tenant"} {
+		if strings.Contains(strings.ToLower(answers), strings.ToLower(word)) {
+			t.Errorf("%q was sent:\n%s", word, answers)
+		}
+	}
+	if !strings.Contains(answers, `"atc"`) || !strings.Contains(answers, `"title":"t"`) {
+		t.Errorf("what is not hidden is missing:\n%s", answers)
+	}
+	if stored, err := g.s.LoadAttachment(ada, "atc"); err != nil || stored.ThreadID != id || !strings.Contains(stored.JSON().String(), secret) {
+		t.Errorf("the attachment is stored as %s of thread %q, %v", stored.JSON(), stored.ThreadID, err)
+	}
+}
+
+func TestAThreadIsRenamedAndDeleted(t *testing.T) {
+	g := newRig(t, script{})
+	g.newThread(text("1"))
+	if status, v := g.ask("ada", "threads.update", object{"thread_id": "thr", "title": "Tea"}); status != 200 || v["title"] != "Tea" {
+		t.Errorf("update: %d %v", status, v)
+	}
+	if thread, err := g.s.LoadThread(ada, "thr"); err != nil || thread.Title != "Tea" {
+		t.Errorf("stored: %q, %v", thread.Title, err)
+	}
+	if status, v := g.ask("ada", "threads.delete", object{"thread_id": "thr"}); status != 200 || len(v) != 0 {
+		t.Errorf("delete: %d %v", status, v)
+	}
+	if status, _ := g.ask("ada", "threads.get_by_id", object{"thread_id": "thr"}); status != 404 {
+		t.Errorf("after its deletion: %d", status)
+	}
+}
+
+// Every request about somebody else's thread is answered as one about a thread that is not there.
+func TestOthersFindNothing(t *testing.T) {
+	g := newRig(t, script{})
+	g.newThread(text("1"), store.ClientToolCall{CallID: "c", Name: "n"}, store.StructuredInput{})
+	for kind, params := range map[string]object{
+		"threads.get_by_id":              {},
+		"threads.update":                 {"title": "mine"},
+		"items.list":                     {},
+		"items.feedback":                 {"item_ids": []string{"i1"}, "kind": "positive"},
+		"threads.add_user_message":       {"input": say("x")},
+		"threads.add_client_tool_output": {"result": object{}},
+		"threads.add_structured_input":   {"item_id": "i3", "input": object{"status": "skipped"}},
+		"threads.retry_after_item":       {"item_id": "i1"},
+		"threads.custom_action":          {"item_id": "i1", "action": object{"type": "a"}},
+	} {
+		params["thread_id"] = "thr"
+		status, theirs := g.ask("grace", kind, params)
+		params["thread_id"] = "thx"
+		_, nobodys := g.ask("grace", kind, params)
+		same := strings.ReplaceAll(fmt.Sprint(nobodys), "thx", "thr")
+		if status != 404 || fmt.Sprint(theirs) != same {
+			t.Errorf("%s: %d %v, and of no thread: %v", kind, status, theirs, nobodys)
+		}
+		if w := g.writes(); w != "" {
+			t.Errorf("%s wrote: %s", kind, w)
+		}
+	}
+	if _, v := g.ask("grace", "threads.list", object{}); len(v["data"].([]any)) != 0 {
+		t.Errorf("threads.list: %v", v)
+	}
+	if status, _ := g.ask("", "threads.list", object{}); status != 401 {
+		t.Errorf("nobody: %d", status)
+	}
+}
+
+func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
+	g := newRig(t, script{}, chatkit.WithMaxBody(4<<10))
+	g.newThread(text("1"), store.Widget{Widget: parse(t, `{}`)})
+	many := make([]string, 101)
+	for i := range many {
+		many[i] = "i1"
+	}
+	for name, test := range map[string]struct {
+		kind   string
+		params object
+		status int
+		says   string
+	}{
+		"unknown type":         {"threads.explode", object{}, 400, "type: not known"},
+		"transcription":        {"input.transcribe", object{"audio_base64": "x"}, 501, "transcribe"},
+		"no files":             {"attachments.create", object{"name": "a", "mime_type": "b"}, 501, "attachments"},
+		"no such action":       {"threads.sync_custom_action", object{"thread_id": "thr", "action": object{"type": "a"}}, 501, "action"},
+		"order":                {"items.list", object{"thread_id": "thr", "order": "up"}, 400, "order"},
+		"limit":                {"items.list", object{"thread_id": "thr", "limit": -1}, 400, "limit"},
+		"limit of a type":      {"items.list", object{"thread_id": "thr", "limit": "x"}, 400, "limit"},
+		"cursor":               {"items.list", object{"thread_id": "thr", "after": "i9"}, 404, "i9"},
+		"no thread":            {"threads.get_by_id", object{}, 400, "id"},
+		"a long thread id":     {"threads.get_by_id", object{"thread_id": strings.Repeat("x", 257)}, 400, "id"},
+		"no title":             {"threads.update", object{"thread_id": "thr"}, 400, "title"},
+		"a long title":         {"threads.update", object{"thread_id": "thr", "title": strings.Repeat("x", 1001)}, 400, "title"},
+		"kind of feedback":     {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i1"}, "kind": "so-so"}, 400, "kind"},
+		"much feedback":        {"items.feedback", object{"thread_id": "thr", "item_ids": many, "kind": "positive"}, 400, "item_ids"},
+		"feedback on nothing":  {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i9"}, "kind": "positive"}, 404, "i9"},
+		"no input":             {"threads.create", object{}, 400, "input"},
+		"input of a type":      {"threads.create", object{"input": []int{}}, 400, "input"},
+		"no content":           {"threads.create", object{"input": object{}}, 400, "content"},
+		"content of a type":    {"threads.create", object{"input": object{"content": "hello"}}, 400, "content"},
+		"a part of a type":     {"threads.create", object{"input": object{"content": []object{{"text": 1}}}}, 400, "content"},
+		"many attachments":     {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:11]}}, 400, "attachments"},
+		"unknown attachment":   {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:1]}}, 404, "i1"},
+		"no tool call":         {"threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}, 409, "tool call"},
+		"no form":              {"threads.add_structured_input", object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}}, 400, "item_id"},
+		"status of a form":     {"threads.add_structured_input", object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "x"}}, 400, "status"},
+		"retry after nothing":  {"threads.retry_after_item", object{"thread_id": "thr", "item_id": "i9"}, 404, "i9"},
+		"retry after a widget": {"threads.retry_after_item", object{"thread_id": "thr", "item_id": "i2"}, 400, "item_id"},
+		"no action":            {"threads.custom_action", object{"thread_id": "thr"}, 400, "action"},
+		"action of no widget":  {"threads.custom_action", object{"thread_id": "thr", "item_id": "i1", "action": object{"type": "a"}}, 400, "item_id"},
+		"a large body":         {"threads.create", object{"input": say(strings.Repeat("x", 5<<10))}, 413, "bytes"},
+	} {
+		status, v := g.ask("ada", test.kind, test.params)
+		e, _ := v["error"].(object)
+		message, _ := e["message"].(string)
+		if status != test.status || !strings.Contains(message, test.says) || e["code"] == "" {
+			t.Errorf("%s: %d %v, want %d and something about %q", name, status, v, test.status, test.says)
+		}
+		if w := g.writes(); w != "" {
+			t.Errorf("%s: wrote %s", name, w)
+		}
+	}
+}
+
+func TestOnlyJSONIsRead(t *testing.T) {
+	g := newRig(t, script{})
+	for name, test := range map[string]struct {
+		typ, body string
+		status    int
+	}{
+		"a form":       {"application/x-www-form-urlencoded", `{"type":"threads.list"}`, 415},
+		"plain text":   {"text/plain", `{"type":"threads.list"}`, 415},
+		"no type":      {"", `{"type":"threads.list"}`, 415},
+		"half of it":   {"application/json", `{"type":"threads.list"`, 400},
+		"an array":     {"application/json", `[]`, 400},
+		"two":          {"application/json", `{"type":"threads.list"} {}`, 400},
+		"nothing":      {"application/json", ``, 400},
+		"with charset": {"application/json; charset=utf-8", `{"type":"threads.list","params":{}}`, 200},
+	} {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, g.srv.URL, strings.NewReader(test.body))
+		req.Header.Set("Content-Type", test.typ)
+		req.Header.Set("Test-User", "ada")
+		res, err := g.srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != test.status {
+			t.Errorf("%s: %d, want %d", name, res.StatusCode, test.status)
+		}
+	}
+}
+
+// files is a Files that remembers.
+type files struct{ deleted []string }
+
+func (f *files) Create(_ context.Context, id string, _ int64, b store.AttachmentBody) (store.AttachmentBody, error) {
+	b.Upload = &store.UploadDescriptor{URL: "/up/" + id, Method: "PUT", Headers: map[string]string{}}
+	return b, nil
+}
+
+func (f *files) Delete(_ context.Context, id string) error {
+	f.deleted = append(f.deleted, id)
+	return nil
+}
+
+func TestAttachmentsAreTheirOwnersAlone(t *testing.T) {
+	kept := &files{}
+	g := newRig(t, script{}, chatkit.WithFiles(kept))
+	_, a := g.ask("ada", "attachments.create", object{"name": "cat.png", "size": 10, "mime_type": "image/png"})
+	id := a["id"].(string)
+	if a["type"] != "image" || a["name"] != "cat.png" || a["upload_descriptor"].(object)["url"] != "/up/"+id {
+		t.Errorf("created: %v", a)
+	}
+	input := say("look")
+	input["attachments"] = []string{id}
+	if status, _ := g.ask("grace", "threads.create", object{"input": input}); status != 404 {
+		t.Errorf("somebody else's attachment was sent: %d", status)
+	}
+	if page, _ := g.base.LoadThreads(context.Background(), store.ThreadQuery{Owner: store.AnyOwner()}); len(page.Data) != 0 {
+		t.Error("and a thread made for it")
+	}
+	if status, _ := g.ask("grace", "attachments.delete", object{"attachment_id": id}); status != 200 {
+		t.Errorf("a deletion of what one can't see: %d, want that of what is not there", status)
+	}
+	if len(kept.deleted) != 0 {
+		t.Fatal("somebody else deleted the file")
+	}
+	if status, _ := g.ask("ada", "attachments.delete", object{"attachment_id": id}); status != 200 || len(kept.deleted) != 1 {
+		t.Errorf("deleted: %d, %v", status, kept.deleted)
+	}
+	if _, err := g.s.LoadAttachment(ada, id); store.CodeOf(err) != store.CodeNotFound {
+		t.Errorf("the row is still there: %v", err)
+	}
+}

@@ -1,0 +1,155 @@
+package chatkit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// draft is an item that was announced and is not done, with the updates that came since: what is saved of it if the client
+// goes away.
+type draft struct {
+	item  store.Item
+	body  store.Body // nil for a type without updates that last
+	parts []part     // of an assistant's message, in place of its Content
+}
+
+// part is a part of an assistant's message that grows without being copied.
+type part struct {
+	content store.AssistantContent // without its text
+	text    *strings.Builder
+}
+
+func newPart(c store.AssistantContent) part {
+	p := part{c, new(strings.Builder)}
+	p.text.WriteString(c.Text)
+	return p
+}
+
+func newDraft(it store.Item) (*draft, error) {
+	d := &draft{item: it}
+	body, known, err := store.DecodeItem[store.Body](it)
+	if err != nil || !known {
+		return d, err
+	}
+	switch b := body.(type) {
+	case store.AssistantMessage:
+		for _, c := range b.Content {
+			d.parts = append(d.parts, newPart(c))
+		}
+		d.body = b
+	case store.WorkflowItem, store.GeneratedImage:
+		d.body = b
+	}
+	return d, nil
+}
+
+// maxParts bounds what a responder's wrong index may allocate.
+const maxParts = 1000
+
+// apply makes an update of the draft.
+func (d *draft) apply(u Update) error {
+	switch u := u.(type) {
+	case WidgetTextDelta, WidgetComponentUpdated, WidgetRootUpdated:
+		return nil // for the client; ItemDone has the widget as it is at last
+	case PartAdded:
+		return d.setPart(u.Index, u.Content)
+	case PartDone:
+		return d.setPart(u.Index, u.Content)
+	case TextDelta:
+		if u.Index < 0 || u.Index >= len(d.parts) {
+			return d.unfit(u)
+		}
+		d.parts[u.Index].text.WriteString(u.Delta)
+		return nil
+	case AnnotationAdded:
+		if u.Index < 0 || u.Index >= len(d.parts) {
+			return d.unfit(u)
+		}
+		c := &d.parts[u.Index].content
+		at := min(max(u.AnnotationIndex, 0), len(c.Annotations))
+		c.Annotations = slices.Insert(slices.Clone(c.Annotations), at, u.Annotation)
+		return nil
+	case TaskAdded:
+		b, ok := d.body.(store.WorkflowItem)
+		if !ok || u.Index < 0 || u.Index > len(b.Workflow.Tasks) {
+			return d.unfit(u)
+		}
+		b.Workflow.Tasks = slices.Insert(b.Workflow.Tasks, u.Index, u.Task)
+		d.body = b
+		return nil
+	case TaskUpdated:
+		b, ok := d.body.(store.WorkflowItem)
+		if !ok || u.Index < 0 || u.Index >= len(b.Workflow.Tasks) {
+			return d.unfit(u)
+		}
+		b.Workflow.Tasks[u.Index] = u.Task
+		return nil
+	case ImageUpdated:
+		if _, ok := d.body.(store.GeneratedImage); !ok {
+			return d.unfit(u)
+		}
+		d.body = store.GeneratedImage{Image: &u.Image}
+		return nil
+	}
+	return d.unfit(u)
+}
+
+func (d *draft) setPart(i int, c store.AssistantContent) error {
+	if _, ok := d.body.(store.AssistantMessage); !ok || i < 0 || i > len(d.parts) || i >= maxParts {
+		return fmt.Errorf("chatkit: item %q has no place for part %d", d.item.ID, i)
+	}
+	if i == len(d.parts) {
+		d.parts = append(d.parts, part{})
+	}
+	d.parts[i] = newPart(c)
+	return nil
+}
+
+func (d *draft) unfit(u Update) error {
+	return fmt.Errorf("chatkit: %T does not fit item %q as it is", u, d.item.ID)
+}
+
+// content returns a part as it is now.
+func (d *draft) content(i int) store.AssistantContent {
+	c := d.parts[i].content
+	c.Text = d.parts[i].text.String()
+	return c
+}
+
+// current returns the item as it is now.
+func (d *draft) current() (store.Item, error) {
+	body := d.body
+	switch body.(type) {
+	case nil:
+		return d.item, nil
+	case store.AssistantMessage:
+		m := store.AssistantMessage{Content: []store.AssistantContent{}}
+		for i := range d.parts {
+			m.Content = append(m.Content, d.content(i))
+		}
+		body = m
+	}
+	return d.item.WithBody(body)
+}
+
+// partial returns the item as it is to be kept when the client goes away: an assistant's message that says something.
+func (d *draft) partial() (it store.Item, keep bool, err error) {
+	if _, ok := d.body.(store.AssistantMessage); !ok {
+		return store.Item{}, false, nil
+	}
+	if !slices.ContainsFunc(d.parts, func(p part) bool { return strings.TrimSpace(p.text.String()) != "" }) {
+		return store.Item{}, false, nil
+	}
+	it, err = d.current()
+	return it, true, err
+}
+
+// finish makes the draft what its ItemDone says, so that a cut in the midst of saving it keeps the whole.
+func (d *draft) finish(it store.Item) {
+	if n, err := newDraft(it); err == nil {
+		*d = *n
+	}
+}

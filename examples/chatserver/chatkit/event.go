@@ -1,0 +1,172 @@
+package chatkit
+
+import "github.com/chatstore/chatstore/store"
+
+// Event is what a stream is made of. A [Responder] emits those about items, [Progress], [ClientEffect], [Notice] and
+// [Failure]; [ThreadCreated], [ThreadUpdated] and [StreamOptions] are the Handler's own.
+type Event interface{ eventType() string }
+
+// ItemAdded announces an item that is not finished: updates follow, and then ItemDone. Nothing is stored yet.
+type ItemAdded struct {
+	Item store.Item `json:"item"`
+}
+
+// ItemUpdated changes an announced item.
+type ItemUpdated struct {
+	ItemID string `json:"item_id"`
+	Update Update `json:"update"`
+}
+
+// ItemDone says that an item is finished. It is stored before the client reads this.
+type ItemDone struct {
+	Item store.Item `json:"item"`
+}
+
+// ItemRemoved says that an item is gone.
+type ItemRemoved struct {
+	ItemID string `json:"item_id"`
+}
+
+// ItemReplaced puts an item in the place of the one with the same id.
+type ItemReplaced struct {
+	Item store.Item `json:"item"`
+}
+
+// Progress tells the user what the assistant is at. It is not stored.
+type Progress struct {
+	Icon string `json:"icon,omitempty"`
+	Text string `json:"text"`
+}
+
+// ClientEffect asks the client to do something, and waits for no answer. Data is an object.
+type ClientEffect struct {
+	Name string     `json:"name"`
+	Data store.JSON `json:"data"`
+}
+
+// Notice shows the user a message that is no part of the conversation. Level is info, warning or danger.
+type Notice struct {
+	Level   string `json:"level"`
+	Message string `json:"message"`
+	Title   string `json:"title,omitempty"`
+}
+
+// Failure ends a stream that went wrong. Code is "custom", with a Message for the user, or one of ChatKit's: stream.error.
+type Failure struct {
+	Code       string `json:"code"`
+	Message    string `json:"message,omitempty"`
+	AllowRetry bool   `json:"allow_retry"`
+}
+
+// ThreadCreated is the first event of a new thread.
+type ThreadCreated struct {
+	Thread thread `json:"thread"`
+}
+
+// ThreadUpdated says that the thread itself, its title or its status, has changed.
+type ThreadUpdated struct {
+	Thread thread `json:"thread"`
+}
+
+// StreamOptions says whether the client may stop the stream.
+type StreamOptions struct {
+	Options struct {
+		AllowCancel bool `json:"allow_cancel"`
+	} `json:"stream_options"`
+}
+
+func (ItemAdded) eventType() string     { return "thread.item.added" }
+func (ItemUpdated) eventType() string   { return "thread.item.updated" }
+func (ItemDone) eventType() string      { return "thread.item.done" }
+func (ItemRemoved) eventType() string   { return "thread.item.removed" }
+func (ItemReplaced) eventType() string  { return "thread.item.replaced" }
+func (Progress) eventType() string      { return "progress_update" }
+func (ClientEffect) eventType() string  { return "client_effect" }
+func (Notice) eventType() string        { return "notice" }
+func (Failure) eventType() string       { return "error" }
+func (ThreadCreated) eventType() string { return "thread.created" }
+func (ThreadUpdated) eventType() string { return "thread.updated" }
+func (StreamOptions) eventType() string { return "stream_options" }
+
+// Update is a change of an announced item.
+type Update interface{ updateType() string }
+
+// PartAdded begins a part of an assistant's message.
+type PartAdded struct {
+	Index   int                    `json:"content_index"`
+	Content store.AssistantContent `json:"content"`
+}
+
+// TextDelta appends to the text of a part.
+type TextDelta struct {
+	Index int    `json:"content_index"`
+	Delta string `json:"delta"`
+}
+
+// AnnotationAdded adds a source to a part.
+type AnnotationAdded struct {
+	Index           int              `json:"content_index"`
+	AnnotationIndex int              `json:"annotation_index"`
+	Annotation      store.Annotation `json:"annotation"`
+}
+
+// PartDone is a part as it is at last.
+type PartDone struct {
+	Index   int                    `json:"content_index"`
+	Content store.AssistantContent `json:"content"`
+}
+
+// TaskAdded adds a task to a workflow.
+type TaskAdded struct {
+	Index int        `json:"task_index"`
+	Task  store.Task `json:"task"`
+}
+
+// TaskUpdated replaces a task of a workflow.
+type TaskUpdated struct {
+	Index int        `json:"task_index"`
+	Task  store.Task `json:"task"`
+}
+
+// WidgetTextDelta appends to the text of a component of a widget. Done ends it.
+type WidgetTextDelta struct {
+	ComponentID string `json:"component_id"`
+	Delta       string `json:"delta"`
+	Done        bool   `json:"done"`
+}
+
+// WidgetComponentUpdated replaces a component of a widget.
+type WidgetComponentUpdated struct {
+	ComponentID string     `json:"component_id"`
+	Component   store.JSON `json:"component"`
+}
+
+// WidgetRootUpdated replaces a widget.
+type WidgetRootUpdated struct {
+	Widget store.JSON `json:"widget"`
+}
+
+// ImageUpdated is a generated image as far as it is. Progress is from 0 to 1.
+type ImageUpdated struct {
+	Image    store.Image `json:"image"`
+	Progress float64     `json:"progress"`
+}
+
+func (PartAdded) updateType() string              { return "assistant_message.content_part.added" }
+func (TextDelta) updateType() string              { return "assistant_message.content_part.text_delta" }
+func (AnnotationAdded) updateType() string        { return "assistant_message.content_part.annotation_added" }
+func (PartDone) updateType() string               { return "assistant_message.content_part.done" }
+func (TaskAdded) updateType() string              { return "workflow.task.added" }
+func (TaskUpdated) updateType() string            { return "workflow.task.updated" }
+func (WidgetTextDelta) updateType() string        { return "widget.streaming_text.value_delta" }
+func (WidgetComponentUpdated) updateType() string { return "widget.component.updated" }
+func (WidgetRootUpdated) updateType() string      { return "widget.root.updated" }
+func (ImageUpdated) updateType() string           { return "generated_image.updated" }
+
+// Error makes a Failure an error, for a [Responder] to return.
+func (f Failure) Error() string {
+	if f.Message == "" {
+		return f.Code
+	}
+	return f.Message
+}

@@ -1,0 +1,200 @@
+package chatkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Handler is the endpoint. It is safe for concurrent use.
+type Handler struct {
+	store     store.Store
+	responder Responder
+	config
+
+	mu      sync.Mutex
+	closed  bool
+	running int
+	idle    chan struct{} // closed when closed and nothing is running
+
+	over context.Context // ends when turns are to end at once
+	end  context.CancelCauseFunc
+}
+
+type config struct {
+	log       *slog.Logger
+	metrics   *Metrics
+	files     Files
+	maxBody   int64
+	maxTurns  int
+	turnLimit time.Duration
+	heartbeat time.Duration
+}
+
+// Option configures a [Handler].
+type Option func(*config)
+
+// WithLogger takes what goes wrong on the server's side. The default is slog.Default. Nothing of what users say is logged.
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
+
+// WithMetrics counts requests and turns.
+func WithMetrics(m *Metrics) Option { return func(c *config) { c.metrics = m } }
+
+// WithFiles makes the handler take attachments. Without it they are refused as not supported.
+func WithFiles(f Files) Option { return func(c *config) { c.files = f } }
+
+// WithMaxBody bounds the bytes of a request. The default is 1 MiB.
+func WithMaxBody(bytes int64) Option { return func(c *config) { c.maxBody = bytes } }
+
+// WithMaxTurns bounds the turns under way at one time; what comes beyond is refused as unavailable. The default is 10,000.
+func WithMaxTurns(n int) Option { return func(c *config) { c.maxTurns = n } }
+
+// WithTurnLimit bounds how long a turn may take. The default is five minutes.
+func WithTurnLimit(d time.Duration) Option { return func(c *config) { c.turnLimit = d } }
+
+// WithHeartbeat says how often a silent stream sends a comment, for proxies that close what is silent. The default is 15 s.
+func WithHeartbeat(d time.Duration) Option { return func(c *config) { c.heartbeat = d } }
+
+// Files keeps the content of attachments.
+type Files interface {
+	// Create readies a place for an attachment's content, of size bytes as the client says, and returns its body with what
+	// the client must know to upload it.
+	Create(ctx context.Context, id string, size int64, body store.AttachmentBody) (store.AttachmentBody, error)
+	// Delete forgets the content. It is asked only about attachments that the caller may delete, and may be asked again.
+	Delete(ctx context.Context, id string) error
+}
+
+// NewHandler returns a Handler that keeps conversations in s and has r answer them. Both must outlive it.
+func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
+	h := &Handler{store: s, responder: r, idle: make(chan struct{})}
+	h.config = config{
+		log: slog.Default(), metrics: NewMetrics(nil),
+		maxBody: 1 << 20, maxTurns: 10_000, turnLimit: 5 * time.Minute, heartbeat: 15 * time.Second,
+	}
+	for _, o := range opts {
+		o(&h.config)
+	}
+	h.over, h.end = context.WithCancelCause(context.Background())
+	return h
+}
+
+var _ http.Handler = (*Handler)(nil)
+
+// ServeHTTP answers one request. The context has the [store.Principal] who makes it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	req, err := readRequest(w, r, h.maxBody)
+	kind := "unknown" // a closed set: a client's word is no label
+	answer, isAnswer := answers[req.Type]
+	respond, isStream := streams[req.Type]
+	if isAnswer || isStream {
+		kind = req.Type
+	}
+	trace.SpanFromContext(r.Context()).SetAttributes(attribute.String("chatkit.request.type", kind))
+
+	out := &stream{handler: h, w: w, rc: http.NewResponseController(w)}
+	switch {
+	case err != nil:
+	case isAnswer:
+		var v any
+		if v, err = guard(func() (any, error) { return answer(h, r.Context(), req.Params) }); err == nil {
+			err = out.answer(v)
+		}
+	case isStream:
+		if err = h.enter(); err == nil {
+			_, err = guard(func() (any, error) { return nil, respond(h, r.Context(), req.Params, out) })
+			h.leave()
+		}
+	default:
+		err = invalid("type: not known")
+	}
+
+	code := "ok"
+	if err != nil {
+		code = describe(err).code
+		if out.begun() {
+			out.fail(err)
+		} else {
+			WriteError(w, err)
+		}
+	}
+	if code == store.CodeInternal.String() || code == store.CodePanic.String() {
+		h.log.ErrorContext(r.Context(), "request failed", "type", kind, "error", err)
+	}
+	out.end()
+	h.metrics.request(kind, code, time.Since(began))
+}
+
+// guard turns a panic into an error.
+func guard[T any](f func() (T, error)) (v T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &store.Error{Code: store.CodePanic, Cause: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	return f()
+}
+
+var (
+	errBusy     = httpError{http.StatusServiceUnavailable, "unavailable", "the server is busy: try again"}
+	errStopping = httpError{http.StatusServiceUnavailable, "unavailable", "the server is stopping: try again"}
+)
+
+// enter begins a turn, unless there are too many or the handler is shut down.
+func (h *Handler) enter() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.closed:
+		return errStopping
+	case h.running >= h.maxTurns:
+		return errBusy
+	}
+	h.running++
+	h.metrics.streams.Inc()
+	return nil
+}
+
+func (h *Handler) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.metrics.streams.Dec()
+	h.running--
+	if h.closed && h.running == 0 {
+		close(h.idle)
+	}
+}
+
+// Shutdown refuses new turns and waits for those under way. When ctx ends first, they are ended, which saves what was
+// streamed of them, and Shutdown returns ctx's error once they are. It may be called once.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return errors.New("chatkit: Shutdown was called before")
+	}
+	h.closed = true
+	if h.running == 0 {
+		close(h.idle)
+	}
+	h.mu.Unlock()
+	defer h.end(errStopping)
+	select {
+	case <-h.idle:
+		return nil
+	case <-ctx.Done():
+	}
+	h.end(errStopping)
+	<-h.idle
+	return ctx.Err()
+}

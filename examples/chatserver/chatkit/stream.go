@@ -1,0 +1,125 @@
+package chatkit
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// stream is the answer to one request: JSON, or events once the first is sent. Until then an error can have a status.
+type stream struct {
+	handler *Handler
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+
+	mu      sync.Mutex
+	started bool
+	gone    error // what the first failed write said
+}
+
+// errGone is why a turn ends that nobody reads.
+var errGone = errors.New("chatkit: the client is gone")
+
+// writeLimit is how long a client may take to read what is sent to it before it counts as gone.
+const writeLimit = 30 * time.Second
+
+// answer sends JSON.
+func (s *stream) answer(v any) error {
+	text, err := encode(v)
+	if err != nil {
+		return err
+	}
+	h := s.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	s.write(text)
+	return nil
+}
+
+// send sends an event.
+func (s *stream) send(e Event) error {
+	text, err := encodeEvent(e)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.started {
+		s.started = true
+		// A server's limit for reading requests would end the context of a stream that is longer.
+		_ = s.rc.SetReadDeadline(time.Time{})
+		h := s.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	}
+	s.write([]byte("data: "), text, []byte("\n\n"))
+	if s.gone != nil {
+		return errGone
+	}
+	return nil
+}
+
+func (s *stream) write(texts ...[]byte) {
+	if s.gone != nil {
+		return
+	}
+	if s.started {
+		// A server's own limit would be that of the whole stream. A connection that knows no deadline does without.
+		_ = s.rc.SetWriteDeadline(time.Now().Add(writeLimit))
+	}
+	for _, text := range texts {
+		if _, err := s.w.Write(text); err != nil {
+			s.gone = err
+			return
+		}
+	}
+	if err := s.rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		s.gone = err
+	}
+}
+
+func (s *stream) begun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
+}
+
+// fail tells the client that the stream ends in an error.
+func (s *stream) fail(err error) {
+	f, ok := errors.AsType[Failure](err)
+	if !ok {
+		f = Failure{Code: "stream.error", AllowRetry: true}
+		if e, ok := errors.AsType[httpError](err); ok {
+			f.Message = e.message
+		}
+	}
+	_ = s.send(f) // it may be gone
+}
+
+// end leaves the connection to the next request.
+func (s *stream) end() {
+	if s.started {
+		_ = s.rc.SetWriteDeadline(time.Time{})
+	}
+}
+
+// beat sends comments while the stream is silent, until ctx ends.
+func (s *stream) beat(ctx context.Context, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.mu.Lock()
+			if s.started {
+				s.write([]byte(": still there\n\n"))
+			}
+			s.mu.Unlock()
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package chatkit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// streams has what is answered with events, by the type of the request. An error before the first event is answered as
+// JSON, with a status.
+var streams = map[string]func(*Handler, context.Context, params, *stream) error{
+	"threads.create":                 (*Handler).createThread,
+	"threads.add_user_message":       (*Handler).addUserMessage,
+	"threads.add_client_tool_output": (*Handler).addToolOutput,
+	"threads.add_structured_input":   (*Handler).addStructuredInput,
+	"threads.retry_after_item":       (*Handler).retryAfter,
+	"threads.custom_action":          (*Handler).customAction,
+}
+
+func (h *Handler) createThread(ctx context.Context, p params, out *stream) error {
+	message, attachments, err := h.userMessage(ctx, p)
+	if err != nil {
+		return err
+	}
+	t, err := h.newThread(ctx)
+	if err != nil {
+		return err
+	}
+	if err := out.send(ThreadCreated{viewThread(t)}); err != nil {
+		return err
+	}
+	return h.answer(ctx, t, message, attachments, out)
+}
+
+// newThread saves a new thread, under another id where the first is taken.
+func (h *Handler) newThread(ctx context.Context) (store.Thread, error) {
+	const draws = 3
+	t := store.Thread{CreatedAt: time.Now().UTC(), Status: store.Status{Type: store.StatusActive}}
+	var err error
+	for range draws {
+		t.ID = h.store.GenerateThreadID(ctx)
+		err = h.store.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), t)
+		if store.CodeOf(err) != store.CodeConflict {
+			break
+		}
+	}
+	return t, err
+}
+
+func (h *Handler) addUserMessage(ctx context.Context, p params, out *stream) error {
+	t, err := h.activeThread(ctx, p)
+	if err != nil {
+		return err
+	}
+	message, attachments, err := h.userMessage(ctx, p)
+	if err != nil {
+		return err
+	}
+	return h.answer(ctx, t, message, attachments, out)
+}
+
+// activeThread loads a thread that takes messages.
+func (h *Handler) activeThread(ctx context.Context, p params) (store.Thread, error) {
+	t, err := h.store.LoadThread(ctx, p.ThreadID)
+	if err != nil {
+		return t, err
+	}
+	if t.Status.Type == store.StatusLocked || t.Status.Type == store.StatusClosed {
+		return t, conflict("thread: " + t.Status.Type)
+	}
+	return t, nil
+}
+
+// userMessage makes the item of a user's input, with the attachments that it names as they are stored. It writes nothing.
+func (h *Handler) userMessage(ctx context.Context, p params) (store.Item, []store.Attachment, error) {
+	in, err := decodeParam[userInput]("input", p.Input)
+	if err != nil {
+		return store.Item{}, nil, err
+	}
+	if len(in.Attachments) > maxAttachments {
+		return store.Item{}, nil, invalid("input.attachments: more than 10")
+	}
+	attachments := []store.Attachment{}
+	for i, id := range in.Attachments {
+		if slices.Contains(in.Attachments[:i], id) {
+			continue
+		}
+		a, err := h.store.LoadAttachment(ctx, id)
+		if err != nil {
+			return store.Item{}, nil, err
+		}
+		attachments = append(attachments, a)
+	}
+	if in.Content.IsZero() {
+		return store.Item{}, nil, invalid("input.content: missing")
+	}
+	text, err := encode(struct {
+		CreatedAt        time.Time          `json:"created_at"`
+		Type             store.ItemType     `json:"type"`
+		Content          store.JSON         `json:"content"`
+		Attachments      []store.Attachment `json:"attachments"`
+		QuotedText       string             `json:"quoted_text,omitempty"`
+		InferenceOptions store.JSON         `json:"inference_options,omitzero"`
+	}{time.Now().UTC(), store.TypeUserMessage, in.Content, attachments, in.QuotedText, in.InferenceOptions})
+	if err != nil {
+		return store.Item{}, nil, err
+	}
+	it, err := store.ParseItem(text)
+	if err == nil {
+		_, _, err = store.DecodeItem[store.UserMessage](it)
+	}
+	return it, attachments, err
+}
+
+// answer stores a user's message, and has it answered.
+func (h *Handler) answer(ctx context.Context, t store.Thread, message store.Item, attachments []store.Attachment, out *stream) error {
+	message.ID = h.store.GenerateItemID(ctx, store.KindMessage, t)
+	message.ThreadID = t.ID
+	for _, a := range attachments {
+		a.ThreadID = t.ID
+		if err := h.store.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a); err != nil {
+			return err
+		}
+	}
+	if err := h.store.AddThreadItem(ctx, t.ID, message); err != nil {
+		return err
+	}
+	if err := out.send(ItemDone{message}); err != nil {
+		return err
+	}
+	// A call that nobody will answer any more goes: a model refuses one without an output.
+	pending, err := h.pendingCalls(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	if err := h.remove(ctx, t.ID, pending, out); err != nil {
+		return err
+	}
+	return h.turn(ctx, t, message, out, h.responder.Respond)
+}
+
+// pendingCalls returns the client's tool calls that have no output, the newest first.
+func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]store.Item, error) {
+	// A call that is pending behind a whole page of other items was given up long ago.
+	page, err := h.store.LoadThreadItems(ctx, threadID, store.PageQuery{Order: store.NewestFirst})
+	if err != nil {
+		return nil, err
+	}
+	var pending []store.Item
+	for _, it := range page.Data {
+		call, ok, err := store.DecodeItem[store.ClientToolCall](it)
+		if err != nil {
+			return nil, err
+		}
+		if ok && call.Status == "pending" {
+			pending = append(pending, it)
+		}
+	}
+	return pending, nil
+}
+
+// remove deletes items, and tells the client of those that it knows.
+func (h *Handler) remove(ctx context.Context, threadID string, items []store.Item, out *stream) error {
+	for _, it := range items {
+		if err := h.store.DeleteThreadItem(ctx, threadID, it.ID); err != nil {
+			return err
+		}
+		if isHidden(it) {
+			continue
+		}
+		if err := out.send(ItemRemoved{it.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) error {
+	t, err := h.activeThread(ctx, p)
+	if err != nil {
+		return err
+	}
+	pending, err := h.pendingCalls(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	if len(pending) == 0 {
+		return conflict("thread: no tool call is waiting for an output")
+	}
+	call, _, err := store.DecodeItem[store.ClientToolCall](pending[0])
+	if err != nil {
+		return err
+	}
+	call.Status, call.Output = "completed", p.Result
+	it, err := pending[0].WithBody(call)
+	if err != nil {
+		return err
+	}
+	if err := h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), t.ID, it); err != nil {
+		return err
+	}
+	if err := out.send(ItemReplaced{it}); err != nil {
+		return err
+	}
+	if err := h.remove(ctx, t.ID, pending[1:], out); err != nil {
+		return err
+	}
+	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+}
+
+func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream) error {
+	t, err := h.activeThread(ctx, p)
+	if err != nil {
+		return err
+	}
+	in, err := decodeParam[formInput]("input", p.Input)
+	if err != nil {
+		return err
+	}
+	if in.Status != "answered" && in.Status != "skipped" {
+		return invalid("input.status: neither answered nor skipped")
+	}
+	it, err := h.store.LoadItem(ctx, t.ID, p.ItemID)
+	if err != nil {
+		return err
+	}
+	form, ok, err := store.DecodeItem[store.StructuredInput](it)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return invalid("item_id: no structured input")
+	}
+	if form.Status != "pending" {
+		return conflict("item: was " + form.Status + " before")
+	}
+	form.Status = in.Status
+	for i := range form.Inputs {
+		q := &form.Inputs[i]
+		q.Answer = &store.InputAnswer{Values: []string{}, Skipped: true}
+		given, ok := in.Answers[q.ID]
+		if in.Status == "skipped" || !ok || given.Skipped || len(given.Values) == 0 {
+			continue
+		}
+		if q.Type == "multiple_choice" && !q.Multiple {
+			given.Values = given.Values[:1]
+		}
+		q.Answer = &store.InputAnswer{Values: given.Values}
+	}
+	if it, err = it.WithBody(form); err != nil {
+		return err
+	}
+	if err := h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), t.ID, it); err != nil {
+		return err
+	}
+	if err := out.send(ItemReplaced{it}); err != nil {
+		return err
+	}
+	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+}
+
+func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
+	t, err := h.activeThread(ctx, p)
+	if err != nil {
+		return err
+	}
+	message, err := h.store.LoadItem(ctx, t.ID, p.ItemID)
+	if err != nil {
+		return err
+	}
+	if message.Type() != store.TypeUserMessage {
+		return invalid("item_id: no user message")
+	}
+	// The newest first, so that what a failure leaves is a beginning of the conversation.
+	for {
+		page, err := h.store.LoadThreadItems(ctx, t.ID, store.PageQuery{Limit: maxPage, Order: store.NewestFirst})
+		if err != nil {
+			return err
+		}
+		found := slices.IndexFunc(page.Data, func(it store.Item) bool { return it.ID == message.ID })
+		behind := page.Data
+		if found >= 0 {
+			behind = page.Data[:found]
+		} else if !page.HasMore {
+			return conflict("item: it was deleted in the meantime")
+		}
+		if err := h.remove(ctx, t.ID, behind, out); err != nil {
+			return err
+		}
+		if found >= 0 {
+			return h.turn(ctx, t, message, out, h.responder.Respond)
+		}
+	}
+}
+
+func (h *Handler) customAction(ctx context.Context, p params, out *stream) error {
+	t, err := h.activeThread(ctx, p)
+	if err != nil {
+		return err
+	}
+	action, err := h.action(ctx, p)
+	if err != nil {
+		return err
+	}
+	return h.turn(ctx, t, store.Item{}, out, func(ctx context.Context, turn *Turn) error {
+		return h.responder.Act(ctx, turn, action)
+	})
+}
+
+var errTooLong = httpError{504, "timeout", "the answer took too long"}
+
+// turn has the responder answer, and keeps what must be kept of it, come what may.
+func (h *Handler) turn(ctx context.Context, t store.Thread, message store.Item, out *stream, respond func(context.Context, *Turn) error) error {
+	saving := context.WithoutCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.over, func() { cancel(context.Cause(h.over)) })()
+	ctx, stop := context.WithTimeoutCause(ctx, h.turnLimit, errTooLong)
+	defer stop()
+
+	beating, still := context.WithCancel(ctx)
+	beats := make(chan struct{})
+	go func() {
+		defer close(beats)
+		out.beat(beating, h.heartbeat)
+	}()
+	defer func() { still(); <-beats }()
+
+	turn := &Turn{Thread: t, Message: message, handler: h, saved: t, send: out.send}
+	options := StreamOptions{}
+	options.Options.AllowCancel = true
+	err := out.send(options)
+	if err == nil {
+		_, err = guard(func() (any, error) { return nil, respond(ctx, turn) })
+	}
+	if err == nil {
+		err = turn.saveThread(ctx)
+	}
+	if err == nil {
+		h.metrics.turns.WithLabelValues(turnDone).Inc()
+		return nil
+	}
+	if ctx.Err() == nil && !errors.Is(err, errGone) {
+		h.metrics.turns.WithLabelValues(turnFailed).Inc()
+		return err
+	}
+	h.metrics.turns.WithLabelValues(turnAbandoned).Inc()
+	if kept := h.abandon(saving, turn); kept != nil {
+		h.log.ErrorContext(ctx, "an abandoned turn was not kept", "thread", t.ID, "error", kept)
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// saveLimit is how long keeping an abandoned turn may take.
+const saveLimit = 10 * time.Second
+
+// abandon keeps what the client has read of the assistant's messages, and tells the assistant that it was stopped.
+func (h *Handler) abandon(ctx context.Context, t *Turn) error {
+	ctx, cancel := context.WithTimeout(ctx, saveLimit)
+	defer cancel()
+	t.send = func(Event) error { return nil }
+	var failed []error
+	try := func(err error) {
+		// Gone: the thread was deleted, and needs nothing. There: the item's saving was under way when the client went.
+		if code := store.CodeOf(err); code != store.CodeNotFound && code != store.CodeConflict {
+			failed = append(failed, err)
+		}
+	}
+	try(t.saveThread(ctx))
+	for _, d := range t.pending {
+		it, keep, err := d.partial()
+		if keep && err == nil {
+			err = h.store.AddThreadItem(ctx, t.Thread.ID, it)
+		}
+		try(err)
+	}
+	note, err := t.NewItem(ctx, store.SDKHiddenContext{
+		Content: "The user cancelled the stream. Stop responding to the prior request.",
+	})
+	if err == nil {
+		err = h.store.AddThreadItem(ctx, t.Thread.ID, note)
+	}
+	try(err)
+	return errors.Join(failed...)
+}

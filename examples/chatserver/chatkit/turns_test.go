@@ -1,0 +1,596 @@
+package chatkit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// pieces yields texts.
+func pieces(texts ...string) func(func(string, error) bool) {
+	return func(yield func(string, error) bool) {
+		for _, s := range texts {
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
+
+func answering(texts ...string) script {
+	return script{respond: func(ctx context.Context, turn *chatkit.Turn) error { return turn.Say(ctx, pieces(texts...)) }}
+}
+
+func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		m, ok, err := store.DecodeItem[store.UserMessage](turn.Message)
+		if err != nil || !ok || m.Content[0].Text != "hello" || m.InferenceOptions.Model != "m" || m.QuotedText != "q" {
+			t.Errorf("the turn's message: %v %v %v", m, ok, err)
+		}
+		past, err := turn.History(ctx, 10)
+		if err != nil || itemTypes(past) != "user_message" {
+			t.Errorf("history: %s, %v", itemTypes(past), err)
+		}
+		turn.Thread.Title = "Greeting"
+		return turn.Say(ctx, pieces("one ", "two"))
+	}})
+	input := say("hello")
+	input["quoted_text"], input["inference_options"] = "q", object{"model": "m", "unknown": []int{1}}
+	all := g.stream("ada", "threads.create", object{"input": input})
+	want := "thread.created thread.item.done stream_options thread.item.added thread.updated assistant_message.content_part.added " +
+		"assistant_message.content_part.text_delta assistant_message.content_part.text_delta " +
+		"assistant_message.content_part.done thread.item.done"
+	if got := types(all); got != want {
+		t.Errorf("events:\n%s\nwant\n%s", got, want)
+	}
+	if got := g.writes(); got != "save_thread add_thread_item save_thread add_thread_item" {
+		t.Errorf("writes: %s", got)
+	}
+	id := all[0]["thread"].(object)["id"].(string)
+	items := g.stored(id)
+	if itemTypes(items) != "user_message assistant_message" {
+		t.Fatalf("stored: %s", itemTypes(items))
+	}
+	if !strings.Contains(items[0].JSON().String(), `"unknown":[1]`) {
+		t.Errorf("what the server doesn't know of was not kept: %s", items[0].JSON())
+	}
+	answer, _, _ := store.DecodeItem[store.AssistantMessage](items[1])
+	if answer.Content[0].Text != "one two" {
+		t.Errorf("answer: %+v", answer)
+	}
+	done := all[len(all)-1]["item"].(object)
+	if done["id"] != items[1].ID || done["content"].([]any)[0].(object)["text"] != "one two" {
+		t.Errorf("the client was told %v", done)
+	}
+	if thread, err := g.s.LoadThread(ada, id); err != nil || thread.Title != "Greeting" {
+		t.Errorf("thread: %q, %v", thread.Title, err)
+	}
+}
+
+// takenOnce draws an id that is taken before it draws others.
+type takenOnce struct{ ids []string }
+
+func (d *takenOnce) GenerateThreadID(context.Context) string {
+	id := d.ids[0]
+	d.ids = d.ids[1:]
+	return id
+}
+
+func (d *takenOnce) GenerateItemID(context.Context, store.ItemKind, store.Thread) string {
+	return "msg_new"
+}
+
+func TestACollidingIDIsDrawnAgain(t *testing.T) {
+	g := newRigOver(t, memstore.New(memstore.WithIDs(&takenOnce{[]string{"thr", "free"}})), script{})
+	g.newThread(text("ada's own"))
+	all := g.stream("grace", "threads.create", object{"input": say("hello")})
+	if id := all[0]["thread"].(object)["id"]; id != "free" {
+		t.Errorf("the new thread is %v", id)
+	}
+	if got := g.stored("thr"); len(got) != 1 {
+		t.Errorf("the thread that was there has %d items", len(got))
+	}
+}
+
+// What a responder emits, and what the store and the client get of it.
+func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
+	item := func(t *testing.T, id string, b store.Body) store.Item {
+		it, err := store.NewItem(id, at(50), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return it
+	}
+	task := store.WorkflowItem{Workflow: store.Workflow{Type: "custom"}}
+	for name, test := range map[string]struct {
+		emit           func(t *testing.T) []chatkit.Event
+		writes, events string
+	}{
+		"announced": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemDone{Item: item(t, "x", task)}}
+		}, "add_thread_item", "thread.item.added thread.item.done"},
+		"never announced": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{chatkit.ItemDone{Item: item(t, "x", task)}}
+		}, "save_item", "thread.item.done"},
+		"replaced": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{chatkit.ItemReplaced{Item: item(t, "i1", task)}}
+		}, "save_item", "thread.item.replaced"},
+		"removed": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{chatkit.ItemRemoved{ItemID: "i1"}}
+		}, "delete_thread_item", "thread.item.removed"},
+		"announced and removed": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemRemoved{ItemID: "x"}}
+		}, "", "thread.item.added thread.item.removed"},
+		"for the moment": {func(t *testing.T) []chatkit.Event {
+			return []chatkit.Event{
+				chatkit.Progress{Text: "p"}, chatkit.Notice{Level: "info", Message: "m"},
+				chatkit.ClientEffect{Name: "e", Data: parse(t, `{"a":1}`)},
+			}
+		}, "", "progress_update notice client_effect"},
+		"updates": {func(t *testing.T) []chatkit.Event {
+			image := item(t, "y", store.GeneratedImage{})
+			widget := item(t, "w", store.Widget{Widget: parse(t, `{}`)})
+			return []chatkit.Event{
+				chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemAdded{Item: image}, chatkit.ItemAdded{Item: widget},
+				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskAdded{Task: store.Task{Type: "custom", Title: "a"}}},
+				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskUpdated{Task: store.Task{Type: "custom", Title: "b"}}},
+				chatkit.ItemUpdated{ItemID: "y", Update: chatkit.ImageUpdated{Image: store.Image{ID: "i"}, Progress: 0.5}},
+				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetTextDelta{ComponentID: "c", Delta: "d"}},
+				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetComponentUpdated{ComponentID: "c", Component: parse(t, `{}`)}},
+				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetRootUpdated{Widget: parse(t, `{}`)}},
+			}
+		}, "", "thread.item.added thread.item.added thread.item.added workflow.task.added workflow.task.updated generated_image.updated " +
+			"widget.streaming_text.value_delta widget.component.updated widget.root.updated"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, script{act: func(ctx context.Context, turn *chatkit.Turn, a chatkit.Action) error {
+				if a.Type != "go" || a.Payload.String() != `{"n":1}` {
+					t.Errorf("action: %+v", a)
+				}
+				for _, e := range test.emit(t) {
+					if err := turn.Emit(ctx, e); err != nil {
+						return err
+					}
+				}
+				return nil
+			}})
+			g.newThread(text("1"))
+			all := g.stream("ada", "threads.custom_action", object{"thread_id": "thr", "action": object{"type": "go", "payload": object{"n": 1}}})
+			if got := types(all); got != "stream_options "+test.events {
+				t.Errorf("events: %s", got)
+			}
+			if got := g.writes(); got != test.writes {
+				t.Errorf("writes: %s, want %s", got, test.writes)
+			}
+		})
+	}
+}
+
+func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
+	responded := 0
+	g := newRig(t, script{respond: func(_ context.Context, turn *chatkit.Turn) error {
+		if responded++; turn.Message.ID != "" {
+			t.Error("an output is no message")
+		}
+		return nil
+	}})
+	call := store.ClientToolCall{CallID: "c", Name: "n"}
+	over := call
+	over.Status = "completed"
+	g.newThread(call, call, over, text("x"))
+	all := g.stream("ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": object{"n": 1.5}})
+	if got := types(all); got != "thread.item.replaced thread.item.removed stream_options" {
+		t.Errorf("events: %s", got)
+	}
+	it, err := g.s.LoadItem(ada, "thr", "i2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, _ := store.DecodeItem[store.ClientToolCall](it)
+	if got.Status != "completed" || got.Output.String() != `{"n":1.5}` || responded != 1 {
+		t.Errorf("the call is %+v, responded %d times", got, responded)
+	}
+	if left := g.stored("thr"); len(left) != 3 || left[0].ID != "i2" {
+		t.Errorf("a call that nobody answers any more is still there: %v", left)
+	}
+	if status, _ := g.ask("ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}); status != 409 {
+		t.Errorf("a second output: %d", status)
+	}
+}
+
+func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
+	g := newRig(t, script{})
+	g.newThread(store.ClientToolCall{CallID: "c", Name: "n"})
+	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("never mind")})
+	if got := types(all); got != "thread.item.done thread.item.removed stream_options" {
+		t.Errorf("events: %s", got)
+	}
+	if got := itemTypes(g.stored("thr")); got != "user_message" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
+func TestAFormIsAnsweredOnce(t *testing.T) {
+	form := store.StructuredInput{Inputs: []store.Input{
+		{Type: "multiple_choice", ID: "one", Question: "?", Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
+		{Type: "multiple_choice", ID: "many", Question: "?", Multiple: true},
+		{Type: "freeform", ID: "free", Question: "?"},
+		{Type: "freeform", ID: "none", Question: "?"},
+	}}
+	g := newRig(t, script{})
+	g.newThread(form, form)
+	all := g.stream("ada", "threads.add_structured_input", object{"thread_id": "thr", "item_id": "i1", "input": object{
+		"status": "answered",
+		"answers": object{
+			"one": object{"values": []string{"a", "b"}}, "many": object{"values": []string{"a", "b"}},
+			"free": object{"values": []string{"x"}, "skipped": true}, "other": object{"values": []string{"x"}},
+		},
+	}})
+	if got := types(all); got != "thread.item.replaced stream_options" {
+		t.Errorf("events: %s", got)
+	}
+	it, err := g.s.LoadItem(ada, "thr", "i1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered, _, _ := store.DecodeItem[store.StructuredInput](it)
+	var got []store.InputAnswer
+	for _, q := range answered.Inputs {
+		got = append(got, *q.Answer)
+	}
+	skipped := store.InputAnswer{Values: []string{}, Skipped: true}
+	want := []store.InputAnswer{{Values: []string{"a"}}, {Values: []string{"a", "b"}}, skipped, skipped}
+	if diff := cmp.Diff(want, got); diff != "" || answered.Status != "answered" {
+		t.Errorf("%s (-want +got)\n%s", answered.Status, diff)
+	}
+	if status, _ := g.ask("ada", "threads.add_structured_input", object{
+		"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"},
+	}); status != 409 {
+		t.Errorf("a second time: %d", status)
+	}
+	g.stream("ada", "threads.add_structured_input", object{"thread_id": "thr", "item_id": "i2", "input": object{"status": "skipped"}})
+	it, _ = g.s.LoadItem(ada, "thr", "i2")
+	if second, _, _ := store.DecodeItem[store.StructuredInput](it); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
+		t.Errorf("skipped: %+v", second)
+	}
+}
+
+func TestRetryDeletesWhatFollows(t *testing.T) {
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		if turn.Message.ID != "i1" {
+			t.Errorf("answers %q", turn.Message.ID)
+		}
+		return turn.Say(ctx, pieces("again"))
+	}})
+	bodies := []store.Body{text("1")}
+	for range 120 { // more than a page
+		bodies = append(bodies, store.AssistantMessage{})
+	}
+	g.newThread(append(bodies, store.SDKHiddenContext{Content: "c"})...)
+	all := g.stream("ada", "threads.retry_after_item", object{"thread_id": "thr", "item_id": "i1"})
+	if got := strings.Count(types(all), "thread.item.removed"); got != 120 {
+		t.Errorf("the client was told of %d removals", got)
+	}
+	if got := itemTypes(g.stored("thr")); got != "user_message assistant_message" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
+func TestAClosedThreadTakesNoMessages(t *testing.T) {
+	g := newRig(t, script{})
+	for _, typ := range []string{store.StatusLocked, store.StatusClosed} {
+		if err := g.s.SaveThread(ada, store.Thread{ID: typ, CreatedAt: at(0), Status: store.Status{Type: typ, Reason: "r"}}); err != nil {
+			t.Fatal(err)
+		}
+		if status, v := g.ask("ada", "threads.add_user_message", object{"thread_id": typ, "input": say("x")}); status != 409 {
+			t.Errorf("%s: %d %v", typ, status, v)
+		}
+	}
+}
+
+func TestAThreadDeletedInMidStreamStaysDeleted(t *testing.T) {
+	var g *rig
+	for name, then := range map[string]func(context.Context, *chatkit.Turn) error{
+		"a changed title": func(_ context.Context, turn *chatkit.Turn) error { turn.Thread.Title = "t"; return nil },
+		"an item":         func(ctx context.Context, turn *chatkit.Turn) error { return turn.Say(ctx, pieces("x")) },
+	} {
+		g = newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			if err := g.s.DeleteThread(ctx, turn.Thread.ID); err != nil {
+				return err
+			}
+			return then(ctx, turn)
+		}})
+		all := g.stream("ada", "threads.create", object{"input": say("x")})
+		if last := all[len(all)-1]; last["type"] != "error" {
+			t.Errorf("%s: the stream ends in %v", name, last)
+		}
+		id := all[0]["thread"].(object)["id"].(string)
+		if _, err := g.s.LoadThread(ada, id); store.CodeOf(err) != store.CodeNotFound {
+			t.Errorf("%s: the thread is back: %v", name, err)
+		}
+	}
+}
+
+// abandoned streams a message until its second piece, and waits there for the end of the context.
+func abandoned(ended chan<- error) script {
+	return script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		turn.Thread.Title = "kept"
+		err := turn.Say(ctx, func(yield func(string, error) bool) {
+			_ = yield("half of ", nil) && yield("a message", nil)
+			<-ctx.Done()
+			yield("", ctx.Err())
+		})
+		if ended != nil {
+			ended <- err
+		}
+		return err
+	}}
+}
+
+func readUntil(t *testing.T, body io.Reader, typ string, n int) {
+	t.Helper()
+	for e := range events(t, body) {
+		if strings.HasSuffix(types([]object{e}), typ) {
+			if n--; n == 0 {
+				return
+			}
+		}
+	}
+	t.Fatalf("the stream ended before its %s", typ)
+}
+
+func (g *rig) wantKept(id string) {
+	g.t.Helper()
+	items := g.stored(id)
+	if got := itemTypes(items); got != "user_message assistant_message sdk_hidden_context" {
+		g.t.Fatalf("stored: %s", got)
+	}
+	m, _, err := store.DecodeItem[store.AssistantMessage](items[1])
+	if err != nil || len(m.Content) != 1 || m.Content[0].Text != "half of a message" {
+		g.t.Errorf("kept: %+v, %v", m, err)
+	}
+	if thread, err := g.s.LoadThread(ada, id); err != nil || thread.Title != "kept" {
+		g.t.Errorf("the thread is %q, %v", thread.Title, err)
+	}
+}
+
+func TestWhatAClientHasReadIsKeptWhenItGoes(t *testing.T) {
+	g := newRig(t, abandoned(nil))
+	g.newThread()
+	ctx, cancel := context.WithCancel(t.Context())
+	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	readUntil(t, res.Body, "text_delta", 2)
+	cancel()
+	res.Body.Close()
+	if err := g.h.Shutdown(t.Context()); err != nil { // waits for the turn
+		t.Fatal(err)
+	}
+	g.wantKept("thr")
+}
+
+func TestAMessageThatSaidNothingIsNotKept(t *testing.T) {
+	begun := make(chan struct{})
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		return turn.Say(ctx, func(yield func(string, error) bool) {
+			_ = yield(" \n", nil)
+			close(begun)
+			<-ctx.Done()
+			yield("", ctx.Err())
+		})
+	}})
+	g.newThread()
+	ctx, cancel := context.WithCancel(t.Context())
+	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	<-begun
+	cancel()
+	res.Body.Close()
+	if err := g.h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := itemTypes(g.stored("thr")); got != "user_message sdk_hidden_context" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
+// A turn that runs to its end although nobody reads it is a turn like any other.
+func TestAResponderThatDoesNotMindIsNotAbandoned(t *testing.T) {
+	begun, gone := make(chan struct{}), make(chan struct{})
+	g := newRig(t, script{respond: func(ctx context.Context, _ *chatkit.Turn) error {
+		close(begun)
+		<-ctx.Done()
+		<-gone
+		return nil
+	}})
+	g.newThread()
+	ctx, cancel := context.WithCancel(t.Context())
+	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	<-begun
+	cancel()
+	res.Body.Close()
+	close(gone)
+	if err := g.h.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := itemTypes(g.stored("thr")); got != "user_message" {
+		t.Errorf("stored: %s", got)
+	}
+}
+
+func TestShutdownFinishesStreams(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		close(begun)
+		<-finish
+		return turn.Say(ctx, pieces("whole"))
+	}})
+	g.newThread()
+	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	defer res.Body.Close()
+	<-begun
+	down := make(chan error)
+	go func() { down <- g.h.Shutdown(context.Background()) }()
+	for { // a stream that begins is refused once the shutdown has
+		if status, _ := g.askStatus("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
+			break
+		}
+	}
+	close(finish)
+	readUntil(t, res.Body, "item.done", 2)
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := g.h.Shutdown(t.Context()); err == nil {
+		t.Error("a second Shutdown says nothing")
+	}
+}
+
+// askStatus is ask for an answer of any kind.
+func (g *rig) askStatus(user, kind string, params any) (int, string) {
+	res := g.request(g.t.Context(), user, kind, params)
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(text)
+}
+
+func TestShutdownKeepsWhatItCutsShort(t *testing.T) {
+	ended := make(chan error, 1)
+	g := newRig(t, abandoned(ended))
+	g.newThread()
+	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	defer res.Body.Close()
+	readUntil(t, res.Body, "text_delta", 2)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := g.h.Shutdown(over); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the responder was not told")
+	}
+	g.wantKept("thr")
+	readUntil(t, res.Body, "error", 1) // and the client is told that it can try again
+}
+
+func TestATurnEndsAtItsLimit(t *testing.T) {
+	g := newRig(t, abandoned(nil), chatkit.WithTurnLimit(50*time.Millisecond))
+	g.newThread()
+	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	if last := all[len(all)-1]; last["type"] != "error" || !strings.Contains(last["message"].(string), "too long") {
+		t.Errorf("the stream ends in %v", last)
+	}
+	g.wantKept("thr")
+}
+
+func TestFailuresEndTheStreamAndNothingElse(t *testing.T) {
+	for name, test := range map[string]struct {
+		respond func(context.Context, *chatkit.Turn) error
+		want    object
+	}{
+		"for the user": {
+			func(context.Context, *chatkit.Turn) error { return chatkit.Failure{Code: "custom", Message: "no tea"} },
+			object{"type": "error", "code": "custom", "message": "no tea", "allow_retry": false},
+		},
+		"of the server": {
+			func(context.Context, *chatkit.Turn) error { return errors.New("password=hunter2") },
+			object{"type": "error", "code": "stream.error", "allow_retry": true},
+		},
+		"panic": {
+			func(context.Context, *chatkit.Turn) error { panic("password=hunter2") },
+			object{"type": "error", "code": "stream.error", "allow_retry": true},
+		},
+		"an update of nothing": {
+			func(ctx context.Context, turn *chatkit.Turn) error {
+				return turn.Emit(ctx, chatkit.ItemUpdated{ItemID: "none", Update: chatkit.TextDelta{Delta: "x"}})
+			},
+			object{"type": "error", "code": "stream.error", "allow_retry": true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, script{respond: test.respond})
+			g.newThread()
+			all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+			if diff := cmp.Diff(test.want, all[len(all)-1]); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if got := itemTypes(g.stored("thr")); got != "user_message" {
+				t.Errorf("stored: %s", got)
+			}
+		})
+	}
+}
+
+func TestTooManyTurnsAreRefused(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	g := newRig(t, script{respond: func(context.Context, *chatkit.Turn) error {
+		begun <- struct{}{}
+		<-finish
+		return nil
+	}}, chatkit.WithMaxTurns(1))
+	g.newThread()
+	params := object{"thread_id": "thr", "input": say("x")}
+	res := g.request(t.Context(), "ada", "threads.add_user_message", params)
+	<-begun
+	if status, v := g.ask("ada", "threads.add_user_message", params); status != 503 {
+		t.Errorf("%d %v", status, v)
+	}
+	close(finish)
+	_, _ = io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	go func() { <-begun }()
+	g.stream("ada", "threads.add_user_message", params) // there is room again
+}
+
+// A silent stream is kept alive by comments, and outlives the server's limit for reading a request.
+func TestASilentStreamBeats(t *testing.T) {
+	const beats = 5
+	heard := make(chan struct{})
+	h := chatkit.NewHandler(memstore.New(), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		select {
+		case <-heard:
+			return turn.Say(ctx, pieces("x"))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}, chatkit.WithHeartbeat(20*time.Millisecond))
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ReadTimeout = 30 * time.Millisecond
+	srv.Config.WriteTimeout = 30 * time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	res, err := http.Post(srv.URL, "application/json", strings.NewReader(`{"type":"threads.create","params":{"input":{"content":[]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var all strings.Builder
+	buf := make([]byte, 1024)
+	for told := false; ; {
+		n, err := res.Body.Read(buf)
+		all.Write(buf[:n])
+		if strings.Count(all.String(), ": still there") >= beats && !told {
+			told = true
+			close(heard)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v after\n%s", err, all.String())
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if !strings.Contains(all.String(), `"text":"x"`) {
+		t.Errorf("the stream was cut short:\n%s", all.String())
+	}
+}

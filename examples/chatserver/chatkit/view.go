@@ -1,0 +1,225 @@
+package chatkit
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// What a client sees of stored values: no owners, no metadata, no hidden items.
+
+// thread is a thread as a client sees it, with a page of its items.
+type thread struct {
+	ID        string     `json:"id"`
+	Title     string     `json:"title,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	Status    status     `json:"status"`
+	Domains   store.JSON `json:"allowed_image_domains,omitzero"`
+	Items     page       `json:"items"`
+}
+
+type status struct {
+	Type   string `json:"type"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// page is a page of rows. After is the cursor of the next: that of the store's page, also when the last row is hidden.
+type page struct {
+	Data    []any  `json:"data"`
+	HasMore bool   `json:"has_more"`
+	After   string `json:"after,omitempty"`
+}
+
+func viewThread(t store.Thread) thread {
+	s := status(t.Status)
+	if s.Type == "" {
+		s.Type = store.StatusActive
+	}
+	return thread{t.ID, t.Title, t.CreatedAt, s, t.AllowedImageDomains, page{Data: []any{}}}
+}
+
+func viewThreads(p store.Page[store.Thread]) page {
+	v := page{[]any{}, p.HasMore, p.After}
+	for _, t := range p.Data {
+		v.Data = append(v.Data, viewThread(t))
+	}
+	return v
+}
+
+// viewItems leaves the hidden ones out: a page may be short, and its cursor stays right.
+func viewItems(p store.Page[store.Item]) (page, error) {
+	v := page{[]any{}, p.HasMore, p.After}
+	for _, it := range p.Data {
+		if isHidden(it) {
+			continue
+		}
+		seen, err := viewItem(it)
+		if err != nil {
+			return page{}, err
+		}
+		v.Data = append(v.Data, seen)
+	}
+	return v, nil
+}
+
+// isHidden reports whether an item is for the assistant alone.
+func isHidden(it store.Item) bool {
+	return it.Type() == store.TypeHiddenContext || it.Type() == store.TypeSDKHiddenContext
+}
+
+// viewItem takes the metadata from the attachments of a user's message.
+func viewItem(it store.Item) (store.Item, error) {
+	m, ok, err := store.DecodeItem[store.UserMessage](it)
+	if err != nil || !ok || len(m.Attachments) == 0 {
+		return it, err
+	}
+	for i, a := range m.Attachments {
+		if m.Attachments[i], err = viewAttachment(a); err != nil {
+			return store.Item{}, err
+		}
+	}
+	return it.WithBody(m)
+}
+
+func viewAttachment(a store.Attachment) (store.Attachment, error) {
+	var members map[string]json.RawMessage
+	if err := a.JSON().Decode(&members); err != nil {
+		return store.Attachment{}, err
+	}
+	delete(members, "metadata")
+	text, err := encode(members)
+	if err != nil {
+		return store.Attachment{}, err
+	}
+	return store.ParseAttachment(text)
+}
+
+// viewEvent is the event with what it holds as a client sees it.
+func viewEvent(e Event) (Event, error) {
+	var err error
+	switch v := e.(type) {
+	case ItemAdded:
+		v.Item, err = viewItem(v.Item)
+		return v, err
+	case ItemDone:
+		v.Item, err = viewItem(v.Item)
+		return v, err
+	case ItemReplaced:
+		v.Item, err = viewItem(v.Item)
+		return v, err
+	}
+	return e, nil
+}
+
+// encodeEvent returns the event's JSON, with its type first, in one line.
+func encodeEvent(e Event) ([]byte, error) {
+	e, err := viewEvent(e)
+	if err != nil {
+		return nil, err
+	}
+	if u, ok := e.(ItemUpdated); ok {
+		body, err := encodeUpdate(u.Update)
+		if err != nil {
+			return nil, err
+		}
+		return withType(u.eventType(), struct {
+			ItemID string          `json:"item_id"`
+			Update json.RawMessage `json:"update"`
+		}{u.ItemID, body})
+	}
+	return withType(e.eventType(), e)
+}
+
+func encodeUpdate(u Update) ([]byte, error) {
+	// Parts and tasks are written as they are in items: with the defaults of their members, and without absent ones.
+	switch u := u.(type) {
+	case PartAdded:
+		return encodePart(u, u.Index, u.Content)
+	case PartDone:
+		return encodePart(u, u.Index, u.Content)
+	case AnnotationAdded:
+		c, err := wireOf(store.AssistantMessage{Content: []store.AssistantContent{{Annotations: []store.Annotation{u.Annotation}}}},
+			"content", "annotations")
+		if err != nil {
+			return nil, err
+		}
+		return withType(u.updateType(), struct {
+			Index           int             `json:"content_index"`
+			AnnotationIndex int             `json:"annotation_index"`
+			Annotation      json.RawMessage `json:"annotation"`
+		}{u.Index, u.AnnotationIndex, c})
+	case TaskAdded:
+		return encodeTask(u, u.Index, u.Task)
+	case TaskUpdated:
+		return encodeTask(u, u.Index, u.Task)
+	}
+	return withType(u.updateType(), u)
+}
+
+func encodePart(u Update, index int, c store.AssistantContent) ([]byte, error) {
+	content, err := wireOf(store.AssistantMessage{Content: []store.AssistantContent{c}}, "content")
+	if err != nil {
+		return nil, err
+	}
+	return withType(u.updateType(), struct {
+		Index   int             `json:"content_index"`
+		Content json.RawMessage `json:"content"`
+	}{index, content})
+}
+
+func encodeTask(u Update, index int, t store.Task) ([]byte, error) {
+	task, err := wireOf(store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Tasks: []store.Task{t}}}, "workflow", "tasks")
+	if err != nil {
+		return nil, err
+	}
+	return withType(u.updateType(), struct {
+		Index int             `json:"task_index"`
+		Task  json.RawMessage `json:"task"`
+	}{index, task})
+}
+
+// wireOf returns the part of a body's wire JSON that the path names, where of an array its first.
+func wireOf(b store.Body, path ...string) (json.RawMessage, error) {
+	it, err := store.NewItem("x", time.Unix(0, 0), b)
+	if err != nil {
+		return nil, err
+	}
+	text := json.RawMessage(it.JSON().String())
+	for _, name := range path {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(text, &members); err != nil {
+			return nil, err
+		}
+		text = members[name]
+		var rows []json.RawMessage
+		if json.Unmarshal(text, &rows) == nil {
+			text = rows[0]
+		}
+	}
+	return text, nil
+}
+
+// withType returns v's JSON with the member type in front.
+func withType(typ string, v any) ([]byte, error) {
+	text, err := encode(v)
+	if err != nil {
+		return nil, err
+	}
+	head := append([]byte(`{"type":"`), typ...)
+	head = append(head, '"')
+	if len(text) > 2 {
+		head = append(head, ',')
+	}
+	return append(head, text[1:]...), nil
+}
+
+// encode is json.Marshal without the escaping of <, > and &.
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
+}

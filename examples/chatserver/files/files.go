@@ -1,0 +1,202 @@
+// Package files keeps the content of attachments in a folder. What an attachment is, and whose, is the store's to say: here
+// is nothing but bytes under an id.
+package files
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Folder is a folder with the content of attachments. It is safe for concurrent use.
+type Folder struct {
+	root     *os.Root
+	store    store.Store
+	url      string
+	maxBytes int64
+	refuse   func(http.ResponseWriter, error) string
+	creating *lru.Cache[store.Owner, *rate.Limiter]
+}
+
+// How many attachments a user may announce: so many at once, and then one in a while.
+const (
+	burst = 30
+	every = 10 * time.Second
+)
+
+// Open opens the folder at path, which is made where there is none. url is that of the server, without a slash at its end,
+// and "" for links that count from the page. No content is larger than maxBytes. refuse answers with an error and returns
+// its code.
+func Open(path string, s store.Store, url string, maxBytes int64, refuse func(http.ResponseWriter, error) string) (*Folder, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	creating, err := lru.New[store.Owner, *rate.Limiter](10_000)
+	return &Folder{root, s, url, maxBytes, refuse, creating}, err
+}
+
+// Close ends the use of the folder.
+func (f *Folder) Close() error { return f.root.Close() }
+
+// Create tells the client where to put the content. It refuses what is too large, and a user who announces too much.
+func (f *Folder) Create(ctx context.Context, id string, size int64, body store.AttachmentBody) (store.AttachmentBody, error) {
+	if size > f.maxBytes {
+		return body, tooLarge(id, f.maxBytes)
+	}
+	p, _ := store.PrincipalFrom(ctx)
+	limit := rate.NewLimiter(rate.Every(every), burst)
+	if known, ok, _ := f.creating.PeekOrAdd(p.Owner, limit); ok {
+		limit = known
+	}
+	if !limit.Allow() {
+		return body, &store.Error{
+			Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeUnavailable,
+			Cause: errors.New("files: too many attachments in a short time"),
+		}
+	}
+	url := f.url + "/files/" + id
+	body.Upload = &store.UploadDescriptor{URL: url, Method: http.MethodPut, Headers: map[string]string{}}
+	if body.Type == "image" {
+		body.PreviewURL = url
+	}
+	return body, nil
+}
+
+func tooLarge(id string, limit int64) error {
+	return &store.Error{
+		Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeInvalid,
+		Field: fmt.Sprintf("size: more than %d bytes", limit),
+	}
+}
+
+// Delete removes the content, where there is any.
+func (f *Folder) Delete(_ context.Context, id string) error {
+	err := f.root.Remove(name(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// name is that of an attachment's file: an id may hold whatever a path may not.
+func name(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// Put is PUT /files/{id}: it takes the content of an attachment that waits for it.
+func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
+	if err := f.put(w, r); err != nil {
+		f.refuse(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
+	ctx, id := r.Context(), r.PathValue("id")
+	a, err := f.store.LoadAttachment(ctx, id)
+	if err != nil {
+		return err
+	}
+	body, err := a.Decode()
+	if err != nil {
+		return err
+	}
+	if body.Upload == nil {
+		return &store.Error{Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeConflict}
+	}
+	if err := f.write(name(id), http.MaxBytesReader(w, r.Body, f.maxBytes)); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return tooLarge(id, f.maxBytes)
+		}
+		return err
+	}
+	body.Upload = nil // the content is there
+	if a, err = a.WithBody(body); err != nil {
+		return err
+	}
+	return f.store.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a)
+}
+
+// write writes a file, whole or not at all.
+func (f *Folder) write(name string, content io.Reader) (err error) {
+	part := name + ".part-" + rand.Text() // another upload of the same may be under way
+	file, err := f.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.root.Remove(part))
+		}
+	}()
+	_, err = io.Copy(file, content)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return f.root.Rename(part, name)
+}
+
+// Get is GET /files/{id}.
+func (f *Folder) Get(w http.ResponseWriter, r *http.Request) {
+	if err := f.get(w, r); err != nil {
+		f.refuse(w, err)
+	}
+}
+
+func (f *Folder) get(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	a, err := f.store.LoadAttachment(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	body, err := a.Decode()
+	if err != nil {
+		return err
+	}
+	file, err := f.root.Open(name(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &store.Error{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeNotFound}
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	// A user's file is never a page of this server's: no script in it may run here.
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": body.Name}))
+	switch body.MIMEType {
+	case "image/png", "image/jpeg", "image/gif", "image/webp":
+		h.Set("Content-Type", body.MIMEType)
+		h.Set("Content-Disposition", "inline")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("Cache-Control", "private, no-store")
+	http.ServeContent(w, r, "", info.ModTime(), file)
+	return nil
+}

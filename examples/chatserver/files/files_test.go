@@ -1,0 +1,206 @@
+package files_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/files"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+const limit = 1 << 10
+
+func as(user string) context.Context {
+	return store.WithPrincipal(context.Background(), store.Principal{Owner: store.Owner{Subject: user}})
+}
+
+// rig is a folder behind real HTTP, over a guarded store.
+type rig struct {
+	t   *testing.T
+	dir string
+	f   *files.Folder
+	s   store.Store
+	srv *httptest.Server
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), s: store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()))}
+	var err error
+	if r.f, err = files.Open(r.dir, r.s, "", limit, chatkit.WriteError); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /files/{id}", r.f.Put)
+	mux.HandleFunc("GET /files/{id}", r.f.Get)
+	r.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mux.ServeHTTP(w, req.WithContext(as(req.Header.Get("Test-User"))))
+	}))
+	t.Cleanup(func() {
+		r.srv.Close()
+		if err := r.f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// announce saves an attachment of ada's that waits for its content.
+func (r *rig) announce(id string, b store.AttachmentBody) store.AttachmentBody {
+	r.t.Helper()
+	b, err := r.f.Create(as("ada"), id, 10, b)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a, err := store.NewAttachment(id, b)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.s.SaveAttachment(as("ada"), a); err != nil {
+		r.t.Fatal(err)
+	}
+	return b
+}
+
+func (r *rig) do(method, user, path string, body io.Reader) (*http.Response, string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, r.srv.URL+path, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Test-User", user)
+	res, err := r.srv.Client().Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return res, string(text)
+}
+
+func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a.html", MIMEType: "text/html"})
+	const page = "<script>alert(1)</script>"
+	if res, _ := r.do("PUT", "grace", b.Upload.URL, strings.NewReader(page)); res.StatusCode != 404 {
+		t.Errorf("somebody else's upload: %d", res.StatusCode)
+	}
+	if res, text := r.do("PUT", "ada", b.Upload.URL, strings.NewReader(page)); res.StatusCode != 204 {
+		t.Fatalf("upload: %d %s", res.StatusCode, text)
+	}
+	if res, _ := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("other")); res.StatusCode != 409 {
+		t.Errorf("a second upload: %d", res.StatusCode)
+	}
+	if res, _ := r.do("GET", "grace", "/files/atc_1", nil); res.StatusCode != 404 {
+		t.Errorf("somebody else's download: %d", res.StatusCode)
+	}
+	res, text := r.do("GET", "ada", "/files/atc_1", nil)
+	if res.StatusCode != 200 || text != page {
+		t.Errorf("download: %d %q", res.StatusCode, text)
+	}
+	// A page that somebody uploads must not run as one of the server's.
+	h := res.Header
+	if h.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") ||
+		h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") {
+		t.Errorf("headers: %v", h)
+	}
+	a, err := r.s.LoadAttachment(as("ada"), "atc_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := a.Decode(); err != nil || b.Upload != nil {
+		t.Errorf("it still waits for its content: %+v, %v", b, err)
+	}
+	for range 2 {
+		if err := r.f.Delete(as("ada"), "atc_1"); err != nil {
+			t.Error(err)
+		}
+	}
+	if res, _ := r.do("GET", "ada", "/files/atc_1", nil); res.StatusCode != 404 {
+		t.Errorf("after its deletion: %d", res.StatusCode)
+	}
+}
+
+func TestAnImageIsShown(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", store.AttachmentBody{Type: "image", Name: "cat.png", MIMEType: "image/png"})
+	r.do("PUT", "ada", b.Upload.URL, strings.NewReader("png"))
+	res, _ := r.do("GET", "ada", b.PreviewURL, nil)
+	if res.Header.Get("Content-Type") != "image/png" || res.Header.Get("Content-Disposition") != "inline" {
+		t.Errorf("headers: %v", res.Header)
+	}
+}
+
+func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, store.AttachmentBody{}); store.CodeOf(err) != store.CodeInvalid {
+		t.Errorf("announced: %v", err)
+	}
+	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // of no announced length
+	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 400 || !strings.Contains(text, "1024") {
+		t.Errorf("uploaded: %d %s", res.StatusCode, text)
+	}
+	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if res, _ := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("less")); res.StatusCode != 204 {
+		t.Errorf("it may not be tried again: %d", res.StatusCode)
+	}
+}
+
+func TestHostileIDsStayInTheFolder(t *testing.T) {
+	r := newRig(t)
+	for _, id := range []string{"..", "../../x", "a/b", strings.Repeat("x", 256), "…"} {
+		a, err := store.NewAttachment(id, store.AttachmentBody{
+			Type: "file", Name: "x", MIMEType: "y", Upload: &store.UploadDescriptor{Method: "PUT", Headers: map[string]string{}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.s.SaveAttachment(as("ada"), a); err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequest("PUT", "/files/x", strings.NewReader("content")).WithContext(as("ada"))
+		req.SetPathValue("id", id)
+		w := httptest.NewRecorder()
+		r.f.Put(w, req)
+		if w.Code != 204 {
+			t.Errorf("%q: %d %s", id, w.Code, w.Body)
+		}
+	}
+	if all, err := os.ReadDir(r.dir); err != nil || len(all) != 5 {
+		t.Errorf("%d files, %v", len(all), err)
+	}
+}
+
+func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
+	r := newRig(t)
+	allowed := 0
+	for range 100 {
+		_, err := r.f.Create(as("ada"), "atc", 1, store.AttachmentBody{})
+		if err == nil {
+			allowed++
+		} else if store.CodeOf(err) != store.CodeUnavailable {
+			t.Fatal(err)
+		}
+	}
+	if allowed < 30 || allowed > 40 {
+		t.Errorf("%d were allowed at once", allowed)
+	}
+	if _, err := r.f.Create(as("grace"), "atc", 1, store.AttachmentBody{}); err != nil {
+		t.Errorf("and others pay for it: %v", err)
+	}
+}
