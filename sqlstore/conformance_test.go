@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/sqlstore"
-	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 	"github.com/chatstore/chatstore/storetest/fleet"

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/sqlstore"
-	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
 

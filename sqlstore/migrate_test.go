@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/sqlstore"
-	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
 

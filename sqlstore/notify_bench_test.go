@@ -11,7 +11,7 @@ import (
 
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/sqlstore"
-	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/chatstore/chatstore/sqlstore"
-	"github.com/chatstore/chatstore/sqlstore/internal/pgtest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 )

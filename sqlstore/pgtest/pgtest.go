@@ -1,4 +1,5 @@
-// Package pgtest runs a real PostgreSQL for tests: a private one, reached by a unix socket only, that ends with the tests.
+// Package pgtest runs a real PostgreSQL for tests: a private one, reached by a unix socket only, that ends with the tests. It
+// is for this repository's modules, and promises no stable interface.
 package pgtest
 
 import (
