@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -121,6 +122,10 @@ func BenchmarkOperations(b *testing.B) {
 			th.Title = fmt.Sprint(i)
 			return s.SaveThread(ctx, th)
 		}},
+		{"save_thread (new)", func(s store.Store, k, i int) error {
+			return s.SaveThread(ctx, thread(fmt.Sprintf("new_%d_%d", k, i)))
+		}},
+		{"delete_thread", func(s store.Store, k, i int) error { return s.DeleteThread(ctx, fmt.Sprintf("new_%d_%d", k, i)) }},
 		{"add_thread_item", func(s store.Store, k, i int) error {
 			return s.AddThreadItem(ctx, fmt.Sprintf("thr_%d", k), item(b, fmt.Sprintf("new_%d", i)))
 		}},
@@ -130,6 +135,11 @@ func BenchmarkOperations(b *testing.B) {
 		{"delete_thread_item", func(s store.Store, k, i int) error {
 			return s.DeleteThreadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("new_%d", i))
 		}},
+		{"save_attachment", func(s store.Store, k, i int) error {
+			a, err := store.NewAttachment(fmt.Sprintf("new_%d_%d", k, i), store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+			return errors.Join(err, s.SaveAttachment(ctx, a))
+		}},
+		{"delete_attachment", func(s store.Store, k, i int) error { return s.DeleteAttachment(ctx, fmt.Sprintf("new_%d_%d", k, i)) }},
 	}
 	for _, c := range calls {
 		b.Run(c.name, func(b *testing.B) {

@@ -11,8 +11,8 @@ type Change struct {
 	ThreadID, AttachmentID string
 	Owner                  Owner
 	// Origin and Write are the [Stamp] of the write. With an Origin and no Write, the write ended with an unknown outcome and
-	// may still take effect: every cache holds the thread, or attachment, back for as long as after a write of its own of that kind. (Of All nothing
-	// is held back: it is dropped.)
+	// may still take effect: every cache holds the thread, or attachment, back for as long as after a write of its own of that
+	// kind. (Of All nothing is held back: it is dropped.)
 	Origin string
 	Write  uint64
 }
