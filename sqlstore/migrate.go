@@ -34,6 +34,7 @@ type migrator interface {
 	makeSchema(context.Context, config) error
 	locker(config) lock.SessionLocker // nil: none is needed
 	tableExists() string              // the text of a query
+	raced(error) bool                 // another program that migrates may be why
 }
 
 // MigrateSQLite brings the schema of the database at path up to what this version of the package needs, for those who open it
@@ -130,7 +131,7 @@ func migrate(ctx context.Context, cfg config, e engine) error {
 				return nil
 			}
 		}
-		if attempt == races {
+		if attempt == races || !e.raced(err) {
 			return fmt.Errorf("migrate: %w", err)
 		}
 		select {

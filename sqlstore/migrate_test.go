@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -191,5 +193,31 @@ func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
 	_, err := sqlstore.OpenPostgres(t.Context(), dsn[:strings.LastIndex(dsn, "=")+1]+"latin")
 	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestASchemaNamedByAReservedWordIsRefused(t *testing.T) {
+	for _, word := range []string{"user", "select", "left"} {
+		s, err := sqlstore.OpenPostgres(t.Context(), pgtest.Shared(t).DSN(t), sqlstore.WithSchema(word))
+		if err == nil {
+			_ = s.Close()
+		}
+		if !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v", word, err)
+		}
+	}
+	must(t, openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithSchema("public"), sqlstore.WithTablePrefix("select")).SaveThread(t.Context(), thread("thr_1")))
+}
+
+// A role that may not make tables is told so at once: the rights are not coming while one waits.
+func TestMissingRightsAreSaidAtOnce(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	srv.Exec(t, dsn, "CREATE ROLE weak LOGIN")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // twenty tries take longer
+	defer cancel()
+	_, err := sqlstore.OpenPostgres(ctx, strings.Replace(dsn, "user=chat", "user=weak", 1))
+	if denied, ok := errors.AsType[*pgconn.PgError](err); !ok || denied.Code != "42501" || ctx.Err() != nil {
+		t.Errorf("got %v (%v)", err, errors.Unwrap(err))
 	}
 }

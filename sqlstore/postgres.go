@@ -138,12 +138,21 @@ func (e *postgresEngine) prepare(ctx context.Context, tx *sql.Tx) error {
 
 func (e *postgresEngine) close() error { return e.db.Close() }
 
-// suits refuses a database that could not keep every text.
+// suits refuses a database that could not keep every text, and a schema whose name would have to be quoted, which goose does not.
 func (e *postgresEngine) suits(ctx context.Context) error {
 	var encoding string
 	err := e.db.QueryRowContext(ctx, "SHOW server_encoding").Scan(&encoding)
 	if err == nil && encoding != "UTF8" {
 		err = fmt.Errorf("%w: its encoding is %s: make one with ENCODING 'UTF8'", errUnsuitable, encoding)
+	}
+	if err != nil || e.cfg.schema == "" {
+		return err
+	}
+	var reserved bool
+	const words = "SELECT EXISTS (SELECT FROM pg_get_keywords() WHERE word = $1 AND catcode IN ('R', 'T'))"
+	err = e.db.QueryRowContext(ctx, words, e.cfg.schema).Scan(&reserved)
+	if reserved {
+		err = fmt.Errorf("%w: WithSchema: %q is a reserved word of PostgreSQL (%w)", errUnsuitable, e.cfg.schema, store.ErrInvalid)
 	}
 	return err
 }
@@ -186,6 +195,20 @@ func (e *postgresEngine) classify(err error) verdict {
 		}
 	}
 	return v
+}
+
+// raced: another made the schema or a table in the meantime, or its catalog row was being changed ("tuple concurrently
+// updated", an internal error). Rights that are missing stay missing.
+func (e *postgresEngine) raced(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return true
+	}
+	switch pe.Code {
+	case "23505", "42P06", "42P07", "42710", "XX000":
+		return true
+	}
+	return e.classify(err).retry
 }
 
 // unanswered classifies the errors that are not the server's. Of a COMMIT they settle nothing: pgconn.SafeToRetry is no word on

@@ -180,3 +180,16 @@ func (e *sqliteEngine) classify(err error) verdict {
 	}
 	return verdict{code: store.CodeInternal, settled: true}
 }
+
+// raced: another made a table in the meantime, which is an error like any other in a statement.
+func (e *sqliteEngine) raced(err error) bool {
+	se, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return true
+	}
+	switch se.Code() & 0xff {
+	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_CONSTRAINT:
+		return true
+	}
+	return e.classify(err).retry
+}
