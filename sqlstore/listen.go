@@ -12,25 +12,36 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/store"
 )
 
 // Bus returns a bus for the caches of all programs that use this database of PostgreSQL: triggers tell of every change, in the
 // transaction that makes it, so that no writer can forget to, and none can be early. It listens on a connection of its own
 // ([WithListenDSN]). Close it after the stacks that use it.
 //
-//	b, err := s.Bus()
+//	b, err := s.Bus(ctx)
 //	stack := store.Wrap(s, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
 //
-// A cached read is then at most as old as the bus's lease (bus.WithLease). One Bus serves any number of caches.
+// A cached read is then at most as old as the bus's lease (bus.WithLease). One Bus serves any number of caches. While the
+// triggers are switched off, caches are bypassed.
 //
-// It is [store.ErrInvalid] over SQLite, and where the triggers are switched off ([WithoutNotify]).
+// It is [store.ErrInvalid] over SQLite, behind a pooler without [WithListenDSN], and where the triggers are switched off
+// ([WithoutNotify]).
 func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {
 		return nil, invalid("Bus: SQLite tells nobody of changes: use package redisbus, or a short cache.WithTTL")
 	}
-	on, err := e.notifies(ctx)
-	if err != nil {
+	if e.cfg.pooler && e.cfg.listenDSN == "" {
+		return nil, invalid("Bus: nobody can listen through a pooler: WithListenDSN names a direct connection")
+	}
+	if !s.calls.TryRLock() {
+		return nil, call{}.error(store.CodeUnavailable, errClosed)
+	}
+	defer s.calls.RUnlock()
+	text, args := e.cfg.notifies()
+	var on bool
+	if err := e.db.QueryRowContext(ctx, text, args...).Scan(&on); err != nil {
 		return nil, openError(ctx, e, err)
 	}
 	if !on {
@@ -38,6 +49,7 @@ func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
 	}
 	c := e.dsn.Copy()
 	if e.cfg.listenDSN != "" {
+		var err error
 		if c, err = pgx.ParseConfig(e.cfg.listenDSN); err != nil {
 			return nil, invalid("WithListenDSN: cannot be parsed")
 		}
@@ -48,7 +60,7 @@ func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
 	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
-	return bus.New(listener{c, e.cfg.channel()}, append(slices.Clip(opts), bus.AnnouncedByBase())...), nil
+	return bus.New(listener{c, e.cfg}, append(slices.Clip(opts), bus.AnnouncedByBase())...), nil
 }
 
 // channel names the channel of a set of tables: no other, and not too long.
@@ -60,49 +72,76 @@ func (c config) channel() string {
 // notifications is how many triggers tell of changes: for three tables, of four kinds.
 const notifications = 3 * 4
 
-// notifies reports whether the triggers are there and on.
-func (e *postgresEngine) notifies(ctx context.Context) (on bool, err error) {
-	var n int
-	err = e.db.QueryRowContext(ctx, `SELECT count(*) FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled = 'O'
-		AND tgrelid IN (to_regclass($2), to_regclass($3), to_regclass($4))`, e.cfg.prefix+`notify\_%`,
-		e.cfg.qualified("threads"), e.cfg.qualified("items"), e.cfg.qualified("attachments")).Scan(&n)
-	return n == notifications, err
+// notifies is a query that says whether the triggers are there and on.
+func (c config) notifies() (text string, args []any) {
+	return `SELECT count(*) = $5 FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled = 'O'
+		AND tgrelid IN (to_regclass($2), to_regclass($3), to_regclass($4))`,
+		[]any{c.prefix + `notify\_%`, c.qualified("threads"), c.qualified("items"), c.qualified("attachments"), notifications}
 }
 
-// notify switches the triggers on or off.
+// switchedOff is what listeners are told when the triggers are switched off: no message that a bus can read, so that each
+// takes it for a loss, connects again, and is refused until they are on.
+const switchedOff = "switched off"
+
+// notify switches the triggers on or off, all of them or none.
 func (e *postgresEngine) notify(ctx context.Context, on bool) error {
-	if now, err := e.notifies(ctx); err != nil || now == on {
+	text, args := e.cfg.notifies()
+	var now bool
+	if err := e.db.QueryRowContext(ctx, text, args...).Scan(&now); err != nil || now == on {
+		return err
+	}
+	tx, err := e.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	// One after the other: of two programs with different options the later one wins.
+	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", e.cfg.channel()); err != nil {
 		return err
 	}
 	word := map[bool]string{true: "ENABLE", false: "DISABLE"}[on]
 	for _, table := range []string{"threads", "items", "attachments"} {
 		for _, event := range []string{"insert", "update", "delete", "truncate"} {
 			text := fmt.Sprintf(`ALTER TABLE %s %s TRIGGER "%snotify_%s"`, e.cfg.qualified(table), word, e.cfg.prefix, event)
-			if _, err := e.db.ExecContext(ctx, text); err != nil {
+			if _, err := tx.ExecContext(ctx, text); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	if !on {
+		if _, err := tx.ExecContext(ctx, "SELECT pg_notify($1, $2)", e.cfg.channel(), switchedOff); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
 
 // listener is the transport of a Bus over LISTEN and NOTIFY.
 type listener struct {
-	cfg     *pgx.ConnConfig
-	channel string
+	dsn *pgx.ConnConfig
+	cfg config
 }
 
 var _ bus.Transport = listener{}
 
 func (l listener) Connect(ctx context.Context) (bus.Conn, error) {
-	c, err := pgx.ConnectConfig(ctx, l.cfg)
+	c, err := pgx.ConnectConfig(ctx, l.dsn)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Exec(ctx, `LISTEN "`+l.channel+`"`); err != nil {
+	if _, err := c.Exec(ctx, `LISTEN "`+l.cfg.channel()+`"`); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
-	return listening{c, l.channel}, nil
+	// In this order: what switches the triggers off from now on is heard.
+	text, args := l.cfg.notifies()
+	var on bool
+	if err := c.QueryRow(ctx, text, args...).Scan(&on); err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	if !on {
+		return nil, errors.Join(errors.New("sqlstore: the database does not notify: its triggers are off"), c.Close(ctx))
+	}
+	return listening{c, l.cfg.channel()}, nil
 }
 
 // Publish has nothing to do: the triggers did.

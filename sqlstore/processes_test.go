@@ -121,3 +121,53 @@ func TestWithoutNotifyNobodyIsTold(t *testing.T) {
 		t.Errorf("a bus over SQLite: %v", err)
 	}
 }
+
+// A cache whose changes are no longer announced must not serve: its own heartbeats would still come back.
+func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	b := get[*bus.Bus](t)(openPG(t, dsn).Bus(t.Context(), bus.WithBackoff(time.Millisecond, 10*time.Millisecond), bus.WithLogger(slog.New(slog.DiscardHandler))))
+	defer func() { must(t, b.Close()) }()
+	states := make(chan bool, 100)
+	defer b.Subscribe(t.Context(), func(store.Change) {}, func(on bool) { states <- on })()
+	become := func(want bool) {
+		t.Helper()
+		for {
+			select {
+			case on := <-states:
+				if on == want {
+					return
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("the bus never says connected(%v)", want)
+			}
+		}
+	}
+	become(true)
+	openPG(t, dsn, sqlstore.WithoutNotify())
+	become(false)
+	if b.LeasedUntil().After(time.Now()) {
+		t.Error("and it is still leased")
+	}
+	select {
+	case on := <-states:
+		t.Errorf("without the triggers it says connected(%v)", on)
+	case <-time.After(100 * time.Millisecond): // some ten tries to connect
+	}
+	openPG(t, dsn) // switches them on
+	become(true)
+}
+
+func TestABusBehindAPoolerNeedsItsOwnConnection(t *testing.T) {
+	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithPooler())
+	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestABusOfAClosedStoreIsUnavailable(t *testing.T) {
+	s := openPG(t, pgtest.Shared(t).DSN(t))
+	must(t, s.Close())
+	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
+}

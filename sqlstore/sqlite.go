@@ -20,14 +20,12 @@ import (
 // OpenSQLite opens the database in the file at path, which is made if it is not there, or one in memory that ends with the
 // Store if path is ":memory:". Several Stores and programs on one machine may open a file.
 //
-// On systems other than Linux nothing else in the program may open the file, not even to copy it: closing it again would end
-// SQLite's locks. On Linux OpenSQLite switches the driver to locks that don't mind (sqlite.OFDLocking), for the whole program.
-//
 // The file is in WAL mode: readers wait for nobody, writers for one another. What an acknowledged write survives is said by
 // [WithDurability].
 //
-// Elsewhere than on Linux, and if the program had SQLite files open before by the same driver (modernc.org/sqlite), no other
-// code of the program may open the file: closing it again would take the locks away. Backups are for SQLite's own tools (VACUUM
+// No other code of the program may open the file, not even to copy it: closing it again would end SQLite's locks. On Linux
+// OpenSQLite switches the driver (modernc.org/sqlite) to locks that don't mind (sqlite.OFDLocking), for the whole program, if no
+// file was open before. Backups are for SQLite's own tools (VACUUM
 // INTO, sqlite3 .backup) anyway: a copy of the file alone misses what is in the WAL.
 func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
@@ -35,6 +33,9 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 		return nil, err
 	}
 	e, err := newSQLite(path, cfg)
+	if _, told := errors.AsType[*store.Error](err); err != nil && !told {
+		err = &store.Error{Code: store.CodeUnavailable, Field: cannotOpen, Cause: err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +169,8 @@ func (e *sqliteEngine) classify(err error) verdict {
 		return verdict{code: store.CodeUnavailable, settled: true}
 	case sqlite3.SQLITE_IOERR:
 		return verdict{code: store.CodeUnavailable}
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return verdict{code: store.CodeInternal}
 	case sqlite3.SQLITE_INTERRUPT:
 		return verdict{code: store.CodeCanceled, settled: true}
 	case sqlite3.SQLITE_CONSTRAINT:

@@ -98,8 +98,10 @@ func openError(ctx context.Context, e engine, err error) error {
 	if errors.Is(err, ErrSchema) || errors.Is(err, errUnsuitable) {
 		return err
 	}
-	return &store.Error{Code: e.classify(err).code, Field: "the database cannot be opened", Cause: err}
+	return &store.Error{Code: e.classify(err).code, Field: cannotOpen, Cause: err}
 }
+
+const cannotOpen = "the database cannot be opened"
 
 // errUnsuitable: what was opened is no place for a Store. Its text may be shown.
 var errUnsuitable = errors.New("sqlstore: unsuitable database")
@@ -117,8 +119,8 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
-// CheckHealth reports whether the database answers and takes writes: nil, [store.ErrUnavailable], or the context's error. It
-// asks once and tries nothing again.
+// CheckHealth reports whether the database answers and, where it is PostgreSQL, takes writes: nil, [store.ErrUnavailable], or
+// the context's error. It asks once and tries nothing again.
 func (s *Store) CheckHealth(ctx context.Context) error {
 	if !s.calls.TryRLock() {
 		return call{}.error(store.CodeUnavailable, errClosed)
