@@ -818,6 +818,8 @@ func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				b := open(t, newHub().port("a"))
+				good := watch(b)
+				good.want(t, "up") // first: the coming of another would be one more occasion to tell the bad one
 				bad, times := &witness{}, 0
 				b.Subscribe(t.Context(), func(c store.Change) {
 					bad.f(c)
@@ -830,8 +832,6 @@ func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 						fail()
 					}
 				})
-				good := watch(b)
-				good.want(t, "up")
 				bad.want(t, "up down")
 				time.Sleep(tick)
 				bad.want(t, "up")

@@ -189,6 +189,7 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
+	srv.Exec(t, dsn, "DROP DATABASE IF EXISTS latin") // with -count, another run's
 	srv.Exec(t, dsn, "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 	_, err := sqlstore.OpenPostgres(t.Context(), dsn[:strings.LastIndex(dsn, "=")+1]+"latin")
 	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
