@@ -1,0 +1,529 @@
+package answer
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Demo is an assistant without a model: it answers from the conversation itself, and does on command what assistants do. It is
+// safe for concurrent use.
+type Demo struct{ pace time.Duration }
+
+var (
+	_ chatkit.Responder = (*Demo)(nil)
+	_ chatkit.SyncActor = (*Demo)(nil)
+)
+
+// Option configures a [Demo].
+type Option func(*Demo)
+
+// WithPace says how long a word takes. The default is 30 ms; 0 does not wait at all.
+func WithPace(d time.Duration) Option { return func(a *Demo) { a.pace = d } }
+
+// NewDemo returns a Demo.
+func NewDemo(opts ...Option) *Demo {
+	a := &Demo{pace: 30 * time.Millisecond}
+	for _, o := range opts {
+		o(a)
+	}
+	return a
+}
+
+// command is what the assistant does when a message begins with its name. rest is what follows the name.
+type command struct {
+	name, help string
+	do         func(a *Demo, ctx context.Context, t *chatkit.Turn, rest string) error
+}
+
+var commands []command
+
+func init() { // help lists them, itself among them
+	commands = []command{
+		{"help", "what there is", (*Demo).help},
+		{"long", "[words] a long answer, to stop, reload or retry", (*Demo).long},
+		{"widget", "a card with a button", (*Demo).widget},
+		{"workflow", "steps, as they are taken", (*Demo).workflow},
+		{"tool", "a tool that your browser runs", (*Demo).tool},
+		{"form", "questions for you", (*Demo).form},
+		{"image", "a picture, as it comes", (*Demo).image},
+		{"sources", "an answer with sources", (*Demo).sources},
+		{"title", "NAME names the conversation", (*Demo).title},
+		{"lock", "ends the conversation", (*Demo).lock},
+		{"hidden", "TEXT remembers what nobody sees", (*Demo).hidden},
+		{"notice", "a message beside the conversation", (*Demo).notice},
+		{"progress", "what is being done", (*Demo).progress},
+		{"effect", "something for your page to do", (*Demo).effect},
+		{"remove", "says something, and takes it back", (*Demo).remove},
+		{"fail", "[retry] an error", (*Demo).fail},
+		{"panic", "a bug", (*Demo).panic},
+	}
+}
+
+// Respond does what the message commands, or echoes it; after a tool's output or a form it says what it was told.
+func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
+	if t.Message.ID == "" {
+		return a.goOn(ctx, t)
+	}
+	m, _, err := store.DecodeItem[store.UserMessage](t.Message)
+	if err != nil {
+		return err
+	}
+	text := textOf(m)
+	if t.Thread.Title == "" {
+		t.Thread.Title = titleOf(text)
+	}
+	if name, found := strings.CutPrefix(text, "/"); found {
+		name, rest := firstWord(name)
+		for _, c := range commands {
+			if strings.EqualFold(c.name, name) {
+				return c.do(a, ctx, t, rest)
+			}
+		}
+	}
+	return a.echo(ctx, t, m, text)
+}
+
+// textOf is what a user has written.
+func textOf(m store.UserMessage) string {
+	var parts []string
+	for _, c := range m.Content {
+		parts = append(parts, c.Text)
+	}
+	return strings.TrimSpace(strings.Join(parts, " "))
+}
+
+// firstWord parts a text at its first space of any kind.
+func firstWord(text string) (word, rest string) {
+	if i := strings.IndexFunc(text, unicode.IsSpace); i >= 0 {
+		return text[:i], strings.TrimSpace(text[i:])
+	}
+	return text, ""
+}
+
+// titleOf is the beginning of a text, as a thread's title.
+func titleOf(text string) string {
+	const most = 60
+	text = strings.Join(strings.Fields(text), " ")
+	if text == "" {
+		return "New conversation"
+	}
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most-1]) + "…"
+}
+
+// say streams a text word by word.
+func (a *Demo) say(ctx context.Context, t *chatkit.Turn, text string) error {
+	return t.Say(ctx, func(yield func(string, error) bool) {
+		for _, word := range strings.SplitAfter(text, " ") {
+			if err := a.wait(ctx); err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(word, nil) {
+				return
+			}
+		}
+	})
+}
+
+// wait lets the time of a word pass.
+func (a *Demo) wait(ctx context.Context) error {
+	if a.pace == 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(a.pace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Demo) echo(ctx context.Context, t *chatkit.Turn, m store.UserMessage, text string) error {
+	past, err := t.History(ctx, store.DefaultLimit)
+	if err != nil {
+		return err
+	}
+	said, first := 0, ""
+	for _, it := range past {
+		if m, ok, err := store.DecodeItem[store.UserMessage](it); err == nil && ok {
+			first = cmp.Or(first, textOf(m))
+			said++
+		}
+	}
+	answer := "You said: " + text
+	if text == "" {
+		answer = "You said nothing."
+	}
+	if m.QuotedText != "" {
+		answer += fmt.Sprintf("\n\nabout “%s”", m.QuotedText)
+	}
+	for _, f := range m.Attachments {
+		if b, err := f.Decode(); err == nil {
+			answer += fmt.Sprintf("\n\nwith %s (%s)", b.Name, b.MIMEType)
+		}
+	}
+	switch {
+	case len(past) == store.DefaultLimit:
+		answer += "\n\nWe have been talking for a while."
+	case said > 1:
+		answer += fmt.Sprintf("\n\nThat is message %d. You began with “%s”.", said, titleOf(first))
+	default:
+		answer += "\n\nTry /help."
+	}
+	return a.say(ctx, t, answer)
+}
+
+// goOn answers what was no message: the output of a tool that nothing was said about yet, or else the newest form that the
+// user has dealt with.
+func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
+	past, err := t.History(ctx, store.DefaultLimit)
+	if err != nil {
+		return err
+	}
+	spoken := false
+	for _, it := range slices.Backward(past) {
+		body, known, err := store.DecodeItem[store.Body](it)
+		if err != nil {
+			return err
+		}
+		if !known {
+			continue
+		}
+		switch b := body.(type) {
+		case store.AssistantMessage:
+			spoken = true
+		case store.ClientToolCall:
+			if b.Status == "completed" && !spoken {
+				return a.say(ctx, t, "Your browser says: "+plain(b.Output))
+			}
+		case store.StructuredInput:
+			if b.Status != "pending" {
+				return a.say(ctx, t, "Thank you. "+answers(b))
+			}
+		}
+	}
+	return a.say(ctx, t, "Thank you.")
+}
+
+func answers(form store.StructuredInput) string {
+	var all []string
+	for _, q := range form.Inputs {
+		told := "no answer"
+		if q.Answer != nil && !q.Answer.Skipped {
+			told = strings.Join(q.Answer.Values, " and ")
+		}
+		all = append(all, q.Question+" "+told+".")
+	}
+	return strings.Join(all, " ")
+}
+
+func (a *Demo) help(ctx context.Context, t *chatkit.Turn, _ string) error {
+	var b strings.Builder
+	b.WriteString("I repeat what you say, and know:\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "\n/%s %s", c.name, c.help)
+	}
+	return a.say(ctx, t, b.String())
+}
+
+func (a *Demo) long(ctx context.Context, t *chatkit.Turn, rest string) error {
+	const most = 20_000
+	n, err := strconv.Atoi(rest)
+	if err != nil || n < 1 {
+		n = 200
+	}
+	n = min(n, most)
+	lyrics := strings.Fields("Time passes, the kettle hums, and every word that has arrived is a word that is kept.")
+	return t.Say(ctx, func(yield func(string, error) bool) {
+		for i := range n {
+			if err := a.wait(ctx); err != nil {
+				yield("", err)
+				return
+			}
+			if !yield(lyrics[i%len(lyrics)]+" ", nil) {
+				return
+			}
+		}
+	})
+}
+
+// done emits an item that comes whole.
+func done(ctx context.Context, t *chatkit.Turn, body store.Body) error {
+	it, err := t.NewItem(ctx, body)
+	if err != nil {
+		return err
+	}
+	return t.Emit(ctx, chatkit.ItemDone{Item: it})
+}
+
+// card is the widget's root, after its button was pressed n times.
+func card(n int) (store.JSON, error) {
+	return store.ParseJSON(fmt.Sprintf(`{"type":"Card","children":[`+
+		`{"type":"Title","value":"A card"},`+
+		`{"type":"Text","id":"count","value":"The button was pressed %d times."},`+
+		`{"type":"Button","label":"Press","onClickAction":{"type":"press","payload":{"times":%d}}}]}`, n, n+1))
+}
+
+func (a *Demo) widget(ctx context.Context, t *chatkit.Turn, _ string) error {
+	root, err := card(0)
+	if err != nil {
+		return err
+	}
+	return done(ctx, t, store.Widget{Widget: root, CopyText: "A card"})
+}
+
+// pressed is the card as the action leaves it, or nil for another action.
+func pressed(action chatkit.Action) (*store.Item, error) {
+	var payload struct {
+		Times int `json:"times"`
+	}
+	if action.Type != "press" || action.Sender.ID == "" {
+		return nil, nil
+	}
+	if err := action.Payload.Decode(&payload); err != nil {
+		return nil, err
+	}
+	root, err := card(payload.Times)
+	if err != nil {
+		return nil, err
+	}
+	it, err := action.Sender.WithBody(store.Widget{Widget: root, CopyText: "A card"})
+	return &it, err
+}
+
+// Act counts how often the card's button was pressed.
+func (a *Demo) Act(ctx context.Context, t *chatkit.Turn, action chatkit.Action) error {
+	it, err := pressed(action)
+	if err != nil {
+		return err
+	}
+	if it == nil {
+		return chatkit.Failure{Code: "custom", Message: "I know no such action."}
+	}
+	return t.Emit(ctx, chatkit.ItemReplaced{Item: *it})
+}
+
+// ActNow is Act for who waits for the card.
+func (a *Demo) ActNow(_ context.Context, _ store.Thread, action chatkit.Action) (store.Item, error) {
+	it, err := pressed(action)
+	if err != nil || it == nil {
+		return store.Item{}, err
+	}
+	return *it, nil
+}
+
+func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
+	flow := store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Tasks: []store.Task{}, Expanded: true}}
+	it, err := t.NewItem(ctx, flow)
+	if err != nil {
+		return err
+	}
+	if err := t.Emit(ctx, chatkit.ItemAdded{Item: it}); err != nil {
+		return err
+	}
+	for i, title := range []string{"Fill the kettle", "Boil the water", "Pour"} {
+		task := store.Task{Type: "custom", Title: title, StatusIndicator: "loading"}
+		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.TaskAdded{Index: i, Task: task}}); err != nil {
+			return err
+		}
+		for range 10 {
+			if err := a.wait(ctx); err != nil {
+				return err
+			}
+		}
+		task.StatusIndicator = "complete"
+		flow.Workflow.Tasks = append(flow.Workflow.Tasks, task)
+		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.TaskUpdated{Index: i, Task: task}}); err != nil {
+			return err
+		}
+	}
+	flow.Workflow.Summary, flow.Workflow.Expanded = &store.WorkflowSummary{Title: "Made tea"}, false
+	if it, err = it.WithBody(flow); err != nil {
+		return err
+	}
+	if err := t.Emit(ctx, chatkit.ItemDone{Item: it}); err != nil {
+		return err
+	}
+	return a.say(ctx, t, "The tea is ready.")
+}
+
+func (a *Demo) tool(ctx context.Context, t *chatkit.Turn, _ string) error {
+	none, err := store.ParseJSON("{}")
+	if err != nil {
+		return err
+	}
+	it, err := t.NewItem(ctx, store.ClientToolCall{Name: "get_local_time", Arguments: none})
+	if err != nil {
+		return err
+	}
+	if it, err = it.WithBody(store.ClientToolCall{CallID: "call_" + it.ID, Name: "get_local_time", Arguments: none}); err != nil {
+		return err
+	}
+	return t.Emit(ctx, chatkit.ItemDone{Item: it})
+}
+
+func (a *Demo) form(ctx context.Context, t *chatkit.Turn, _ string) error {
+	return done(ctx, t, store.StructuredInput{Inputs: []store.Input{
+		{Type: "multiple_choice", ID: "drink", Question: "Tea or coffee?", Options: []store.InputOption{{Value: "Tea"}, {Value: "Coffee"}}},
+		{Type: "multiple_choice", ID: "with", Question: "With what?", Multiple: true, Options: []store.InputOption{{Value: "Milk"}, {Value: "Sugar"}}},
+		{Type: "freeform", ID: "else", Question: "Anything else?", Description: "In your own words"},
+	}})
+}
+
+// picture is an image in itself: there is no network. It grows with the progress.
+func picture(progress float64) string {
+	return fmt.Sprintf("data:image/svg+xml,%%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 320 180'%%3E"+
+		"%%3Crect width='320' height='180' fill='%%23dbe4ee'/%%3E%%3Ccircle cx='160' cy='90' r='%.0f' fill='%%233a6ea5'/%%3E%%3C/svg%%3E", 70*progress)
+}
+
+func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
+	it, err := t.NewItem(ctx, store.GeneratedImage{})
+	if err != nil {
+		return err
+	}
+	if err := t.Emit(ctx, chatkit.ItemAdded{Item: it}); err != nil {
+		return err
+	}
+	for _, progress := range []float64{.25, .5, .75, 1} {
+		for range 5 {
+			if err := a.wait(ctx); err != nil {
+				return err
+			}
+		}
+		image := store.Image{ID: it.ID, URL: picture(progress)}
+		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.ImageUpdated{Image: image, Progress: progress}}); err != nil {
+			return err
+		}
+	}
+	if it, err = it.WithBody(store.GeneratedImage{Image: &store.Image{ID: it.ID, URL: picture(1)}}); err != nil {
+		return err
+	}
+	return t.Emit(ctx, chatkit.ItemDone{Item: it})
+}
+
+func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
+	const text = "Water boils at lower temperatures the higher one is."
+	end := len(text)
+	source := func(s store.Source) store.Annotation { return store.Annotation{Source: s, Index: &end} }
+	all := []store.Annotation{
+		source(store.Source{Type: "url", Title: "Boiling point", URL: "https://en.wikipedia.org/wiki/Boiling_point", Attribution: "Wikipedia"}),
+		source(store.Source{Type: "file", Title: "Tea at altitude", Filename: "altitude.pdf"}),
+	}
+	it, err := t.NewItem(ctx, store.AssistantMessage{})
+	if err != nil {
+		return err
+	}
+	content := store.AssistantContent{Text: text, Annotations: all}
+	events := []chatkit.Event{
+		chatkit.ItemAdded{Item: it},
+		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.PartAdded{}},
+		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.TextDelta{Delta: text}},
+		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.AnnotationAdded{Annotation: all[0]}},
+		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.AnnotationAdded{AnnotationIndex: 1, Annotation: all[1]}},
+		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.PartDone{Content: content}},
+	}
+	if it, err = it.WithBody(store.AssistantMessage{Content: []store.AssistantContent{content}}); err != nil {
+		return err
+	}
+	return emit(ctx, t, append(events, chatkit.ItemDone{Item: it})...)
+}
+
+func emit(ctx context.Context, t *chatkit.Turn, events ...chatkit.Event) error {
+	for _, e := range events {
+		if err := t.Emit(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Demo) title(ctx context.Context, t *chatkit.Turn, rest string) error {
+	t.Thread.Title = titleOf(rest)
+	return a.say(ctx, t, "This conversation is called “"+t.Thread.Title+"” now.")
+}
+
+func (a *Demo) lock(ctx context.Context, t *chatkit.Turn, _ string) error {
+	t.Thread.Status = store.Status{Type: store.StatusLocked, Reason: "You asked for it."}
+	return a.say(ctx, t, "Goodbye.")
+}
+
+func (a *Demo) hidden(ctx context.Context, t *chatkit.Turn, rest string) error {
+	text, err := json.Marshal(rest)
+	if err != nil {
+		return err
+	}
+	content, err := store.ParseJSON(text)
+	if err != nil {
+		return err
+	}
+	if err := done(ctx, t, store.HiddenContextItem{Content: content}); err != nil {
+		return err
+	}
+	return a.say(ctx, t, "I'll remember.")
+}
+
+func (a *Demo) notice(ctx context.Context, t *chatkit.Turn, _ string) error {
+	return emit(ctx, t, chatkit.Notice{Level: "info", Title: "A notice", Message: "It is no part of the conversation."})
+}
+
+func (a *Demo) progress(ctx context.Context, t *chatkit.Turn, _ string) error {
+	for _, text := range []string{"Looking for a cup", "Looking for another", "Found one"} {
+		if err := t.Emit(ctx, chatkit.Progress{Text: text}); err != nil {
+			return err
+		}
+		for range 10 {
+			if err := a.wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return a.say(ctx, t, "Here is your cup.")
+}
+
+func (a *Demo) effect(ctx context.Context, t *chatkit.Turn, _ string) error {
+	data, err := store.ParseJSON(`{"message":"hello, page"}`)
+	if err != nil {
+		return err
+	}
+	return emit(ctx, t, chatkit.ClientEffect{Name: "log", Data: data})
+}
+
+func (a *Demo) remove(ctx context.Context, t *chatkit.Turn, _ string) error {
+	it, err := t.NewItem(ctx, store.AssistantMessage{Content: []store.AssistantContent{{Text: "I did not say this."}}})
+	if err != nil {
+		return err
+	}
+	if err := t.Emit(ctx, chatkit.ItemDone{Item: it}); err != nil {
+		return err
+	}
+	for range 20 {
+		if err := a.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return t.Emit(ctx, chatkit.ItemRemoved{ItemID: it.ID})
+}
+
+func (a *Demo) fail(_ context.Context, _ *chatkit.Turn, rest string) error {
+	return chatkit.Failure{Code: "custom", Message: "The kettle is broken.", AllowRetry: rest == "retry"}
+}
+
+func (a *Demo) panic(context.Context, *chatkit.Turn, string) error {
+	panic("answer: a bug, as asked for")
+}

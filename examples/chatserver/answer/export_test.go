@@ -1,0 +1,3 @@
+package answer
+
+var Wait = (*Demo).wait

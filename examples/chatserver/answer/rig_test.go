@@ -1,0 +1,240 @@
+package answer_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type object = map[string]any
+
+// rig is an assistant behind the real handler, with a client that has one conversation.
+type rig struct {
+	t      *testing.T
+	s      store.Store
+	h      *chatkit.Handler
+	srv    *httptest.Server
+	thread string
+	log    *buffer
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func newRig(t *testing.T, r func(*slog.Logger) chatkit.Responder) *rig {
+	t.Helper()
+	g := &rig{t: t, s: memstore.New(), log: new(buffer)}
+	log := slog.New(slog.NewTextHandler(g.log, nil))
+	g.h = chatkit.NewHandler(g.s, r(log), chatkit.WithLogger(log))
+	g.srv = httptest.NewServer(g.h)
+	t.Cleanup(func() {
+		g.srv.Close()
+		if err := store.Close(g.s); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// request sends a request about the conversation.
+func (g *rig) request(ctx context.Context, kind string, params object) *http.Response {
+	g.t.Helper()
+	if g.thread != "" {
+		params["thread_id"] = g.thread
+	}
+	body, err := json.Marshal(object{"type": kind, "params": params})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.srv.URL, bytes.NewReader(body))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := g.srv.Client().Do(req)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return res
+}
+
+// stream sends a request, reads its events and calls each with them, where it is not nil.
+func (g *rig) stream(ctx context.Context, kind string, params object, each func(object)) []object {
+	g.t.Helper()
+	res := g.request(ctx, kind, params)
+	defer res.Body.Close()
+	var all []object
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() && ctx.Err() == nil { // a line that the client goes away in is not whole
+		text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
+		if !isEvent {
+			if lines.Text() != "" {
+				g.t.Fatalf("%s: %d %s", kind, res.StatusCode, lines.Text())
+			}
+			continue
+		}
+		var e object
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			g.t.Fatalf("%v: %s", err, text)
+		}
+		if e["type"] == "thread.created" {
+			g.thread = e["thread"].(object)["id"].(string)
+		}
+		all = append(all, e)
+		if each != nil {
+			each(e)
+		}
+	}
+	return all
+}
+
+// input is a message, with what else the input is to have.
+func input(text string, more ...object) object {
+	in := object{
+		"content":     []object{{"type": "input_text", "text": text}},
+		"attachments": []string{}, "inference_options": object{},
+	}
+	for _, m := range more {
+		for k, v := range m {
+			in[k] = v
+		}
+	}
+	return object{"input": in}
+}
+
+// say sends a message, and returns what came after it was stored.
+func (g *rig) say(text string, more ...object) []object {
+	g.t.Helper()
+	return g.sayTo(g.t.Context(), nil, text, more...)
+}
+
+func (g *rig) sayTo(ctx context.Context, each func(object), text string, more ...object) []object {
+	g.t.Helper()
+	kind := "threads.add_user_message"
+	if g.thread == "" {
+		kind = "threads.create"
+	}
+	all := g.stream(ctx, kind, input(text, more...), each)
+	for i, e := range all {
+		if e["type"] == "stream_options" {
+			return all[i+1:]
+		}
+	}
+	g.t.Fatalf("%q began no turn: %v", text, all)
+	return nil
+}
+
+// ask sends a request that is answered with JSON.
+func (g *rig) ask(kind string, params object) (int, object) {
+	g.t.Helper()
+	res := g.request(g.t.Context(), kind, params)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var v object
+	if err := json.Unmarshal(text, &v); err != nil {
+		g.t.Fatalf("%v: %s", err, text)
+	}
+	return res.StatusCode, v
+}
+
+// short are the names of events, for tests to list.
+var short = strings.NewReplacer(
+	"thread.item.", "", "assistant_message.content_part.", "part.", "workflow.", "", "generated_image.", "image.",
+)
+
+// types says which events there were, repeated ones once. Where a changed thread is told between them is chatkit's.
+func types(events []object) string {
+	var all []string
+	for _, e := range events {
+		name := e["type"].(string)
+		if name == "thread.updated" {
+			continue
+		}
+		if u, ok := e["update"].(object); ok {
+			name = u["type"].(string)
+		}
+		if name = short.Replace(name); len(all) == 0 || all[len(all)-1] != name {
+			all = append(all, name)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// text is what the deltas say.
+func text(events []object) string {
+	var b strings.Builder
+	for _, e := range events {
+		if u, ok := e["update"].(object); ok && u["delta"] != nil {
+			b.WriteString(u["delta"].(string))
+		}
+	}
+	return b.String()
+}
+
+// items are those that are stored, the oldest first.
+func (g *rig) items() []store.Item {
+	g.t.Helper()
+	page, err := g.s.LoadThreadItems(context.Background(), g.thread, store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return page.Data
+}
+
+// stored says what is stored behind the conversation's first message.
+func (g *rig) stored() string {
+	g.t.Helper()
+	var all []string
+	for _, it := range g.items()[1:] {
+		all = append(all, string(it.Type()))
+	}
+	return strings.Join(all, " ")
+}
+
+// last returns the newest item's content.
+func last[T store.Body](g *rig) T {
+	g.t.Helper()
+	items := g.items()
+	b, ok, err := store.DecodeItem[T](items[len(items)-1])
+	if err != nil || !ok {
+		g.t.Fatalf("the newest item is %v: %v", items[len(items)-1], err)
+	}
+	return b
+}
+
+func spoken(m store.AssistantMessage) string { return m.Content[0].Text }

@@ -1,0 +1,155 @@
+package answer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/openai/openai-go/v3"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// How much of a conversation a model is shown: so many items, of so many bytes.
+const (
+	maxMessages = 100
+	maxBytes    = 128 << 10
+)
+
+// transcript is a conversation as a model reads it.
+type transcript struct {
+	turns []exchange
+	first string // what the user said first
+	model string // what the user asked for last
+}
+
+// exchange is what an item is to a model. It is left out as a whole, for a tool's output must not be without its call.
+type exchange struct {
+	messages []openai.ChatCompletionMessageParamUnion
+	bytes    int
+}
+
+// transcribe reads items, the oldest first.
+func transcribe(items []store.Item) (transcript, error) {
+	var t transcript
+	for _, it := range items {
+		body, known, err := store.DecodeItem[store.Body](it)
+		if err != nil {
+			return t, err
+		}
+		if !known {
+			continue
+		}
+		if m, ok := body.(store.UserMessage); ok {
+			t.first = cmp.Or(t.first, textOf(m))
+			t.model = m.InferenceOptions.Model
+		}
+		if e := exchangeOf(it.ID, body); len(e.messages) > 0 {
+			t.turns = append(t.turns, e)
+		}
+	}
+	return t, nil
+}
+
+// newest returns the messages of the newest items that have no more bytes than that. fits: the very newest is among them.
+func (t transcript) newest(most int) (messages []openai.ChatCompletionMessageParamUnion, fits bool) {
+	from := len(t.turns)
+	for from > 0 && t.turns[from-1].bytes <= most {
+		from--
+		most -= t.turns[from].bytes
+	}
+	for _, e := range t.turns[from:] {
+		messages = append(messages, e.messages...)
+	}
+	return messages, len(messages) > 0
+}
+
+func exchangeOf(id string, body store.Body) exchange {
+	var e exchange
+	switch b := body.(type) {
+	case store.UserMessage:
+		e.user(asked(b))
+	case store.AssistantMessage:
+		var parts []string
+		for _, c := range b.Content {
+			parts = append(parts, c.Text)
+		}
+		e.assistant(strings.Join(parts, "\n"))
+	case store.HiddenContextItem:
+		e.system(plain(b.Content))
+	case store.SDKHiddenContext:
+		e.system(b.Content)
+	case store.ClientToolCall:
+		if b.Status == "completed" {
+			e.tool(cmp.Or(b.CallID, id), b)
+		}
+	case store.Widget:
+		e.assistant("[A widget is shown: " + cmp.Or(b.CopyText, b.Widget.String()) + "]")
+	case store.GeneratedImage:
+		e.assistant("[A picture is shown.]")
+	case store.StructuredInput:
+		var questions []string
+		for _, q := range b.Inputs {
+			questions = append(questions, q.Question)
+		}
+		e.assistant(strings.Join(questions, "\n"))
+		if b.Status != "pending" {
+			e.user(answers(b))
+		}
+	}
+	return e
+}
+
+func (e *exchange) user(text string)      { add(e, text, openai.UserMessage[string]) }
+func (e *exchange) assistant(text string) { add(e, text, openai.AssistantMessage[string]) }
+func (e *exchange) system(text string)    { add(e, text, openai.SystemMessage[string]) }
+
+// add adds a message, unless it says nothing: endpoints refuse one.
+func add(e *exchange, text string, message func(string) openai.ChatCompletionMessageParamUnion) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	e.messages = append(e.messages, message(text))
+	e.bytes += len(text)
+}
+
+// tool adds a call and its output. They stay a tool's: what a client says must not pass for the system's word.
+func (e *exchange) tool(id string, call store.ClientToolCall) {
+	function := openai.ChatCompletionMessageFunctionToolCallFunctionParam{
+		Name: call.Name, Arguments: cmp.Or(call.Arguments.String(), "{}"),
+	}
+	output := cmp.Or(call.Output.String(), "null")
+	e.messages = append(e.messages,
+		openai.ChatCompletionMessageParamUnion{OfAssistant: &openai.ChatCompletionAssistantMessageParam{
+			ToolCalls: []openai.ChatCompletionMessageToolCallUnionParam{
+				{OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{ID: id, Function: function}},
+			},
+		}},
+		openai.ToolMessage(output, id))
+	e.bytes += len(id) + len(function.Name) + len(function.Arguments) + len(output)
+}
+
+// asked is a user's message with what is quoted in it, and the names of what is attached.
+func asked(m store.UserMessage) string {
+	var parts []string
+	if m.QuotedText != "" {
+		parts = append(parts, "> "+strings.ReplaceAll(m.QuotedText, "\n", "\n> "))
+	}
+	parts = append(parts, textOf(m))
+	for _, f := range m.Attachments {
+		if b, err := f.Decode(); err == nil {
+			parts = append(parts, fmt.Sprintf("[attached: %s (%s)]", b.Name, b.MIMEType))
+		}
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "\n\n")
+}
+
+// plain is what a free-form content says: a text as it is, and anything else as JSON.
+func plain(j store.JSON) string {
+	var text string
+	if j.Decode(&text) == nil {
+		return text
+	}
+	return j.String()
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/chatstore/chatstore/examples/chatserver/answer"
+)
+
+var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")
+
+// browser is a page in a real Chromium.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu     sync.Mutex
+	faults []string
+}
+
+func newBrowser(t *testing.T, url string) *browser {
+	t.Helper()
+	bin, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("chromium is not installed (on Debian, the package chromium)")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil { // waits for its end
+			t.Error(err)
+		}
+		cancel()
+	})
+	b := &browser{t: t, ctx: ctx}
+	if err := chromedp.Listen(ctx, b.hear); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.Navigate(url))
+	b.until("document.querySelector('#user option') !== null && document.querySelector('.empty') !== null")
+	return b
+}
+
+// hear notes what goes wrong in the page, and says yes to its questions.
+func (b *browser) hear(e any) {
+	fault := ""
+	switch e := e.(type) {
+	case *runtime.EventExceptionThrown:
+		fault = e.ExceptionDetails.Text
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError {
+			fault = "console.error"
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError {
+			fault = e.Entry.Text + " " + e.Entry.URL
+		}
+	case *network.EventLoadingFailed:
+		if !e.Canceled {
+			fault = "loading failed: " + e.ErrorText
+		}
+	case *page.EventJavascriptDialogOpening:
+		yes := page.HandleJavaScriptDialogParams{Accept: true, PromptText: "Renamed"}
+		go func() { _, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, yes) }() // a listener may not wait
+	}
+	if fault != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.faults = append(b.faults, fault)
+	}
+}
+
+func (b *browser) run(actions ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatalf("%v; what the page shows:\n%s\nfaults: %q", err, b.text("body"), b.faults)
+	}
+}
+
+func (b *browser) text(selector string) string {
+	s, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector)))
+	return s
+}
+
+// until waits for an expression to be true in the page.
+func (b *browser) until(expression string) {
+	b.t.Helper()
+	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
+	if err != nil {
+		b.t.Fatalf("%s: %v; what the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.faults)
+	}
+}
+
+// say sends a message with the keyboard, and waits for the end of the answer.
+func (b *browser) say(text string) {
+	b.t.Helper()
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), text+kb.Enter))
+	b.idle()
+}
+
+func (b *browser) idle() {
+	b.t.Helper()
+	b.until("document.getElementById('text').value.trim() === '' && document.getElementById('items').ariaBusy !== 'true'")
+}
+
+func (b *browser) click(selector string) {
+	b.t.Helper()
+	b.run(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+func (b *browser) picture(path string) {
+	b.t.Helper()
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, png, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) become(user string) {
+	b.t.Helper()
+	b.run(chromedp.SetValue(chromedp.CSS("#user"), user),
+		chromedp.Evaluate[chromedp.Void]("document.getElementById('user').dispatchEvent(new Event('change'))"))
+}
+
+// contains says in JavaScript that an element's text has another in it.
+func contains(selector, text string) string {
+	return fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text)
+}
+
+// A user has a conversation, finds it after a reload, and deletes it; another finds nothing of it.
+func TestThePage(t *testing.T) {
+	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
+	b := newBrowser(t, srv.url)
+
+	b.say("Where does the cache keep my thread?")
+	b.until(contains("#items", "You said: Where does the cache keep my thread?"))
+	b.until(contains("#threads", "Where does the cache"))
+	b.say("/workflow")
+	b.until(contains("#items", "Made tea"))
+	b.say("/sources")
+	b.until(contains("#items", "Boiling point"))
+	// The panel shows the turn as a tree, with what the cache had for it.
+	b.until(contains("#trace", "add_thread_item") + " && " + contains("#trace", "hit"))
+	shot := *screenshot
+	if shot == "" {
+		shot = filepath.Join(t.TempDir(), "page.png")
+	}
+	b.picture(shot)
+
+	b.run(chromedp.Reload())
+	b.until(contains("#items", "You said: Where does the cache keep my thread?"))
+	b.until(contains("#title", "Where does the cache"))
+
+	b.until("Number(document.querySelector('#numbers dd')?.innerText) > 0") // base reads saved
+	b.until(contains("#ops", "add_thread_item"))
+	b.click("#rename")
+	b.until(contains("#threads", "Renamed"))
+
+	b.become("grace")
+	b.until("document.getElementById('threads').children.length === 0 && document.querySelector('.empty') !== null")
+	if text := b.text("body"); strings.Contains(text, "Renamed") || strings.Contains(text, "load_thread_items 3") {
+		t.Errorf("grace is shown what is ada's:\n%s", text)
+	}
+	b.say("I am somebody else")
+	b.until(contains("#threads", "I am somebody else"))
+
+	b.become("ada")
+	b.until(contains("#threads", "Renamed") + " && !" + contains("#threads", "somebody else"))
+	b.click("#threads button")
+	b.until(contains("#items", "Where does the cache keep my thread?"))
+	b.click("#delete")
+	b.until("document.getElementById('threads').children.length === 0 && document.querySelector('.empty') !== null")
+	b.run(chromedp.Reload())
+	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
+
+	if len(b.faults) > 0 {
+		t.Errorf("the page's faults:\n%s", strings.Join(b.faults, "\n"))
+	}
+}
+
+// Everything that the assistant can do, done in the page.
+func TestThePageShowsEveryItem(t *testing.T) {
+	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
+	b := newBrowser(t, srv.url)
+
+	b.say("/widget")
+	b.click("[data-type=widget] button")
+	b.until(contains("[data-type=widget]", "pressed 1 times"))
+	b.say("/tool") // the page runs it by itself
+	b.until(contains("#items", "Your browser says:"))
+	b.say("/form")
+	b.click("[data-type=structured_input] input[value=Tea]")
+	b.click("[data-type=structured_input] input[value=Milk]")
+	b.run(chromedp.SendKeys(chromedp.CSS("[data-type=structured_input] textarea"), "a biscuit"))
+	b.click("[data-type=structured_input] button.primary")
+	b.until(contains("#items", "a biscuit"))
+	b.until(contains("#items", "Tea or coffee? Tea."))
+	b.idle()
+	b.say("/image")
+	b.until("document.querySelector('[data-type=generated_image] img')?.naturalWidth > 0")
+	b.say("/notice")
+	b.until(contains("#items .notice", "A notice"))
+	b.say("/effect")
+	b.say("/progress")
+	b.until(contains("#items", "Here is your cup."))
+	b.say("/remove")
+	b.until("!" + contains("#items", "I did not say this."))
+	b.say("/title My tea")
+	b.until(contains("#title", "My tea"))
+	b.say("/fail retry")
+	b.until(contains("#failure", "The kettle is broken."))
+	b.click("#failure button")
+	b.idle()
+	b.say("/hidden the password is tea")
+	b.until(contains("#items", "remember"))
+
+	// A file, uploaded and sent.
+	file := filepath.Join(t.TempDir(), "tea.txt")
+	if err := os.WriteFile(file, []byte("tea"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
+	b.until(contains("#attached", "tea.txt"))
+	b.say("look")
+	b.until(contains("#items", "with tea.txt (text/plain)"))
+
+	// Content is text: no script of a conversation's runs, and no element is made.
+	b.say(`<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`)
+	b.until(contains("#items", "You said: <img src=x"))
+	b.until("document.title !== 'owned' && document.querySelector('#items img[src=x]') === null")
+
+	// A long answer is stopped with the keyboard, and is there, as far as it went, after a reload.
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "/long 20000"+kb.Enter))
+	b.until(contains("#items .streaming", "kettle"))
+	b.run(chromedp.KeyEvent(kb.Escape))
+	b.idle()
+	b.run(chromedp.Reload())
+	b.until(contains("#items li:last-child", "kettle"))
+
+	dir := t.TempDir()
+	if *screenshot != "" {
+		dir = filepath.Dir(*screenshot)
+	}
+	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark); err != nil {
+		t.Fatal(err)
+	}
+	b.picture(filepath.Join(dir, "dark.png"))
+	b.run(chromedp.EmulateViewport(390, 800))
+	b.picture(filepath.Join(dir, "narrow.png"))
+
+	b.say("/lock")
+	b.until("document.getElementById('text').disabled")
+	if len(b.faults) > 0 {
+		t.Errorf("the page's faults:\n%s", strings.Join(b.faults, "\n"))
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+)
+
+// program is the server as a process of its own.
+type program struct {
+	*exec.Cmd
+	url string
+}
+
+func startProgram(t *testing.T, dir string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join([]string{"-addr", "127.0.0.1:0", "-pace", "100us"}, "\n"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	_, rest, ok := strings.Cut(line, "chatserver: ")
+	if err != nil || !ok {
+		t.Fatalf("the program says %q, %v", line, err)
+	}
+	return &program{cmd, strings.Fields(rest)[0]}
+}
+
+// A server is killed in the midst of streams, again and again: what a client was told is done is there afterwards.
+func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
+	const kills, users, until = 5, 8, 60
+	dir := t.TempDir()
+	key, err := identity.KeyFile(filepath.Join(dir, "chatserver.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string][]string{} // by thread
+	owner := map[string]string{}
+	for range kills {
+		p := startProgram(t, dir)
+		enough := make(chan struct{})
+		var mu sync.Mutex
+		seen := 0
+		var wg sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for n := range users {
+			user := string(rune('a' + n))
+			c := newClient(t, p.url, user, key)
+			wg.Go(func() {
+				thread := ""
+				note := func(e object) {
+					mu.Lock()
+					defer mu.Unlock()
+					switch e["type"] {
+					case "thread.created":
+						thread = e["thread"].(object)["id"].(string)
+						owner[thread] = user
+					case "thread.item.done":
+						told[thread] = append(told[thread], e["item"].(object)["id"].(string))
+						if seen++; seen == until {
+							close(enough)
+						}
+					}
+				}
+				// Until the server dies, which an error shows.
+				err := c.stream(ctx, "threads.create", object{"input": input("/long 50")}, note)
+				for err == nil {
+					err = c.stream(ctx, "threads.add_user_message", object{"thread_id": thread, "input": input("/long 50")}, note)
+				}
+			})
+		}
+		<-enough
+		_ = p.Process.Kill()
+		_ = p.Wait()
+		wg.Wait()
+		cancel()
+	}
+	p := startProgram(t, dir)
+	items := 0
+	for thread, ids := range told {
+		kept, err := newClient(t, p.url, owner[thread], key).items(t.Context(), thread)
+		if err != nil {
+			t.Fatalf("thread %s: %v", thread, err)
+		}
+		there := map[string]bool{}
+		for _, id := range itemIDs(kept) {
+			there[id] = true
+		}
+		for _, id := range ids {
+			if items++; !there[id] {
+				t.Errorf("thread %s: item %s was done, and is gone", thread, id)
+			}
+		}
+	}
+	if items < kills*until {
+		t.Errorf("only %d items were seen", items)
+	}
+	t.Logf("%d items in %d threads, %d kills", items, len(told), kills)
+}

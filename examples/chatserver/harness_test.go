@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/goleak"
+
+	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+)
+
+// childArgs has the arguments of a test that runs the program itself, as a process that can be killed.
+const childArgs = "CHATSERVER_TEST_ARGS"
+
+func TestMain(m *testing.M) {
+	if args := os.Getenv(childArgs); args != "" {
+		os.Exit(command(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr))
+	}
+	pgtest.Main(m)
+}
+
+var testKey = bytes.Repeat([]byte("k"), 32)
+
+// running is a server on a port of its own.
+type running struct {
+	*server
+	url  string
+	stop func() error // as a signal does; and waits for the end
+}
+
+// startServer starts the program, all but its flags, with a file of SQLite, and stops it with the test. change may be nil.
+func startServer(t *testing.T, change func(*config)) *running {
+	t.Helper()
+	dir := t.TempDir()
+	c := config{
+		store: filepath.Join(dir, "chat.db"), files: filepath.Join(dir, "files"), key: testKey, users: []string{"ada", "grace"},
+		grace: 10 * time.Second, responder: answer.NewDemo(answer.WithPace(0)), log: slog.New(slog.DiscardHandler), wrap: wrap,
+	}
+	if change != nil {
+		change(&c)
+	}
+	srv, err := newServer(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.serve(ctx, l) }()
+	var over bool
+	r := &running{server: srv, url: "http://" + l.Addr().String()}
+	r.stop = func() error {
+		if over {
+			return nil
+		}
+		over = true
+		cancel()
+		return <-done
+	}
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// noLeaks fails the test if goroutines that it started are left at its end.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+// client is a user with a bearer token.
+type client struct {
+	http  *http.Client
+	url   string
+	token string
+}
+
+func newClient(t *testing.T, url, user string, key []byte) *client {
+	t.Helper()
+	issuer, err := identity.New(key, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := issuer.Token(user, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{&http.Client{Transport: transport}, url, token}
+}
+
+// newPage is a client with a session's cookie, as a browser has it.
+func newPage(t *testing.T, url, user string) *client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, url, "nobody", testKey)
+	c.token, c.http.Jar = "", jar
+	res, err := c.send(t.Context(), http.MethodPost, "/session", fmt.Sprintf(`{"user":%q}`, user))
+	if err != nil || res.StatusCode != http.StatusNoContent {
+		t.Fatalf("signing in: %v, %v", res, err)
+	}
+	res.Body.Close()
+	return c
+}
+
+func (c *client) send(ctx context.Context, method, path, body string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return c.http.Do(req)
+}
+
+// object is JSON.
+type object = map[string]any
+
+// failed is an answer that is an error.
+type failed struct {
+	status int
+	text   string
+}
+
+func (f failed) Error() string { return fmt.Sprintf("%d %s", f.status, f.text) }
+
+func (c *client) chatkit(ctx context.Context, kind string, params object) (*http.Response, error) {
+	body, err := json.Marshal(object{"type": kind, "params": params})
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.send(ctx, http.MethodPost, "/chatkit", string(body))
+	if err != nil || res.StatusCode == http.StatusOK {
+		return res, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return nil, errors.Join(failed{res.StatusCode, string(text)}, err)
+}
+
+// ask makes a request that is answered with JSON.
+func (c *client) ask(ctx context.Context, kind string, params object) (v object, err error) {
+	res, err := c.chatkit(ctx, kind, params)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	return v, json.NewDecoder(res.Body).Decode(&v)
+}
+
+// stream makes a request that is answered with events, and calls f for each. It fails where the stream ends in an error.
+func (c *client) stream(ctx context.Context, kind string, params object, f func(object)) error {
+	res, err := c.chatkit(ctx, kind, params)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
+		if !isEvent {
+			continue
+		}
+		var e object
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			return err
+		}
+		if e["type"] == "error" {
+			return failed{res.StatusCode, text}
+		}
+		f(e)
+	}
+	return lines.Err()
+}
+
+func input(text string) object {
+	return object{"content": []object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": object{}}
+}
+
+// newThread has a thread made, with a first message, and returns its id.
+func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {
+	err = c.stream(ctx, "threads.create", object{"input": input(text)}, func(e object) {
+		switch e["type"] {
+		case "thread.created":
+			id = e["thread"].(object)["id"].(string)
+		case "thread.item.done":
+			done(e["item"].(object))
+		}
+	})
+	return id, err
+}
+
+// say sends a message and reads the answer. done is called with each finished item.
+func (c *client) say(ctx context.Context, threadID, text string, done func(item object)) error {
+	return c.stream(ctx, "threads.add_user_message", object{"thread_id": threadID, "input": input(text)}, func(e object) {
+		if e["type"] == "thread.item.done" {
+			done(e["item"].(object))
+		}
+	})
+}
+
+// items returns all items of a thread, the oldest first.
+func (c *client) items(ctx context.Context, threadID string) (all []object, err error) {
+	for after := ""; ; {
+		page, err := c.ask(ctx, "items.list", object{"thread_id": threadID, "limit": 100, "order": "asc", "after": after})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range page["data"].([]any) {
+			all = append(all, row.(object))
+		}
+		if page["has_more"] != true {
+			return all, nil
+		}
+		after = page["after"].(string)
+	}
+}
+
+func itemIDs(items []object) []string {
+	ids := make([]string, 0, len(items))
+	for _, it := range items {
+		ids = append(ids, it["id"].(string))
+	}
+	return ids
+}
+
+// sum adds up a family's samples that have these labels, of what the server exposes.
+func (r *running) sum(t *testing.T, family string, labels ...string) float64 {
+	t.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0.0
+	for _, f := range families {
+		if f.GetName() != family {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if hasLabels(m, labels) {
+				total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return total
+}
+
+func hasLabels(m *dto.Metric, labels []string) bool {
+	for i := 0; i < len(labels); i += 2 {
+		found := false
+		for _, l := range m.GetLabel() {
+			found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}

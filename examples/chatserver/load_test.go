@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/store"
+)
+
+var loadTime = flag.Duration("load", 5*time.Second, "how long 200 users chat, with the stack and again without it")
+
+// What the cache may hold by default.
+const cacheBound = 64 << 20
+
+// 200 users chat at once: with the stack and without it, so that what it saves is seen.
+func TestTwoHundredUsersChat(t *testing.T) {
+	for name, stack := range map[string]func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error){
+		"with the stack":    wrap,
+		"without the stack": bare,
+	} {
+		t.Run(name, func(t *testing.T) { testLoad(t, stack) })
+	}
+}
+
+// bare is the base, with its calls counted.
+func bare(base store.Store, _ store.Bus, reg prometheus.Registerer, _ trace.TracerProvider) (store.Store, error) {
+	inner, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("inner"))
+	if err != nil {
+		return nil, err
+	}
+	return store.Wrap(base, inner), nil
+}
+
+func testLoad(t *testing.T, stack func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error)) {
+	const users = 200
+	noLeaks(t)
+	srv := startServer(t, func(c *config) { c.wrap = stack })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	over := time.Now().Add(*loadTime)
+	started := heap()
+
+	var mu sync.Mutex
+	var turns []time.Duration
+	var wg sync.WaitGroup
+	for n := range users {
+		c := newClient(t, srv.url, fmt.Sprint("user", n), testKey)
+		wg.Go(func() {
+			took, err := chat(ctx, c, over)
+			if err != nil {
+				cancel(fmt.Errorf("user %d: %w", n, err))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			turns = append(turns, took...)
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ended := heap()
+	// What users have in memory is the clients' too: they are in this process.
+	if grown := ended - started; grown > cacheBound+32<<20 {
+		t.Errorf("the heap has grown by %d MiB, of which the cache may be 64", grown>>20)
+	}
+	if held := srv.sum(t, "chatstore_cache_bytes"); held > cacheBound {
+		t.Errorf("the cache holds %.0f bytes", held)
+	}
+	var reads float64
+	for _, op := range store.Ops() {
+		if !op.IsWrite() {
+			reads += srv.sum(t, "chatstore_operations_total", "layer", "inner", "operation", op.String())
+		}
+	}
+	slices.Sort(turns)
+	at := func(q float64) time.Duration { return turns[int(q*float64(len(turns)-1))].Round(time.Millisecond / 10) }
+	t.Logf("%d turns of %d users in %v: p50 %v, p99 %v; %.2f base reads a turn; heap %+d MiB",
+		len(turns), users, *loadTime, at(.5), at(.99), reads/float64(len(turns)), (ended-started)>>20)
+	if err := srv.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// heap is what is reachable.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// chat has conversations until the time is over, each looked at before its next message as a page does, and checks that each
+// has all of its items in their order.
+func chat(ctx context.Context, c *client, over time.Time) (took []time.Duration, err error) {
+	const length = 20
+	for time.Now().Before(over) {
+		var told []string
+		done := func(it object) { told = append(told, it["id"].(string)) }
+		began := time.Now()
+		id, err := c.newThread(ctx, "hello", done)
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(began))
+		for n := 0; n < length && time.Now().Before(over); n++ {
+			if _, err := c.ask(ctx, "items.list", object{"thread_id": id}); err != nil {
+				return nil, err
+			}
+			began := time.Now()
+			if err := c.say(ctx, id, fmt.Sprintf("message %d", n), done); err != nil {
+				return nil, err
+			}
+			took = append(took, time.Since(began))
+		}
+		kept, err := c.items(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if diff := cmp.Diff(told, itemIDs(kept)); diff != "" {
+			return nil, errors.New("(-what was said to be done, +what is there)\n" + diff)
+		}
+	}
+	return took, nil
+}

@@ -1,0 +1,192 @@
+// Chatserver is a server that a ChatKit front end can talk to, on the whole stack: tracing, metrics, access control and a
+// cache around SQLite or PostgreSQL. It comes with a page to try it.
+//
+//	go run ./examples/chatserver                                      SQLite in chatserver.db, on 127.0.0.1:8080
+//	go run ./examples/chatserver -store postgres://localhost/chat     PostgreSQL, for any number of servers
+//	go run ./examples/chatserver -store … -bus redis://localhost      tells the other servers of changes over Redis
+//	go run ./examples/chatserver -openai-url … -openai-model …        has a model answer; OPENAI_API_KEY is its key
+//	go run ./examples/chatserver token -user ada                      prints a bearer token
+//
+// The built-in assistant needs no network: /help lists what it can show. With OTEL_EXPORTER_OTLP_ENDPOINT set, traces go
+// there; -trace=stdout prints them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// command is main, with what it has from outside as arguments. It returns the exit code.
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	run := serve
+	if len(args) > 0 && args[0] == "token" {
+		run, args = token, args[1:]
+	}
+	switch err := run(ctx, args, stdout, stderr); {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return 2
+	default:
+		fmt.Fprintln(stderr, "chatserver:", err)
+		return 1
+	}
+}
+
+var errUsage = errors.New("usage") // what is wrong was printed
+
+func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
+	flags.SetOutput(stderr)
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil {
+		return errUsage
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q: no arguments are taken", flags.Arg(0))
+	}
+	return nil
+}
+
+// keyFlag names the file of the secret that sessions and tokens are signed with.
+func keyFlag(flags *flag.FlagSet) *string {
+	return flags.String("key", "chatserver.key", "the `file` of the secret that signs sessions and tokens; made where there is none")
+}
+
+func token(_ context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("chatserver token", flag.ContinueOnError)
+	user := flags.String("user", "", "whose token it is")
+	life := flags.Duration("life", time.Hour, "how long it is good for")
+	keyFile := keyFlag(flags)
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	key, err := identity.KeyFile(*keyFile)
+	if err != nil {
+		return err
+	}
+	issuer, err := identity.New(key, false)
+	if err != nil {
+		return err
+	}
+	t, err := issuer.Token(*user, *life)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, t)
+	return err
+}
+
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("chatserver", flag.ContinueOnError)
+	addr := flags.String("addr", "127.0.0.1:8080", "where to listen")
+	where := flags.String("store", "chatserver.db", "a `file` of SQLite, or the URL of a PostgreSQL database")
+	over := flags.String("bus", "", "the `URL` of a Redis that tells other servers of changes; PostgreSQL does by itself")
+	dir := flags.String("files", "chatserver-files", "the `folder` of attachments")
+	keyFile := keyFlag(flags)
+	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
+	traces := flags.String("trace", "", "stdout prints traces")
+	url := flags.String("url", "", "the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
+	grace := flags.Duration("grace", 10*time.Second, "how long streams may take to finish when the server is stopped")
+	pace := flags.Duration("pace", 30*time.Millisecond, "how long the built-in assistant takes for a word")
+	openaiURL := flags.String("openai-url", "", "the base `URL` of an OpenAI-compatible API that answers, in place of the built-in assistant")
+	openaiModel := flags.String("openai-model", "", "its model")
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	c := config{
+		store: *where, bus: *over, files: *dir, url: strings.TrimSuffix(*url, "/"), grace: *grace, log: log, wrap: wrap,
+		users: strings.FieldsFunc(*users, func(r rune) bool { return r == ',' || r == ' ' }),
+	}
+	var err error
+	if c.responder, err = responder(*openaiURL, *openaiModel, *pace); err != nil {
+		return err
+	}
+	if c.key, err = identity.KeyFile(*keyFile); err != nil {
+		return err
+	}
+	if c.exporters, err = exporters(ctx, *traces, stdout); err != nil {
+		return err
+	}
+	srv, err := newServer(ctx, c)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", *addr)
+	if err != nil {
+		return errors.Join(err, srv.close())
+	}
+	fmt.Fprintf(stdout, "chatserver: http://%s (conversations in %s; ^C stops)\n", l.Addr(), place(*where))
+	return srv.serve(ctx, l)
+}
+
+// place names where conversations are kept, without the password that a URL may have.
+func place(where string) string {
+	if strings.Contains(where, "://") {
+		return "PostgreSQL"
+	}
+	if abs, err := filepath.Abs(where); err == nil {
+		return abs
+	}
+	return where
+}
+
+func responder(url, model string, pace time.Duration) (chatkit.Responder, error) {
+	switch {
+	case url == "" && model == "":
+		return answer.NewDemo(answer.WithPace(pace)), nil
+	case url == "" || model == "":
+		return nil, errors.New("-openai-url and -openai-model go together")
+	}
+	return answer.NewOpenAI(url, os.Getenv("OPENAI_API_KEY"), model), nil
+}
+
+// exporters returns where traces go. The OTLP exporter reads its settings from OpenTelemetry's own environment variables.
+func exporters(ctx context.Context, traces string, stdout io.Writer) ([]sdktrace.SpanProcessor, error) {
+	var all []sdktrace.SpanProcessor
+	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "" {
+		e, err := otlptracehttp.New(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sdktrace.NewBatchSpanProcessor(e))
+	}
+	switch traces {
+	case "":
+	case "stdout":
+		e, err := stdouttrace.New(stdouttrace.WithWriter(stdout))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sdktrace.NewBatchSpanProcessor(e))
+	default:
+		return nil, fmt.Errorf("-trace=%s: it is stdout or nothing", traces)
+	}
+	return all, nil
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+)
+
+// observability is the folder with the dashboard and the rules.
+const observability = "../../observability"
+
+// program of Prometheus's package, or the test is skipped.
+func prometheusProgram(t *testing.T, name string) string {
+	t.Helper()
+	bin, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(name + " is not installed (on Debian, the package prometheus)")
+	}
+	return bin
+}
+
+func TestPromtoolTakesTheRules(t *testing.T) {
+	promtool := prometheusProgram(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
+		cmd := exec.Command(promtool, args...)
+		cmd.Dir = observability
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// Each query of the dashboard has an answer from what a real server exposes to a real Prometheus, and each series that a rule
+// selects is there.
+func TestEveryQueryFindsItsSeries(t *testing.T) {
+	bin := prometheusProgram(t, "prometheus")
+	dsn := pgtest.Shared(t).DSN(t) // a bus's series are there only where there is a bus
+	srv := startServer(t, func(c *config) { c.store = dsn })
+	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))
+
+	// Something of everything: answers, refusals, failures, a file.
+	ada, grace := newPage(t, srv.url, "ada"), newPage(t, srv.url, "grace")
+	exercise := func() {
+		id, err := ada.newThread(t.Context(), "hello", func(object) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"/widget", "/workflow", "/fail"} {
+			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one is to fail
+		}
+		for _, c := range []*client{ada, grace} {
+			_, _ = c.ask(t.Context(), "threads.get_by_id", object{"thread_id": id}) // grace is refused
+			_, _ = c.ask(t.Context(), "threads.list", object{})
+		}
+		_, _ = ada.ask(t.Context(), "threads.delete", object{"thread_id": id})
+	}
+	// Rates need what grows between two looks.
+	for range 3 {
+		exercise()
+		p.lookAgain(t)
+	}
+
+	known := map[string]bool{}
+	for _, m := range p.labels(t, "__name__") {
+		known[m] = true
+	}
+	for _, q := range append(dashboardQueries(t), ruleQueries(t)...) {
+		rows, err := p.query(t, q.expr)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", q.name, err, q.expr)
+			continue
+		}
+		if q.answers && len(rows) == 0 {
+			t.Errorf("%s: no answer\n%s", q.name, q.expr)
+		}
+		selectors := selector.FindAllString(q.expr, -1)
+		if len(selectors) == 0 {
+			t.Errorf("%s: which series?\n%s", q.name, q.expr)
+		}
+		for _, s := range selectors {
+			if rows, err := p.query(t, "count("+s+")"); err != nil || len(rows) == 0 {
+				t.Errorf("%s: no series %s (%v)", q.name, s, err)
+			}
+		}
+	}
+	// What the server has and nobody looks at is no fault, but a name of ours that is in no place at all would be.
+	for _, name := range []string{"chatserver_turns_total", "chatstore_bus_connected", "store:chatstore_base_reads:rate5m"} {
+		if !known[name] {
+			t.Errorf("Prometheus has no %s: this test shows nothing", name)
+		}
+	}
+}
+
+// selector matches what a query selects: a name of ours, of Go's collectors, or of a recorded series.
+var selector = regexp.MustCompile(`\b(?:chatstore|chatserver|go|process)_[a-z0-9_]+(?:\{[^}]*\})?|\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+(?:\{[^}]*\})?`)
+
+type namedQuery struct {
+	name, expr string
+	answers    bool // it must have one
+}
+
+// dashboardQueries are those of the dashboard's panels, as Grafana sends them for all stores.
+func dashboardQueries(t *testing.T) (all []namedQuery) {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(observability, "dashboard.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &dashboard)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := strings.NewReplacer("$store", ".+", "$__rate_interval", "1m")
+	for _, p := range dashboard.Panels {
+		for _, q := range p.Targets {
+			// What should not happen has no rate here, but its series are there.
+			quiet := strings.Contains(q.Expr, "timeout|unavailable")
+			all = append(all, namedQuery{"panel " + p.Title, variables.Replace(q.Expr), !quiet})
+		}
+	}
+	if len(all) < 30 {
+		t.Fatalf("the dashboard has %d queries", len(all))
+	}
+	return all
+}
+
+// ruleQueries are the expressions of the rules, as Prometheus has read them.
+func ruleQueries(t *testing.T) (all []namedQuery) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(observability, "rules.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := regexp.MustCompile(`(?m)^      - (?:record|alert): (\S+)\n        expr: (?:\|\n((?:          .*\n)+)|(.*)\n)`).FindAllStringSubmatch(string(text), -1)
+	for _, r := range rules {
+		all = append(all, namedQuery{"rule " + r[1], r[2] + r[3], false})
+	}
+	if n := strings.Count(string(text), "        expr: "); len(all) != n || n == 0 {
+		t.Fatalf("%d of %d rules were read", len(all), n)
+	}
+	return all
+}
+
+// prometheusServer is a real one, that looks at one target and evaluates the rules.
+type prometheusServer struct{ url string }
+
+func startPrometheus(t *testing.T, bin, target string) prometheusServer {
+	t.Helper()
+	rules, err := filepath.Abs(filepath.Join(observability, "rules.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\nrule_files: [%q]\n"+
+		"scrape_configs: [{job_name: chatserver, static_configs: [{targets: [%q]}]}]\n", rules, target)
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr, "--log.level=warn")
+	var said strings.Builder
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = cmd.Process.Kill(), cmd.Wait()
+		if t.Failed() {
+			t.Logf("prometheus said:\n%s", said.String())
+		}
+	})
+	p := prometheusServer{"http://" + addr}
+	p.until(t, "it looks at the target", "up == 1")
+	return p
+}
+
+// until waits for a query to have an answer.
+func (p prometheusServer) until(t *testing.T, what, expr string) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if rows, err := p.query(t, expr); err == nil && len(rows) > 0 {
+			return
+		}
+	}
+	t.Fatalf("prometheus: not in half a minute: %s", what)
+}
+
+// lookAgain waits until the target was looked at twice more.
+func (p prometheusServer) lookAgain(t *testing.T) {
+	t.Helper()
+	rows, err := p.query(t, "count_over_time(up[1h])")
+	if err != nil || len(rows) != 1 {
+		t.Fatalf("%v, %v", rows, err)
+	}
+	p.until(t, "two more looks", fmt.Sprintf("count_over_time(up[1h]) >= %s + 2", rows[0].Value[1]))
+}
+
+type row struct {
+	Metric map[string]string
+	Value  [2]any
+}
+
+func (p prometheusServer) query(t *testing.T, expr string) (rows []row, err error) {
+	t.Helper()
+	var v struct {
+		Error string
+		Data  struct{ Result []row }
+	}
+	if err := p.get("/api/v1/query?query="+url.QueryEscape(expr), &v); err != nil {
+		return nil, err
+	}
+	if v.Error != "" {
+		return nil, fmt.Errorf("prometheus: %s", v.Error)
+	}
+	return v.Data.Result, nil
+}
+
+func (p prometheusServer) labels(t *testing.T, name string) []string {
+	t.Helper()
+	var v struct{ Data []string }
+	if err := p.get("/api/v1/label/"+name+"/values", &v); err != nil {
+		t.Fatal(err)
+	}
+	return v.Data
+}
+
+func (p prometheusServer) get(path string, v any) error {
+	res, err := http.Get(p.url + path)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	return json.NewDecoder(res.Body).Decode(v)
+}

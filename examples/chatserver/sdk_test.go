@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+const sdkDir = "testdata/sdk"
+
+// The SDK whose Store this project implements, chatkit-node-backend-sdk, over the server's stack: testdata/sdk has, for
+// Node, a ChatKitServer, a Store whose methods call the stack through sdkBridge, and a script of every request there is.
+func TestNodeSDK(t *testing.T) {
+	node := findNode(t)
+	file := filepath.Join(t.TempDir(), "chat.db")
+	base := openSDKBase(t, file)
+	registry := prometheus.NewRegistry()
+	provider := sdktrace.NewTracerProvider()
+	defer func() { _ = provider.Shutdown(context.Background()) }()
+	stack, err := wrap(base, nil, registry, provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridge := newSDKBridge(stack)
+	server := httptest.NewServer(bridge)
+	t.Cleanup(server.Close)
+
+	saved := runDriver(t, node, server.URL)
+	server.Close()
+
+	t.Run("every method of the Store was called", func(t *testing.T) {
+		for method := range sdkMethods {
+			if bridge.calls[method] == 0 {
+				t.Errorf("%s: never", method)
+			}
+		}
+	})
+	t.Run("no answer names an owner", func(t *testing.T) {
+		for _, answer := range bridge.answers {
+			if strings.Contains(answer, sdkTenant) || strings.Contains(answer, sdkSuffix) {
+				t.Errorf("the bridge answered %s", answer)
+			}
+		}
+	})
+	t.Run("the cache saved reads", func(t *testing.T) {
+		outer, inner := countReads(t, registry, "outer"), countReads(t, registry, "inner")
+		if inner == 0 || inner >= outer {
+			t.Errorf("%d reads, of which the base had to answer %d", outer, inner)
+		}
+		t.Logf("%d reads, of which the base had to answer %d", outer, inner)
+	})
+	t.Run("nothing failed", func(t *testing.T) {
+		for code, n := range countCodes(t, registry) {
+			switch code {
+			case "ok", "not_found", "conflict", "invalid", "unauthenticated":
+			default:
+				t.Errorf("%v calls ended as %s", n, code)
+			}
+		}
+	})
+	if err := store.Close(stack); err != nil {
+		t.Fatal(err)
+	}
+	if err := base.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("the file has what the SDK saved, byte for byte", func(t *testing.T) {
+		stored := readBase(t, openSDKBase(t, file), saved)
+		if diff := cmp.Diff(saved, stored); diff != "" {
+			t.Errorf("(-what the SDK saved last, +what is stored)\n%s", diff)
+		}
+	})
+}
+
+// findNode returns a Node that the driver runs on. Without one, or without the SDK, the test is skipped, and fails if
+// CHATSTORE_REQUIRE_SERVERS is 1.
+func findNode(t *testing.T) string {
+	t.Helper()
+	missing := func(why string) {
+		t.Helper()
+		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		missing("node is not installed (Debian package nodejs, version 20 or later)")
+	}
+	version, err := exec.Command(node, "--version").Output()
+	if err != nil {
+		t.Fatalf("%s --version: %v", node, err)
+	}
+	text := strings.TrimSpace(string(version))
+	major, _, _ := strings.Cut(strings.TrimPrefix(text, "v"), ".")
+	if n, err := strconv.Atoi(major); err != nil || n < 20 {
+		missing("node is " + text + ", and has to be 20 or later (Debian package nodejs)")
+	}
+	var wanted struct{ Dependencies map[string]string }
+	if err := readJSON(sdkDir+"/package.json", &wanted); err != nil {
+		t.Fatal(err)
+	}
+	const sdk = "chatkit-node-backend-sdk"
+	var installed struct{ Version string }
+	err = readJSON(sdkDir+"/node_modules/"+sdk+"/package.json", &installed)
+	if errors.Is(err, os.ErrNotExist) || err == nil && installed.Version != wanted.Dependencies[sdk] {
+		missing(sdk + " " + wanted.Dependencies[sdk] + " is not installed: npm ci --prefix examples/chatserver/" + sdkDir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+func readJSON(file string, v any) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}
+
+func openSDKBase(t *testing.T, file string) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.OpenSQLite(t.Context(), file, sqlstore.WithIDs(&repeatingIDs{}),
+		sqlstore.WithDurability(sqlstore.SurvivesKill))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// repeatingIDs draws every third thread's id twice, so that threads meet that would else hardly ever.
+type repeatingIDs struct {
+	store.LongIDs
+	mu    sync.Mutex
+	drawn int
+	last  string
+}
+
+func (r *repeatingIDs) GenerateThreadID(ctx context.Context) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.drawn++; r.drawn%3 != 0 {
+		r.last = r.LongIDs.GenerateThreadID(ctx)
+	}
+	return r.last
+}
+
+// runDriver runs the script, each step a subtest, and returns the rows that the SDK saved and did not delete: their JSON,
+// by the names that nameOf makes.
+func runDriver(t *testing.T, node, url string) map[string]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	scripts, err := filepath.Glob(sdkDir + "/*.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range scripts { // go test runs the test anew where a file that it read has changed
+		if _, err := os.ReadFile(script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(ctx, node, "driver.mjs", url)
+	cmd.Dir = sdkDir
+	cmd.WaitDelay = 5 * time.Second
+	var logged strings.Builder
+	cmd.Stderr = &logged
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var rows map[string]string
+	lines := json.NewDecoder(out)
+	for {
+		var line struct {
+			Step, Error string
+			Rows        map[string]string
+		}
+		if err = lines.Decode(&line); err != nil {
+			break
+		}
+		if line.Rows != nil {
+			rows = line.Rows
+			continue
+		}
+		t.Run(line.Step, func(t *testing.T) {
+			if line.Error != "" {
+				t.Error(line.Error)
+			}
+		})
+	}
+	if err != io.EOF {
+		t.Errorf("the driver's output: %v", err)
+		_ = cmd.Process.Kill()
+	}
+	if err := cmd.Wait(); err != nil || t.Failed() || rows == nil {
+		t.Fatalf("the driver: %v, %d rows\n%s", err, len(rows), logged.String())
+	}
+	return rows
+}
+
+// nameOf names a row as the driver does.
+func nameOf(owner store.Owner, kind string, ids ...string) string {
+	user := strings.TrimSuffix(owner.Subject, sdkSuffix)
+	return strings.Join(append([]string{user, kind}, ids...), " ")
+}
+
+// readBase returns every thread and item that base has, and those of its attachments that are named in wanted, for
+// attachments cannot be listed.
+func readBase(t *testing.T, base store.Store, wanted map[string]string) map[string]string {
+	t.Helper()
+	ctx := t.Context()
+	rows := map[string]string{}
+	threads, err := base.LoadThreads(ctx, store.ThreadQuery{
+		PageQuery: store.PageQuery{Limit: store.MaxLimit},
+		Owner:     store.AnyOwner(),
+	})
+	if err != nil || threads.HasMore {
+		t.Fatalf("a page of %d threads, more: %v, %v", len(threads.Data), threads.HasMore, err)
+	}
+	for _, th := range threads.Data {
+		rows[nameOf(th.Owner, "thread", th.ID)] = th.JSON().String()
+		items, err := base.LoadThreadItems(ctx, th.ID, store.PageQuery{Limit: store.MaxLimit})
+		if err != nil || items.HasMore {
+			t.Fatalf("a page of %d items, more: %v, %v", len(items.Data), items.HasMore, err)
+		}
+		for _, it := range items.Data {
+			rows[nameOf(th.Owner, "item", th.ID, it.ID)] = it.JSON().String()
+		}
+	}
+	for name := range wanted {
+		if words := strings.Split(name, " "); words[1] == "attachment" {
+			a, err := base.LoadAttachment(ctx, words[2])
+			if err != nil {
+				t.Error(err)
+			}
+			rows[nameOf(a.Owner, "attachment", a.ID)] = a.JSON().String()
+		}
+	}
+	return rows
+}
+
+// countReads returns how many reads a metrics layer has seen.
+func countReads(t *testing.T, registry *prometheus.Registry, layer string) int {
+	t.Helper()
+	reads := map[string]bool{}
+	for _, op := range store.Ops() {
+		reads[op.String()] = !op.IsWrite()
+	}
+	n := 0.0
+	eachCount(t, registry, func(labels map[string]string, count float64) {
+		if labels["layer"] == layer && reads[labels["operation"]] {
+			n += count
+		}
+	})
+	return int(n)
+}
+
+// countCodes returns how many calls, of both layers, ended with each code that there was.
+func countCodes(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	codes := map[string]float64{}
+	eachCount(t, registry, func(labels map[string]string, count float64) {
+		if count > 0 {
+			codes[labels["code"]] += count
+		}
+	})
+	return codes
+}
+
+func eachCount(t *testing.T, registry *prometheus.Registry, f func(labels map[string]string, count float64)) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() != "chatstore_operations_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, pair := range m.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			f(labels, m.GetCounter().GetValue())
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/files"
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/examples/chatserver/panel"
+	"github.com/chatstore/chatstore/examples/chatserver/web"
+	"github.com/chatstore/chatstore/store"
+)
+
+// config is what the flags say.
+type config struct {
+	store, bus string
+	files      string
+	key        []byte
+	users      []string
+	url        string // of the server, as clients reach it
+	grace      time.Duration
+	responder  chatkit.Responder
+	exporters  []sdktrace.SpanProcessor
+	log        *slog.Logger
+	wrap       func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error)
+}
+
+// The limits of a request.
+const (
+	maxUpload  = 10 << 20
+	maxSession = 4 << 10
+)
+
+// server is the whole program but its flags and its listener.
+type server struct {
+	http     *http.Server
+	chat     *chatkit.Handler
+	registry *prometheus.Registry
+	grace    time.Duration
+	stopping atomic.Bool
+	closing  []func() error // in this order
+}
+
+// newServer opens the store and puts everything together. What it opened is closed by serve.
+func newServer(ctx context.Context, c config) (_ *server, err error) {
+	srv := &server{grace: c.grace}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, srv.close())
+		}
+	}()
+	issuer, err := identity.New(c.key, false)
+	if err != nil {
+		return nil, err
+	}
+	registry := prometheus.NewRegistry()
+	srv.registry = registry
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	seen := panel.New(registry)
+	spans := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(seen.SpanProcessor())}
+	for _, e := range c.exporters {
+		spans = append(spans, sdktrace.WithSpanProcessor(e))
+	}
+	tp := sdktrace.NewTracerProvider(spans...)
+	s, closeStore, err := openStack(ctx, c, registry, tp)
+	if err != nil {
+		return nil, errors.Join(err, tp.Shutdown(ctx))
+	}
+	srv.closing = append(srv.closing, closeStore, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), c.grace)
+		defer cancel()
+		return tp.Shutdown(ctx)
+	})
+	folder, err := files.Open(c.files, s, c.url, maxUpload, chatkit.WriteError)
+	if err != nil {
+		return nil, err
+	}
+	srv.closing = append(srv.closing, folder.Close)
+	srv.chat = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log),
+		chatkit.WithMetrics(chatkit.NewMetrics(registry)))
+
+	refuse := func(w http.ResponseWriter, err error) { chatkit.WriteError(w, err) }
+	guarded := func(h http.Handler) http.Handler { return issuer.Require(refuse, h) }
+	// A request of the user's own is what the panel shows, and not its looking.
+	followed := func(h http.Handler) http.Handler {
+		return guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			seen.Follow(r.Context())
+			h.ServeHTTP(w, r)
+		}))
+	}
+	traced := func(name string, h http.Handler) http.Handler {
+		return otelhttp.NewHandler(h, name, otelhttp.WithTracerProvider(tp), otelhttp.WithPropagators(propagation.TraceContext{}))
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST /chatkit", traced("POST /chatkit", followed(srv.chat)))
+	mux.Handle("PUT /files/{id}", traced("PUT /files/{id}", followed(http.HandlerFunc(folder.Put))))
+	mux.Handle("GET /files/{id}", traced("GET /files/{id}", followed(http.HandlerFunc(folder.Get))))
+	mux.Handle("GET /panel", guarded(seen))
+	sessions := sessions{issuer, c.users}
+	mux.HandleFunc("GET /session", sessions.show)
+	mux.HandleFunc("POST /session", sessions.begin)
+	mux.HandleFunc("DELETE /session", sessions.end)
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", srv.ready(s))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.Handle("GET /", web.Handler())
+
+	// What another site's page has a browser send must not count as its user's doing.
+	origin := http.NewCrossOriginProtection()
+	srv.http = &http.Server{
+		Handler:           origin.Handler(mux),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       time.Minute,
+		WriteTimeout:      time.Minute, // of what is no stream: those have a limit for each event
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelWarn),
+	}
+	return srv, nil
+}
+
+// ready says whether requests can be served: not when the database can't, and not once the server is stopping.
+func (srv *server) ready(s store.Store) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		var err error
+		if srv.stopping.Load() {
+			err = store.ErrUnavailable
+		} else if h, ok := store.As[store.HealthChecker](s); ok {
+			err = h.CheckHealth(ctx)
+		}
+		if err != nil {
+			chatkit.WriteError(w, err)
+		}
+	}
+}
+
+// serve answers on l until ctx ends. Then it finishes the streams under way, or, when the time for that is over, ends them and
+// keeps what they have said so far; and closes everything.
+func (srv *server) serve(ctx context.Context, l net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- srv.http.Serve(l) }()
+	var err error
+	select {
+	case err = <-served: // the listener failed
+	case <-ctx.Done():
+	}
+	srv.stopping.Store(true)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), srv.grace)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = srv.chat.Shutdown(grace) // its error: that streams were cut short
+	}()
+	// No longer accepts, and waits for what is under way, which Shutdown of the turns bounds but for slow clients.
+	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), srv.grace+5*time.Second)
+	defer cancelLast()
+	if srv.http.Shutdown(last) != nil {
+		err = errors.Join(err, srv.http.Close())
+	}
+	<-stopped
+	return errors.Join(err, srv.close())
+}
+
+func (srv *server) close() error {
+	var errs []error
+	for _, f := range srv.closing {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// sessions is the demonstration's way to sign in: as one of the users that the server was started with.
+type sessions struct {
+	issuer *identity.Issuer
+	users  []string
+}
+
+func (s sessions) show(w http.ResponseWriter, r *http.Request) {
+	user, err := s.issuer.User(r)
+	if err != nil {
+		user = ""
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(map[string]any{"user": user, "users": s.users}) // the client may be gone
+}
+
+func (s sessions) begin(w http.ResponseWriter, r *http.Request) {
+	var who struct {
+		User string `json:"user"`
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSession))
+	if err == nil {
+		err = json.Unmarshal(text, &who)
+	}
+	if err != nil || !slices.Contains(s.users, who.User) {
+		chatkit.WriteError(w, &store.Error{Code: store.CodeInvalid, Field: "user: not one of this demonstration's"})
+		return
+	}
+	if err := s.issuer.SignIn(w, who.User); err != nil {
+		chatkit.WriteError(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s sessions) end(w http.ResponseWriter, _ *http.Request) {
+	s.issuer.SignOut(w)
+	w.WriteHeader(http.StatusNoContent)
+}

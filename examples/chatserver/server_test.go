@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+)
+
+// get asks for a path, and returns the status and what was answered.
+func (c *client) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	res, err := c.send(t.Context(), http.MethodGet, path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+func TestTwoUsersSeeTheirOwn(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	ada, grace := newPage(t, srv.url, "ada"), newClient(t, srv.url, "grace", testKey)
+	id, err := ada.newThread(t.Context(), "for my eyes", func(object) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := ada.ask(t.Context(), "threads.list", object{}); err != nil || len(v["data"].([]any)) != 1 {
+		t.Errorf("ada's threads: %v, %v", v, err)
+	}
+	if v, err := grace.ask(t.Context(), "threads.list", object{}); err != nil || len(v["data"].([]any)) != 0 {
+		t.Errorf("grace's threads: %v, %v", v, err)
+	}
+	if _, err := grace.ask(t.Context(), "threads.get_by_id", object{"thread_id": id}); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("ada's thread, for grace: %v", err)
+	}
+}
+
+func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	nobody := newClient(t, srv.url, "nobody", testKey)
+	nobody.token = ""
+	for _, path := range []string{"/panel", "/files/atc_1"} {
+		if status, text := nobody.get(t, path); status != 401 || !strings.Contains(text, `"unauthenticated"`) {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+	if _, err := nobody.ask(t.Context(), "threads.list", object{}); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Errorf("/chatkit: %v", err)
+	}
+	if _, text := nobody.get(t, "/session"); !strings.Contains(text, `"user":""`) {
+		t.Errorf("/session: %s", text)
+	}
+	for _, body := range []string{`{"user":"mallory"}`, `{}`, `x`, strings.Repeat(" ", 5<<10)} {
+		res, err := nobody.send(t.Context(), http.MethodPost, "/session", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 400 || len(res.Cookies()) > 0 {
+			t.Errorf("signing in with %.20q: %d", body, res.StatusCode)
+		}
+	}
+}
+
+// Another site's page can have a browser send the cookie only where the browser is old: the origin is looked at as well.
+func TestAnotherSitesPageIsRefused(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	c := newPage(t, srv.url, "ada")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.url+"/chatkit", strings.NewReader(`{"type":"threads.list","params":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Origin", "https://elsewhere.example")
+	req.Header.Set("Sec-Fetch-Site", "cross-site")
+	res, err := c.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("%d", res.StatusCode)
+	}
+}
+
+func TestWhatOperatorsAskFor(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	c := newPage(t, srv.url, "ada")
+	if _, err := c.newThread(t.Context(), "hello", func(object) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if status, text := c.get(t, path); status != 200 {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+	status, text := c.get(t, "/metrics")
+	for _, series := range []string{
+		`chatserver_requests_total{code="ok",type="threads.create"} 1`, `chatserver_turns_total{outcome="done"} 1`, "chatserver_streams 0",
+		`chatstore_operations_total{code="ok",layer="outer",operation="save_thread",store="chatserver"}`,
+		`chatstore_cache_requests_total{`, `chatstore_authz_decisions_total{`, "go_goroutines", "process_resident_memory_bytes",
+	} {
+		if status != 200 || !strings.Contains(text, series) {
+			t.Errorf("/metrics: %d, without %s", status, series)
+		}
+	}
+	for _, secret := range []string{`"ada"`, `"demo"`, "thr_"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("/metrics names %q", secret)
+		}
+	}
+	srv.stopping.Store(true)
+	if status, text := c.get(t, "/readyz"); status != 503 || !strings.Contains(text, `"unavailable"`) {
+		t.Errorf("/readyz of a server that is stopping: %d %s", status, text)
+	}
+}
+
+func TestAFileIsSentWithAMessage(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	c := newPage(t, srv.url, "ada")
+	a, err := c.ask(t.Context(), "attachments.create", object{"name": "tea.txt", "size": 3, "mime_type": "text/plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := a["upload_descriptor"].(object)["url"].(string)
+	res, err := c.send(t.Context(), http.MethodPut, path, "tea")
+	if err != nil || res.StatusCode != 204 {
+		t.Fatalf("upload: %v, %v", res, err)
+	}
+	res.Body.Close()
+	in := input("look")
+	in["attachments"] = []any{a["id"]}
+	var sent object
+	err = c.stream(t.Context(), "threads.create", object{"input": in}, func(e object) {
+		if it, ok := e["item"].(object); ok && it["type"] == "user_message" {
+			sent = it
+		}
+	})
+	if err != nil || sent["attachments"].([]any)[0].(object)["name"] != "tea.txt" {
+		t.Errorf("sent: %v, %v", sent, err)
+	}
+	if status, text := c.get(t, path); status != 200 || text != "tea" {
+		t.Errorf("read back: %d %q", status, text)
+	}
+	res, err = c.send(t.Context(), http.MethodPut, path, strings.Repeat("x", maxUpload+1))
+	if err == nil {
+		res.Body.Close()
+		if res.StatusCode < 400 {
+			t.Errorf("an upload over the bound: %d", res.StatusCode)
+		}
+	}
+}
+
+// A stop ends streams when their time is over, and keeps what they have said.
+func TestAStopKeepsWhatWasStreamed(t *testing.T) {
+	noLeaks(t)
+	dir := t.TempDir()
+	open := func(c *config) {
+		c.store, c.files = filepath.Join(dir, "chat.db"), filepath.Join(dir, "files")
+		c.grace, c.responder = 50*time.Millisecond, answer.NewDemo(answer.WithPace(5*time.Millisecond))
+	}
+	srv := startServer(t, open)
+	c := newClient(t, srv.url, "ada", testKey)
+	id, deltas, ended := "", 0, false
+	stopped := make(chan error, 1)
+	err := c.stream(t.Context(), "threads.create", object{"input": input("/long 100000")}, func(e object) {
+		if e["type"] == "thread.created" {
+			id = e["thread"].(object)["id"].(string)
+		}
+		if deltas++; deltas == 20 {
+			ended = true
+			go func() { stopped <- srv.stop() }()
+		}
+	})
+	if !ended || err == nil || !strings.Contains(err.Error(), "stopping") {
+		t.Fatalf("the stream ended with %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	again := startServer(t, open)
+	items, err := newClient(t, again.url, "ada", testKey).items(t.Context(), id)
+	if err != nil || len(items) != 2 || items[1]["type"] != "assistant_message" {
+		t.Fatalf("kept: %v, %v", items, err)
+	}
+}
+
+func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
+	noLeaks(t)
+	file := filepath.Join(t.TempDir(), "key")
+	var out, errs strings.Builder
+	if code := command(context.Background(), []string{"token", "-user", "ada", "-key", file}, &out, &errs); code != 0 {
+		t.Fatalf("%d: %s", code, errs.String())
+	}
+	key, err := identity.KeyFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := startServer(t, func(c *config) { c.key = key })
+	c := newClient(t, srv.url, "x", testKey)
+	if _, err := c.ask(t.Context(), "threads.list", object{}); err == nil {
+		t.Error("another key's token was taken")
+	}
+	c.token = strings.TrimSpace(out.String())
+	if _, err := c.ask(t.Context(), "threads.list", object{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWrongFlagsAreSaid(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for args, says := range map[string]string{
+		"-nonsense":                  "nonsense",
+		"extra":                      "extra",
+		"-trace=file":                "-trace=file",
+		"-openai-url=http://x":       "-openai-model",
+		"-store=/nowhere/at/all/x":   "chatserver:",
+		"-bus=nonsense":              "chatserver:",
+		"-addr=nonsense":             "chatserver:",
+		"token":                      "name",
+		"token -user=ada -life=-x":   "-life",
+		"token -user=ada -key=/no/x": "chatserver:",
+	} {
+		var errs strings.Builder
+		if code := command(context.Background(), strings.Fields(args), io.Discard, &errs); code == 0 || !strings.Contains(errs.String(), says) {
+			t.Errorf("%s: %d %s", args, code, errs.String())
+		}
+	}
+	if code := command(context.Background(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
+		t.Errorf("-h: %d", code)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "chatserver.key")); err != nil {
+		t.Error("where did the key go?", err)
+	}
+}

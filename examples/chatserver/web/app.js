@@ -1,0 +1,347 @@
+// The page: a list of conversations, one of them open, and a stream of its newest answer.
+import { el, render, update } from "./items.js";
+import { start as startPanel } from "./panel.js";
+
+const $ = (id) => document.getElementById(id);
+
+let thread = null; // the open one; null: the next message begins one
+let items = new Map(); // of the open one, by id, as they are shown
+let stream = null; // the AbortController of the answer under way
+let files = []; // attached to the next message
+let shown = 0; // counts what was opened: an answer that comes late for another is not shown
+
+// Requests.
+
+class Refused extends Error {
+  constructor(status, error) {
+    super(error?.message ?? `The server answered ${status}.`);
+    this.status = status;
+  }
+}
+
+async function post(type, params, signal) {
+  const res = await fetch("/chatkit", {
+    method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify({ type, params }),
+  });
+  if (!res.ok) throw new Refused(res.status, (await res.json().catch(() => ({}))).error);
+  return res;
+}
+
+const ask = async (type, params) => (await post(type, params)).json();
+
+// events reads a stream as it comes: an event may be split anywhere, and what begins with a colon is a heartbeat.
+async function* events(res) {
+  const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
+      const data = text.slice(0, end).split("\n").filter((l) => l.startsWith("data:")).map((l) => l.slice(5)).join("\n");
+      if (data) yield JSON.parse(data);
+    }
+  }
+}
+
+// The conversation.
+
+const act = {
+  retry: (item) => respond("threads.retry_after_item", { thread_id: thread.id, item_id: item.id }),
+  action: (item, action) => respond("threads.custom_action", { thread_id: thread.id, item_id: item.id, action }),
+  form: (item, input) => respond("threads.add_structured_input", { thread_id: thread.id, item_id: item.id, input }),
+  output(text) {
+    let result;
+    try { result = JSON.parse(text); } catch { return fail("The result is no JSON."); }
+    respond("threads.add_client_tool_output", { thread_id: thread.id, result });
+  },
+  async feedback(item, kind, button) {
+    await attempt(() => ask("items.feedback", { thread_id: thread.id, item_ids: [item.id], kind }));
+    button.setAttribute("aria-pressed", "true");
+  },
+};
+
+function put(item, streaming = false) {
+  const before = document.getElementById("item-" + item.id);
+  const now = render(item, act, streaming);
+  items.set(item.id, item);
+  if (before) before.replaceWith(now);
+  else $("items").append(now);
+  document.querySelector(".empty")?.remove();
+}
+
+function take(id) {
+  items.delete(id);
+  document.getElementById("item-" + id)?.remove();
+}
+
+// atEnd keeps the newest in view while it was.
+function atEnd(change) {
+  const s = $("scroll");
+  const near = s.scrollHeight - s.scrollTop - s.clientHeight < 80;
+  change();
+  if (near) s.scrollTop = s.scrollHeight;
+}
+
+function handle(e) {
+  switch (e.type) {
+    case "thread.created":
+      open(e.thread);
+      history.replaceState(null, "", "#" + e.thread.id);
+      list();
+      break;
+    case "thread.updated":
+      open(e.thread);
+      list();
+      break;
+    case "thread.item.added": put(e.item, true); break;
+    case "thread.item.done":
+    case "thread.item.replaced": put(e.item); break;
+    case "thread.item.removed": take(e.item_id); break;
+    case "thread.item.updated": {
+      const item = items.get(e.item_id);
+      if (item && update(item, e.update)) put(item, true);
+      break;
+    }
+    case "progress_update": $("progress").textContent = e.text; break;
+    case "notice": $("items").append(el("li", { class: "box notice", role: "status" }, e.title ? el("strong", {}, e.title) : null, el("p", { class: "text" }, e.message))); break;
+    case "client_effect": $("progress").textContent = `Effect ${e.name}: ${JSON.stringify(e.data)}`; break;
+    case "error": fail(e.message ?? "Something went wrong.", e.allow_retry); break;
+  }
+}
+
+// respond makes a request that is answered with a stream.
+async function respond(type, params) {
+  if (stream) return false;
+  const mine = shown;
+  stream = new AbortController();
+  busy(true);
+  fail("");
+  let began = false;
+  try {
+    for await (const e of events(await post(type, params, stream.signal))) {
+      began = true;
+      if (mine === shown) atEnd(() => handle(e));
+    }
+  } catch (err) {
+    if (err.name !== "AbortError" && mine === shown) fail(err.message, began);
+  }
+  if (mine === shown) {
+    $("progress").textContent = "";
+    for (const e of document.querySelectorAll(".streaming")) e.classList.remove("streaming");
+  }
+  stream = null;
+  busy(false);
+  if (mine === shown) runTools();
+  return began;
+}
+
+// The tools that this page has. Others wait for somebody to type their result.
+const tools = { get_local_time: () => ({ time: new Date().toISOString(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone }) };
+
+function runTools() {
+  const last = [...items.values()].at(-1);
+  if (last?.type === "client_tool_call" && last.status === "pending" && tools[last.name]) act.output(JSON.stringify(tools[last.name]()));
+}
+
+function busy(on) {
+  $("send").hidden = on;
+  $("stop").hidden = !on;
+  $("items").setAttribute("aria-busy", on);
+}
+
+function fail(text, retry) {
+  const last = [...items.values()].findLast((i) => i.type === "user_message");
+  $("failure").hidden = !text;
+  $("failure").replaceChildren(text, ...(retry && last ? [el("button", { type: "button", onclick: () => act.retry(last) }, "Try again")] : []));
+}
+
+async function attempt(f) {
+  try {
+    return await f();
+  } catch (err) {
+    fail(err.message);
+    return null;
+  }
+}
+
+// open shows what is known of a thread itself.
+function open(t) {
+  thread = t;
+  const closed = t && t.status?.type && t.status.type !== "active";
+  $("title").textContent = t ? t.title || "Untitled" : "New conversation";
+  document.title = (t?.title ? t.title + " · " : "") + "chatserver";
+  $("rename").hidden = $("delete").hidden = !t;
+  $("text").disabled = $("send").disabled = Boolean(closed);
+  $("text").placeholder = closed ? `This conversation is ${t.status.type}. ${t.status.reason ?? ""}` : "Message, or /help";
+  mark();
+}
+
+// visit opens a thread, or none.
+async function visit(id) {
+  stream?.abort();
+  const mine = ++shown;
+  items = new Map();
+  fail("");
+  $("items").replaceChildren();
+  $("older").hidden = true;
+  open(null);
+  if (!id) {
+    $("items").append(el("li", { class: "empty" }, "Say something. /help lists what this assistant can show."));
+    $("text").focus();
+    return;
+  }
+  try {
+    const [t, page] = await Promise.all([
+      ask("threads.get_by_id", { thread_id: id }), ask("items.list", { thread_id: id, limit: 50, order: "desc" }),
+    ]);
+    if (mine !== shown) return;
+    open(t);
+    for (const item of page.data.reverse()) put(item);
+    older(id, page, mine);
+    $("scroll").scrollTop = $("scroll").scrollHeight;
+    runTools();
+  } catch (err) {
+    if (mine !== shown) return;
+    if (err.status === 404) history.replaceState(null, "", location.pathname);
+    fail(err.status === 404 ? "There is no such conversation." : err.message);
+  }
+}
+
+// older has a button load what comes before a page.
+function older(id, page, mine) {
+  $("older").hidden = !page.has_more;
+  $("older").onclick = async () => {
+    const next = await attempt(() => ask("items.list", { thread_id: id, limit: 50, order: "desc", after: page.after }));
+    if (!next || mine !== shown) return;
+    const height = $("scroll").scrollHeight;
+    const before = next.data.reverse();
+    items = new Map([...before.map((i) => [i.id, i]), ...items]);
+    $("items").prepend(...before.map((i) => render(i, act)));
+    $("scroll").scrollTop += $("scroll").scrollHeight - height;
+    older(id, next, mine);
+  };
+}
+
+// The list.
+
+let listed = ""; // what the list shows
+
+async function list(after) {
+  const page = await attempt(() => ask("threads.list", { limit: 30, after }));
+  if (!page) return;
+  const now = JSON.stringify(page.data.map((t) => [t.id, t.title]));
+  if (!after && now === listed) return; // a row that is replaced under somebody's click hears nothing of it
+  listed = after ? "" : now;
+  const rows = page.data.map((t) => el("li", {}, el("button", {
+    type: "button", "data-id": t.id, onclick: () => { location.hash = t.id; },
+  }, t.title || "Untitled")));
+  if (after) $("threads").append(...rows);
+  else $("threads").replaceChildren(...rows);
+  mark();
+  $("more").hidden = !page.has_more;
+  $("more").onclick = () => list(page.after);
+}
+
+// mark shows which row is the open conversation.
+function mark() {
+  for (const b of document.querySelectorAll("#threads button")) b.setAttribute("aria-current", b.dataset.id === thread?.id);
+}
+
+// What people do.
+
+$("composer").addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const text = $("text").value.trim();
+  if (stream || (!text && !files.length)) return;
+  const input = {
+    content: [{ type: "input_text", text }], attachments: files.map((f) => f.id), inference_options: {},
+  };
+  $("text").value = "";
+  const sent = thread
+    ? await respond("threads.add_user_message", { thread_id: thread.id, input })
+    : await respond("threads.create", { input });
+  if (!sent) $("text").value = $("text").value || text; // it was refused: nothing is lost
+  else attach([]);
+  $("text").focus();
+});
+
+$("text").addEventListener("keydown", (e) => {
+  if (e.key !== "Enter" || e.shiftKey || e.isComposing) return;
+  e.preventDefault();
+  $("composer").requestSubmit();
+});
+
+document.addEventListener("keydown", (e) => {
+  if (e.key === "Escape") stream?.abort();
+});
+
+$("stop").addEventListener("click", () => stream?.abort());
+$("new").addEventListener("click", () => {
+  if (location.hash) location.hash = "";
+  else visit("");
+});
+$("rename").addEventListener("click", async () => {
+  const title = prompt("The conversation's name", thread.title ?? "");
+  if (title === null) return;
+  const t = await attempt(() => ask("threads.update", { thread_id: thread.id, title }));
+  if (t) { open(t); list(); }
+});
+$("delete").addEventListener("click", async () => {
+  if (!confirm("Delete this conversation?")) return;
+  if (!(await attempt(() => ask("threads.delete", { thread_id: thread.id })))) return;
+  location.hash = "";
+  list();
+});
+$("toggle").addEventListener("click", () => {
+  $("toggle").setAttribute("aria-expanded", document.body.classList.toggle("panel"));
+});
+
+function attach(now) {
+  files = now;
+  $("attached").replaceChildren(...files.map((f) => el("li", {}, el("span", { class: "chip" }, f.name, " ",
+    el("button", { type: "button", class: "plain", "aria-label": "Take away " + f.name, onclick: () => attach(files.filter((g) => g !== f)) }, "×")))));
+}
+
+$("file").addEventListener("change", async () => {
+  const file = $("file").files[0];
+  $("file").value = "";
+  if (!file) return;
+  await attempt(async () => {
+    const a = await ask("attachments.create", { name: file.name, size: file.size, mime_type: file.type || "application/octet-stream" });
+    const up = a.upload_descriptor;
+    const res = await fetch(up.url, { method: up.method, headers: up.headers, body: file });
+    if (!res.ok) throw new Refused(res.status, (await res.json().catch(() => ({}))).error);
+    attach([...files, a]);
+  });
+});
+
+window.addEventListener("hashchange", () => {
+  const id = decodeURIComponent(location.hash.slice(1));
+  if (id !== (thread?.id ?? "") || !id) visit(id);
+});
+
+// Users.
+
+async function signIn(user) {
+  const res = await fetch("/session", { method: "POST", body: JSON.stringify({ user }) });
+  if (!res.ok) throw new Error("Signing in failed.");
+}
+
+$("user").addEventListener("change", () => attempt(async () => {
+  await signIn($("user").value);
+  history.replaceState(null, "", location.pathname);
+  await Promise.all([list(), visit("")]);
+}));
+
+attempt(async () => {
+  let { user, users } = await (await fetch("/session")).json();
+  if (!users.includes(user)) {
+    user = users[0];
+    await signIn(user);
+  }
+  $("user").replaceChildren(...users.map((u) => el("option", { value: u }, u)));
+  $("user").value = user;
+  startPanel();
+  await Promise.all([list(), visit(decodeURIComponent(location.hash.slice(1)))]);
+});

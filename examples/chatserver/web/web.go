@@ -1,0 +1,25 @@
+// Package web is the example's page: no build step, nothing from elsewhere, embedded in the program.
+package web
+
+import (
+	"embed"
+	"net/http"
+)
+
+//go:embed index.html app.js items.js panel.js style.css
+var files embed.FS
+
+// Handler serves the page at / and what it is made of beside it.
+func Handler() http.Handler {
+	serve := http.FileServerFS(files)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		// No script but the page's own runs, whatever a conversation says, and nobody frames it. data: is for images alone.
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "+
+			"img-src 'self' data: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		serve.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,32 @@
+package web_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/examples/chatserver/web"
+)
+
+func TestThePageIsWholeAndNothingElseIsServed(t *testing.T) {
+	for path, want := range map[string]struct {
+		status int
+		typ    string
+	}{
+		"/": {200, "text/html"}, "/app.js": {200, "text/javascript"}, "/items.js": {200, "text/javascript"},
+		"/panel.js": {200, "text/javascript"}, "/style.css": {200, "text/css"}, "/web.go": {404, ""}, "/../main.go": {404, ""},
+	} {
+		w := httptest.NewRecorder()
+		web.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want.status || want.typ != "" && !strings.HasPrefix(w.Header().Get("Content-Type"), want.typ) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Header().Get("Content-Type"))
+		}
+		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+		// What is inline the policy forbids; what is elsewhere is not to be had without a network.
+		if text := w.Body.String(); strings.Contains(text, "style=") || strings.Contains(text, "onclick=") || strings.Contains(text, "innerHTML") {
+			t.Errorf("%s has inline styles, handlers, or HTML made of text", path)
+		}
+	}
+}
