@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -108,22 +109,27 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 	traced := func(name string, h http.Handler) http.Handler {
 		return otelhttp.NewHandler(h, name, otelhttp.WithTracerProvider(tp), otelhttp.WithPropagators(propagation.TraceContext{}))
 	}
-	mux := http.NewServeMux()
-	mux.Handle("POST /chatkit", traced("POST /chatkit", followed(srv.chat)))
-	mux.Handle("PUT /files/{id}", traced("PUT /files/{id}", followed(http.HandlerFunc(folder.Put))))
-	mux.Handle("GET /files/{id}", traced("GET /files/{id}", followed(http.HandlerFunc(folder.Get))))
-	mux.Handle("GET /panel", guarded(seen))
 	sessions := sessions{issuer, c.users}
-	mux.HandleFunc("GET /session", sessions.show)
-	mux.HandleFunc("POST /session", sessions.begin)
-	mux.HandleFunc("DELETE /session", sessions.end)
-	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
-	mux.HandleFunc("GET /readyz", srv.ready(s))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.Handle("GET /", web.Handler())
+	mux := routes([]route{
+		{"POST /chatkit", traced("POST /chatkit", followed(srv.chat))},
+		{"PUT /files/{id}", traced("PUT /files/{id}", followed(http.HandlerFunc(folder.Put)))},
+		{"GET /files/{id}", traced("GET /files/{id}", followed(http.HandlerFunc(folder.Get)))},
+		{"GET /panel", guarded(seen)},
+		{"GET /session", http.HandlerFunc(sessions.show)},
+		{"POST /session", http.HandlerFunc(sessions.begin)},
+		{"DELETE /session", http.HandlerFunc(sessions.end)},
+		{"GET /healthz", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
+		{"GET /readyz", srv.ready(s)},
+		{"GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})},
+	})
+	// Without a method: one for GET alone would be at odds with the routes above.
+	mux.Handle("/", methods(web.Handler(http.HandlerFunc(notFound)), "GET", "HEAD"))
 
 	// What another site's page has a browser send must not count as its user's doing.
 	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		chatkit.WriteError(w, &store.Error{Code: store.CodeDenied, Field: "the request comes from another site's page"})
+	}))
 	srv.http = &http.Server{
 		Handler:           origin.Handler(mux),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -134,6 +140,44 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelWarn),
 	}
 	return srv, nil
+}
+
+// route is a pattern of http.ServeMux, with its method, and what answers there.
+type route struct {
+	pattern string
+	handler http.Handler
+}
+
+// routes is a mux that answers with JSON errors where there is nothing, and where there is another method.
+func routes(all []route) *http.ServeMux {
+	mux := http.NewServeMux()
+	known := map[string][]string{}
+	for _, r := range all {
+		mux.Handle(r.pattern, r.handler)
+		method, path, _ := strings.Cut(r.pattern, " ")
+		known[path] = append(known[path], method)
+	}
+	for path, these := range known {
+		mux.Handle(path, methods(nil, these...))
+	}
+	return mux
+}
+
+// methods has h answer these methods, and an error the others; a nil h answers none.
+func methods(h http.Handler, these ...string) http.Handler {
+	allow := strings.Join(these, ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h != nil && slices.Contains(these, r.Method) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", allow)
+		chatkit.WriteStatus(w, http.StatusMethodNotAllowed, "invalid", "the method is not one of "+allow)
+	})
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	chatkit.WriteError(w, &store.Error{Code: store.CodeNotFound})
 }
 
 // ready says whether requests can be served: not when the database can't, and not once the server is stopping.

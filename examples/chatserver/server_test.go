@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,9 +96,71 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusForbidden {
-		t.Errorf("%d", res.StatusCode)
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusForbidden || !strings.Contains(string(text), `"code":"denied"`) {
+		t.Errorf("%d %s", res.StatusCode, text)
+	}
+}
+
+func TestEveryErrorIsJSON(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, nil)
+	c := newPage(t, srv.url, "ada")
+	for request, want := range map[string]int{
+		"GET /nothing": 404, "GET /web.go": 404, "GET /files/none": 404, "POST /": 405, "GET /chatkit": 405, "PATCH /session": 405,
+		"POST /files/x": 405, "DELETE /metrics": 405, "POST /chatkit": 400, "POST /session": 400,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		res, err := c.send(t.Context(), method, path, "{}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v struct {
+			Error struct{ Code, Message string }
+		}
+		if err := json.NewDecoder(res.Body).Decode(&v); err != nil || res.StatusCode != want || v.Error.Code == "" || v.Error.Message == "" {
+			t.Errorf("%s: %d %+v, %v; want %d", request, res.StatusCode, v, err, want)
+		}
+		if want == 405 && res.Header.Get("Allow") == "" {
+			t.Errorf("%s: no Allow", request)
+		}
+		res.Body.Close()
+	}
+}
+
+// Traces go to a collector, where the environment names one, or are printed.
+func TestTracesAreExported(t *testing.T) {
+	noLeaks(t)
+	var collected atomic.Int64
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/v1/traces" && bytes.Contains(text, []byte("add_thread_item")) && bytes.Contains(text, []byte("POST /chatkit")) {
+			collected.Add(1)
+		}
+		if bytes.Contains(text, []byte("a secret")) || bytes.Contains(text, []byte(`"ada"`)) {
+			t.Error("a trace has content, or who asked")
+		}
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	var printed strings.Builder
+	all, err := exporters(t.Context(), "stdout", &printed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := startServer(t, func(c *config) { c.exporters = all })
+	c := newClient(t, srv.url, "ada", testKey)
+	if _, err := c.newThread(t.Context(), "a secret", func(object) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.stop(); err != nil { // sends what is left
+		t.Fatal(err)
+	}
+	if collected.Load() == 0 {
+		t.Error("the collector has no trace")
+	}
+	if text := printed.String(); !strings.Contains(text, "add_thread_item") || strings.Contains(text, "a secret") {
+		t.Errorf("printed: %s", text)
 	}
 }
 

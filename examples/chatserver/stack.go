@@ -19,8 +19,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// bus is a store.Bus with its end.
-type bus interface {
+// closingBus is a store.Bus with its end.
+type closingBus interface {
 	store.Bus
 	Close() error
 }
@@ -33,7 +33,7 @@ func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trac
 	if err != nil {
 		return nil, nil, err
 	}
-	var b bus
+	var b closingBus
 	switch {
 	case c.bus != "":
 		b, err = openRedis(c.bus, c.log)
@@ -71,7 +71,7 @@ func openBase(ctx context.Context, where string) (s *sqlstore.Store, shared bool
 	return s, false, err
 }
 
-func openRedis(url string, log *slog.Logger) (bus, error) {
+func openRedis(url string, log *slog.Logger) (closingBus, error) {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return nil, err

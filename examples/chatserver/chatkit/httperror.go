@@ -62,16 +62,21 @@ func describe(err error) httpError {
 // status of its [store.CodeOf]. It returns the code.
 func WriteError(w http.ResponseWriter, err error) string {
 	e := describe(err)
+	WriteStatus(w, e.status, e.code, e.message)
+	return e.code
+}
+
+// WriteStatus is WriteError for what is no error of a Store.
+func WriteStatus(w http.ResponseWriter, status int, code, message string) {
 	var body struct {
 		Error struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	body.Error.Code, body.Error.Message = e.code, e.message
+	body.Error.Code, body.Error.Message = code, message
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(e.status)
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone
-	return e.code
 }

@@ -28,10 +28,6 @@ func pieces(texts ...string) func(func(string, error) bool) {
 	}
 }
 
-func answering(texts ...string) script {
-	return script{respond: func(ctx context.Context, turn *chatkit.Turn) error { return turn.Say(ctx, pieces(texts...)) }}
-}
-
 func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
 		m, ok, err := store.DecodeItem[store.UserMessage](turn.Message)

@@ -104,7 +104,7 @@ func newSpan(s sdktrace.ReadOnlySpan) span {
 	}
 	for _, a := range s.Attributes() {
 		if slices.Contains(shown, string(a.Key)) {
-			n.Attributes[string(a.Key)] = a.Value.Emit()
+			n.Attributes[string(a.Key)] = a.Value.String()
 		}
 	}
 	return n

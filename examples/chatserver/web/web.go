@@ -3,16 +3,22 @@ package web
 
 import (
 	"embed"
+	"io/fs"
 	"net/http"
+	"strings"
 )
 
 //go:embed index.html app.js items.js panel.js style.css
 var files embed.FS
 
-// Handler serves the page at / and what it is made of beside it.
-func Handler() http.Handler {
+// Handler serves the page at / and what it is made of beside it. Of anything else it asks other.
+func Handler(other http.Handler) http.Handler {
 	serve := http.FileServerFS(files)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := fs.Stat(files, strings.TrimPrefix(r.URL.Path, "/")); err != nil && r.URL.Path != "/" {
+			other.ServeHTTP(w, r)
+			return
+		}
 		h := w.Header()
 		// No script but the page's own runs, whatever a conversation says, and nobody frames it. data: is for images alone.
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "+
