@@ -33,6 +33,7 @@ import (
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/store"
 )
 
 func main() {
@@ -54,6 +55,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	default:
 		fmt.Fprintln(stderr, "chatserver:", err)
+		if e, ok := errors.AsType[*store.Error](err); ok && e.Cause != nil {
+			fmt.Fprintln(stderr, "because:", e.Cause) // an error's own text is for callers
+		}
 		return 1
 	}
 }
@@ -75,7 +79,7 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
 
 // keyFlag names the file of the secret that sessions and tokens are signed with.
 func keyFlag(flags *flag.FlagSet) *string {
-	return flags.String("key", "chatserver.key", "the `file` of the secret that signs sessions and tokens; made where there is none")
+	return flags.String("key", "chatserver.key", "the `file` of the secret that signs sessions and tokens; made where there is none; several servers share one")
 }
 
 func token(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -107,7 +111,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	addr := flags.String("addr", "127.0.0.1:8080", "where to listen")
 	where := flags.String("store", "chatserver.db", "a `file` of SQLite, or the URL of a PostgreSQL database")
 	over := flags.String("bus", "", "the `URL` of a Redis that tells other servers of changes; PostgreSQL does by itself")
-	dir := flags.String("files", "chatserver-files", "the `folder` of attachments")
+	dir := flags.String("files", "chatserver-files", "the `folder` of attachments; several servers share one")
 	keyFile := keyFlag(flags)
 	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
 	traces := flags.String("trace", "", "stdout prints traces")

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,7 +54,6 @@ type server struct {
 	chat     *chatkit.Handler
 	registry *prometheus.Registry
 	grace    time.Duration
-	stopping atomic.Bool
 	closing  []func() error // in this order
 }
 
@@ -67,7 +65,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 			err = errors.Join(err, srv.close())
 		}
 	}()
-	issuer, err := identity.New(c.key, false)
+	issuer, err := identity.New(c.key, strings.HasPrefix(c.url, "https://"))
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +117,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		{"POST /session", http.HandlerFunc(sessions.begin)},
 		{"DELETE /session", http.HandlerFunc(sessions.end)},
 		{"GET /healthz", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
-		{"GET /readyz", srv.ready(s)},
+		{"GET /readyz", ready(s)},
 		{"GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})},
 	})
 	// Without a method: one for GET alone would be at odds with the routes above.
@@ -180,19 +178,15 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 	chatkit.WriteError(w, &store.Error{Code: store.CodeNotFound})
 }
 
-// ready says whether requests can be served: not when the database can't, and not once the server is stopping.
-func (srv *server) ready(s store.Store) http.HandlerFunc {
+// ready says whether requests can be served: not when the database can't. (A server that stops takes no connections.)
+func ready(s store.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		var err error
-		if srv.stopping.Load() {
-			err = store.ErrUnavailable
-		} else if h, ok := store.As[store.HealthChecker](s); ok {
-			err = h.CheckHealth(ctx)
-		}
-		if err != nil {
-			chatkit.WriteError(w, err)
+		if h, ok := store.As[store.HealthChecker](s); ok {
+			if err := h.CheckHealth(ctx); err != nil {
+				chatkit.WriteError(w, err)
+			}
 		}
 	}
 }
@@ -207,7 +201,6 @@ func (srv *server) serve(ctx context.Context, l net.Listener) error {
 	case err = <-served: // the listener failed
 	case <-ctx.Done():
 	}
-	srv.stopping.Store(true)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), srv.grace)
 	defer cancel()
 	stopped := make(chan struct{})

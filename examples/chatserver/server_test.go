@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
 // get asks for a path, and returns the status and what was answered.
@@ -191,9 +193,24 @@ func TestWhatOperatorsAskFor(t *testing.T) {
 			t.Errorf("/metrics names %q", secret)
 		}
 	}
-	srv.stopping.Store(true)
+}
+
+func TestAServerWithoutItsDatabaseIsNotReady(t *testing.T) {
+	postgres := pgtest.Start(t)
+	dsn := postgres.DSN(t)
+	srv := startServer(t, func(c *config) { c.store = dsn })
+	c := newPage(t, srv.url, "ada")
+	if err := postgres.Stop(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
 	if status, text := c.get(t, "/readyz"); status != 503 || !strings.Contains(text, `"unavailable"`) {
-		t.Errorf("/readyz of a server that is stopping: %d %s", status, text)
+		t.Errorf("/readyz: %d %s", status, text)
+	}
+	if status, _ := c.get(t, "/healthz"); status != 200 {
+		t.Errorf("/healthz: %d: a restart of the server would not help", status)
+	}
+	if _, err := c.newThread(t.Context(), "hello", func(object) {}); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("a new thread: %v", err)
 	}
 }
 
@@ -294,16 +311,17 @@ func TestWrongFlagsAreSaid(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for args, says := range map[string]string{
-		"-nonsense":                  "nonsense",
-		"extra":                      "extra",
-		"-trace=file":                "-trace=file",
-		"-openai-url=http://x":       "-openai-model",
-		"-store=/nowhere/at/all/x":   "chatserver:",
-		"-bus=nonsense":              "chatserver:",
-		"-addr=nonsense":             "chatserver:",
-		"token":                      "name",
-		"token -user=ada -life=-x":   "-life",
-		"token -user=ada -key=/no/x": "chatserver:",
+		"-nonsense":                       "nonsense",
+		"extra":                           "extra",
+		"-trace=file":                     "-trace=file",
+		"-openai-url=http://x":            "-openai-model",
+		"-store=/nowhere/at/all/x":        "chatserver:",
+		"-bus=nonsense":                   "chatserver:",
+		"-addr=nonsense":                  "chatserver:",
+		"-store=postgres://127.0.0.1:1/x": "because:",
+		"token":                           "name",
+		"token -user=ada -life=-x":        "-life",
+		"token -user=ada -key=/no/x":      "chatserver:",
 	} {
 		var errs strings.Builder
 		if code := command(context.Background(), strings.Fields(args), io.Discard, &errs); code == 0 || !strings.Contains(errs.String(), says) {

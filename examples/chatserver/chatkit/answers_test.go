@@ -67,6 +67,19 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 		t.Errorf("items.list asc: %s", got)
 	}
 
+	for i := range 110 {
+		it, err := store.NewItem(fmt.Sprint("x", i), at(20), text("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.s.AddThreadItem(ada, "thr", it); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, page := g.ask("ada", "items.list", object{"thread_id": "thr", "limit": 1000}); len(page["data"].([]any)) != 100 {
+		t.Errorf("a page of %d items", len(page["data"].([]any)))
+	}
+
 	for i := range 3 {
 		if err := g.s.SaveThread(ada, store.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/chatstore/chatstore/store"
 )
 
 // stream is the answer to one request: JSON, or events once the first is sent. Until then an error can have a status.
@@ -20,7 +22,7 @@ type stream struct {
 }
 
 // errGone is why a turn ends that nobody reads.
-var errGone = errors.New("chatkit: the client is gone")
+var errGone error = httpError{499, store.CodeCanceled.String(), "the client is gone"}
 
 // writeLimit is how long a client may take to read what is sent to it before it counts as gone.
 const writeLimit = 30 * time.Second

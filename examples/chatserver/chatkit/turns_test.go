@@ -90,7 +90,7 @@ func (d *takenOnce) GenerateItemID(context.Context, store.ItemKind, store.Thread
 func TestACollidingIDIsDrawnAgain(t *testing.T) {
 	g := newRigOver(t, memstore.New(memstore.WithIDs(&takenOnce{[]string{"thr", "free"}})), script{})
 	g.newThread(text("ada's own"))
-	all := g.stream("grace", "threads.create", object{"input": say("hello")})
+	all := g.stream("ada", "threads.create", object{"input": say("hello")})
 	if id := all[0]["thread"].(object)["id"]; id != "free" {
 		t.Errorf("the new thread is %v", id)
 	}
@@ -321,9 +321,9 @@ func TestAThreadDeletedInMidStreamStaysDeleted(t *testing.T) {
 // abandoned streams a message until its second piece, and waits there for the end of the context.
 func abandoned(ended chan<- error) script {
 	return script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-		turn.Thread.Title = "kept"
 		err := turn.Say(ctx, func(yield func(string, error) bool) {
 			_ = yield("half of ", nil) && yield("a message", nil)
+			turn.Thread.Title = "kept"
 			<-ctx.Done()
 			yield("", ctx.Err())
 		})
