@@ -50,8 +50,6 @@ func (s *stream) send(e Event) error {
 	defer s.mu.Unlock()
 	if !s.started {
 		s.started = true
-		// A server's limit for reading requests would end the context of a stream that is longer.
-		_ = s.rc.SetReadDeadline(time.Time{})
 		h := s.w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("Cache-Control", "no-store")

@@ -547,7 +547,7 @@ func TestTooManyTurnsAreRefused(t *testing.T) {
 	g.stream("ada", "threads.add_user_message", params) // there is room again
 }
 
-// A silent stream is kept alive by comments, and outlives the server's limit for reading a request.
+// A silent stream is kept alive by comments, and outlives the server's limits for a request.
 func TestASilentStreamBeats(t *testing.T) {
 	const beats = 5
 	heard := make(chan struct{})
