@@ -278,6 +278,11 @@ func TestOnlyJSONIsRead(t *testing.T) {
 		"an array":     {"application/json", `[]`, 400},
 		"two":          {"application/json", `{"type":"threads.list"} {}`, 400},
 		"nothing":      {"application/json", ``, 400},
+		"a type twice": {"application/json", `{"type":"threads.list","type":"threads.delete","params":{"thread_id":"thr"}}`, 400},
+		"another case": {"application/json", `{"TYPE":"threads.list","params":{}}`, 400},
+		"an id twice":  {"application/json", `{"type":"threads.get_by_id","params":{"thread_id":"a","thread_id":"thr"}}`, 400},
+		"both cases":   {"application/json", `{"type":"threads.list","TYPE":"threads.explode","params":{}}`, 200},
+		"no UTF-8":     {"application/json", "{\"type\":\"threads.list\",\"params\":{\"after\":\"\xff\"}}", 400},
 		"with charset": {"application/json; charset=utf-8", `{"type":"threads.list","params":{}}`, 200},
 	} {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, g.srv.URL, strings.NewReader(test.body))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -26,6 +27,9 @@ type Handler struct {
 	closed  bool
 	running int
 	idle    chan struct{} // closed when closed and nothing is running
+
+	seed  maphash.Seed
+	locks [64]sync.Mutex // of threads, by their hash: see lock
 
 	over context.Context // ends when turns are to end at once
 	end  context.CancelCauseFunc
@@ -76,7 +80,7 @@ type Files interface {
 
 // NewHandler returns a Handler that keeps conversations in s and has r answer them. Both must outlive it.
 func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
-	h := &Handler{store: s, responder: r, idle: make(chan struct{})}
+	h := &Handler{store: s, responder: r, idle: make(chan struct{}), seed: maphash.MakeSeed()}
 	h.config = config{
 		log: slog.Default(), metrics: NewMetrics(nil),
 		maxBody: 1 << 20, maxTurns: 10_000, turnLimit: 5 * time.Minute, heartbeat: 15 * time.Second,
@@ -133,6 +137,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	out.end()
 	h.metrics.request(kind, code, time.Since(began))
+}
+
+// lock keeps others from deciding about the thread by what they read before this did. It returns the unlocking.
+func (h *Handler) lock(threadID string) func() {
+	m := &h.locks[maphash.String(h.seed, threadID)%uint64(len(h.locks))]
+	m.Lock()
+	return m.Unlock
 }
 
 // guard turns a panic into an error.

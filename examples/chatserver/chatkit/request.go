@@ -1,11 +1,13 @@
 package chatkit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -68,25 +70,27 @@ func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (request, 
 	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
 		return req, httpError{http.StatusUnsupportedMediaType, "invalid", "Content-Type: not application/json"}
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
-	if err := dec.Decode(&req); err != nil {
-		return req, bodyError(err, limit)
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			err = httpError{http.StatusRequestEntityTooLarge, "invalid", fmt.Sprintf("body: more than %d bytes", limit)}
+		}
+		return req, err
 	}
-	if dec.More() {
-		return req, invalid("body: more than one JSON value")
-	}
-	return req, nil
+	return req, decode("body", text, &req)
 }
 
-// bodyError says what is wrong with a body, without repeating any of it.
-func bodyError(err error, limit int64) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return httpError{http.StatusRequestEntityTooLarge, "invalid", fmt.Sprintf("body: more than %d bytes", limit)}
+// decode reads JSON as every other parser reads it: no name may be there twice, and names match in their case, which
+// encoding/json sees otherwise. What is between this server and its clients must not read another request than it does.
+func decode(what string, text []byte, v any) error {
+	err := json.Unmarshal(text, v)
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		return invalid(fmt.Sprintf("%s: %.100q: not of its type", what, e.JSONPointer))
 	}
-	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return invalid("body: " + t.Field + ": not of its type")
+	if err != nil {
+		return invalid(what + ": no valid JSON, or a name that is there twice")
 	}
-	return invalid("body: no JSON object of a request")
+	return nil
 }
 
 // userInput is what a user sends. The raw members go into the item as they came, so that what is not known here is kept.
@@ -118,8 +122,5 @@ func decodeParam[T any](name string, j store.JSON) (T, error) {
 	if j.IsZero() {
 		return v, invalid(name + ": missing")
 	}
-	if err := j.Decode(&v); err != nil {
-		return v, invalid(name + ": not of its type")
-	}
-	return v, nil
+	return v, decode(name, []byte(j.String()), &v)
 }

@@ -35,10 +35,13 @@ func (h *Handler) createThread(ctx context.Context, p params, out *stream) error
 	return h.answer(ctx, t, message, attachments, out)
 }
 
+// now is the time, as it is read back from a store.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
+
 // newThread saves a new thread, under another id where the first is taken.
 func (h *Handler) newThread(ctx context.Context) (store.Thread, error) {
 	const draws = 3
-	t := store.Thread{CreatedAt: time.Now().UTC(), Status: store.Status{Type: store.StatusActive}}
+	t := store.Thread{CreatedAt: now(), Status: store.Status{Type: store.StatusActive}}
 	var err error
 	for range draws {
 		t.ID = h.store.GenerateThreadID(ctx)
@@ -104,7 +107,7 @@ func (h *Handler) userMessage(ctx context.Context, p params) (store.Item, []stor
 		Attachments      []store.Attachment `json:"attachments"`
 		QuotedText       string             `json:"quoted_text,omitempty"`
 		InferenceOptions store.JSON         `json:"inference_options,omitzero"`
-	}{time.Now().UTC(), store.TypeUserMessage, in.Content, attachments, in.QuotedText, in.InferenceOptions})
+	}{now(), store.TypeUserMessage, in.Content, attachments, in.QuotedText, in.InferenceOptions})
 	if err != nil {
 		return store.Item{}, nil, err
 	}
@@ -183,32 +186,39 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 	if err != nil {
 		return err
 	}
-	pending, err := h.pendingCalls(ctx, t.ID)
+	it, rest, err := h.completeCall(ctx, t.ID, p.Result)
 	if err != nil {
-		return err
-	}
-	if len(pending) == 0 {
-		return conflict("thread: no tool call is waiting for an output")
-	}
-	call, _, err := store.DecodeItem[store.ClientToolCall](pending[0])
-	if err != nil {
-		return err
-	}
-	call.Status, call.Output = "completed", p.Result
-	it, err := pending[0].WithBody(call)
-	if err != nil {
-		return err
-	}
-	if err := h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), t.ID, it); err != nil {
 		return err
 	}
 	if err := out.send(ItemReplaced{it}); err != nil {
 		return err
 	}
-	if err := h.remove(ctx, t.ID, pending[1:], out); err != nil {
+	if err := h.remove(ctx, t.ID, rest, out); err != nil {
 		return err
 	}
 	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+}
+
+// completeCall gives the newest pending call its output, and returns it and the other pending ones. Of two outputs at once, one
+// is taken; of two that come to different servers, both may be.
+func (h *Handler) completeCall(ctx context.Context, threadID string, output store.JSON) (it store.Item, rest []store.Item, err error) {
+	defer h.lock(threadID)()
+	pending, err := h.pendingCalls(ctx, threadID)
+	if err != nil {
+		return it, nil, err
+	}
+	if len(pending) == 0 {
+		return it, nil, conflict("thread: no tool call is waiting for an output")
+	}
+	call, _, err := store.DecodeItem[store.ClientToolCall](pending[0])
+	if err != nil {
+		return it, nil, err
+	}
+	call.Status, call.Output = "completed", output
+	if it, err = pending[0].WithBody(call); err != nil {
+		return it, nil, err
+	}
+	return it, pending[1:], h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), threadID, it)
 }
 
 func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream) error {
@@ -223,19 +233,32 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 	if in.Status != "answered" && in.Status != "skipped" {
 		return invalid("input.status: neither answered nor skipped")
 	}
-	it, err := h.store.LoadItem(ctx, t.ID, p.ItemID)
+	it, err := h.answerForm(ctx, t.ID, p.ItemID, in)
 	if err != nil {
 		return err
+	}
+	if err := out.send(ItemReplaced{it}); err != nil {
+		return err
+	}
+	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+}
+
+// answerForm saves the answers to a form that waits for them. Of two at once one is taken, as with completeCall.
+func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in formInput) (store.Item, error) {
+	defer h.lock(threadID)()
+	it, err := h.store.LoadItem(ctx, threadID, itemID)
+	if err != nil {
+		return it, err
 	}
 	form, ok, err := store.DecodeItem[store.StructuredInput](it)
 	if err != nil {
-		return err
+		return it, err
 	}
 	if !ok {
-		return invalid("item_id: no structured input")
+		return it, invalid("item_id: no structured input")
 	}
 	if form.Status != "pending" {
-		return conflict("item: was " + form.Status + " before")
+		return it, conflict("item: was " + form.Status + " before")
 	}
 	form.Status = in.Status
 	for i := range form.Inputs {
@@ -251,15 +274,9 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 		q.Answer = &store.InputAnswer{Values: given.Values}
 	}
 	if it, err = it.WithBody(form); err != nil {
-		return err
+		return it, err
 	}
-	if err := h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), t.ID, it); err != nil {
-		return err
-	}
-	if err := out.send(ItemReplaced{it}); err != nil {
-		return err
-	}
-	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+	return it, h.store.SaveItem(store.WithSaveMode(ctx, store.UpdateOnly), threadID, it)
 }
 
 func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -259,6 +261,33 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	it, _ = g.s.LoadItem(ada, "thr", "i2")
 	if second, _, _ := store.DecodeItem[store.StructuredInput](it); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
 		t.Errorf("skipped: %+v", second)
+	}
+}
+
+func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
+	g := newRig(t, script{})
+	g.newThread(store.StructuredInput{Inputs: []store.Input{}}, store.ClientToolCall{CallID: "c", Name: "n"})
+	for kind, params := range map[string]object{
+		"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
+		"threads.add_structured_input":   {"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}},
+	} {
+		var taken atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				switch status, text := g.askStatus("ada", kind, params); status {
+				case 200:
+					taken.Add(1)
+				case 409:
+				default:
+					t.Errorf("%s: %d %s", kind, status, text)
+				}
+			})
+		}
+		wg.Wait()
+		if taken.Load() != 1 {
+			t.Errorf("%s: %d were taken", kind, taken.Load())
+		}
 	}
 }
 
