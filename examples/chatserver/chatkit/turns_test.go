@@ -265,7 +265,14 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 }
 
 func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
-	g := newRig(t, script{})
+	// A base that takes its time to save, so that the others would read before it has.
+	slow := store.Intercept("slow", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		if c.Op == store.OpSaveItem {
+			time.Sleep(5 * time.Millisecond)
+		}
+		return next(ctx)
+	}))
+	g := newRigOver(t, store.Wrap(memstore.New(), slow), script{})
 	g.newThread(store.StructuredInput{Inputs: []store.Input{}}, store.ClientToolCall{CallID: "c", Name: "n"})
 	for kind, params := range map[string]object{
 		"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
