@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -115,21 +116,22 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	keyFile := keyFlag(flags)
 	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
 	traces := flags.String("trace", "", "stdout prints traces")
-	url := flags.String("url", "", "the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
+	public := flags.String("url", "", "the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
 	grace := flags.Duration("grace", 10*time.Second, "how long streams may take to finish when the server is stopped")
 	pace := flags.Duration("pace", 30*time.Millisecond, "how long the built-in assistant takes for a word")
 	openaiURL := flags.String("openai-url", "", "the base `URL` of an OpenAI-compatible API that answers, in place of the built-in assistant")
-	openaiModel := flags.String("openai-model", "", "its model")
+	openaiModel := flags.String("openai-model", "", "its model; more, after commas, are those that a message may ask for")
+	openaiSays := flags.String("openai-instructions", "", "what the model is told before every conversation")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	c := config{
-		store: *where, bus: *over, files: *dir, url: strings.TrimSuffix(*url, "/"), grace: *grace, log: log, wrap: wrap,
+		store: *where, bus: *over, files: *dir, url: strings.TrimSuffix(*public, "/"), grace: *grace, log: log, wrap: wrap,
 		users: strings.FieldsFunc(*users, func(r rune) bool { return r == ',' || r == ' ' }),
 	}
 	var err error
-	if c.responder, err = responder(*openaiURL, *openaiModel, *pace); err != nil {
+	if c.responder, err = responder(*openaiURL, *openaiModel, *openaiSays, *pace, log); err != nil {
 		return err
 	}
 	if c.key, err = identity.KeyFile(*keyFile); err != nil {
@@ -161,14 +163,19 @@ func place(where string) string {
 	return where
 }
 
-func responder(url, model string, pace time.Duration) (chatkit.Responder, error) {
+func responder(at, models, instructions string, pace time.Duration, log *slog.Logger) (chatkit.Responder, error) {
 	switch {
-	case url == "" && model == "":
+	case at == "" && models == "":
 		return answer.NewDemo(answer.WithPace(pace)), nil
-	case url == "" || model == "":
+	case at == "" || models == "":
 		return nil, errors.New("-openai-url and -openai-model go together")
 	}
-	return answer.NewOpenAI(url, os.Getenv("OPENAI_API_KEY"), model), nil
+	if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("-openai-url: no URL of the web")
+	}
+	names := strings.Split(models, ",")
+	return answer.NewOpenAI(at, os.Getenv("OPENAI_API_KEY"), names[0],
+		answer.WithModels(names[1:]...), answer.WithInstructions(instructions), answer.WithLogger(log)), nil
 }
 
 // exporters returns where traces go. The OTLP exporter reads its settings from OpenTelemetry's own environment variables.

@@ -315,6 +315,7 @@ func TestWrongFlagsAreSaid(t *testing.T) {
 		"extra":                           "extra",
 		"-trace=file":                     "-trace=file",
 		"-openai-url=http://x":            "-openai-model",
+		"-openai-url=x -openai-model=m":   "-openai-url",
 		"-store=/nowhere/at/all/x":        "chatserver:",
 		"-bus=nonsense":                   "chatserver:",
 		"-addr=nonsense":                  "chatserver:",
