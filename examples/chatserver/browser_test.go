@@ -7,12 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -99,7 +101,7 @@ func (b *browser) hear(e any) {
 func (b *browser) run(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, actions...); err != nil {
-		b.t.Fatalf("%v; what the page shows:\n%s\nfaults: %q", err, b.text("body"), b.faults)
+		b.t.Fatalf("%v; what the page shows:\n%s\nfaults: %q", err, b.text("body"), b.heard())
 	}
 }
 
@@ -113,20 +115,35 @@ func (b *browser) until(expression string) {
 	b.t.Helper()
 	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
 	if err != nil {
-		b.t.Fatalf("%s: %v; what the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.faults)
+		b.t.Fatalf("%s: %v; what the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.heard())
 	}
 }
 
 // say sends a message with the keyboard, and waits for the end of the answer.
 func (b *browser) say(text string) {
 	b.t.Helper()
-	b.run(chromedp.SendKeys(chromedp.CSS("#text"), text+kb.Enter))
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), text))
+	b.enter(0)
 	b.idle()
+}
+
+// enter presses the key as a keyboard does: kb.Enter has the text come even where the page has taken the key.
+// Of the modifiers, 8 is Shift.
+func (b *browser) enter(modifiers int64) {
+	b.t.Helper()
+	down := keyboard.DispatchKeyEventParams{Type: keyboard.DispatchKeyEventTypeKeyDown, Text: "\r"}
+	up := keyboard.DispatchKeyEventParams{Type: keyboard.DispatchKeyEventTypeKeyUp}
+	for _, e := range []keyboard.DispatchKeyEventParams{down, up} {
+		e.Key, e.Code, e.WindowsVirtualKeyCode, e.Modifiers = "Enter", "Enter", 13, modifiers
+		if _, err := chromedp.Call(b.ctx, keyboard.DispatchKeyEvent, e); err != nil {
+			b.t.Fatal(err)
+		}
+	}
 }
 
 func (b *browser) idle() {
 	b.t.Helper()
-	b.until("document.getElementById('text').value.trim() === '' && document.getElementById('items').ariaBusy !== 'true'")
+	b.until("document.getElementById('text').value === '' && document.getElementById('items').ariaBusy !== 'true'")
 }
 
 func (b *browser) click(selector string) {
@@ -147,8 +164,28 @@ func (b *browser) picture(path string) {
 
 func (b *browser) become(user string) {
 	b.t.Helper()
-	b.run(chromedp.SetValue(chromedp.CSS("#user"), user),
-		chromedp.Evaluate[chromedp.Void]("document.getElementById('user').dispatchEvent(new Event('change'))"))
+	b.run(chromedp.SetValue(chromedp.CSS("#user"), user))
+}
+
+// do runs a script in the page. Its value is waited for where it is a promise.
+func (b *browser) do(script string) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate[chromedp.Void](script, chromedp.EvalAwaitPromise))
+}
+
+// heard returns what went wrong in the page so far.
+func (b *browser) heard() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.faults)
+}
+
+// clean fails the test if something went wrong in the page.
+func (b *browser) clean() {
+	b.t.Helper()
+	if faults := b.heard(); len(faults) > 0 {
+		b.t.Errorf("the page's faults:\n%s", strings.Join(faults, "\n"))
+	}
 }
 
 // contains says in JavaScript that an element's text has another in it.
@@ -169,7 +206,8 @@ func TestThePage(t *testing.T) {
 	b.say("/sources")
 	b.until(contains("#items", "Boiling point"))
 	// The panel shows the turn as a tree, with what the cache had for it.
-	b.until(contains("#trace", "add_thread_item") + " && " + contains("#trace", "hit"))
+	b.until(contains("#trace > ul > li:only-child", "threads.add_user_message") + " && " +
+		contains("#trace ul ul", "add_thread_item") + " && " + contains("#trace ul ul", "hit"))
 	shot := *screenshot
 	if shot == "" {
 		shot = filepath.Join(t.TempDir(), "page.png")
@@ -202,9 +240,7 @@ func TestThePage(t *testing.T) {
 	b.run(chromedp.Reload())
 	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
 
-	if len(b.faults) > 0 {
-		t.Errorf("the page's faults:\n%s", strings.Join(b.faults, "\n"))
-	}
+	b.clean()
 }
 
 // Everything that the assistant can do, done in the page.
@@ -258,13 +294,29 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.until(contains("#items", "You said: <img src=x"))
 	b.until("document.title !== 'owned' && document.querySelector('#items img[src=x]') === null")
 
+	// Shift+Enter begins a line.
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "one"))
+	b.enter(8)
+	b.say("two")
+	b.until(contains("#items", "You said: one\ntwo"))
+
 	// A long answer is stopped with the keyboard, and is there, as far as it went, after a reload.
-	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "/long 20000"+kb.Enter))
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "/long 20000"))
+	b.enter(0)
 	b.until(contains("#items .streaming", "kettle"))
 	b.run(chromedp.KeyEvent(kb.Escape))
 	b.idle()
-	b.run(chromedp.Reload())
-	b.until(contains("#items li:last-child", "kettle"))
+	// The server keeps it after the page has hung up: a reload may be ahead of that.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		b.run(chromedp.Reload())
+		b.until("document.querySelector('#items .user_message') !== null")
+		if strings.Contains(b.text("#items li:last-child"), "kettle") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("what was stopped is not kept:\n%s", b.text("#items"))
+		}
+	}
 
 	dir := t.TempDir()
 	if *screenshot != "" {
@@ -280,7 +332,137 @@ func TestThePageShowsEveryItem(t *testing.T) {
 
 	b.say("/lock")
 	b.until("document.getElementById('text').disabled")
-	if len(b.faults) > 0 {
-		t.Errorf("the page's faults:\n%s", strings.Join(b.faults, "\n"))
+	b.clean()
+}
+
+// A user's draft, attachments and list are not left to the next user of the page, however late the answers come.
+func TestThePageForgetsTheUserBefore(t *testing.T) {
+	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(0)) })
+	b := newBrowser(t, srv.url)
+	b.say("ada's own words")
+
+	file := filepath.Join(t.TempDir(), "tea.txt")
+	if err := os.WriteFile(file, []byte("tea"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
+	b.until(contains("#attached", "tea.txt"))
+	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "a draft of ada's"))
+
+	// Ada's next list and upload are held back until grace is there.
+	b.do(`(() => {
+		const real = window.fetch;
+		window.held = [];
+		window.fetch = async (url, init) => {
+			const res = await real(url, init);
+			if (init?.method === "PUT" || String(init?.body).includes("threads.list") && !window.graceIsThere) {
+				await new Promise((resolve) => window.held.push(resolve));
+			}
+			return res;
+		};
+	})()`)
+	b.click("#rename")
+	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
+	b.until("window.held.length === 2")
+	b.do("window.graceIsThere = true")
+	b.become("grace")
+	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
+	b.do("window.held.forEach((go) => go()); fetch('/session').then(() => fetch('/session'))")
+	b.until("document.getElementById('text').value === ''")
+	for _, place := range []string{"#threads", "#attached", "#items", "#title", "#trace", "#failure"} {
+		text := b.text(place)
+		for _, hers := range []string{"Renamed", "ada", "tea", "add_thread_item"} {
+			if strings.Contains(text, hers) {
+				t.Errorf("grace is shown in %s: %s", place, text)
+			}
+		}
+	}
+
+	// Back again, also when the list of the one between did not come.
+	b.become("ada")
+	b.until(contains("#threads", "Renamed"))
+	b.do(`(() => {
+		const real = window.fetch;
+		window.fetch = (url, init) => String(init?.body).includes("threads.list")
+			? Promise.reject(new TypeError("away")) : real(url, init);
+		window.mend = () => { window.fetch = real; };
+	})()`)
+	b.become("grace")
+	b.until(contains("#failure", "away"))
+	b.do("window.mend()")
+	b.become("ada")
+	b.until(contains("#threads", "Renamed"))
+	b.clean()
+}
+
+// A session that ends in another tab is noticed when this one is looked at again.
+func TestThePageNoticesAnotherTabsUser(t *testing.T) {
+	srv := startServer(t, nil)
+	b := newBrowser(t, srv.url)
+	b.say("ada's own words")
+	b.do(`fetch("/session", { method: "POST", body: '{"user":"grace"}' })`)
+	b.do("document.dispatchEvent(new Event('visibilitychange'))")
+	b.until("document.getElementById('user').value === 'grace'")
+	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
+	b.clean()
+}
+
+// A tool's result that the server does not take is sent once, and is then for the user to give.
+func TestThePageDoesNotInsist(t *testing.T) {
+	srv := startServer(t, nil)
+	b := newBrowser(t, srv.url)
+	b.do(`(() => {
+		const real = window.fetch;
+		window.outputs = 0;
+		window.fetch = (url, init) => String(init?.body).includes("add_client_tool_output") && !window.back
+			? (window.outputs++, Promise.reject(new TypeError("the server is away")))
+			: real(url, init);
+	})()`)
+	b.say("/tool")
+	b.until(contains("#failure", "the server is away"))
+	b.say("hello")
+	b.until(contains("#items", "You said: hello"))
+	b.until("window.outputs === 1")
+
+	b.do("window.back = true")
+	b.say("/tool")
+	b.until(contains("#items", "Your browser says:"))
+	b.clean()
+}
+
+// What a stream says in passing can be read afterwards, and is announced; a refused feedback is not shown as given.
+func TestThePageSaysWhatHappened(t *testing.T) {
+	srv := startServer(t, nil)
+	b := newBrowser(t, srv.url)
+	b.say("/effect")
+	b.until(contains("#items .effect", "hello, page"))
+	b.say("hello")
+	b.until("document.getElementById('announce').textContent.includes('You said: hello')")
+
+	b.click("[data-type=assistant_message]:last-child button[data-kind=positive]")
+	b.until("document.querySelector('[data-kind=positive]').ariaPressed === 'true'")
+	b.click("[data-type=assistant_message]:last-child button[data-kind=negative]")
+	b.until("document.querySelector('[data-kind=negative]').ariaPressed === 'true'")
+	b.until("document.querySelector('[data-kind=positive]').ariaPressed === 'false'")
+	b.do(`window.fetch = () => Promise.reject(new TypeError("the server is away"))`)
+	b.click("[data-type=assistant_message]:last-child button[data-kind=positive]")
+	b.until(contains("#failure", "the server is away"))
+	b.until("document.querySelector('[data-kind=positive]').ariaPressed === 'false'")
+	b.clean()
+}
+
+// A link that no browser can decode, or to a thread that is another's, leaves a page that works.
+func TestThePageOfABadLink(t *testing.T) {
+	srv := startServer(t, nil)
+	id, err := newClient(t, srv.url, "grace", testKey).newThread(t.Context(), "grace's own words", func(object) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t, srv.url+"/#%E0%A4%A")
+	b.say("hello")
+	b.do("location.hash = " + `"` + id + `"`)
+	b.until(contains("#failure", "no such conversation"))
+	if strings.Contains(b.text("body"), "grace's own words") {
+		t.Error("ada is shown what is grace's")
 	}
 }

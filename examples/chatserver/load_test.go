@@ -26,7 +26,7 @@ const cacheBound = 64 << 20
 
 // 200 users chat at once: with the stack and without it, so that what it saves is seen.
 func TestTwoHundredUsersChat(t *testing.T) {
-	for name, stack := range map[string]func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error){
+	for name, stack := range map[string]wrapper{
 		"with the stack":    wrap,
 		"without the stack": bare,
 	} {
@@ -43,7 +43,7 @@ func bare(base store.Store, _ store.Bus, reg prometheus.Registerer, _ trace.Trac
 	return store.Wrap(base, inner), nil
 }
 
-func testLoad(t *testing.T, stack func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error)) {
+func testLoad(t *testing.T, stack wrapper) {
 	const users = 200
 	noLeaks(t)
 	srv := startServer(t, func(c *config) { c.wrap = stack })

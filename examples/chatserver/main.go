@@ -80,7 +80,8 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
 
 // keyFlag names the file of the secret that sessions and tokens are signed with.
 func keyFlag(flags *flag.FlagSet) *string {
-	return flags.String("key", "chatserver.key", "the `file` of the secret that signs sessions and tokens; made where there is none; several servers share one")
+	return flags.String("key", "chatserver.key",
+		"the `file` of the secret that signs sessions and tokens; made where there is none; several servers share one")
 }
 
 func token(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -116,10 +117,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	keyFile := keyFlag(flags)
 	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
 	traces := flags.String("trace", "", "stdout prints traces")
-	public := flags.String("url", "", "the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
+	public := flags.String("url", "",
+		"the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
 	grace := flags.Duration("grace", 10*time.Second, "how long streams may take to finish when the server is stopped")
 	pace := flags.Duration("pace", 30*time.Millisecond, "how long the built-in assistant takes for a word")
-	openaiURL := flags.String("openai-url", "", "the base `URL` of an OpenAI-compatible API that answers, in place of the built-in assistant")
+	openaiURL := flags.String("openai-url", "",
+		"the base `URL` of an OpenAI-compatible API that answers, in place of the built-in assistant")
 	openaiModel := flags.String("openai-model", "", "its model; more, after commas, are those that a message may ask for")
 	openaiSays := flags.String("openai-instructions", "", "what the model is told before every conversation")
 	if err := parse(flags, args, stderr); err != nil {

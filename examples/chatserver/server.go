@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/files"
@@ -39,7 +38,7 @@ type config struct {
 	responder  chatkit.Responder
 	exporters  []sdktrace.SpanProcessor
 	log        *slog.Logger
-	wrap       func(store.Store, store.Bus, prometheus.Registerer, trace.TracerProvider) (store.Store, error)
+	wrap       wrapper
 }
 
 // The limits of a request.

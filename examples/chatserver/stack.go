@@ -25,6 +25,9 @@ type closingBus interface {
 	Close() error
 }
 
+// wrapper wraps a base, which others may change, with what tells of their changes, or nil.
+type wrapper func(base store.Store, b store.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error)
+
 // openStack opens the store at where, and wraps it in the recommended stack. closing closes all of it.
 func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trace.TracerProvider) (
 	s store.Store, closing func() error, err error,

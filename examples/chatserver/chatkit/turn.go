@@ -3,6 +3,7 @@ package chatkit
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -136,8 +137,8 @@ func (t *Turn) History(ctx context.Context, n int) ([]store.Item, error) {
 	return page.Data, err
 }
 
-// Say emits a whole assistant's message, in pieces as next yields them: what is streamed piece by piece.
-func (t *Turn) Say(ctx context.Context, pieces func(yield func(string, error) bool)) error {
+// Say emits an assistant's message of one part, its text in pieces as they come. An error among them ends it there.
+func (t *Turn) Say(ctx context.Context, pieces iter.Seq2[string, error]) error {
 	it, err := t.NewItem(ctx, store.AssistantMessage{Content: []store.AssistantContent{}})
 	if err != nil {
 		return err

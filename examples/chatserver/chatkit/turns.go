@@ -119,7 +119,9 @@ func (h *Handler) userMessage(ctx context.Context, p params) (store.Item, []stor
 }
 
 // answer stores a user's message, and has it answered.
-func (h *Handler) answer(ctx context.Context, t store.Thread, message store.Item, attachments []store.Attachment, out *stream) error {
+func (h *Handler) answer(
+	ctx context.Context, t store.Thread, message store.Item, attachments []store.Attachment, out *stream,
+) error {
 	message.ID = h.store.GenerateItemID(ctx, store.KindMessage, t)
 	message.ThreadID = t.ID
 	for _, a := range attachments {
@@ -201,7 +203,9 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 
 // completeCall gives the newest pending call its output, and returns it and the other pending ones. Of two outputs at once, one
 // is taken; of two that come to different servers, both may be.
-func (h *Handler) completeCall(ctx context.Context, threadID string, output store.JSON) (it store.Item, rest []store.Item, err error) {
+func (h *Handler) completeCall(
+	ctx context.Context, threadID string, output store.JSON,
+) (it store.Item, rest []store.Item, err error) {
 	defer h.lock(threadID)()
 	pending, err := h.pendingCalls(ctx, threadID)
 	if err != nil {
@@ -330,7 +334,9 @@ func (h *Handler) customAction(ctx context.Context, p params, out *stream) error
 var errTooLong = httpError{504, "timeout", "the answer took too long"}
 
 // turn has the responder answer, and keeps what must be kept of it, come what may.
-func (h *Handler) turn(ctx context.Context, t store.Thread, message store.Item, out *stream, respond func(context.Context, *Turn) error) error {
+func (h *Handler) turn(
+	ctx context.Context, t store.Thread, message store.Item, out *stream, respond func(context.Context, *Turn) error,
+) error {
 	saving := context.WithoutCancel(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -41,7 +41,9 @@ const (
 // Open opens the folder at path, which is made where there is none. url is that of the server, without a slash at its end,
 // and "" for links that count from the page. No content is larger than maxBytes. refuse answers with an error and returns
 // its code.
-func Open(path string, s store.Store, url string, maxBytes int64, refuse func(http.ResponseWriter, error) string) (*Folder, error) {
+func Open(
+	path string, s store.Store, url string, maxBytes int64, refuse func(http.ResponseWriter, error) string,
+) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}

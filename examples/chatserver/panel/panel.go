@@ -24,60 +24,94 @@ import (
 type Panel struct {
 	metrics prometheus.Gatherer
 
-	mu     sync.Mutex
-	traces *simplelru.LRU[trace.TraceID, []span] // followed ones
-	last   *simplelru.LRU[store.Owner, trace.TraceID]
+	mu   sync.Mutex
+	last *simplelru.LRU[store.Owner, *request]
+	open map[spanKey]*request // of the spans that have not ended
 }
+
+// request is a followed request.
+type request struct {
+	spans []span // that have ended
+	open  map[spanKey]struct{}
+}
+
+// spanKey identifies a span of this process. A trace's id alone wouldn't do to tell users apart: clients choose it.
+type spanKey struct {
+	trace trace.TraceID
+	span  trace.SpanID
+}
+
+func keyOf(c trace.SpanContext) spanKey { return spanKey{c.TraceID(), c.SpanID()} }
 
 // The bounds: users whose last request is kept, and spans of one.
 const (
-	maxTraces = 1000
-	maxSpans  = 200
+	maxRequests = 1000
+	maxSpans    = 200
 )
 
 // New returns a Panel that shows what g gathers.
 func New(g prometheus.Gatherer) *Panel {
-	p := &Panel{metrics: g}
-	p.traces, _ = simplelru.NewLRU[trace.TraceID, []span](maxTraces, nil) // an error: a size that is not positive
-	p.last, _ = simplelru.NewLRU[store.Owner, trace.TraceID](maxTraces, nil)
+	p := &Panel{metrics: g, open: map[spanKey]*request{}}
+	p.last, _ = simplelru.NewLRU(maxRequests, p.forget) // an error: a size that is not positive
 	return p
 }
 
-// Follow makes the trace of ctx the last of ctx's principal, and keeps the spans that end in it from now on. Nobody else is
-// shown them.
+// forget is called for a request that is no longer its user's last.
+func (p *Panel) forget(_ store.Owner, r *request) {
+	for k := range r.open {
+		delete(p.open, k)
+	}
+}
+
+// Follow makes the request whose span ctx has the last of ctx's principal: that span is kept when it ends, and those that
+// begin below it from now on. Nobody else is shown them.
 func (p *Panel) Follow(ctx context.Context) {
 	who, ok := store.PrincipalFrom(ctx)
 	at := trace.SpanContextFromContext(ctx)
 	if !ok || !at.IsValid() {
 		return
 	}
+	r := &request{open: map[spanKey]struct{}{}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, ok := p.last.Peek(who.Owner); ok {
-		p.traces.Remove(before)
-	}
-	p.last.Add(who.Owner, at.TraceID())
-	p.traces.Add(at.TraceID(), nil)
+	p.last.Remove(who.Owner)
+	p.last.Add(who.Owner, r)
+	p.begin(r, keyOf(at))
 }
 
-// SpanProcessor returns what a TracerProvider tells of the spans that end.
+func (p *Panel) begin(r *request, k spanKey) {
+	r.open[k] = struct{}{}
+	p.open[k] = r
+}
+
+// SpanProcessor returns what a TracerProvider tells of its spans.
 func (p *Panel) SpanProcessor() sdktrace.SpanProcessor { return processor{p} }
 
 type processor struct{ *Panel }
 
-func (processor) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
-func (processor) Shutdown(context.Context) error                  { return nil }
-func (processor) ForceFlush(context.Context) error                { return nil }
+func (processor) Shutdown(context.Context) error   { return nil }
+func (processor) ForceFlush(context.Context) error { return nil }
+
+func (p processor) OnStart(_ context.Context, s sdktrace.ReadWriteSpan) {
+	if s.Parent().IsRemote() { // anybody can claim to be below anything
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.open[keyOf(s.Parent())]; r != nil && len(r.open)+len(r.spans) < maxSpans {
+		p.begin(r, keyOf(s.SpanContext()))
+	}
+}
 
 func (p processor) OnEnd(s sdktrace.ReadOnlySpan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := s.SpanContext().TraceID()
-	spans, followed := p.traces.Peek(id)
-	if !followed || len(spans) >= maxSpans {
-		return
+	k := keyOf(s.SpanContext())
+	if r := p.open[k]; r != nil {
+		delete(p.open, k)
+		delete(r.open, k)
+		r.spans = append(r.spans, newSpan(s))
 	}
-	p.traces.Add(id, append(spans, newSpan(s)))
 }
 
 // span is a span as it is shown.
@@ -94,7 +128,8 @@ type span struct {
 
 // shown are the attributes that say what a layer did. Ids are left out: they are long, and the page has them.
 var shown = []string{
-	"chatkit.request.type", "chatstore.code", "chatstore.cache.result", "chatstore.flight.role", "chatstore.page.items", "http.response.status_code",
+	"chatkit.request.type", "chatstore.code", "chatstore.cache.result", "chatstore.flight.role", "chatstore.page.items",
+	"http.response.status_code",
 }
 
 func newSpan(s sdktrace.ReadOnlySpan) span {
@@ -114,7 +149,6 @@ func milliseconds(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) 
 
 // tree puts spans, which may have ended in any order, under their parents. One whose parent is not there is at the top.
 func tree(spans []span) []span {
-	spans = slices.Clone(spans)
 	slices.SortFunc(spans, func(a, b span) int { return a.began.Compare(b.began) })
 	there := map[trace.SpanID]bool{}
 	for i := range spans {
@@ -184,8 +218,11 @@ func (p *Panel) lastOf(ctx context.Context) []span {
 		return []span{}
 	}
 	p.mu.Lock()
-	id, _ := p.last.Get(who.Owner)
-	spans, _ := p.traces.Get(id)
+	r, ok := p.last.Get(who.Owner)
+	var spans []span
+	if ok {
+		spans = slices.Clone(r.spans)
+	}
 	p.mu.Unlock()
 	return append([]span{}, tree(spans)...)
 }

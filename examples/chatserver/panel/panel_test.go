@@ -194,6 +194,58 @@ func TestATraceIsShownToItsUserAlone(t *testing.T) {
 	}
 }
 
+// A client may choose the id of its trace, and an innocent one may have its users' requests in one.
+func TestATraceIDOfTwoUsersIsTwoTraces(t *testing.T) {
+	r := newRig(t)
+	remote := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled})
+	begin := func(user, name string) (context.Context, trace.Span) {
+		return r.tracer.Start(trace.ContextWithRemoteSpanContext(as(user), remote), name)
+	}
+	adas, root := begin("ada", "ada's")
+	r.p.Follow(adas)
+	_, early := r.tracer.Start(adas, "early")
+	early.End()
+
+	graces, other := begin("grace", "grace's")
+	r.p.Follow(graces)
+	_, late := r.tracer.Start(adas, "late")
+	// What claims from afar to be below ada's span isn't.
+	claim := trace.ContextWithRemoteSpanContext(as("grace"), root.SpanContext())
+	_, forged := r.tracer.Start(claim, "forged")
+	forged.End()
+	late.End()
+	root.End()
+	other.End()
+
+	if got := r.trace(as("grace")); got != "grace's" {
+		t.Errorf("grace is shown %s", got)
+	}
+	if got := r.trace(as("ada")); got != "ada's(early late)" {
+		t.Errorf("ada is shown %s", got)
+	}
+}
+
+// Spans that never end are forgotten with their trace.
+func TestSpansThatNeverEndAreBounded(t *testing.T) {
+	r := newRig(t)
+	for range 3 {
+		r.request("ada", "request", func(ctx context.Context) {
+			for range 1000 {
+				r.tracer.Start(ctx, "endless")
+			}
+		})
+		if open := r.p.Open(); open == 0 || open > 200 {
+			t.Errorf("%d open spans are kept", open)
+		}
+	}
+	for i := range 2000 {
+		r.request(fmt.Sprint("user", i), "request", func(context.Context) {})
+	}
+	if open := r.p.Open(); open != 0 {
+		t.Errorf("%d open spans of forgotten traces are kept", open)
+	}
+}
+
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	r := newRig(t)
 	r.request("ada", "request", func(ctx context.Context) {

@@ -1,6 +1,6 @@
 // The page: a list of conversations, one of them open, and a stream of its newest answer.
 import { el, render, update } from "./items.js";
-import { start as startPanel } from "./panel.js";
+import * as panel from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -9,6 +9,7 @@ let items = new Map(); // of the open one, by id, as they are shown
 let stream = null; // the AbortController of the answer under way
 let files = []; // attached to the next message
 let shown = 0; // counts what was opened: an answer that comes late for another is not shown
+let who = ""; // the user
 
 // Requests.
 
@@ -56,8 +57,8 @@ const act = {
     respond("threads.add_client_tool_output", { thread_id: thread.id, result });
   },
   async feedback(item, kind, button) {
-    await attempt(() => ask("items.feedback", { thread_id: thread.id, item_ids: [item.id], kind }));
-    button.setAttribute("aria-pressed", "true");
+    if (!(await attempt(() => ask("items.feedback", { thread_id: thread.id, item_ids: [item.id], kind })))) return;
+    for (const b of button.parentElement.children) b.setAttribute("aria-pressed", b === button);
   },
 };
 
@@ -105,28 +106,35 @@ function handle(e) {
     }
     case "progress_update": $("progress").textContent = e.text; break;
     case "notice": $("items").append(el("li", { class: "box notice", role: "status" }, e.title ? el("strong", {}, e.title) : null, el("p", { class: "text" }, e.message))); break;
-    case "client_effect": $("progress").textContent = `Effect ${e.name}: ${JSON.stringify(e.data)}`; break;
+    case "client_effect": $("items").append(el("li", { class: "effect" }, `Effect ${e.name}: ${JSON.stringify(e.data)}`)); break;
     case "error": fail(e.message ?? "Something went wrong.", e.allow_retry); break;
   }
 }
 
 // respond makes a request that is answered with a stream.
 async function respond(type, params) {
-  if (stream) return false;
+  if (stream) {
+    $("progress").textContent = "One thing at a time: let the answer end, or stop it.";
+    return false;
+  }
   const mine = shown;
   stream = new AbortController();
   busy(true);
   fail("");
+  announce("Answering");
   let began = false;
+  let said = "";
   try {
     for await (const e of events(await post(type, params, stream.signal))) {
       began = true;
       if (mine === shown) atEnd(() => handle(e));
+      if (e.type === "thread.item.done" && e.item.type === "assistant_message") said += e.item.content.map((c) => c.text).join(" ") + "\n";
     }
   } catch (err) {
     if (err.name !== "AbortError" && mine === shown) fail(err.message, began);
   }
   if (mine === shown) {
+    announce(said);
     $("progress").textContent = "";
     for (const e of document.querySelectorAll(".streaming")) e.classList.remove("streaming");
   }
@@ -139,10 +147,17 @@ async function respond(type, params) {
 // The tools that this page has. Others wait for somebody to type their result.
 const tools = { get_local_time: () => ({ time: new Date().toISOString(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone }) };
 
+const ran = new Set(); // ids of calls: one whose result was not taken is not made again, or it would be for ever
+
 function runTools() {
   const last = [...items.values()].at(-1);
-  if (last?.type === "client_tool_call" && last.status === "pending" && tools[last.name]) act.output(JSON.stringify(tools[last.name]()));
+  if (last?.type !== "client_tool_call" || last.status !== "pending" || !Object.hasOwn(tools, last.name) || ran.has(last.id)) return;
+  ran.add(last.id);
+  act.output(JSON.stringify(tools[last.name]()));
 }
+
+// announce tells a screen reader what a stream said, once and as a whole.
+function announce(text) { $("announce").textContent = text; }
 
 function busy(on) {
   $("send").hidden = on;
@@ -157,10 +172,11 @@ function fail(text, retry) {
 }
 
 async function attempt(f) {
+  const mine = shown;
   try {
     return await f();
   } catch (err) {
-    fail(err.message);
+    if (mine === shown) fail(err.message);
     return null;
   }
 }
@@ -183,6 +199,8 @@ async function visit(id) {
   const mine = ++shown;
   items = new Map();
   fail("");
+  announce("");
+  $("progress").textContent = "";
   $("items").replaceChildren();
   $("older").hidden = true;
   open(null);
@@ -226,10 +244,14 @@ function older(id, page, mine) {
 // The list.
 
 let listed = ""; // what the list shows
+let lists = 0; // counts them: the last one asked for is shown, whichever comes last
 
+// list shows as many as there were, at the least, or the page after a cursor below them.
 async function list(after) {
-  const page = await attempt(() => ask("threads.list", { limit: 30, after }));
-  if (!page) return;
+  const mine = ++lists;
+  const limit = after ? 30 : Math.min(Math.max($("threads").children.length, 30), 100);
+  const page = await attempt(() => ask("threads.list", { limit, after }));
+  if (!page || mine !== lists) return;
   const now = JSON.stringify(page.data.map((t) => [t.id, t.title]));
   if (!after && now === listed) return; // a row that is replaced under somebody's click hears nothing of it
   listed = after ? "" : now;
@@ -307,17 +329,23 @@ $("file").addEventListener("change", async () => {
   const file = $("file").files[0];
   $("file").value = "";
   if (!file) return;
+  const owner = who;
   await attempt(async () => {
     const a = await ask("attachments.create", { name: file.name, size: file.size, mime_type: file.type || "application/octet-stream" });
     const up = a.upload_descriptor;
     const res = await fetch(up.url, { method: up.method, headers: up.headers, body: file });
     if (!res.ok) throw new Refused(res.status, (await res.json().catch(() => ({}))).error);
-    attach([...files, a]);
+    if (owner === who) attach([...files, a]);
   });
 });
 
+// linked is the thread of the address.
+function linked() {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+}
+
 window.addEventListener("hashchange", () => {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = linked();
   if (id !== (thread?.id ?? "") || !id) visit(id);
 });
 
@@ -328,20 +356,48 @@ async function signIn(user) {
   if (!res.ok) throw new Error("Signing in failed.");
 }
 
-$("user").addEventListener("change", () => attempt(async () => {
-  await signIn($("user").value);
-  history.replaceState(null, "", location.pathname);
-  await Promise.all([list(), visit("")]);
-}));
+// become makes the page that of a user. Nothing of the one before is left in it.
+async function become(user, id) {
+  who = user;
+  $("user").value = user;
+  $("text").value = "";
+  $("threads").replaceChildren();
+  listed = "";
+  $("more").hidden = true;
+  attach([]);
+  panel.forget();
+  if (!id) history.replaceState(null, "", location.pathname);
+  await Promise.all([visit(id), list()]);
+}
 
-attempt(async () => {
+// arrive finds out whose session it is, and begins one where there is none.
+async function arrive(id) {
   let { user, users } = await (await fetch("/session")).json();
   if (!users.includes(user)) {
-    user = users[0];
+    user = users.includes(who) ? who : users[0];
     await signIn(user);
   }
+  if (user === who) return;
   $("user").replaceChildren(...users.map((u) => el("option", { value: u }, u)));
-  $("user").value = user;
-  startPanel();
-  await Promise.all([list(), visit(decodeURIComponent(location.hash.slice(1)))]);
+  await become(user, id);
+}
+
+$("user").addEventListener("change", async () => {
+  const user = $("user").value;
+  $("user").disabled = true; // one after the other
+  await attempt(async () => {
+    await signIn(user);
+    await become(user, "");
+  });
+  $("user").value = who;
+  $("user").disabled = false;
+});
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) attempt(() => arrive("")); // another tab may have changed it
+});
+
+attempt(async () => {
+  await arrive(linked());
+  panel.start();
 });

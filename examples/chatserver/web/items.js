@@ -34,7 +34,8 @@ const renderers = {
       item.content.map((c) => el("p", { class: "text" }, c.text)),
       sources.length ? el("ol", { class: "sources" }, sources.map((s) => el("li", {}, link(s.url, s.title || s.filename || s.id)))) : null,
       el("div", { class: "acts" }, ["positive", "negative"].map((kind) =>
-        el("button", { type: "button", class: "plain", onclick: (e) => act.feedback(item, kind, e.target) }, kind === "positive" ? "Good" : "Bad"))),
+        el("button", { type: "button", class: "plain", "data-kind": kind, "aria-pressed": "false", onclick: (e) => act.feedback(item, kind, e.currentTarget) },
+          kind === "positive" ? "Good" : "Bad"))),
     ];
   },
 

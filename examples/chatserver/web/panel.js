@@ -1,37 +1,66 @@
-// The panel: what the decorators do, asked for once a second while the page is seen.
+// The panel: what the decorators do, asked for once a second while it is seen.
 import { el } from "./items.js";
 
 const $ = (id) => document.getElementById(id);
 const count = (n) => Math.round(n).toLocaleString("en");
-const ms = (n) => (n < 10 ? n.toFixed(1) : Math.round(n)) + " ms";
+const ms = (n) => (n < .1 ? Math.round(1000 * n) + " µs" : (n < 10 ? n.toFixed(1) : Math.round(n)) + " ms");
+
+let asking = false; // one at a time
+let user = 0; // counts them: an answer that was for another is not shown
+let last = "";
 
 async function refresh() {
-  if (document.hidden) return;
-  let p;
+  if (asking || document.hidden || !$("panel").checkVisibility()) return;
+  asking = true;
+  const mine = user;
   try {
-    const res = await fetch("/panel");
-    if (!res.ok) return;
-    p = await res.json();
+    const res = await fetch("/panel", { signal: AbortSignal.timeout(10_000) });
+    const text = await res.text();
+    if (!res.ok || mine !== user || text === last) return;
+    last = text;
+    show(JSON.parse(text));
   } catch {
-    return; // the server is away: the conversation says so
+    // The server is away: the conversation says so.
+  } finally {
+    asking = false;
   }
+}
+
+function show(p) {
   const numbers = [
     ["base reads saved", count(p.base_reads_saved)], ["cache hit ratio", Math.round(100 * p.hit_ratio) + " %"],
-    ["reads asked", count(p.reads)], ["base reads", count(p.base_reads)],
+    ["calls", count(p.ops.reduce((sum, o) => sum + o.count, 0))], ["base reads", count(p.base_reads)],
     ["flights shared", count(p.flights_shared)], ["refusals", count(p.refusals)],
   ];
   $("numbers").replaceChildren(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   $("ops").tBodies[0].replaceChildren(...p.ops.map((o) =>
-    el("tr", {}, el("td", {}, o.op), el("td", {}, count(o.count)), el("td", {}, ms(o.p50_ms)), el("td", {}, ms(o.p99_ms)))));
-  $("trace").replaceChildren(tree(p.trace ?? []));
+    el("tr", {}, el("th", { scope: "row" }, o.op), el("td", {}, count(o.count)), el("td", {}, ms(o.p50_ms)), el("td", {}, ms(o.p99_ms)))));
+  const end = Math.max(...p.trace.map((s) => s.start_ms + s.ms), .001);
+  $("trace").replaceChildren(tree(p.trace, end));
 }
 
-function tree(spans) {
-  return el("ul", {}, spans.map((s) => el("li", {},
-    s.name, " ", el("span", { class: "ms" }, ms(s.ms)),
-    ["chatstore.cache.result", "chatstore.flight.role", "chatstore.code"].map((k) => s.attributes?.[k])
-      .filter((v) => v && v !== "ok").map((v) => el("span", { class: "chip" }, v)),
-    s.children ? tree(s.children) : null)));
+// tree shows spans with what they did, how long they took, and when, as a bar in the whole.
+function tree(spans, end, depth = 0) {
+  return el("ul", {}, spans.map((s) => {
+    const bar = el("i", {});
+    bar.style.marginLeft = `${100 * s.start_ms / end}%`;
+    bar.style.width = `${100 * s.ms / end}%`;
+    const did = ["chatkit.request.type", "chatstore.cache.result", "chatstore.flight.role", "chatstore.code"].map((k) => s.attributes?.[k])
+      .filter((v) => v && v !== "ok").map((v) => el("span", { class: "chip " + v }, v));
+    const name = el("span", {}, s.name, did);
+    name.style.paddingLeft = `${depth}em`; // the name alone: all bars have one axis
+    return el("li", {},
+      el("div", { class: "span" }, name, el("span", { class: "ms" }, ms(s.ms))),
+      el("div", { class: "bar", "aria-hidden": "true" }, bar),
+      s.children ? tree(s.children, end, depth + 1) : null);
+  }));
+}
+
+// forget empties what is a user's own.
+export function forget() {
+  user++;
+  last = "";
+  $("trace").replaceChildren();
 }
 
 export function start() {

@@ -34,3 +34,25 @@ func TestThePageIsWholeAndNothingElseIsServed(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTheBrowserHasIsNotSentAgain(t *testing.T) {
+	seen := map[string]string{}
+	for _, path := range []string{"/", "/app.js", "/items.js", "/panel.js", "/style.css"} {
+		first := httptest.NewRecorder()
+		web.Handler(http.NotFoundHandler()).ServeHTTP(first, httptest.NewRequest("GET", path, nil))
+		tag := first.Header().Get("ETag")
+		if tag == "" || seen[tag] != "" {
+			t.Errorf("%s: ETag %q, as %q", path, tag, seen[tag])
+		}
+		seen[tag] = path
+		for have, want := range map[string]int{tag: 304, `"older"`: 200} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("If-None-Match", have)
+			again := httptest.NewRecorder()
+			web.Handler(http.NotFoundHandler()).ServeHTTP(again, r)
+			if again.Code != want || again.Header().Get("Content-Security-Policy") == "" {
+				t.Errorf("%s, when the browser has %s: %d", path, have, again.Code)
+			}
+		}
+	}
+}
