@@ -104,7 +104,9 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		}))
 	}
 	traced := func(name string, h http.Handler) http.Handler {
-		return otelhttp.NewHandler(h, name, otelhttp.WithTracerProvider(tp), otelhttp.WithPropagators(propagation.TraceContext{}))
+		return otelhttp.NewHandler(h, name, otelhttp.WithTracerProvider(tp), otelhttp.WithPropagators(propagation.TraceContext{}),
+			// A client's own trace is linked to, and not joined: anybody may claim to be in any.
+			otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
 	}
 	sessions := sessions{issuer, c.users}
 	mux := routes([]route{

@@ -155,8 +155,24 @@ func TestTracesAreExported(t *testing.T) {
 	if _, err := c.newThread(t.Context(), "a secret", func(object) {}); err != nil {
 		t.Fatal(err)
 	}
+	// A client does not choose the trace that it is in.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.url+"/chatkit", strings.NewReader(`{"type":"threads.list"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+	res, err := c.http.Do(req)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
 	if err := srv.stop(); err != nil { // sends what is left
 		t.Fatal(err)
+	}
+	if text := printed.String(); strings.Contains(text, `"Name":"load_threads","SpanContext":{"TraceID":"0123456789abcdef0123456789abcdef"`) {
+		t.Error("a client chose its trace")
 	}
 	if collected.Load() == 0 {
 		t.Error("the collector has no trace")

@@ -1,4 +1,4 @@
-package panel_test
+package panel
 
 import (
 	"context"
@@ -19,7 +19,6 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
-	"github.com/chatstore/chatstore/examples/chatserver/panel"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -27,7 +26,7 @@ import (
 // rig is a Panel over a real stack.
 type rig struct {
 	t      *testing.T
-	p      *panel.Panel
+	p      *Panel
 	s      store.Store
 	tracer trace.Tracer
 }
@@ -35,7 +34,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	p := panel.New(reg)
+	p := New(reg)
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p.SpanProcessor()))
 	layer := func(name string) store.Middleware {
 		m, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer(name))
@@ -83,7 +82,7 @@ func (n node) String() string {
 	return n.Name + "(" + strings.Join(all, " ") + ")"
 }
 
-type shown struct {
+type answer struct {
 	Reads     float64 `json:"reads"`
 	BaseReads float64 `json:"base_reads"`
 	Saved     float64 `json:"base_reads_saved"`
@@ -98,11 +97,11 @@ type shown struct {
 	Trace []node `json:"trace"`
 }
 
-func (r *rig) look(ctx context.Context) shown {
+func (r *rig) look(ctx context.Context) answer {
 	r.t.Helper()
 	w := httptest.NewRecorder()
 	r.p.ServeHTTP(w, httptest.NewRequest("GET", "/panel", nil).WithContext(ctx))
-	var v shown
+	var v answer
 	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 {
 		r.t.Fatalf("%d %v: %s", w.Code, err, w.Body)
 	}
@@ -225,6 +224,13 @@ func TestATraceIDOfTwoUsersIsTwoTraces(t *testing.T) {
 	}
 }
 
+// opened returns how many spans that have not ended are known.
+func (p *Panel) opened() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
+}
+
 // Spans that never end are forgotten with their trace.
 func TestSpansThatNeverEndAreBounded(t *testing.T) {
 	r := newRig(t)
@@ -234,14 +240,14 @@ func TestSpansThatNeverEndAreBounded(t *testing.T) {
 				r.tracer.Start(ctx, "endless")
 			}
 		})
-		if open := r.p.Open(); open == 0 || open > 200 {
+		if open := r.p.opened(); open == 0 || open > 200 {
 			t.Errorf("%d open spans are kept", open)
 		}
 	}
 	for i := range 2000 {
 		r.request(fmt.Sprint("user", i), "request", func(context.Context) {})
 	}
-	if open := r.p.Open(); open != 0 {
+	if open := r.p.opened(); open != 0 {
 		t.Errorf("%d open spans of forgotten traces are kept", open)
 	}
 }
