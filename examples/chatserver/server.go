@@ -45,6 +45,7 @@ type config struct {
 const (
 	maxUpload  = 10 << 20
 	maxSession = 4 << 10
+	maxWait    = time.Minute
 )
 
 // server is the whole program but its flags and its listener.
@@ -109,10 +110,18 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 			otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
 	}
 	sessions := sessions{issuer, c.users}
+	// What streams has limits of its own.
+	limited := func(h http.HandlerFunc) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+			defer cancel()
+			h(w, r.WithContext(ctx))
+		})
+	}
 	mux := routes([]route{
 		{"POST /chatkit", traced("POST /chatkit", followed(srv.chat))},
-		{"PUT /files/{id}", traced("PUT /files/{id}", followed(http.HandlerFunc(folder.Put)))},
-		{"GET /files/{id}", traced("GET /files/{id}", followed(http.HandlerFunc(folder.Get)))},
+		{"PUT /files/{id}", traced("PUT /files/{id}", followed(limited(folder.Put)))},
+		{"GET /files/{id}", traced("GET /files/{id}", followed(limited(folder.Get)))},
 		{"GET /panel", guarded(seen)},
 		{"GET /session", http.HandlerFunc(sessions.show)},
 		{"POST /session", http.HandlerFunc(sessions.begin)},
@@ -132,8 +141,8 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 	srv.http = &http.Server{
 		Handler:           origin.Handler(mux),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       time.Minute,
-		WriteTimeout:      time.Minute, // of what is no stream: those have a limit for each event
+		ReadTimeout:       maxWait,
+		WriteTimeout:      maxWait, // of what is no stream: those have a limit for each event
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelWarn),

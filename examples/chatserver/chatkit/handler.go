@@ -36,13 +36,14 @@ type Handler struct {
 }
 
 type config struct {
-	log       *slog.Logger
-	metrics   *Metrics
-	files     Files
-	maxBody   int64
-	maxTurns  int
-	turnLimit time.Duration
-	heartbeat time.Duration
+	log         *slog.Logger
+	metrics     *Metrics
+	files       Files
+	maxBody     int64
+	maxTurns    int
+	answerLimit time.Duration
+	turnLimit   time.Duration
+	heartbeat   time.Duration
 }
 
 // Option configures a [Handler].
@@ -63,7 +64,10 @@ func WithMaxBody(bytes int64) Option { return func(c *config) { c.maxBody = byte
 // WithMaxTurns bounds the turns under way at one time; what comes beyond is refused as unavailable. The default is 10,000.
 func WithMaxTurns(n int) Option { return func(c *config) { c.maxTurns = n } }
 
-// WithTurnLimit bounds how long a turn may take. The default is five minutes.
+// WithAnswerLimit bounds how long a request may take that is answered with JSON. The default is 30 s.
+func WithAnswerLimit(d time.Duration) Option { return func(c *config) { c.answerLimit = d } }
+
+// WithTurnLimit bounds how long a request may take that is answered with a stream. The default is five minutes.
 func WithTurnLimit(d time.Duration) Option { return func(c *config) { c.turnLimit = d } }
 
 // WithHeartbeat says how often a silent stream sends a comment, for proxies that close what is silent. The default is 15 s.
@@ -83,7 +87,8 @@ func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
 	h := &Handler{store: s, responder: r, idle: make(chan struct{}), seed: maphash.MakeSeed()}
 	h.config = config{
 		log: slog.Default(), metrics: NewMetrics(nil),
-		maxBody: 1 << 20, maxTurns: 10_000, turnLimit: 5 * time.Minute, heartbeat: 15 * time.Second,
+		maxBody: 1 << 20, maxTurns: 10_000,
+		answerLimit: 30 * time.Second, turnLimit: 5 * time.Minute, heartbeat: 15 * time.Second,
 	}
 	for _, o := range opts {
 		o(&h.config)
@@ -110,13 +115,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 	case isAnswer:
+		ctx, cancel := context.WithTimeoutCause(r.Context(), h.answerLimit, errTooLong)
+		defer cancel()
 		var v any
-		if v, err = guard(func() (any, error) { return answer(h, r.Context(), req.Params) }); err == nil {
+		if v, err = guard(func() (any, error) { return answer(h, ctx, req.Params) }); err == nil {
 			err = out.answer(v)
 		}
 	case isStream:
 		if err = h.enter(); err == nil {
-			_, err = guard(func() (any, error) { return nil, respond(h, r.Context(), req.Params, out) })
+			ctx, cancel := context.WithTimeoutCause(r.Context(), h.turnLimit, errTooLong)
+			_, err = guard(func() (any, error) { return nil, respond(h, ctx, req.Params, out) })
+			cancel()
 			h.leave()
 		}
 	default:

@@ -341,8 +341,6 @@ func (h *Handler) turn(
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.over, func() { cancel(context.Cause(h.over)) })()
-	ctx, stop := context.WithTimeoutCause(ctx, h.turnLimit, errTooLong)
-	defer stop()
 
 	beating, still := context.WithCancel(ctx)
 	beats := make(chan struct{})

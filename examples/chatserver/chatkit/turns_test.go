@@ -524,6 +524,25 @@ func TestATurnEndsAtItsLimit(t *testing.T) {
 	g.wantKept("thr")
 }
 
+func TestARequestEndsAtItsLimit(t *testing.T) {
+	stuck := store.Intercept("stuck", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		if !c.Op.IsWrite() {
+			<-ctx.Done()
+		}
+		return next(ctx)
+	}))
+	base := memstore.New()
+	g := newRigOver(t, store.Wrap(base, stuck), script{}, chatkit.WithAnswerLimit(20*time.Millisecond), chatkit.WithTurnLimit(20*time.Millisecond))
+	for kind, params := range map[string]object{
+		"threads.get_by_id": {"thread_id": "thr"}, "threads.list": {},
+		"threads.add_user_message": {"thread_id": "thr", "input": say("x")},
+	} {
+		if status, v := g.ask("ada", kind, params); status != 504 {
+			t.Errorf("%s: %d %v", kind, status, v)
+		}
+	}
+}
+
 func TestFailuresEndTheStreamAndNothingElse(t *testing.T) {
 	for name, test := range map[string]struct {
 		respond func(context.Context, *chatkit.Turn) error
