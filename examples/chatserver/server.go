@@ -87,7 +87,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		defer cancel()
 		return tp.Shutdown(ctx)
 	})
-	folder, err := files.Open(c.files, s, c.url, maxUpload, chatkit.WriteError)
+	folder, err := files.Open(c.files, s, c.url, maxUpload)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 	srv.chat = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log),
 		chatkit.WithMetrics(chatkit.NewMetrics(registry)))
 
-	refuse := func(w http.ResponseWriter, err error) { chatkit.WriteError(w, err) }
-	guarded := func(h http.Handler) http.Handler { return issuer.Require(refuse, h) }
+	guarded := func(h http.Handler) http.Handler { return issuer.Require(chatkit.WriteError, h) }
 	// A request of the user's own is what the panel shows, and not its looking.
 	followed := func(h http.Handler) http.Handler {
 		return guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -180,7 +179,9 @@ func methods(h http.Handler, these ...string) http.Handler {
 			return
 		}
 		w.Header().Set("Allow", allow)
-		chatkit.WriteStatus(w, http.StatusMethodNotAllowed, "invalid", "the method is not one of "+allow)
+		chatkit.WriteError(w, chatkit.StatusError{
+			Status: http.StatusMethodNotAllowed, Code: store.CodeInvalid.String(), Message: "the method is not one of " + allow,
+		})
 	})
 }
 

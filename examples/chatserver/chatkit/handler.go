@@ -134,7 +134,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	code := "ok"
 	if err != nil {
-		code = describe(err).code
+		code = describe(err).Code
 		if out.begun() {
 			out.fail(err)
 		} else {
@@ -166,8 +166,8 @@ func guard[T any](f func() (T, error)) (v T, err error) {
 }
 
 var (
-	errBusy     = httpError{http.StatusServiceUnavailable, "unavailable", "the server is busy: try again"}
-	errStopping = httpError{http.StatusServiceUnavailable, "unavailable", "the server is stopping: try again"}
+	errBusy     = StatusError{http.StatusServiceUnavailable, "unavailable", "the server is busy: try again"}
+	errStopping = StatusError{http.StatusServiceUnavailable, "unavailable", "the server is stopping: try again"}
 )
 
 // enter begins a turn, unless there are too many or the handler is shut down.

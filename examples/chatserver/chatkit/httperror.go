@@ -9,20 +9,21 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// httpError is an answer in place of the one asked for. The message is for the client.
-type httpError struct {
-	status        int
-	code, message string
+// StatusError is an answer in place of the one asked for: what is no error of a Store. The message is for the client.
+type StatusError struct {
+	Status        int // of HTTP
+	Code, Message string
 }
 
-func (e httpError) Error() string { return e.message }
+// Error returns the message.
+func (e StatusError) Error() string { return e.Message }
 
-func invalid(message string) error { return httpError{http.StatusBadRequest, "invalid", message} }
+func invalid(message string) error { return StatusError{http.StatusBadRequest, "invalid", message} }
 
-func conflict(message string) error { return httpError{http.StatusConflict, "conflict", message} }
+func conflict(message string) error { return StatusError{http.StatusConflict, "conflict", message} }
 
 func unsupported(message string) error {
-	return httpError{http.StatusNotImplemented, "not_supported", message}
+	return StatusError{http.StatusNotImplemented, "not_supported", message}
 }
 
 // statuses has the HTTP status of every code that a Store's errors have.
@@ -41,42 +42,36 @@ var statuses = [store.NumCodes]int{
 }
 
 // describe returns how an error is told to a client: a store's error has a text that may be shown, any other does not.
-func describe(err error) httpError {
-	if e, ok := errors.AsType[httpError](err); ok {
+func describe(err error) StatusError {
+	if e, ok := errors.AsType[StatusError](err); ok {
 		return e
 	}
 	if f, ok := errors.AsType[Failure](err); ok {
-		return httpError{http.StatusBadGateway, "failed", f.Message}
+		return StatusError{http.StatusBadGateway, "failed", f.Message}
 	}
 	code := store.CodeOf(err)
-	e := httpError{statuses[code], code.String(), "the request failed"}
+	e := StatusError{statuses[code], code.String(), "the request failed"}
 	if s, ok := errors.AsType[*store.Error](err); ok {
-		e.message = s.Error()
+		e.Message = s.Error()
 	} else if errors.Is(err, context.DeadlineExceeded) {
-		e.message = "the request took too long"
+		e.Message = "the request took too long"
 	}
 	return e
 }
 
 // WriteError answers with an error in the form that all of the server's have, {"error": {"code": …, "message": …}}, and the
-// status of its [store.CodeOf]. It returns the code.
-func WriteError(w http.ResponseWriter, err error) string {
+// status of its [store.CodeOf], or its own if it is a [StatusError].
+func WriteError(w http.ResponseWriter, err error) {
 	e := describe(err)
-	WriteStatus(w, e.status, e.code, e.message)
-	return e.code
-}
-
-// WriteStatus is WriteError for what is no error of a Store.
-func WriteStatus(w http.ResponseWriter, status int, code, message string) {
 	var body struct {
 		Error struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	body.Error.Code, body.Error.Message = code, message
+	body.Error.Code, body.Error.Message = e.Code, e.Message
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
+	w.WriteHeader(e.Status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone
 }

@@ -68,12 +68,12 @@ func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (request, 
 	var req request
 	// A page of another origin can send a form, but not this type, without being asked for leave first.
 	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
-		return req, httpError{http.StatusUnsupportedMediaType, "invalid", "Content-Type: not application/json"}
+		return req, StatusError{http.StatusUnsupportedMediaType, "invalid", "Content-Type: not application/json"}
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			err = httpError{http.StatusRequestEntityTooLarge, "invalid", fmt.Sprintf("body: more than %d bytes", limit)}
+			err = StatusError{http.StatusRequestEntityTooLarge, "invalid", fmt.Sprintf("body: more than %d bytes", limit)}
 		}
 		return req, err
 	}

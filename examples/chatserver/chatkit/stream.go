@@ -22,7 +22,7 @@ type stream struct {
 }
 
 // errGone is why a turn ends that nobody reads.
-var errGone error = httpError{499, store.CodeCanceled.String(), "the client is gone"}
+var errGone error = StatusError{499, store.CodeCanceled.String(), "the client is gone"}
 
 // writeLimit is how long a client may take to read what is sent to it before it counts as gone.
 const writeLimit = 30 * time.Second
@@ -92,8 +92,12 @@ func (s *stream) fail(err error) {
 	f, ok := errors.AsType[Failure](err)
 	if !ok {
 		f = Failure{Code: "stream.error", AllowRetry: true}
-		if e, ok := errors.AsType[httpError](err); ok {
-			f.Message = e.message
+		if e, ok := errors.AsType[StatusError](err); ok {
+			f.Message = e.Message
+		}
+		switch store.CodeOf(err) {
+		case store.CodeNotFound, store.CodeConflict, store.CodeInvalid, store.CodeUnauthenticated, store.CodeDenied:
+			f.AllowRetry = false // the thread is gone, say: it would fail again
 		}
 	}
 	_ = s.send(f) // it may be gone

@@ -331,7 +331,7 @@ func (h *Handler) customAction(ctx context.Context, p params, out *stream) error
 	})
 }
 
-var errTooLong = httpError{504, "timeout", "the answer took too long"}
+var errTooLong = StatusError{504, "timeout", "the answer took too long"}
 
 // turn has the responder answer, and keeps what must be kept of it, come what may.
 func (h *Handler) turn(

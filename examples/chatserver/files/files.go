@@ -14,13 +14,18 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
+
+var _ chatkit.Files = (*Folder)(nil)
 
 // Folder is a folder with the content of attachments. It is safe for concurrent use.
 type Folder struct {
@@ -28,8 +33,8 @@ type Folder struct {
 	store    store.Store
 	url      string
 	maxBytes int64
-	refuse   func(http.ResponseWriter, error) string
 	creating *lru.Cache[store.Owner, *rate.Limiter]
+	placing  sync.Mutex // of two uploads of one attachment at once, the first to be whole is its content
 }
 
 // How many attachments a user may announce: so many at once, and then one in a while.
@@ -39,11 +44,8 @@ const (
 )
 
 // Open opens the folder at path, which is made where there is none. url is that of the server, without a slash at its end,
-// and "" for links that count from the page. No content is larger than maxBytes. refuse answers with an error and returns
-// its code.
-func Open(
-	path string, s store.Store, url string, maxBytes int64, refuse func(http.ResponseWriter, error) string,
-) (*Folder, error) {
+// and "" for links that count from the page. No content is larger than maxBytes. Several servers may use a folder.
+func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -52,7 +54,34 @@ func Open(
 		return nil, err
 	}
 	creating, err := lru.New[store.Owner, *rate.Limiter](10_000)
-	return &Folder{root, s, url, maxBytes, refuse, creating}, err
+	if err == nil {
+		err = sweep(root)
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return &Folder{root: root, store: s, url: url, maxBytes: maxBytes, creating: creating}, nil
+}
+
+// abandonedAfter is when what is half uploaded belongs to a server that was killed: none takes that long.
+const abandonedAfter = time.Hour
+
+// sweep removes what killed servers left half uploaded.
+func sweep(root *os.Root) error {
+	all, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		info, err := f.Info()
+		if err != nil || !strings.Contains(f.Name(), ".part-") || time.Since(info.ModTime()) < abandonedAfter {
+			continue // one that is gone by now was another server's to remove
+		}
+		if err := root.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close ends the use of the folder.
@@ -61,7 +90,7 @@ func (f *Folder) Close() error { return f.root.Close() }
 // Create tells the client where to put the content. It refuses what is too large, and a user who announces too much.
 func (f *Folder) Create(ctx context.Context, id string, size int64, body store.AttachmentBody) (store.AttachmentBody, error) {
 	if size > f.maxBytes {
-		return body, tooLarge(id, f.maxBytes)
+		return body, f.tooLarge()
 	}
 	p, _ := store.PrincipalFrom(ctx)
 	limit := rate.NewLimiter(rate.Every(every), burst)
@@ -69,9 +98,8 @@ func (f *Folder) Create(ctx context.Context, id string, size int64, body store.A
 		limit = known
 	}
 	if !limit.Allow() {
-		return body, &store.Error{
-			Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeUnavailable,
-			Cause: errors.New("files: too many attachments in a short time"),
+		return body, chatkit.StatusError{
+			Status: http.StatusTooManyRequests, Code: store.CodeUnavailable.String(), Message: "attachments: too many in a short time",
 		}
 	}
 	url := f.url + "/files/" + id
@@ -82,10 +110,10 @@ func (f *Folder) Create(ctx context.Context, id string, size int64, body store.A
 	return body, nil
 }
 
-func tooLarge(id string, limit int64) error {
-	return &store.Error{
-		Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeInvalid,
-		Field: fmt.Sprintf("size: more than %d bytes", limit),
+func (f *Folder) tooLarge() error {
+	return chatkit.StatusError{
+		Status: http.StatusRequestEntityTooLarge, Code: store.CodeInvalid.String(),
+		Message: fmt.Sprintf("size: more than %d bytes", f.maxBytes),
 	}
 }
 
@@ -107,7 +135,7 @@ func name(id string) string {
 // Put is PUT /files/{id}: it takes the content of an attachment that waits for it.
 func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
 	if err := f.put(w, r); err != nil {
-		f.refuse(w, err)
+		chatkit.WriteError(w, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -115,53 +143,70 @@ func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
 
 func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), r.PathValue("id")
-	a, err := f.store.LoadAttachment(ctx, id)
-	if err != nil {
-		return err
+	if _, _, err := f.waiting(ctx, id); err != nil {
+		return err // before anything is read
 	}
-	body, err := a.Decode()
-	if err != nil {
-		return err
+	part, err := f.write(name(id), http.MaxBytesReader(w, r.Body, f.maxBytes))
+	if err == nil {
+		err = f.place(ctx, id, part)
 	}
-	if body.Upload == nil {
-		return &store.Error{Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeConflict}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		err = f.tooLarge()
 	}
-	if err := f.write(name(id), http.MaxBytesReader(w, r.Body, f.maxBytes)); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return tooLarge(id, f.maxBytes)
-		}
-		return err
-	}
-	body.Upload = nil // the content is there
-	if a, err = a.WithBody(body); err != nil {
-		return err
-	}
-	return f.store.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a)
+	return err
 }
 
-// write writes a file, whole or not at all.
-func (f *Folder) write(name string, content io.Reader) (err error) {
-	part := name + ".part-" + rand.Text() // another upload of the same may be under way
+// waiting loads an attachment that waits for its content.
+func (f *Folder) waiting(ctx context.Context, id string) (a store.Attachment, b store.AttachmentBody, err error) {
+	if a, err = f.store.LoadAttachment(ctx, id); err != nil {
+		return a, b, err
+	}
+	if b, err = a.Decode(); err == nil && b.Upload == nil {
+		err = &store.Error{Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeConflict}
+	}
+	return a, b, err
+}
+
+// write writes content to a file of its own, whole or not at all.
+func (f *Folder) write(name string, content io.Reader) (part string, err error) {
+	part = name + ".part-" + rand.Text()
 	file, err := f.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.root.Remove(part))
-		}
-	}()
 	_, err = io.Copy(file, content)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return "", errors.Join(err, f.root.Remove(part))
 	}
-	return f.root.Rename(part, name)
+	return part, nil
+}
+
+// place makes a written file the content of an attachment, as it is by now: it may have been sent, or deleted.
+func (f *Folder) place(ctx context.Context, id, part string) error {
+	f.placing.Lock()
+	defer f.placing.Unlock()
+	a, b, err := f.waiting(ctx, id)
+	if err == nil {
+		b.Upload = nil // the content is there
+		a, err = a.WithBody(b)
+	}
+	if err == nil {
+		err = f.root.Rename(part, name(id))
+	}
+	if err != nil {
+		return errors.Join(err, f.root.Remove(part))
+	}
+	err = f.store.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a)
+	if store.CodeOf(err) == store.CodeNotFound {
+		return errors.Join(err, f.Delete(ctx, id)) // deleted in this moment
+	}
+	return err
 }
 
 // Get is GET /files/{id}.
 func (f *Folder) Get(w http.ResponseWriter, r *http.Request) {
 	if err := f.get(w, r); err != nil {
-		f.refuse(w, err)
+		chatkit.WriteError(w, err)
 	}
 }
 

@@ -3,12 +3,17 @@ package files_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
@@ -36,7 +41,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), s: store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()))}
 	var err error
-	if r.f, err = files.Open(r.dir, r.s, "", limit, chatkit.WriteError); err != nil {
+	if r.f, err = files.Open(r.dir, r.s, "", limit); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
@@ -145,12 +150,12 @@ func TestAnImageIsShown(t *testing.T) {
 
 func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, store.AttachmentBody{}); store.CodeOf(err) != store.CodeInvalid {
+	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, store.AttachmentBody{}); status(err) != 413 {
 		t.Errorf("announced: %v", err)
 	}
 	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
 	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // of no announced length
-	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 400 || !strings.Contains(text, "1024") {
+	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 413 || !strings.Contains(text, "1024") {
 		t.Errorf("uploaded: %d %s", res.StatusCode, text)
 	}
 	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
@@ -158,6 +163,137 @@ func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	}
 	if res, _ := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("less")); res.StatusCode != 204 {
 		t.Errorf("it may not be tried again: %d", res.StatusCode)
+	}
+}
+
+// status is that of an error that is no Store's.
+func status(err error) int {
+	e, _ := errors.AsType[chatkit.StatusError](err)
+	return e.Status
+}
+
+// uploading begins an upload, and returns its rest to be written.
+func (r *rig) uploading(path string) (rest *io.PipeWriter, answered <-chan int) {
+	body, rest := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		res, _ := r.do("PUT", "ada", path, body)
+		done <- res.StatusCode
+	}()
+	_, _ = rest.Write([]byte("half ")) // is read: the request is under way
+	return rest, done
+}
+
+func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	rest, answered := r.uploading(b.Upload.URL)
+	r.begun()
+	a, err := r.s.LoadAttachment(as("ada"), "atc_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.ThreadID = "thr_1"
+	if err := r.s.SaveAttachment(as("ada"), a); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = rest.Write([]byte("and half"))
+	_ = rest.Close()
+	if status := <-answered; status != 204 {
+		t.Fatalf("upload: %d", status)
+	}
+	a, err = r.s.LoadAttachment(as("ada"), "atc_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := a.Decode(); a.ThreadID != "thr_1" || b.Upload != nil {
+		t.Errorf("the attachment is of thread %q, and waits: %v", a.ThreadID, b.Upload != nil)
+	}
+}
+
+// begun waits until an upload has a file of its own.
+func (r *rig) begun() {
+	r.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if all, _ := filepath.Glob(filepath.Join(r.dir, "*.part-*")); len(all) > 0 {
+			return
+		}
+	}
+	r.t.Fatal("the upload does not begin")
+}
+
+func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	rest, answered := r.uploading(b.Upload.URL)
+	r.begun()
+	if err := errors.Join(r.s.DeleteAttachment(as("ada"), "atc_1"), r.f.Delete(as("ada"), "atc_1")); err != nil {
+		t.Fatal(err)
+	}
+	_ = rest.Close()
+	if status := <-answered; status != 404 {
+		t.Errorf("upload: %d", status)
+	}
+	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	var mu sync.Mutex
+	var taken []string
+	var wg sync.WaitGroup
+	for n := range 8 {
+		content := fmt.Sprint("content ", n)
+		wg.Go(func() {
+			rest, answered := r.uploading(b.Upload.URL)
+			_, _ = rest.Write([]byte(content))
+			_ = rest.Close()
+			switch status := <-answered; status {
+			case 204:
+				mu.Lock()
+				defer mu.Unlock()
+				taken = append(taken, "half "+content)
+			case 409:
+			default:
+				t.Errorf("upload: %d", status)
+			}
+		})
+	}
+	wg.Wait()
+	if _, text := r.do("GET", "ada", b.Upload.URL, nil); len(taken) != 1 || text != taken[0] {
+		t.Errorf("taken %q, and given %q", taken, text)
+	}
+	if left, err := os.ReadDir(r.dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{"a.part-X": 2 * time.Hour, "b.part-X": 0, "c": 2 * time.Hour} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := files.Open(dir, memstore.New(), "", limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	left, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	if got := strings.Join(left, " "); got != "b.part-X c" {
+		t.Errorf("left: %s; what another server is writing, and content, stay", got)
 	}
 }
 
@@ -193,7 +329,7 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 		_, err := r.f.Create(as("ada"), "atc", 1, store.AttachmentBody{})
 		if err == nil {
 			allowed++
-		} else if store.CodeOf(err) != store.CodeUnavailable {
+		} else if status(err) != 429 {
 			t.Fatal(err)
 		}
 	}
