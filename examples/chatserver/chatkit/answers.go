@@ -70,6 +70,11 @@ func (h *Handler) updateThread(ctx context.Context, p params) (any, error) {
 	if p.Title == nil || len(*p.Title) > maxTitle {
 		return nil, invalid("title: missing, or more than 1,000 bytes")
 	}
+	unlock, err := h.lock(ctx, p.ThreadID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	t, err := h.store.LoadThread(ctx, p.ThreadID)
 	if err != nil {
 		return nil, err
@@ -155,7 +160,7 @@ func (h *Handler) actNow(ctx context.Context, p params) (any, error) {
 	if !ok {
 		return nil, unsupported("threads.sync_custom_action: this assistant has no such action")
 	}
-	t, err := h.store.LoadThread(ctx, p.ThreadID)
+	t, err := h.activeThread(ctx, p.ThreadID)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-func at(second int) time.Time { return time.Date(2026, 1, 2, 3, 4, second, 0, time.UTC) }
+// at is before every now, that of bubbles (the year 2000) among them.
+func at(second int) time.Time { return time.Date(1999, 1, 2, 3, 4, second, 0, time.UTC) }
 
 func text(s string) store.UserMessage {
 	return store.UserMessage{Content: []store.UserContent{{Text: s}}}
@@ -107,6 +108,8 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		for _, e := range []chatkit.Event{
 			chatkit.ItemAdded{Item: hidden}, chatkit.ItemDone{Item: hidden}, chatkit.ItemReplaced{Item: hidden},
 			chatkit.ItemRemoved{ItemID: hidden.ID}, chatkit.ItemDone{Item: hidden},
+			chatkit.ItemUpdated{ItemID: hidden.ID, Update: chatkit.WidgetRootUpdated{Widget: hide}},
+			chatkit.ItemReplaced{Item: turn.Message},
 		} {
 			if err := turn.Emit(ctx, e); err != nil {
 				return err
@@ -123,7 +126,7 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := say("hello")
-	input["attachments"] = []string{"atc"}
+	input["attachments"] = []string{"atc", "atc"} // named twice, sent once
 	res := g.request(t.Context(), "ada", "threads.create", object{"input": input})
 	defer res.Body.Close()
 	sent, err := io.ReadAll(res.Body)
@@ -148,6 +151,9 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		if strings.Contains(strings.ToLower(answers), strings.ToLower(word)) {
 			t.Errorf("%q was sent:\n%s", word, answers)
 		}
+	}
+	if m, _, err := store.DecodeItem[store.UserMessage](g.stored(id)[0]); err != nil || len(m.Attachments) != 1 {
+		t.Errorf("the message has %d attachments, %v", len(m.Attachments), err)
 	}
 	if !strings.Contains(answers, `"atc"`) || !strings.Contains(answers, `"title":"t"`) {
 		t.Errorf("what is not hidden is missing:\n%s", answers)
@@ -211,7 +217,9 @@ func TestOthersFindNothing(t *testing.T) {
 
 func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	g := newRig(t, script{}, chatkit.WithMaxBody(4<<10))
-	g.newThread(text("1"), store.Widget{Widget: parse(t, `{}`)})
+	g.newThread(text("1"), store.Widget{Widget: parse(t, `{}`)}, store.StructuredInput{Inputs: []store.Input{
+		{Type: "multiple_choice", ID: "q", Question: "?", Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
+	}})
 	many := make([]string, 101)
 	for i := range many {
 		many[i] = "i1"
@@ -222,28 +230,32 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		status int
 		says   string
 	}{
-		"unknown type":         {"threads.explode", object{}, 400, "type: not known"},
-		"transcription":        {"input.transcribe", object{"audio_base64": "x"}, 501, "transcribe"},
-		"no files":             {"attachments.create", object{"name": "a", "mime_type": "b"}, 501, "attachments"},
-		"no such action":       {"threads.sync_custom_action", object{"thread_id": "thr", "action": object{"type": "a"}}, 501, "action"},
-		"order":                {"items.list", object{"thread_id": "thr", "order": "up"}, 400, "order"},
-		"limit":                {"items.list", object{"thread_id": "thr", "limit": -1}, 400, "limit"},
-		"limit of a type":      {"items.list", object{"thread_id": "thr", "limit": "x"}, 400, "limit"},
-		"cursor":               {"items.list", object{"thread_id": "thr", "after": "i9"}, 404, "i9"},
-		"no thread":            {"threads.get_by_id", object{}, 400, "id"},
-		"a long thread id":     {"threads.get_by_id", object{"thread_id": strings.Repeat("x", 257)}, 400, "id"},
-		"no title":             {"threads.update", object{"thread_id": "thr"}, 400, "title"},
-		"a long title":         {"threads.update", object{"thread_id": "thr", "title": strings.Repeat("x", 1001)}, 400, "title"},
-		"kind of feedback":     {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i1"}, "kind": "so-so"}, 400, "kind"},
-		"much feedback":        {"items.feedback", object{"thread_id": "thr", "item_ids": many, "kind": "positive"}, 400, "item_ids"},
-		"feedback on nothing":  {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i9"}, "kind": "positive"}, 404, "i9"},
-		"no input":             {"threads.create", object{}, 400, "input"},
-		"input of a type":      {"threads.create", object{"input": []int{}}, 400, "input"},
-		"no content":           {"threads.create", object{"input": object{}}, 400, "content"},
-		"content of a type":    {"threads.create", object{"input": object{"content": "hello"}}, 400, "content"},
-		"a part of a type":     {"threads.create", object{"input": object{"content": []object{{"text": 1}}}}, 400, "content"},
-		"many attachments":     {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:11]}}, 400, "attachments"},
-		"unknown attachment":   {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:1]}}, 404, "i1"},
+		"unknown type":        {"threads.explode", object{}, 400, "type: not known"},
+		"transcription":       {"input.transcribe", object{"audio_base64": "x"}, 501, "transcribe"},
+		"no files":            {"attachments.create", object{"name": "a", "mime_type": "b"}, 501, "attachments"},
+		"no such action":      {"threads.sync_custom_action", object{"thread_id": "thr", "action": object{"type": "a"}}, 501, "action"},
+		"order":               {"items.list", object{"thread_id": "thr", "order": "up"}, 400, "order"},
+		"limit":               {"items.list", object{"thread_id": "thr", "limit": -1}, 400, "limit"},
+		"limit of a type":     {"items.list", object{"thread_id": "thr", "limit": "x"}, 400, "limit"},
+		"cursor":              {"items.list", object{"thread_id": "thr", "after": "i9"}, 404, "i9"},
+		"no thread":           {"threads.get_by_id", object{}, 400, "id"},
+		"a long thread id":    {"threads.get_by_id", object{"thread_id": strings.Repeat("x", 257)}, 400, "id"},
+		"no title":            {"threads.update", object{"thread_id": "thr"}, 400, "title"},
+		"a long title":        {"threads.update", object{"thread_id": "thr", "title": strings.Repeat("x", 1001)}, 400, "title"},
+		"kind of feedback":    {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i1"}, "kind": "so-so"}, 400, "kind"},
+		"much feedback":       {"items.feedback", object{"thread_id": "thr", "item_ids": many, "kind": "positive"}, 400, "item_ids"},
+		"feedback on nothing": {"items.feedback", object{"thread_id": "thr", "item_ids": []string{"i9"}, "kind": "positive"}, 404, "i9"},
+		"no input":            {"threads.create", object{}, 400, "input"},
+		"input of a type":     {"threads.create", object{"input": []int{}}, 400, "input"},
+		"no content":          {"threads.create", object{"input": object{}}, 400, "content"},
+		"content of a type":   {"threads.create", object{"input": object{"content": "hello"}}, 400, "content"},
+		"a part of a type":    {"threads.create", object{"input": object{"content": []object{{"text": 1}}}}, 400, "content"},
+		"many attachments":    {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:11]}}, 400, "attachments"},
+		"unknown attachment":  {"threads.create", object{"input": object{"content": []any{}, "attachments": many[:1]}}, 404, "i1"},
+		"null content":        {"threads.create", object{"input": object{"content": nil}}, 400, "content"},
+		"no result":           {"threads.add_client_tool_output", object{"thread_id": "thr"}, 400, "result"},
+		"no such option": {"threads.add_structured_input", object{"thread_id": "thr", "item_id": "i3", "input": object{
+			"status": "answered", "answers": object{"q": object{"values": []string{"c"}}}}}, 400, "option"},
 		"no tool call":         {"threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}, 409, "tool call"},
 		"no form":              {"threads.add_structured_input", object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}}, 400, "item_id"},
 		"status of a form":     {"threads.add_structured_input", object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "x"}}, 400, "status"},
@@ -327,6 +339,9 @@ func TestAttachmentsAreTheirOwnersAlone(t *testing.T) {
 	}
 	if page, _ := g.base.LoadThreads(context.Background(), store.ThreadQuery{Owner: store.AnyOwner()}); len(page.Data) != 0 {
 		t.Error("and a thread made for it")
+	}
+	if status, v := g.ask("ada", "threads.create", object{"input": input}); status != 409 {
+		t.Errorf("an attachment that is not uploaded was sent: %d %v", status, v)
 	}
 	if status, _ := g.ask("grace", "attachments.delete", object{"attachment_id": id}); status != 200 {
 		t.Errorf("a deletion of what one can't see: %d, want that of what is not there", status)

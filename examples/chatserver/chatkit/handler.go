@@ -29,7 +29,8 @@ type Handler struct {
 	idle    chan struct{} // closed when closed and nothing is running
 
 	seed  maphash.Seed
-	locks [64]sync.Mutex // of threads, by their hash: see lock
+	locks [64]chan struct{}    // of threads, by their hash: see lock
+	turns map[string]*underway // by thread; under mu
 
 	over context.Context // ends when turns are to end at once
 	end  context.CancelCauseFunc
@@ -84,7 +85,10 @@ type Files interface {
 
 // NewHandler returns a Handler that keeps conversations in s and has r answer them. Both must outlive it.
 func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
-	h := &Handler{store: s, responder: r, idle: make(chan struct{}), seed: maphash.MakeSeed()}
+	h := &Handler{store: s, responder: r, idle: make(chan struct{}), seed: maphash.MakeSeed(), turns: map[string]*underway{}}
+	for i := range h.locks {
+		h.locks[i] = make(chan struct{}, 1)
+	}
 	h.config = config{
 		log: slog.Default(), metrics: NewMetrics(nil),
 		maxBody: 1 << 20, maxTurns: 10_000,
@@ -148,11 +152,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.metrics.request(kind, code, time.Since(began))
 }
 
-// lock keeps others from deciding about the thread by what they read before this did. It returns the unlocking.
-func (h *Handler) lock(threadID string) func() {
-	m := &h.locks[maphash.String(h.seed, threadID)%uint64(len(h.locks))]
-	m.Lock()
-	return m.Unlock
+// lock keeps others of this server from deciding about the thread by what they read before this did. It returns the unlocking,
+// and fails when ctx ends first.
+func (h *Handler) lock(ctx context.Context, threadID string) (unlock func(), err error) {
+	l := h.locks[maphash.String(h.seed, threadID)%uint64(len(h.locks))]
+	select {
+	case l <- struct{}{}:
+		return func() { <-l }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // guard turns a panic into an error.

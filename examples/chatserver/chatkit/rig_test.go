@@ -61,17 +61,8 @@ func newRig(t *testing.T, r chatkit.Responder, opts ...chatkit.Option) *rig {
 
 func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
 	t.Helper()
-	g := &rig{t: t, base: base}
-	g.s = store.Wrap(base, store.Observe("spy", g), authz.New(authz.OwnerOnly()))
-	log := slog.New(slog.NewTextHandler(&g.log, nil))
-	g.h = chatkit.NewHandler(g.s, r, append([]chatkit.Option{chatkit.WithLogger(log)}, opts...)...)
-	g.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		if user := r.Header.Get("Test-User"); user != "" {
-			ctx = as(user)(ctx)
-		}
-		g.h.ServeHTTP(w, r.WithContext(ctx))
-	}))
+	g := unserved(t, base, r, opts...)
+	g.srv = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(func() {
 		g.srv.Close()
 		if err := store.Close(g.s); err != nil {
@@ -79,6 +70,38 @@ func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...cha
 		}
 	})
 	return g
+}
+
+// unserved is a rig without a server, for bubbles: see [rig.call].
+func unserved(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
+	g := &rig{t: t, base: base}
+	g.s = store.Wrap(base, store.Observe("spy", g), authz.New(authz.OwnerOnly()))
+	log := slog.New(slog.NewTextHandler(&g.log, nil))
+	g.h = chatkit.NewHandler(g.s, r, append([]chatkit.Option{chatkit.WithLogger(log)}, opts...)...)
+	return g
+}
+
+func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	if user := r.Header.Get("Test-User"); user != "" {
+		ctx = as(user)(ctx)
+	}
+	g.h.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// call makes a request of ada's without a network, and returns the status and what was answered.
+func (g *rig) call(ctx context.Context, kind string, params any) (int, string) {
+	g.t.Helper()
+	body, err := json.Marshal(object{"type": kind, "params": params})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body)).WithContext(ctx)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Test-User", "ada")
+	w := httptest.NewRecorder()
+	g.serve(w, r)
+	return w.Code, w.Body.String()
 }
 
 func as(user string) func(context.Context) context.Context {

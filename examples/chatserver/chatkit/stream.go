@@ -94,10 +94,7 @@ func (s *stream) fail(err error) {
 		f = Failure{Code: "stream.error", AllowRetry: true}
 		if e, ok := errors.AsType[StatusError](err); ok {
 			f.Message = e.Message
-		}
-		switch store.CodeOf(err) {
-		case store.CodeNotFound, store.CodeConflict, store.CodeInvalid, store.CodeUnauthenticated, store.CodeDenied:
-			f.AllowRetry = false // the thread is gone, say: it would fail again
+			f.AllowRetry = e.Status >= http.StatusInternalServerError // what is the client's own would fail again
 		}
 	}
 	_ = s.send(f) // it may be gone

@@ -12,8 +12,8 @@ import (
 
 // Turn is an answer under way. It belongs to the goroutine that the [Responder] was called in.
 type Turn struct {
-	// Thread is the conversation. Its Title, Status and Metadata may be set: the thread is then saved and the client told,
-	// with the next event or at the end of the turn.
+	// Thread is the conversation. Its Title, Status, Metadata and AllowedImageDomains may be set: they are then saved and the
+	// client told, with the next event or at the end of the turn.
 	Thread store.Thread
 	// Message is the user's message to answer; its ID is "" where there is none.
 	Message store.Item
@@ -97,17 +97,45 @@ func (t *Turn) keep(ctx context.Context, e Event) (hidden bool, err error) {
 	return false, fmt.Errorf("chatkit: a responder may not emit %T", e)
 }
 
-// saveThread saves the thread if the responder has changed it, and tells the client.
+// saveThread saves what the responder has changed of the thread, and tells the client.
 func (t *Turn) saveThread(ctx context.Context) error {
 	if t.Thread.Equal(t.saved) {
 		return nil
 	}
-	// UpdateOnly: a thread that was deleted in the meantime stays deleted.
-	if err := t.handler.store.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), t.Thread); err != nil {
+	now, err := t.mergeThread(ctx)
+	if err != nil {
 		return err
 	}
-	t.saved = t.Thread
-	return t.send(ThreadUpdated{viewThread(t.Thread)})
+	t.Thread, t.saved = now, now
+	return t.send(ThreadUpdated{viewThread(now)})
+}
+
+// mergeThread saves the thread as it is stored, with what the responder has changed of it and nobody else has: a user may
+// rename a conversation in the midst of an answer.
+func (t *Turn) mergeThread(ctx context.Context) (store.Thread, error) {
+	s := t.handler.store
+	unlock, err := t.handler.lock(ctx, t.saved.ID)
+	if err != nil {
+		return store.Thread{}, err
+	}
+	defer unlock()
+	now, err := s.LoadThread(ctx, t.saved.ID)
+	if err != nil {
+		return store.Thread{}, err
+	}
+	merge(&now.Title, t.saved.Title, t.Thread.Title)
+	merge(&now.Status, t.saved.Status, t.Thread.Status)
+	merge(&now.Metadata, t.saved.Metadata, t.Thread.Metadata)
+	merge(&now.AllowedImageDomains, t.saved.AllowedImageDomains, t.Thread.AllowedImageDomains)
+	// UpdateOnly: a thread that was deleted in the meantime stays deleted.
+	return now, s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), now)
+}
+
+// merge makes now what it is wanted to be, unless it is another than before already.
+func merge[T comparable](now *T, before, wanted T) {
+	if *now == before {
+		*now = wanted
+	}
 }
 
 func (t *Turn) draft(id string) *draft {

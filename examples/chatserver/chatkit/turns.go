@@ -29,6 +29,11 @@ func (h *Handler) createThread(ctx context.Context, p params, out *stream) error
 	if err != nil {
 		return err
 	}
+	ctx, giveBack, err := h.takeOver(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	if err := out.send(ThreadCreated{viewThread(t)}); err != nil {
 		return err
 	}
@@ -54,20 +59,24 @@ func (h *Handler) newThread(ctx context.Context) (store.Thread, error) {
 }
 
 func (h *Handler) addUserMessage(ctx context.Context, p params, out *stream) error {
-	t, err := h.activeThread(ctx, p)
-	if err != nil {
+	if _, err := h.activeThread(ctx, p.ThreadID); err != nil {
 		return err
 	}
 	message, attachments, err := h.userMessage(ctx, p)
 	if err != nil {
 		return err
 	}
+	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	return h.answer(ctx, t, message, attachments, out)
 }
 
 // activeThread loads a thread that takes messages.
-func (h *Handler) activeThread(ctx context.Context, p params) (store.Thread, error) {
-	t, err := h.store.LoadThread(ctx, p.ThreadID)
+func (h *Handler) activeThread(ctx context.Context, threadID string) (store.Thread, error) {
+	t, err := h.store.LoadThread(ctx, threadID)
 	if err != nil {
 		return t, err
 	}
@@ -95,9 +104,14 @@ func (h *Handler) userMessage(ctx context.Context, p params) (store.Item, []stor
 		if err != nil {
 			return store.Item{}, nil, err
 		}
+		if b, err := a.Decode(); err != nil {
+			return store.Item{}, nil, err
+		} else if h.files != nil && b.Upload != nil {
+			return store.Item{}, nil, conflict("input.attachments: one is not uploaded yet")
+		}
 		attachments = append(attachments, a)
 	}
-	if in.Content.IsZero() {
+	if text := in.Content.String(); text == "" || text == "null" {
 		return store.Item{}, nil, invalid("input.content: missing")
 	}
 	text, err := encode(struct {
@@ -184,14 +198,21 @@ func (h *Handler) remove(ctx context.Context, threadID string, items []store.Ite
 }
 
 func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) error {
-	t, err := h.activeThread(ctx, p)
+	if p.Result.IsZero() {
+		return invalid("result: missing")
+	}
+	if _, err := h.activeThread(ctx, p.ThreadID); err != nil {
+		return err
+	}
+	it, rest, err := h.completeCall(ctx, p.ThreadID, p.Result)
 	if err != nil {
 		return err
 	}
-	it, rest, err := h.completeCall(ctx, t.ID, p.Result)
+	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
 	if err != nil {
 		return err
 	}
+	defer giveBack()
 	if err := out.send(ItemReplaced{it}); err != nil {
 		return err
 	}
@@ -206,7 +227,11 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 func (h *Handler) completeCall(
 	ctx context.Context, threadID string, output store.JSON,
 ) (it store.Item, rest []store.Item, err error) {
-	defer h.lock(threadID)()
+	unlock, err := h.lock(ctx, threadID)
+	if err != nil {
+		return it, nil, err
+	}
+	defer unlock()
 	pending, err := h.pendingCalls(ctx, threadID)
 	if err != nil {
 		return it, nil, err
@@ -226,8 +251,7 @@ func (h *Handler) completeCall(
 }
 
 func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream) error {
-	t, err := h.activeThread(ctx, p)
-	if err != nil {
+	if _, err := h.activeThread(ctx, p.ThreadID); err != nil {
 		return err
 	}
 	in, err := decodeParam[formInput]("input", p.Input)
@@ -237,10 +261,15 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 	if in.Status != "answered" && in.Status != "skipped" {
 		return invalid("input.status: neither answered nor skipped")
 	}
-	it, err := h.answerForm(ctx, t.ID, p.ItemID, in)
+	it, err := h.answerForm(ctx, p.ThreadID, p.ItemID, in)
 	if err != nil {
 		return err
 	}
+	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	if err := out.send(ItemReplaced{it}); err != nil {
 		return err
 	}
@@ -249,7 +278,11 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 
 // answerForm saves the answers to a form that waits for them. Of two at once one is taken, as with completeCall.
 func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in formInput) (store.Item, error) {
-	defer h.lock(threadID)()
+	unlock, err := h.lock(ctx, threadID)
+	if err != nil {
+		return store.Item{}, err
+	}
+	defer unlock()
 	it, err := h.store.LoadItem(ctx, threadID, itemID)
 	if err != nil {
 		return it, err
@@ -275,6 +308,11 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 		if q.Type == "multiple_choice" && !q.Multiple {
 			given.Values = given.Values[:1]
 		}
+		for _, v := range given.Values {
+			if q.Type == "multiple_choice" && !slices.Contains(q.Options, store.InputOption{Value: v}) {
+				return it, invalid("input.answers: no option of its question")
+			}
+		}
 		q.Answer = &store.InputAnswer{Values: given.Values}
 	}
 	if it, err = it.WithBody(form); err != nil {
@@ -284,17 +322,21 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 }
 
 func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
-	t, err := h.activeThread(ctx, p)
-	if err != nil {
+	if _, err := h.activeThread(ctx, p.ThreadID); err != nil {
 		return err
 	}
-	message, err := h.store.LoadItem(ctx, t.ID, p.ItemID)
+	message, err := h.store.LoadItem(ctx, p.ThreadID, p.ItemID)
 	if err != nil {
 		return err
 	}
 	if message.Type() != store.TypeUserMessage {
 		return invalid("item_id: no user message")
 	}
+	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	// The newest first, so that what a failure leaves is a beginning of the conversation.
 	for {
 		page, err := h.store.LoadThreadItems(ctx, t.ID, store.PageQuery{Limit: maxPage, Order: store.NewestFirst})
@@ -318,14 +360,18 @@ func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
 }
 
 func (h *Handler) customAction(ctx context.Context, p params, out *stream) error {
-	t, err := h.activeThread(ctx, p)
-	if err != nil {
+	if _, err := h.activeThread(ctx, p.ThreadID); err != nil {
 		return err
 	}
 	action, err := h.action(ctx, p)
 	if err != nil {
 		return err
 	}
+	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
+	if err != nil {
+		return err
+	}
+	defer giveBack()
 	return h.turn(ctx, t, store.Item{}, out, func(ctx context.Context, turn *Turn) error {
 		return h.responder.Act(ctx, turn, action)
 	})
@@ -364,6 +410,12 @@ func (h *Handler) turn(
 		h.metrics.turns.WithLabelValues(turnDone).Inc()
 		return nil
 	}
+	if store.CodeOf(err) == store.CodeNotFound && ctx.Err() == nil {
+		if _, gone := h.store.LoadThread(ctx, t.ID); store.CodeOf(gone) == store.CodeNotFound {
+			h.metrics.turns.WithLabelValues(turnAbandoned).Inc()
+			return errDeleted
+		}
+	}
 	if ctx.Err() == nil && !errors.Is(err, errGone) {
 		h.metrics.turns.WithLabelValues(turnFailed).Inc()
 		return err
@@ -377,6 +429,9 @@ func (h *Handler) turn(
 	}
 	return err
 }
+
+// errDeleted ends a turn whose thread was deleted meanwhile, as users may.
+var errDeleted = StatusError{404, store.CodeNotFound.String(), "the conversation was deleted"}
 
 // saveLimit is how long keeping an abandoned turn may take.
 const saveLimit = 10 * time.Second

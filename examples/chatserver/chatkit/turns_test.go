@@ -10,9 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/memstore"
@@ -222,7 +224,7 @@ func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
 func TestAFormIsAnsweredOnce(t *testing.T) {
 	form := store.StructuredInput{Inputs: []store.Input{
 		{Type: "multiple_choice", ID: "one", Question: "?", Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
-		{Type: "multiple_choice", ID: "many", Question: "?", Multiple: true},
+		{Type: "multiple_choice", ID: "many", Question: "?", Multiple: true, Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
 		{Type: "freeform", ID: "free", Question: "?"},
 		{Type: "freeform", ID: "none", Question: "?"},
 	}}
@@ -264,36 +266,226 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	}
 }
 
+// slowly is a base that takes a second for an op.
+func slowly(base store.Store, op store.Op) store.Store {
+	return store.Wrap(base, store.Intercept("slow", store.InterceptorFunc(
+		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			if c.Op == op {
+				time.Sleep(time.Second) // of a bubble's clock
+			}
+			return next(ctx)
+		})))
+}
+
 func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
-	// A base that takes its time to save, so that the others would read before it has.
-	slow := store.Intercept("slow", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
-		if c.Op == store.OpSaveItem {
-			time.Sleep(5 * time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		g := unserved(t, slowly(memstore.New(), store.OpSaveItem), script{})
+		g.newThread(store.StructuredInput{Inputs: []store.Input{}}, store.ClientToolCall{CallID: "c", Name: "n"})
+		for kind, params := range map[string]object{
+			"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
+			"threads.add_structured_input":   {"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}},
+		} {
+			var taken atomic.Int64
+			var wg sync.WaitGroup
+			for range 16 {
+				wg.Go(func() {
+					switch status, text := g.call(t.Context(), kind, params); status {
+					case 200:
+						taken.Add(1)
+					case 409:
+					default:
+						t.Errorf("%s: %d %s", kind, status, text)
+					}
+				})
+			}
+			wg.Wait()
+			if taken.Load() != 1 {
+				t.Errorf("%s: %d were taken", kind, taken.Load())
+			}
 		}
-		return next(ctx)
-	}))
-	g := newRigOver(t, store.Wrap(memstore.New(), slow), script{})
-	g.newThread(store.StructuredInput{Inputs: []store.Input{}}, store.ClientToolCall{CallID: "c", Name: "n"})
-	for kind, params := range map[string]object{
-		"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
-		"threads.add_structured_input":   {"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}},
-	} {
-		var taken atomic.Int64
-		var wg sync.WaitGroup
-		for range 16 {
-			wg.Go(func() {
-				switch status, text := g.askStatus("ada", kind, params); status {
-				case 200:
-					taken.Add(1)
-				case 409:
-				default:
-					t.Errorf("%s: %d %s", kind, status, text)
-				}
+	})
+}
+
+// An answer that is stopped, and asked for again at once, leaves nothing behind the new one.
+func TestStoppedAndRetriedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := 0
+		g := unserved(t, memstore.New(), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			if turns++; turns == 2 {
+				return turn.Say(ctx, pieces("again"))
+			}
+			return turn.Say(ctx, func(yield func(string, error) bool) {
+				_ = yield("half", nil)
+				<-ctx.Done()
+				time.Sleep(time.Second) // it is slow to notice
+				yield("", ctx.Err())
 			})
+		}})
+		g.newThread(text("1"))
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { g.call(ctx, "threads.retry_after_item", object{"thread_id": "thr", "item_id": "i1"}) })
+		synctest.Wait()
+		stop()
+		if status, text := g.call(t.Context(), "threads.retry_after_item", object{"thread_id": "thr", "item_id": "i1"}); status != 200 {
+			t.Errorf("%d %s", status, text)
 		}
 		wg.Wait()
-		if taken.Load() != 1 {
-			t.Errorf("%s: %d were taken", kind, taken.Load())
+		if got := itemTypes(g.stored("thr")); got != "user_message assistant_message" {
+			t.Errorf("stored: %s", got)
+		}
+	})
+}
+
+// A conversation has one turn at a time on a server: a new message ends the answer to the one before, and what that said is kept
+// in front of it.
+func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := 0
+		first := abandoned(nil)
+		g := unserved(t, memstore.New(), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			if turns++; turns == 1 {
+				return first.respond(ctx, turn)
+			}
+			return turn.Say(ctx, pieces("second"))
+		}})
+		g.newThread()
+		var ended string
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, ended = g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("1")})
+		})
+		synctest.Wait()
+		if status, _ := g.call(t.Context(), "threads.add_user_message", object{"thread_id": "none", "input": say("2")}); status != 404 {
+			t.Errorf("a thread that is not there: %d", status)
+		}
+		g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("2")})
+		wg.Wait()
+		const want = "user_message assistant_message sdk_hidden_context user_message assistant_message"
+		if got := itemTypes(g.stored("thr")); got != want {
+			t.Errorf("stored: %s", got)
+		}
+		if !strings.Contains(ended, "another request goes on") {
+			t.Errorf("the first client was told: %s", ended)
+		}
+	})
+}
+
+func TestARenameInMidTurnStays(t *testing.T) {
+	begun, renamed := make(chan struct{}), make(chan struct{})
+	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		close(begun)
+		<-renamed
+		turn.Thread.Title = "the beginning of the message"
+		turn.Thread.Metadata = parse(t, `{"model":"m"}`)
+		return turn.Say(ctx, pieces("x"))
+	}})
+	g.newThread()
+	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	defer res.Body.Close()
+	<-begun
+	if status, _ := g.ask("ada", "threads.update", object{"thread_id": "thr", "title": "mine"}); status != 200 {
+		t.Fatal(status)
+	}
+	close(renamed)
+	_, _ = io.Copy(io.Discard, res.Body)
+	if thread, err := g.s.LoadThread(ada, "thr"); err != nil || thread.Title != "mine" || thread.Metadata.String() != `{"model":"m"}` {
+		t.Errorf("%q %s, %v", thread.Title, thread.Metadata, err)
+	}
+}
+
+// Whatever is deleted between a request's look and its save stays deleted.
+func TestLateSavesBringNothingBack(t *testing.T) {
+	for kind, test := range map[string]struct {
+		op     store.Op
+		params object
+	}{
+		"threads.update":                 {store.OpSaveThread, object{"title": "t"}},
+		"threads.sync_custom_action":     {store.OpSaveItem, object{"item_id": "i1", "action": object{"type": "a"}}},
+		"threads.add_client_tool_output": {store.OpSaveItem, object{"result": 1}},
+		"threads.add_structured_input":   {store.OpSaveItem, object{"item_id": "i2", "input": object{"status": "skipped"}}},
+		"threads.add_user_message":       {store.OpSaveAttachment, object{"input": object{"content": []any{}, "attachments": []string{"atc"}}}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			base := memstore.New()
+			armed := false
+			deleting := store.Intercept("deleting", store.InterceptorFunc(
+				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					if !armed || c.Op != test.op {
+						return next(ctx)
+					}
+					var err error
+					switch c.Op {
+					case store.OpSaveThread:
+						err = base.DeleteThread(ctx, "thr")
+					case store.OpSaveItem:
+						err = base.DeleteThreadItem(ctx, "thr", c.ItemID)
+					case store.OpSaveAttachment:
+						err = base.DeleteAttachment(ctx, "atc")
+					}
+					if err != nil {
+						t.Error(err)
+					}
+					return next(ctx)
+				}))
+			g := newRigOver(t, store.Wrap(base, deleting), unchanging{})
+			g.newThread(store.Widget{Widget: parse(t, `{}`)}, store.StructuredInput{}, store.ClientToolCall{CallID: "c", Name: "n"})
+			a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: "n", MIMEType: "m"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.s.SaveAttachment(ada, a); err != nil {
+				t.Fatal(err)
+			}
+			armed = true
+			test.params["thread_id"] = "thr"
+			if status, text := g.askStatus("ada", kind, test.params); status != 404 {
+				t.Errorf("%d %s", status, text)
+			}
+			armed = false
+			page, err := base.LoadThreadItems(t.Context(), "thr", store.PageQuery{})
+			_, noThread := base.LoadThread(t.Context(), "thr")
+			_, noFile := base.LoadAttachment(t.Context(), "atc")
+			back := map[store.Op]bool{
+				store.OpSaveThread: noThread == nil, store.OpSaveItem: len(page.Data) != 2, store.OpSaveAttachment: noFile == nil,
+			}
+			if err != nil || back[test.op] {
+				t.Errorf("it is back: %v", err)
+			}
+		})
+	}
+}
+
+// unchanging answers an action that waits with the widget as it is.
+type unchanging struct{ script }
+
+func (unchanging) ActNow(_ context.Context, _ store.Thread, a chatkit.Action) (store.Item, error) {
+	return a.Sender, nil
+}
+
+func TestADeletedConversationIsNoFailedTurn(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	var g *rig
+	g = newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+		if err := g.s.DeleteThread(ctx, "thr"); err != nil {
+			return err
+		}
+		return turn.Say(ctx, pieces("x"))
+	}}, chatkit.WithMetrics(chatkit.NewMetrics(reg)))
+	g.newThread()
+	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	if last := all[len(all)-1]; last["type"] != "error" || last["allow_retry"] != false {
+		t.Errorf("the stream ends in %v", last)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "chatserver_turns_total" && m.GetLabel()[0].GetValue() == "failed" && m.GetCounter().GetValue() != 0 {
+				t.Error("it is counted as failed")
+			}
 		}
 	}
 }
@@ -320,13 +512,28 @@ func TestRetryDeletesWhatFollows(t *testing.T) {
 }
 
 func TestAClosedThreadTakesNoMessages(t *testing.T) {
-	g := newRig(t, script{})
+	g := newRig(t, unchanging{})
 	for _, typ := range []string{store.StatusLocked, store.StatusClosed} {
 		if err := g.s.SaveThread(ada, store.Thread{ID: typ, CreatedAt: at(0), Status: store.Status{Type: typ, Reason: "r"}}); err != nil {
 			t.Fatal(err)
 		}
-		if status, v := g.ask("ada", "threads.add_user_message", object{"thread_id": typ, "input": say("x")}); status != 409 {
-			t.Errorf("%s: %d %v", typ, status, v)
+		it, err := store.NewItem("i1", at(1), text("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.s.AddThreadItem(ada, typ, it); err != nil {
+			t.Fatal(err)
+		}
+		for kind, params := range map[string]object{
+			"threads.add_user_message": {"input": say("x")}, "threads.add_client_tool_output": {"result": 1},
+			"threads.add_structured_input": {"item_id": "i1", "input": object{"status": "skipped"}},
+			"threads.retry_after_item":     {"item_id": "i1"}, "threads.custom_action": {"action": object{"type": "a"}},
+			"threads.sync_custom_action": {"action": object{"type": "a"}},
+		} {
+			params["thread_id"] = typ
+			if status, v := g.ask("ada", kind, params); status != 409 {
+				t.Errorf("%s, %s: %d %v", typ, kind, status, v)
+			}
 		}
 	}
 }
@@ -409,6 +616,40 @@ func TestWhatAClientHasReadIsKeptWhenItGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.wantKept("thr")
+}
+
+// A client that goes while an item is being saved has it whole afterwards, as it was about to be told.
+func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		left := false
+		leaving := store.Intercept("leaving", store.InterceptorFunc(
+			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				if c.Op != store.OpAddThreadItem || c.ItemID != "whole" || left {
+					return next(ctx)
+				}
+				left = true
+				leave()
+				return errors.Join(store.ErrNotApplied, ctx.Err())
+			}))
+		g := unserved(t, store.Wrap(memstore.New(), leaving), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			begin, err := store.NewItem("whole", at(1), store.AssistantMessage{})
+			if err != nil {
+				return err
+			}
+			end, err := begin.WithBody(store.AssistantMessage{Content: []store.AssistantContent{{Text: "all of it"}}})
+			if err != nil {
+				return err
+			}
+			return errors.Join(turn.Emit(ctx, chatkit.ItemAdded{Item: begin}), turn.Emit(ctx, chatkit.ItemDone{Item: end}))
+		}})
+		g.newThread()
+		g.call(ctx, "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+		it, err := g.s.LoadItem(ada, "thr", "whole")
+		if m, _, _ := store.DecodeItem[store.AssistantMessage](it); err != nil || len(m.Content) != 1 || m.Content[0].Text != "all of it" {
+			t.Errorf("kept: %+v, %v", m, err)
+		}
+	})
 }
 
 func TestAMessageThatSaidNothingIsNotKept(t *testing.T) {
