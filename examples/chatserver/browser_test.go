@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/examples/internal/needs"
 )
 
 var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")
@@ -38,13 +38,7 @@ type browser struct {
 
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	bin, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("chromium is not installed (on Debian, the package chromium)")
-	}
+	bin := needs.Program(t, "chromium", "chromium")
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))

@@ -118,7 +118,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
 	traces := flags.String("trace", "", "stdout prints traces")
 	public := flags.String("url", "",
-		"the server's `URL` as clients reach it, for links to attachments; links of the page's own need none")
+		"the server's `URL` as clients reach it, behind a proxy: its name is answered to, and links to attachments begin with it")
 	grace := flags.Duration("grace", 10*time.Second, "how long streams may take to finish when the server is stopped")
 	pace := flags.Duration("pace", 30*time.Millisecond, "how long the built-in assistant takes for a word")
 	openaiURL := flags.String("openai-url", "",

@@ -15,27 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
 // observability is the folder with the dashboard and the rules.
 const observability = "../../observability"
 
-// program of Prometheus's package, or the test is skipped.
-func prometheusProgram(t *testing.T, name string) string {
-	t.Helper()
-	bin, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(name + " is not installed (on Debian, the package prometheus)")
-	}
-	return bin
-}
-
 func TestPromtoolTakesTheRules(t *testing.T) {
-	promtool := prometheusProgram(t, "promtool")
+	promtool := needs.Program(t, "promtool", "prometheus")
 	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = observability
@@ -48,7 +36,7 @@ func TestPromtoolTakesTheRules(t *testing.T) {
 // Each query of the dashboard has an answer from what a real server exposes to a real Prometheus, and each series that a rule
 // selects is there.
 func TestEveryQueryFindsItsSeries(t *testing.T) {
-	bin := prometheusProgram(t, "prometheus")
+	bin := needs.Program(t, "prometheus", "prometheus")
 	dsn := pgtest.Shared(t).DSN(t) // a bus's series are there only where there is a bus
 	srv := startServer(t, func(c *config) { c.store = dsn })
 	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -94,17 +95,7 @@ func TestNodeSDK(t *testing.T) {
 // CHATSTORE_REQUIRE_SERVERS is 1.
 func findNode(t *testing.T) string {
 	t.Helper()
-	missing := func(why string) {
-		t.Helper()
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		missing("node is not installed (Debian package nodejs, version 20 or later)")
-	}
+	node := needs.Program(t, "node", "nodejs, version 20 or later")
 	version, err := exec.Command(node, "--version").Output()
 	if err != nil {
 		t.Fatalf("%s --version: %v", node, err)
@@ -112,7 +103,7 @@ func findNode(t *testing.T) string {
 	text := strings.TrimSpace(string(version))
 	major, _, _ := strings.Cut(strings.TrimPrefix(text, "v"), ".")
 	if n, err := strconv.Atoi(major); err != nil || n < 20 {
-		missing("node is " + text + ", and has to be 20 or later (Debian package nodejs)")
+		needs.Missing(t, "node is "+text+", and has to be 20 or later (Debian package nodejs)")
 	}
 	var wanted struct{ Dependencies map[string]string }
 	if err := readJSON(sdkDir+"/package.json", &wanted); err != nil {
@@ -122,7 +113,7 @@ func findNode(t *testing.T) string {
 	var installed struct{ Version string }
 	err = readJSON(sdkDir+"/node_modules/"+sdk+"/package.json", &installed)
 	if errors.Is(err, os.ErrNotExist) || err == nil && installed.Version != wanted.Dependencies[sdk] {
-		missing(sdk + " " + wanted.Dependencies[sdk] + " is not installed: npm ci --prefix examples/chatserver/" + sdkDir)
+		needs.Missing(t, sdk+" "+wanted.Dependencies[sdk]+" is not installed: npm ci --prefix examples/chatserver/"+sdkDir)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -54,12 +55,13 @@ type server struct {
 	chat     *chatkit.Handler
 	registry *prometheus.Registry
 	grace    time.Duration
+	url      string
 	closing  []func() error // in this order
 }
 
 // newServer opens the store and puts everything together. What it opened is closed by serve.
 func newServer(ctx context.Context, c config) (_ *server, err error) {
-	srv := &server{grace: c.grace}
+	srv := &server{grace: c.grace, url: c.url}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, srv.close())
@@ -185,6 +187,29 @@ func methods(h http.Handler, these ...string) http.Handler {
 	})
 }
 
+// forHosts has h answer what was meant for this server, where it is reached from this machine alone: a name of somebody else's
+// that is made to mean this machine would else have a browser take their page for the server's own.
+func forHosts(h http.Handler, at net.Addr, public string) http.Handler {
+	tcp, ok := at.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsLoopback() {
+		return h
+	}
+	known := []string{"localhost", "127.0.0.1", "::1", tcp.IP.String()}
+	if u, err := url.Parse(public); err == nil && u.Host != "" {
+		known = append(known, u.Hostname())
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := url.URL{Host: r.Host}
+		if slices.Contains(known, strings.ToLower(asked.Hostname())) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		chatkit.WriteError(w, chatkit.StatusError{
+			Status: http.StatusMisdirectedRequest, Code: store.CodeDenied.String(), Message: "the server is not known by this name (see -url)",
+		})
+	})
+}
+
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	chatkit.WriteError(w, &store.Error{Code: store.CodeNotFound})
 }
@@ -205,6 +230,7 @@ func ready(s store.Store) http.HandlerFunc {
 // serve answers on l until ctx ends. Then it finishes the streams under way, or, when the time for that is over, ends them and
 // keeps what they have said so far; and closes everything.
 func (srv *server) serve(ctx context.Context, l net.Listener) error {
+	srv.http.Handler = forHosts(srv.http.Handler, l.Addr(), srv.url)
 	served := make(chan error, 1)
 	go func() { served <- srv.http.Serve(l) }()
 	var err error

@@ -104,6 +104,31 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 	}
 }
 
+// A page of somebody's whose name is made to mean this machine must not be taken for the server's own: it could sign in.
+func TestOnlyTheServersOwnNamesAreAnswered(t *testing.T) {
+	noLeaks(t)
+	srv := startServer(t, func(c *config) { c.url = "https://chat.example:8443" })
+	c := newClient(t, srv.url, "ada", testKey)
+	for host, want := range map[string]int{
+		"evil.example": 421, "evil.example:8080": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "[::2]:80": 421,
+		"localhost": 200, "LOCALHOST:8080": 200, "127.0.0.1:1": 200, "[::1]:8080": 200, "chat.example": 200,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.url+"/session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		res, err := c.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", host, res.StatusCode, want)
+		}
+	}
+}
+
 func TestEveryErrorIsJSON(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, nil)

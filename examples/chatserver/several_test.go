@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -21,34 +19,8 @@ func TestTwoServersShowTheSame(t *testing.T) {
 		testTwoServers(t, pgtest.Shared(t).DSN(t), "")
 	})
 	t.Run("over Redis", func(t *testing.T) {
-		testTwoServers(t, pgtest.Shared(t).DSN(t), startRedis(t))
+		testTwoServers(t, pgtest.Shared(t).DSN(t), needs.Redis(t))
 	})
-}
-
-// startRedis returns the URL of a Redis of the test's own.
-func startRedis(t *testing.T) string {
-	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("redis-server is not installed (on Debian, the package redis-server)")
-	}
-	dir, err := os.MkdirTemp("", "redis") // short: the path of a socket has an end
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command(bin, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_, _ = cmd.Process.Kill(), cmd.Wait()
-		_ = os.RemoveAll(dir)
-	})
-	return "unix://" + socket
 }
 
 // eventually asks again until it has what it wants: what another server wrote is on its way to the cache of this one, for no

@@ -4,36 +4,18 @@ import (
 	"bufio"
 	"context"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/store"
 )
 
 // Two of the program, on one file and one Redis: what is typed into one is seen in both.
 func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("redis-server is not installed (on Debian, the package redis-server)")
-	}
-	dir, err := os.MkdirTemp("", "several") // short: the path of a socket has an end
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	socket := filepath.Join(dir, "s")
-	redis := exec.Command(bin, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
-	if err := redis.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _, _ = redis.Process.Kill(), redis.Wait() }()
+	redis, file := needs.Redis(t), filepath.Join(t.TempDir(), "chat.db")
 
 	type program struct {
 		in   *io.PipeWriter
@@ -45,7 +27,7 @@ func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
 		outR, outW := io.Pipe()
 		p := program{inW, bufio.NewReader(outR), make(chan error, 1)}
 		go func() {
-			p.done <- run(context.Background(), filepath.Join(dir, "chat.db"), "unix://"+socket, inR, outW)
+			p.done <- run(context.Background(), file, redis, inR, outW)
 			_ = outW.Close()
 		}()
 		return p

@@ -74,7 +74,8 @@ func WithTurnLimit(d time.Duration) Option { return func(c *config) { c.turnLimi
 // WithHeartbeat says how often a silent stream sends a comment, for proxies that close what is silent. The default is 15 s.
 func WithHeartbeat(d time.Duration) Option { return func(c *config) { c.heartbeat = d } }
 
-// Files keeps the content of attachments.
+// Files keeps the content of attachments. As their rows do, it outlives the conversations that they were sent in: one may be in
+// several. attachments.delete removes both.
 type Files interface {
 	// Create readies a place for an attachment's content, of size bytes as the client says, and returns its body with what
 	// the client must know to upload it.
