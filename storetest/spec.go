@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
+	"io"
 	"slices"
 	"time"
 
@@ -162,4 +165,28 @@ func (s threadSpec) deleteItem(itemID string) threadSpec {
 		s.items = slices.Delete(slices.Clone(s.items), i, i+1)
 	}
 	return s
+}
+
+// equal reports whether nothing that can follow will tell s from o.
+func (s threadSpec) equal(o threadSpec) bool {
+	return s.exists == o.exists && s.used == o.used && s.owner == o.owner && s.thread.Equal(o.thread) && s.seq == o.seq &&
+		slices.EqualFunc(s.items, o.items, func(a, b specRow[store.Item]) bool { return a.seq == b.seq && a.row.Equal(b.row) })
+}
+
+// hash is equal for equal states.
+func (s threadSpec) hash() uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, s.thread.Title)
+	for _, r := range s.items {
+		fmt.Fprint(h, r.seq, r.at.UnixMicro(), r.id, ";")
+	}
+	return h.Sum64()
+}
+
+func (s threadSpec) String() string {
+	if !s.exists {
+		return "no thread"
+	}
+	_, a := command{op: store.OpLoadThreadItems, query: store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit}}.on(s)
+	return s.thread.Title + ": " + a.String()
 }

@@ -1,0 +1,287 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// history is what clients saw of one thread, and the log of what the base held. Begins, ends and commits are numbered, in
+// one sequence.
+type history struct {
+	start time.Time
+
+	mu     sync.Mutex
+	seq    int64
+	events []*event
+	log    []state
+	reads  []int64 // of the base
+	cover  Coverage
+}
+
+// state is what the base held of the thread from seq on.
+type state struct {
+	seq  int64
+	at   time.Duration
+	spec threadSpec
+	by   *event // the call that made it so; nil of the first state
+}
+
+// event is a call of a client's.
+type event struct {
+	client int
+	via    int // the stack; past all of them: pastStacks
+	fresh  bool
+	in     command
+
+	call, ret     int64
+	callAt, retAt time.Duration
+	out           answer
+	kind          eventKind
+}
+
+const pastStacks = -1
+
+type eventKind uint8
+
+const (
+	known   eventKind = iota // it was answered
+	unknown                  // a write that may or may not take effect, now or later
+	void                     // nothing was seen, and nothing can have happened
+)
+
+func newHistory() *history {
+	h := &history{start: time.Now()}
+	h.log = []state{{}}
+	return h
+}
+
+func (h *history) now() time.Duration { return time.Since(h.start) }
+
+// next is the next number. h.mu is held.
+func (h *history) next() int64 {
+	h.seq++
+	return h.seq
+}
+
+func (h *history) begin(e *event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e.call, e.callAt = h.next(), h.now()
+	h.events = append(h.events, e)
+}
+
+func (h *history) end(e *event, a answer, k eventKind) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e.ret, e.retAt = h.next(), h.now()
+	e.out, e.kind = a, k
+}
+
+func (h *history) baseRead() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reads = append(h.reads, h.next())
+}
+
+type eventKey struct{}
+
+// committed logs that a write has taken effect.
+func (h *history) committed(ctx context.Context, c command) {
+	by, _ := ctx.Value(eventKey{}).(*event)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	after, _ := c.on(h.log[len(h.log)-1].spec)
+	h.log = append(h.log, state{seq: h.next(), at: h.now(), spec: after, by: by})
+	if by != nil && by.ret != 0 {
+		h.cover.Late++
+	}
+}
+
+func (h *history) inOrder() []*event {
+	return slices.SortedFunc(slices.Values(h.events), func(a, b *event) int { return cmp.Compare(a.call, b.call) })
+}
+
+// check returns how the history breaks what is promised, if it does.
+func (h *history) check(c *linearizable) *violation {
+	for _, e := range h.inOrder() {
+		if e.kind != known || e.in.op.IsWrite() {
+			continue
+		}
+		if !h.held(e, c.stale) {
+			return &violation{history: h, event: e, why: fmt.Sprintf(
+				"A read returned what the base did not hold at any time from its begin to its end%s:\n  %s\nwhile the base had:\n%s",
+				since(c.stale), e, h.couldBe(e, c.stale))}
+		}
+	}
+	if c.stale > 0 {
+		return nil
+	}
+	if r := porcupine.CheckOperationsTimeout(threadModel, h.operations(), time.Minute); r != porcupine.Ok {
+		return &violation{history: h, why: fmt.Sprintf("The history is not linearizable (porcupine: %s).", r)}
+	}
+	return nil
+}
+
+func since(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", nor %v before", d)
+}
+
+// held reports whether the base, at some instant of e's own interval, or up to stale before, would have answered as e was.
+func (h *history) held(e *event, stale time.Duration) bool {
+	for i := range h.log {
+		if h.overlaps(i, e, stale) {
+			if _, want := e.in.on(h.log[i].spec); want.equal(e.out) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// overlaps reports whether e may show the i-th state.
+func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
+	s := h.log[i]
+	if s.seq > e.ret {
+		return false
+	}
+	if i+1 == len(h.log) {
+		return true
+	}
+	end := h.log[i+1]
+	if end.seq > e.call || !e.fresh && stale > 0 && end.at >= e.callAt-stale {
+		return true
+	}
+	// Of a write through another stack, that stack hears at its end.
+	return e.via != pastStacks && !e.fresh && end.by != nil && end.by.via != e.via && end.by.ret > e.call
+}
+
+// couldBe lists what e might have returned.
+func (h *history) couldBe(e *event, stale time.Duration) string {
+	text := ""
+	for i := range h.log {
+		if h.overlaps(i, e, stale) {
+			_, want := e.in.on(h.log[i].spec)
+			text += fmt.Sprintf("  from %d on: %s\n", h.log[i].seq, want)
+		}
+	}
+	return text
+}
+
+// threadModel is the contract, for porcupine.
+var threadModel = porcupine.Model{
+	Init: func() any { return threadSpec{} },
+	Step: func(s, in, out any) (bool, any) {
+		e := in.(*event)
+		after, want := e.in.on(s.(threadSpec))
+		return e.kind == unknown || want.equal(e.out), after
+	},
+	Equal: func(a, b any) bool { return a.(threadSpec).equal(b.(threadSpec)) },
+	Hash:  func(s any) uint64 { return s.(threadSpec).hash() },
+	DescribeOperation: func(in, out any) string {
+		return in.(*event).what()
+	},
+	DescribeState: func(s any) string { return s.(threadSpec).String() },
+}
+
+// operations is the history as porcupine takes it: a write whose outcome is unknown may take effect until the end of time,
+// which is as good as never.
+func (h *history) operations() []porcupine.Operation {
+	var ops []porcupine.Operation
+	for _, e := range h.events {
+		if e.kind == void {
+			continue
+		}
+		op := porcupine.Operation{ClientId: e.client, Input: e, Call: e.call, Output: e.out, Return: e.ret}
+		if e.kind == unknown {
+			op.Return = h.seq + 1
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+func (h *history) visualize(t *testing.T) string {
+	_, info := porcupine.CheckOperationsVerbose(threadModel, h.operations(), time.Minute)
+	path := filepath.Join(t.ArtifactDir(), "history.html")
+	if err := porcupine.VisualizePath(threadModel, info, path); err != nil {
+		t.Logf("no picture of the history: %v", err)
+		return ""
+	}
+	return path
+}
+
+// coverage counts what the history tried.
+func (h *history) coverage() Coverage {
+	c := h.cover
+	c.Histories = 1
+	for _, e := range h.events {
+		if e.kind == unknown {
+			c.Unknown++
+		}
+		if e.via == pastStacks || e.in.op.IsWrite() || e.kind != known {
+			continue
+		}
+		c.Reads++
+		i, _ := slices.BinarySearch(h.reads, e.call)
+		if i < len(h.reads) && h.reads[i] < e.ret {
+			continue
+		}
+		c.Hits++
+		if i > 0 {
+			if _, was := e.in.on(h.at(h.reads[i-1])); !was.equal(e.out) {
+				c.PatchedHits++
+			}
+		}
+	}
+	return c
+}
+
+// at is the state at seq.
+func (h *history) at(seq int64) threadSpec {
+	i := len(h.log) - 1
+	for h.log[i].seq > seq {
+		i--
+	}
+	return h.log[i].spec
+}
+
+func (e *event) String() string {
+	via := fmt.Sprintf("stack %d", e.via)
+	if e.via == pastStacks {
+		via = "base"
+	}
+	return fmt.Sprintf("%3d-%3d  client %d, %s: %s", e.call, e.ret, e.client, via, e.what())
+}
+
+// what is the call and what came of it.
+func (e *event) what() string {
+	fresh := ""
+	if e.fresh {
+		fresh = " fresh"
+	}
+	switch {
+	case e.kind == unknown:
+		return fmt.Sprintf("%s -> %s, outcome unknown", e.in, e.out.code)
+	case e.kind == void, e.in.op.IsWrite():
+		return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out.code)
+	}
+	return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out)
+}
+
+// left counts a caller that has left.
+func (h *history) left() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cover.Cancelled++
+}

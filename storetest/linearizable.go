@@ -1,0 +1,225 @@
+package storetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// Linearizable checks that reads through a stack of layers are never older than they may be: that a read which begins after
+// a write has returned sees it, whatever the two have in common, whichever way the thread is read, and also next to readers
+// that go past the layers; and that every read equals what the base held at some instant between the read's begin and end.
+//
+//	func TestMyCacheIsLinearizable(t *testing.T) {
+//		storetest.Linearizable(t, mycache.New(), storetest.AtLeast(storetest.Coverage{Hits: 1000}))
+//	}
+//
+// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. The
+// stack is closed at its end, with [store.Close]. All calls are made as one principal, who owns the thread, so a guarded
+// stack passes as well.
+//
+// A history is a few clients who read and write one thread at the same time: by LoadThread, LoadItem and pages of all
+// shapes, and by every write. There are several scenarios, because one that had every fault at once would see almost nothing
+// cached:
+//
+//	hot          mostly reads: what is held has to be kept true by patches
+//	contended    mostly writes, in each other's way
+//	unknown      writes that fail, or panic, and have taken effect, take it later, or never do
+//	cancelled    callers that leave, or whose time is up
+//	crowded      other threads that want the same room
+//	failing      reads of the base that fail or panic
+//
+// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. So thousands take a
+// minute, and one that breaks a promise breaks it again; [Replay] runs it alone. (A layer that draws random numbers itself,
+// such as for the jitter of a TTL, makes repetition a matter of luck.) A history that fails is made shorter as long as it
+// goes on to fail, and is printed as a list of calls.
+//
+// Two checkers look at each. The first compares every read with the log of what the base held; the second gives the whole
+// history, across all keys of the thread, to porcupine, which knows only what clients saw. See [StaleBy] and [Beside] for stacks that
+// promise less.
+func Linearizable(t *testing.T, newStack func(base store.Store) store.Store, opts ...LinearizableOption) {
+	t.Helper()
+	c := linearizable{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
+	for _, o := range opts {
+		o(&c)
+	}
+	var seen Coverage
+	for _, s := range scenarios {
+		if c.replay != "" && c.replay != s.name {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			v := c.search(t, s, &seen)
+			if v != nil {
+				t.Error(v.report(t))
+			}
+		})
+	}
+	if t.Failed() || c.replay != "" {
+		return
+	}
+	t.Logf("%+v", seen)
+	for _, short := range seen.below(c.floor) {
+		t.Errorf("the histories tried too little to prove anything: %s: give the stack larger bounds, or run more (storetest.Histories)", short)
+	}
+}
+
+// LinearizableOption changes what [Linearizable] asks for.
+type LinearizableOption func(*linearizable)
+
+// Histories sets how many histories are run of each scenario; the default is 100.
+func Histories(n int) LinearizableOption { return func(c *linearizable) { c.histories = n } }
+
+// Replay runs one history alone: the scenario and the seed are in the message of a failure.
+func Replay(scenario string, seed uint64) LinearizableOption {
+	return func(c *linearizable) { c.replay, c.seed, c.histories = scenario, seed, 1 }
+}
+
+// Beside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
+// order; clients are spread over all of them. What is promised across them, unless [StaleBy] says otherwise, is linearizability:
+// but of a write through one that has not returned yet, a reader through another may be the last to hear.
+func Beside(newStack ...func(base store.Store) store.Store) LinearizableOption {
+	return func(c *linearizable) { c.stacks = append(c.stacks, newStack...) }
+}
+
+// StaleBy says that reads may be older than linearizable by d: each must equal what the base held at some instant between d
+// before its begin and its end. Porcupine is not asked then. [store.WithFresh] must still see the base.
+func StaleBy(d time.Duration) LinearizableOption { return func(c *linearizable) { c.stale = d } }
+
+// WithoutVersions has the base report no thread versions ([store.ReportVersion]).
+func WithoutVersions() LinearizableOption { return func(c *linearizable) { c.unversioned = true } }
+
+// AtLeast fails the test if the histories of all scenarios together show less than floor: a check of a cache that was never
+// hit proves nothing.
+func AtLeast(floor Coverage) LinearizableOption { return func(c *linearizable) { c.floor = floor } }
+
+// Coverage says how much the histories of [Linearizable] tried.
+type Coverage struct {
+	Histories   int // that were run
+	Reads       int // through a stack, answered
+	Hits        int // reads during which nobody read the base
+	PatchedHits int // hits on what a write had changed since anybody last read the base
+	Joined      int // reads that shared another's (chatstore_flights_total, role follower)
+	Evictions   int // for want of room (chatstore_cache_evictions_total, reasons entries and bytes)
+	Unknown     int // writes whose caller could not know their outcome
+	Late        int // of these, those that took effect after their caller had an answer
+	Cancelled   int // calls whose caller left
+}
+
+func (c *Coverage) add(d Coverage) {
+	for i, n := range d.counts() {
+		*c.counts()[i].n += *n.n
+	}
+}
+
+type count struct {
+	name string
+	n    *int
+}
+
+func (c *Coverage) counts() []count {
+	return []count{{"Histories", &c.Histories}, {"Reads", &c.Reads}, {"Hits", &c.Hits}, {"PatchedHits", &c.PatchedHits},
+		{"Joined", &c.Joined}, {"Evictions", &c.Evictions}, {"Unknown", &c.Unknown}, {"Late", &c.Late}, {"Cancelled", &c.Cancelled}}
+}
+
+// below names the counts that are less than floor's.
+func (c *Coverage) below(floor Coverage) (short []string) {
+	for i, want := range floor.counts() {
+		if got := c.counts()[i]; *got.n < *want.n {
+			short = append(short, fmt.Sprintf("%s is %d, want at least %d", want.name, *got.n, *want.n))
+		}
+	}
+	return short
+}
+
+// linearizable is what the options say.
+type linearizable struct {
+	stacks      []func(store.Store) store.Store
+	histories   int
+	replay      string
+	seed        uint64
+	stale       time.Duration
+	unversioned bool
+	floor       Coverage
+}
+
+// search runs the histories of a scenario until one breaks a promise, which it returns in its shortest form.
+func (c *linearizable) search(t *testing.T, s scenario, seen *Coverage) *violation {
+	for i := range c.histories {
+		seed := c.seed + uint64(i)
+		h := c.run(t, s, seed, s.whole())
+		if t.Failed() {
+			t.Logf("in the history of storetest.Replay(%q, %d)", s.name, seed)
+			return nil
+		}
+		seen.add(h.coverage())
+		if v := h.check(c); v != nil {
+			return c.shorten(t, s, seed, v)
+		}
+	}
+	return nil
+}
+
+// shorten looks for a part of a failing history that fails as well: its first calls, and only some of its clients.
+func (c *linearizable) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
+	part := s.whole()
+	try := func(p excerpt) bool {
+		h := c.run(t, s, seed, p)
+		shorter := h.check(c)
+		if shorter == nil {
+			return false
+		}
+		part, v = p, shorter
+		return true
+	}
+	for n := 1; n < part.calls; n++ {
+		if p := part; try(p.first(n)) {
+			break
+		}
+	}
+	for client := range s.clients {
+		try(part.without(client))
+	}
+	v.scenario, v.seed = s.name, seed
+	return v
+}
+
+// excerpt is how much of a scenario's histories is run.
+type excerpt struct {
+	calls int    // of each client
+	left  uint64 // the clients that are left out, a bit each
+}
+
+func (p excerpt) first(n int) excerpt        { p.calls = n; return p }
+func (p excerpt) without(client int) excerpt { p.left |= 1 << client; return p }
+func (p excerpt) has(client int) bool        { return p.left&(1<<client) == 0 }
+
+// violation is a history that breaks a promise.
+type violation struct {
+	scenario string
+	seed     uint64
+	history  *history
+	event    *event // that cannot be; nil where only the whole cannot
+	why      string
+}
+
+func (v *violation) report(t *testing.T) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nThe history, by begin; run it alone with storetest.Replay(%q, %d).\n", v.why, v.scenario, v.seed)
+	for _, e := range v.history.inOrder() {
+		mark := "  "
+		if e == v.event {
+			mark = "> "
+		}
+		fmt.Fprintf(&b, "%s%s\n", mark, e)
+	}
+	if v.event == nil {
+		if path := v.history.visualize(t); path != "" {
+			fmt.Fprintf(&b, "\nA picture of it is in %s (kept with go test -artifacts).\n", path)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,300 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// scenario is a way in which clients and a base behave. The times are upper bounds of what is drawn.
+type scenario struct {
+	name       string
+	clients    int
+	calls      int           // of each client
+	think      time.Duration // between a client's calls
+	latency    time.Duration // of the base, each way
+	writes     float64       // of all calls
+	lostWrites float64       // of the writes that reach the base: their outcome is unknown
+	lostReads  float64       // of the reads that reach the base
+	leaves     float64       // of all calls: the caller leaves
+	others     float64       // of all calls: to other threads
+}
+
+var scenarios = []scenario{
+	{name: "hot", clients: 5, calls: 16, think: 800 * time.Microsecond, latency: 60 * time.Microsecond, writes: 0.15},
+	{name: "contended", clients: 5, calls: 10, think: 150 * time.Microsecond, latency: 150 * time.Microsecond, writes: 0.45},
+	{name: "unknown", clients: 4, calls: 12, think: 900 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.3, lostWrites: 0.25},
+	{name: "cancelled", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 150 * time.Microsecond, writes: 0.2, leaves: 0.25},
+	{name: "crowded", clients: 5, calls: 20, think: 500 * time.Microsecond, latency: 60 * time.Microsecond, writes: 0.2, others: 0.5},
+	{name: "failing", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.2, lostReads: 0.25},
+}
+
+func (s scenario) whole() excerpt { return excerpt{calls: s.calls} }
+
+// The one principal, whose thread it is.
+var simOwner = store.Owner{Tenant: "acme", Subject: "ada"}
+
+const simThread = "thr_main"
+
+// run makes one history.
+func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h = newHistory()
+		base := &simBase{h: h, s: &s, seed: seed, versions: !c.unversioned, thread: simThread, Store: memstore.New()}
+		stacks := make([]store.Store, len(c.stacks))
+		for i, newStack := range c.stacks {
+			stacks[i] = newStack(base)
+		}
+		sim := &simulation{h: h, base: base, stacks: stacks, scenario: s,
+			ctx: store.WithPrincipal(t.Context(), store.Principal{Owner: simOwner})}
+		sim.play(seed, part)
+		for _, s := range stacks {
+			h.cover.Joined += int(stat(s, "chatstore_flights_total", "role", "follower"))
+			h.cover.Evictions += int(stat(s, "chatstore_cache_evictions_total", "reason", "entries") +
+				stat(s, "chatstore_cache_evictions_total", "reason", "bytes"))
+		}
+		if err := store.Close(stacks...); err != nil {
+			t.Errorf("closing the stack: %v", err)
+		}
+	})
+	return h
+}
+
+// stat adds up what the layers of s count under a name and a label.
+func stat(s store.Store, name, label, value string) (sum float64) {
+	for r := range store.All[store.StatsReporter](s) {
+		for _, st := range r.AppendStats(nil) {
+			for _, l := range st.Labels {
+				if st.Name == name && l.Name == label && l.Value == value {
+					sum += st.Value
+				}
+			}
+		}
+	}
+	return sum
+}
+
+type simulation struct {
+	h        *history
+	base     *simBase
+	stacks   []store.Store
+	scenario scenario
+	ctx      context.Context
+}
+
+// play has all clients make their calls, waits until nothing of them can take effect any more, and looks at everything once
+// more.
+func (m *simulation) play(seed uint64, part excerpt) {
+	if seed%4 != 0 {
+		m.call(m.ctx, 0, pastStacks, command{op: store.OpSaveThread, thread: newThread("first", 0)})
+	}
+	done := make(chan struct{})
+	for i := range m.scenario.clients {
+		client := client{simulation: m, n: i, r: rand.New(rand.NewPCG(seed, uint64(i)))}
+		go func() {
+			defer func() { done <- struct{}{} }()
+			if part.has(i) {
+				for range part.calls {
+					client.step()
+				}
+			}
+		}()
+	}
+	for range m.scenario.clients {
+		<-done
+	}
+	m.base.lates.Wait()
+	time.Sleep(2 * longestWrite) // a quarantine's end
+	for range 2 {
+		for via := range m.stacks {
+			m.call(m.ctx, 0, via, command{op: store.OpLoadThread, thread: store.Thread{ID: simThread}})
+			for _, q := range []store.PageQuery{{Limit: 2}, {Limit: 20}, {Limit: 20, Order: store.OldestFirst}} {
+				m.call(m.ctx, 0, via, command{op: store.OpLoadThreadItems, thread: store.Thread{ID: simThread}, query: q})
+			}
+		}
+	}
+}
+
+// call makes a call and notes it.
+func (m *simulation) call(ctx context.Context, client, via int, c command, opts ...func(*event)) {
+	e := &event{client: client, via: via, in: c}
+	for _, o := range opts {
+		o(e)
+	}
+	var s store.Store = m.base
+	if via != pastStacks {
+		s = m.stacks[via]
+	}
+	m.h.begin(e)
+	a, kind := m.attempt(context.WithValue(ctx, eventKey{}, e), c, s)
+	m.h.end(e, a, kind)
+}
+
+func (m *simulation) attempt(ctx context.Context, c command, s store.Store) (a answer, kind eventKind) {
+	defer func() {
+		if p := recover(); p != nil {
+			if !strings.Contains(fmt.Sprint(p), errLost.Error()) {
+				panic(p) // not the base's
+			}
+			a, kind = answer{code: store.CodePanic}, void
+			if c.op.IsWrite() {
+				kind = unknown
+			}
+		}
+	}()
+	a, err := c.call(ctx, s)
+	switch {
+	case err == nil, a.code == store.CodeNotFound, a.code == store.CodeConflict:
+		return a, known
+	case !c.op.IsWrite(), store.IsDefinite(err):
+		return a, void
+	}
+	return a, unknown
+}
+
+// client is one who makes calls, one after the other.
+type client struct {
+	*simulation
+	n    int
+	r    *rand.Rand
+	made int
+}
+
+func (c *client) step() {
+	think := c.scenario.think
+	if c.r.IntN(2) == 0 {
+		think /= 10
+	}
+	time.Sleep(upTo(c.r, think))
+	ctx := c.ctx
+	if c.r.Float64() < c.scenario.leaves {
+		d := upTo(c.r, 3*c.scenario.latency)
+		var cancel context.CancelFunc
+		if c.r.IntN(2) == 0 {
+			ctx, cancel = context.WithTimeout(ctx, d)
+		} else {
+			ctx, cancel = context.WithCancel(ctx)
+			defer time.AfterFunc(d, cancel).Stop()
+		}
+		defer cancel()
+		defer func() {
+			if ctx.Err() != nil {
+				c.h.left()
+			}
+		}()
+	}
+	via := c.n % len(c.stacks)
+	if c.n == c.scenario.clients-1 { // the last one goes past the layers, but for some calls
+		via = pastStacks
+		if len(c.stacks) == 1 && c.r.IntN(3) > 0 {
+			via = 0
+		}
+	}
+	if c.r.Float64() < c.scenario.others {
+		c.other(ctx, via)
+		return
+	}
+	fresh := false
+	in := c.command(via)
+	if via != pastStacks && !in.op.IsWrite() {
+		switch c.r.IntN(20) {
+		case 0:
+			ctx, fresh = store.WithFresh(ctx), true
+		case 1:
+			ctx = store.WithNoStore(ctx)
+		}
+	}
+	c.call(ctx, c.n, via, in, func(e *event) { e.fresh = fresh })
+}
+
+// other uses a thread that no history is kept of.
+func (c *client) other(ctx context.Context, via int) {
+	if via == pastStacks {
+		return
+	}
+	t := newThread("other", 0)
+	t.ID = fmt.Sprintf("thr_other%d", c.r.IntN(8))
+	in := command{op: store.OpSaveThread, thread: t}
+	if c.r.IntN(3) > 0 {
+		in.op = store.OpLoadThread
+	}
+	c.attempt(ctx, in, c.stacks[via])
+}
+
+// command draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
+func (c *client) command(via int) command {
+	in := command{thread: store.Thread{ID: simThread}}
+	id := c.r.IntN(6)
+	in.item.ID = simItems[id]
+	if via == pastStacks || c.r.Float64() >= c.scenario.writes {
+		switch n := c.r.IntN(10); {
+		case n < 3:
+			in.op = store.OpLoadThread
+		case n < 5:
+			in.op = store.OpLoadItem
+		default:
+			in.op = store.OpLoadThreadItems
+			in.query.Limit = simLimits[c.r.IntN(len(simLimits))]
+			if c.r.IntN(3) == 0 {
+				in.query.Order = store.OldestFirst
+			}
+			if c.r.IntN(4) == 0 {
+				in.query.After = simItems[id]
+			}
+		}
+		return in
+	}
+	c.made++
+	text := fmt.Sprintf("%d.%d", c.n, c.made)
+	second := id / 2 // so that some have equal times
+	if c.r.IntN(6) == 0 {
+		second = c.r.IntN(4)
+	}
+	if c.r.IntN(8) == 0 {
+		in.mode = store.InsertOnly + store.SaveMode(c.r.IntN(2))
+	}
+	switch n := c.r.IntN(40); {
+	case n < 8:
+		in.op = store.OpSaveThread
+		in.thread = newThread(text, c.r.IntN(2))
+	case n < 10:
+		in.op, in.mode = store.OpDeleteThread, store.Upsert
+	case n < 22:
+		in.op, in.mode = store.OpAddThreadItem, store.Upsert
+		in.item = newItem(simItems[id], second, text)
+	case n < 34:
+		in.op = store.OpSaveItem
+		in.item = newItem(simItems[id], second, text)
+	default:
+		in.op, in.mode = store.OpDeleteThreadItem, store.Upsert
+	}
+	return in
+}
+
+var (
+	simItems  = []string{"a", "b", "c", "d", "e", "f"}
+	simLimits = []int{1, 2, 2, 3, 4, 20, 20}
+)
+
+func newThread(title string, second int) store.Thread {
+	return store.Thread{ID: simThread, Title: title, CreatedAt: simTime(second), Status: store.Status{Type: "active"}, Owner: simOwner}
+}
+
+func newItem(id string, second int, text string) store.Item {
+	it, err := store.NewItem(id, simTime(second), store.AssistantMessage{Content: []store.AssistantContent{{Text: text}}})
+	if err != nil {
+		panic(err) // only for what is not valid
+	}
+	it.ThreadID = simThread
+	return it
+}
+
+func simTime(second int) time.Time { return time.Date(2026, 1, 2, 3, 4, second, 0, time.UTC) }
