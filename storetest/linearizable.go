@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,14 +80,17 @@ func Replay(scenario string, seed uint64) LinearizableOption {
 }
 
 // Beside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
-// order; clients are spread over all of them. What is promised across them, unless [StaleBy] says otherwise, is linearizability:
-// but of a write through one that has not returned yet, a reader through another may be the last to hear.
+// order; clients are spread over all of them. Between stacks that tell one another of a write before it returns, no more can be
+// had than that a read which begins after that sees it: while the write is under way, the others answer with what it is about to
+// replace. So a read may also equal what the base held before a write through another stack that had not returned at
+// the read's begin, and porcupine is not asked.
 func Beside(newStack ...func(base store.Store) store.Store) LinearizableOption {
 	return func(c *linearizable) { c.stacks = append(c.stacks, newStack...) }
 }
 
 // StaleBy says that reads may be older than linearizable by d: each must equal what the base held at some instant between d
-// before its begin and its end. Porcupine is not asked then. [store.WithFresh] must still see the base.
+// before its begin and its end. Porcupine is not asked then. [store.WithFresh] must still see the base. Clients take their time, so
+// that a history lasts a few d.
 func StaleBy(d time.Duration) LinearizableOption { return func(c *linearizable) { c.stale = d } }
 
 // WithoutVersions has the base report no thread versions ([store.ReportVersion]).
@@ -163,39 +167,22 @@ func (c *linearizable) search(t *testing.T, s scenario, seen *Coverage) *violati
 	return nil
 }
 
-// shorten looks for a part of a failing history that fails as well: its first calls, and only some of its clients.
+// shorten looks for a part of a failing history that fails as well: of each client, only its first calls.
 func (c *linearizable) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
 	part := s.whole()
-	try := func(p excerpt) bool {
-		h := c.run(t, s, seed, p)
-		shorter := h.check(c)
-		if shorter == nil {
-			return false
+	for client := range part {
+		for n := range part[client] {
+			shorter := slices.Clone(part)
+			shorter[client] = n
+			if found := c.run(t, s, seed, shorter).check(c); found != nil {
+				part, v = shorter, found
+				break
+			}
 		}
-		part, v = p, shorter
-		return true
-	}
-	for n := 1; n < part.calls; n++ {
-		if p := part; try(p.first(n)) {
-			break
-		}
-	}
-	for client := range s.clients {
-		try(part.without(client))
 	}
 	v.scenario, v.seed = s.name, seed
 	return v
 }
-
-// excerpt is how much of a scenario's histories is run.
-type excerpt struct {
-	calls int    // of each client
-	left  uint64 // the clients that are left out, a bit each
-}
-
-func (p excerpt) first(n int) excerpt        { p.calls = n; return p }
-func (p excerpt) without(client int) excerpt { p.left |= 1 << client; return p }
-func (p excerpt) has(client int) bool        { return p.left&(1<<client) == 0 }
 
 // violation is a history that breaks a promise.
 type violation struct {

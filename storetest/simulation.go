@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,10 @@ var scenarios = []scenario{
 	{name: "failing", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.2, lostReads: 0.25},
 }
 
-func (s scenario) whole() excerpt { return excerpt{calls: s.calls} }
+// excerpt is how many calls each client makes.
+type excerpt []int
+
+func (s scenario) whole() excerpt { return slices.Repeat([]int{s.calls}, s.clients) }
 
 // The one principal, whose thread it is.
 var simOwner = store.Owner{Tenant: "acme", Subject: "ada"}
@@ -46,6 +50,7 @@ const simThread = "thr_main"
 // run makes one history.
 func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
 	t.Helper()
+	s.think = max(s.think, c.stale)
 	synctest.Test(t, func(t *testing.T) {
 		h = newHistory()
 		base := &simBase{h: h, s: &s, seed: seed, versions: !c.unversioned, thread: simThread, Store: memstore.New()}
@@ -101,10 +106,8 @@ func (m *simulation) play(seed uint64, part excerpt) {
 		client := client{simulation: m, n: i, r: rand.New(rand.NewPCG(seed, uint64(i)))}
 		go func() {
 			defer func() { done <- struct{}{} }()
-			if part.has(i) {
-				for range part.calls {
-					client.step()
-				}
+			for range part[i] {
+				client.step()
 			}
 		}()
 	}
