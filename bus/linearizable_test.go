@@ -1,0 +1,80 @@
+package bus_test
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// onBus is a stack that owns its bus.
+type onBus struct {
+	store.Store
+	bus *bus.Bus
+}
+
+func (s onBus) Unwrap() store.Store { return s.Store }
+func (s onBus) Close() error        { return s.bus.Close() }
+
+// troubled is a hub that loses and delays payloads, and cuts connections, for as long as a history lasts.
+type troubled struct {
+	*hub
+	r *rand.Rand
+}
+
+func newTroubled(histories uint64) *troubled {
+	h := &troubled{newHub(), rand.New(rand.NewPCG(histories, 0))}
+	h.fate = func(_ *conn, payload string) ([]string, time.Duration) {
+		if h.r.IntN(20) == 0 {
+			return nil, 0
+		}
+		return []string{payload}, time.Duration(h.r.IntN(int(delivery)))
+	}
+	return h
+}
+
+const (
+	leaseTime = 10 * time.Millisecond
+	delivery  = time.Millisecond
+)
+
+func (h *troubled) port(name string) *port {
+	p := h.hub.port(name)
+	for range 4 {
+		time.AfterFunc(time.Duration(h.r.IntN(int(10*leaseTime))), p.cut)
+	}
+	return p
+}
+
+// Reads through a cache whose bus loses messages and connections are a lease stale at most, and the time that the channel takes
+// to deliver what says so.
+func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
+	for name, versions := range map[string][]storetest.LinearizableOption{
+		"over versions":                nil,
+		"over a base without versions": {storetest.WithoutVersions()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var (
+				h         *troubled
+				histories uint64
+			)
+			stack := func(base store.Store) store.Store {
+				b := bus.New(h.port("p"), bus.WithLease(leaseTime), bus.WithBackoff(time.Millisecond, 2*time.Millisecond),
+					bus.WithLogger(slog.New(slog.DiscardHandler)))
+				return onBus{cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b))(base), b}
+			}
+			first := func(base store.Store) store.Store {
+				histories++
+				h = newTroubled(histories)
+				return stack(base)
+			}
+			storetest.Linearizable(t, first, append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery),
+				storetest.Histories(40), storetest.AtLeast(storetest.Coverage{Hits: 1000, Late: 5}))...)
+		})
+	}
+}
