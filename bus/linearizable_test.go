@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -30,7 +31,7 @@ type troubled struct {
 func newTroubled(histories uint64) *troubled {
 	h := &troubled{newHub(), rand.New(rand.NewPCG(histories, 0))}
 	h.fate = func(_ *conn, payload string) ([]string, time.Duration) {
-		if h.r.IntN(20) == 0 {
+		if h.r.IntN(5) == 0 {
 			return nil, 0
 		}
 		return []string{payload}, time.Duration(h.r.IntN(int(delivery)))
@@ -45,8 +46,13 @@ const (
 
 func (h *troubled) port(name string) *port {
 	p := h.hub.port(name)
-	for range 4 {
-		time.AfterFunc(time.Duration(h.r.IntN(int(10*leaseTime))), p.cut)
+	for range 2 {
+		begin, length := time.Duration(h.r.IntN(int(10*leaseTime))), time.Duration(h.r.IntN(int(4*leaseTime)))
+		time.AfterFunc(begin, func() {
+			p.set(func(context.Context) error { return errFake }, nil)
+			p.cut()
+		})
+		time.AfterFunc(begin+length, func() { p.set(nil, nil) })
 	}
 	return p
 }

@@ -26,6 +26,7 @@ type simBase struct {
 	seed            uint64
 	versions        bool
 	thread          string // whose log is kept
+	prompt          bool   // nothing takes time, or goes wrong
 	lates           sync.WaitGroup
 	mu              sync.Mutex
 	*memstore.Store // the generators; and the rows, behind mu
@@ -52,12 +53,19 @@ const (
 	answered fateKind = iota
 	lostBefore
 	lostAfter
-	tookEffectLate
 	panicsBefore
 	panicsAfter
+	lostAndLate // it takes effect after its caller has been told that nobody knows
+	panicsAndLate
 )
 
+// lostFates are those of a write whose outcome its caller cannot know.
+var lostFates = []fateKind{lostBefore, lostAfter, panicsBefore, panicsAfter, lostAndLate, lostAndLate, panicsAndLate}
+
 func (b *simBase) fate(write bool, words ...string) fate {
+	if b.prompt {
+		return fate{}
+	}
 	h := fnv.New64a()
 	for _, w := range words {
 		h.Write([]byte(w))
@@ -72,7 +80,7 @@ func (b *simBase) fate(write bool, words ...string) fate {
 		f.after *= 5
 	}
 	if p := r.Float64(); write && p < b.s.lostWrites {
-		f.kind = lostBefore + fateKind(r.IntN(5))
+		f.kind = lostFates[r.IntN(len(lostFates))]
 	} else if !write && p < b.s.lostReads {
 		f.kind = [...]fateKind{lostAfter, panicsAfter}[r.IntN(2)]
 	}
@@ -145,11 +153,14 @@ func (b *simBase) write(ctx context.Context, c command, words ...string) error {
 		return errLost
 	case panicsBefore:
 		panic(errLost)
-	case tookEffectLate:
+	case lostAndLate, panicsAndLate:
 		b.lates.Go(func() {
 			time.Sleep(f.late)
 			_ = commit(context.WithoutCancel(store.WithoutVersionRecorder(ctx)))
 		})
+		if f.kind == panicsAndLate {
+			panic(errLost)
+		}
 		return errLost
 	}
 	err := commit(b.listen(ctx))

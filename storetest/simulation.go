@@ -50,7 +50,11 @@ const simThread = "thr_main"
 // run makes one history.
 func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
 	t.Helper()
-	s.think = max(s.think, c.stale)
+	if c.stale > 0 { // time enough to see what is too old
+		s.think, s.latency, s.writes = max(s.think, c.stale), max(s.latency, c.stale/6), s.writes/2
+	} else if seed%4 == 0 {
+		s.think /= 4
+	}
 	synctest.Test(t, func(t *testing.T) {
 		h = newHistory()
 		base := &simBase{h: h, s: &s, seed: seed, versions: !c.unversioned, thread: simThread, Store: memstore.New()}
@@ -98,9 +102,7 @@ type simulation struct {
 // play has all clients make their calls, waits until nothing of them can take effect any more, and looks at everything once
 // more.
 func (m *simulation) play(seed uint64, part excerpt) {
-	if seed%4 != 0 {
-		m.call(m.ctx, 0, pastStacks, command{op: store.OpSaveThread, thread: newThread("first", 0)})
-	}
+	m.begin(rand.New(rand.NewPCG(seed, 1<<32)))
 	done := make(chan struct{})
 	for i := range m.scenario.clients {
 		client := client{simulation: m, n: i, r: rand.New(rand.NewPCG(seed, uint64(i)))}
@@ -122,6 +124,22 @@ func (m *simulation) play(seed uint64, part excerpt) {
 			for _, q := range []store.PageQuery{{Limit: 2}, {Limit: 20}, {Limit: 20, Order: store.OldestFirst}} {
 				m.call(m.ctx, 0, via, command{op: store.OpLoadThreadItems, thread: store.Thread{ID: simThread}, query: q})
 			}
+		}
+	}
+}
+
+// begin makes the thread, mostly, and some items.
+func (m *simulation) begin(r *rand.Rand) {
+	if r.IntN(5) == 0 {
+		return
+	}
+	m.base.prompt = true
+	defer func() { m.base.prompt = false }()
+	m.call(m.ctx, 0, pastStacks, command{op: store.OpSaveThread, thread: newThread("0.0", 0)})
+	for i, id := range simItems {
+		if r.IntN(2) == 0 {
+			in := command{op: store.OpAddThreadItem, thread: store.Thread{ID: simThread}, item: newItem(id, i/2, "0.0")}
+			m.call(m.ctx, 0, pastStacks, in)
 		}
 	}
 }
@@ -169,12 +187,16 @@ type client struct {
 	n    int
 	r    *rand.Rand
 	made int
+	look bool // next, at what it has just written
 }
 
 func (c *client) step() {
 	think := c.scenario.think
 	if c.r.IntN(2) == 0 {
 		think /= 10
+	}
+	if c.look {
+		think = 1
 	}
 	time.Sleep(upTo(c.r, think))
 	ctx := c.ctx
@@ -207,6 +229,7 @@ func (c *client) step() {
 	}
 	fresh := false
 	in := c.command(via)
+	c.look = in.op.IsWrite() && c.r.IntN(2) == 0
 	if via != pastStacks && !in.op.IsWrite() {
 		switch c.r.IntN(20) {
 		case 0:
@@ -237,7 +260,7 @@ func (c *client) command(via int) command {
 	in := command{thread: store.Thread{ID: simThread}}
 	id := c.r.IntN(6)
 	in.item.ID = simItems[id]
-	if via == pastStacks || c.r.Float64() >= c.scenario.writes {
+	if via == pastStacks || c.look || c.r.Float64() >= c.scenario.writes {
 		switch n := c.r.IntN(10); {
 		case n < 3:
 			in.op = store.OpLoadThread

@@ -1,0 +1,310 @@
+package main
+
+// The files that have the guards.
+const (
+	generationFile = "internal/generation/generation.go"
+	coherenceFile  = "internal/coherence/coherence.go"
+	flightFile     = "internal/flight/flight.go"
+	layerFile      = "decorators/cache/layer.go"
+	windowFile     = "decorators/cache/window.go"
+	entryFile      = "decorators/cache/entry.go"
+	lruFile        = "decorators/cache/lru.go"
+	cacheBusFile   = "decorators/cache/bus.go"
+	sessionFile    = "bus/session.go"
+	peersFile      = "bus/peers.go"
+)
+
+// The tests that must notice: whole checks, not the tests of the single guard.
+const (
+	inDecorators = "./decorators"
+	inCache      = "./decorators/cache"
+	inBus        = "./bus"
+
+	linearizable = "^TestTheCacheIsLinearizable$"
+	shared       = "^TestSingleflightIsLinearizable$"
+	localBus     = "^TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites$"
+	noBus        = "^TestTwoCachesWithoutABusAreATTLStaleAtMost$"
+	fitfulBus    = "^TestACacheWhoseBusComesAndGoesIsLinearizable$"
+	troubledBus  = "^TestTwoCachesOnATroubledBusAreALeaseStaleAtMost$"
+)
+
+var mutants = []mutant{
+	// --- generation words
+	{
+		name: "generation before and after the write",
+		what: "a write moves its word only once it has returned",
+		edits: []edit{
+			{generationFile, "return Word(t.words[s].Add(generation+1) - (generation + 1))", "return t.Load(s)"},
+			{generationFile, "t.words[s].Add(generation - 1)", "t.words[s].Add(generation)"},
+			{generationFile, "return w + 2*generation", "return w + generation"},
+			{generationFile, "t.quarantines[s] = q\n", "t.quarantines[s] = q\n\tt.words[s].Add(generation + 1)\n"},
+		},
+		pkg: inDecorators, test: linearizable,
+	},
+	{
+		name:  "fill with the word read before the load",
+		what:  "a fill is tagged with the word of its own time",
+		edits: []edit{{layerFile, "e := &entry{tag: r.Word, expires: l.expiry(begin)}", "e := &entry{tag: l.core.Words.Load(p.slot), expires: l.expiry(begin)}"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "no fill while a write is in progress",
+		what:  "what was loaded during a write is stored under the word of its end",
+		edits: []edit{{layerFile, "if !r.Word.Idle() || !l.serving.Load() {\n\t\t\treturn\n\t\t}\n\t\te := &entry{tag: r.Word,", "if !l.serving.Load() {\n\t\t\treturn\n\t\t}\n\t\te := &entry{tag: l.core.Words.Load(p.slot),"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "no hit while a write is in progress",
+		what:  "an entry answers until the write has returned",
+		edits: []edit{{layerFile, "if e == nil || e.tag != w {", "if e == nil || e.tag != w && w.Idle() {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "quarantine after an unknown outcome",
+		what:  "a write with an unknown outcome ends as any other",
+		edits: []edit{{generationFile, "if d <= 0 || t.closed {", "if true {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "quarantine after an unknown outcome (singleflight)",
+		what:  "a write with an unknown outcome ends as any other",
+		edits: []edit{{generationFile, "if d <= 0 || t.closed {", "if true {"}},
+		pkg:   inDecorators, test: shared,
+	},
+	{
+		name:  "a quarantine is extended by later ones",
+		what:  "the first quarantine of a word ends all",
+		edits: []edit{{generationFile, "if until.After(q.until) {", "if false {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "a panic is an unknown outcome",
+		what:  "a write that panics ends as one that had no effect",
+		edits: []edit{{coherenceFile, "before := c.Words.Begin(s)\n", "before := c.Words.Begin(s)\n\tdefinite = true\n"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "an error that says nothing is an unknown outcome",
+		what:  "every error of a write counts as a refusal",
+		edits: []edit{{coherenceFile, "definite = store.IsDefinite(err) && !unsettled.Load()", "definite = !unsettled.Load()"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+
+	// --- shared reads
+	{
+		name:  "a flight belongs to one generation",
+		what:  "a read joins any call for the same that is under way",
+		edits: []edit{{coherenceFile, "b = strconv.AppendUint(b, uint64(r.Word), 16)", ""}},
+		pkg:   inDecorators, test: shared,
+	},
+	{
+		name:  "a flight belongs to one generation (cache)",
+		what:  "a miss joins any load of the same that is under way",
+		edits: []edit{{coherenceFile, "b = strconv.AppendUint(b, uint64(r.Word), 16)", ""}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "during a write, only calls that have not begun are joined",
+		what:  "a read joins a call that began earlier in the same write",
+		edits: []edit{{coherenceFile, "Queued: !r.Word.Idle(),", ""}},
+		pkg:   inDecorators, test: shared,
+	},
+	{
+		name:  "a queued call is shut when it begins",
+		what:  "a queued call can be joined until it ends",
+		edits: []edit{{flightFile, "g.mu.Lock()\n\t\tg.shut(f, spec.Key)\n\t\tg.begin(f, spec)", "g.mu.Lock()\n\t\tg.begin(f, spec)"}},
+		pkg:   inDecorators, test: shared,
+	},
+	{
+		name:  "a fresh read joins no flight",
+		what:  "WithFresh shares calls",
+		edits: []edit{{"decorators/singleflight/singleflight.go", "if h.Fresh() || l.closed.Load() {", "if l.closed.Load() {"}},
+		pkg:   "./decorators/singleflight", test: "Fresh",
+	},
+
+	// --- patches
+	{
+		name:  "a patch from the version that the write met",
+		what:  "an entry is patched whatever version the write met",
+		edits: []edit{{layerFile, "case e.version.known && reported && rep.Before == e.version.n:", "case e.version.known && reported:"}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "a patch without versions only by the sole writer",
+		what:  "an entry without a version is patched and renewed by every write",
+		edits: []edit{{layerFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known:\n\t\tnext.expires = l.expiry(begin)"}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "a renewal only by a version match",
+		what:  "the sole writer's patches renew the time of an entry",
+		edits: []edit{{layerFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:\n\t\tnext.expires = l.expiry(begin)"}},
+		pkg:   inCache, test: "TTL|Patch|Expir|Renew",
+	},
+	{
+		name: "the entry is captured after the write began",
+		what: "the entry to be patched is looked up before the word is moved",
+		edits: []edit{
+			{layerFile, "\t// Also of a closed cache: others may be open.\n", "\tcaptured := l.known(p, l.core.Words.Load(p.slot))\n\ttime.Sleep(50 * time.Microsecond)\n"},
+			{layerFile, "e := l.known(p, before)\n", "e := captured\n"},
+		},
+		pkg: inDecorators, test: linearizable,
+	},
+	{
+		name:  "(the pause of the mutant above)",
+		what:  "nothing but wait before the write",
+		edits: []edit{{layerFile, "\t// Also of a closed cache: others may be open.\n", "\ttime.Sleep(50 * time.Microsecond)\n"}},
+		pkg:   inDecorators, test: linearizable + "/over_versions",
+		survives: true,
+	},
+	{
+		name:  "the tag of a patch is not read again",
+		what:  "a patch is tagged with the word as it is after the write",
+		edits: []edit{{layerFile, "next.tag = before.AfterWrite()", "next.tag = l.core.Words.Load(p.slot) + 1<<24 - 1"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "layers that rewrite what is saved are not patched over",
+		what:  "an entry is patched with what the caller gave, not what a guard below made of it",
+		edits: []edit{{"decorators/cache/cache.go", "mayPatch: !guarded && !rewrites,", "mayPatch: !guarded || !rewrites || true,"}},
+		pkg:   inCache, test: "Rewrit|Guard|Patch",
+	},
+
+	// --- the window
+	{
+		name:  "what is older is none, some or unknown",
+		what:  "after a deletion beyond the window, more is still said to be there",
+		edits: []edit{{windowFile, "w.older = olderUnknown // it may have been all that was older", ""}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "an item older than the window is not inserted",
+		what:  "an added item is inserted in front of an incomplete window",
+		edits: []edit{{windowFile, "case beyond:\n\t\tw.older = olderSome\n\t\treturn w, true\n\t}\n\treturn w.insert(it), true", "}\n\treturn w.insert(it), true"}, {windowFile, "beyond, sure := w.beyond(it)\n\tswitch {", "_, sure := w.beyond(it)\n\tswitch {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "a moved item drops the window",
+		what:  "a saved item takes its old place, whatever its time",
+		edits: []edit{{windowFile, "if !w.items[i].CreatedAt.Equal(it.CreatedAt) {", "if false {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "an item saved from beyond the window drops it",
+		what:  "a saved item that an incomplete window lacks is put in as if it were new",
+		edits: []edit{{windowFile, "return window{}, false // new, or moved here from beyond: its place among equals is not known", "return w.insert(it), true"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "trimming says that there is more",
+		what:  "a trimmed window stays complete",
+		edits: []edit{{windowFile, "w.older = olderSome\n\t}\n\treturn w\n}\n\n// insert", "}\n\treturn w\n}\n\n// insert"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "a page that ends at the window's edge asks what is older",
+		what:  "unknown is taken for some",
+		edits: []edit{{windowFile, "if len(rest) == n && w.older != olderNone && (n < q.Limit || w.older == olderUnknown) {", "if len(rest) == n && w.older != olderNone && n < q.Limit {"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+
+	// --- entries
+	{
+		name:  "parts merge under equal tags only",
+		what:  "a fill is merged with what is there, whatever its tag",
+		edits: []edit{{lruFile, "if ok && old.tag == e.tag && !old.expired(now)", "if ok && !old.expired(now)"}},
+		pkg:   inDecorators, test: linearizable,
+	},
+	{
+		name:  "parts merge under equal versions only",
+		what:  "a fill is merged with what is there, whatever its version",
+		edits: []edit{{lruFile, "case old.version == e.version && (!whole || e.version.known):", "case true:"}},
+		pkg:   inCache, test: "Version",
+	},
+	{
+		name:  "a merged entry ends with its first part",
+		what:  "a merged entry lasts as long as its last part",
+		edits: []edit{{entryFile, "m.expires = earlier(old.expires, fill.expires)", ""}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "the TTL counts from the begin of the load",
+		what:  "the TTL counts from the load's end",
+		edits: []edit{{layerFile, "e := &entry{tag: r.Word, expires: l.expiry(begin)}", "e := &entry{tag: r.Word, expires: l.expiry(l.now())}"}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "an expired entry does not answer",
+		what:  "entries do not expire",
+		edits: []edit{{lruFile, "return e.expires != 0 && now >= e.expires", "return false"}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "a fresh read is not answered from an entry",
+		what:  "WithFresh is answered from the cache",
+		edits: []edit{{layerFile, "if h.Fresh() || !l.serving.Load() {\n\t\treturn nil", "if !l.serving.Load() {\n\t\treturn nil"}},
+		pkg:   inCache, test: noBus,
+	},
+
+	// --- several processes
+	{
+		name:  "a bus message moves the words",
+		what:  "a message empties the cache, but loads under way are stored",
+		edits: []edit{{cacheBusFile, "changed := l.core.Words.Bump\n", "changed := func(generation.Slot) {\n\t\tfor _, s := range l.shards {\n\t\t\ts.flush()\n\t\t}\n\t}\n"}},
+		pkg:   inDecorators, test: localBus,
+	},
+	{
+		name:  "a write is told before it returns",
+		what:  "writes are not told",
+		edits: []edit{{cacheBusFile, "\t\tl.publish(ctx, change)\n\t}()", "\t}()"}},
+		pkg:   inDecorators, test: localBus,
+	},
+	{
+		name:  "a write with an unknown outcome is told as one",
+		what:  "a write with an unknown outcome is told as if it were over",
+		edits: []edit{{cacheBusFile, "\t\t\tchange.Write = 0\n", ""}},
+		pkg:   inDecorators, test: localBus,
+	},
+	{
+		name:  "others hold a thread back after an unknown outcome",
+		what:  "a message of an unknown outcome is taken as any other",
+		edits: []edit{{cacheBusFile, `if c.Origin != "" && c.Write == 0 {`, "if false {"}},
+		pkg:   inDecorators, test: localBus,
+	},
+	{
+		name:  "a gap moves every word",
+		what:  "after a gap the cache is emptied, but loads under way are stored",
+		edits: []edit{{cacheBusFile, "\tl.core.Words.BumpAll()\n\tfor _, s", "\tfor _, s"}},
+		pkg:   inBus, test: troubledBus,
+	},
+	{
+		name:  "nothing is served without a connection",
+		what:  "connected(false) is not heeded",
+		edits: []edit{{cacheBusFile, "if !yes || l.closed.Load() {\n\t\tl.serving.Store(false)", "if !yes || l.closed.Load() {"}, {layerFile, "return l.serving.Load() && (l.lease == nil || now < l.lease.LeasedUntil().Sub(l.clock)+1)", "return l.serving.Load()"}},
+		pkg:   inBus, test: troubledBus,
+	},
+	{
+		name:  "one's own message is known by its number",
+		what:  "every message of one's own process is ignored",
+		edits: []edit{{cacheBusFile, "if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {\n\t\treturn false", "if c.Origin != l.origin {\n\t\treturn false"}, {cacheBusFile, "return (c.ThreadID == \"\" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&", "return true || (c.ThreadID == \"\" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&"}},
+		pkg:   inCache, test: "Own|Unsure|Stamp|Beside",
+	},
+	{
+		name:  "a lease counts from the sending",
+		what:  "a lease counts from the heartbeat's arrival",
+		edits: []edit{{sessionFile, "s.proof = one.sent\n", "s.proof = time.Now()\n"}},
+		pkg:   inBus, test: "^TestTheLeaseCountsFromTheSending$",
+	},
+	{
+		name:  "a missing number is a gap",
+		what:  "gaps are not noticed",
+		edits: []edit{{peersFile, "case len(m.Changes) > 0 && before != known.last: // a number that comes again is not a publisher's to send either\n\t\tv = missed\n\tcase before > known.last:\n\t\tv = missed", ""}},
+		pkg:   inBus, test: troubledBus,
+	},
+	{
+		name:  "only heartbeats of the same connection count",
+		what:  "any heartbeat of the process renews the lease",
+		edits: []edit{{sessionFile, " && m.Conn == s.name {", " {"}},
+		pkg:   inBus, test: "^TestOnlyHeartbeatsOfTheSameConnectionCount$",
+	},
+}
