@@ -272,7 +272,9 @@ func (c *client) command(via int) command {
 			if c.r.IntN(3) == 0 {
 				in.query.Order = store.OldestFirst
 			}
-			if c.r.IntN(4) == 0 {
+			if c.look {
+				in.query.Order = store.NewestFirst // the edge of what a cache would hold
+			} else if c.r.IntN(4) == 0 {
 				in.query.After = simItems[id]
 			}
 		}
@@ -307,7 +309,7 @@ func (c *client) command(via int) command {
 
 var (
 	simItems  = []string{"a", "b", "c", "d", "e", "f"}
-	simLimits = []int{1, 2, 2, 3, 4, 20, 20}
+	simLimits = []int{1, 2, 2, 3, 3, 4, 20, 20}
 )
 
 func newThread(title string, second int) store.Thread {

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,29 +33,46 @@ func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
 		storetest.AtLeast(storetest.Coverage{Hits: 2000, PatchedHits: 100, Late: 20}))
 }
 
-// A bus that is there and away again: what is loaded while it is away, or was held before, is not served.
-func TestACacheWhoseBusComesAndGoesIsLinearizable(t *testing.T) {
-	storetest.Linearizable(t, func(base store.Store) store.Store {
-		b := &fitfulBus{Bus: cache.LocalBus()}
-		return cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b))(base)
-	}, storetest.AtLeast(storetest.Coverage{Hits: 1500, PatchedHits: 30, Late: 20}))
+// A bus that is there and away again: what others write meanwhile, nobody tells.
+func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) {
+	var bus store.Bus
+	stack := func(base store.Store) store.Store {
+		return cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(&fitfulBus{Bus: bus}))(base)
+	}
+	first := func(base store.Store) store.Store {
+		bus = cache.LocalBus() // one for each history
+		return stack(base)
+	}
+	storetest.Linearizable(t, first, storetest.Beside(stack),
+		storetest.AtLeast(storetest.Coverage{Hits: 1000, PatchedHits: 10, Late: 20}))
 }
 
-// fitfulBus says every while that it has lost the connection, and that it is back.
-type fitfulBus struct{ store.Bus }
-
-func (b *fitfulBus) Publish(ctx context.Context, c store.Change) error { return b.Bus.Publish(ctx, c) }
+// fitfulBus loses its connection every while, and says so.
+type fitfulBus struct {
+	store.Bus
+	away atomic.Bool
+}
 
 func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
-	end := b.Bus.Subscribe(ctx, f, connected)
+	end := b.Bus.Subscribe(ctx, func(c store.Change) {
+		if !b.away.Load() {
+			f(c)
+		}
+	}, connected)
 	done := make(chan struct{})
 	go func() {
-		for up := false; ; up = !up {
+		for {
 			select {
 			case <-done:
 				return
-			case <-time.After(700 * time.Microsecond):
-				connected(up)
+			case <-time.After(400 * time.Microsecond):
+			}
+			if away := b.away.Load(); away {
+				b.away.Store(false)
+				connected(true)
+			} else {
+				connected(false)
+				b.away.Store(true)
 			}
 		}
 	}()

@@ -24,7 +24,7 @@ const (
 	shared       = "^TestSingleflightIsLinearizable$"
 	localBus     = "^TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites$"
 	noBus        = "^TestTwoCachesWithoutABusAreATTLStaleAtMost$"
-	fitfulBus    = "^TestACacheWhoseBusComesAndGoesIsLinearizable$"
+	fitfulBus    = "^TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites$"
 	troubledBus  = "^TestTwoCachesOnATroubledBusAreALeaseStaleAtMost$"
 )
 
@@ -275,7 +275,7 @@ var mutants = []mutant{
 		name:  "a gap moves every word",
 		what:  "after a gap the cache is emptied, but loads under way are stored",
 		edits: []edit{{cacheBusFile, "\tl.core.Words.BumpAll()\n\tfor _, s", "\tfor _, s"}},
-		pkg:   inBus, test: troubledBus,
+		pkg:   inCache, test: fitfulBus,
 	},
 	{
 		name:  "nothing is served without a connection",
