@@ -92,6 +92,9 @@ func upTo(r *rand.Rand, d time.Duration) time.Duration { return 1 + time.Duratio
 
 // pause waits, unless the context ends first.
 func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
