@@ -46,6 +46,8 @@ const (
 
 func (h *troubled) port(name string) *port {
 	p := h.hub.port(name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for range 2 {
 		begin, length := time.Duration(h.r.IntN(int(10*leaseTime))), time.Duration(h.r.IntN(int(4*leaseTime)))
 		time.AfterFunc(begin, func() {
@@ -60,11 +62,13 @@ func (h *troubled) port(name string) *port {
 // Reads through a cache whose bus loses messages and connections are a lease stale at most, and the time that the channel takes
 // to deliver what says so.
 func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
+	t.Parallel()
 	for name, versions := range map[string][]storetest.LinearizableOption{
 		"over versions":                nil,
 		"over a base without versions": {storetest.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var (
 				h         *troubled
 				histories uint64

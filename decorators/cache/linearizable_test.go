@@ -14,12 +14,14 @@ import (
 // Without a bus, what another process writes is seen at the TTL, which counts from the begin of a load and is the least of all
 // parts of an entry.
 func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
+	t.Parallel()
 	const ttl = 3 * time.Millisecond
 	for name, versions := range map[string][]storetest.LinearizableOption{
 		"over versions":                nil,
 		"over a base without versions": {storetest.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter())
 			storetest.Linearizable(t, stack, append(versions, storetest.Beside(stack), storetest.StaleBy(ttl),
 				storetest.AtLeast(storetest.Coverage{Hits: 1000, Late: 20}))...)
@@ -29,12 +31,14 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 
 // Entries that expire all the time, in one process.
 func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
+	t.Parallel()
 	storetest.Linearizable(t, cache.New(cache.WithMaxEntries(16), cache.WithTTL(time.Millisecond), cache.NoJitter()),
 		storetest.AtLeast(storetest.Coverage{Hits: 2000, PatchedHits: 100, Late: 20}))
 }
 
 // A bus that is there and away again: what others write meanwhile, nobody tells.
 func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) {
+	t.Parallel()
 	var bus store.Bus
 	stack := func(base store.Store) store.Store {
 		return cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(&fitfulBus{Bus: bus}))(base)

@@ -12,6 +12,7 @@ const (
 	cacheBusFile   = "decorators/cache/bus.go"
 	sessionFile    = "bus/session.go"
 	peersFile      = "bus/peers.go"
+	scanFile       = "store/scan.go"
 )
 
 // The tests that must notice: whole checks, not the tests of the single guard.
@@ -19,6 +20,8 @@ const (
 	inDecorators = "./decorators"
 	inCache      = "./decorators/cache"
 	inBus        = "./bus"
+	inStore      = "./store"
+	inMemstore   = "./memstore"
 
 	linearizable = "^TestTheCacheIsLinearizable$"
 	shared       = "^TestSingleflightIsLinearizable$"
@@ -90,6 +93,26 @@ var mutants = []mutant{
 		pkg:   inDecorators, test: linearizable,
 	},
 
+	{
+		name: "(pauses between all steps)",
+		what: "nothing but wait between the steps of reads, fills, writes and patches, so that others come between",
+		edits: []edit{
+			{layerFile, "func (l *layer) Unwrap() store.Store     { return l.next }", "func pause() { time.Sleep(time.Duration(rand.IntN(30_000))) }\n\nfunc (l *layer) Unwrap() store.Store { return l.next }"},
+			{layerFile, "w := l.core.Words.Load(p.slot)\n\t// An id", "w := l.core.Words.Load(p.slot)\n\tpause()\n\t// An id"},
+			{layerFile, "w := l.core.Words.Load(p.slot)\n\tlarger", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tlarger"},
+			{layerFile, "w := l.core.Words.Load(p.slot)\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it"},
+			{layerFile, "begin := l.now()\n\t\t\ta, err := coherence.Direct(ctx, load)\n", "begin := l.now()\n\t\t\tpause()\n\t\t\ta, err := coherence.Direct(ctx, load)\n\t\t\tpause()\n"},
+			{layerFile, "a, err = coherence.Direct(l.core.Unnamed(ctx), load)\n", "a, err = coherence.Direct(l.core.Unnamed(ctx), load)\n\t\tpause()\n"},
+			{layerFile, "begin := l.now()\n\t\t\te := l.known(p, before)\n", "pause()\n\t\t\tbegin := l.now()\n\t\t\te := l.known(p, before)\n\t\t\tpause()\n"},
+			{layerFile, "if err == nil {\n\t\t\t\tl.patch(", "pause()\n\t\t\tif err == nil {\n\t\t\t\tl.patch("},
+			{layerFile, "\tl.stats.patched.Add(1)\n", "\tl.stats.patched.Add(1)\n\tpause()\n"},
+			{coherenceFile, "err = call(store.WithUnsettledRecorder(", "time.Sleep(10 * time.Microsecond)\n\terr = call(store.WithUnsettledRecorder("},
+			{coherenceFile, "definite = store.IsDefinite(err) && !unsettled.Load()\n", "definite = store.IsDefinite(err) && !unsettled.Load()\n\ttime.Sleep(10 * time.Microsecond)\n"},
+		},
+		pkg: inDecorators, test: linearizable,
+		survives: true,
+	},
+
 	// --- shared reads
 	{
 		name:  "a flight belongs to one generation",
@@ -119,7 +142,7 @@ var mutants = []mutant{
 		name:  "a fresh read joins no flight",
 		what:  "WithFresh shares calls",
 		edits: []edit{{"decorators/singleflight/singleflight.go", "if h.Fresh() || l.closed.Load() {", "if l.closed.Load() {"}},
-		pkg:   "./decorators/singleflight", test: "Fresh",
+		pkg:   "./decorators/singleflight", test: "^TestAFreshReadJoinsNothing$",
 	},
 
 	// --- patches
@@ -139,7 +162,7 @@ var mutants = []mutant{
 		name:  "a renewal only by a version match",
 		what:  "the sole writer's patches renew the time of an entry",
 		edits: []edit{{layerFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:\n\t\tnext.expires = l.expiry(begin)"}},
-		pkg:   inCache, test: "TTL|Patch|Expir|Renew",
+		pkg:   inCache, test: "^TestAPatchWithoutAVersionDoesNotRenewTheTTL$",
 	},
 	{
 		name: "the entry is captured after the write began",
@@ -166,8 +189,8 @@ var mutants = []mutant{
 	{
 		name:  "layers that rewrite what is saved are not patched over",
 		what:  "an entry is patched with what the caller gave, not what a guard below made of it",
-		edits: []edit{{"decorators/cache/cache.go", "mayPatch: !guarded && !rewrites,", "mayPatch: !guarded || !rewrites || true,"}},
-		pkg:   inCache, test: "Rewrit|Guard|Patch",
+		edits: []edit{{"decorators/cache/cache.go", "mayPatch: !guarded && !rewrites,", "mayPatch: !guarded || rewrites,"}},
+		pkg:   inCache, test: "^TestOverALayerThatRewritesNothingIsPatched$",
 	},
 
 	// --- the window
@@ -219,7 +242,7 @@ var mutants = []mutant{
 		name:  "parts merge under equal versions only",
 		what:  "a fill is merged with what is there, whatever its version",
 		edits: []edit{{lruFile, "case old.version == e.version && (!whole || e.version.known):", "case true:"}},
-		pkg:   inCache, test: "Version",
+		pkg:   inCache, test: "^TestPartsOfTwoVersionsNeverShareAnEntry$",
 	},
 	{
 		name:  "a merged entry ends with its first part",
@@ -287,7 +310,7 @@ var mutants = []mutant{
 		name:  "one's own message is known by its number",
 		what:  "every message of one's own process is ignored",
 		edits: []edit{{cacheBusFile, "if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {\n\t\treturn false", "if c.Origin != l.origin {\n\t\treturn false"}, {cacheBusFile, "return (c.ThreadID == \"\" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&", "return true || (c.ThreadID == \"\" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&"}},
-		pkg:   inCache, test: "Own|Unsure|Stamp|Beside",
+		pkg:   inCache, test: "^TestAnUnstampedMessageOfOnesOwnIsForeign$",
 	},
 	{
 		name:  "a lease counts from the sending",
@@ -306,5 +329,43 @@ var mutants = []mutant{
 		what:  "any heartbeat of the process renews the lease",
 		edits: []edit{{sessionFile, " && m.Conn == s.name {", " {"}},
 		pkg:   inBus, test: "^TestOnlyHeartbeatsOfTheSameConnectionCount$",
+	},
+
+	// --- values and bases
+	{
+		name:  "names match exactly",
+		what:  "a member is found by its name in any case",
+		edits: []edit{{scanFile, "if m.name == name {", "if len(m.name) == len(name) && (m.name[0]|32) == name[0] && m.name[1:] == name[1:] {"}},
+		pkg:   inStore, test: "^TestNamesDifferingInCaseAreOthers$",
+	},
+	{
+		name:  "a repeated name is invalid",
+		what:  "the second of two equal names is let through",
+		edits: []edit{{scanFile, "if n == name {\n\t\t\ts.dup = depth\n\t\t}", "_ = n"}},
+		pkg:   inStore, test: "^(TestFreeFormJSONMayRepeatNames|FuzzItemJSON|FuzzThreadJSON)$",
+	},
+	{
+		name:  "an id once used is its owner's",
+		what:  "who saves a deleted thread's id becomes its owner",
+		edits: []edit{{"memstore/threads.go", "if t == nil {\n\t\tt = &thread{owner: cloneOwner(saved.Owner)}\n\t}", "if t == nil || t.live == nil {\n\t\tt = &thread{owner: cloneOwner(saved.Owner)}\n\t}"}},
+		pkg:   inMemstore, test: "^TestConformance$",
+	},
+	{
+		name:  "a version counts every change, and never restarts",
+		what:  "a deletion does not count",
+		edits: []edit{{"memstore/threads.go", "\t\tt.live = nil\n\t\tt.version++", "\t\tt.live = nil"}},
+		pkg:   inMemstore, test: "^TestConformance$",
+	},
+	{
+		name:  "the owner is decided with the write",
+		what:  "another owner's save replaces the row",
+		edits: []edit{{"memstore/memstore.go", "case !saved.IsZero() && saved != owner:\n\t\treturn store.CodeConflict", ""}},
+		pkg:   inMemstore, test: "^TestConformance$",
+	},
+	{
+		name:  "versions are in the order of commits (SQL)",
+		what:  "a change of an item does not count in its thread's row",
+		edits: []edit{{"sqlstore/statements.go", "touchThread: q(`UPDATE {threads} SET version = version + 1, item_seq = item_seq + 1", "touchThread: q(`UPDATE {threads} SET version = version, item_seq = item_seq + 1"}},
+		pkg:   "./sqlstore", test: "^TestConformance$/^sqlite$",
 	},
 }

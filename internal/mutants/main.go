@@ -86,7 +86,7 @@ func main() {
 				broken++
 				fmt.Printf("broken    %s: %v\n%s", m.name, err, output)
 				return
-			case (v == survived_) != m.survives:
+			case (v == alive) != m.survives:
 				survived++
 				fmt.Printf("%-9s %s (%s %s), but must not have\n", v, m.name, m.pkg, m.test)
 			default:
@@ -140,8 +140,8 @@ func root() (string, error) {
 type verdict string
 
 const (
-	killed    verdict = "killed"
-	survived_ verdict = "survived"
+	killed verdict = "killed"
+	alive  verdict = "survived"
 )
 
 // run makes the mutant in dir and runs its tests.
@@ -192,7 +192,7 @@ func judge(output []byte, exit error) (v verdict, _ []byte, err error) {
 	case exit != nil:
 		return "", text.Bytes(), exit
 	}
-	return survived_, text.Bytes(), nil
+	return alive, text.Bytes(), nil
 }
 
 // overlay writes the mutated files and the list of them that the go command reads.
