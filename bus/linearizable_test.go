@@ -84,7 +84,7 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 				return stack(base)
 			}
 			storetest.Linearizable(t, first, append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery),
-				storetest.Histories(40), storetest.AtLeast(storetest.Coverage{Hits: 1000, Late: 5}))...)
+				storetest.Histories(25), storetest.AtLeast(storetest.Coverage{Hits: 800, Late: 3}))...)
 		})
 	}
 }

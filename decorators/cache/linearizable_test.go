@@ -24,7 +24,7 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 			t.Parallel()
 			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter())
 			storetest.Linearizable(t, stack, append(versions, storetest.Beside(stack), storetest.StaleBy(ttl),
-				storetest.AtLeast(storetest.Coverage{Hits: 1000, Late: 20}))...)
+				storetest.Histories(60), storetest.AtLeast(storetest.Coverage{Hits: 1000, Late: 10}))...)
 		})
 	}
 }
@@ -33,7 +33,7 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
 	t.Parallel()
 	storetest.Linearizable(t, cache.New(cache.WithMaxEntries(16), cache.WithTTL(time.Millisecond), cache.NoJitter()),
-		storetest.AtLeast(storetest.Coverage{Hits: 2000, PatchedHits: 100, Late: 20}))
+		storetest.Histories(60), storetest.AtLeast(storetest.Coverage{Hits: 2000, PatchedHits: 50, Late: 20}))
 }
 
 // A bus that is there and away again: what others write meanwhile, nobody tells.
@@ -48,7 +48,7 @@ func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) 
 		return stack(base)
 	}
 	storetest.Linearizable(t, first, storetest.Beside(stack),
-		storetest.AtLeast(storetest.Coverage{Hits: 1000, PatchedHits: 10, Late: 20}))
+		storetest.Histories(60), storetest.AtLeast(storetest.Coverage{Hits: 600, PatchedHits: 3, Late: 20}))
 }
 
 // fitfulBus loses its connection every while, and says so.
