@@ -17,9 +17,9 @@ import (
 // histories is how many are run of each scenario.
 func histories() storetest.LinearizableOption {
 	if raceDetector || testing.Short() {
-		return storetest.Histories(30)
+		return storetest.Histories(25)
 	}
-	return storetest.Histories(120)
+	return storetest.Histories(100)
 }
 
 // seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
@@ -101,8 +101,8 @@ func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]storetest.LinearizableOption{
-		"over versions":                {seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 200, Late: 30, Cancelled: 300})},
-		"over a base without versions": {seen(storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 200, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
+		"over versions":                {seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
+		"over a base without versions": {seen(storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -29,6 +29,7 @@ import (
 //	hot          mostly reads: what is held has to be kept true by patches
 //	contended    mostly writes, in each other's way
 //	unknown      writes that fail, or panic, and have taken effect, take it later, or never do
+//	late         the same, among reads that are under way when a write takes effect
 //	cancelled    callers that leave, or whose time is up
 //	crowded      other threads that want the same room
 //	failing      reads of the base that fail or panic

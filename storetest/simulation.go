@@ -31,7 +31,8 @@ type scenario struct {
 var scenarios = []scenario{
 	{name: "hot", clients: 5, calls: 16, think: 800 * time.Microsecond, latency: 60 * time.Microsecond, writes: 0.15},
 	{name: "contended", clients: 5, calls: 10, think: 150 * time.Microsecond, latency: 150 * time.Microsecond, writes: 0.45},
-	{name: "unknown", clients: 4, calls: 12, think: 900 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.3, lostWrites: 0.25},
+	{name: "unknown", clients: 4, calls: 14, think: 1200 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.25, lostWrites: 0.3},
+	{name: "late", clients: 5, calls: 16, think: 200 * time.Microsecond, latency: 150 * time.Microsecond, writes: 0.15, lostWrites: 0.4},
 	{name: "cancelled", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 150 * time.Microsecond, writes: 0.2, leaves: 0.25},
 	{name: "crowded", clients: 5, calls: 20, think: 500 * time.Microsecond, latency: 60 * time.Microsecond, writes: 0.2, others: 0.5},
 	{name: "failing", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.2, lostReads: 0.25},
@@ -52,8 +53,6 @@ func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) 
 	t.Helper()
 	if c.stale > 0 { // time enough to see what is too old
 		s.think, s.latency, s.writes = max(s.think, c.stale), max(s.latency, c.stale/6), s.writes/2
-	} else if seed%4 == 0 {
-		s.think /= 4
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h = newHistory()
