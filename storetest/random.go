@@ -21,10 +21,10 @@ import (
 //	}
 //
 // Where [Run] checks one promise after the other, Random finds what goes wrong only between them. open is called for each
-// sequence of calls; the Store is closed after it, with [store.Close]. It may hold rows of earlier sequences, whose ids and
-// owners are others: but only in an empty one are listings of everybody's threads, and of nobody's, checked as well.
+// sequence of calls, some hundred of them, and may return the same Store every time: ids and owners are new in each. But only
+// in an empty one are listings of everybody's threads, and of nobody's, checked as well. Random closes nothing.
 //
-// A sequence that fails is shrunk, and printed call by call. How many are tried is a matter of flags, those of
+// A sequence that fails is shrunk, and printed call by call, last and after what rapid has to say. How many are tried is a matter of flags, those of
 // pgregory.net/rapid: -rapid.checks=1000 tries 1,000 (the default is 100), -rapid.seed repeats one.
 func Random(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Helper()
@@ -35,13 +35,7 @@ func random(t rapid.TB, open func() store.Store) {
 	t.Helper()
 	m := newMint()
 	rapid.Check(t, func(rt *rapid.T) {
-		s := open()
-		defer func() {
-			if err := store.Close(s); err != nil {
-				rt.Errorf("closing the store: %v", err)
-			}
-		}()
-		newSequence(rt, s, m).run(rt)
+		newSequence(rt, open(), m).run(rt)
 	})
 }
 
@@ -54,7 +48,8 @@ type sequence struct {
 	itemIDs     []string
 	attachments []string
 	owners      []store.Owner
-	calls       int
+	names       *strings.Replacer // of the ids, which are others in each run: rapid takes that for another failure
+	log         []string          // the calls so far
 
 	threads map[string]*modelThread
 	stored  map[string]modelAttachment
@@ -75,17 +70,25 @@ type modelAttachment struct {
 
 func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 	q := &sequence{s: s, guarded: store.Guarded(s), threads: map[string]*modelThread{}, stored: map[string]modelAttachment{}}
-	for range 3 {
-		q.threadIDs = append(q.threadIDs, m.id("thr"))
-		q.attachments = append(q.attachments, m.id("atc"))
+	var names []string
+	id := func(prefix, name string) string {
+		id := m.id(prefix)
+		names = append(names, id, name)
+		return id
 	}
-	for range 6 {
-		q.itemIDs = append(q.itemIDs, m.id("msg"))
+	for i := range 3 {
+		q.threadIDs = append(q.threadIDs, id("thr", fmt.Sprint("thread", i+1)))
+		q.attachments = append(q.attachments, id("atc", fmt.Sprint("attachment", i+1)))
 	}
-	tenant := m.id("tenant")
-	q.owners = []store.Owner{{Tenant: tenant, Subject: m.id("ada")}, {Tenant: tenant, Subject: m.id("bob")}}
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		q.itemIDs = append(q.itemIDs, id("msg", name))
+	}
+	tenant := id("tenant", "acme")
+	ada, bob, cleo := id("ada", "ada"), id("bob", "bob"), id("cleo", "cleo")
+	q.names = strings.NewReplacer(names...)
+	q.owners = []store.Owner{{Tenant: tenant, Subject: ada}, {Tenant: tenant, Subject: bob}}
 	if !q.guarded {
-		q.owners = append(q.owners, store.Owner{Subject: m.id("cleo")}, store.Owner{})
+		q.owners = append(q.owners, store.Owner{Subject: cleo}, store.Owner{})
 		p, err := s.LoadThreads(rt.Context(), store.ThreadQuery{Owner: store.AnyOwner()})
 		q.empty = err == nil && len(p.Data) == 0
 	}
@@ -94,8 +97,7 @@ func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 
 func (q *sequence) run(rt *rapid.T) {
 	q.begin(rt)
-	for range rapid.IntRange(0, 20).Draw(rt, "calls") + rapid.IntRange(0, 20).Draw(rt, "more calls") {
-		q.calls++
+	rt.Repeat(map[string]func(*rapid.T){"call": func(rt *rapid.T) {
 		switch rapid.IntRange(0, 9).Draw(rt, "kind") {
 		case 8:
 			q.listing(rt)
@@ -104,7 +106,18 @@ func (q *sequence) run(rt *rapid.T) {
 		default:
 			q.thread(rt)
 		}
-	}
+	}})
+}
+
+// did notes a call, and what came of it.
+func (q *sequence) did(what, came any) {
+	q.log = append(q.log, q.names.Replace(fmt.Sprintf("%3d. %v -> %v", len(q.log)+1, what, came)))
+}
+
+// fail ends the sequence at its last call.
+func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
+	rt.Helper()
+	rt.Fatalf("%s\n\nThe calls:\n%s\n", q.names.Replace(fmt.Sprintf(format, args...)), strings.Join(q.log, "\n"))
 }
 
 // begin makes some threads with items: from nothing, random calls take long to get anywhere.
@@ -210,11 +223,22 @@ func (q *sequence) make(rt *rapid.T, in command, owner store.Owner) {
 		owner = t.owner
 	}
 	ctx, cancelled := q.as(rt, owner)
-	after, want := in.expected(t.threadSpec, cancelled)
+	told := in
+	told.thread.Owner = q.owning(t.used, in.thread.Owner, owner)
+	after, want := told.expected(t.threadSpec, cancelled)
 
 	var heard listener
 	got, err := in.call(heard.on(ctx, id), q.s)
-	q.compare(rt, in, got, want, err)
+	what := fmt.Sprintf("%s, %s", in, abridgedID(id))
+	if !owner.IsZero() {
+		what += ", by " + owner.Subject
+	}
+	came := got.String()
+	if in.op.IsWrite() {
+		came = got.code.String()
+	}
+	q.did(what, came)
+	q.compare(rt, what, got, want, err)
 
 	version := t.version
 	if want.code == store.CodeOK && in.op.IsWrite() {
@@ -230,10 +254,18 @@ func (q *sequence) make(rt *rapid.T, in command, owner store.Owner) {
 	}
 	for _, r := range heard.reports {
 		if r[1] != version || r[0] != t.version && r[0] != r[1] {
-			rt.Fatalf("%s reported the versions %d before and %d after, want %d and %d", in, r[0], r[1], t.version, version)
+			q.fail(rt, "%s reported the versions %d before and %d after, want %d and %d", what, r[0], r[1], t.version, version)
 		}
 	}
 	t.version = version
+}
+
+// owning is the owner that a save names: under a guard, of an insert that names none, the caller.
+func (q *sequence) owning(used bool, named, caller store.Owner) store.Owner {
+	if q.guarded && !used && named.IsZero() {
+		return caller
+	}
+	return named
 }
 
 // expected returns what the contract says of a call: arguments first, then the context, then the rows.
@@ -281,13 +313,12 @@ func (c command) changes(s threadSpec) bool {
 	return true
 }
 
-func (q *sequence) compare(rt *rapid.T, what fmt.Stringer, got, want answer, err error) {
-	rt.Logf("%2d. %s -> %s", q.calls, what, got)
+func (q *sequence) compare(rt *rapid.T, what string, got, want answer, err error) {
 	if !got.equal(want) {
-		rt.Fatalf("call %d, %s:\n got %s (error %v)\nwant %s", q.calls, what, got, err, want)
+		q.fail(rt, "%s:\n got %s (error %v)\nwant %s", what, got, err, want)
 	}
 	if g, w := got.text(), want.text(); g != w {
-		rt.Fatalf("call %d, %s: came back with other bytes than were saved:\n got %s\nwant %s", q.calls, what, g, w)
+		q.fail(rt, "%s came back with other bytes than were saved:\n got %s\nwant %s", what, g, w)
 	}
 }
 
@@ -328,7 +359,11 @@ func (q *sequence) newThread(rt *rapid.T, id string, owner store.Owner) store.Th
 }
 
 func (q *sequence) newItem(rt *rapid.T, threadID string) store.Item {
-	text := strings.ReplaceAll(pick(rt, "item's text", append(variants, pythonItem, nodeItem, ` {"type":"new.kind", "x":[1.0,null]}`)), "ATTACHMENT", "")
+	texts := append(slices.Clone(variants), pythonItem, nodeItem, ` {"type":"new.kind", "x":[1.0,null]}`)
+	if q.guarded { // which attachments a message may have is the guard's to say
+		texts = slices.DeleteFunc(texts, func(text string) bool { return strings.Contains(text, "ATTACHMENT") })
+	}
+	text := strings.ReplaceAll(pick(rt, "item's text", texts), "ATTACHMENT", "atc_1")
 	it, err := store.ParseItem(text)
 	if err != nil {
 		rt.Fatalf("package store refuses a text of the check: %v", err)
@@ -377,13 +412,13 @@ func (q *sequence) listing(rt *rapid.T) {
 	code := store.CodeOf(err)
 
 	got, err := q.s.LoadThreads(ctx, in.q)
-	rt.Logf("%2d. %s -> %s", q.calls, in, threadsName(got))
+	q.did(in, threadsName(got))
 	same := store.CodeOf(err) == code && got.HasMore == want.HasMore && got.After == want.After && len(got.Data) == len(want.Data)
 	for i := range want.Data {
 		same = same && got.Data[i].Equal(want.Data[i]) && got.Data[i].Owner == want.Data[i].Owner && got.Data[i].JSON() == want.Data[i].JSON()
 	}
 	if !same {
-		rt.Fatalf("call %d, %s:\n got %s (error %v)\nwant %s (%s)", q.calls, in, threadsName(got), err, threadsName(want), code)
+		q.fail(rt, "%s:\n got %s (error %v)\nwant %s (%s)", in, threadsName(got), err, threadsName(want), code)
 	}
 }
 
@@ -431,6 +466,7 @@ func (q *sequence) attachment(rt *rapid.T) {
 			err = store.ErrInvalid
 		} else {
 			after.row = row2
+			after.row.Owner = q.owning(m.used, row.Owner, owner)
 		}
 	}
 	switch {
@@ -461,9 +497,9 @@ func (q *sequence) attachment(rt *rapid.T) {
 		err = q.s.SaveAttachment(store.WithSaveMode(ctx, mode), row)
 	}
 	what := fmt.Sprintf("%s(%q, by %+v%s)", op, abridgedID(id), owner, modeName(mode))
-	rt.Logf("%2d. %s -> %s", q.calls, what, store.CodeOf(err))
+	q.did(what, store.CodeOf(err))
 	if store.CodeOf(err) != code || !got.Equal(want) || got.Owner != want.Owner || got.JSON() != want.JSON() {
-		rt.Fatalf("call %d, %s:\n got %v (error %v)\nwant %v (%s)", q.calls, what, view(got), err, view(want), code)
+		q.fail(rt, "%s:\n got %v (error %v)\nwant %v (%s)", what, view(got), err, view(want), code)
 	}
 	if code == store.CodeOK {
 		q.stored[id] = after

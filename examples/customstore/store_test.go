@@ -17,6 +17,10 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return customstore.New() })
 }
 
+func TestRandomCalls(t *testing.T) {
+	storetest.Random(t, func(*testing.T) store.Store { return customstore.New() })
+}
+
 func TestConformanceInTheStack(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return store.Wrap(customstore.New(),

@@ -1,0 +1,93 @@
+package decorators_test
+
+import (
+	"flag"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// tiny has a window of so few items, and so few entries, that every edge of them is met.
+func tiny(window int) store.Middleware {
+	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(2), cache.AllowAroundAuthz())
+}
+
+func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
+	// Not beside others, whose number of sequences it is too.
+	checks := flag.Lookup("rapid.checks").Value
+	was := checks.String()
+	must(t, checks.Set("15"))
+	defer func() { must(t, checks.Set(was)) }()
+	for i, order := range permutations(names()) {
+		if (raceDetector || testing.Short()) && i%5 != 0 {
+			continue
+		}
+		t.Run(strings.Join(order, "-"), func(t *testing.T) {
+			storetest.Random(t, func(t *testing.T) store.Store {
+				mw := make([]store.Middleware, len(order))
+				for j, name := range order {
+					switch name {
+					case "authz":
+						mw[j] = authz.New(authz.OwnerOnly())
+						if i%2 == 1 {
+							mw[j] = authz.New(authz.OwnerOnly(), authz.ShareBelow())
+						}
+					case "cache":
+						mw[j] = tiny(2 + i%2)
+					case "metrics":
+						var err error
+						mw[j], err = metrics.New(nil)
+						must(t, err)
+					case "singleflight":
+						mw[j] = singleflight.New()
+					case "tracing":
+						mw[j] = tracing.New()
+					}
+				}
+				return store.Wrap(memstore.New(), mw...)
+			})
+		})
+	}
+}
+
+// Without a guard nothing is said twice, and every caller may do everything: also what only one layer sees.
+func TestRandomCallsThroughTheCache(t *testing.T) {
+	for name, base := range map[string]func() store.Store{
+		"over versions":                func() store.Store { return memstore.New() },
+		"over a base without versions": func() store.Store { return store.Wrap(memstore.New(), unversioned()) },
+	} {
+		for window := 1; window <= 3; window++ {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				storetest.Random(t, func(*testing.T) store.Store { return store.Wrap(base(), tiny(window)) })
+			})
+		}
+		t.Run(name+", as the sole writer", func(t *testing.T) {
+			t.Parallel()
+			storetest.Random(t, func(*testing.T) store.Store {
+				return store.Wrap(base(), cache.New(cache.WithWindow(2), cache.WithMaxEntries(2), cache.WithSoleWriter()))
+			})
+		})
+	}
+}
+
+func TestRandomCallsThroughTheRecommendedStack(t *testing.T) {
+	storetest.Random(t, func(t *testing.T) store.Store {
+		reg := prometheus.NewRegistry()
+		outer, err := metrics.New(reg, metrics.WithLayer("outer"))
+		must(t, err)
+		inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+		must(t, err)
+		return store.Wrap(memstore.New(), tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), tiny(2), inner)
+	})
+}
