@@ -198,7 +198,7 @@ func decodeValue(v reflect.Value, text string) (fault string) {
 	case jsonKind:
 		v.Set(reflect.ValueOf(JSON{text}))
 	case attachmentKind:
-		a, err := ParseAttachment(text)
+		a, err := ParseAttachment(strings.Clone(text)) // it is saved by itself, and must not keep the whole item in memory
 		if err != nil {
 			return "not an attachment"
 		}
