@@ -88,7 +88,8 @@ type config struct {
 type Option func(*config)
 
 // WithMaxBytes bounds the bytes that the entries hold together; the default is DefaultMaxBytes. The bound is split over the
-// cache's shards: an entry that is larger than a shard's part is not cached.
+// cache's shards: an entry that is larger than a shard's part is not cached. Of the process's live heap they take a few per
+// cent more than that, and at worst 1.3 times, as the allocator rounds sizes up.
 func WithMaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 
 // WithMaxEntries bounds the number of entries, which are threads and attachments, per principal unless shared; the default is

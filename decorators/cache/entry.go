@@ -106,16 +106,21 @@ func earlier(a, b time.Duration) time.Duration {
 }
 
 // The fixed costs of an entry: the entry itself, and what the list and the map of the LRU hold for it (the key twice, an
-// element, and the map's spare room).
+// element, and the map's spare room). partitionBytes is what package unique holds for a principal beside its text.
 const (
-	entryBytes = int(unsafe.Sizeof(entry{}))
-	itemBytes  = int(unsafe.Sizeof(store.Item{}))
-	lruBytes   = 2*int(unsafe.Sizeof(key{})) + 120
+	entryBytes     = int(unsafe.Sizeof(entry{}))
+	itemBytes      = int(unsafe.Sizeof(store.Item{}))
+	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120
+	partitionBytes = 200
 )
 
-// cost returns the bytes that an entry holds under k, exact but for what the allocator rounds up.
+// cost returns the bytes that an entry holds under k, exact but for what the allocator rounds up, and for what entries share,
+// which counts for each: nobody knows which of a principal's entries is the last.
 func (e *entry) cost(k key) int64 {
 	n := entryBytes + lruBytes + len(k.id)
+	if k.partition != (store.Partition{}) {
+		n += partitionBytes + len(k.partition.Key())
+	}
 	n += e.thread.Footprint() + e.attachment.Footprint()
 	n += itemBytes * (cap(e.window.items) + cap(e.loose))
 	for _, it := range e.window.items {

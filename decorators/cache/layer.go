@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +114,13 @@ func (l *layer) place(h store.Hints, kind byte, id string) place {
 		// A word's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
 		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
 	}
+}
+
+// kept returns the place with an id of its own. The caller's may be cut from a text, an item's or a request's body, that would
+// stay in memory for as long as the entry does.
+func (p place) kept() place {
+	p.key.id = strings.Clone(p.key.id)
+	return p
 }
 
 // lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up. (No tag is the word of a
@@ -314,6 +322,7 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 
 // missThread is apart so that a hit has no closures to allocate.
 func (l *layer) missThread(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Thread, error) {
+	p = p.kept()
 	id := p.key.id
 	r := coherence.Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}}
 	return miss(ctx, l, &l.threads, h, ofThread, p, r,
@@ -357,6 +366,7 @@ func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 
 func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generation.Word, q store.PageQuery,
 	larger bool) (store.Page[store.Item], error) {
+	p = p.kept()
 	id := p.key.id
 	// Ask for the whole window, unless the answer could not be one.
 	ask := q
@@ -412,6 +422,7 @@ func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 }
 
 func (l *layer) missItem(ctx context.Context, h store.Hints, p place, w generation.Word, itemID string) (store.Item, error) {
+	p = p.kept()
 	id := p.key.id
 	r := coherence.Read{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: itemID, Slot: p.slot, Word: w,
 		Args: []string{id, itemID}}
@@ -440,6 +451,7 @@ func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.
 }
 
 func (l *layer) missAttachment(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Attachment, error) {
+	p = p.kept()
 	id := p.key.id
 	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: id, Slot: p.slot, Word: w,
 		Args: []string{id}}
@@ -477,6 +489,8 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 				e.thread.Owner = stored
 			case !t.Owner.IsZero(): // it was saved, so it is the stored one
 				e.thread, e.hasThread = t, true
+				// It is no part of the thread's own text, and the caller may have cut it from another.
+				e.thread.Owner = store.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
 			}
 			return true
 		})

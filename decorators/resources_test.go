@@ -1,0 +1,377 @@
+package decorators_test
+
+// What a stack takes of its process: memory no more than a stated factor of the cache's bound, and of everything else no
+// more after a million calls than after the first few.
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// heap returns the bytes that are alive.
+func heap() int {
+	for range 3 { // what package unique holds goes one round later
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// counted returns the sum of what the layers of s report under name; with a label, of what has a label of that value.
+func counted(s store.Store, name, label string) (sum int) {
+	for r := range store.All[store.StatsReporter](s) {
+		for _, stat := range r.AppendStats(nil) {
+			if stat.Name == name && (label == "" || slices.ContainsFunc(stat.Labels[:], func(l store.Label) bool { return l.Value == label })) {
+				sum += int(stat.Value)
+			}
+		}
+	}
+	return sum
+}
+
+// maker is a base that makes what it is asked for and keeps nothing, so that what stays in memory is the cache's. Its writes
+// succeed, and that is all.
+type maker struct {
+	store.Store                     // has none of the methods that are called
+	size        func(id string) int // of the text in an id's value
+	rows        int                 // of a thread
+}
+
+var filler = strings.Repeat("x", 1_000_000)
+
+func (m *maker) LoadThread(_ context.Context, id string) (store.Thread, error) {
+	return store.ParseThread(`{"id":"` + id + `","title":"` + filler[:m.size(id)] + `","created_at":"2026-01-02T12:00:00Z"}`)
+}
+
+func (m *maker) LoadItem(_ context.Context, threadID, id string) (store.Item, error) {
+	return store.ParseItem(`{"id":"` + id + `","thread_id":"` + threadID + `","created_at":"2026-01-02T12:00:00Z",` +
+		`"type":"sdk_hidden_context","content":"` + filler[:m.size(id)] + `"}`)
+}
+
+func (m *maker) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[store.Item], err error) {
+	for n := range min(m.rows, q.Limit) {
+		it, err := m.LoadItem(ctx, threadID, fmt.Sprintf("msg_%s_%d", threadID, n))
+		if err != nil {
+			return p, err
+		}
+		p.Data = append(p.Data, it)
+	}
+	return p, nil
+}
+
+func (m *maker) LoadAttachment(_ context.Context, id string) (store.Attachment, error) {
+	return store.ParseAttachment(`{"id":"` + id + `","type":"file","name":"` + filler[:m.size(id)] + `","mime_type":"text/plain"}`)
+}
+
+func (m *maker) SaveThread(context.Context, store.Thread) error         { return nil }
+func (m *maker) SaveItem(context.Context, string, store.Item) error     { return nil }
+func (m *maker) DeleteThreadItem(context.Context, string, string) error { return nil }
+func (m *maker) SaveAttachment(context.Context, store.Attachment) error { return nil }
+
+// between returns sizes from lo to hi, of each order of magnitude as many, and for one id always the same.
+func between(lo, hi int) func(string) int {
+	return func(id string) int {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(id))
+		u := float64(h.Sum64()>>11) / (1 << 53)
+		return int(float64(lo) * math.Pow(float64(hi)/float64(lo), u))
+	}
+}
+
+// cutFrom returns s as a part of a text of n bytes.
+func cutFrom(n int, s string) string { return (strings.Repeat("x", n) + s)[n:] }
+
+// Everything that a cache holds is on its account, whatever the values are like and wherever they come from: the memory is
+// that, and what the allocator rounds up.
+func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
+	const (
+		bound   = 16 << 20
+		small   = 2 << 20 // of which thousands of entries make more than enough
+		mostly  = 1.1     // the few per cent of what cache.WithMaxBytes says
+		worst   = 1.3     // and the worst
+		quarter = 1 << 18
+	)
+	type calls func(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n int)
+	thread := func(t *testing.T, ctx context.Context, s store.Store, id string) {
+		_, err := s.LoadThread(ctx, id)
+		must(t, err)
+	}
+	for name, c := range map[string]struct {
+		bound  int
+		factor float64
+		base   maker
+		n      int
+		calls  calls
+	}{
+		"from 10 bytes to 1 MB": {bound, mostly, maker{size: between(10, 1_000_000), rows: 5}, 1000, anything},
+		"what the allocator rounds up most": {bound, worst, maker{size: func(string) int { return 32<<10 - 50 }}, 600,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				thread(t, ctx, s, fmt.Sprint("thr_", n))
+			}},
+		"tiny threads": {small, mostly, maker{size: between(10, 11)}, 6000,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				thread(t, ctx, s, fmt.Sprint("thr_", n))
+			}},
+		"tiny items of pages larger than a window": {small, mostly, maker{size: between(10, 11), rows: 300}, 300,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				_, err := s.LoadThreadItems(ctx, fmt.Sprint("thr_", n), store.PageQuery{Limit: 300})
+				must(t, err)
+			}},
+		"items loaded one by one": {small, mostly, maker{size: between(10, 300)}, 8000,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				_, err := s.LoadItem(ctx, fmt.Sprint("thr_", n/10), fmt.Sprint("msg_", n))
+				must(t, err)
+			}},
+		"1 MB each": {bound, mostly, maker{size: between(900_000, 1_000_000)}, 40,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				thread(t, ctx, s, fmt.Sprint("thr_", n))
+			}},
+		"many principals": {small, mostly, maker{size: between(10, 11)}, 3000,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				p := store.Principal{Owner: store.Owner{Tenant: "acme", Subject: fmt.Sprint("user_", n)}, Roles: []string{
+					strings.Repeat("a role as long as they come ", 8), strings.Repeat("and another of that kind ", 8)}}
+				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
+			}},
+		"many principals without roles": {small, mostly, maker{size: between(10, 11)}, 3000,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				p := store.Principal{Owner: store.Owner{Subject: fmt.Sprint("user_", n)}}
+				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
+			}},
+		"ids cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 100,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				thread(t, ctx, s, cutFrom(quarter, fmt.Sprint("thr_1_", n)))
+				_, err := s.LoadThreadItems(ctx, cutFrom(quarter, fmt.Sprint("thr_2_", n)), store.PageQuery{})
+				must(t, err)
+				_, err = s.LoadItem(ctx, cutFrom(quarter, fmt.Sprint("thr_3_", n)), cutFrom(quarter, fmt.Sprint("msg_", n)))
+				must(t, err)
+				_, err = s.LoadAttachment(ctx, cutFrom(quarter, fmt.Sprint("atc_", n)))
+				must(t, err)
+			}},
+		"what is saved, cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 50,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				id := fmt.Sprint("thr_", n)
+				_, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
+				must(t, err)
+				must(t, s.SaveThread(ctx, store.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
+					Owner: store.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}))
+				it := endOfTurn(t, fmt.Sprint("msg_", n))
+				it.ThreadID = cutFrom(quarter, id)
+				must(t, s.SaveItem(ctx, id, it))
+			}},
+		"attachments cut from long messages": {small, mostly, maker{size: between(10, 100)}, 100,
+			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
+				a, err := s.LoadAttachment(ctx, fmt.Sprint("atc_", n))
+				must(t, err)
+				it, err := store.NewItem("msg_1", noon, store.UserMessage{QuotedText: filler[:quarter], Attachments: []store.Attachment{a}})
+				must(t, err)
+				message, _, err := store.DecodeItem[store.UserMessage](it)
+				must(t, err)
+				must(t, s.SaveAttachment(ctx, message.Attachments[0]))
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := store.Wrap(&c.base, cache.New(cache.WithMaxBytes(int64(c.bound)), cache.WithMaxEntries(1<<15), cache.WithSoleWriter()))
+			defer store.Close(s)
+			r := rand.New(rand.NewPCG(5, 5))
+			before := heap()
+			for n := range c.n {
+				c.calls(t.Context(), t, s, r, n)
+				if account := counted(s, "chatstore_cache_bytes", ""); n%100 == 0 && account > c.bound {
+					t.Fatalf("after %d calls %d bytes on the account, of %d", n, account, c.bound)
+				}
+			}
+			account, held := counted(s, "chatstore_cache_bytes", ""), heap()-before
+			t.Logf("%d KiB on the account, %d KiB in memory: %.3f", account>>10, held>>10, float64(held)/float64(account))
+			if held > int(c.factor*float64(account))+64<<10 {
+				t.Errorf("%d KiB on the account, and %d KiB in memory: more than %v times", account>>10, held>>10, c.factor)
+			}
+			if held < account-512<<10 { // or the bound is met by counting too much
+				t.Errorf("%d KiB on the account, and only %d KiB in memory", account>>10, held>>10)
+			}
+		})
+	}
+}
+
+// anything is a call, of any kind that a cache holds something of.
+func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n int) {
+	id := fmt.Sprint("thr_", r.IntN(300))
+	var err error
+	switch r.IntN(8) {
+	case 0, 1:
+		_, err = s.LoadThread(ctx, id)
+	case 2:
+		_, err = s.LoadThreadItems(ctx, id, store.PageQuery{})
+	case 3:
+		_, err = s.LoadItem(ctx, id, fmt.Sprint("msg_", r.IntN(50)))
+	case 4:
+		_, err = s.LoadAttachment(ctx, "atc_"+id)
+	case 5:
+		err = s.SaveThread(ctx, store.Thread{ID: id, Title: filler[:between(10, 100_000)(fmt.Sprint(n))], CreatedAt: noon})
+	case 6:
+		it, e := store.NewItem(fmt.Sprint("msg_", r.IntN(50)), noon.Add(time.Duration(n)*time.Second),
+			store.SDKHiddenContext{Content: filler[:between(10, 100_000)(fmt.Sprint(n))]})
+		must(t, e)
+		err = s.SaveItem(ctx, id, it)
+	case 7:
+		err = s.DeleteThreadItem(ctx, id, fmt.Sprintf("msg_%s_%d", id, r.IntN(5)))
+	}
+	must(t, err)
+}
+
+// A million calls through the recommended stack, over few rows and with a fault in every thousand, leave no more behind than
+// the first tenth of them: no series, no goroutine, no file, no memory.
+func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
+	calls, few := 1_000_000, 100_000
+	if raceDetector {
+		few /= 5
+	}
+	if testing.Short() || raceDetector {
+		calls = few + few/2
+	}
+	const threads, items = 200, 10
+	reg := prometheus.NewRegistry()
+	spans := &spanCount{}
+	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
+	must(t, err)
+	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+	must(t, err)
+	// Nothing is unknown for longer than a call takes, or most threads would never be cached.
+	base := storetest.NewFaulty(memstore.New(), storetest.WithLongestWrite(time.Millisecond))
+	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.1))))), outer,
+		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithMaxBytes(1<<20), cache.WithMaxEntries(190)), inner)
+	t.Cleanup(func() { must(t, store.Close(s)) })
+	base.Inject(storetest.Fault{When: everyThousandth(0), Do: storetest.FailAfter(nil)})
+	base.Inject(storetest.Fault{When: everyThousandth(250), Do: storetest.Fail(io.EOF)})
+	base.Inject(storetest.Fault{When: everyThousandth(500), Do: storetest.PanicAfter("boom")})
+
+	ctx := store.WithPrincipal(t.Context(), ada)
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	ids := make([]string, threads)
+	for i := range ids {
+		ids[i] = fmt.Sprint("thr_", i)
+	}
+	r := rand.New(rand.NewPCG(6, 6))
+	failed := 0
+	call := func(n int) {
+		defer func() {
+			if recover() != nil {
+				failed++
+			}
+		}()
+		c := ctx
+		if n%1000 == 999 {
+			c = gone
+		}
+		id, row := ids[r.IntN(threads)], r.IntN(items)
+		var err error
+		switch k := r.IntN(100); {
+		case k < 65:
+			_, err = s.LoadThread(c, id)
+		case k < 80:
+			_, err = s.LoadThreadItems(c, id, store.PageQuery{Limit: 6})
+		case k < 87:
+			_, err = s.LoadItem(c, id, "msg_"+strconv.Itoa(row))
+		case k < 89:
+			_, err = s.LoadAttachment(c, "atc_"+strconv.Itoa(row))
+		case k < 90:
+			_, err = s.LoadThreads(c, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 3}})
+		case k < 93:
+			err = s.SaveThread(c, titled(id, filler[:r.IntN(1000)]))
+		case k < 96:
+			err = s.SaveItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+		case k < 97:
+			err = s.DeleteThreadItem(c, id, "msg_"+strconv.Itoa(row))
+		case k < 98:
+			err = s.AddThreadItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+		case k < 99:
+			err = s.SaveAttachment(c, file(t, "atc_"+strconv.Itoa(row)))
+		case n%8 == 0: // what is not there cannot be cached
+			err = s.DeleteThread(c, id)
+		}
+		if store.CodeOf(err) > store.CodeConflict {
+			failed++
+		}
+	}
+	var first resources
+	for n := range calls {
+		call(n)
+		if n == few {
+			first = measured(t, reg)
+		}
+	}
+	last := measured(t, reg)
+	hits, evictions := counted(s, "chatstore_cache_requests_total", "hit"), counted(s, "chatstore_cache_evictions_total", "")
+	if failed < calls/1000 || hits < calls/2 || evictions < calls/1000 {
+		t.Errorf("of %d calls %d failed, with %d hits and %d evictions: too few to see anything", calls, failed, hits, evictions)
+	}
+	if last.series != first.series || last.goroutines > first.goroutines || last.files > first.files || spans.open.Load() != 0 {
+		t.Errorf("after %d calls %+v, after all %+v, with %d spans open", few, first, last, spans.open.Load())
+	}
+	// What still grows is the histograms' buckets, which have an end. A byte a call would be seen.
+	if last.heap-first.heap > 800<<10 {
+		t.Errorf("the heap grew by %d KiB, from %d", (last.heap-first.heap)>>10, first.heap>>10)
+	}
+}
+
+// everyThousandth is true of one base call in a thousand, from the nth on.
+func everyThousandth(n int64) func(store.Call) bool {
+	var calls atomic.Int64
+	return func(store.Call) bool { return (calls.Add(1)+n)%1000 == 0 }
+}
+
+// resources is what there is of what must not become more.
+type resources struct {
+	series, goroutines, files int
+	heap                      int
+}
+
+func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
+	families, err := reg.Gather()
+	must(t, err)
+	for _, f := range families {
+		r.series += len(f.Metric)
+	}
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil { // elsewhere they are not counted
+		r.files = len(files)
+	}
+	r.heap = heap()
+	r.goroutines = runtime.NumGoroutine()
+	return r
+}
+
+func hidden(t testing.TB, id string, size int) store.Item {
+	it, err := store.NewItem(id, noon, store.SDKHiddenContext{Content: filler[:size]})
+	must(t, err)
+	return it
+}
+
+func file(t testing.TB, id string) store.Attachment {
+	a, err := store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
+	must(t, err)
+	return a
+}
