@@ -204,7 +204,7 @@ var mutants = []mutant{
 		name:  "an item older than the window is not inserted",
 		what:  "an added item is inserted in front of an incomplete window",
 		edits: []edit{{windowFile, "case beyond:\n\t\tw.older = olderSome\n\t\treturn w, true\n\t}\n\treturn w.insert(it), true", "}\n\treturn w.insert(it), true"}, {windowFile, "beyond, sure := w.beyond(it)\n\tswitch {", "_, sure := w.beyond(it)\n\tswitch {"}},
-		pkg:   inDecorators, test: linearizable,
+		pkg:   inCache, test: "^TestPatchTable$",
 	},
 	{
 		name:  "a moved item drops the window",
