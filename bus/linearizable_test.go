@@ -28,8 +28,8 @@ type troubled struct {
 	r *rand.Rand
 }
 
-func newTroubled(histories uint64) *troubled {
-	h := &troubled{newHub(), rand.New(rand.NewPCG(histories, 0))}
+func newTroubled(seed uint64) *troubled {
+	h := &troubled{newHub(), rand.New(rand.NewPCG(seed, 0))}
 	h.fate = func(_ *conn, payload string) ([]string, time.Duration) {
 		if h.r.IntN(5) == 0 {
 			return nil, 0
@@ -69,18 +69,14 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var (
-				h         *troubled
-				histories uint64
-			)
+			var h *troubled
 			stack := func(base store.Store) store.Store {
 				b := bus.New(h.port("p"), bus.WithLease(leaseTime), bus.WithBackoff(time.Millisecond, 2*time.Millisecond),
 					bus.WithLogger(slog.New(slog.DiscardHandler)))
 				return onBus{cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b))(base), b}
 			}
 			first := func(base store.Store) store.Store {
-				histories++
-				h = newTroubled(histories)
+				h = newTroubled(base.(interface{ Seed() uint64 }).Seed())
 				return stack(base)
 			}
 			storetest.Linearizable(t, first, append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery),

@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/chatstore/chatstore/store"
 )
 
 // history is what clients saw of one thread, and the log of what the base held. Begins, ends and commits are numbered, in
 // one sequence.
 type history struct {
-	start time.Time
+	start    time.Time
+	scenario scenario
 
 	mu     sync.Mutex
 	seq    int64
@@ -45,6 +48,8 @@ type event struct {
 	callAt, retAt time.Duration
 	out           answer
 	kind          eventKind
+	left          bool   // the caller, before it had an answer
+	panicked      string // with what, if it was not the base that did
 }
 
 const pastStacks = -1
@@ -57,8 +62,8 @@ const (
 	void                     // nothing was seen, and nothing can have happened
 )
 
-func newHistory() *history {
-	h := &history{start: time.Now()}
+func newHistory(s scenario) *history {
+	h := &history{start: time.Now(), scenario: s}
 	h.log = []state{{}}
 	return h
 }
@@ -81,6 +86,9 @@ func (h *history) begin(e *event) {
 func (h *history) end(e *event, a answer, k eventKind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if e.left {
+		h.cover.Cancelled++
+	}
 	e.ret, e.retAt = h.next(), h.now()
 	e.out, e.kind = a, k
 }
@@ -112,22 +120,66 @@ func (h *history) inOrder() []*event {
 // check returns how the history breaks what is promised, if it does.
 func (h *history) check(c *linearizable) *violation {
 	for _, e := range h.inOrder() {
-		if e.kind != known || e.in.op.IsWrite() {
-			continue
-		}
-		if !h.held(e, c.stale) {
-			return &violation{history: h, event: e, why: fmt.Sprintf(
-				"A read returned what the base did not hold at any time from its begin to its end%s:\n  %s\nwhile the base had:\n%s",
-				since(c.stale), e, h.couldBe(e, c.stale))}
+		if why := h.wrong(e, c.stale); why != "" {
+			return &violation{history: h, event: e, why: why}
 		}
 	}
 	if c.stale > 0 || len(c.stacks) > 1 {
 		return nil
 	}
-	if r := porcupine.CheckOperationsTimeout(threadModel, h.operations(), time.Minute); r != porcupine.Ok {
-		return &violation{history: h, why: fmt.Sprintf("The history is not linearizable (porcupine: %s).", r)}
+	switch porcupine.CheckOperationsTimeout(threadModel, h.operations(), time.Minute) {
+	case porcupine.Illegal:
+		return &violation{history: h, why: "The history is not linearizable, says porcupine."}
+	case porcupine.Unknown:
+		return &violation{history: h, undecided: true, why: "Whether the history is linearizable, porcupine could not say within a minute."}
 	}
 	return nil
+}
+
+// wrong says what is wrong with one event, for itself.
+func (h *history) wrong(e *event, stale time.Duration) string {
+	lossy := h.scenario.lostReads > 0 // a guard reads before it writes
+	if e.in.op.IsWrite() {
+		lossy = lossy || h.scenario.lostWrites > 0
+	}
+	switch {
+	case e.panicked != "":
+		return fmt.Sprintf("A call panicked, where the base had not: %s", e.panicked)
+	case e.kind != known && !e.left && !lossy:
+		return "A call failed, though its caller had not left, and the base had not failed."
+	case e.kind != known:
+		return ""
+	case e.in.op.IsWrite() && !h.wrote(e, stale):
+		return "A write was answered with what it had not done between its begin and its end, or did twice."
+	case !e.in.op.IsWrite() && !h.held(e, stale):
+		return fmt.Sprintf("A read returned what the base did not hold at any time from its begin to its end%s, but:\n%s",
+			since(stale), h.couldBe(e, stale))
+	}
+	return ""
+}
+
+// wrote reports whether the log has what a write was answered: one commit within its interval, or a state which it would not
+// have changed.
+func (h *history) wrote(e *event, stale time.Duration) bool {
+	commits, within := 0, false
+	for _, s := range h.log {
+		if s.by == e {
+			commits++
+			within = s.seq > e.call && s.seq < e.ret
+		}
+	}
+	if commits > 0 {
+		return commits == 1 && within && e.out.code == store.CodeOK
+	}
+	for i, s := range h.log {
+		if h.overlaps(i, e, stale) {
+			_, want := e.in.on(s.spec)
+			if want.equal(e.out) && (want.code != store.CodeOK || !e.in.changes(s.spec)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func since(d time.Duration) string {
@@ -162,8 +214,19 @@ func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
 	if end.seq > e.call || !e.fresh && stale > 0 && end.at >= e.callAt-stale {
 		return true
 	}
-	// Of a write through another stack, that stack hears at its end.
-	return e.via != pastStacks && !e.fresh && end.by != nil && end.by.via != e.via && end.by.ret > e.call
+	if e.fresh || e.via == pastStacks {
+		return false
+	}
+	// Of a write through another stack, this one hears when it returns.
+	for _, s := range h.log[i+1:] {
+		if s.seq > e.call {
+			break
+		}
+		if s.by == nil || s.by.via == e.via || s.by.ret < e.call {
+			return false
+		}
+	}
+	return true
 }
 
 // couldBe lists what e might have returned.
@@ -261,7 +324,8 @@ func (e *event) String() string {
 	if e.via == pastStacks {
 		via = "base"
 	}
-	return fmt.Sprintf("%3d-%3d  client %d, %s: %s", e.call, e.ret, e.client, via, e.what())
+	return fmt.Sprintf("%3d-%3d  %8v to %8v  client %d, %s: %s", e.call, e.ret, e.callAt.Round(time.Microsecond),
+		e.retAt.Round(time.Microsecond), e.client, via, e.what())
 }
 
 // what is the call and what came of it.
@@ -277,11 +341,4 @@ func (e *event) what() string {
 		return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out.code)
 	}
 	return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out)
-}
-
-// left counts a caller that has left.
-func (h *history) left() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.cover.Cancelled++
 }

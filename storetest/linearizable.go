@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +19,8 @@ import (
 //		storetest.Linearizable(t, mycache.New(), storetest.AtLeast(storetest.Coverage{Hits: 1000}))
 //	}
 //
-// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. The
+// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. (What has to
+// draw lots beside the history, such as a bus that loses messages, finds its seed in the base's method Seed() uint64.) The
 // stack is closed at its end, with [store.Close]. All calls are made as one principal, who owns the thread, so a guarded
 // stack passes as well.
 //
@@ -40,13 +42,20 @@ import (
 // goes on to fail, and is printed as a list of calls.
 //
 // Two checkers look at each. The first compares every read with the log of what the base held; the second gives the whole
-// history, across all keys of the thread, to porcupine, which knows only what clients saw. See [StaleBy] and [Beside] for stacks that
+// history, across all keys of the thread, to porcupine, which knows only what clients saw. Calls must not fail either, unless the
+// base did or the caller had left, and a write that was answered must have taken effect once, before its answer. See [StaleBy] and [Beside] for stacks that
 // promise less.
 func Linearizable(t *testing.T, newStack func(base store.Store) store.Store, opts ...LinearizableOption) {
 	t.Helper()
 	c := linearizable{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
 	for _, o := range opts {
 		o(&c)
+	}
+	if known := func(s scenario) bool { return s.name == c.replay }; c.replay != "" && !slices.ContainsFunc(scenarios, known) {
+		t.Fatalf("storetest.Replay: there is no scenario %q", c.replay)
+	}
+	if c.histories < 1 {
+		t.Fatalf("storetest.Histories: %d prove nothing", c.histories)
 	}
 	var seen Coverage
 	for _, s := range scenarios {
@@ -170,6 +179,10 @@ func (c *linearizable) search(t *testing.T, s scenario, seen *Coverage) *violati
 
 // shorten looks for a part of a failing history that fails as well: of each client, only its first calls.
 func (c *linearizable) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
+	v.scenario, v.seed = s.name, seed
+	if v.undecided {
+		return v
+	}
 	part := s.whole()
 	for client := range part {
 		for n := range part[client] {
@@ -187,23 +200,33 @@ func (c *linearizable) shorten(t *testing.T, s scenario, seed uint64, v *violati
 
 // violation is a history that breaks a promise.
 type violation struct {
-	scenario string
-	seed     uint64
-	history  *history
-	event    *event // that cannot be; nil where only the whole cannot
-	why      string
+	scenario  string
+	seed      uint64
+	history   *history
+	event     *event // that cannot be; nil where only the whole cannot
+	why       string
+	undecided bool
 }
 
 func (v *violation) report(t *testing.T) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nThe history, by begin; run it alone with storetest.Replay(%q, %d).\n", v.why, v.scenario, v.seed)
+	fmt.Fprintf(&b, "%s\n\nThe history, by begin, and what the base did; run it alone with storetest.Replay(%q, %d).\n", v.why, v.scenario, v.seed)
+	commits := v.history.log[1:]
+	upTo := func(seq int64) {
+		for len(commits) > 0 && commits[0].seq < seq {
+			fmt.Fprintf(&b, "  %3d      committed: %s\n", commits[0].seq, commits[0].spec)
+			commits = commits[1:]
+		}
+	}
 	for _, e := range v.history.inOrder() {
+		upTo(e.call)
 		mark := "  "
 		if e == v.event {
 			mark = "> "
 		}
 		fmt.Fprintf(&b, "%s%s\n", mark, e)
 	}
+	upTo(math.MaxInt64)
 	if v.event == nil {
 		if path := v.history.visualize(t); path != "" {
 			fmt.Fprintf(&b, "\nA picture of it is in %s (kept with go test -artifacts).\n", path)

@@ -145,6 +145,117 @@ func TestLinearizableFindsWhatNaiveCachesDo(t *testing.T) {
 	}
 }
 
+// bent is a base with some calls of another kind.
+type bent struct {
+	store.Store
+	load func(ctx context.Context, id string) (store.Thread, error)
+	add  func(ctx context.Context, threadID string, it store.Item) error
+}
+
+func (b *bent) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	if b.load == nil {
+		return b.Store.LoadThread(ctx, id)
+	}
+	return b.load(ctx, id)
+}
+
+func (b *bent) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
+	if b.add == nil {
+		return b.Store.AddThreadItem(ctx, threadID, it)
+	}
+	return b.add(ctx, threadID, it)
+}
+
+// What a stack may not answer, also where porcupine is not asked: beside another stack, and where reads may be stale.
+func TestLinearizableFindsAnswersThatAreNot(t *testing.T) {
+	for name, bend := range map[string]func(b *bent, base store.Store){
+		"reads that always fail": func(b *bent, base store.Store) {
+			b.load = func(context.Context, string) (store.Thread, error) { return store.Thread{}, store.ErrUnavailable }
+		},
+		"callers who never left are told that they have": func(b *bent, base store.Store) {
+			n := 0
+			b.load = func(ctx context.Context, id string) (store.Thread, error) {
+				if n++; n%3 == 0 {
+					return store.Thread{}, context.Canceled
+				}
+				return base.LoadThread(ctx, id)
+			}
+		},
+		"a panic of the stack's own": func(b *bent, base store.Store) {
+			b.load = func(context.Context, string) (store.Thread, error) { panic("mine") }
+		},
+		"writes that are swallowed": func(b *bent, base store.Store) {
+			b.add = func(context.Context, string, store.Item) error { return nil }
+		},
+		"writes that take effect after they have returned": func(b *bent, base store.Store) {
+			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+				go func() {
+					defer func() { _ = recover() }()
+					_ = base.AddThreadItem(context.WithoutCancel(ctx), threadID, it)
+				}()
+				return nil
+			}
+		},
+		"writes that are refused after they have taken effect": func(b *bent, base store.Store) {
+			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+				if err := base.AddThreadItem(ctx, threadID, it); err != nil {
+					return err
+				}
+				return store.ErrConflict
+			}
+		},
+		"writes that are made twice": func(b *bent, base store.Store) {
+			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+				err := base.AddThreadItem(ctx, threadID, it)
+				if err == nil {
+					_ = base.SaveItem(ctx, threadID, it)
+				}
+				return err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stack := func(base store.Store) store.Store {
+				b := &bent{Store: base}
+				bend(b, base)
+				return b
+			}
+			for _, opts := range [][]LinearizableOption{nil, {Beside(passThrough)}, {StaleBy(time.Millisecond)}} {
+				if found(t, stack, append(opts, Histories(20))...) == nil {
+					t.Errorf("no history shows it, with %d options", len(opts))
+				}
+			}
+		})
+	}
+}
+
+// A write of one's own shows what came before it: it is no longer under way, whoever it was that began it.
+func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(scenario{})
+		save := func(via int, title string) *event {
+			return &event{via: via, in: command{op: store.OpSaveThread, thread: newThread(title, 0)}}
+		}
+		do := func(e *event) {
+			h.begin(e)
+			h.committed(context.WithValue(t.Context(), eventKey{}, e), e.in)
+		}
+		first, others, own := save(0, "first"), save(1, "another's"), save(0, "one's own")
+		do(first)
+		h.end(first, answer{}, known)
+		do(others) // does not return
+		do(own)
+		h.end(own, answer{}, known)
+		read := &event{in: command{op: store.OpLoadThread, thread: store.Thread{ID: simThread}}, out: answer{thread: newThread("first", 0)}}
+		h.begin(read)
+		h.end(read, read.out, known)
+		h.end(others, answer{}, known)
+		if h.check(&linearizable{stacks: make([]func(store.Store) store.Store, 2)}) == nil {
+			t.Error("a read from before one's own write was let through")
+		}
+	})
+}
+
 // joining shares any call for the same thread that is under way.
 type joining struct {
 	store.Store
@@ -238,7 +349,7 @@ func TestLinearizableFindsWhatNobodyCouldNotice(t *testing.T) {
 // find. (Two reads of one client, the second older than the first, during one write.)
 func TestLinearizableFindsReadsThatGoBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHistory()
+		h := newHistory(scenario{})
 		call := func(e event, during ...event) {
 			h.begin(&e)
 			for _, d := range during {
@@ -262,7 +373,7 @@ func TestLinearizableFindsReadsThatGoBack(t *testing.T) {
 			t.Errorf("reads before a write takes effect: %s", v.why)
 		}
 		// Two reads that overlap the commit: the first sees it, the second does not.
-		h2 := newHistory()
+		h2 := newHistory(scenario{})
 		first := event{in: command{op: store.OpSaveThread, thread: old}}
 		h2.begin(&first)
 		h2.committed(t.Context(), first.in)
@@ -291,7 +402,7 @@ func TestAViolationIsReportedAsAShortList(t *testing.T) {
 		t.Fatal("no history shows it")
 	}
 	text := v.report(t)
-	for _, want := range []string{"did not hold", fmt.Sprintf("storetest.Replay(%q, %d)", v.scenario, v.seed), "> "} {
+	for _, want := range []string{"did not hold", "committed: ", fmt.Sprintf("storetest.Replay(%q, %d)", v.scenario, v.seed), "> "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)
 		}
@@ -333,7 +444,7 @@ func TestAFloorThatIsNotReachedFails(t *testing.T) {
 // What is simulated must be a Store too, when it is left in peace.
 func TestTheSimulatedBaseConforms(t *testing.T) {
 	open := func(*testing.T) store.Store {
-		return &simBase{h: newHistory(), prompt: true, versions: true, Store: memstore.New()}
+		return &simBase{h: newHistory(scenario{}), prompt: true, versions: true, Store: memstore.New()}
 	}
 	Run(t, open, RequireVersions())
 }

@@ -40,6 +40,9 @@ var (
 // LongestWrite bounds how late a write takes effect.
 func (b *simBase) LongestWrite() time.Duration { return longestWrite }
 
+// Seed is that of the history.
+func (b *simBase) Seed() uint64 { return b.seed }
+
 // fate is what happens to one call.
 type fate struct {
 	before, after time.Duration // until it takes effect, and from there to the answer

@@ -55,7 +55,7 @@ func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) 
 		s.think, s.latency, s.writes = max(s.think, c.stale), max(s.latency, c.stale/6), s.writes/2
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h = newHistory()
+		h = newHistory(s)
 		base := &simBase{h: h, s: &s, seed: seed, versions: !c.unversioned, thread: simThread, Store: memstore.New()}
 		stacks := make([]store.Store, len(c.stacks))
 		for i, newStack := range c.stacks {
@@ -154,15 +154,16 @@ func (m *simulation) call(ctx context.Context, client, via int, c command, opts 
 		s = m.stacks[via]
 	}
 	m.h.begin(e)
-	a, kind := m.attempt(context.WithValue(ctx, eventKey{}, e), c, s)
+	a, kind := m.attempt(context.WithValue(ctx, eventKey{}, e), c, s, e)
+	e.left = ctx.Err() != nil
 	m.h.end(e, a, kind)
 }
 
-func (m *simulation) attempt(ctx context.Context, c command, s store.Store) (a answer, kind eventKind) {
+func (m *simulation) attempt(ctx context.Context, c command, s store.Store, e *event) (a answer, kind eventKind) {
 	defer func() {
 		if p := recover(); p != nil {
-			if !strings.Contains(fmt.Sprint(p), errLost.Error()) {
-				panic(p) // not the base's
+			if text := fmt.Sprint(p); !strings.Contains(text, errLost.Error()) {
+				e.panicked = text
 			}
 			a, kind = answer{code: store.CodePanic}, void
 			if c.op.IsWrite() {
@@ -195,7 +196,7 @@ func (c *client) step() {
 		think /= 10
 	}
 	if c.look {
-		think = 1
+		think = c.scenario.latency / 4
 	}
 	time.Sleep(upTo(c.r, think))
 	ctx := c.ctx
@@ -209,11 +210,6 @@ func (c *client) step() {
 			defer time.AfterFunc(d, cancel).Stop()
 		}
 		defer cancel()
-		defer func() {
-			if ctx.Err() != nil {
-				c.h.left()
-			}
-		}()
 	}
 	via := c.n % len(c.stacks)
 	if c.n == c.scenario.clients-1 { // the last one goes past the layers, but for some calls
@@ -230,7 +226,7 @@ func (c *client) step() {
 	in := c.command(via)
 	c.look = in.op.IsWrite() && c.r.IntN(2) == 0
 	if via != pastStacks && !in.op.IsWrite() {
-		switch c.r.IntN(20) {
+		switch c.r.IntN(16) {
 		case 0:
 			ctx, fresh = store.WithFresh(ctx), true
 		case 1:
@@ -251,7 +247,7 @@ func (c *client) other(ctx context.Context, via int) {
 	if c.r.IntN(3) > 0 {
 		in.op = store.OpLoadThread
 	}
-	c.attempt(ctx, in, c.stacks[via])
+	c.attempt(ctx, in, c.stacks[via], new(event))
 }
 
 // command draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
@@ -292,6 +288,9 @@ func (c *client) command(via int) command {
 	case n < 8:
 		in.op = store.OpSaveThread
 		in.thread = newThread(text, c.r.IntN(2))
+		if in.mode == store.UpdateOnly {
+			in.thread.Owner = store.Owner{} // which leaves it as it is
+		}
 	case n < 10:
 		in.op, in.mode = store.OpDeleteThread, store.Upsert
 	case n < 22:
