@@ -892,6 +892,35 @@ func TestADefiniteErrorIsNotQuarantined(t *testing.T) {
 	}
 }
 
+// A write moves the word however it ends: what was there before answers nobody any more, and would only take up room until it
+// is the oldest.
+func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
+	for name, end := range map[string]func() error{
+		"definite": func() error { return store.ErrConflict },
+		"unknown":  func() error { return store.ErrUnavailable },
+		"panic":    func() error { panic("boom") },
+	} {
+		for what, write := range map[string]func(context.Context, store.Store) error{
+			"an attachment": func(ctx context.Context, s store.Store) error { return s.DeleteAttachment(ctx, "atc_1") },
+			"a thread":      func(ctx context.Context, s store.Store) error { return s.AddThreadItem(ctx, "thr_1", item(t, "msg_9", 9)) },
+		} {
+			s, p, base := open(t)
+			fill(t, base, 3)
+			must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "a")))
+			warm(t, s)
+			get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+			p.set(func(context.Context, store.Call, func(context.Context) error) error { return end() })
+			func() {
+				defer func() { _ = recover() }()
+				_ = write(t.Context(), s)
+			}()
+			if _, _, entries := cache.Audit(s); entries != 1 {
+				t.Errorf("%s, of %s: %d entries left of two", name, what, entries)
+			}
+		}
+	}
+}
+
 func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t)

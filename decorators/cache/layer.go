@@ -228,12 +228,14 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
 			begin := l.now()
 			e := l.known(p, before)
-			if e == nil || patch == nil {
-				err := call(ctx)
-				if err == nil {
+			settled := false
+			defer func() {
+				if !settled { // nor after an error or a panic will a word make true again what was there
 					l.overtaken(p)
 				}
-				return err
+			}()
+			if e == nil || patch == nil {
+				return call(ctx)
 			}
 			var rec coherence.Recorder
 			err := call(rec.Listen(ctx))
@@ -241,6 +243,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 			coherence.Forward(store.HintsFor(ctx, op), reports)
 			if err == nil {
 				l.patch(p, e, before, begin, reports, patch)
+				settled = true
 			}
 			return err
 		})
