@@ -902,7 +902,9 @@ func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
 	} {
 		for what, write := range map[string]func(context.Context, store.Store) error{
 			"an attachment": func(ctx context.Context, s store.Store) error { return s.DeleteAttachment(ctx, "atc_1") },
-			"a thread":      func(ctx context.Context, s store.Store) error { return s.AddThreadItem(ctx, "thr_1", item(t, "msg_9", 9)) },
+			"a thread": func(ctx context.Context, s store.Store) error {
+				return s.AddThreadItem(ctx, "thr_1", item(t, "msg_9", 9))
+			},
 		} {
 			s, p, base := open(t)
 			fill(t, base, 3)

@@ -1,0 +1,791 @@
+package decorators_test
+
+// Everything that can go wrong in a base, or with a caller, with every op, through the whole stack. What the caller is told
+// is decided here from the contract (DESIGN 3, 5, 7, 8); the rest is the same for all of it: spans end, gauges return to zero,
+// accounts balance, no goroutine stays (or the bubble would not end), and who asks next is told the truth.
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+const (
+	patience    = time.Second     // of a caller with a deadline, or one that leaves
+	slowness    = 3 * time.Second // of a base that does not heed its context
+	release     = 5 * time.Second // until a base that waits goes on
+	loadTimeout = 8 * time.Second // of a shared load
+	quarantine  = time.Minute     // of a write whose outcome is unknown
+)
+
+// operation is a call of an op, about one of the rows that the base has.
+type operation struct {
+	op   store.Op
+	look store.Op // by which the guard learns whose row it is; zero: by the call itself
+	call func(context.Context, *testing.T, store.Store) error
+}
+
+var operations = []operation{
+	{store.OpLoadThread, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		_, err := s.LoadThread(ctx, "thr_1")
+		return err
+	}},
+	{store.OpSaveThread, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		return s.SaveThread(ctx, titled("thr_1", "new"))
+	}},
+	{store.OpDeleteThread, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		return s.DeleteThread(ctx, "thr_1")
+	}},
+	{store.OpLoadThreads, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		_, err := s.LoadThreads(ctx, store.ThreadQuery{})
+		return err
+	}},
+	{store.OpLoadThreadItems, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		_, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+		return err
+	}},
+	{store.OpAddThreadItem, store.OpLoadThread, func(ctx context.Context, t *testing.T, s store.Store) error {
+		return s.AddThreadItem(ctx, "thr_1", hidden(t, "msg_9", 9))
+	}},
+	{store.OpSaveItem, store.OpLoadThread, func(ctx context.Context, t *testing.T, s store.Store) error {
+		return s.SaveItem(ctx, "thr_1", hidden(t, "msg_1", 9))
+	}},
+	{store.OpLoadItem, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		_, err := s.LoadItem(ctx, "thr_1", "msg_2")
+		return err
+	}},
+	{store.OpDeleteThreadItem, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		return s.DeleteThreadItem(ctx, "thr_1", "msg_2")
+	}},
+	{store.OpSaveAttachment, store.OpLoadAttachment, func(ctx context.Context, t *testing.T, s store.Store) error {
+		a := file(t, "atc_1")
+		a.ThreadID = "thr_1"
+		return s.SaveAttachment(ctx, a)
+	}},
+	{store.OpLoadAttachment, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		_, err := s.LoadAttachment(ctx, "atc_1")
+		return err
+	}},
+	{store.OpDeleteAttachment, store.OpLoadAttachment, func(ctx context.Context, _ *testing.T, s store.Store) error {
+		return s.DeleteAttachment(ctx, "atc_1")
+	}},
+}
+
+// rows returns all that there is, as s has it.
+func rows(ctx context.Context, s store.Store) string {
+	var b strings.Builder
+	say := func(what string, err error, parts ...any) {
+		fmt.Fprintln(&b, what, store.CodeOf(err), fmt.Sprint(parts...))
+	}
+	text := func(p store.Page[store.Item]) (all []string) {
+		for _, it := range p.Data {
+			all = append(all, it.JSON().String())
+		}
+		return all
+	}
+	th, err := s.LoadThread(ctx, "thr_1")
+	say("thread", err, th.JSON(), th.Owner)
+	page, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 2})
+	say("newest", err, text(page), page.HasMore, page.After)
+	page, err = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Order: store.OldestFirst})
+	say("oldest", err, text(page), page.HasMore, page.After)
+	for _, id := range []string{"msg_1", "msg_2", "msg_9"} {
+		it, err := s.LoadItem(ctx, "thr_1", id)
+		say(id, err, it.JSON())
+	}
+	threads, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada.Owner)})
+	for _, th := range threads.Data {
+		say("listed", err, th.JSON(), th.Owner)
+	}
+	say("listed", err, len(threads.Data), threads.HasMore)
+	a, err := s.LoadAttachment(ctx, "atc_1")
+	say("attachment", err, a.JSON(), a.Owner)
+	return b.String()
+}
+
+// The ways in which the caller leaves.
+type leaving int
+
+const (
+	stays         leaving = iota
+	goneBefore            // cancelled before it calls
+	lateBefore            // its deadline was over before
+	hasDeadline           // patience
+	cancelled             // cancelled after patience
+	cancelledOnce         // cancelled by the base, at a point of its own
+)
+
+// fault is what goes wrong.
+type fault struct {
+	name    string
+	do      func(*rig) store.InterceptorFunc // nil: nothing does in the base
+	base    store.Code                       // what the base answers; CodePanic also for Goexit
+	unknown bool                             // whether a write with that answer may have been made
+	made    bool                             // whether it was
+	exits   bool                             // by Goexit
+	caller  leaving
+	waits   bool // until the caller has left, or release
+	kin     bool // of another fault: it differs in nothing but the error, and is looked at cold and alone
+}
+
+func fixed(f store.InterceptorFunc) func(*rig) store.InterceptorFunc {
+	return func(*rig) store.InterceptorFunc { return f }
+}
+
+// failing is a fault that answers with err.
+func failing(name string, err error, code store.Code, unknown bool) fault {
+	return fault{name: name, do: fixed(storetest.Fail(err)), base: code, unknown: unknown}
+}
+
+func kin(f fault) fault {
+	f.kin = true
+	return f
+}
+
+var held = func(r *rig) store.InterceptorFunc { return storetest.Delay(storetest.Until(r.released)) }
+
+var faults = []fault{
+	failing("unavailable", store.ErrUnavailable, store.CodeUnavailable, true),
+	failing("not found", store.ErrNotFound, store.CodeNotFound, false),
+	kin(failing("conflict", store.ErrConflict, store.CodeConflict, false)),
+	failing("invalid", store.ErrInvalid, store.CodeInvalid, false),
+	kin(failing("unauthenticated", store.ErrUnauthenticated, store.CodeUnauthenticated, false)),
+	failing("denied", store.ErrDenied, store.CodeDenied, false),
+	failing("not applied", store.ErrNotApplied, store.CodeUnavailable, false),
+	kin(failing("connection lost before it was sent", &store.Error{Code: store.CodeUnavailable, Cause: errors.Join(io.EOF, store.ErrNotApplied)},
+		store.CodeUnavailable, false)),
+	failing("connection lost", &store.Error{Code: store.CodeUnavailable, Cause: io.EOF}, store.CodeUnavailable, true),
+	failing("connection lost, unclassified", io.EOF, store.CodeInternal, true),
+	kin(failing("connection reset, unclassified", &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, store.CodeInternal, true)),
+	kin(failing("connection closed, unclassified", net.ErrClosed, store.CodeInternal, true)),
+	kin(failing("network timed out, unclassified", &net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, store.CodeInternal, true)),
+	kin(failing("bad connection, unclassified", driver.ErrBadConn, store.CodeInternal, true)),
+	failing("the base's own deadline", context.DeadlineExceeded, store.CodeTimeout, true),
+	failing("the base's own cancellation", context.Canceled, store.CodeCanceled, true),
+	{name: "answer lost", do: fixed(storetest.FailAfter(store.ErrUnavailable)), base: store.CodeUnavailable, unknown: true, made: true},
+	{name: "answer lost, unclassified", do: fixed(storetest.FailAfter(io.EOF)), base: store.CodeInternal, unknown: true, made: true},
+	{name: "applied late", do: func(r *rig) store.InterceptorFunc { return r.late.Hold(nil) }, base: store.CodeUnavailable, unknown: true},
+	{name: "panic", do: fixed(storetest.Panic("boom")), base: store.CodePanic, unknown: true},
+	{name: "panic after", do: fixed(storetest.PanicAfter("boom")), base: store.CodePanic, unknown: true, made: true},
+	{name: "Goexit", do: fixed(storetest.Goexit()), base: store.CodePanic, exits: true, unknown: true},
+	{name: "Goexit after", do: fixed(storetest.GoexitAfter()), base: store.CodePanic, exits: true, unknown: true, made: true},
+	{name: "too slow for its caller", do: held, base: store.CodeTimeout, unknown: true, caller: hasDeadline, waits: true},
+	{name: "slow, and deaf", do: func(*rig) store.InterceptorFunc {
+		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			time.Sleep(slowness)
+			return next(context.WithoutCancel(ctx))
+		}
+	}, base: store.CodeOK, made: true, caller: hasDeadline},
+	{name: "too slow for a shared load", do: fixed(storetest.Delay(storetest.Until(nil))), base: store.CodeTimeout, unknown: true},
+	{name: "cancelled before", caller: goneBefore},
+	{name: "too late before", caller: lateBefore},
+	{name: "cancelled while the base waits", do: held, base: store.CodeCanceled, unknown: true, caller: cancelled, waits: true},
+	{name: "cancelled when it is done", do: func(r *rig) store.InterceptorFunc {
+		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			defer r.leave()
+			return next(ctx)
+		}
+	}, base: store.CodeOK, made: true, caller: cancelledOnce},
+	{name: "cancelled when it is done, which the base then says", do: func(r *rig) store.InterceptorFunc {
+		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			_ = next(ctx)
+			r.leave()
+			return context.Canceled
+		}
+	}, base: store.CodeCanceled, unknown: true, made: true, caller: cancelledOnce},
+}
+
+// company says who else calls.
+type company int
+
+const (
+	alone   company = iota
+	leads           // two others come after: of a read the same, of a write readers of the row
+	follows         // the others were there before
+)
+
+var companies = [...]string{"alone", "leading", "following"}
+
+// cell is one case of the matrix.
+type cell struct {
+	stack   string // what is in the cache's place
+	op      operation
+	fault   fault
+	atLook  bool // the fault is in the guard's look at the row, not in the op's own call
+	warm    bool
+	company company
+}
+
+func (c cell) String() string {
+	name := c.fault.name
+	if c.atLook {
+		name += ", in the look"
+	}
+	if c.warm {
+		name += ", warm"
+	}
+	return name + ", " + companies[c.company]
+}
+
+// struck is the op of the calls that the fault hits.
+func (c cell) struck() store.Op {
+	if c.atLook {
+		return c.op.look
+	}
+	return c.op.op
+}
+
+// shared reports whether the calls that the fault hits are shared: then they have a goroutine and a context of their own.
+func (c cell) shared() bool {
+	return !c.struck().IsWrite() && (c.stack == "singleflight" || c.struck() != store.OpLoadThreads)
+}
+
+// hit reports whether the cache answers, and no base is asked.
+func (c cell) hit() bool {
+	return c.stack == "cache" && c.warm && !c.op.op.IsWrite() && c.op.op != store.OpLoadThreads
+}
+
+// makes reports whether the case is one.
+func (c cell) makes() bool {
+	f, write := c.fault, c.op.op.IsWrite()
+	switch {
+	case c.atLook && (c.op.look == 0 || c.company != alone || c.stack == "cache" && c.warm):
+		return false // there is no look, or none that reaches the base
+	case c.atLook && (f.base == store.CodeNotFound || f.base == store.CodeDenied):
+		return false // no fault: a row that is not there
+	case f.do == nil && (c.atLook || c.company != alone):
+		return false // nothing happens that others could see
+	case f.name == "applied late" && !c.struck().IsWrite():
+		return false
+	case f.name == "too slow for a shared load" && !c.shared():
+		return false
+	case c.hit() && f.name != "unavailable" && f.do != nil:
+		return false // one is enough: nothing is hit
+	case f.kin && (c.warm || c.atLook || c.company != alone):
+		return false
+	case f.caller == cancelledOnce && c.company != alone && !c.shared() && !write:
+		return false // the others' calls would cancel it, each at its own end
+	case c.company == follows && (write || f.caller == stays):
+		return false // readers come when a write is under way; and who is first matters only where one of them leaves
+	case c.stack == "singleflight" && c.warm:
+		return false // it holds nothing
+	}
+	return true
+}
+
+// ending is how a call ended.
+type ending struct {
+	how  string // returned, panicked or exited
+	code store.Code
+	err  error
+	what any // that it panicked with
+	took time.Duration
+}
+
+func (e ending) String() string { return fmt.Sprint(e.how, " ", e.code, " after ", e.took) }
+
+func attempt(f func() error) *ending {
+	e := &ending{how: "exited", code: store.CodePanic}
+	begin := time.Now()
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				e.how, e.what = "panicked", v
+			}
+			e.took = time.Since(begin)
+		}()
+		e.err = f()
+		e.how, e.code = "returned", store.CodeOf(e.err)
+	}()
+	return e
+}
+
+// want is what the contract promises the caller.
+type want struct {
+	how   string
+	codes []store.Code
+	took  time.Duration
+	// Of a write: whether its outcome is known to the caller, and whether it was made by the time it ended.
+	definite, made bool
+	asked          map[store.Code]int // calls that reach the base, of the op that is hit, by code
+}
+
+// promised is the table of what a caller is told.
+func (c cell) promised() want {
+	f := c.fault
+	w := want{how: "returned", codes: []store.Code{f.base}, definite: !f.unknown, made: f.made, asked: map[store.Code]int{f.base: 1}}
+	if c.company != alone && !c.shared() && !c.struck().IsWrite() {
+		w.asked[f.base] = 3
+	}
+	switch {
+	case f.do == nil:
+		w.codes, w.definite, w.asked = []store.Code{store.CodeCanceled}, true, nil
+		if f.caller == lateBefore {
+			w.codes = []store.Code{store.CodeTimeout}
+		}
+		return w
+	case c.hit():
+		w.codes, w.asked = []store.Code{store.CodeOK}, nil
+		return w
+	}
+	switch {
+	case f.base == store.CodePanic && f.exits && c.shared():
+		w.codes = []store.Code{store.CodeInternal}
+	case f.base == store.CodePanic && f.exits:
+		w.how = "exited"
+	case f.base == store.CodePanic:
+		w.how = "panicked"
+	case f.base == store.CodeDenied && (c.op.op == store.OpLoadThread || c.op.op == store.OpLoadAttachment):
+		w.codes = []store.Code{store.CodeNotFound} // a base that refuses a row does not tell that it is there
+	case f.base == store.CodeNotFound && (c.op.op == store.OpSaveThread || c.op.op == store.OpSaveAttachment):
+		w.asked[f.base] = 3 // of a row that was just seen: the guard looks again, and at last leaves it to the base
+	case f.name == "too slow for its caller":
+		w.took = patience
+	case f.name == "cancelled while the base waits":
+		w.took = patience
+	case f.name == "slow, and deaf" && c.shared():
+		w.codes, w.took = []store.Code{store.CodeTimeout}, patience // it need not wait for the base
+	case f.name == "slow, and deaf":
+		w.took = slowness // and what was done is done
+	case f.name == "too slow for a shared load":
+		w.took = loadTimeout
+	case f.name == "cancelled when it is done" && c.shared():
+		w.codes = append(w.codes, store.CodeCanceled) // whichever comes first
+	}
+	if f.waits && c.shared() {
+		// The last to leave ends a load; while others wait, it goes on.
+		w.asked = map[store.Code]int{store.CodeCanceled: 1}
+		if c.company != alone {
+			w.asked = map[store.Code]int{store.CodeOK: 1}
+		}
+	} else if f.waits && c.company != alone && !c.struck().IsWrite() {
+		w.asked = map[store.Code]int{f.base: 1, store.CodeOK: 2}
+	}
+	if c.atLook {
+		w.definite, w.made = true, false
+		if f.name == "cancelled when it is done" {
+			w.codes = []store.Code{store.CodeCanceled} // by the time of the call itself
+		}
+	}
+	return w
+}
+
+// others is what those get who call along and have not left.
+func (c cell) others(subject want) want {
+	w := want{how: subject.how, codes: subject.codes}
+	switch {
+	case c.op.op.IsWrite():
+		return want{how: "returned", codes: []store.Code{store.CodeOK}} // they read what was there before
+	case c.fault.waits, c.fault.base == store.CodeOK:
+		w.codes = []store.Code{store.CodeOK}
+	}
+	return w
+}
+
+// rig is a stack with what is needed to see through it.
+type rig struct {
+	base    *memstore.Store
+	faulty  *storetest.Faulty
+	s       store.Store
+	metrics collectors
+	spans   *tracetest.SpanRecorder
+
+	late     storetest.Late
+	gate     chan struct{} // until all have come
+	released chan struct{} // by which a base that waits goes on
+	leave    context.CancelFunc
+}
+
+func newRig(t *testing.T, stack string) *rig {
+	r := &rig{base: memstore.New(), spans: tracetest.NewSpanRecorder(),
+		gate: make(chan struct{}), released: make(chan struct{})}
+	r.faulty = storetest.NewFaulty(r.base, storetest.WithLongestWrite(quarantine))
+	traced := tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans)))
+	layer := func(name string) store.Middleware {
+		m, err := metrics.New(&r.metrics, metrics.WithLayer(name), metrics.WithBuckets())
+		must(t, err)
+		return m
+	}
+	middle := cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout))
+	if stack == "singleflight" {
+		middle = singleflight.New(singleflight.WithTimeout(loadTimeout))
+	}
+	r.s = store.Wrap(r.faulty, tracing.New(traced), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
+		layer("inner"), tracing.New(traced, tracing.WithLayer("base")))
+	th := titled("thr_1", "old")
+	th.Owner = ada.Owner
+	must(t, r.base.SaveThread(t.Context(), th))
+	for _, id := range []string{"msg_1", "msg_2", "msg_3"} {
+		must(t, r.base.AddThreadItem(t.Context(), "thr_1", hidden(t, id, 1)))
+	}
+	a := file(t, "atc_1")
+	a.Owner = ada.Owner
+	must(t, r.base.SaveAttachment(t.Context(), a))
+	return r
+}
+
+// tally is the calls that a layer counted, by op and code, and the sum of its gauges of calls in flight.
+type tally struct {
+	calls    map[string]map[store.Op]map[store.Code]int // by layer
+	inFlight float64
+}
+
+func (r *rig) tally(t *testing.T) tally {
+	sum := tally{calls: map[string]map[store.Op]map[store.Code]int{"outer": {}, "inner": {}}}
+	for m := range r.metrics.all() {
+		_, gauge := m.(prometheus.Gauge)
+		_, counter := m.(prometheus.Counter)
+		if !gauge && !counter {
+			continue
+		}
+		var d dto.Metric
+		must(t, m.Write(&d))
+		if gauge {
+			sum.inFlight += d.Gauge.GetValue()
+			continue
+		}
+		if n := int(d.Counter.GetValue()); n > 0 {
+			label := make(map[string]string, len(d.Label))
+			for _, l := range d.Label {
+				label[l.GetName()] = l.GetValue()
+			}
+			layer, op, code := sum.calls[label["layer"]], opOf[label["operation"]], codeOf[label["code"]]
+			if layer[op] == nil {
+				layer[op] = make(map[store.Code]int)
+			}
+			layer[op][code] = n
+		}
+	}
+	return sum
+}
+
+// collectors is a registry without the checks, which would take most of the time. Of the layers' own metrics, the gauges are
+// the calls in flight, and the counters those that ended; what else they export is neither a Gauge nor a Counter.
+type collectors []prometheus.Collector
+
+func (c *collectors) Register(x prometheus.Collector) error {
+	*c = append(*c, x)
+	return nil
+}
+func (c *collectors) MustRegister(xs ...prometheus.Collector) { *c = append(*c, xs...) }
+func (c *collectors) Unregister(prometheus.Collector) bool    { return true }
+
+func (c *collectors) all() <-chan prometheus.Metric {
+	ch := make(chan prometheus.Metric, 100)
+	go func() {
+		defer close(ch)
+		for _, x := range *c {
+			x.Collect(ch)
+		}
+	}()
+	return ch
+}
+
+var (
+	opOf   = make(map[string]store.Op)
+	codeOf = make(map[string]store.Code)
+)
+
+func init() {
+	for _, op := range store.Ops() {
+		opOf[op.String()] = op
+	}
+	for c := range store.NumCodes {
+		codeOf[store.Code(c).String()] = store.Code(c)
+	}
+}
+
+// less takes away what was counted before.
+func less(now, before map[store.Code]int) map[store.Code]int {
+	d := maps.Clone(now)
+	for code, n := range before {
+		if d[code] -= n; d[code] == 0 {
+			delete(d, code)
+		}
+	}
+	return d
+}
+
+// run is one case, in a bubble.
+func (c cell) run(t *testing.T, balances *balances) {
+	r := newRig(t, c.stack)
+	ctx := store.WithPrincipal(t.Context(), ada)
+	there := rows(ctx, r.base)
+	var before tally
+	if c.warm {
+		if got := rows(ctx, r.s); got != there {
+			t.Fatalf("before anything went wrong: %s", cmp.Diff(there, got))
+		}
+		before = r.tally(t)
+		r.spans.Reset()
+	}
+
+	w := c.promised()
+	e, others := c.strike(ctx, t, r)
+
+	// What callers are told.
+	if e.how != w.how || !slices.Contains(w.codes, e.code) || e.took != w.took {
+		t.Errorf("the call %v (%v), want it %s %v after %v", e, e.err, w.how, w.codes, w.took)
+	}
+	if e.how == "panicked" && !strings.Contains(fmt.Sprint(e.what), "boom") {
+		t.Errorf("it panicked with %v", e.what)
+	}
+	if c.op.op.IsWrite() && e.how == "returned" && store.IsDefinite(e.err) != w.definite {
+		t.Errorf("%v, definite %v, want %v", e.err, store.IsDefinite(e.err), w.definite)
+	}
+	ow := c.others(w)
+	for _, o := range others {
+		if o.how != ow.how || !slices.Contains(ow.codes, o.code) {
+			t.Errorf("who called along %v (%v), want it %s %v", o, o.err, ow.how, ow.codes)
+		}
+	}
+	c.counted(t, r, before, w, append(others, e))
+
+	// Who asks next is told the truth: at once, when the write comes true after all, and when it no longer can.
+	r.faulty.Reset()
+	now := rows(ctx, r.base)
+	if w.made = w.made && c.op.op.IsWrite(); (now != there) != w.made {
+		t.Errorf("the base has changed: %v, want %v", now != there, w.made)
+	}
+	truth := func(when string) {
+		t.Helper()
+		if want, got := rows(ctx, r.base), rows(ctx, r.s); got != want {
+			t.Errorf("%s the stack has other rows than the base: %s", when, cmp.Diff(want, got))
+		}
+	}
+	truth("at once")
+	time.Sleep(quarantine / 2)
+	must(t, r.late.Apply())
+	truth("in its quarantine")
+	if held := counted(r.s, "chatstore_cache_quarantined", ""); c.stack == "cache" && (held == 1) != (c.op.op.IsWrite() && !w.definite) {
+		t.Errorf("%d words in quarantine, of a write with a definite outcome: %v", held, w.definite)
+	}
+	time.Sleep(quarantine/2 + time.Second)
+	truth("when it is over")
+	truth("and from the cache")
+	if n := counted(r.s, "chatstore_cache_quarantined", ""); n != 0 {
+		t.Errorf("%d words in quarantine after it", n)
+	}
+
+	// When all of it has expired, and was loaded again, the accounts are what those of a new cache are.
+	time.Sleep(cache.DefaultTTL)
+	truth("later")
+	if got, want := balanceOf(r.s), balances.of(t, c.stack, ctx, r.base); got != want {
+		t.Errorf("the accounts say %+v, those of a new cache %+v", got, want)
+	}
+	must(t, store.Close(r.s))
+	if got := balanceOf(r.s); got != (balance{}) {
+		t.Errorf("closed, the accounts say %+v", got)
+	}
+}
+
+// strike makes the calls, and returns when they have ended, and nothing is under way any more.
+func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending, others []*ending) {
+	if c.fault.do != nil {
+		do := c.fault.do(r)
+		r.faulty.Inject(storetest.Fault{Op: c.struck(),
+			Do: func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+				<-r.gate
+				return do(ctx, call, next)
+			}})
+	}
+	mine, leave := context.WithCancel(ctx)
+	switch c.fault.caller {
+	case goneBefore:
+		leave()
+	case lateBefore:
+		mine, leave = context.WithDeadline(ctx, time.Now())
+	case hasDeadline:
+		mine, leave = context.WithTimeout(ctx, patience)
+	}
+	defer leave()
+	r.leave = leave
+	start := func() {
+		subject = attempt(func() error { return c.op.call(mine, t, r.s) })
+		synctest.Wait()
+	}
+	along := c.op
+	if c.op.op.IsWrite() {
+		along = operations[slices.IndexFunc(operations, func(o operation) bool { return o.op == c.reader() })]
+	}
+	if c.company != follows {
+		start()
+	}
+	if c.company != alone {
+		for range 2 {
+			others = append(others, attempt(func() error { return along.call(ctx, t, r.s) }))
+		}
+		synctest.Wait()
+	}
+	if c.company == follows {
+		start()
+	}
+	close(r.gate)
+	if c.fault.caller == cancelled {
+		time.Sleep(patience)
+		leave()
+	}
+	time.Sleep(release)
+	close(r.released)
+	time.Sleep(loadTimeout)
+	synctest.Wait()
+	return subject, others
+}
+
+// reader is the op by which others look at the row that a write changes.
+func (c cell) reader() store.Op {
+	if c.op.look == store.OpLoadAttachment {
+		return store.OpLoadAttachment
+	}
+	return store.OpLoadThread
+}
+
+// counted checks what was counted, and traced, of the calls that ended.
+func (c cell) counted(t *testing.T, r *rig, before tally, w want, ended []*ending) {
+	t.Helper()
+	after := r.tally(t)
+	if after.inFlight != 0 {
+		t.Errorf("%v calls are in flight for ever", after.inFlight)
+	}
+	told := make(map[store.Code]int) // of the op
+	for i, e := range ended {
+		if i == len(ended)-1 || !c.op.op.IsWrite() {
+			told[e.code]++
+		}
+	}
+	if d := cmp.Diff(told, less(after.calls["outer"][c.op.op], before.calls["outer"][c.op.op])); d != "" {
+		t.Errorf("the outer layer counted other calls than there were: %s", d)
+	}
+	if w.asked == nil {
+		w.asked = map[store.Code]int{}
+	}
+	got := less(after.calls["inner"][c.struck()], before.calls["inner"][c.struck()])
+	if c.op.op.IsWrite() || c.struck() == c.op.op {
+		if got == nil {
+			got = map[store.Code]int{}
+		}
+		if d := cmp.Diff(w.asked, got); d != "" {
+			t.Errorf("the inner layer counted other calls: %s", d)
+		}
+	}
+	if n := after.calls["inner"][c.op.op]; c.atLook && len(less(n, before.calls["inner"][c.op.op])) > 0 {
+		t.Errorf("though the look failed, the base was asked: %v", n)
+	}
+
+	started, over := r.spans.Started(), r.spans.Ended()
+	if len(started) != len(over) {
+		t.Errorf("%d spans have begun, %d ended", len(started), len(over))
+	}
+	spans := make(map[store.Code]int)
+	for _, s := range over {
+		attrs := make(map[string]string)
+		for _, a := range s.Attributes() {
+			attrs[string(a.Key)] = a.Value.Emit()
+		}
+		code := codeOf[attrs["chatstore.code"]]
+		if attrs["chatstore.layer"] == tracing.DefaultLayer && s.Name() == c.op.op.String() {
+			spans[code]++
+		}
+		failed := slices.Contains([]store.Code{store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic}, code)
+		if status := s.Status(); (status.Code == codes.Error) != failed || status.Description != "" || (attrs["error.type"] == code.String()) != failed {
+			t.Errorf("a span of code %v has the status %+v and error.type %q", code, status, attrs["error.type"])
+		}
+	}
+	if d := cmp.Diff(told, spans); d != "" {
+		t.Errorf("the spans tell of other calls than there were: %s", d)
+	}
+}
+
+// balance is what a cache has on its accounts.
+type balance struct{ entries, bytes int }
+
+func balanceOf(s store.Store) balance {
+	return balance{counted(s, "chatstore_cache_entries", ""), counted(s, "chatstore_cache_bytes", "")}
+}
+
+// balances are those of new caches over the same rows, by the rows.
+type balances struct {
+	mu sync.Mutex
+	m  map[string]balance
+}
+
+func (b *balances) of(t *testing.T, stack string, ctx context.Context, base store.Store) balance {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := stack + rows(ctx, base)
+	if known, ok := b.m[key]; ok {
+		return known
+	}
+	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithMaxEntries(64)))
+	rows(ctx, s)
+	b.m[key] = balanceOf(s)
+	if stack != "cache" {
+		b.m[key] = balance{}
+	}
+	must(t, store.Close(s))
+	return b.m[key]
+}
+
+// cases returns what there is to try of an op.
+func cases(stack string, op operation) (all []cell) {
+	for _, f := range faults {
+		for _, atLook := range []bool{false, true} {
+			for _, warm := range []bool{false, true} {
+				for _, with := range []company{alone, leads, follows} {
+					if c := (cell{stack, op, f, atLook, warm, with}); c.makes() {
+						all = append(all, c)
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+func TestWhateverGoesWrong(t *testing.T) {
+	known := &balances{m: make(map[string]balance)}
+	for _, stack := range []string{"cache", "singleflight"} {
+		for _, op := range operations {
+			t.Run(stack+"/"+op.op.String(), func(t *testing.T) {
+				t.Parallel()
+				for i, c := range cases(stack, op) {
+					if raceDetector && i%5 != 0 {
+						continue
+					}
+					synctest.Test(t, func(t *testing.T) { c.run(t, known) })
+					if t.Failed() {
+						t.Fatal("the case: ", c)
+					}
+				}
+			})
+		}
+	}
+}
