@@ -47,39 +47,65 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 	return err
 }
 
-// reminders are the announcements to come, one for each row however many writes of it end unknown.
+// remindEvery is the time between two announcements of one write that ended unknown.
+const remindEvery = time.Second
+
+// reminders are the announcements to come, of one row at a time however many writes of it end unknown.
 type reminders struct {
-	mu     sync.Mutex
-	closed bool
-	timers map[store.Change]*time.Timer
+	mu      sync.Mutex
+	closed  bool
+	pending map[store.Change]*reminder
 }
 
-// remind tells of a write that ended unknown once more when it can have no further effect: a cache that was cut off at the first
-// time has held nothing back, and may have loaded what was before it.
+type reminder struct {
+	until time.Time // the write can have no further effect
+	timer *time.Timer
+}
+
+// remind tells of a write that ended unknown again and again, until it can have no further effect, and then once more. A cache
+// that was cut off at the first time has held nothing back, and may load what was before the write.
 func (l *layer) remind(c store.Change) {
-	c.Origin = "" // by then it has happened, or never will
 	r := &l.reminders
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return // and so perhaps the bus; the others have their TTL
 	}
-	if t := r.timers[c]; t != nil {
-		t.Reset(l.core.Hold())
+	until := time.Now().Add(l.core.Hold())
+	if p := r.pending[c]; p != nil {
+		p.until = until
 		return
 	}
-	if r.timers == nil {
-		r.timers = make(map[store.Change]*time.Timer)
+	if r.pending == nil {
+		r.pending = make(map[store.Change]*reminder)
 	}
-	r.timers[c] = time.AfterFunc(l.core.Hold(), func() {
-		r.mu.Lock()
-		delete(r.timers, c)
-		gone := r.closed
+	p := &reminder{until: until}
+	p.timer = time.AfterFunc(remindEvery, func() { l.remindAgain(c, p) })
+	r.pending[c] = p
+}
+
+func (l *layer) remindAgain(c store.Change, p *reminder) {
+	r := &l.reminders
+	r.mu.Lock()
+	if r.closed {
 		r.mu.Unlock()
-		if !gone {
-			l.publish(context.Background(), c)
-		}
-	})
+		return
+	}
+	told, over := c, !time.Now().Before(p.until)
+	if over {
+		delete(r.pending, c)
+		told.Origin = "" // by now it has happened, or never will
+	}
+	r.mu.Unlock()
+	l.publish(context.Background(), told)
+	if over {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		p.timer.Reset(remindEvery)
+	}
 }
 
 // close ends the waiting.
@@ -87,10 +113,10 @@ func (r *reminders) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
-	for _, t := range r.timers {
-		t.Stop()
+	for _, p := range r.pending {
+		p.timer.Stop()
 	}
-	clear(r.timers)
+	clear(r.pending)
 }
 
 // publish tells the bus of a change, whoever has left meanwhile.

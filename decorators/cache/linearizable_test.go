@@ -51,18 +51,29 @@ func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) 
 		storetest.AtLeast(storetest.Coverage{Hits: 1000, PatchedHits: 5, Late: 20}))
 }
 
-// fitfulBus loses its connection every while, and says so.
+// fitfulBus loses its connection every while, and says so. What ended unknown meanwhile it tells when it is back: a cache
+// would, within a second, which here is an age.
 type fitfulBus struct {
 	store.Bus
-	away atomic.Bool
+	steady    bool // it goes only when told to
+	away      atomic.Bool
+	connected func(bool)
+	missed    []store.Change
 }
 
 func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
+	b.connected = connected
 	end := b.Bus.Subscribe(ctx, func(c store.Change) {
-		if !b.away.Load() {
+		switch {
+		case !b.away.Load():
 			f(c)
+		case c.Origin != "" && c.Write == 0:
+			b.missed = append(b.missed, c)
 		}
 	}, connected)
+	if b.steady {
+		return end
+	}
 	done := make(chan struct{})
 	go func() {
 		for {
@@ -71,14 +82,26 @@ func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connect
 				return
 			case <-time.After(400 * time.Microsecond):
 			}
-			if away := b.away.Load(); away {
-				b.away.Store(false)
-				connected(true)
-			} else {
-				connected(false)
-				b.away.Store(true)
+			if !b.away.Load() {
+				b.leave()
+				continue
 			}
+			b.comeBack()
+			for _, c := range b.missed {
+				f(c)
+			}
+			b.missed = nil
 		}
 	}()
 	return func() { close(done); end() }
+}
+
+func (b *fitfulBus) leave() {
+	b.connected(false)
+	b.away.Store(true)
+}
+
+func (b *fitfulBus) comeBack() {
+	b.away.Store(false)
+	b.connected(true)
 }
