@@ -156,6 +156,7 @@ type fault struct {
 	kin     bool // of another fault: it differs in nothing but the error, and is looked at cold and alone
 }
 
+// fixed is a fault that is the same for every rig.
 func fixed(f store.InterceptorFunc) func(*rig) store.InterceptorFunc {
 	return func(*rig) store.InterceptorFunc { return f }
 }
@@ -165,11 +166,21 @@ func failing(name string, err error, code store.Code, unknown bool) fault {
 	return fault{name: name, do: fixed(storetest.Fail(err)), base: code, unknown: unknown}
 }
 
+// kin marks a fault as such.
 func kin(f fault) fault {
 	f.kin = true
 	return f
 }
 
+// deaf is slow, and does not heed its context.
+func deaf(d time.Duration) store.InterceptorFunc {
+	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		time.Sleep(d)
+		return next(context.WithoutCancel(ctx))
+	}
+}
+
+// held waits until the caller has left, or the base is released.
 var held = func(r *rig) store.InterceptorFunc { return storetest.Delay(storetest.Until(r.released)) }
 
 var faults = []fault{
@@ -198,13 +209,9 @@ var faults = []fault{
 	{name: "Goexit", do: fixed(storetest.Goexit()), base: store.CodePanic, exits: true, unknown: true},
 	{name: "Goexit after", do: fixed(storetest.GoexitAfter()), base: store.CodePanic, exits: true, unknown: true, made: true},
 	{name: "too slow for its caller", do: held, base: store.CodeTimeout, unknown: true, caller: hasDeadline, waits: true},
-	{name: "slow, and deaf", do: func(*rig) store.InterceptorFunc {
-		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
-			time.Sleep(slowness)
-			return next(context.WithoutCancel(ctx))
-		}
-	}, base: store.CodeOK, made: true, caller: hasDeadline},
+	{name: "slow, and deaf", do: fixed(deaf(slowness)), base: store.CodeOK, made: true, caller: hasDeadline},
 	{name: "too slow for a shared load", do: fixed(storetest.Delay(storetest.Until(nil))), base: store.CodeTimeout, unknown: true},
+	{name: "too slow for a shared load, and deaf", do: fixed(deaf(loadTimeout + time.Second)), base: store.CodeOK},
 	{name: "cancelled before", caller: goneBefore},
 	{name: "too late before", caller: lateBefore},
 	{name: "cancelled while the base waits", do: held, base: store.CodeCanceled, unknown: true, caller: cancelled, waits: true},
@@ -270,14 +277,14 @@ func (c cell) shared() bool {
 
 // hit reports whether the cache answers, and no base is asked.
 func (c cell) hit() bool {
-	return c.stack == "cache" && c.warm && !c.op.op.IsWrite() && c.op.op != store.OpLoadThreads
+	return c.stack != "singleflight" && c.warm && !c.op.op.IsWrite() && c.op.op != store.OpLoadThreads
 }
 
 // makes reports whether the case is one.
 func (c cell) makes() bool {
 	f, write := c.fault, c.op.op.IsWrite()
 	switch {
-	case c.atLook && (c.op.look == 0 || c.company != alone || c.stack == "cache" && c.warm):
+	case c.atLook && (c.op.look == 0 || c.company != alone || c.stack != "singleflight" && c.warm):
 		return false // there is no look, or none that reaches the base
 	case c.atLook && (f.base == store.CodeNotFound || f.base == store.CodeDenied):
 		return false // no fault: a row that is not there
@@ -285,7 +292,7 @@ func (c cell) makes() bool {
 		return false // nothing happens that others could see
 	case f.name == "applied late" && !c.struck().IsWrite():
 		return false
-	case f.name == "too slow for a shared load" && !c.shared():
+	case strings.HasPrefix(f.name, "too slow for a shared load") && !c.shared():
 		return false
 	case c.hit() && f.name != "unavailable" && f.do != nil:
 		return false // one is enough: nothing is hit
@@ -297,6 +304,8 @@ func (c cell) makes() bool {
 		return false // readers come when a write is under way; and who is first matters only where one of them leaves
 	case c.stack == "singleflight" && c.warm:
 		return false // it holds nothing
+	case c.stack == "sole writer" && !(write && c.warm && c.company == alone):
+		return false // it differs only in what it patches
 	}
 	return true
 }
@@ -375,8 +384,8 @@ func (c cell) promised() want {
 		w.codes, w.took = []store.Code{store.CodeTimeout}, patience // it need not wait for the base
 	case f.name == "slow, and deaf":
 		w.took = slowness // and what was done is done
-	case f.name == "too slow for a shared load":
-		w.took = loadTimeout
+	case strings.HasPrefix(f.name, "too slow for a shared load"):
+		w.codes, w.took = []store.Code{store.CodeTimeout}, loadTimeout
 	case f.name == "cancelled when it is done" && c.shared():
 		w.codes = append(w.codes, store.CodeCanceled) // whichever comes first
 	}
@@ -404,7 +413,7 @@ func (c cell) others(subject want) want {
 	switch {
 	case c.op.op.IsWrite():
 		return want{how: "returned", codes: []store.Code{store.CodeOK}} // they read what was there before
-	case c.fault.waits, c.fault.base == store.CodeOK:
+	case c.fault.waits, c.fault.base == store.CodeOK && c.fault.caller != stays:
 		w.codes = []store.Code{store.CodeOK}
 	}
 	return w
@@ -434,11 +443,18 @@ func newRig(t *testing.T, stack string) *rig {
 		must(t, err)
 		return m
 	}
-	middle := cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout))
-	if stack == "singleflight" {
+	var middle store.Middleware
+	var base store.Store = r.faulty
+	switch stack {
+	case "cache":
+		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout))
+	case "sole writer": // of a base without versions, so that only the errors say what may be patched
+		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout), cache.WithSoleWriter())
+		base = unversioned()(base)
+	case "singleflight":
 		middle = singleflight.New(singleflight.WithTimeout(loadTimeout))
 	}
-	r.s = store.Wrap(r.faulty, tracing.New(traced), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
+	r.s = store.Wrap(base, tracing.New(traced), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
 		layer("inner"), tracing.New(traced, tracing.WithLayer("base")))
 	th := titled("thr_1", "old")
 	th.Owner = ada.Owner
@@ -585,7 +601,7 @@ func (c cell) run(t *testing.T, balances *balances) {
 	time.Sleep(quarantine / 2)
 	must(t, r.late.Apply())
 	truth("in its quarantine")
-	if held := counted(r.s, "chatstore_cache_quarantined", ""); c.stack == "cache" && (held == 1) != (c.op.op.IsWrite() && !w.definite) {
+	if held := counted(r.s, "chatstore_cache_quarantined", ""); c.stack != "singleflight" && (held == 1) != (c.op.op.IsWrite() && !w.definite) {
 		t.Errorf("%d words in quarantine, of a write with a definite outcome: %v", held, w.definite)
 	}
 	time.Sleep(quarantine/2 + time.Second)
@@ -708,7 +724,7 @@ func (c cell) counted(t *testing.T, r *rig, before tally, w want, ended []*endin
 	for _, s := range over {
 		attrs := make(map[string]string)
 		for _, a := range s.Attributes() {
-			attrs[string(a.Key)] = a.Value.Emit()
+			attrs[string(a.Key)] = a.Value.String()
 		}
 		code := codeOf[attrs["chatstore.code"]]
 		if attrs["chatstore.layer"] == tracing.DefaultLayer && s.Name() == c.op.op.String() {
@@ -740,14 +756,14 @@ type balances struct {
 func (b *balances) of(t *testing.T, stack string, ctx context.Context, base store.Store) balance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := stack + rows(ctx, base)
+	key := fmt.Sprint(stack == "singleflight", rows(ctx, base))
 	if known, ok := b.m[key]; ok {
 		return known
 	}
 	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithMaxEntries(64)))
 	rows(ctx, s)
 	b.m[key] = balanceOf(s)
-	if stack != "cache" {
+	if stack == "singleflight" {
 		b.m[key] = balance{}
 	}
 	must(t, store.Close(s))
@@ -772,7 +788,7 @@ func cases(stack string, op operation) (all []cell) {
 
 func TestWhateverGoesWrong(t *testing.T) {
 	known := &balances{m: make(map[string]balance)}
-	for _, stack := range []string{"cache", "singleflight"} {
+	for _, stack := range []string{"cache", "sole writer", "singleflight"} {
 		for _, op := range operations {
 			t.Run(stack+"/"+op.op.String(), func(t *testing.T) {
 				t.Parallel()
