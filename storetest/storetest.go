@@ -10,6 +10,10 @@
 // errors, thread versions, and all of it again from many goroutines. Run it under the race detector. It says nothing about
 // speed, and nothing about what survives a crash.
 //
+// Three more checks try to break what [Run] cannot ask for one promise at a time: [Random] compares random calls with a model of
+// the contract; [Linearizable] lets clients read and write at once through a layer that holds or shares what it reads; [Isolated]
+// plays what several principals do through a guard. [Faulty] makes a Store fail as one chooses.
+//
 // # How to read a failure
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound,

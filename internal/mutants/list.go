@@ -27,7 +27,8 @@ const (
 	shared       = "^TestSingleflightIsLinearizable$"
 	localBus     = "^TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites$"
 	noBus        = "^TestTwoCachesWithoutABusAreATTLStaleAtMost$"
-	fitfulBus    = "^TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites$"
+	nobodyLearns = "^TestNobodyLearnsOfOthers$"
+	faults       = "^TestWhateverGoesWrong$"
 	troubledBus  = "^TestTwoCachesOnATroubledBusAreALeaseStaleAtMost$"
 )
 
@@ -298,7 +299,7 @@ var mutants = []mutant{
 		name:  "a gap moves every word",
 		what:  "after a gap the cache is emptied, but loads under way are stored",
 		edits: []edit{{cacheBusFile, "\tl.core.Words.BumpAll()\n\tfor _, s", "\tfor _, s"}},
-		pkg:   inCache, test: fitfulBus,
+		pkg:   inCache, test: "^TestAGapMovesTheWordsOfLoadsUnderWay$",
 	},
 	{
 		name:  "nothing is served without a connection",
@@ -367,5 +368,83 @@ var mutants = []mutant{
 		what:  "a change of an item does not count in its thread's row",
 		edits: []edit{{"sqlstore/statements.go", "touchThread: q(`UPDATE {threads} SET version = version + 1, item_seq = item_seq + 1", "touchThread: q(`UPDATE {threads} SET version = version, item_seq = item_seq + 1"}},
 		pkg:   "./sqlstore", test: "^TestConformance$/^sqlite$",
+	},
+
+	// --- flights end for nobody but those who leave
+	{
+		name:  "a shared call has no caller's cancellation",
+		what:  "a shared call runs in its leader's context",
+		edits: []edit{{coherenceFile, "return c.Unnamed(store.Detached(ctx))", "return c.Unnamed(ctx)"}},
+		pkg:   inDecorators, test: shared,
+	},
+	{
+		name:  "a shared call ends with its last caller, not its first",
+		what:  "any caller who leaves ends the call",
+		edits: []edit{{flightFile, "if f.refs--; f.refs == 0 {", "if f.refs--; true {"}},
+		pkg:   inDecorators, test: shared,
+	},
+
+	// --- guards
+	{
+		name:  "a load of a thread asks the policy",
+		what:  "LoadThread hands out what it has found",
+		edits: []edit{{"decorators/authz/threads.go", "if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok {", "if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok && !found {"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "a load of items asks the policy",
+		what:  "LoadThreadItems lists whatever is there",
+		edits: []edit{{"decorators/authz/items.go", "} else if !ok {\n\t\treturn none, missed\n\t}", "} else if !ok && !found {\n\t\treturn none, missed\n\t}"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "a write of an item asks the policy",
+		what:  "AddThreadItem and SaveItem write into whatever thread is there",
+		edits: []edit{{"decorators/authz/items.go", "} else if !ok {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded", "} else if !ok && !found {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "the policy's scope goes down to the base",
+		what:  "a listing asks for what the caller asked for",
+		edits: []edit{{"decorators/authz/threads.go", "q.Owner = f\n\tpage, err", "page, err"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "a row outside the scope is never passed on",
+		what:  "what a hostile base lists is handed out",
+		edits: []edit{{"decorators/authz/threads.go", "if !f.Match(t.Owner) {", "if false && !f.Match(t.Owner) {"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "an item of another thread is never passed on",
+		what:  "what a hostile base finds in another thread is handed out",
+		edits: []edit{{"decorators/authz/items.go", "for _, it := range page.Data {\n\t\tif it.ThreadID != threadID {", "for _, it := range page.Data {\n\t\tif false && it.ThreadID != threadID {"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "principals have partitions",
+		what:  "a cache around a guard answers one principal with what another has loaded",
+		edits: []edit{{layerFile, "key:  key{l.core.Partition(h), kind, id},", "key:  key{store.Partition{}, kind, id},"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "principals have partitions (flights)",
+		what:  "callers with different principals share a call",
+		edits: []edit{{coherenceFile, "part(p.Key())", "_ = p"}},
+		pkg:   "./decorators/singleflight", test: "^TestPrincipalsAreKeptApartUnlessTold$",
+	},
+
+	// --- whatever goes wrong
+	{
+		name:  "a call that panics is no longer in flight",
+		what:  "a panic leaves an observed call begun",
+		edits: []edit{{"store/observe.go", "if ob.done {\n\t\tr.Code = CodeOf(ob.err)", "if !ob.done {\n\t\treturn\n\t}\n\tif ob.done {\n\t\tr.Code = CodeOf(ob.err)"}},
+		pkg:   inDecorators, test: faults,
+	},
+	{
+		name:  "an entry that is replaced leaves the account",
+		what:  "its bytes are counted on",
+		edits: []edit{{lruFile, "s.bytes -= old.bytes", "_ = old"}},
+		pkg:   inDecorators, test: faults,
 	},
 }

@@ -1,0 +1,49 @@
+package identity_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Whatever a client sends as its token, it is nobody, unless the token is one that was signed here, byte for byte or as a JWT of
+// the same content.
+func FuzzToken(f *testing.F) {
+	issuer, err := identity.New(key, false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := issuer.Token("ada", 1_000_000*time.Hour)
+	if err != nil {
+		f.Fatal(err)
+	}
+	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.RegisteredClaims{Subject: "ada"}).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	if err != nil {
+		f.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(good, ".")
+	claims, signature, _ := strings.Cut(rest, ".")
+	for _, token := range []string{good, none, "", "..", head + "..", head + "." + claims + ".", head + "." + claims + "." + signature[1:],
+		good + "=", good + " ", " " + good, good + "." + good, strings.ToUpper(good), "e30." + claims + "." + signature, head + ".e30." + signature} {
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		user, err := issuer.User(bearer(token))
+		if (err == nil) != (user != "") || err != nil && !errors.Is(err, store.ErrUnauthenticated) {
+			t.Fatalf("%q: %q, %v", token, user, err)
+		}
+		// Of a header's value, HTTP itself takes the spaces around.
+		if err == nil && (user != "ada" || !strings.HasPrefix(strings.TrimSpace(token), head+"."+claims+".")) {
+			t.Fatalf("%q is %q", token, user)
+		}
+		if user, err := issuer.User(session(token)); err == nil {
+			t.Fatalf("as a session, %q is %q", token, user)
+		}
+	})
+}
