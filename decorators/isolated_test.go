@@ -3,6 +3,8 @@ package decorators_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -88,6 +90,37 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 			storetest.Isolated(t, c.stack, opts...)
 		})
 	}
+}
+
+// Around the guard, a cache answers with what was given until the entry expires, and not a moment longer: not even if it is asked
+// all the time.
+func TestARevocationIsSeenAtTheTTLWhereACacheIsOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ttl = time.Minute
+		role := authz.Viewer
+		guard := authz.New(authz.AnyOf(authz.OwnerOnly(), authz.Grants(
+			func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) { return role, nil })))
+		s := store.Wrap(memstore.New(), cache.New(cache.AllowAroundAuthz(), cache.WithTTL(ttl)), guard)
+		defer store.Close(s)
+		as := func(subject string) context.Context {
+			return store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: subject}})
+		}
+		must(t, s.SaveThread(as("ada"), titled("thr_1", "hers")))
+		if got := title(as("bob"), s); got != "hers" {
+			t.Fatalf("a viewer reads %q", got)
+		}
+		role = authz.NoRole
+		for waited := time.Duration(0); waited < ttl*9/10; waited += time.Second { // the jitter is a tenth
+			if got := title(as("bob"), s); got != "hers" {
+				t.Fatalf("after %v, within the TTL, bob reads %q: was it cached at all?", waited, got)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(ttl / 10)
+		if got := title(as("bob"), s); got != "not_found" {
+			t.Errorf("after the TTL, bob reads %q", got)
+		}
+	})
 }
 
 // hostileBase lists everybody's threads whatever is asked for, and finds items in whichever thread has them.

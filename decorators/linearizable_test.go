@@ -81,20 +81,19 @@ func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
 	}
 }
 
+// whole is the recommended stack around a small cache.
+func whole(t *testing.T, base store.Store, opts ...cache.Option) store.Store {
+	reg := prometheus.NewRegistry()
+	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
+	must(t, err)
+	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+	must(t, err)
+	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), small(opts...), inner)
+}
+
 func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, func(base store.Store) store.Store {
-		reg := prometheus.NewRegistry()
-		outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), small(), inner)
-	}, histories(), seen(storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+	storetest.Linearizable(t, func(base store.Store) store.Store { return whole(t, base) }, histories(), seen(storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 }
 
 // Two stacks over one base, with a bus that delivers before a write returns.
@@ -115,4 +114,16 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories())...)
 		})
 	}
+}
+
+func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
+	t.Parallel()
+	var bus store.Bus
+	first := func(base store.Store) store.Store {
+		bus = cache.LocalBus() // one for each history
+		return whole(t, base, cache.WithBus(bus))
+	}
+	second := func(base store.Store) store.Store { return whole(t, base, cache.WithBus(bus)) }
+	storetest.Linearizable(t, first, storetest.Beside(second), histories(),
+		seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
 }
