@@ -540,6 +540,33 @@ func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	})
 }
 
+// A patch is news of the base as of the write's begin: what it took to be answered counts.
+func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, p := memstore.New(), &probe{}
+		s := store.Wrap(base, cache.New(cache.WithTTL(time.Minute), cache.NoJitter()), store.Intercept("probe", p))
+		defer store.Close(s)
+		fill(t, base, 3)
+		warm(t, s)
+		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			err := next(ctx)
+			if c.Op.IsWrite() {
+				time.Sleep(20 * time.Second)
+			}
+			return err
+		})
+		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9)))
+		time.Sleep(39 * time.Second)
+		if n := p.readsOf(func() { warm(t, s) }); n != 0 {
+			t.Errorf("59 s after the write's begin, the patch is gone: %d base reads", n)
+		}
+		time.Sleep(time.Second)
+		if n := p.readsOf(func() { warm(t, s) }); n != 2 {
+			t.Errorf("a minute after the write's begin the entry still answers: %d base reads", n)
+		}
+	})
+}
+
 func TestCloseEndsQuarantines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t)

@@ -166,6 +166,12 @@ var mutants = []mutant{
 		pkg:   inCache, test: "^TestAPatchWithoutAVersionDoesNotRenewTheTTL$",
 	},
 	{
+		name:  "a renewal counts from the begin of the write",
+		what:  "the time of a patched entry counts from the write's end",
+		edits: []edit{{layerFile, "next.expires = l.expiry(begin)", "next.expires = l.expiry(l.now())"}},
+		pkg:   inCache, test: "^TestAPatchRenewsTheTTLFromTheBeginOfItsWrite$",
+	},
+	{
 		name: "the entry is captured after the write began",
 		what: "the entry to be patched is looked up before the word is moved",
 		edits: []edit{
