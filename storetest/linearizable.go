@@ -19,10 +19,10 @@ import (
 //		storetest.Linearizable(t, mycache.New(), storetest.AtLeast(storetest.Coverage{Hits: 1000}))
 //	}
 //
-// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. (What has to
-// draw lots beside the history, such as a bus that loses messages, finds its seed in the base's method Seed() uint64.) The
-// stack is closed at its end, with [store.Close]. All calls are made as one principal, who owns the thread, so a guarded
-// stack passes as well.
+// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. The stack
+// is closed at its end, with [store.Close]. All calls are made as one principal, who owns the thread, so a guarded stack passes
+// as well. What has to draw lots beside the history, such as a bus that loses messages, finds its seed in the base's method
+// Seed() uint64.
 //
 // A history is a few clients who read and write one thread at the same time: by LoadThread, LoadItem and pages of all
 // shapes, and by every write. There are several scenarios, because one that had every fault at once would see almost nothing
@@ -43,8 +43,8 @@ import (
 //
 // Two checkers look at each. The first compares every read with the log of what the base held; the second gives the whole
 // history, across all keys of the thread, to porcupine, which knows only what clients saw. Calls must not fail either, unless the
-// base did or the caller had left, and a write that was answered must have taken effect once, before its answer. See [StaleBy] and [Beside] for stacks that
-// promise less.
+// base did or the caller had left, and a write that was answered must have taken effect once, before its answer. See
+// [StaleBy] and [Beside] for stacks that promise less.
 func Linearizable(t *testing.T, newStack func(base store.Store) store.Store, opts ...LinearizableOption) {
 	t.Helper()
 	c := linearizable{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
