@@ -59,6 +59,10 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 	}
 	traced := func() store.Middleware { return tracing.New() }
 	type mws = []func() store.Middleware
+	traces := storetest.Traces(150)
+	if raceDetector || testing.Short() {
+		traces = storetest.Traces(40)
+	}
 	share := authz.ShareBelow()
 	for _, c := range []struct {
 		name  string
@@ -78,12 +82,12 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, c.stack, c.opts...)
+			storetest.Isolated(t, c.stack, append(c.opts, traces)...)
 		})
 		t.Run(c.name+", over a hostile base", func(t *testing.T) {
 			t.Parallel()
 			// What such a base answers depends on everybody's rows, and so does what it costs.
-			opts := append([]storetest.IsolatedOption{}, storetest.OverHostile(hostile))
+			opts := []storetest.IsolatedOption{storetest.OverHostile(hostile), traces}
 			if c.name == "a cache outside" || c.name == "both outside" {
 				opts = append(opts, storetest.RevokedLate())
 			}
