@@ -17,7 +17,7 @@ import (
 // histories is how many are run of each scenario.
 func histories() storetest.LinearizableOption {
 	if raceDetector || testing.Short() {
-		return storetest.Histories(25)
+		return storetest.Histories(10)
 	}
 	return storetest.Histories(100)
 }
@@ -25,7 +25,7 @@ func histories() storetest.LinearizableOption {
 // seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
 func seen(c storetest.Coverage) storetest.LinearizableOption {
 	if raceDetector || testing.Short() {
-		part := func(n int) int { return n / 8 }
+		part := func(n int) int { return n / 20 }
 		c = storetest.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
 			Evictions: part(c.Evictions), Late: part(c.Late), Cancelled: part(c.Cancelled)}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -77,7 +78,10 @@ func postgres(dsn string) opener {
 // onEach runs a test on each kind of store.
 func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, sqliteFile) })
-	t.Run("sqlite in memory", func(t *testing.T) { f(t, sqliteMemory) })
+	t.Run("sqlite in memory", func(t *testing.T) {
+		sparedTheDetector(t)
+		f(t, sqliteMemory)
+	})
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(pgtest.Shared(t).DSN(t))) })
 }
 
@@ -96,9 +100,20 @@ func recommended(t testing.TB, base store.Store) store.Store {
 	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
 }
 
+// sparedTheDetector skips what takes minutes under the race detector, which watches all of SQLite, translated from C; and which finds
+// what there is to find on SQLite in a file, and over memstore.
+func sparedTheDetector(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector this takes minutes; run it without")
+	}
+}
+
 func TestTheRecommendedStackConforms(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		if strings.HasSuffix(t.Name(), "/sqlite") {
+			sparedTheDetector(t)
+		}
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, open(t)) })
 	})
 }

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,7 +59,9 @@ type fitfulBus struct {
 	steady    bool // it goes only when told to
 	away      atomic.Bool
 	connected func(bool)
-	missed    []store.Change
+
+	mu     sync.Mutex
+	missed []store.Change
 }
 
 func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
@@ -68,6 +71,8 @@ func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connect
 		case !b.away.Load():
 			f(c)
 		case c.Origin != "" && c.Write == 0:
+			b.mu.Lock()
+			defer b.mu.Unlock()
 			b.missed = append(b.missed, c)
 		}
 	}, connected)
@@ -87,10 +92,13 @@ func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connect
 				continue
 			}
 			b.comeBack()
-			for _, c := range b.missed {
+			b.mu.Lock()
+			missed := b.missed
+			b.missed = nil
+			b.mu.Unlock()
+			for _, c := range missed {
 				f(c)
 			}
-			b.missed = nil
 		}
 	}()
 	return func() { close(done); end() }
