@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,9 +174,9 @@ func TestLinearizableFindsAnswersThatAreNot(t *testing.T) {
 			b.load = func(context.Context, string) (store.Thread, error) { return store.Thread{}, store.ErrUnavailable }
 		},
 		"callers who never left are told that they have": func(b *bent, base store.Store) {
-			n := 0
+			var n atomic.Int64
 			b.load = func(ctx context.Context, id string) (store.Thread, error) {
-				if n++; n%3 == 0 {
+				if n.Add(1)%3 == 0 {
 					return store.Thread{}, context.Canceled
 				}
 				return base.LoadThread(ctx, id)
