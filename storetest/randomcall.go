@@ -1,0 +1,462 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// randomCall is a call of any op, with its caller and its context.
+type randomCall struct {
+	command    // the op, and the arguments of a call on a thread; for LoadThreads, the query
+	by         store.Owner
+	attachment store.Attachment // SaveAttachment: the row; otherwise its ID
+	filter     store.OwnerFilter
+	end        ended
+	fresh      bool
+	noStore    bool
+	names      *strings.Replacer
+}
+
+// ended is how a context is over before the call; the zero value: it isn't.
+type ended struct {
+	word string
+	err  error
+	in   func(context.Context) (context.Context, context.CancelFunc)
+}
+
+var endings = []ended{
+	{", cancelled", context.Canceled, context.WithCancel},
+	{", past its deadline", context.DeadlineExceeded, func(ctx context.Context) (context.Context, context.CancelFunc) {
+		return context.WithDeadline(ctx, time.Unix(0, 0))
+	}},
+}
+
+// in returns the context of the call.
+func (c randomCall) in(ctx context.Context) context.Context {
+	if !c.by.IsZero() {
+		ctx = store.WithPrincipal(ctx, store.Principal{Owner: c.by})
+	}
+	if c.mode != store.Upsert {
+		ctx = store.WithSaveMode(ctx, c.mode)
+	}
+	if c.fresh {
+		ctx = store.WithFresh(ctx)
+	}
+	if c.noStore {
+		ctx = store.WithNoStore(ctx)
+	}
+	if c.end.in != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = c.end.in(ctx)
+		cancel()
+	}
+	return ctx
+}
+
+// onStore makes the call.
+func (c randomCall) onStore(ctx context.Context, s store.Store) (r reply, err error) {
+	switch c.op {
+	case store.OpLoadThreads:
+		r.threads, err = s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
+	case store.OpSaveAttachment:
+		err = s.SaveAttachment(ctx, c.attachment)
+	case store.OpLoadAttachment:
+		r.attachment, err = s.LoadAttachment(ctx, c.attachment.ID)
+	case store.OpDeleteAttachment:
+		err = s.DeleteAttachment(ctx, c.attachment.ID)
+	default:
+		r.answer, err = c.call(ctx, s)
+	}
+	r.code = store.CodeOf(err)
+	return r, err
+}
+
+// normalized is the call with its arguments as they are stored, or ErrInvalid.
+func (c randomCall) normalized() (_ randomCall, err error) {
+	switch c.op {
+	case store.OpLoadThreads, store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
+	default:
+		err = store.CheckID(c.op, store.KindOfThread, c.thread.ID)
+	}
+	if err != nil {
+		return c, err
+	}
+	switch c.op {
+	case store.OpLoadThreads:
+		var q store.ThreadQuery
+		q, err = store.NormalizeThreadQuery(store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
+		c.query = q.PageQuery
+	case store.OpSaveAttachment:
+		c.attachment, err = store.NormalizeAttachment(c.op, c.attachment)
+	case store.OpLoadAttachment, store.OpDeleteAttachment:
+		err = store.CheckID(c.op, store.KindOfAttachment, c.attachment.ID)
+	case store.OpSaveThread:
+		c.thread, err = store.NormalizeThread(c.op, c.thread)
+	case store.OpAddThreadItem, store.OpSaveItem:
+		c.item, err = store.NormalizeItem(c.op, c.thread.ID, c.item)
+	case store.OpLoadThreadItems:
+		c.query, err = store.NormalizeQuery(c.op, store.KindOfItem, c.query)
+	case store.OpLoadItem, store.OpDeleteThreadItem:
+		err = store.CheckID(c.op, store.KindOfItem, c.item.ID)
+	}
+	if err == nil && c.mode > store.UpdateOnly {
+		err = store.ErrInvalid
+	}
+	return c, err
+}
+
+func (c randomCall) short(id string) string { return abridgedID(c.names.Replace(id)) }
+
+// GoString is how rapid shows a call, before we do.
+func (c randomCall) GoString() string { return c.op.String() }
+
+func (c randomCall) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s(", c.op)
+	page := func() {
+		fmt.Fprintf(&b, "%d, %s first", c.query.Limit, c.query.Order)
+		if c.query.After != "" {
+			fmt.Fprintf(&b, ", after %q", c.short(c.query.After))
+		}
+	}
+	var body string
+	switch c.op {
+	case store.OpLoadThreads:
+		fmt.Fprintf(&b, "%s, ", filterName(c.filter))
+		page()
+	case store.OpLoadThreadItems:
+		fmt.Fprintf(&b, "%q, ", c.short(c.threadID()))
+		page()
+	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
+		fmt.Fprintf(&b, "%q", c.short(c.attachment.ID))
+		body = c.attachment.JSON().String()
+	case store.OpLoadItem, store.OpDeleteThreadItem, store.OpAddThreadItem, store.OpSaveItem:
+		fmt.Fprintf(&b, "%q, %q", c.short(c.threadID()), c.short(c.item.ID))
+		body = c.item.JSON().String()
+	default:
+		fmt.Fprintf(&b, "%q", c.short(c.threadID()))
+		body = c.thread.JSON().String()
+	}
+	switch c.op {
+	case store.OpSaveThread:
+		fmt.Fprintf(&b, ", %s, of %s", body, ownerName(c.thread.Owner))
+	case store.OpSaveAttachment:
+		fmt.Fprintf(&b, ", %s, of %s", body, ownerName(c.attachment.Owner))
+	case store.OpAddThreadItem, store.OpSaveItem:
+		fmt.Fprintf(&b, ", %s", body)
+	}
+	fmt.Fprintf(&b, ") by %s%s%s", ownerName(c.by), modeName(c.mode), c.end.word)
+	if c.mode > store.UpdateOnly {
+		b.WriteString(", unknown save mode")
+	}
+	if c.fresh {
+		b.WriteString(", fresh")
+	}
+	if c.noStore {
+		b.WriteString(", no store")
+	}
+	return c.names.Replace(b.String())
+}
+
+func ownerName(o store.Owner) string {
+	if o.IsZero() {
+		return "nobody"
+	}
+	return fmt.Sprintf("%q@%q", o.Subject, o.Tenant)
+}
+
+func pick[T any](rt *rapid.T, from ...T) T { return rapid.SampledFrom(from).Draw(rt, "") }
+
+// once is true once in n times.
+func once(rt *rapid.T, n int) bool { return rapid.IntRange(1, n).Draw(rt, "") == n }
+
+// call is a generator of calls.
+func (q *sequence) call() *rapid.Generator[randomCall] {
+	return rapid.Custom(func(rt *rapid.T) randomCall {
+		return drawing{sequence: q, rt: rt, odd: once(rt, 4)}.call(pick(rt, randomOps...))
+	})
+}
+
+// drawing draws one call. An odd one may have arguments that are refused, or a context that is over: often both, as what is
+// looked at first is part of the contract.
+type drawing struct {
+	*sequence
+	rt  *rapid.T
+	odd bool
+}
+
+var randomOps = []store.Op{
+	store.OpLoadThreadItems, store.OpLoadThreadItems, store.OpLoadThreadItems, store.OpLoadThreadItems, store.OpLoadThread,
+	store.OpLoadItem, store.OpLoadItem, store.OpLoadThreads, store.OpLoadThreads,
+	store.OpAddThreadItem, store.OpAddThreadItem, store.OpAddThreadItem, store.OpSaveItem, store.OpSaveItem, store.OpSaveItem,
+	store.OpDeleteThreadItem, store.OpDeleteThreadItem, store.OpSaveThread, store.OpSaveThread, store.OpDeleteThread,
+	store.OpSaveAttachment, store.OpSaveAttachment, store.OpLoadAttachment, store.OpLoadAttachment, store.OpDeleteAttachment,
+}
+
+func (d drawing) call(op store.Op) randomCall {
+	c := randomCall{command: command{op: op}, names: d.names}
+	switch op {
+	case store.OpLoadThreads:
+		c.query = d.page(d.threadIDs)
+		c.by, c.filter = d.listing()
+	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
+		id := d.id(d.attachmentIDs)
+		c.by = d.caller(d.attachmentIDs, id)
+		c.attachment.ID = id
+		if op == store.OpSaveAttachment {
+			c.attachment = d.attachment(id, c.by)
+		}
+	default:
+		id := d.id(d.threadIDs)
+		if !d.model.threads[id].exists && once(d.rt, 2) {
+			op = store.OpSaveThread // where there is none, there is little else to do
+		}
+		c.op, c.by, c.thread.ID = op, d.caller(d.threadIDs, id), id
+		switch op {
+		case store.OpSaveThread:
+			c.thread = d.thread(id, c.by)
+		case store.OpAddThreadItem, store.OpSaveItem:
+			c.item = d.item(id, d.id(d.itemIDs))
+		case store.OpLoadItem, store.OpDeleteThreadItem:
+			c.item.ID = d.id(d.itemIDs)
+		case store.OpLoadThreadItems:
+			c.query = d.page(d.itemIDs)
+		}
+	}
+	switch op {
+	case store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment, store.OpAddThreadItem:
+		if once(d.rt, 3) {
+			c.mode = pick(d.rt, store.InsertOnly, store.UpdateOnly)
+		}
+		if op != store.OpAddThreadItem && d.odd && once(d.rt, 3) {
+			c.mode = unknownMode
+		}
+	}
+	if !op.IsWrite() {
+		c.fresh, c.noStore = once(d.rt, 10), once(d.rt, 10)
+	}
+	if d.odd && once(d.rt, 2) {
+		c.end = pick(d.rt, endings...)
+	}
+	return c
+}
+
+// id draws one of the ids; in an odd call, also one that there cannot be.
+func (d drawing) id(from []string) string {
+	if d.odd && once(d.rt, 3) {
+		return pick(d.rt, badIDs...).id
+	}
+	return pick(d.rt, from...)
+}
+
+// caller draws who calls. Behind a guard it is always the same one, as what others may is the guard's to say.
+func (d drawing) caller(ids []string, id string) store.Owner {
+	if d.model.guarded {
+		return d.ownerOf(ids, id)
+	}
+	if once(d.rt, 2) {
+		return pick(d.rt, d.owners...)
+	}
+	if t := d.model.threads[id]; t.used {
+		return t.owner
+	}
+	return d.model.attachments[id].owner
+}
+
+// listing draws who lists whose threads.
+func (d drawing) listing() (store.Owner, store.OwnerFilter) {
+	by := pick(d.rt, d.owners...)
+	if d.odd && once(d.rt, 3) {
+		return by, pick(d.rt, store.OwnedBy(store.Owner{Tenant: "t"}), store.OwnedBy(store.Owner{Subject: "a\nb"}), store.InTenant("\xff"))
+	}
+	if d.model.guarded {
+		return by, pick(d.rt, store.OwnerFilter{}, store.OwnedBy(by))
+	}
+	filters := []store.OwnerFilter{store.InTenant(d.owners[0].Tenant)}
+	for _, o := range d.owners {
+		if !o.IsZero() {
+			filters = append(filters, store.OwnedBy(o))
+		}
+	}
+	if d.empty {
+		filters = append(filters, store.OwnerFilter{}, store.AnyOwner(), store.InTenant(""))
+	}
+	return by, pick(d.rt, filters...)
+}
+
+func (d drawing) page(cursors []string) store.PageQuery {
+	q := store.PageQuery{
+		Limit: pick(d.rt, 0, 1, 2, 3, 4, 5, 6, 10, 20, 24, 50, 1000, 1001, math.MaxInt),
+		Order: pick(d.rt, store.OldestFirst, store.NewestFirst),
+	}
+	if once(d.rt, 2) {
+		q.After = d.id(cursors)
+	}
+	if d.odd && once(d.rt, 3) {
+		q.Limit = pick(d.rt, -1, math.MinInt)
+	}
+	if d.odd && once(d.rt, 6) {
+		q.Order = store.OldestFirst + 1
+	}
+	return q
+}
+
+// time draws a time, of few, so that many are equal: some only when they are cut to microseconds, or in UTC.
+func (d drawing) time() time.Time {
+	if d.odd && once(d.rt, 3) {
+		return pick(d.rt, time.Time{}, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC))
+	}
+	if once(d.rt, 20) {
+		return pick(d.rt, time.Date(1969, 7, 20, 20, 17, 40, 999, time.UTC), time.Date(1, 1, 1, 0, 0, 0, 1e3, time.UTC),
+			time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC))
+	}
+	t := at(rapid.IntRange(0, 3).Draw(d.rt, "")).Add(pick[time.Duration](d.rt, 0, 0, 0, 999, 1000, 1001, 123456789))
+	if once(d.rt, 10) {
+		t = t.In(time.FixedZone("", -(9*3600 + 1800)))
+	}
+	return t
+}
+
+// content is in what is saved, and never in an error.
+const content = "no error has this"
+
+// owner draws the owner that a save names.
+func (d drawing) owner(caller store.Owner) store.Owner {
+	if d.odd && once(d.rt, 3) {
+		return pick(d.rt, store.Owner{Tenant: "t"}, store.Owner{Subject: "a\nb"}, store.Owner{Tenant: "\xff", Subject: "s"})
+	}
+	if once(d.rt, 4) {
+		return store.Owner{}
+	}
+	return caller
+}
+
+// fill puts ids into a text of the suite's, if they are ids.
+func fill(text, thread, item, attachment string) string {
+	ok := func(id string) string {
+		if store.CheckID(store.OpLoadThread, store.KindOfThread, id) != nil {
+			return "bad"
+		}
+		return id
+	}
+	return strings.NewReplacer("THREAD", ok(thread), "ITEM", ok(item), "ATTACHMENT", ok(attachment)).Replace(text)
+}
+
+// parse reads a text of the suite's, which package store takes.
+func parse[T any](rt *rapid.T, parse func(string) (T, error), text string) T {
+	v, err := parse(text)
+	if err != nil {
+		rt.Fatalf("package store refuses %s: %v", text, err)
+	}
+	return v
+}
+
+// Texts beside those of the SDKs. A date that is missing is set, and bytes are kept, but for it.
+var (
+	threadTexts = append([]string{`{}`, pythonThread, nodeThread,
+		" { \"status\" :{ \"type\":\"locked\", \"more\":1 },\n\t\"new\":[ 1.0 ], \"id\":\"THREAD\", \"created_at\":\"2026-01-02T03:04:05Z\" } "},
+		eachFreeForm(`{"id":"THREAD","created_at":"2026-01-02T03:04:05Z","status":{"type":"active"},"metadata":{"content":FREE}}`)...)
+	itemTexts = slices.Concat([]string{`{"type":"end_of_turn"}`}, variants, []string{pythonItem, nodeItem,
+		" { \"type\":\"new.kind\",\n\t\"x\" : [1.0, null], \"id\":\"ITEM\", \"thread_id\":\"THREAD\", \"created_at\":\"2026-01-02T03:04:05Z\" } "},
+		eachFreeForm(`{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05Z","type":"hidden_context_item","content":FREE}`))
+	itemTextsWithoutAttachments = slices.DeleteFunc(slices.Clone(itemTexts), func(text string) bool { return strings.Contains(text, "ATTACHMENT") })
+	attachmentTexts             = append([]string{pythonAttachment, nodeAttachment, ` {"type":"file", "x":1.0,` + "\n" + `"y" : null}`},
+		eachFreeForm(`{"id":"ATTACHMENT","type":"file","name":"a.txt","mime_type":"text/plain","metadata":{"content":FREE}}`)...)
+)
+
+func eachFreeForm(text string) []string {
+	var all []string
+	for _, f := range freeForm {
+		all = append(all, strings.Replace(text, "FREE", f.text, 1))
+	}
+	return all
+}
+
+// thread draws a row to save: often the stored one, as it is or with a field set, as servers do.
+func (d drawing) thread(id string, by store.Owner) store.Thread {
+	var t store.Thread
+	old := d.model.threads[id]
+	if old.exists && once(d.rt, 2) {
+		t = old.thread
+	} else {
+		t = parse(d.rt, store.ParseThread[string], fill(pick(d.rt, threadTexts...), id, "", ""))
+	}
+	t.ID, t.Owner = id, d.owner(by)
+	if t.CreatedAt.IsZero() || once(d.rt, 2) {
+		t.CreatedAt = d.time()
+	}
+	if once(d.rt, 3) {
+		t.Title = pick(d.rt, "", content, "b\u2028\"\\")
+	}
+	if once(d.rt, 6) {
+		t.Status = store.Status{Type: "closed", Reason: content}
+	}
+	if once(d.rt, 6) {
+		t.AllowedImageDomains = parse(d.rt, store.ParseJSON[string], pick(d.rt, `["example.com"]`, `[ "a.example" ]`, `null`))
+	}
+	if d.odd && once(d.rt, 2) {
+		switch pick(d.rt, 1, 2, 3) {
+		case 1:
+			t.Title = "\xff"
+		case 2:
+			t.Metadata = parse(d.rt, store.ParseJSON[string], `[1]`)
+		default:
+			t.Status.Type = content
+		}
+	}
+	return t
+}
+
+// item draws a row to save, as thread does.
+func (d drawing) item(threadID, id string) store.Item {
+	if d.odd && once(d.rt, 4) {
+		return store.Item{ID: id, CreatedAt: d.time()} // has no payload
+	}
+	var it store.Item
+	if old, err := d.model.threads[threadID].loadItem(id); err == nil && once(d.rt, 2) {
+		it = old
+	} else {
+		texts := itemTexts
+		if d.model.guarded { // which attachments a message may have is the guard's to say
+			texts = itemTextsWithoutAttachments
+		}
+		it = parse(d.rt, store.ParseItem[string], fill(pick(d.rt, texts...), threadID, id, d.attachmentIDs[0]))
+	}
+	it.ID = id
+	if it.CreatedAt.IsZero() || once(d.rt, 2) {
+		it.CreatedAt = d.time()
+	}
+	if once(d.rt, 4) {
+		it.ThreadID = ""
+	}
+	if d.odd && once(d.rt, 4) {
+		it.ThreadID = d.id(d.threadIDs)
+	}
+	return it
+}
+
+// attachment draws a row to save, as thread does.
+func (d drawing) attachment(id string, by store.Owner) store.Attachment {
+	if d.odd && once(d.rt, 4) {
+		return store.Attachment{ID: id, Owner: by} // has no payload
+	}
+	var a store.Attachment
+	if old := d.model.attachments[id]; old.exists && once(d.rt, 2) {
+		a = old.row
+	} else {
+		a = parse(d.rt, store.ParseAttachment[string], fill(pick(d.rt, attachmentTexts...), "", "", id))
+	}
+	a.ID, a.Owner = id, d.owner(by)
+	if once(d.rt, 3) {
+		a.ThreadID = pick(d.rt, append([]string{""}, d.threadIDs...)...)
+	}
+	return a
+}
