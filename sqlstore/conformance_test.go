@@ -92,12 +92,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func recommended(t testing.TB, base store.Store) store.Store {
+func recommended(t testing.TB, base store.Store, opts ...cache.Option) store.Store {
 	t.Helper()
 	layer := func(name string) store.Middleware {
 		return get[store.Middleware](t)(metrics.New(nil, metrics.WithLayer(name)))
 	}
-	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
+	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), layer("inner"))
 }
 
 // sparedTheDetector skips what takes minutes under the race detector, which watches all of SQLite, translated from C; and which finds

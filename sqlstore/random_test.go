@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"testing"
 
+	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 )
@@ -11,14 +12,18 @@ func TestRandomCalls(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		s := open(t) // once: opening a database takes longer than a sequence of calls
-		storetest.Random(t, func(*testing.T) store.Store { return s })
+		storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.OneIn(4))
 	})
 }
 
-func TestRandomCallsThroughTheRecommendedStack(t *testing.T) {
+// With so few items in a window, and so few entries, every edge of them is met.
+func TestRandomCallsThroughTheRecommendedStackWithATinyCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
-		s := recommended(t, open(t))
-		storetest.Random(t, func(*testing.T) store.Store { return s })
+		base := open(t)
+		for window := 2; window <= 3; window++ {
+			s := recommended(t, base, cache.WithWindow(window), cache.WithMaxEntries(2))
+			storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.OneIn(8))
+		}
 	})
 }

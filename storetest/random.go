@@ -74,8 +74,14 @@ type sequence struct {
 	owners                            []store.Owner
 
 	names   *strings.Replacer // of the ids, which are others in each run: rapid would take that for another failure
-	log     []string          // of the calls so far
-	reports bool              // versions
+	made    []madeCall
+	reports bool // versions
+}
+
+// madeCall is a call that was made, and what came of it.
+type madeCall struct {
+	randomCall
+	came string
 }
 
 func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
@@ -179,7 +185,7 @@ func (q *sequence) make(rt *rapid.T, c randomCall) reply {
 		}
 	})
 	got, err := c.onStore(ctx, q.s)
-	q.log = append(q.log, fmt.Sprintf("%3d. %s: %s", len(q.log)+1, c, got.brief(c)))
+	q.made = append(q.made, madeCall{c, got.brief(c.op)})
 
 	if !got.equal(err, want) {
 		if d := cmp.Diff(want.lines(), got.lines()); d != "" {
@@ -220,25 +226,28 @@ func (q *sequence) checkText(rt *rapid.T, text string) {
 // fail ends the sequence at its last call.
 func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
 	rt.Helper()
-	rt.Fatalf("the last of these calls is wrong:\n%s\n%s", strings.Join(q.log, "\n"), q.names.Replace(fmt.Sprintf(format, args...)))
+	var calls strings.Builder
+	for i, m := range q.made {
+		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.randomCall, q.names.Replace(m.came))
+	}
+	rt.Fatalf("the last of these calls is wrong:\n%s%s", calls.String(), q.names.Replace(fmt.Sprintf(format, args...)))
 }
 
 // brief is the reply in a few words.
-func (r reply) brief(c randomCall) string {
-	rows := func(ids []string, more bool) string {
-		s := fmt.Sprint(ids)
-		if more {
-			s += " and more"
-		}
-		return c.names.Replace(s)
-	}
+func (r reply) brief(op store.Op) string {
+	var ids []string
 	switch {
-	case r.code == store.CodeOK && c.op == store.OpLoadThreads:
-		return rows(threadIDs(r.threads.Data), r.threads.HasMore)
-	case r.code == store.CodeOK && c.op == store.OpLoadThreadItems:
-		return rows(itemIDs(r.page.Data), r.page.HasMore)
+	case r.code == store.CodeOK && op == store.OpLoadThreads:
+		ids = threadIDs(r.threads.Data)
+	case r.code == store.CodeOK && op == store.OpLoadThreadItems:
+		ids = itemIDs(r.page.Data)
+	default:
+		return r.code.String()
 	}
-	return r.code.String()
+	if r.page.HasMore || r.threads.HasMore {
+		ids = append(ids, "and more")
+	}
+	return "[" + strings.Join(ids, " ") + "]"
 }
 
 // lines are all that is in the reply.

@@ -133,11 +133,21 @@ var unseen = []string{
 	"items: a page has one row too many",
 	"pages of threads share a slice",
 	"threads: the default limit is 50",
+	// It takes a coincidence that the suite brings about, and some hundred more sequences.
+	"DeleteThread leaves the thread in listings",
+	"DeleteThread of a missing one is deaf",
+	"a listing holds another thread's item",
+	"a listing lags behind",
+	"a read lags behind a write",
+	"items: After is the first row's id",
+	"nanoseconds order ties",
+	"ownership comes before validation",
+	"tenant and subject are joined",
+	"threads: newest first keeps ties oldest first",
 }
 
 func TestRandomCallsFindWhatIsBroken(t *testing.T) {
-	// The most that any takes is 400 sequences; all but ten are found in the 100 that are the default.
-	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "1ms", "rapid.checks": "2000"})
+	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "1ms"})
 	all := allBroken()
 	for _, promise := range unseen {
 		i := slices.IndexFunc(all, func(b broken) bool { return b.promise == promise })

@@ -22,12 +22,18 @@ func TestRandomCalls(t *testing.T) {
 }
 
 func TestConformanceInTheStack(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store {
-		return store.Wrap(customstore.New(),
-			tracing.New(),
-			authz.New(authz.OwnerOnly(), authz.ShareBelow()),
-			cache.New(cache.WithSoleWriter()),
-			customstore.Retry(3, time.Millisecond),
-		)
-	})
+	storetest.Run(t, func(t *testing.T) store.Store { return stack() })
+}
+
+func TestRandomCallsInTheStack(t *testing.T) {
+	storetest.Random(t, func(*testing.T) store.Store { return stack() })
+}
+
+func stack() store.Store {
+	return store.Wrap(customstore.New(),
+		tracing.New(),
+		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
+		cache.New(cache.WithSoleWriter()),
+		customstore.Retry(3, time.Millisecond),
+	)
 }
