@@ -293,10 +293,11 @@ func (d drawing) listing() (store.Owner, store.OwnerFilter) {
 }
 
 func (d drawing) page(cursors []string) store.PageQuery {
-	q := store.PageQuery{
-		Limit: pick(d.rt, 0, 1, 2, 3, 4, 5, 6, 10, 20, 24, 50, 1000, 1001, math.MaxInt),
-		Order: pick(d.rt, store.OldestFirst, store.NewestFirst),
+	limits := []int{0, 1, 2, 3, 4, 5, 6, 10, 20, 24, 50, 1000, 1001, math.MaxInt}
+	if d.calm {
+		limits = limits[:4]
 	}
+	q := store.PageQuery{Limit: pick(d.rt, limits...), Order: pick(d.rt, store.OldestFirst, store.NewestFirst)}
 	if once(d.rt, 2) {
 		q.After = d.id(cursors)
 	}
