@@ -27,8 +27,7 @@ import (
 // is called as by [Run]: by the owner of the row.
 //
 // A sequence that fails is made shorter, and printed call by call, with the flags that repeat it. Those are of
-// [pgregory.net/rapid], as are -rapid.checks=10000, which tries as many sequences, and -rapid.steps=100, which makes them as
-// long.
+// [pgregory.net/rapid], as is -rapid.checks=10000, which tries as many sequences.
 func Random(t *testing.T, open func(t *testing.T) store.Store, opts ...RandomOption) {
 	t.Helper()
 	random(t, func() store.Store { return open(t) }, opts...)
@@ -101,7 +100,7 @@ func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 		q.itemIDs = append(q.itemIDs, called(name, m.id("msg")))
 	}
 	q.itemIDs = append(q.itemIDs, called("A", strings.ToUpper(q.itemIDs[0])), q.threadIDs[0])
-	for i := range 20 {
+	for i := range store.DefaultLimit + 1 {
 		q.crowd = append(q.crowd, called(fmt.Sprint("crowd", i+1), m.id("msg")))
 	}
 	long := m.id("atc") + strings.Repeat("x", store.MaxIDBytes)
