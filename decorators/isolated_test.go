@@ -2,6 +2,9 @@ package decorators_test
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +23,7 @@ import (
 
 // policy is owners, administrators, and whoever has a part in a thread.
 func policy(g *storetest.Grants) authz.Policy {
-	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.Grants(
+	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
 		func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
 			switch g.Role(p, threadID) {
 			case "viewer":
@@ -32,66 +35,98 @@ func policy(g *storetest.Grants) authz.Policy {
 		}))
 }
 
-type guardedStack = func(store.Store, *storetest.Grants) store.Store
+// outsideTTL is of a cache around the guard.
+const outsideTTL = time.Minute
 
-// guardedBy makes a stack of layers around, and beneath, the guard.
-func guardedBy(outside, inside []func() store.Middleware, opts ...authz.Option) guardedStack {
-	return func(base store.Store, g *storetest.Grants) store.Store {
-		var mw []store.Middleware
-		for _, m := range outside {
-			mw = append(mw, m())
-		}
-		mw = append(mw, authz.New(policy(g), opts...))
-		for _, m := range inside {
-			mw = append(mw, m())
-		}
-		return store.Wrap(base, mw...)
+// arrangement is a stack, by the names of its layers from the outermost, and what it promises.
+type arrangement struct {
+	layers []string
+	share  bool
+	opts   []storetest.IsolatedOption
+}
+
+func (a arrangement) String() string {
+	name := strings.Join(a.layers, ", ")
+	if a.share {
+		name += ", sharing below"
 	}
+	return name
+}
+
+func (a arrangement) stack(base store.Store, g *storetest.Grants) store.Store {
+	var mw []store.Middleware
+	for i, layer := range a.layers {
+		switch layer {
+		case "authz":
+			var opts []authz.Option
+			if a.share {
+				opts = append(opts, authz.ShareBelow())
+			}
+			mw = append(mw, authz.New(policy(g), opts...))
+		case "cache":
+			if slices.Contains(a.layers[i:], "authz") {
+				mw = append(mw, cache.New(cache.WithMaxEntries(8), cache.AllowAroundAuthz(), cache.WithTTL(outsideTTL)))
+			} else {
+				mw = append(mw, cache.New(cache.WithMaxEntries(8)))
+			}
+		case "larger cache":
+			mw = append(mw, cache.New(cache.WithMaxEntries(256)))
+		case "singleflight":
+			mw = append(mw, singleflight.New())
+		case "metrics":
+			m, err := metrics.New(prometheus.NewRegistry())
+			if err != nil {
+				panic(err)
+			}
+			mw = append(mw, m)
+		case "tracing":
+			mw = append(mw, tracing.New())
+		default:
+			panic(layer)
+		}
+	}
+	return store.Wrap(base, mw...)
+}
+
+// arrangements are all orders of a guard with a cache and a singleflight, with either, and alone, shared and not where
+// something can be; and the recommended stack.
+func arrangements() (all []arrangement) {
+	for _, others := range [][]string{nil, {"cache"}, {"singleflight"}, {"cache", "singleflight"}} {
+		for _, layers := range permutations(append([]string{"authz"}, others...)) {
+			guard := slices.Index(layers, "authz")
+			a := arrangement{layers: layers}
+			if slices.Contains(layers[:guard], "cache") {
+				a.opts = append(a.opts, storetest.RevokedWithin(outsideTTL))
+			}
+			if !slices.Contains(layers, "cache") {
+				a.opts = append(a.opts, storetest.CountingCalls())
+			}
+			all = append(all, a)
+			if guard < len(layers)-1 {
+				a.share = true
+				all = append(all, a)
+			}
+		}
+	}
+	return append(all,
+		arrangement{layers: []string{"authz", "larger cache"}, opts: []storetest.IsolatedOption{storetest.CountingOwnCalls()}},
+		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
-	cached := func() store.Middleware { return cache.New(cache.WithMaxEntries(8), cache.AllowAroundAuthz()) }
-	flights := func() store.Middleware { return singleflight.New() }
-	counted := func() store.Middleware {
-		m, err := metrics.New(prometheus.NewRegistry())
-		must(t, err)
-		return m
-	}
-	traced := func() store.Middleware { return tracing.New() }
-	type mws = []func() store.Middleware
-	traces := storetest.Traces(150)
-	if raceDetector || testing.Short() {
-		traces = storetest.Traces(40)
-	}
-	share := authz.ShareBelow()
-	for _, c := range []struct {
-		name  string
-		stack guardedStack
-		opts  []storetest.IsolatedOption
-	}{
-		{"the guard alone", guardedBy(nil, nil), []storetest.IsolatedOption{storetest.CountingCalls()}},
-		{"a shared cache inside", guardedBy(nil, mws{cached}, share), nil},
-		{"a partitioned cache inside", guardedBy(nil, mws{cached}), nil},
-		{"a shared flight inside", guardedBy(nil, mws{flights}, share), []storetest.IsolatedOption{storetest.CountingCalls()}},
-		{"a partitioned flight inside", guardedBy(nil, mws{flights}), []storetest.IsolatedOption{storetest.CountingCalls()}},
-		{"both inside", guardedBy(nil, mws{cached, flights}, share), nil},
-		{"a cache outside", guardedBy(mws{cached}, nil), []storetest.IsolatedOption{storetest.RevokedLate()}},
-		{"a flight outside", guardedBy(mws{flights}, nil), []storetest.IsolatedOption{storetest.CountingCalls()}},
-		{"both outside", guardedBy(mws{flights, cached}, nil), []storetest.IsolatedOption{storetest.RevokedLate()}},
-		{"the recommended stack", guardedBy(mws{traced, counted}, mws{cached, counted}, share), nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, a := range arrangements() {
+		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, c.stack, append(c.opts, traces)...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(50)})...)
 		})
-		t.Run(c.name+", over a hostile base", func(t *testing.T) {
+	}
+}
+
+func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
+	for _, a := range arrangements() {
+		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			// What such a base answers depends on everybody's rows, and so does what it costs.
-			opts := []storetest.IsolatedOption{storetest.OverHostile(hostile), traces}
-			if c.name == "a cache outside" || c.name == "both outside" {
-				opts = append(opts, storetest.RevokedLate())
-			}
-			storetest.Isolated(t, c.stack, opts...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), storetest.Traces(30)})...)
 		})
 	}
 }
@@ -127,43 +162,106 @@ func TestARevocationIsSeenAtTheTTLWhereACacheIsOutside(t *testing.T) {
 	})
 }
 
-// hostileBase lists everybody's threads whatever is asked for, and finds items in whichever thread has them.
-type hostileBase struct{ store.Store }
+// FuzzIsolated chooses an arrangement by the first byte.
+func FuzzIsolated(f *testing.F) {
+	all := arrangements()
+	r := rand.New(rand.NewPCG(0, 0))
+	for i := range all {
+		data := make([]byte, 500)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		f.Add(append([]byte{byte(i)}, data...))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 {
+			return
+		}
+		a := all[int(data[0])%len(all)]
+		storetest.IsolatedTrace(t, data[1:], a.stack, a.opts...)
+	})
+}
 
-func hostile() store.Store { return hostileBase{memstore.New()} }
+// hostileBase lists everybody's threads whatever is asked for, and answers with whatever it has for a row that is not there: for
+// items always, for threads and attachments every third time, as nobody can save what seems to be another row.
+type hostileBase struct {
+	store.Store
+	*hostilities
+}
+
+type hostilities struct {
+	calls       int
+	attachments []string
+}
+
+func hostile() store.Store { return hostileBase{memstore.New(), new(hostilities)} }
+
+// sometimes returns the others every third time.
+func (h *hostilities) sometimes(others []string) []string {
+	if h.calls++; h.calls%3 > 0 {
+		return nil
+	}
+	return others
+}
 
 func (h hostileBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
 	q.Owner, q.After = store.AnyOwner(), ""
 	return h.Store.LoadThreads(ctx, q)
 }
 
-func (h hostileBase) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	it, err := h.Store.LoadItem(ctx, threadID, itemID)
-	for _, id := range []string{"thr_a1", "thr_a2", "thr_b1", "thr_b2", "thr_o1", "thr_o2"} {
-		if err == nil {
+// insteadOf returns load(id), or another's if that is nothing.
+func insteadOf[T any](id string, others []string, load func(string) (T, bool, error)) (T, error) {
+	v, ok, err := load(id)
+	for _, other := range others {
+		if ok {
 			break
 		}
-		it, err = h.Store.LoadItem(ctx, id, itemID)
+		v, ok, err = load(other)
 	}
-	return it, err
+	return v, err
+}
+
+// threads are the ids of everybody's.
+func (h hostileBase) threads(ctx context.Context) (ids []string) {
+	p, err := h.Store.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner()})
+	if err != nil {
+		panic(err)
+	}
+	for _, t := range p.Data {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+func (h hostileBase) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	return insteadOf(id, h.sometimes(h.threads(ctx)), func(id string) (store.Thread, bool, error) {
+		t, err := h.Store.LoadThread(ctx, id)
+		return t, err == nil, err
+	})
+}
+
+func (h hostileBase) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+	return insteadOf(threadID, h.threads(ctx), func(id string) (store.Item, bool, error) {
+		it, err := h.Store.LoadItem(ctx, id, itemID)
+		return it, err == nil, err
+	})
 }
 
 func (h hostileBase) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	p, err := h.Store.LoadThreadItems(ctx, threadID, q)
-	for _, id := range []string{"thr_b1", "thr_a1", "thr_o1"} {
-		if err == nil && len(p.Data) > 0 {
-			break
-		}
-		p, err = h.Store.LoadThreadItems(ctx, id, q)
-	}
-	return p, err
+	return insteadOf(threadID, h.threads(ctx), func(id string) (store.Page[store.Item], bool, error) {
+		p, err := h.Store.LoadThreadItems(ctx, id, q)
+		return p, err == nil && len(p.Data) > 0, err
+	})
 }
 
-func FuzzIsolated(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x00\x01\x01\x00\x00" + "\x01\x00\x00\x00\x00\x00\x00\x00" + "\x01\x00\x00\x00\x03\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, trace []byte) {
-		storetest.IsolatedTrace(t, trace, guardedBy(nil, []func() store.Middleware{
-			func() store.Middleware { return cache.New(cache.WithMaxEntries(8)) },
-		}, authz.ShareBelow()))
+func (h hostileBase) SaveAttachment(ctx context.Context, a store.Attachment) error {
+	h.attachments = append(h.attachments, a.ID)
+	return h.Store.SaveAttachment(ctx, a)
+}
+
+func (h hostileBase) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+	return insteadOf(id, h.sometimes(h.attachments), func(id string) (store.Attachment, bool, error) {
+		a, err := h.Store.LoadAttachment(ctx, id)
+		return a, err == nil, err
 	})
 }

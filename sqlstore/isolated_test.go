@@ -12,13 +12,24 @@ import (
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	t.Parallel()
+	guard := func(g *storetest.Grants, opts ...authz.Option) store.Middleware {
+		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+			return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
+		})
+		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), part), opts...)
+	}
 	onEach(t, func(t *testing.T, open opener) {
-		storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
-			part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
-				return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
-			})
-			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), part), authz.ShareBelow()),
-				cache.New(cache.WithMaxEntries(8)))
-		}, storetest.Over(func() store.Store { return open(t) }), storetest.Traces(12))
+		base := open(t)
+		over := storetest.Over(func() store.Store { return base })
+		t.Run("guarded", func(t *testing.T) {
+			storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
+				return store.Wrap(base, guard(g))
+			}, over, storetest.Traces(10), storetest.CountingCalls())
+		})
+		t.Run("guarded and cached", func(t *testing.T) {
+			storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
+				return store.Wrap(base, guard(g, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
+			}, over, storetest.Traces(10))
+		})
 	})
 }

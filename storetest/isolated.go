@@ -6,32 +6,40 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
 
 // Isolated checks that a guarded stack lets nobody learn of what is not theirs, however they ask: noninterference. It plays
-// random traces of four principals: ada and bob of one tenant, an ada of another tenant, and root, who has the role "admin" and may
-// do everything. What each of the first three observes must be what they observe when the calls of all others are left
-// out of the trace, but for those that may change their rows: values, codes, error texts, the edges of pages. Ids are few, and
-// everybody asks for everybody's.
+// random traces in which six people ask for everybody's few threads, items and attachments through every op, with valid
+// arguments and others: ada and bob of the tenant acme and an ada of another tenant, who own what there is; tess, who has the role
+// "tenant_admin" in acme, and root, who has the role "admin"; and somebody who is not known at all. What each of them observes
+// must be what they observe when the calls of the others are left out of the trace: values, codes, error texts, the edges of pages,
+// versions. Root may see all, and so is not compared.
 //
-//	func TestMyPolicyIsolates(t *testing.T) {
+//	func TestMyStackIsolates(t *testing.T) {
 //		storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
-//			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), grants(g))))
+//			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"),
+//				authz.TenantAdmin("tenant_admin"), authz.Grants(granted(g)))))
 //		})
 //	}
 //
-// In mid-trace, owners give others a part in a thread, as viewer or editor, and take it back: g says who has one. What a
-// principal observes of a thread while they have a part in it is left out of the comparison: it must then be what the base holds.
+// In mid-trace, the owners give others a part in a thread, as viewer or editor, and take it back; g says who has one. It must count
+// from the very next call on. So a flow is allowed, and the calls stay in, where somebody writes what the observer may see at
+// that time: their own rows, their tenant's, or, in a second comparison, the threads that they have a part in at some time. What they
+// observe of those before and after must not depend on the threads at all.
 //
-// Saves under an id that somebody else has used do tell that it is taken. In the traces nobody does that; after each, everybody
-// does, and must get ErrConflict and change nothing.
+// Two things tell of others by design. A save under an id that somebody has used is ErrConflict: the first save of such an id
+// stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict and
+// change nothing. And what a call costs: see [CountingCalls].
 //
-// A trace that fails is made shorter, and printed. Sequential calls are all that is checked: what a principal can tell from the
-// time that a call takes is not.
+// A trace that fails is made shorter and printed, with the data by which [IsolatedTrace] repeats it. Calls come one after the
+// other: what can be told from how long a call takes is not checked.
 func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, opts ...IsolatedOption) {
 	t.Helper()
 	c := newIsolated(newStack, opts)
@@ -40,18 +48,15 @@ func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Sto
 			return
 		}
 	}
-	if c.hostile {
-		c.shared = c.traces // are not compared there
-	}
-	for _, short := range []struct {
-		what string
+	for _, few := range []struct {
 		n    int
+		what string
 	}{
-		{"calls compared", c.compared}, {"calls refused as if there were nothing", c.refused},
-		{"reads of a thread by somebody who has a part in it", c.shared},
+		{c.compared, "calls compared"}, {c.refused, "calls refused"},
+		{c.shared, "reads of a thread by somebody who has a part in it"},
 	} {
-		if short.n < c.traces/2 {
-			t.Errorf("%d traces had %d %s: they prove nothing", c.traces, short.n, short.what)
+		if few.n < c.traces/2 {
+			t.Errorf("%d traces had %d %s: they prove nothing", c.traces, few.n, few.what)
 		}
 	}
 }
@@ -59,28 +64,38 @@ func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Sto
 // IsolatedTrace checks one trace, which it reads from data: any data is a trace. It is for fuzz targets.
 func IsolatedTrace(t *testing.T, data []byte, newStack func(base store.Store, g *Grants) store.Store, opts ...IsolatedOption) {
 	t.Helper()
-	newIsolated(newStack, opts).check(t, parseTrace(data))
+	newIsolated(newStack, opts).check(t, data)
 }
 
 // IsolatedOption changes what [Isolated] asks for.
 type IsolatedOption func(*isolated)
 
-// Over sets the base, which is opened anew, and empty, for each play of a trace; the default is a memstore.
-func Over(open func() store.Store) IsolatedOption { return func(c *isolated) { c.open = open } }
-
-// OverHostile is [Over] for a base that hands out what was not asked for. A guard then may fail a call with CodeInternal.
-func OverHostile(open func() store.Store) IsolatedOption {
-	return func(c *isolated) { c.open, c.hostile = open, true }
+// Over sets the base, in place of a memstore. open is called for each play of a trace, of which there are some for each trace, and
+// may return the same Store every time: ids and owners are new in each. Isolated closes the layers around the base, not the base.
+// Reads of two at once take a base in memory, for virtual time: over any other they are made one after the other.
+func Over(open func() store.Store) IsolatedOption {
+	return func(c *isolated) { c.open, c.bubbles = open, false }
 }
 
-// CountingCalls has the number of calls compared that each call costs the base: for stacks in which nothing is held or shared.
-func CountingCalls() IsolatedOption { return func(c *isolated) { c.counting = true } }
+// OverHostile is [Over] for a base, in memory, that hands out what was not asked for. What others do then changes what one observes, if only
+// that a call fails. So traces are not compared: nobody must be shown a row, or an id, that they may not see.
+func OverHostile(open func() store.Store) IsolatedOption {
+	return func(c *isolated) { c.open, c.hostile, c.bubbles = open, true, true }
+}
 
-// RevokedLate is for stacks that may answer with what a principal was given while they had a part in a thread, such as a cache
-// around a guard: what they observe of it afterwards is left out.
-func RevokedLate() IsolatedOption { return func(c *isolated) { c.late = true } }
+// CountingCalls has the calls compared that each call costs the base. It is for stacks that hold nothing: what a cache shared by
+// all holds tells of others by being quick. Saves under others' ids are left out.
+func CountingCalls() IsolatedOption { return func(c *isolated) { c.counting = ofAll } }
 
-// Traces sets how many traces are played; the default is 200.
+// CountingOwnCalls is [CountingCalls] for what one may see only. It is for stacks with a cache that keeps principals apart, and is
+// larger than a trace.
+func CountingOwnCalls() IsolatedOption { return func(c *isolated) { c.counting = ofOwn } }
+
+// RevokedWithin is for stacks that for as long as d may go on to answer with what a principal had a part in, such as a cache
+// around a guard: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest].
+func RevokedWithin(d time.Duration) IsolatedOption { return func(c *isolated) { c.late = d } }
+
+// Traces sets how many traces are played; the default is 100.
 func Traces(n int) IsolatedOption { return func(c *isolated) { c.traces = n } }
 
 // Grants says who has a part in whose thread. It is for one goroutine at a time.
@@ -96,234 +111,253 @@ func (g *Grants) Role(p store.Principal, threadID string) string {
 	return g.roles[grant{p.Owner, threadID}]
 }
 
-// The people of the traces.
-const (
-	ada = iota
-	bob
-	otherAda
-	root
-	people
-)
-
-var (
-	principals = [people]store.Principal{
-		{Owner: store.Owner{Tenant: "acme", Subject: "ada"}}, {Owner: store.Owner{Tenant: "acme", Subject: "bob"}},
-		{Owner: store.Owner{Tenant: "corp", Subject: "ada"}}, {Owner: store.Owner{Tenant: "acme", Subject: "root"}, Roles: []string{"admin"}},
-	}
-	peopleNames = [people]string{"ada", "bob", "other ada", "root"}
-
-	// Two threads and an attachment each, but for root.
-	traceThreads     = []string{"thr_a1", "thr_a2", "thr_b1", "thr_b2", "thr_o1", "thr_o2"}
-	traceAttachments = []string{"atc_a", "atc_b", "atc_o"}
-	traceItems       = []string{"msg_1", "msg_2", "msg_3"}
-)
-
-// step is one call, or one change of the grants.
-type step struct {
-	who, thread, item, attachment int
-	op                            store.Op // 0: thread's owner gives who role
-	role                          string
-	mode                          store.SaveMode
-	query                         store.ThreadQuery
-	n                             int // of the step: what is written
-}
-
-const stepBytes = 8
-
-// owner is who the step's thread, or attachment, belongs to; nobody's, for a listing.
-func (s step) owner() int {
-	switch s.op {
-	case store.OpLoadThreads:
-		return -1
-	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
-		return s.attachment
-	}
-	return s.thread / 2
-}
-
-func (s step) grant() grant { return grant{principals[s.who].Owner, traceThreads[s.thread]} }
-
-func randomTrace(seed uint64) []step {
-	r := rand.New(rand.NewPCG(seed, 0))
-	data := make([]byte, (20+r.IntN(60))*stepBytes)
-	for i := range data {
-		data[i] = byte(r.Uint32())
-	}
-	// Most of the threads are there from the begin.
-	for i := range traceThreads {
-		if r.IntN(4) > 0 {
-			copy(data[i*stepBytes:], []byte{byte(i / 2), byte(i), 0, 0, byte(slices.Index(traceOps, store.OpSaveThread)), 1})
-		}
-	}
-	return parseTrace(data)
-}
-
-// traceOps are what a byte of a trace chooses from; 0 is a change of the grants.
-var traceOps = append(slices.Clone(store.Ops()), store.OpSaveThread, store.OpAddThreadItem, store.OpAddThreadItem, 0, 0, 0)
-
-// parseTrace makes a trace of any data.
-func parseTrace(data []byte) (trace []step) {
-	for len(data) >= stepBytes && len(trace) < 100 {
-		b := data[:stepBytes]
-		data = data[stepBytes:]
-		s := step{who: int(b[0]) % people, thread: int(b[1]) % len(traceThreads), item: int(b[2]) % len(traceItems),
-			attachment: int(b[3]) % len(traceAttachments), op: traceOps[int(b[4])%len(traceOps)], n: len(trace)}
-		if b[5]&1 != 0 && s.who < root { // one's own, half of the time
-			s.thread, s.attachment = 2*s.who+s.thread%2, s.who
-		}
-		s.mode = store.SaveMode(b[5] >> 1 % 4)
-		if s.mode > store.UpdateOnly {
-			s.mode = store.Upsert
-		}
-		if s.owner() != s.who { // under another's id: never so that it would take it
-			s.mode = store.UpdateOnly
-		}
-		s.query = traceQuery(b[6], b[7])
-		if s.op == 0 {
-			s.role = []string{"", "viewer", "editor"}[b[6]%3]
-			if s.who == root || s.thread/2 == s.who {
-				continue
-			}
-			trace = append(trace, s)
-			s.op, s.n = store.OpLoadThread, len(trace) // at once
-		}
-		trace = append(trace, s)
-	}
-	return trace
-}
-
-func traceQuery(a, b byte) (q store.ThreadQuery) {
-	q.Limit, q.Order = 1+int(a%3), store.Order(a>>2%2)
-	if a>>3%4 == 0 {
-		cursors := slices.Concat(traceThreads, traceItems, []string{"unknown", "a\nb"})
-		q.After = cursors[int(b)%len(cursors)]
-	}
-	switch b >> 5 {
-	case 0, 1, 2:
-	case 3:
-		q.Owner = store.AnyOwner()
-	case 4:
-		q.Owner = store.InTenant("acme")
-	default:
-		q.Owner = store.OwnedBy(principals[int(b)%people].Owner)
-	}
-	return q
-}
-
 // isolated is what the options say, and what was seen.
 type isolated struct {
 	newStack func(store.Store, *Grants) store.Store
 	open     func() store.Store
 	hostile  bool
-	counting bool
-	late     bool
+	counting counting
+	late     time.Duration
+	bubbles  bool
 	traces   int
+	mint     *mint
 
 	compared, refused, shared int
 }
 
+// counting says of which calls the cost is compared.
+type counting uint8
+
+const (
+	ofNone counting = iota
+	ofOwn
+	ofAll
+)
+
 func newIsolated(newStack func(store.Store, *Grants) store.Store, opts []IsolatedOption) *isolated {
-	c := &isolated{newStack: newStack, open: func() store.Store { return memstore.New() }, traces: 200}
+	c := &isolated{newStack: newStack, open: func() store.Store { return memstore.New() }, bubbles: true, traces: 100, mint: newMint()}
 	for _, o := range opts {
 		o(c)
 	}
 	return c
 }
 
+// beginning is how many steps fill the store: an object, and an item of a thread, each.
+const beginning = objects + 6
+
+func randomTrace(seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, 0))
+	data := make([]byte, (beginning+20+r.IntN(60))*stepBytes)
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	// Most of what there can be is there from the begin, half of what follows is about one thread and one guest in it, and once
+	// the guest is let in and shown out.
+	guest, thread := byte(r.IntN(root)), byte(r.IntN(len(traceThreads)))
+	for i := range len(data) / stepBytes {
+		b := data[i*stepBytes:][:stepBytes]
+		switch {
+		case i < objects && r.IntN(4) > 0:
+			copy(b, ownersStep(saveOf(i), i, 0))
+		case i >= objects && i < beginning && r.IntN(4) > 0:
+			copy(b, ownersStep(store.OpAddThreadItem, i-objects, r.IntN(len(traceItems))))
+		case r.IntN(2) > 0:
+			b[1], b[5] = thread, b[5]&^1
+			if r.IntN(2) > 0 || traceOps[int(b[4])%len(traceOps)] == 0 {
+				b[0] = guest
+			}
+		}
+	}
+	read := []store.Op{store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem}[r.IntN(3)]
+	var visit []byte
+	for _, s := range [][2]byte{{opByte(0), 1 + byte(r.IntN(2))}, {opByte(read)}, {opByte(0), 0}, {opByte(read)}, {opByte(0), 3}, {opByte(read)}} {
+		visit = append(visit, guest, thread, 0, 0, s[0], usual, s[1], 0)
+	}
+	return slices.Insert(data, (beginning+r.IntN(20))*stepBytes, visit...)
+}
+
 // check plays a trace, and reports how it shows one principal what is another's. It returns false then.
-func (c *isolated) check(t *testing.T, trace []step) bool {
+func (c *isolated) check(t *testing.T, data []byte) bool {
 	t.Helper()
-	why := c.leak(t, trace)
+	why := c.leak(t, parseTrace(data))
 	if why == "" {
 		return true
 	}
-	for i := 0; i < len(trace); { // leave out what it does not take
-		shorter := slices.Delete(slices.Clone(trace), i, i+1)
-		if found := c.leak(t, shorter); found != "" {
-			trace, why = shorter, found
+	data, why = c.shorten(t, data, why)
+	t.Errorf("%s\n\nThe trace, which IsolatedTrace repeats from the data %q:\n%s", why, data, traceText(parseTrace(data)))
+	return false
+}
+
+// shorten leaves out of a trace what it does not take to leak.
+func (c *isolated) shorten(t *testing.T, data []byte, why string) ([]byte, string) {
+	t.Helper()
+	data = data[:len(data)/stepBytes*stepBytes]
+	for i := 0; i < len(data); {
+		shorter := slices.Concat(data[:i], data[i+stepBytes:])
+		if found := c.leak(t, parseTrace(shorter)); found != "" {
+			data, why = shorter, found
 		} else {
-			i++
+			i += stepBytes
 		}
 	}
-	t.Errorf("%s\n\nThe whole trace:\n%s", why, traceText(trace, func(step) bool { return true }))
-	return false
+	return data, why
 }
 
 // leak returns what a trace shows to whom it must not, or "".
 func (c *isolated) leak(t *testing.T, trace []step) string {
 	t.Helper()
-	whole := c.play(t, trace)
-	if whole.wrong != "" {
+	why := c.leakOnce(t, trace)
+	if c.counting == ofOwn { // with other ids, no two share a word of the cache by chance
+		for i := 0; i < 2 && why != ""; i++ {
+			why = c.leakOnce(t, trace)
+		}
+	}
+	return why
+}
+
+func (c *isolated) leakOnce(t *testing.T, trace []step) string {
+	t.Helper()
+	whole := c.play(t, trace, true)
+	if whole.wrong != "" || c.hostile {
 		return whole.wrong
 	}
-	for observer := range root {
-		alone := c.play(t, purged(trace, observer))
-		seen := observations(whole, observer)
-		for i, o := range observations(alone, observer) {
-			w := seen[i]
-			if w.step.n != o.step.n {
-				return "the two plays of the trace went apart"
+	for who := range root {
+		mine := owned(who)
+		see := mine
+		for _, s := range trace {
+			if s.kind == granting && s.who == who && s.role != "" {
+				see[s.thread] = true
 			}
-			if w.excused || c.hostile && w.code == store.CodeInternal {
-				continue
-			}
-			c.compared++
-			if w.code == store.CodeNotFound && w.step.owner() != observer {
-				c.refused++
-			}
-			if w.text != o.text || !c.hostile && w.edges != o.edges || c.counting && w.calls != o.calls {
-				return fmt.Sprintf("%s can tell what others do, by call %d, %s:\n  with them    %s\n  without them %s",
-					peopleNames[observer], w.step.n, w.step, w, o)
+		}
+		if why := c.compare(t, whole, trace, who, mine, see); why != "" {
+			return why
+		}
+		if see != mine {
+			if why := c.compare(t, whole, trace, who, see, see); why != "" {
+				return why
 			}
 		}
 	}
 	return ""
 }
 
-// purged is the trace without what must not matter to the observer: others' calls, but for those that may change the
-// observer's rows: root's, and those of whoever has a part in the thread. The observer has no part in others' threads.
-func purged(trace []step, observer int) (left []step) {
-	roles := map[grant]string{}
-	for _, s := range trace {
-		mine := s.owner() == observer
-		if s.op == 0 {
-			if mine {
-				roles[s.grant()] = s.role
-				left = append(left, s)
-			}
+// compare returns what who can tell from the whole trace that they cannot from one with what they see only, which is either what
+// they may always see, or all that they ever may. What they have a part in at the time of a call is compared only then.
+func (c *isolated) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
+	t.Helper()
+	alone := c.play(t, purged(trace, who, see), false).of(who)
+	for i, w := range whole.of(who) {
+		if i >= len(alone) || alone[i].step != w.step {
+			return "the two plays of the trace went apart"
+		}
+		a := alone[i]
+		if w.part && see != ever {
 			continue
 		}
-		if s.who == observer || mine && (s.who == root || s.owner() == s.thread/2 && roles[s.grant()] != "" && ofThread(s.op)) {
-			left = append(left, s)
+		c.compared++
+		if w.code == store.CodeNotFound && w.step.owner() != who {
+			c.refused++
+		}
+		costs := w.calls == a.calls || w.together || !c.counts(w.step, see == ever)
+		same := w.text == a.text && w.edges == a.edges && w.versions == a.versions && costs
+		if !same && !w.lateTruth && !a.lateTruth {
+			return fmt.Sprintf("%s can tell what others do, by call %d, %s:\n  with them    %s\n  without them %s",
+				peopleNames[who], w.step.n, w.step, w, a)
 		}
 	}
-	return left
+	return ""
 }
 
-func ofThread(op store.Op) bool {
-	return op != store.OpLoadThreads && op != store.OpSaveAttachment && op != store.OpLoadAttachment && op != store.OpDeleteAttachment
+// counts reports whether the cost of a call is compared, given whether all is there that the caller ever may see: what they
+// did with it may still be in their part of a cache.
+func (c *isolated) counts(s step, all bool) bool {
+	switch c.counting {
+	case ofAll:
+		return !s.takes()
+	case ofOwn:
+		own := owned(s.who)
+		o, ok := s.object()
+		a, embeds := s.embedded()
+		return all && ok && own[o] && (!embeds || own[len(traceThreads)+a])
+	}
+	return false
+}
+
+// purged is the trace as it must look to who may see these objects only: their own calls, the writes of those who may write what
+// is seen, and what the writes take to succeed. The first save of another's id that they try to take stays as well.
+func purged(trace []step, who int, see objectSet) (left []step) {
+	var taken, fed objectSet
+	for _, s := range trace {
+		if o, ok := s.object(); ok && s.who == who && s.takes() {
+			taken[o] = true
+		}
+	}
+	keeps := func(s step, roles map[part]string) bool {
+		if s.kind == waiting || s.kind == calling && (s.who == who || s.with == who) {
+			return true
+		}
+		o, ok := s.object()
+		if !ok {
+			return false
+		}
+		if s.kind == granting {
+			return see[o]
+		}
+		return (see[o] || fed[o]) && s.op.IsWrite() && (owned(s.who)[o] || roles[s.part()] == "editor") || taken[o] && s.claims
+	}
+	each := func(f func(step)) {
+		roles := map[part]string{}
+		for _, s := range trace {
+			if keeps(s, roles) {
+				f(s)
+			}
+			if s.kind == granting {
+				roles[s.part()] = s.role
+			}
+		}
+	}
+	each(func(s step) {
+		if a, ok := s.embedded(); ok && s.who != who {
+			fed[len(traceThreads)+a] = true
+		}
+	})
+	each(func(s step) {
+		if s.with == who {
+			s = s.by(who)
+		}
+		left = append(left, s.by(s.who))
+	})
+	return left
 }
 
 // played is what everybody observed of a trace.
 type played struct {
 	seen  []observation
-	wrong string // what somebody observed who had a part in it, and should not have
+	wrong string // what is wrong whatever it is compared with
 }
 
+// observation is all that can be seen of a call's answer.
 type observation struct {
-	step    step
-	text    string // the rows, and the error
-	edges   string // of a page: the base's word, which a guard cannot check
-	code    store.Code
-	calls   int
-	excused bool // the observer has a part in it
+	step      step
+	text      string // the rows, and the error
+	edges     string // of a page
+	versions  string
+	code      store.Code
+	calls     int  // of the base
+	together  bool // with another's
+	part      bool // they had a part in it
+	lateTruth bool // they no longer have one, and learnt what is
 }
 
 func (o observation) String() string {
-	return fmt.Sprintf("%s%s, for %d calls of the base", o.text, o.edges, o.calls)
+	text := fmt.Sprintf("%s%s%s, for %d calls of the base", o.text, o.edges, o.versions, o.calls)
+	if o.together {
+		text += ", made at once with another's"
+	}
+	return text
 }
 
-func observations(p played, who int) (seen []observation) {
+func (p played) of(who int) (seen []observation) {
 	for _, o := range p.seen {
 		if o.step.who == who {
 			seen = append(seen, o)
@@ -332,174 +366,238 @@ func observations(p played, who int) (seen []observation) {
 	return seen
 }
 
-// play plays a trace on a new stack.
-func (c *isolated) play(t *testing.T, trace []step) (p played) {
+// keptOpen hides that a base can be closed: it may be used for the next play.
+type keptOpen struct{ store.Store }
+
+// play plays a trace on a new stack. If all, it is everybody's, and what is true of every trace is checked.
+func (c *isolated) play(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
-	base := NewFaulty(c.open())
-	g := &Grants{roles: map[grant]string{}}
-	s := c.newStack(base, g)
+	if !c.bubbles && c.late == 0 {
+		return c.playHere(t, trace, all)
+	}
+	synctest.Test(t, func(t *testing.T) { p = c.playHere(t, trace, all) })
+	return p
+}
+
+func (c *isolated) playHere(t *testing.T, trace []step, all bool) (p played) {
+	t.Helper()
+	play := &play{c: c, stage: newStage(c.mint.id("")), base: NewFaulty(keptOpen{c.open()}),
+		grants: &Grants{roles: map[grant]string{}}, revoked: map[part]time.Time{}, saved: map[int]int{}}
+	play.stack = c.newStack(play.base, play.grants)
 	defer func() {
-		if err := store.Close(s); err != nil {
+		if err := store.Close(play.stack); err != nil {
 			t.Errorf("closing the stack: %v", err)
 		}
 	}()
-	had := map[grant]bool{}
 	for _, st := range trace {
-		if st.op == 0 {
-			g.roles[st.grant()] = st.role
-			had[st.grant()] = true
-			continue
-		}
-		before := base.Total()
-		o := st.do(t.Context(), s)
-		o.calls = base.Total() - before
-		if st.who != root && ofThread(st.op) {
-			o.excused = g.roles[st.grant()] != "" || c.late && had[st.grant()]
-		}
-		if g.roles[st.grant()] != "" && st.op == store.OpLoadThread && st.owner() != st.who && !c.hostile {
-			want := st.do(t.Context(), base)
-			if want.code == store.CodeOK && (o.text != want.text) || want.code != o.code {
-				p.wrong = fmt.Sprintf("%s has a part in the thread of call %d, %s:\n  observed %s\n  base has %s", peopleNames[st.who], st.n, st, o.text, want.text)
-				return p
+		switch st.kind {
+		case waiting:
+			time.Sleep(c.late) // in a bubble, or no time at all
+		case granting:
+			if play.role(st) != "" {
+				play.revoked[st.part()] = time.Now()
 			}
-			if want.code == store.CodeOK {
-				c.shared++
+			play.grants.roles[play.grant(st)] = st.role
+		case calling:
+			had := play.attached(t.Context(), st)
+			for _, o := range play.make(t.Context(), st) {
+				play.look(t.Context(), &o)
+				play.note(o)
+				if all {
+					if a, embeds := st.embedded(); embeds && o.code == store.CodeOK && !had && !play.owned(st.who)[len(traceThreads)+a] {
+						p.wrong = fmt.Sprintf("%s must not attach what they may not read, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
+						return p
+					}
+					if p.wrong = play.wrong(t.Context(), o); p.wrong != "" {
+						return p
+					}
+				}
+				p.seen = append(p.seen, o)
 			}
 		}
-		p.seen = append(p.seen, o)
 	}
-	if !c.hostile {
-		p.wrong = taken(t.Context(), s, base, had)
+	if all && !c.hostile {
+		p.wrong = play.taken(t.Context(), play.stack, play.base, trace, play.grants)
 	}
 	return p
 }
 
-// taken has everybody save under the ids of others, but for those who have, or had, a part in them.
-func taken(ctx context.Context, s, base store.Store, had map[grant]bool) string {
-	for i, id := range traceThreads {
-		was, err := base.LoadThread(ctx, id)
-		if err != nil {
-			continue
+// play is one play of a trace.
+type play struct {
+	*stage
+	c       *isolated
+	base    *Faulty
+	stack   store.Store
+	grants  *Grants
+	revoked map[part]time.Time // when, last
+	saved   map[int]int        // objects, by whom first: a hostile base may let somebody have another's id
+}
+
+// owned is [owned], but of what there is.
+func (p *play) owned(who int) (own objectSet) {
+	for o, owner := range p.saved {
+		own[o] = mayAll(who, owner)
+	}
+	return own
+}
+
+// note says what is known of the rows after o.
+func (p *play) note(o observation) {
+	st := o.step
+	if o.code != store.CodeOK || st.op != store.OpSaveThread && st.op != store.OpSaveAttachment {
+		return
+	}
+	if about, ok := st.object(); ok {
+		if _, ok := p.saved[about]; !ok {
+			p.saved[about] = st.who
 		}
-		for who := range root {
-			if who == i/2 || had[grant{principals[who].Owner, id}] {
-				continue
-			}
-			ctx := store.WithPrincipal(ctx, principals[who])
-			for _, named := range []store.Owner{{}, principals[who].Owner} {
-				err := s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), store.Thread{ID: id, Title: "taken", CreatedAt: at(0), Owner: named})
-				if now, _ := base.LoadThread(ctx, id); store.CodeOf(err) != store.CodeConflict || !now.Equal(was) || now.Owner != was.Owner {
-					return fmt.Sprintf("%s saves under %s, which is %s's: got %v, want ErrConflict and no change", peopleNames[who], id, peopleNames[i/2], err)
-				}
-			}
-		}
+	}
+}
+
+// role is the part that the caller has in the thread of the step.
+func (p *play) role(s step) string {
+	if s.kind == granting || s.ofThread() {
+		return p.grants.roles[p.grant(s)]
 	}
 	return ""
 }
 
-// do makes the call and returns all that can be seen of its answer.
-func (s step) do(ctx context.Context, on store.Store) observation {
-	ctx = store.WithSaveMode(store.WithPrincipal(ctx, principals[s.who]), s.mode)
-	threadID, itemID, attachmentID := traceThreads[s.thread], traceItems[s.item], traceAttachments[s.attachment]
-	var (
-		answer, edges string
-		err           error
-	)
-	switch s.op {
-	case store.OpLoadThread:
-		var th store.Thread
-		th, err = on.LoadThread(ctx, threadID)
-		answer = seenThread(th)
-	case store.OpSaveThread:
-		err = on.SaveThread(ctx, store.Thread{ID: threadID, Title: fmt.Sprint(s.n), CreatedAt: at(s.n % 3)})
-	case store.OpDeleteThread:
-		err = on.DeleteThread(ctx, threadID)
-	case store.OpLoadThreads:
-		var p store.Page[store.Thread]
-		p, err = on.LoadThreads(ctx, s.query)
-		edges = fmt.Sprintf(", %d, more %v after %q", len(p.Data), p.HasMore, p.After)
-		for _, th := range p.Data {
-			answer += " " + seenThread(th)
-		}
-	case store.OpLoadThreadItems:
-		var p store.Page[store.Item]
-		p, err = on.LoadThreadItems(ctx, threadID, s.query.PageQuery)
-		edges = fmt.Sprintf(", %d, more %v after %q", len(p.Data), p.HasMore, p.After)
-		for _, it := range p.Data {
-			answer += " " + it.JSON().String()
-		}
-	case store.OpAddThreadItem:
-		err = on.AddThreadItem(ctx, threadID, s.newItem())
-	case store.OpSaveItem:
-		err = on.SaveItem(ctx, threadID, s.newItem())
-	case store.OpLoadItem:
-		var it store.Item
-		it, err = on.LoadItem(ctx, threadID, itemID)
-		answer = it.JSON().String()
-	case store.OpDeleteThreadItem:
-		err = on.DeleteThreadItem(ctx, threadID, itemID)
-	case store.OpSaveAttachment:
-		var a store.Attachment
-		a, err = store.NewAttachment(attachmentID, store.AttachmentBody{Type: "file", Name: fmt.Sprint(s.n), MIMEType: "text/plain"})
-		if err == nil {
-			err = on.SaveAttachment(ctx, a)
-		}
-	case store.OpLoadAttachment:
-		var a store.Attachment
-		a, err = on.LoadAttachment(ctx, attachmentID)
-		answer = fmt.Sprintf("%s of %+v", a.JSON(), a.Owner)
-	case store.OpDeleteAttachment:
-		err = on.DeleteAttachment(ctx, attachmentID)
-	}
-	if err != nil {
-		answer += fmt.Sprintf(" %q", err)
-	}
-	return observation{step: s, text: answer, edges: edges, code: store.CodeOf(err)}
+// late reports whether a stack may still answer as if the principal had a part in a thread.
+func (p *play) late(of part) bool {
+	at, ok := p.revoked[of]
+	return ok && time.Since(at) < p.c.late
 }
 
-func seenThread(t store.Thread) string { return fmt.Sprintf("%s of %+v", t.JSON(), t.Owner) }
+// make makes the call, or both, while the base waits for the second.
+func (p *play) make(ctx context.Context, s step) []observation {
+	before := p.base.Total()
+	if s.with == s.who {
+		o := p.do(ctx, p.stack, s)
+		o.calls = p.base.Total() - before
+		return []observation{o}
+	}
+	if !p.c.bubbles {
+		return append(p.make(ctx, s.by(s.who)), p.make(ctx, s.by(s.with))...)
+	}
+	both := make(chan struct{})
+	p.base.Inject(Fault{Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		<-both
+		return next(ctx)
+	}})
+	seen := make([]observation, 2)
+	var wg sync.WaitGroup
+	for i, who := range []int{s.who, s.with} {
+		wg.Go(func() { seen[i] = p.do(ctx, p.stack, s.by(who)) })
+		synctest.Wait()
+	}
+	close(both)
+	wg.Wait()
+	p.base.Reset()
+	for i := range seen {
+		seen[i].together = true
+	}
+	return seen
+}
 
-// newItem is a message; the thread's own owner attaches something to it.
-func (s step) newItem() store.Item {
-	body := store.UserMessage{Content: []store.UserContent{{Text: fmt.Sprint(s.n)}}}
-	if s.owner() == s.who && s.n%2 == 0 {
-		a, err := store.NewAttachment(traceAttachments[s.attachment], store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
-		if err == nil {
-			body.Attachments = []store.Attachment{a}
+// attached reports whether the item has the attachment already that the call adds.
+func (p *play) attached(ctx context.Context, s step) bool {
+	a, embeds := s.embedded()
+	if !embeds {
+		return false
+	}
+	s.op = store.OpLoadItem
+	return strings.Contains(p.do(ctx, p.base, s).text, traceAttachments[a])
+}
+
+// look says what there is to know about o at the time of the call.
+func (p *play) look(ctx context.Context, o *observation) {
+	role := p.role(o.step)
+	o.part = role != ""
+	if role == "" && p.late(o.step.part()) && o.step.ofThread() && o.step.isRead() {
+		truth := p.do(ctx, p.base, o.step)
+		o.lateTruth = o.code == store.CodeOK && o.text == truth.text && o.edges == truth.edges
+	}
+}
+
+// wrong returns what is wrong with o, whatever it is compared with.
+func (p *play) wrong(ctx context.Context, o observation) string {
+	st := o.step
+	role := p.role(st)
+	switch {
+	case st.who == nobody:
+		if o.code != store.CodeUnauthenticated && o.code != store.CodeInvalid {
+			return fmt.Sprintf("nobody is known to make call %d, %s:\n  %s", st.n, st, o)
+		}
+	case p.c.hostile:
+		may := p.owned(st.who)
+		for i := range traceThreads {
+			of := step{kind: granting, thread: i}.by(st.who)
+			may[i] = may[i] || p.role(of) != "" || p.late(of.part())
+		}
+		return p.c.shows(o, may)
+	case role != "":
+		return p.c.honours(role, o, p.do(ctx, p.base, st.read()))
+	}
+	return ""
+}
+
+// shows returns what o shows of rows that its caller may not see.
+func (c *isolated) shows(o observation, may objectSet) string {
+	st := o.step
+	c.compared++
+	if o.code == store.CodeNotFound || o.code == store.CodeInternal {
+		c.refused++
+	}
+	if st.isRead() && o.part {
+		c.shared++
+	}
+	about, isAbout := st.object()
+	for i, name := range slices.Concat(traceThreads, traceAttachments) {
+		named := isAbout && i == about || st.query.After == name
+		_, embeds := st.embedded()
+		ofItem := i >= len(traceThreads) && (embeds || st.op == store.OpLoadThreadItems || st.op == store.OpLoadItem) // messages say what is attached
+		if !may[i] && !named && !ofItem && strings.Contains(o.text+o.edges, name) {
+			return fmt.Sprintf("%s is shown %s, by call %d, %s:\n  %s", peopleNames[st.who], name, st.n, st, o)
 		}
 	}
-	it, err := store.NewItem(traceItems[s.item], at(s.n%3), body)
-	if err != nil {
-		panic(err) // only for what is not valid
+	if o.code == store.CodeOK && isAbout && !may[about] && o.text != "" {
+		return fmt.Sprintf("%s is shown what is not theirs, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
 	}
-	return it
+	return ""
 }
 
-func (s step) String() string {
-	who, thread, item := peopleNames[s.who], traceThreads[s.thread], traceItems[s.item]
-	switch s.op {
-	case 0:
-		return fmt.Sprintf("%s is made %q of %s", who, s.role, thread)
-	case store.OpLoadThreads:
-		return fmt.Sprintf("%s: %s(%+v, %s)", who, s.op, s.query.PageQuery, filterName(s.query.Owner))
-	case store.OpLoadThreadItems:
-		return fmt.Sprintf("%s: %s(%s, %+v)", who, s.op, thread, s.query.PageQuery)
-	case store.OpLoadThread, store.OpDeleteThread:
-		return fmt.Sprintf("%s: %s(%s)", who, s.op, thread)
-	case store.OpSaveThread:
-		return fmt.Sprintf("%s: %s(%s%s)", who, s.op, thread, modeName(s.mode))
-	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
-		return fmt.Sprintf("%s: %s(%s)", who, s.op, traceAttachments[s.attachment])
+// honours returns how o is not what one may do who has a part in the thread, of which the base says truth.
+func (c *isolated) honours(role string, o, truth observation) string {
+	st := o.step
+	if st.odd == badThreadID || st.odd == badItemID {
+		return ""
 	}
-	return fmt.Sprintf("%s: %s(%s, %s)", who, s.op, thread, item)
+	wrong := ""
+	switch {
+	case st.isRead():
+		if o.code != truth.code || o.code == store.CodeOK && (o.text != truth.text || o.edges != truth.edges) {
+			wrong = "it should be what the base has"
+		}
+		c.shared++
+	case truth.code == store.CodeNotFound: // there is no thread
+	case role == "viewer" || st.op == store.OpDeleteThread:
+		if o.code != store.CodeDenied && o.code != store.CodeInvalid {
+			wrong = "it should be denied"
+		}
+	case o.code == store.CodeDenied:
+		wrong = "it should not be denied"
+	}
+	if wrong == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, now %s of the thread, makes call %d, %s; %s:\n  observed %s\n  the base %s",
+		peopleNames[st.who], role, st.n, st, wrong, o, truth)
 }
 
-func traceText(trace []step, which func(step) bool) string {
+func traceText(trace []step) string {
 	var b strings.Builder
 	for _, s := range trace {
-		if which(s) {
-			fmt.Fprintf(&b, "%3d. %s\n", s.n, s)
-		}
+		fmt.Fprintf(&b, "%3d. %s\n", s.n, s)
 	}
 	return b.String()
 }

@@ -683,10 +683,11 @@ func generated(h *harness, what string, gen func() string) {
 	for range 100 {
 		id := gen()
 		validID(h, what, id)
-		if seen[id] {
-			h.fatalf("%s: got %q twice within 100 calls", what, id)
-		}
 		seen[id] = true
+	}
+	// Of a hundred ids with eight hexadecimal digits, as the SDKs have them, two are equal once in a million times.
+	if len(seen) < 99 {
+		h.fatalf("%s: got %d distinct ids by 100 calls", what, len(seen))
 	}
 }
 

@@ -13,6 +13,13 @@ const (
 	sessionFile    = "bus/session.go"
 	peersFile      = "bus/peers.go"
 	scanFile       = "store/scan.go"
+	guardFile      = "decorators/authz/authz.go"
+	threadsFile    = "decorators/authz/threads.go"
+	itemsFile      = "decorators/authz/items.go"
+	attachFile     = "decorators/authz/attachments.go"
+	saveFile       = "decorators/authz/save.go"
+	policyFile     = "decorators/authz/policy.go"
+	grantsFile     = "decorators/authz/grants.go"
 )
 
 // The tests that must notice: whole checks, not the tests of the single guard.
@@ -29,6 +36,8 @@ const (
 	noBus        = "^TestTwoCachesWithoutABusAreATTLStaleAtMost$"
 	nobodyLearns = "^TestNobodyLearnsOfOthers$"
 	faults       = "^TestWhateverGoesWrong$"
+	guardAlone   = "^TestNobodyLearnsOfOthers$/^authz$"
+	hostileBase  = "^TestNobodyIsShownWhatAHostileBaseHandsOut$/^authz$"
 	troubledBus  = "^TestTwoCachesOnATroubledBusAreALeaseStaleAtMost$"
 )
 
@@ -338,6 +347,176 @@ var mutants = []mutant{
 		pkg:   inBus, test: "^TestOnlyHeartbeatsOfTheSameConnectionCount$",
 	},
 
+	// --- who may see what
+	{
+		name:  "a call asks the policy (load_thread)",
+		what:  "nobody is asked: load_thread of a row that is there is allowed",
+		edits: []edit{{threadsFile, "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok {", "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (delete_thread)",
+		what:  "nobody is asked: delete_thread of a row that is there is allowed",
+		edits: []edit{{threadsFile, "c.about(Delete, threadID, owner), found, store.CodeOK); !ok {", "c.about(Delete, threadID, owner), found, store.CodeOK); !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (load_thread_items)",
+		what:  "nobody is asked: load_thread_items of a row that is there is allowed",
+		edits: []edit{{itemsFile, "} else if !ok {\n\t\treturn none, missed\n", "} else if !ok && !found {\n\t\treturn none, missed\n"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (load_item)",
+		what:  "nobody is asked: load_item of a row that is there is allowed",
+		edits: []edit{{itemsFile, "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Item{}, err\n\t} else if !ok {", "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Item{}, err\n\t} else if !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (add_thread_item, save_item)",
+		what:  "nobody is asked: add_thread_item, save_item of a row that is there is allowed",
+		edits: []edit{{itemsFile, "} else if !ok {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded", "} else if !ok && !found {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (delete_thread_item)",
+		what:  "nobody is asked: delete_thread_item of a row that is there is allowed",
+		edits: []edit{{itemsFile, "c.about(Delete, threadID, owner), found, store.CodeOK); !ok {", "c.about(Delete, threadID, owner), found, store.CodeOK); !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (load_attachment)",
+		what:  "nobody is asked: load_attachment of a row that is there is allowed",
+		edits: []edit{{attachFile, "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Attachment{}, err\n\t} else if !ok {", "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Attachment{}, err\n\t} else if !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (delete_attachment)",
+		what:  "nobody is asked: delete_attachment of a row that is there is allowed",
+		edits: []edit{{attachFile, "c.about(Delete, \"\", owner), found, store.CodeOK); !ok {", "c.about(Delete, \"\", owner), found, store.CodeOK); !ok && !found {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a call asks the policy (save_thread, save_attachment)",
+		what:  "a row that is there is saved for whoever asks",
+		edits: []edit{{saveFile, "case allowed:\n", "case allowed, hidden:\n"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "what a message names must be readable",
+		what:  "whatever attachment a message names is let in",
+		edits: []edit{{attachFile, "if len(ids) == 0 {\n\t\treturn nil", "if true {\n\t\treturn nil"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a hidden row is as good as absent",
+		what:  "a hidden row is denied",
+		edits: []edit{{guardFile, "l.deny(ctx, c, ReasonHidden, told)\n\t\treturn false, nil", "l.deny(ctx, c, ReasonHidden, told)\n\t\treturn false, c.error(store.CodeDenied)"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a missing row is asked about in the same way",
+		what:  "what is not there is looked for twice",
+		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a version waits for the verdict",
+		what:  "a version is told before the policy has been asked",
+		edits: []edit{{threadsFile, "inner := ctx\n\tif c.hints.Recording() {", "inner := ctx\n\tif false {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a look at the owner tells no version",
+		what:  "the look at a thread's owner reports the version to the caller",
+		edits: []edit{{guardFile, "t, err := l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a listing's scope goes down to the base",
+		what:  "a page of everybody's rows is filtered afterwards",
+		edits: []edit{{threadsFile, "q.Owner = f\n\tpage, err :=", "q.Owner = store.AnyOwner()\n\tpage, err :="}, {threadsFile, "for _, t := range page.Data {\n\t\tif !f.Match(t.Owner) {\n\t\t\treturn none, l.stray(&c)\n\t\t}\n\t}\n", "own := page.Data[:0]\n\tfor _, t := range page.Data {\n\t\tif f.Match(t.Owner) {\n\t\t\town = append(own, t)\n\t\t}\n\t}\n\tpage.Data = own\n"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a listing's rows are checked",
+		what:  "rows outside of the scope are passed on",
+		edits: []edit{{threadsFile, "if !f.Match(t.Owner) {", "if false && !f.Match(t.Owner) {"}},
+		pkg:   inDecorators, test: hostileBase,
+	},
+	{
+		name:  "a thread's id is checked",
+		what:  "another thread than was asked for is passed on",
+		edits: []edit{{threadsFile, "case found && t.ID != threadID:", "case false:"}},
+		pkg:   inDecorators, test: hostileBase,
+	},
+	{
+		name:  "an item's thread is checked",
+		what:  "an item of another thread is passed on",
+		edits: []edit{{itemsFile, "if it.ID != itemID || it.ThreadID != threadID {", "if false {"}},
+		pkg:   inDecorators, test: hostileBase,
+	},
+	{
+		name:  "a page's threads are checked",
+		what:  "a page of another thread is passed on",
+		edits: []edit{{itemsFile, "if it.ThreadID != threadID {\n\t\t\treturn none", "if false && it.ThreadID != threadID {\n\t\t\treturn none"}},
+		pkg:   inDecorators, test: hostileBase,
+	},
+	{
+		name:  "an attachment's id is checked",
+		what:  "another attachment than was asked for is passed on",
+		edits: []edit{{attachFile, "case found && a.ID != attachmentID:", "case false:"}},
+		pkg:   inDecorators, test: hostileBase,
+	},
+	{
+		name:  "an owner is a tenant and a subject",
+		what:  "the same subject in another tenant is taken for the owner",
+		edits: []edit{{policyFile, "if r.Owner == r.Principal.Owner && !r.Owner.IsZero() {", "if r.Owner.Subject == r.Principal.Owner.Subject && !r.Owner.IsZero() {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "an administrator is of one tenant",
+		what:  "a tenant's administrator may see every tenant",
+		edits: []edit{{policyFile, "if role.covers(r.Principal) && store.InTenant(r.Principal.Owner.Tenant).Match(r.Owner) {", "if role.covers(r.Principal) {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "a viewer only reads",
+		what:  "a viewer may write",
+		edits: []edit{{grantsFile, "if r.Action == Read {", "if r.Action == Read || r.Action == Write {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "grants are asked for on every call",
+		what:  "a grant, once given, is remembered",
+		edits: []edit{{grantsFile, "type grants func", "var remembered sync.Map\n\ntype grants func"}, {grantsFile, "import (\n\t\"context\"\n", "import (\n\t\"context\"\n\t\"sync\"\n"}, {grantsFile, "if err != nil || r.Owner.IsZero() {\n\t\treturn Deny, err\n\t}\n", "if err != nil || r.Owner.IsZero() {\n\t\treturn Deny, err\n\t}\n\tif was, ok := remembered.LoadOrStore([2]any{r.Principal.Owner, r.ThreadID}, role); ok && role < was.(Role) {\n\t\trole = was.(Role)\n\t}\n"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
+		name:  "principals are kept apart",
+		what:  "all share one partition",
+		edits: []edit{{coherenceFile, "return h.Partition()\n", "return store.Partition{}\n"}},
+		pkg:   inDecorators, test: nobodyLearns,
+	},
+	{
+		name:  "principals are kept apart (singleflight)",
+		what:  "flights are joined by all",
+		edits: []edit{{coherenceFile, "Key:    key(c.Partition(h), r),", "Key:    key(store.Partition{}, r),"}},
+		pkg:   inDecorators, test: "^TestNobodyLearnsOfOthers$/^singleflight,_authz$",
+	},
+	{
+		name:  "a revocation is seen when entries expire",
+		what:  "an entry answers for twice its time",
+		edits: []edit{{layerFile, "return begin + l.cfg.ttl - time.Duration", "return begin + 2*l.cfg.ttl - time.Duration"}},
+		pkg:   inDecorators, test: "^TestNobodyLearnsOfOthers$/^cache,_authz$",
+	},
+	{
+		name:  "a cursor is a row of the listing",
+		what:  "another owner's thread is a cursor",
+		edits: []edit{{"memstore/threads.go", "if t == nil || t.live == nil || !q.Owner.Match(t.owner) {", "if t == nil || t.live == nil {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+
 	// --- values and bases
 	{
 		name:  "names match exactly",
@@ -388,56 +567,6 @@ var mutants = []mutant{
 		what:  "any caller who leaves ends the call",
 		edits: []edit{{flightFile, "if f.refs--; f.refs == 0 {", "if f.refs--; true {"}},
 		pkg:   inDecorators, test: shared,
-	},
-
-	// --- guards
-	{
-		name:  "a load of a thread asks the policy",
-		what:  "LoadThread hands out what it has found",
-		edits: []edit{{"decorators/authz/threads.go", "if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok {", "if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok && !found {"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "a load of items asks the policy",
-		what:  "LoadThreadItems lists whatever is there",
-		edits: []edit{{"decorators/authz/items.go", "} else if !ok {\n\t\treturn none, missed\n\t}", "} else if !ok && !found {\n\t\treturn none, missed\n\t}"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "a write of an item asks the policy",
-		what:  "AddThreadItem and SaveItem write into whatever thread is there",
-		edits: []edit{{"decorators/authz/items.go", "} else if !ok {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded", "} else if !ok && !found {\n\t\treturn c.error(store.CodeNotFound)\n\t}\n\tif err := l.checkEmbedded"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "the policy's scope goes down to the base",
-		what:  "a listing asks for what the caller asked for",
-		edits: []edit{{"decorators/authz/threads.go", "q.Owner = f\n\tpage, err", "page, err"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "a row outside the scope is never passed on",
-		what:  "what a hostile base lists is handed out",
-		edits: []edit{{"decorators/authz/threads.go", "if !f.Match(t.Owner) {", "if false && !f.Match(t.Owner) {"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "an item of another thread is never passed on",
-		what:  "what a hostile base finds in another thread is handed out",
-		edits: []edit{{"decorators/authz/items.go", "for _, it := range page.Data {\n\t\tif it.ThreadID != threadID {", "for _, it := range page.Data {\n\t\tif false && it.ThreadID != threadID {"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "principals have partitions",
-		what:  "a cache around a guard answers one principal with what another has loaded",
-		edits: []edit{{layerFile, "key:  key{l.core.Partition(h), kind, id},", "key:  key{store.Partition{}, kind, id},"}},
-		pkg:   inDecorators, test: nobodyLearns,
-	},
-	{
-		name:  "principals have partitions (flights)",
-		what:  "callers with different principals share a call",
-		edits: []edit{{coherenceFile, "part(p.Key())", "_ = p"}},
-		pkg:   "./decorators/singleflight", test: "^TestPrincipalsAreKeptApartUnlessTold$",
 	},
 
 	// --- whatever goes wrong

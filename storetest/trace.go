@@ -1,0 +1,489 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/chatstore/chatstore/store"
+)
+
+// The people of the traces. Those before root are compared.
+const (
+	ada = iota
+	bob
+	otherAda
+	tess
+	nobody
+	root
+	people
+)
+
+var (
+	peopleNames = [people]string{"ada", "bob", "the other ada", "tess", "nobody", "root"}
+
+	// Two threads of each owner, in the order of people, and one attachment.
+	traceThreads     = []string{"thr_a1", "thr_a2", "thr_b1", "thr_b2", "thr_o1", "thr_o2"}
+	traceAttachments = []string{"atc_a", "atc_b", "atc_o"}
+	traceItems       = []string{"msg_1", "msg_2", "msg_3"} // the same in all threads
+)
+
+const (
+	objects = 9 // the threads, then the attachments
+	notAnID = "a\nb"
+)
+
+type objectSet [objects]bool
+
+// owned returns what is who's by what they are, not by a part given to them.
+func owned(who int) (own objectSet) {
+	for o := range own {
+		own[o] = mayAll(who, ownerOf(o))
+	}
+	return own
+}
+
+// mayAll reports whether who may do everything with what is owner's.
+func mayAll(who, owner int) bool {
+	return who == owner || who == root || who == tess && owner != otherAda
+}
+
+func ownerOf(object int) int {
+	if object < len(traceThreads) {
+		return object / 2
+	}
+	return object - len(traceThreads)
+}
+
+// step is one call, one change of the grants, or a wait.
+type step struct {
+	kind                          stepKind
+	n                             int // of the step: what is written
+	who, thread, item, attachment int
+	with                          int // who makes the same read at once; alone, if it is who
+	op                            store.Op
+	role                          string // of granting: what who is made of the thread
+	mode                          store.SaveMode
+	odd                           oddity
+	embeds                        bool
+	query                         store.ThreadQuery
+	claims                        bool // the id is the caller's from here on
+}
+
+type stepKind uint8
+
+const (
+	calling stepKind = iota
+	granting
+	waiting
+)
+
+// oddity is what is unusual in a call.
+type oddity uint8
+
+const (
+	badThreadID oddity = iota // or attachment id
+	badItemID
+	otherThreadsItem
+	fresh
+	noStore
+	naming      // oneself the owner
+	namingOther // the owner
+	oddities
+)
+
+// part names who has a part in which thread.
+type part struct{ who, thread int }
+
+func (s step) part() part { return part{s.who, s.thread} }
+
+// object is what a call or grant is about; !ok: a listing, or an id that is none.
+func (s step) object() (o int, ok bool) {
+	if s.kind == waiting || s.op == store.OpLoadThreads || s.kind == calling && s.odd == badThreadID {
+		return 0, false
+	}
+	if s.kind == calling && !s.ofThread() {
+		return len(traceThreads) + s.attachment, true
+	}
+	return s.thread, true
+}
+
+// owner is whose the object is; nobody's is -1.
+func (s step) owner() int {
+	if o, ok := s.object(); ok {
+		return ownerOf(o)
+	}
+	return -1
+}
+
+func (s step) ofThread() bool {
+	switch s.op {
+	case store.OpLoadThreads, store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
+		return false
+	}
+	return true
+}
+
+func (s step) isRead() bool { return !s.op.IsWrite() }
+
+// by is the step as one of the two makes it, or for it to be made alone.
+func (s step) by(who int) step {
+	s.who, s.with = who, who
+	return s
+}
+
+// read is the step, or a look at its thread in place of a write.
+func (s step) read() step {
+	if s.op.IsWrite() {
+		s.op = store.OpLoadThread
+	}
+	return s
+}
+
+// takes reports whether the call would take the id of another.
+func (s step) takes() bool {
+	o, ok := s.object()
+	return ok && s.kind == calling && (s.op == store.OpSaveThread || s.op == store.OpSaveAttachment) &&
+		s.mode != store.UpdateOnly && ownerOf(o) != s.who
+}
+
+// embedded is the attachment that the call adds to a thread.
+func (s step) embedded() (attachment int, ok bool) {
+	return s.attachment, s.kind == calling && s.embeds && (s.op == store.OpAddThreadItem || s.op == store.OpSaveItem)
+}
+
+// A byte of a trace chooses from traceOps. 0 is a change of the grants, or a wait.
+var traceOps = append(slices.Clone(store.Ops()), store.OpSaveThread, store.OpAddThreadItem, store.OpAddThreadItem, store.OpSaveItem, 0, 0, 0, 0)
+
+const (
+	stepBytes = 8
+	mostSteps = 120
+	usual     = byte(oddities) << 3 // nothing odd
+)
+
+func opByte(op store.Op) byte { return byte(slices.Index(traceOps, op)) }
+
+// ownersStep is a call of the owner of an object, with nothing odd.
+func ownersStep(op store.Op, object, item int) []byte {
+	return []byte{byte(ownerOf(object)), byte(object), byte(item), 0, opByte(op), 1 | usual, 0, 0}
+}
+
+func saveOf(object int) store.Op {
+	if object < len(traceThreads) {
+		return store.OpSaveThread
+	}
+	return store.OpSaveAttachment
+}
+
+// parseTrace makes a trace of any data.
+func parseTrace(data []byte) (trace []step) {
+	var claimed objectSet
+	add := func(s step) {
+		s.n = len(trace)
+		if o, ok := s.object(); ok && s.kind == calling && (s.op == store.OpSaveThread || s.op == store.OpSaveAttachment) && s.mode != store.UpdateOnly {
+			switch {
+			case claimed[o]:
+			case ownerOf(o) != s.who:
+				s.mode = store.UpdateOnly // or it would be theirs
+			case s.odd != namingOther:
+				s.claims, claimed[o] = true, true
+			}
+		}
+		trace = append(trace, s)
+	}
+	for ; len(data) >= stepBytes && len(trace) < mostSteps; data = data[stepBytes:] {
+		b := data[:stepBytes]
+		s := step{who: int(b[0]) % people, thread: int(b[1]) % len(traceThreads), item: int(b[2]) % len(traceItems),
+			attachment: int(b[3]) % len(traceAttachments), op: traceOps[int(b[4])%len(traceOps)]}
+		if b[5]&1 != 0 && s.who < tess { // one's own, half of the time
+			s.thread, s.attachment = 2*s.who+s.thread%2, s.who
+		}
+		s.mode = []store.SaveMode{store.Upsert, store.InsertOnly, store.UpdateOnly, store.Upsert}[b[5]>>1%4]
+		s.odd = min(oddity(b[5]>>3), oddities)
+		if s.with = s.who; s.op != 0 && s.isRead() && b[2]>>6 == 0 {
+			s.with = int(b[3]) >> 4 % people
+		}
+		s.embeds = b[6]&1 != 0
+		s.query = traceQuery(s.op, b[6], b[7])
+		switch {
+		case s.op != 0:
+			add(s)
+		case b[6]%4 == 3:
+			add(step{kind: waiting, odd: oddities}.by(s.who))
+		case s.who != nobody && !owned(s.who)[s.thread]:
+			add(step{kind: granting, odd: oddities, who: s.who, thread: s.thread, role: []string{"", "viewer", "editor"}[b[6]%4]}.by(s.who))
+			s.op, s.odd = store.OpLoadThread, oddities // at once
+			add(s)
+		}
+	}
+	return trace
+}
+
+func traceQuery(op store.Op, a, b byte) (q store.ThreadQuery) {
+	q.Limit, q.Order = []int{1, 2, 3, 1, 2, 3, 0, -1}[a%8], store.Order(a>>3%2)
+	if a>>4%2 == 0 {
+		cursors := append(slices.Clone(traceItems), traceThreads[0], notAnID)
+		if op == store.OpLoadThreads {
+			cursors = append(slices.Clone(traceThreads), traceItems[0], notAnID)
+		}
+		q.After = cursors[int(b)%len(cursors)]
+	}
+	switch b >> 5 {
+	case 0, 1, 2:
+	case 3:
+		q.Owner = store.AnyOwner()
+	case 4:
+		q.Owner = store.InTenant("acme")
+	default:
+		q.Owner = store.OwnedBy(newStage("").principals[int(b)%people].Owner)
+	}
+	return q
+}
+
+// stage is where one play of a trace takes place. Its ids and owners end in a tag, which is not observed.
+type stage struct {
+	tag        string
+	principals [people]store.Principal
+}
+
+func newStage(tag string) *stage {
+	acme, corp := "acme"+tag, "corp"+tag
+	return &stage{tag, [people]store.Principal{
+		ada:      {Owner: store.Owner{Tenant: acme, Subject: "ada"}},
+		bob:      {Owner: store.Owner{Tenant: acme, Subject: "bob"}},
+		otherAda: {Owner: store.Owner{Tenant: corp, Subject: "ada"}},
+		tess:     {Owner: store.Owner{Tenant: acme, Subject: "tess"}, Roles: []string{"tenant_admin"}},
+		root:     {Owner: store.Owner{Tenant: acme, Subject: "root"}, Roles: []string{"admin"}},
+	}}
+}
+
+func (w *stage) threadID(i int) string     { return traceThreads[i] + w.tag }
+func (w *stage) attachmentID(i int) string { return traceAttachments[i] + w.tag }
+
+func (w *stage) grant(s step) grant { return grant{w.principals[s.who].Owner, w.threadID(s.thread)} }
+
+// as is the context of a call of who's.
+func (w *stage) as(ctx context.Context, who int) context.Context {
+	if who == nobody {
+		return ctx
+	}
+	return store.WithPrincipal(ctx, w.principals[who])
+}
+
+// filter is the filter of this stage's owners.
+func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
+	if o, ok := f.Owner(); ok {
+		o.Tenant += w.tag
+		return store.OwnedBy(o)
+	}
+	if tenant, ok := f.Tenant(); ok {
+		return store.InTenant(tenant + w.tag)
+	}
+	return f
+}
+
+// do makes the call.
+func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
+	ctx = store.WithSaveMode(w.as(ctx, s.who), s.mode)
+	var versions strings.Builder
+	ctx = store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+		fmt.Fprintf(&versions, ", version of %s %d %d", id, before, after)
+	})
+	switch s.odd {
+	case fresh:
+		ctx = store.WithFresh(ctx)
+	case noStore:
+		ctx = store.WithNoStore(ctx)
+	}
+	threadID, itemID, attachmentID := w.threadID(s.thread), traceItems[s.item], w.attachmentID(s.attachment)
+	switch s.odd {
+	case badThreadID:
+		threadID, attachmentID = notAnID, notAnID
+	case badItemID:
+		itemID = notAnID
+	}
+	q := s.query
+	if q.After != "" && slices.Contains(traceThreads, q.After) {
+		q.After += w.tag
+	}
+	q.Owner = w.filter(q.Owner)
+
+	var (
+		answer, edges string
+		err           error
+	)
+	switch s.op {
+	case store.OpLoadThread:
+		var th store.Thread
+		th, err = on.LoadThread(ctx, threadID)
+		answer = seenThread(th)
+	case store.OpSaveThread:
+		err = on.SaveThread(ctx, store.Thread{ID: threadID, Title: fmt.Sprint(s.n, " of ", threadID), CreatedAt: at(s.n % 3), Owner: w.named(s)})
+	case store.OpDeleteThread:
+		err = on.DeleteThread(ctx, threadID)
+	case store.OpLoadThreads:
+		var p store.Page[store.Thread]
+		p, err = on.LoadThreads(ctx, q)
+		for _, th := range p.Data {
+			answer += seenThread(th) + " "
+		}
+		edges = seenEdges(p)
+	case store.OpLoadThreadItems:
+		var p store.Page[store.Item]
+		p, err = on.LoadThreadItems(ctx, threadID, q.PageQuery)
+		for _, it := range p.Data {
+			answer += it.JSON().String() + " "
+		}
+		edges = seenEdges(p)
+	case store.OpAddThreadItem:
+		err = on.AddThreadItem(ctx, threadID, w.message(s, itemID, attachmentID))
+	case store.OpSaveItem:
+		err = on.SaveItem(ctx, threadID, w.message(s, itemID, attachmentID))
+	case store.OpLoadItem:
+		var it store.Item
+		it, err = on.LoadItem(ctx, threadID, itemID)
+		answer = it.JSON().String()
+	case store.OpDeleteThreadItem:
+		err = on.DeleteThreadItem(ctx, threadID, itemID)
+	case store.OpSaveAttachment:
+		a := newAttachment(attachmentID, fmt.Sprint(s.n, " of ", attachmentID))
+		a.Owner = w.named(s)
+		err = on.SaveAttachment(ctx, a)
+	case store.OpLoadAttachment:
+		var a store.Attachment
+		a, err = on.LoadAttachment(ctx, attachmentID)
+		answer = fmt.Sprintf("%s of %+v", a.JSON(), a.Owner)
+	case store.OpDeleteAttachment:
+		err = on.DeleteAttachment(ctx, attachmentID)
+	}
+	if err != nil {
+		answer += err.Error()
+	}
+	untagged := func(s string) string { return strings.ReplaceAll(s, w.tag, "") }
+	return observation{step: s, text: untagged(answer), edges: untagged(edges), versions: untagged(versions.String()), code: store.CodeOf(err)}
+}
+
+// named is the owner that the caller names.
+func (w *stage) named(s step) store.Owner {
+	switch s.odd {
+	case naming:
+		return w.principals[s.who].Owner
+	case namingOther:
+		return w.principals[(s.who+1)%tess].Owner
+	}
+	return store.Owner{}
+}
+
+func newAttachment(id, name string) store.Attachment {
+	a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
+	if err != nil {
+		panic(err) // only for what is not valid
+	}
+	a.ID = id
+	return a
+}
+
+func (w *stage) message(s step, id, attachmentID string) store.Item {
+	body := store.UserMessage{Content: []store.UserContent{{Text: fmt.Sprint(s.n, " in ", w.threadID(s.thread))}}}
+	if s.embeds && attachmentID != notAnID {
+		body.Attachments = []store.Attachment{newAttachment(attachmentID, "embedded")}
+	}
+	it, err := store.NewItem("msg", at(s.n%3), body)
+	if err != nil {
+		panic(err) // only for what is not valid
+	}
+	it.ID = id
+	if s.odd == otherThreadsItem {
+		it.ThreadID = w.threadID((s.thread + 1) % len(traceThreads))
+	}
+	return it
+}
+
+func seenThread(t store.Thread) string { return fmt.Sprintf("%s of %+v", t.JSON(), t.Owner) }
+
+func seenQuery(q store.PageQuery) string {
+	return fmt.Sprintf("%s, %d after %q", q.Order, q.Limit, q.After)
+}
+
+func seenEdges[T any](p store.Page[T]) string {
+	return fmt.Sprintf("%d, more %v after %q", len(p.Data), p.HasMore, p.After)
+}
+
+// taken has everybody save under the ids of others that the trace has saved under, but for those who may.
+func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g *Grants) (wrong string) {
+	for _, first := range trace {
+		if !first.claims {
+			continue
+		}
+		o, _ := first.object()
+		load := step{op: store.OpLoadThread, thread: o, odd: oddities}
+		if !first.ofThread() {
+			load = step{op: store.OpLoadAttachment, attachment: first.attachment, odd: oddities}
+		}
+		was := w.do(ctx, base, load)
+		for who := range nobody {
+			save := first
+			save = save.by(who)
+			save.n, save.mode = first.n+who, store.SaveMode((first.n+who)%2) // Upsert or InsertOnly
+			save.odd = []oddity{naming, oddities}[who%2]
+			if owned(who)[o] || first.ofThread() && g.roles[w.grant(save)] != "" {
+				continue
+			}
+			got := w.do(ctx, s, save)
+			if now := w.do(ctx, base, load); got.code != store.CodeConflict || now != was {
+				return fmt.Sprintf("after the trace, %s makes the call %s; that id is taken:\n  got %s, want a conflict\n  the base had %s\n  and now has  %s",
+					peopleNames[who], save, got, was, now)
+			}
+		}
+	}
+	return ""
+}
+
+func (s step) String() string {
+	who, thread, item, attachment := peopleNames[s.who], traceThreads[s.thread], traceItems[s.item], traceAttachments[s.attachment]
+	var odd string
+	switch s.odd {
+	case badThreadID:
+		thread, attachment = fmt.Sprintf("%q", notAnID), fmt.Sprintf("%q", notAnID)
+	case badItemID:
+		item = fmt.Sprintf("%q", notAnID)
+	default:
+		odd = []string{otherThreadsItem: ", an item of another thread", fresh: ", fresh", noStore: ", leaving nothing in a cache",
+			naming: ", naming themselves the owner", namingOther: ", naming another the owner", oddities: ""}[s.odd]
+	}
+	if _, ok := s.embedded(); ok {
+		odd += ", with " + attachment
+	}
+	if s.with != s.who {
+		who += " and " + peopleNames[s.with] + ", at once"
+	}
+	var args string
+	switch s.op {
+	case store.OpLoadThreads:
+		args = fmt.Sprintf("%s, %s", seenQuery(s.query.PageQuery), filterName(s.query.Owner))
+	case store.OpLoadThreadItems:
+		args = thread + ", " + seenQuery(s.query.PageQuery)
+	case store.OpLoadThread, store.OpDeleteThread:
+		args = thread
+	case store.OpSaveThread:
+		args = thread + modeName(s.mode)
+	case store.OpSaveAttachment:
+		args = attachment + modeName(s.mode)
+	case store.OpLoadAttachment, store.OpDeleteAttachment:
+		args = attachment
+	case store.OpSaveItem:
+		args = thread + ", " + item + modeName(s.mode)
+	default:
+		args = thread + ", " + item
+	}
+	switch {
+	case s.kind == waiting:
+		return "time goes by"
+	case s.kind == granting && s.role == "":
+		return fmt.Sprintf("%s no longer has a part in %s", who, thread)
+	case s.kind == granting:
+		return fmt.Sprintf("%s is made %s of %s", who, s.role, thread)
+	}
+	return fmt.Sprintf("%s: %s(%s%s)", who, s.op, args, odd)
+}
