@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,10 +115,14 @@ func arrangements() (all []arrangement) {
 }
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
+	traces := 50
+	if raceDetector || testing.Short() {
+		traces = 10
+	}
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(50)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(traces)})...)
 		})
 	}
 }
@@ -190,6 +195,7 @@ type hostileBase struct {
 }
 
 type hostilities struct {
+	mu          sync.Mutex
 	calls       int
 	attachments []string
 }
@@ -198,6 +204,8 @@ func hostile() store.Store { return hostileBase{memstore.New(), new(hostilities)
 
 // sometimes returns the others every third time.
 func (h *hostilities) sometimes(others []string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.calls++; h.calls%3 > 0 {
 		return nil
 	}
@@ -255,12 +263,17 @@ func (h hostileBase) LoadThreadItems(ctx context.Context, threadID string, q sto
 }
 
 func (h hostileBase) SaveAttachment(ctx context.Context, a store.Attachment) error {
+	h.mu.Lock()
 	h.attachments = append(h.attachments, a.ID)
+	h.mu.Unlock()
 	return h.Store.SaveAttachment(ctx, a)
 }
 
 func (h hostileBase) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
-	return insteadOf(id, h.sometimes(h.attachments), func(id string) (store.Attachment, bool, error) {
+	h.mu.Lock()
+	others := slices.Clone(h.attachments)
+	h.mu.Unlock()
+	return insteadOf(id, h.sometimes(others), func(id string) (store.Attachment, bool, error) {
 		a, err := h.Store.LoadAttachment(ctx, id)
 		return a, err == nil, err
 	})

@@ -112,8 +112,8 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 		t.Fatalf("%d orders of five", len(orders))
 	}
 	for i, order := range orders {
-		if (raceDetector || testing.Short()) && i%5 != 0 {
-			continue // the detector makes all of them take minutes: it looks at every fifth
+		if (raceDetector || testing.Short()) && i%11 != 0 {
+			continue // the detector makes all of them take minutes: it looks at some
 		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
 			t.Parallel()

@@ -12,7 +12,7 @@ var ada = store.Owner{Tenant: "acme", Subject: "ada"}
 
 func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, open opener) {
+	sparingSQLite(t, func(t *testing.T, open opener) {
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
 	})
 }

@@ -30,6 +30,7 @@ ANALYZE`
 func TestPagedQueriesWalkAnIndex(t *testing.T) {
 	queries := sqlstore.PagedQueries()
 	t.Run("sqlite", func(t *testing.T) {
+		sparedTheDetector(t)
 		path := filepath.Join(t.TempDir(), "chat.db")
 		must(t, sqlstore.MigrateSQLite(t.Context(), path))
 		db := get[*sql.DB](t)(sql.Open("sqlite", path))

@@ -15,7 +15,7 @@ import (
 // tried is how many histories are run of each scenario, and a floor under what they try. The race detector, which sees enough of a
 // few, is spared the rest.
 func tried(n int, floor storetest.Coverage) []storetest.LinearizableOption {
-	if raceDetector {
+	if cache.RaceDetector {
 		return []storetest.LinearizableOption{storetest.Histories(n / 6)}
 	}
 	return []storetest.LinearizableOption{storetest.Histories(n), storetest.AtLeast(floor)}

@@ -1,5 +1,5 @@
 //go:build race
 
-package cache_test
+package cache
 
-const raceDetector = true
+const RaceDetector = true

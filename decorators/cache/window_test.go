@@ -141,7 +141,7 @@ func agree(t *testing.T, m *model, w window, what string) {
 // must leave something wherever DESIGN's table says so.
 func TestPatchTable(t *testing.T) {
 	cases := 300_000
-	if testing.Short() {
+	if RaceDetector || testing.Short() {
 		cases = 30_000
 	}
 	r := rand.New(rand.NewPCG(1, 2))
