@@ -100,12 +100,14 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			return store.Wrap(base, authz.New(rules()))
 		}, nil, "should be what the base has"},
 		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
-			had := map[string]authz.Role{}
+			var had memory[authz.Role]
 			return store.Wrap(base, authz.New(rules(authz.Grants(
 				func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
 					key := p.Owner.Tenant + p.Owner.Subject + threadID
-					had[key] = max(had[key], roles[g.Role(p, threadID)])
-					return had[key], nil
+					was, _ := had.get(key)
+					role := max(was, roles[g.Role(p, threadID)])
+					had.set(key, role)
+					return role, nil
 				}))))
 		}, nil, "can tell"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
