@@ -114,15 +114,19 @@ func arrangements() (all []arrangement) {
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
-func TestNobodyLearnsOfOthers(t *testing.T) {
-	traces := 50
+// traces is n, or a fifth of it for a short run or one under the race detector.
+func traces(n int) storetest.IsolatedOption {
 	if raceDetector || testing.Short() {
-		traces = 10
+		n /= 5
 	}
+	return storetest.Traces(n)
+}
+
+func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(traces)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{traces(50)})...)
 		})
 	}
 }
@@ -131,7 +135,7 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), storetest.Traces(30)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), traces(200)})...)
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,10 +79,7 @@ func postgres(dsn string) opener {
 // onEach runs a test on each kind of store.
 func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, sqliteFile) })
-	t.Run("sqlite in memory", func(t *testing.T) {
-		sparedTheDetector(t)
-		f(t, sqliteMemory)
-	})
+	t.Run("sqlite in memory", func(t *testing.T) { f(t, sqliteMemory) })
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(pgtest.Shared(t).DSN(t))) })
 }
 
@@ -100,27 +98,18 @@ func recommended(t testing.TB, base store.Store, opts ...cache.Option) store.Sto
 	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), layer("inner"))
 }
 
-// sparedTheDetector skips what takes minutes under the race detector, which watches all of SQLite, translated from C; and which finds
-// what there is to find on SQLite in a file, and over memstore.
-func sparedTheDetector(t *testing.T) {
-	if raceDetector {
+// spareTheDetector skips a test on some kinds of store under the race detector, which watches all of SQLite, translated from C, and
+// takes minutes; it finds what there is to find on the other kinds.
+func spareTheDetector(t *testing.T, kinds ...string) {
+	if _, kind, _ := strings.Cut(t.Name(), "/"); raceDetector && slices.Contains(kinds, kind) {
 		t.Skip("under the race detector this takes minutes; run it without")
 	}
 }
 
-// sparingSQLite is [onEach], but all of SQLite is spared the detector.
-func sparingSQLite(t *testing.T, f func(t *testing.T, open opener)) {
-	onEach(t, func(t *testing.T, open opener) {
-		if strings.HasSuffix(t.Name(), "/sqlite") {
-			sparedTheDetector(t)
-		}
-		f(t, open)
-	})
-}
-
 func TestTheRecommendedStackConforms(t *testing.T) {
 	t.Parallel()
-	sparingSQLite(t, func(t *testing.T, open opener) {
+	onEach(t, func(t *testing.T, open opener) {
+		spareTheDetector(t, "sqlite")
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, open(t)) })
 	})
 }

@@ -12,7 +12,8 @@ var ada = store.Owner{Tenant: "acme", Subject: "ada"}
 
 func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
-	sparingSQLite(t, func(t *testing.T, open opener) {
+	onEach(t, func(t *testing.T, open opener) {
+		spareTheDetector(t, "sqlite", "sqlite_in_memory")
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
 	})
 }

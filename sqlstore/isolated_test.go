@@ -19,6 +19,7 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), part), opts...)
 	}
 	onEach(t, func(t *testing.T, open opener) {
+		spareTheDetector(t, "sqlite_in_memory")
 		base := open(t)
 		over := storetest.Over(func() store.Store { return base })
 		t.Run("guarded", func(t *testing.T) {

@@ -20,6 +20,7 @@ func TestRandomCalls(t *testing.T) {
 func TestRandomCallsThroughTheRecommendedStackWithATinyCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		spareTheDetector(t, "sqlite_in_memory")
 		base := open(t)
 		for window := 2; window <= 3; window++ {
 			s := recommended(t, base, cache.WithWindow(window), cache.WithMaxEntries(2))

@@ -119,7 +119,7 @@ var mutants = []mutant{
 			{coherenceFile, "err = call(store.WithUnsettledRecorder(", "time.Sleep(10 * time.Microsecond)\n\terr = call(store.WithUnsettledRecorder("},
 			{coherenceFile, "definite = store.IsDefinite(err) && !unsettled.Load()\n", "definite = store.IsDefinite(err) && !unsettled.Load()\n\ttime.Sleep(10 * time.Microsecond)\n"},
 		},
-		pkg: inDecorators, test: linearizable,
+		pkg: inDecorators, test: linearizable + "/over_versions",
 		survives: true,
 	},
 
@@ -214,7 +214,7 @@ var mutants = []mutant{
 		name:  "what is older is none, some or unknown",
 		what:  "after a deletion beyond the window, more is still said to be there",
 		edits: []edit{{windowFile, "w.older = olderUnknown // it may have been all that was older", ""}},
-		pkg:   inDecorators, test: linearizable,
+		pkg:   inCache, test: "^TestPatchTable$",
 	},
 	{
 		name:  "an item older than the window is not inserted",
@@ -252,7 +252,7 @@ var mutants = []mutant{
 		name:  "parts merge under equal tags only",
 		what:  "a fill is merged with what is there, whatever its tag",
 		edits: []edit{{lruFile, "if ok && old.tag == e.tag && !old.expired(now)", "if ok && !old.expired(now)"}},
-		pkg:   inDecorators, test: linearizable,
+		pkg:   inDecorators, test: localBus,
 	},
 	{
 		name:  "parts merge under equal versions only",
@@ -552,7 +552,8 @@ var mutants = []mutant{
 		name:  "versions are in the order of commits (SQL)",
 		what:  "a change of an item does not count in its thread's row",
 		edits: []edit{{"sqlstore/statements.go", "touchThread: q(`UPDATE {threads} SET version = version + 1, item_seq = item_seq + 1", "touchThread: q(`UPDATE {threads} SET version = version, item_seq = item_seq + 1"}},
-		pkg:   "./sqlstore", test: "^TestConformance$/^sqlite$",
+		pkg:   "./sqlstore", test: "^TestConformance$/^sqlite$/^Version$",
+		race: true, // it is how CI has compiled SQLite, which takes minutes
 	},
 
 	// --- flights end for nobody but those who leave

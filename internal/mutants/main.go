@@ -32,6 +32,7 @@ type mutant struct {
 	edits []edit
 	pkg   string // whose tests must notice
 	test  string // which, as for -run
+	race  bool   // runs them under the race detector
 	// survives marks what is no mutant: an edit that must go unnoticed, or a test that notices proves nothing.
 	survives bool
 }
@@ -152,7 +153,8 @@ func (m mutant) run(root, dir string) (v verdict, output []byte, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-vet=off", "-failfast", "-json", "-run", m.test, m.pkg)
+	cmd := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-count=1", "-vet=off", "-failfast", "-json",
+		fmt.Sprintf("-race=%t", m.race), "-run", m.test, m.pkg)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -p=1"))
 	output, err = cmd.CombinedOutput()
@@ -237,7 +239,7 @@ func markdown(all []mutant) string {
 	var b strings.Builder
 	b.WriteString("| guard | without it | killed by |\n|---|---|---|\n")
 	for _, m := range all {
-		by := fmt.Sprintf("`%s` in %s", m.test, strings.TrimPrefix(m.pkg, "./"))
+		by := fmt.Sprintf("`%s` in %s", strings.ReplaceAll(m.test, "|", `\|`), strings.TrimPrefix(m.pkg, "./"))
 		if m.survives {
 			by = "nothing: " + by + " must pass"
 		}
