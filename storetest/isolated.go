@@ -188,16 +188,19 @@ func (c *isolated) check(t *testing.T, data []byte) bool {
 	return false
 }
 
-// shorten leaves out of a trace what it does not take to leak.
+// shorten leaves out of a trace what it does not take to leak: halves first, single steps in the end.
 func (c *isolated) shorten(t *testing.T, data []byte, why string) ([]byte, string) {
 	t.Helper()
 	data = data[:len(data)/stepBytes*stepBytes]
-	for i := 0; i < len(data); {
-		shorter := slices.Concat(data[:i], data[i+stepBytes:])
-		if found := c.leak(t, parseTrace(shorter)); found != "" {
-			data, why = shorter, found
-		} else {
-			i += stepBytes
+	for size := len(data) / stepBytes / 2; size > 0; size /= 2 {
+		for i := 0; i < len(data); {
+			end := min(i+size*stepBytes, len(data))
+			shorter := slices.Concat(data[:i], data[end:])
+			if found := c.leak(t, parseTrace(shorter)); found != "" {
+				data, why = shorter, found
+			} else {
+				i = end
+			}
 		}
 	}
 	return data, why
