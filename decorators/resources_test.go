@@ -245,8 +245,8 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 	must(t, err)
 }
 
-// A million calls through the recommended stack, over few rows and with a fault in every thousand, leave no more behind than
-// the first tenth of them: no series, no goroutine, no file, no memory.
+// A million calls through the recommended stack, over few rows, by ever new strangers and for ever new ids in every hundred, and
+// with a fault in every thousand, leave no more behind than the first tenth of them: no series, no goroutine, no file, no memory.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	calls, few := 1_000_000, 100_000
 	if raceDetector {
@@ -291,6 +291,12 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 			c = gone
 		}
 		id, row := ids[r.IntN(threads)], r.IntN(items)
+		switch n % 100 { // strangers, and what there has never been
+		case 7:
+			c = store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "stranger " + strconv.Itoa(n)}})
+		case 57:
+			id = "thr_none_" + strconv.Itoa(n)
+		}
 		var err error
 		switch k := r.IntN(100); {
 		case k < 65:
@@ -303,6 +309,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 			_, err = s.LoadAttachment(c, "atc_"+strconv.Itoa(row))
 		case k < 90:
 			_, err = s.LoadThreads(c, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 3}})
+		case n%50 == 7: // a store keeps the ids of rows for ever
 		case k < 93:
 			err = s.SaveThread(c, titled(id, filler[:r.IntN(1000)]))
 		case k < 96:

@@ -38,24 +38,35 @@ import (
 // stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict and
 // change nothing. And what a call costs: see [CountingCalls].
 //
+// The guard under test must implement these rules; of parts in threads it need know nothing with [WithoutGrants].
+//
 // A trace that fails is made shorter and printed, with the data by which [IsolatedTrace] repeats it. Calls come one after the
-// other: what can be told from how long a call takes is not checked.
+// other, but for reads that two make at once: a stack that keeps something of its own needs a lock. What can be told from how long a
+// call takes is not checked.
 func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, opts ...IsolatedOption) {
 	t.Helper()
 	c := newIsolated(newStack, opts)
+	if c.traces < 1 {
+		t.Fatalf("%d traces", c.traces)
+	}
 	for seed := range uint64(c.traces) {
 		if !c.check(t, randomTrace(seed)) {
 			return
 		}
 	}
-	for _, few := range []struct {
-		n    int
-		what string
-	}{
-		{c.compared, "calls compared"}, {c.refused, "calls refused"},
-		{c.shared, "reads of a thread by somebody who has a part in it"},
-	} {
-		if few.n < c.traces/2 {
+	type count struct {
+		n, least int // of which least are for every ten traces
+		what     string
+	}
+	counts := []count{{c.compared, 300, "calls compared"}, {c.refused, 50, "calls refused"}}
+	if !c.grantless {
+		counts = append(counts, count{c.shared, 10, "reads of a thread by somebody who has a part in it"})
+	}
+	if !c.grantless && !c.hostile {
+		counts = append(counts, count{c.edited, 1, "writes by editors"})
+	}
+	for _, few := range counts {
+		if few.n < few.least*c.traces/10 {
 			t.Errorf("%d traces had %d %s: they prove nothing", c.traces, few.n, few.what)
 		}
 	}
@@ -95,10 +106,13 @@ func CountingOwnCalls() IsolatedOption { return func(c *isolated) { c.counting =
 // around a guard: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest].
 func RevokedWithin(d time.Duration) IsolatedOption { return func(c *isolated) { c.late = d } }
 
+// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
+func WithoutGrants() IsolatedOption { return func(c *isolated) { c.grantless = true } }
+
 // Traces sets how many traces are played; the default is 100.
 func Traces(n int) IsolatedOption { return func(c *isolated) { c.traces = n } }
 
-// Grants says who has a part in whose thread. It is for one goroutine at a time.
+// Grants says who has a part in whose thread. It changes between calls only, and so may be read in any of them.
 type Grants struct{ roles map[grant]string }
 
 type grant struct {
@@ -113,16 +127,17 @@ func (g *Grants) Role(p store.Principal, threadID string) string {
 
 // isolated is what the options say, and what was seen.
 type isolated struct {
-	newStack func(store.Store, *Grants) store.Store
-	open     func() store.Store
-	hostile  bool
-	counting counting
-	late     time.Duration
-	bubbles  bool
-	traces   int
-	mint     *mint
+	newStack  func(store.Store, *Grants) store.Store
+	open      func() store.Store
+	hostile   bool
+	counting  counting
+	late      time.Duration
+	bubbles   bool
+	grantless bool
+	traces    int
+	mint      *mint
 
-	compared, refused, shared int
+	compared, refused, shared, edited int
 }
 
 // counting says of which calls the cost is compared.
@@ -152,8 +167,13 @@ func randomTrace(seed uint64) []byte {
 		data[i] = byte(r.Uint32())
 	}
 	// Most of what there can be is there from the begin, half of what follows is about one thread and one guest in it, and once
-	// the guest is let in and shown out.
-	guest, thread := byte(r.IntN(root)), byte(r.IntN(len(traceThreads)))
+	// the guest is let in, writes, and is shown out. And an owner adds somebody else's attachment to a message that has one.
+	guest, thread := r.IntN(root), r.IntN(len(traceThreads))
+	for range 2 { // mostly one who can be let in
+		if guest == nobody || owned(guest)[thread] {
+			guest = r.IntN(root)
+		}
+	}
 	for i := range len(data) / stepBytes {
 		b := data[i*stepBytes:][:stepBytes]
 		switch {
@@ -162,29 +182,44 @@ func randomTrace(seed uint64) []byte {
 		case i >= objects && i < beginning && r.IntN(4) > 0:
 			copy(b, ownersStep(store.OpAddThreadItem, i-objects, r.IntN(len(traceItems))))
 		case r.IntN(2) > 0:
-			b[1], b[5] = thread, b[5]&^1
+			b[1], b[5] = byte(thread), b[5]&^1
 			if r.IntN(2) > 0 || traceOps[int(b[4])%len(traceOps)] == 0 {
-				b[0] = guest
+				b[0] = byte(guest)
 			}
 		}
 	}
 	read := []store.Op{store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem}[r.IntN(3)]
 	var visit []byte
-	for _, s := range [][2]byte{{opByte(0), 1 + byte(r.IntN(2))}, {opByte(read)}, {opByte(0), 0}, {opByte(read)}, {opByte(0), 3}, {opByte(read)}} {
-		visit = append(visit, guest, thread, 0, 0, s[0], usual, s[1], 0)
+	for _, s := range [][2]byte{{opByte(0), 1 + byte(r.IntN(2))}, {opByte(store.OpSaveItem)}, {opByte(read)}, {opByte(0), 0}, {opByte(read)}, {opByte(0), 3}, {opByte(read)}} {
+		visit = append(visit, byte(guest), byte(thread), 0, 0, s[0], usual, s[1], 0)
 	}
-	return slices.Insert(data, (beginning+r.IntN(20))*stepBytes, visit...)
+	data = slices.Insert(data, (beginning+r.IntN(20))*stepBytes, visit...)
+	own, others := byte(r.IntN(tess)), byte(r.IntN(tess))
+	var attach []byte
+	for _, attachment := range []byte{own, others} {
+		attach = append(attach, own, 2*own, 0, attachment, opByte(store.OpSaveItem), usual, 1, 0)
+	}
+	return slices.Insert(data, (beginning+r.IntN(20))*stepBytes, attach...)
+}
+
+// parse is [parseTrace], without what the guard does not know.
+func (c *isolated) parse(data []byte) []step {
+	trace := parseTrace(data)
+	if c.grantless {
+		trace = slices.DeleteFunc(trace, func(s step) bool { return s.kind == granting })
+	}
+	return trace
 }
 
 // check plays a trace, and reports how it shows one principal what is another's. It returns false then.
 func (c *isolated) check(t *testing.T, data []byte) bool {
 	t.Helper()
-	why := c.leak(t, parseTrace(data))
+	why := c.leak(t, c.parse(data))
 	if why == "" {
 		return true
 	}
 	data, why = c.shorten(t, data, why)
-	t.Errorf("%s\n\nThe trace, which IsolatedTrace repeats from the data %q:\n%s", why, data, traceText(parseTrace(data)))
+	t.Errorf("%s\n\nThe trace, which IsolatedTrace repeats from the data %q:\n%s", why, data, traceText(c.parse(data)))
 	return false
 }
 
@@ -196,7 +231,7 @@ func (c *isolated) shorten(t *testing.T, data []byte, why string) ([]byte, strin
 		for i := 0; i < len(data); {
 			end := min(i+size*stepBytes, len(data))
 			shorter := slices.Concat(data[:i], data[end:])
-			if found := c.leak(t, parseTrace(shorter)); found != "" {
+			if found := c.leak(t, c.parse(shorter)); found != "" {
 				data, why = shorter, found
 			} else {
 				i = end
@@ -433,7 +468,7 @@ type play struct {
 	stack   store.Store
 	grants  *Grants
 	revoked map[part]time.Time // when, last
-	saved   map[int]int        // objects, by whom first: a hostile base may let somebody have another's id
+	saved   map[int]int        // whose each object became when it was first saved: a hostile base may let somebody have another's id
 }
 
 // owned is [owned], but of what there is.
@@ -453,6 +488,9 @@ func (p *play) note(o observation) {
 	if about, ok := st.object(); ok {
 		if _, ok := p.saved[about]; !ok {
 			p.saved[about] = st.who
+			if st.odd == namingOther { // which administrators may
+				p.saved[about] = st.other()
+			}
 		}
 	}
 }
@@ -589,6 +627,11 @@ func (c *isolated) honours(role string, o, truth observation) string {
 		}
 	case o.code == store.CodeDenied:
 		wrong = "it should not be denied"
+	case st.mode == store.Upsert && st.odd == oddities && !st.embeds && (st.op == store.OpSaveThread || st.op == store.OpSaveItem):
+		c.edited++
+		if o.code != store.CodeOK {
+			wrong = "it should be done"
+		}
 	}
 	if wrong == "" {
 		return ""

@@ -82,6 +82,9 @@ func TestIsolatedPassesStacksThatIsolate(t *testing.T) {
 	}{
 		{"a guard", guarded, []IsolatedOption{CountingCalls()}},
 		{"a cache within a guard, apart", cachedInside(), []IsolatedOption{CountingOwnCalls()}},
+		{"a guard that knows no parts", func(base store.Store, _ *Grants) store.Store {
+			return store.Wrap(base, authz.New(authz.OwnerOnly()))
+		}, []IsolatedOption{WithoutGrants()}},
 		{"a cache around a guard", cachedOutside(time.Minute), []IsolatedOption{RevokedWithin(time.Minute)}},
 	} {
 		t.Run(c.name, func(t *testing.T) { Isolated(t, c.stack, append(c.opts, Traces(30))...) })
@@ -95,7 +98,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		opts  []IsolatedOption
 		want  string
 	}{
-		{"no guard", func(base store.Store, _ *Grants) store.Store { return base }, nil, "nobody is known"},
+		{"no guard", func(base store.Store, _ *Grants) store.Store { return base }, nil, "must not attach"},
 		{"a part that is not given", func(base store.Store, _ *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules()))
 		}, nil, "should be what the base has"},
@@ -110,6 +113,14 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 					return role, nil
 				}))))
 		}, nil, "can tell"},
+		{"an editor who may not write", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, store.Intercept("deaf", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				if p, ok := store.PrincipalFrom(ctx); ok && c.Op == store.OpSaveItem && g.Role(p, c.ThreadID) == "editor" {
+					return store.ErrConflict
+				}
+				return next(ctx)
+			})), authz.New(rules(parts(g))))
+		}, nil, "should be done"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Grants(
 				func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
@@ -121,7 +132,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		}, nil, "should be denied"},
 		{"tenants that are not told apart", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(parts(g), subjectOnly{authz.OwnerOnly()})))
-		}, nil, "that id is taken"},
+		}, nil, "must not attach"},
 		{"a cache around the guard", cachedOutside(time.Minute), nil, "can tell"},
 		{"a cache that answers for longer than is said", cachedOutside(time.Minute), []IsolatedOption{RevokedWithin(50 * time.Second)}, "can tell"},
 		{"a shared cache, to whom counts", cachedInside(authz.ShareBelow()), []IsolatedOption{CountingOwnCalls()}, "can tell"},
@@ -204,7 +215,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			}
 		}), nil, "at once"},
 		{"a hostile base that is believed", func(base store.Store, _ *Grants) store.Store { return store.Wrap(base, knownOnly) },
-			[]IsolatedOption{OverHostile(func() store.Store { return memstore.New() })}, "is shown"},
+			[]IsolatedOption{OverHostile(func() store.Store { return memstore.New() })}, "must not attach"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, why := newIsolated(c.stack, c.opts).leaks(t)

@@ -22,12 +22,13 @@ import (
 //	}
 //
 // Where [Run] checks one promise after the other, Random finds what goes wrong only between them. open is called for each
-// sequence of calls, a hundred of them, and may return the same Store every time: ids and owners are new in each. But only in
+// sequence of calls, a hundred of them or twenty with -short, and may return the same Store every time: ids and owners are new in each. But only in
 // an empty one are listings of everybody's threads, and of nobody's, checked as well. Random closes nothing. A guarded Store
 // is called as by [Run]: by the owner of the row.
 //
 // A sequence that fails is made shorter, and printed call by call, with the flags that repeat it. Those are of
-// [pgregory.net/rapid], as is -rapid.checks=10000, which tries as many sequences.
+// [pgregory.net/rapid], as is -rapid.checks=10000, which tries as many sequences, and as are the files below testdata/rapid, which it
+// writes for sequences that fail and plays first from then on.
 func Random(t *testing.T, open func(t *testing.T) store.Store, opts ...RandomOption) {
 	t.Helper()
 	random(t, func() store.Store { return open(t) }, opts...)

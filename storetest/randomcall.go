@@ -286,10 +286,13 @@ func (d drawing) listing() (store.Owner, store.OwnerFilter) {
 			filters = append(filters, store.OwnedBy(o))
 		}
 	}
-	if d.empty {
-		filters = append(filters, store.OwnerFilter{}, store.AnyOwner(), store.InTenant(""))
+	// What is drawn must not depend on what a Store held before, or a failure could not be repeated.
+	filters = append(filters, store.OwnerFilter{}, store.AnyOwner(), store.InTenant(""))
+	filter := pick(d.rt, filters...)
+	if _, owned := filter.Owner(); !owned && !d.empty && filter != filters[0] {
+		filter = filters[0]
 	}
-	return by, pick(d.rt, filters...)
+	return by, filter
 }
 
 func (d drawing) page(cursors []string) store.PageQuery {

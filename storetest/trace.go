@@ -364,13 +364,16 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	return observation{step: s, text: untagged(answer), edges: untagged(edges), versions: untagged(versions.String()), code: store.CodeOf(err)}
 }
 
+// other is who is named for the owner where that is another.
+func (s step) other() int { return (s.who + 1) % tess }
+
 // named is the owner that the caller names.
 func (w *stage) named(s step) store.Owner {
 	switch s.odd {
 	case naming:
 		return w.principals[s.who].Owner
 	case namingOther:
-		return w.principals[(s.who+1)%tess].Owner
+		return w.principals[s.other()].Owner
 	}
 	return store.Owner{}
 }

@@ -409,6 +409,12 @@ var mutants = []mutant{
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
+		name:  "what a message names anew must be readable",
+		what:  "whatever attachment is named in place of another is let in",
+		edits: []edit{{attachFile, "if slices.Contains(before, id) {", "if len(before) > 0 {"}},
+		pkg:   inDecorators, test: guardAlone,
+	},
+	{
 		name:  "a hidden row is as good as absent",
 		what:  "a hidden row is denied",
 		edits: []edit{{guardFile, "l.deny(ctx, c, ReasonHidden, told)\n\t\treturn false, nil", "l.deny(ctx, c, ReasonHidden, told)\n\t\treturn false, c.error(store.CodeDenied)"}},
@@ -514,7 +520,7 @@ var mutants = []mutant{
 		name:  "a cursor is a row of the listing",
 		what:  "another owner's thread is a cursor",
 		edits: []edit{{"memstore/threads.go", "if t == nil || t.live == nil || !q.Owner.Match(t.owner) {", "if t == nil || t.live == nil {"}},
-		pkg:   inDecorators, test: guardAlone,
+		pkg:   inMemstore, test: "^TestConformance$",
 	},
 
 	// --- values and bases
