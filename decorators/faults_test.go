@@ -78,6 +78,12 @@ var operations = []operation{
 	{store.OpSaveItem, store.OpLoadThread, func(ctx context.Context, t *testing.T, s store.Store) error {
 		return s.SaveItem(ctx, "thr_1", hidden(t, "msg_1", 9))
 	}},
+	{store.OpAddThreadItem, store.OpLoadAttachment, func(ctx context.Context, t *testing.T, s store.Store) error {
+		return s.AddThreadItem(ctx, "thr_1", naming(t, "msg_9", "atc_1"))
+	}},
+	{store.OpSaveItem, store.OpLoadItem, func(ctx context.Context, t *testing.T, s store.Store) error {
+		return s.SaveItem(ctx, "thr_1", naming(t, "msg_1", "atc_1"))
+	}},
 	{store.OpLoadItem, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
 		_, err := s.LoadItem(ctx, "thr_1", "msg_2")
 		return err
@@ -97,6 +103,13 @@ var operations = []operation{
 	{store.OpDeleteAttachment, store.OpLoadAttachment, func(ctx context.Context, _ *testing.T, s store.Store) error {
 		return s.DeleteAttachment(ctx, "atc_1")
 	}},
+}
+
+// naming is a message with an attachment, which the guard has to look at.
+func naming(t *testing.T, id, attachmentID string) store.Item {
+	it, err := store.NewItem(id, noon, store.UserMessage{Attachments: []store.Attachment{file(t, attachmentID)}})
+	must(t, err)
+	return it
 }
 
 // rows returns all that there is, as s has it.
@@ -678,7 +691,7 @@ func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending
 
 // reader is the op by which others look at the row that a write changes.
 func (c cell) reader() store.Op {
-	if c.op.look == store.OpLoadAttachment {
+	if c.op.op == store.OpSaveAttachment || c.op.op == store.OpDeleteAttachment {
 		return store.OpLoadAttachment
 	}
 	return store.OpLoadThread
@@ -790,7 +803,11 @@ func TestWhateverGoesWrong(t *testing.T) {
 	known := &balances{m: make(map[string]balance)}
 	for _, stack := range []string{"cache", "sole writer", "singleflight"} {
 		for _, op := range operations {
-			t.Run(stack+"/"+op.op.String(), func(t *testing.T) {
+			name := stack + "/" + op.op.String()
+			if op.look != 0 {
+				name += " after " + op.look.String()
+			}
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				for i, c := range cases(stack, op) {
 					if raceDetector && i%5 != 0 {

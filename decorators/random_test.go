@@ -16,10 +16,12 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// tiny has a window of so few items, and so few entries, that every edge of them is met.
-func tiny(window int) store.Middleware {
-	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(2), cache.AllowAroundAuthz())
+// tiny has a window of so few items that every edge of it is met, and so few entries, or room enough that none is evicted.
+func tiny(window, entries int) store.Middleware {
+	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries), cache.AllowAroundAuthz())
 }
+
+const few, enough = 2, 256
 
 func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 	for i, order := range permutations(names()) {
@@ -38,7 +40,7 @@ func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 							mw[j] = authz.New(authz.OwnerOnly(), authz.ShareBelow())
 						}
 					case "cache":
-						mw[j] = tiny(2 + i%2)
+						mw[j] = tiny(2+i/2%2, []int{few, enough}[i/4%2]) // whichever way it is shared
 					case "metrics":
 						var err error
 						mw[j], err = metrics.New(nil)
@@ -64,13 +66,14 @@ func TestRandomCallsThroughTheCache(t *testing.T) {
 		for window := 1; window <= 3; window++ {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				storetest.Random(t, func(*testing.T) store.Store { return store.Wrap(base(), tiny(window)) })
+				storetest.Random(t, func(*testing.T) store.Store { return store.Wrap(base(), tiny(window, few)) })
+				storetest.Random(t, func(*testing.T) store.Store { return store.Wrap(base(), tiny(window, enough)) })
 			})
 		}
 		t.Run(name+", as the sole writer", func(t *testing.T) {
 			t.Parallel()
 			storetest.Random(t, func(*testing.T) store.Store {
-				return store.Wrap(base(), cache.New(cache.WithWindow(2), cache.WithMaxEntries(2), cache.WithSoleWriter()))
+				return store.Wrap(base(), cache.New(cache.WithWindow(2), cache.WithMaxEntries(enough), cache.WithSoleWriter()))
 			})
 		})
 	}
@@ -83,6 +86,6 @@ func TestRandomCallsThroughTheRecommendedStack(t *testing.T) {
 		must(t, err)
 		inner, err := metrics.New(reg, metrics.WithLayer("inner"))
 		must(t, err)
-		return store.Wrap(memstore.New(), tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), tiny(2), inner)
+		return store.Wrap(memstore.New(), tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), tiny(2, few), inner)
 	})
 }

@@ -157,8 +157,7 @@ func (q *sequence) fill(rt *rapid.T) {
 // end reads everything, by pages: what a call broke, and no other met.
 func (q *sequence) end(rt *rapid.T) {
 	page := store.PageQuery{Limit: pick(rt, 1000, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
-	read := func(op store.Op, ids []string, id string) {
-		by := q.ownerOf(ids, id)
+	read := func(op store.Op, by store.Owner, id string) {
 		c := randomCall{command: command{op: op, thread: store.Thread{ID: id}, query: page}, by: by,
 			attachment: store.Attachment{ID: id}, filter: store.OwnedBy(by), names: q.names}
 		for {
@@ -169,12 +168,16 @@ func (q *sequence) end(rt *rapid.T) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(q.model.threads)) {
-		read(store.OpLoadThread, q.threadIDs, id)
-		read(store.OpLoadThreadItems, q.threadIDs, id)
+		read(store.OpLoadThread, q.ownerOf(q.threadIDs, id), id)
+		read(store.OpLoadThreadItems, q.ownerOf(q.threadIDs, id), id)
 	}
-	read(store.OpLoadThreads, nil, "")
+	for _, o := range q.owners {
+		if !o.IsZero() {
+			read(store.OpLoadThreads, o, "")
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(q.model.attachments)) {
-		read(store.OpLoadAttachment, q.attachmentIDs, id)
+		read(store.OpLoadAttachment, q.ownerOf(q.attachmentIDs, id), id)
 	}
 }
 

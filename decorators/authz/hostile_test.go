@@ -249,6 +249,30 @@ func TestFailedLookIsNotApplied(t *testing.T) {
 	}
 }
 
+// The same of the looks at the stored item, and at what it names.
+func TestFailedLookAtAnAttachmentIsNotApplied(t *testing.T) {
+	for _, failing := range []store.Op{store.OpLoadItem, store.OpLoadAttachment} {
+		w := newWorld(t, authz.OwnerOnly())
+		looked := false
+		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("failing", store.InterceptorFunc(
+			func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+				if call.Op.IsWrite() {
+					t.Errorf("%v reached the base, though %v fails", call.Op, failing)
+				}
+				if call.Op != failing {
+					return next(ctx)
+				}
+				looked = true
+				return &store.Error{Code: store.CodeUnavailable, ID: canary, Cause: errors.New(canary)}
+			})))
+		err := s.SaveItem(as(t, ada), thr, message(t, "msg_new", atc))
+		wants(t, err, store.ErrUnavailable)
+		if !looked || !store.IsDefinite(err) || strings.Contains(err.Error(), canary) {
+			t.Errorf("%v failed (%v): got %v, definite %v", failing, looked, err, store.IsDefinite(err))
+		}
+	}
+}
+
 // TestUnknownOutcomeStaysUnknown: what a write of the base left open is not made definite on the way.
 func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 	for _, c := range []struct {

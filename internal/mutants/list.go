@@ -578,6 +578,18 @@ var mutants = []mutant{
 
 	// --- whatever goes wrong
 	{
+		name:  "a failed look lets nothing in",
+		what:  "an attachment that could not be looked at is let in",
+		edits: []edit{{attachFile, "owner, found, err := l.attachmentOwner(ctx, &a, id)\n\t\tif err != nil {\n\t\t\treturn err", "owner, found, err := l.attachmentOwner(ctx, &a, id)\n\t\tif err != nil {\n\t\t\tcontinue"}},
+		pkg:   inDecorators, test: faults,
+	},
+	{
+		name:  "a write whose look failed has not been made",
+		what:  "it is as unknown as if the write itself had failed",
+		edits: []edit{{attachFile, "return nil, nil\n\t}\n\treturn nil, c.before(err)\n}", "return nil, nil\n\t}\n\treturn nil, c.base(err)\n}"}},
+		pkg:   inDecorators, test: faults,
+	},
+	{
 		name:  "a call that panics is no longer in flight",
 		what:  "a panic leaves an observed call begun",
 		edits: []edit{{"store/observe.go", "if ob.done {\n\t\tr.Code = CodeOf(ob.err)", "if !ob.done {\n\t\treturn\n\t}\n\tif ob.done {\n\t\tr.Code = CodeOf(ob.err)"}},
