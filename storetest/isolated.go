@@ -85,7 +85,7 @@ type IsolatedOption func(*isolated)
 // may return the same Store every time: ids and owners are new in each. Isolated closes the layers around the base, not the base.
 // Reads of two at once take a base in memory, for virtual time: over any other they are made one after the other.
 func Over(open func() store.Store) IsolatedOption {
-	return func(c *isolated) { c.open, c.bubbles = open, false }
+	return func(c *isolated) { c.open, c.hostile, c.bubbles = open, false, false }
 }
 
 // OverHostile is [Over] for a base, in memory, that hands out what was not asked for. What others do then changes what one observes, if only
@@ -103,13 +103,13 @@ func CountingCalls() IsolatedOption { return func(c *isolated) { c.counting = of
 func CountingOwnCalls() IsolatedOption { return func(c *isolated) { c.counting = ofOwn } }
 
 // RevokedWithin is for stacks that for as long as d may go on to answer with what a principal had a part in, such as a cache
-// around a guard: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest].
+// around a guard: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest], which a base in memory can.
 func RevokedWithin(d time.Duration) IsolatedOption { return func(c *isolated) { c.late = d } }
 
 // WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
 func WithoutGrants() IsolatedOption { return func(c *isolated) { c.grantless = true } }
 
-// Traces sets how many traces are played; the default is 100.
+// Traces sets how many traces are played, at least 1; the default is 100.
 func Traces(n int) IsolatedOption { return func(c *isolated) { c.traces = n } }
 
 // Grants says who has a part in whose thread. It changes between calls only, and so may be read in any of them.
