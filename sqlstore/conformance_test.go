@@ -86,6 +86,7 @@ func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		t.Parallel()
 		storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
 	})
 }
@@ -109,6 +110,7 @@ func spareTheDetector(t *testing.T, kinds ...string) {
 func TestTheRecommendedStackConforms(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		t.Parallel()
 		spareTheDetector(t, "sqlite")
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, open(t)) })
 	})
