@@ -138,7 +138,7 @@ var unseen = []string{
 }
 
 func TestRandomCallsFindWhatIsBroken(t *testing.T) {
-	// All but half a dozen are found in the hundred sequences that are the default.
+	// All but some fifteen are found in the hundred sequences that are the default.
 	checks := 1000
 	if testing.Short() {
 		checks *= 5 // of which rapid then makes a fifth
