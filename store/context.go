@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"unique"
@@ -27,18 +28,52 @@ type ctxKey struct{}
 
 var noData ctxData
 
+// dataCtx is a context with data: in one allocation, where context.WithValue takes two.
+type dataCtx struct {
+	context.Context
+	data ctxData
+}
+
+// String says that there is data, and not what: it names people. Of a parent that does not say what it is, it prints the type only,
+// as package context does.
+func (c *dataCtx) String() string {
+	parent := fmt.Sprintf("%T", c.Context)
+	if s, ok := c.Context.(fmt.Stringer); ok {
+		parent = s.String()
+	}
+	return parent + ".WithValue(store)"
+}
+
+func (c *dataCtx) Value(key any) any {
+	if _, ok := key.(ctxKey); ok {
+		return &c.data
+	}
+	return c.Context.Value(key)
+}
+
 func dataOf(ctx context.Context) *ctxData {
+	if c, ok := ctx.(*dataCtx); ok {
+		return &c.data
+	}
 	if d, ok := ctx.Value(ctxKey{}).(*ctxData); ok {
 		return d
 	}
 	return &noData
 }
 
+// dataCtxOf returns ctx with a copy of its data, to be changed before anybody else has it.
+func dataCtxOf(ctx context.Context) dataCtx {
+	if c, ok := ctx.(*dataCtx); ok { // whose data nobody asks for any more
+		return *c
+	}
+	return dataCtx{ctx, *dataOf(ctx)}
+}
+
 // with returns ctx with its data changed by set.
 func with(ctx context.Context, set func(*ctxData)) context.Context {
-	d := *dataOf(ctx)
-	set(&d)
-	return context.WithValue(ctx, ctxKey{}, &d)
+	c := dataCtxOf(ctx)
+	set(&c.data)
+	return &c
 }
 
 // Principal is who makes a call. Whoever authenticates a request puts it in the context; nothing in this module does.

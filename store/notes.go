@@ -21,8 +21,12 @@ type Notes struct {
 // WithNotes returns a context in which calls of op are noted in the returned Notes. origin is what the layers of other
 // calls learn of this one as the leader of a flight: for tracing, a span context.
 func WithNotes(ctx context.Context, op Op, origin any) (context.Context, *Notes) {
-	n := &Notes{op: op, origin: origin}
-	return with(ctx, func(d *ctxData) { d.notes = n }), n
+	c := &struct { // one allocation
+		dataCtx
+		notes Notes
+	}{dataCtx: dataCtxOf(ctx), notes: Notes{op: op, origin: origin}}
+	c.data.notes = &c.notes
+	return &c.dataCtx, &c.notes
 }
 
 // NotesFor returns the notes for a call of op, or nil when nobody listens. A call of another op, as a layer between may
