@@ -38,7 +38,7 @@ func BenchmarkTracingRootNotSampled(b *testing.B) {
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
 	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
 	tracer := tp.Tracer("by hand")
-	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(
+	opts := []trace.SpanStartOption{trace.WithAttributes(
 		attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"))}
 	compare(b, "x-Start",
 		func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },

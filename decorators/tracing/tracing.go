@@ -121,7 +121,8 @@ func New(opts ...Option) store.Middleware {
 	return store.Observe(name, newTracer(&c))
 }
 
-// tracer makes the spans. It is an Observer whose state is a *call.
+// tracer makes the spans. It is an Observer whose state is the span of a write, and of a read the notes, whose origin is the
+// span: neither has to be allocated for it.
 type tracer struct {
 	tracer      trace.Tracer
 	alwaysStart bool
@@ -132,18 +133,12 @@ type tracer struct {
 
 var _ store.Observer = (*tracer)(nil)
 
-// call is a span under way. It is the origin of its notes too: a span context would have to be allocated for it.
-type call struct {
-	span  trace.Span
-	notes *store.Notes // nil for writes, and where nothing is recorded
-}
-
 func newTracer(c *config) *tracer {
 	t := &tracer{tracer: c.provider.Tracer(ScopeName), alwaysStart: c.alwaysStart}
 	for _, op := range store.Ops() {
 		attrs := append([]attribute.KeyValue(nil), c.attributes...)
 		attrs = append(attrs, keyOperation.String(op.String()), keyLayer.String(c.layer))
-		t.start[op] = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindInternal), trace.WithAttributes(attrs...)}
+		t.start[op] = []trace.SpanStartOption{trace.WithAttributes(attrs...)} // and internal, which is the default
 	}
 	for code := range store.NumCodes {
 		word := store.Code(code).String()
@@ -160,17 +155,13 @@ func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any)
 		}
 	}
 	inner, span := t.tracer.Start(ctx, c.Op.String(), t.start[c.Op]...)
-	if !span.IsRecording() {
-		if t.alwaysStart {
-			return inner, &call{span: span}
-		}
-		return inner, nil // the context still says to those beneath that the trace is not sampled
+	switch {
+	case span.IsRecording() && !c.Op.IsWrite(): // only reads are cached and shared
+		return store.WithNotes(inner, c.Op, span)
+	case span.IsRecording() || t.alwaysStart:
+		return inner, span
 	}
-	under := &call{span: span}
-	if !c.Op.IsWrite() { // only reads are cached and shared
-		inner, under.notes = store.WithNotes(inner, c.Op, under)
-	}
-	return inner, under
+	return inner, nil // the context still says to those beneath that the trace is not sampled
 }
 
 // describe appends what the call was for.
@@ -212,10 +203,13 @@ func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.
 
 // End says what the call was and how it went, at once, which costs the SDK one growth less, and ends the span, come what may.
 func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any) {
-	under := state.(*call)
-	span := under.span
+	notes, _ := state.(*store.Notes) // nil of a write
+	span, ok := state.(trace.Span)
+	if !ok {
+		span = notes.Origin().(trace.Span)
+	}
 	defer span.End()
-	cache, role, leader := under.notes.Close()
+	cache, role, leader := notes.Close()
 	if !span.IsRecording() {
 		return
 	}
@@ -248,8 +242,8 @@ func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any)
 // Observer gave as its origin.
 func spanContextOf(origin any) trace.SpanContext {
 	switch o := origin.(type) {
-	case *call:
-		return o.span.SpanContext()
+	case trace.Span:
+		return o.SpanContext()
 	case trace.SpanContext:
 		return o
 	}

@@ -116,29 +116,33 @@ func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
 		g.tail = make(map[string]chan struct{})
 	}
 	f := &shared{origin: spec.Origin, broken: make(chan struct{})}
-	f.ctx, f.cancel = context.WithCancel(ctx)
 	if spec.Queued {
+		f.ctx, f.cancel = context.WithCancel(ctx)
 		f.done = make(chan struct{})
 		if prev, ok := g.tail[spec.Key]; ok {
 			f.prev = prev
 		}
 		g.tail[spec.Key] = f.done
 	} else {
-		g.begin(f, spec)
+		g.begin(ctx, f, spec)
 	}
 	g.open[spec.Key] = f
 	return f
 }
 
-// begin starts the time limit, and sees to it that the end of the call's context ends the call, even if fn does not heed it.
-func (g *Group[T]) begin(f *shared, spec Spec) {
+// begin gives the call its context, with the time limit, and sees to it that its end ends the call, even if fn does not heed it.
+func (g *Group[T]) begin(ctx context.Context, f *shared, spec Spec) {
+	queued := f.cancel // of ctx, where the call was queued
 	if spec.Limit > 0 {
-		cancel := f.cancel
-		f.ctx, f.cancel = context.WithTimeout(f.ctx, spec.Limit)
-		stop := f.cancel
-		f.cancel = func() { stop(); cancel() }
+		f.ctx, f.cancel = context.WithTimeout(ctx, spec.Limit)
+	} else {
+		f.ctx, f.cancel = context.WithCancel(ctx)
 	}
-	ctx := f.ctx
+	if queued != nil {
+		stop := f.cancel
+		f.cancel = func() { stop(); queued() }
+	}
+	ctx = f.ctx
 	f.heeded = context.AfterFunc(ctx, func() { g.end(f, spec, ctx.Err()) })
 }
 
@@ -169,7 +173,7 @@ func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)
 		}
 		g.mu.Lock()
 		g.shut(f, spec.Key)
-		g.begin(f, spec)
+		g.begin(f.ctx, f, spec)
 		g.mu.Unlock()
 	}
 	if err := f.ctx.Err(); err != nil { // everybody left while it was queued
