@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -24,7 +23,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 	text := map[store.SaveMode]string{
 		store.Upsert: s.sql.upsertFile, store.InsertOnly: s.sql.insertFile, store.UpdateOnly: s.sql.updateFile,
 	}[mode]
-	return s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	return s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		n, err := affected(tx.ExecContext(ctx, text, a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String()))
 		if n > 0 || err != nil {
 			return err
@@ -52,7 +51,7 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.
 		doc   string
 		found bool
 	)
-	err := s.read(ctx, c, func(ctx context.Context, db *sql.DB) (err error) {
+	err := s.read(ctx, c, func(ctx context.Context, db asker) (err error) {
 		found, err = maybe(db.QueryRowContext(ctx, s.sql.loadFile, attachmentID), &owner.Tenant, &owner.Subject, &doc)
 		return err
 	})
@@ -76,7 +75,7 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 	if err := check(ctx, c); err != nil {
 		return err
 	}
-	return s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	return s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		_, err := tx.ExecContext(ctx, s.sql.deleteFile, attachmentID)
 		return err
 	})

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -24,7 +23,7 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 		l       listing[store.Item]
 		version uint64
 	)
-	err = s.read(ctx, c, func(ctx context.Context, db *sql.DB) error {
+	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
 		return l.load(ctx, db, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[store.Item], err error) {
 			var doc, id *string
 			if err := scan(&version, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
@@ -72,7 +71,7 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	}
 	args := []any{threadID, item.ID, item.CreatedAt.UnixMicro(), item.JSON().String()}
 	var before, after uint64
-	err = s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		var seq int64
 		found, err := maybe(tx.QueryRowContext(ctx, s.sql.touchThread, threadID), &after, &seq)
 		switch {
@@ -116,7 +115,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 		version uint64
 		doc     *string
 	)
-	err := s.read(ctx, c, func(ctx context.Context, db *sql.DB) error {
+	err := s.read(ctx, c, func(ctx context.Context, db asker) error {
 		_, err := maybe(db.QueryRowContext(ctx, s.sql.loadItem, threadID, itemID), &version, &doc)
 		return err
 	})
@@ -144,7 +143,7 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		return err
 	}
 	var before, after uint64
-	err := s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		var seq int64
 		found, err := maybe(tx.QueryRowContext(ctx, s.sql.touchThread, threadID), &after, &seq)
 		if err != nil {

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"slices"
 
 	"github.com/chatstore/chatstore/store"
@@ -24,7 +23,7 @@ type row[T any] struct {
 }
 
 // load reads a page of one row more than asked for.
-func (l *listing[T]) load(ctx context.Context, db *sql.DB, all pages, q store.PageQuery, args []any,
+func (l *listing[T]) load(ctx context.Context, db asker, all pages, q store.PageQuery, args []any,
 	scan func(func(...any) error) (row[T], error)) error {
 	*l = listing[T]{}
 	text := all[q.Order][0]

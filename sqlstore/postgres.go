@@ -89,6 +89,7 @@ func noticeLoss(ctx context.Context, c *pgx.Conn) error {
 func (e *postgresEngine) name() string    { return "postgres" }
 func (e *postgresEngine) reader() *sql.DB { return e.db }
 func (e *postgresEngine) writer() *sql.DB { return e.db }
+func (e *postgresEngine) prepares() bool  { return true }
 
 func (e *postgresEngine) longestWrite() time.Duration {
 	return e.cfg.statementTimeout + e.cfg.lockTimeout + checkInterval
@@ -106,8 +107,8 @@ func (c config) qualified(table string) string {
 	return `"` + c.schema + `"."` + c.prefix + table + `"`
 }
 
-// prepare stamps the transaction for those who announce it, and gives it the caller's deadline.
-func (e *postgresEngine) prepare(ctx context.Context, tx *sql.Tx) error {
+// introduce stamps the transaction for those who announce it, and gives it the caller's deadline.
+func (e *postgresEngine) introduce(ctx context.Context, tx *sql.Tx) error {
 	var (
 		set  []string
 		args []any

@@ -112,10 +112,11 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	return &sqliteEngine{read: read, write: write}, nil
 }
 
-func (e *sqliteEngine) name() string                           { return "sqlite" }
-func (e *sqliteEngine) reader() *sql.DB                        { return e.read }
-func (e *sqliteEngine) writer() *sql.DB                        { return e.write }
-func (e *sqliteEngine) prepare(context.Context, *sql.Tx) error { return nil }
+func (e *sqliteEngine) name() string                             { return "sqlite" }
+func (e *sqliteEngine) reader() *sql.DB                          { return e.read }
+func (e *sqliteEngine) writer() *sql.DB                          { return e.write }
+func (e *sqliteEngine) prepares() bool                           { return false }
+func (e *sqliteEngine) introduce(context.Context, *sql.Tx) error { return nil }
 
 // notify has nothing to do: SQLite tells nobody.
 func (e *sqliteEngine) notify(context.Context, bool) error { return nil }

@@ -43,6 +43,8 @@ type Store struct {
 	sql    statements
 	cfg    config
 
+	forReads, forWrites prepared // none of PostgreSQL
+
 	calls   sync.RWMutex // read-locked by each call; Close locks it for good
 	closing sync.Once
 	closed  error
@@ -59,7 +61,7 @@ var (
 func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
 	s.sql = e.statements(cfg)
-	if err := ready(ctx, cfg, e); err != nil {
+	if err := s.ready(ctx); err != nil {
 		_ = e.close()
 		return nil, openError(ctx, e, err)
 	}
@@ -67,7 +69,8 @@ func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 }
 
 // ready makes the database ready, as often as it could not for the moment: others may be doing the same.
-func ready(ctx context.Context, cfg config, e engine) error {
+func (s *Store) ready(ctx context.Context) error {
+	cfg, e := s.cfg, s.engine
 	for end := time.Now().Add(cfg.retryFor); ; {
 		err := e.suits(ctx)
 		if err == nil && !cfg.unmigrated {
@@ -79,6 +82,9 @@ func ready(ctx context.Context, cfg config, e engine) error {
 		if err == nil && !cfg.unmigrated {
 			err = e.notify(ctx, !cfg.silent)
 		}
+		if err == nil && !e.prepares() {
+			err = s.prepare(ctx)
+		}
 		if err == nil || !e.classify(err).retry || time.Now().After(end) {
 			return err
 		}
@@ -88,6 +94,14 @@ func ready(ctx context.Context, cfg config, e engine) error {
 			return err
 		}
 	}
+}
+
+// prepare parses all statements, once for each pool.
+func (s *Store) prepare(ctx context.Context) (err error) {
+	if s.forReads, err = prepare(ctx, s.engine.reader(), s.sql.texts); err == nil {
+		s.forWrites, err = prepare(ctx, s.engine.writer(), s.sql.texts)
+	}
+	return err
 }
 
 // openError makes what went wrong in opening an error that may be shown.
@@ -156,8 +170,10 @@ type engine interface {
 	writer() *sql.DB
 	// statements are the texts of all statements.
 	statements(config) statements
-	// prepare says to a writing transaction what it should know of its call: its stamp and time limit.
-	prepare(ctx context.Context, tx *sql.Tx) error
+	// prepares reports whether the driver keeps statements prepared by itself.
+	prepares() bool
+	// introduce says to a writing transaction what it should know of its call: its stamp and time limit.
+	introduce(ctx context.Context, tx *sql.Tx) error
 	// classify says what an error of the driver means.
 	classify(error) verdict
 	longestWrite() time.Duration

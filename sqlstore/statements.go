@@ -31,17 +31,21 @@ type statements struct {
 	deleteFile   string
 	itemPages    pages
 	threadPages  [len(filters)]pages // by the kind of filter
+
+	texts []string // all of them
 }
 
 // mayOwn is the rule of ownership for a row to be written over: a save that names nobody leaves the owner as it is.
 const mayOwn = `($2 = '' AND $3 = '' OR {row}tenant = $2 AND {row}subject = $3)`
 
 func statementsFor(table func(string) string, param func(string) string) statements {
+	var texts []string
 	q := func(text string) string {
 		text = strings.NewReplacer(
 			"{threads}", table("threads"), "{items}", table("items"), "{files}", table("attachments"), "{counters}", table("counters"),
 		).Replace(text)
-		return param(text)
+		texts = append(texts, param(text))
+		return texts[len(texts)-1]
 	}
 	own := func(row string) string { return strings.ReplaceAll(mayOwn, "{row}", row) }
 	st := statements{
@@ -91,6 +95,7 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 			from: `{threads}`, columns: `tenant, subject, doc, id, created_at, seq`, where: `deleted = 0` + f.where, params: f.params,
 		})
 	}
+	st.texts = texts
 	return st
 }
 

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/chatstore/chatstore/store"
@@ -29,7 +28,7 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 		doc     string
 		found   bool
 	)
-	err := s.read(ctx, c, func(ctx context.Context, db *sql.DB) (err error) {
+	err := s.read(ctx, c, func(ctx context.Context, db asker) (err error) {
 		row := db.QueryRowContext(ctx, s.sql.loadThread, threadID)
 		found, err = maybe(row, &owner.Tenant, &owner.Subject, &deleted, &version, &doc)
 		return err
@@ -65,7 +64,7 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 	mode := store.SaveModeFrom(ctx)
 	args := []any{thread.ID, thread.Owner.Tenant, thread.Owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String()}
 	var before, after uint64
-	err = s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		if mode != store.InsertOnly {
 			done, err := maybe(tx.QueryRowContext(ctx, s.sql.updateThread, args...), &after)
 			if done || err != nil {
@@ -119,7 +118,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 		return err
 	}
 	var before, after uint64
-	err := s.write(ctx, c, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.write(ctx, c, func(ctx context.Context, tx asker) error {
 		done, err := maybe(tx.QueryRowContext(ctx, s.sql.deleteThread, threadID), &after)
 		if err != nil {
 			return err
@@ -138,7 +137,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 }
 
 // versionOf returns the version of a thread that a transaction has found nothing to change in.
-func (s *Store) versionOf(ctx context.Context, tx *sql.Tx, threadID string) (version uint64, err error) {
+func (s *Store) versionOf(ctx context.Context, tx asker, threadID string) (version uint64, err error) {
 	var (
 		owner   store.Owner
 		deleted bool
@@ -159,7 +158,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	}
 	kind, args := filterOf(q.Owner)
 	var l listing[store.Thread]
-	err = s.read(ctx, c, func(ctx context.Context, db *sql.DB) error {
+	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
 		return l.load(ctx, db, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[store.Thread], err error) {
 			var tenant, subject, doc, id *string
 			if err := scan(&tenant, &subject, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {

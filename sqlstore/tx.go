@@ -35,13 +35,13 @@ const (
 
 // write runs f in a transaction, as often as the database could not do it for the moment. Until COMMIT is sent, whatever goes
 // wrong leaves nothing behind.
-func (s *Store) write(ctx context.Context, c call, f func(context.Context, *sql.Tx) error) error {
+func (s *Store) write(ctx context.Context, c call, f func(context.Context, asker) error) error {
 	return s.try(ctx, c, func() (settled bool, err error) { return s.transact(ctx, f) })
 }
 
 // read runs f, which asks the database once.
-func (s *Store) read(ctx context.Context, c call, f func(context.Context, *sql.DB) error) error {
-	return s.try(ctx, c, func() (bool, error) { return true, f(ctx, s.engine.reader()) })
+func (s *Store) read(ctx context.Context, c call, f func(context.Context, asker) error) error {
+	return s.try(ctx, c, func() (bool, error) { return true, f(ctx, asker{db: s.engine.reader(), prepared: s.forReads}) })
 }
 
 // errClosed is the cause of what a closed Store answers.
@@ -71,6 +71,13 @@ func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, e
 			case <-ctx.Done():
 			}
 		}
+		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+			// Those who go by the clock, as package net does, hear of a deadline before the context's own timer says so.
+			select {
+			case <-ctx.Done():
+			case <-time.After(longestPause):
+			}
+		}
 		switch gone := store.CheckContext(ctx, c.op, c.kind, c.id); {
 		case !settled:
 			return c.error(store.CodeUnavailable, err)
@@ -87,7 +94,7 @@ func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, e
 const verdictLimit = 10 * time.Second
 
 // transact runs f in a transaction and commits it. settled says of an error that nothing was, or will be, committed.
-func (s *Store) transact(ctx context.Context, f func(context.Context, *sql.Tx) error) (settled bool, err error) {
+func (s *Store) transact(ctx context.Context, f func(context.Context, asker) error) (settled bool, err error) {
 	conn, err := s.engine.writer().Conn(ctx)
 	if err != nil {
 		return true, fmt.Errorf("connection: %w", err)
@@ -113,10 +120,10 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, *sql.Tx) e
 	if !begun() {
 		return true, ctx.Err()
 	}
-	if err := s.engine.prepare(ctx, tx); err != nil {
-		return true, fmt.Errorf("prepare: %w", err)
+	if err := s.engine.introduce(ctx, tx); err != nil {
+		return true, fmt.Errorf("introduce: %w", err)
 	}
-	if err := f(ctx, tx); err != nil {
+	if err := f(ctx, asker{db: tx, tx: tx, prepared: s.forWrites}); err != nil {
 		return true, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -238,6 +238,15 @@ func (s *Server) DSN(t testing.TB) string {
 	return s.dsn(name)
 }
 
+// Copy returns the data source name of a copy of a database that nobody is connected to.
+func (s *Server) Copy(t testing.TB, dsn string) string {
+	t.Helper()
+	_, of, _ := strings.Cut(dsn, "dbname=")
+	name := fmt.Sprintf("test%d", s.next.Add(1))
+	s.Exec(t, s.dsn("postgres"), "CREATE DATABASE "+name+" TEMPLATE "+of)
+	return s.dsn(name)
+}
+
 func (s *Server) dsn(database string) string {
 	return fmt.Sprintf("host=%s user=chat dbname=%s", s.dir, database)
 }
