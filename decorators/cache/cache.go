@@ -18,6 +18,9 @@
 // write met the very version that the entry has, or if the user gave their word that no other process writes
 // ([WithSoleWriter]). Otherwise it drops the entry.
 //
+// What is held is bounded, in bytes and entries. What has answered is protected from what came once, as in an export: of the bounds
+// a fifth is enough for that.
+//
 // Principals are kept apart: what one loaded answers no other, unless an authz layer above decides who may see what and
 // says so (authz.ShareBelow). Around an authz layer a cache would answer without asking the policy; New's Middleware
 // panics there unless told otherwise ([AllowAroundAuthz]).
@@ -64,6 +67,9 @@ const (
 // wordsPerEntry keeps it rare that a write to one thread makes another's entry useless.
 const wordsPerEntry = 16
 
+// leastCost is that of the smallest entry.
+const leastCost = int64(entryBytes + lruBytes)
+
 // mostEntries bounds WithMaxEntries, for which tables are allocated in advance: these of 2 GiB.
 const mostEntries = 1 << 24
 
@@ -94,7 +100,7 @@ func WithMaxBytes(n int64) Option { return func(c *config) { c.maxBytes = n } }
 
 // WithMaxEntries bounds the number of entries, which are threads and attachments, per principal unless shared; the default is
 // DefaultMaxEntries, and 16,777,216 the most. Each costs 128 to 256 bytes of fixed tables, allocated by New, beside the bytes
-// of WithMaxBytes.
+// of WithMaxBytes; but not those that these bytes have no room for.
 func WithMaxEntries(n int) Option { return func(c *config) { c.maxEntries = n } }
 
 // WithTTL bounds how long after its load an entry answers; the default is DefaultTTL. Each entry's own time is up to a tenth
@@ -168,7 +174,7 @@ func newLayer(next store.Store, c config, guarded bool) *layer {
 	}
 	words := c.words
 	if words == 0 {
-		words = wordsPerEntry * c.maxEntries
+		words = wordsPerEntry * min(c.maxEntries, int(c.maxBytes/leastCost)+1)
 	}
 	_, rewrites := store.As[store.Rewriter](next)
 	l := &layer{

@@ -1305,6 +1305,64 @@ func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
 	}
 }
 
+// An export that doesn't say that it is one must not cost the cache what is hot.
+func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
+	const room = 100
+	s, p, base := open(t, cache.WithMaxEntries(room))
+	hot := func(n int) string { return fmt.Sprintf("hot_%d", n) }
+	for n := range room / 2 {
+		must(t, base.SaveThread(t.Context(), store.Thread{ID: hot(n), CreatedAt: noon}))
+		s.LoadThread(t.Context(), hot(n))
+		s.LoadThread(t.Context(), hot(n)) // again: it answers
+	}
+	for n := range 20 * room {
+		id := fmt.Sprintf("once_%d", n)
+		must(t, base.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: noon}))
+		must(t, base.AddThreadItem(t.Context(), id, item(t, "msg_1", 1)))
+		s.LoadThread(t.Context(), id)
+		s.LoadThreadItems(t.Context(), id, oldest(100))
+	}
+	reads := p.readsOf(func() {
+		for n := range room / 2 {
+			s.LoadThread(t.Context(), hot(n))
+		}
+	})
+	if reads > 0 {
+		t.Errorf("after a scan %d of %d hot threads had to be read again", reads, room/2)
+	}
+}
+
+// What was hot must not keep its place for longer than it may answer.
+func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const room, hot = 100, 75
+		s, p, base := open(t, cache.WithMaxEntries(room))
+		read := func(name string) {
+			for n := range hot {
+				get[store.Thread](t)(s.LoadThread(t.Context(), fmt.Sprintf("%s_%d", name, n)))
+			}
+		}
+		for _, name := range []string{"old", "new"} {
+			for n := range hot {
+				must(t, base.SaveThread(t.Context(), store.Thread{ID: fmt.Sprintf("%s_%d", name, n), CreatedAt: noon}))
+			}
+			for range 3 {
+				read(name)
+			}
+			time.Sleep(cache.DefaultTTL)
+		}
+		for range 2 {
+			read("new")
+		}
+		if reads := p.readsOf(func() { read("new") }); reads > 0 {
+			t.Errorf("%d reads for what is hot: what was hot is still there", reads)
+		}
+		if account, counted, entries := cache.Audit(s); entries > room || account != counted {
+			t.Errorf("%d entries, at most %d; the accounts say %d bytes, there are %d", entries, room, account, counted)
+		}
+	})
+}
+
 // A scan must not keep alive what it passes by.
 func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(2))

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -13,12 +14,17 @@ import (
 // maxLoose bounds the items that an entry keeps beside its window.
 const maxLoose = 16
 
-// entry is what is known of a thread, or an attachment, at one state of the base. It is never changed once it can be found.
+// entry is what is known of a thread, or an attachment, at one state of the base. It is never changed once it can be found, but
+// for answered.
 type entry struct {
 	tag     generation.Word // the word at which all of it is true
 	version version
 	expires time.Duration // on the layer's clock; 0: never
 	bytes   int64         // its cost, set when it is put into a shard
+
+	// answered is set when a read was answered from the entry, or from one that it replaces, and unset when it is protected for
+	// that. It is made when an entry is put into a shard.
+	answered *atomic.Bool
 
 	thread    store.Thread
 	hasThread bool
@@ -110,7 +116,7 @@ func earlier(a, b time.Duration) time.Duration {
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
 	itemBytes      = int(unsafe.Sizeof(store.Item{}))
-	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120
+	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120 + 8 // with what answered points to
 	partitionBytes = 200
 )
 

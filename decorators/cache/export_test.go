@@ -15,11 +15,13 @@ func NoJitter() Option { return func(c *config) { c.jitter = func() float64 { re
 func Audit(s store.Store) (account, counted int64, entries int) {
 	for _, sh := range s.(*layer).shards {
 		sh.mu.Lock()
-		account += sh.bytes
-		for _, k := range sh.lru.Keys() {
-			e, _ := sh.lru.Peek(k)
-			counted += e.cost(k)
-			entries++
+		account += sh.bytes()
+		for _, g := range [...]segment{sh.probation, sh.protected} {
+			for _, k := range g.lru.Keys() {
+				e, _ := g.lru.Peek(k)
+				counted += e.cost(k)
+				entries++
+			}
 		}
 		sh.mu.Unlock()
 	}

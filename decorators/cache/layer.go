@@ -155,6 +155,9 @@ func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
 // hit notes a read answered from e.
 func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
 	l.stats.requests[k][hit].Add(1)
+	if !h.NoStore() && !e.answered.Load() { // a look spares the processors one another's write
+		e.answered.Store(true)
+	}
 	if h.Notes != nil {
 		h.Notes.SetCache(resultNames[hit])
 	}
@@ -294,11 +297,7 @@ func (l *layer) patch(p place, e *entry, before generation.Word, begin time.Dura
 		return
 	}
 	l.stats.patched.Add(1)
-	p.shard.mu.Lock()
-	defer p.shard.mu.Unlock()
-	if now, ok := p.shard.lru.Peek(p.key); ok && now == e { // not evicted meanwhile
-		p.shard.put(p.key, &next)
-	}
+	p.shard.replace(p.key, e, &next, begin)
 }
 
 func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }

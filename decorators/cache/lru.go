@@ -2,6 +2,7 @@ package cache
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -18,15 +19,52 @@ type key struct {
 	id        string
 }
 
-// shard is one LRU with its own lock and its own share of the bounds. Its accounts are exact: bytes is the sum of the costs
-// of its entries.
+// shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry is on
+// probation; if it has answered by the time that it would have to go, it is protected instead, from all that comes and is never
+// asked for again: an export must not cost the cache what is hot. Of the protected ones, those used longest ago go back.
 type shard struct {
-	mu       sync.Mutex
-	lru      *simplelru.LRU[key, *entry]
-	bytes    int64
-	maxBytes int64
-	why      eviction // the reason of the removal under way, for the callback
-	evicted  [len(entryKinds)][numEvictions]uint64
+	mu         sync.Mutex
+	probation  segment
+	protected  segment // at most protectedShare of the bounds
+	maxEntries int
+	maxBytes   int64
+	evicted    [len(entryKinds)][numEvictions]uint64
+}
+
+// protectedShare is what of the bounds the protected entries may have.
+const protectedShare = 0.8
+
+// mostProtected bounds how many entries are looked at for one that comes, so that nobody waits for the lock of a shard in which
+// all have answered.
+const mostProtected = 64
+
+// segment is one LRU. Its account is exact: bytes is the sum of the costs of its entries.
+type segment struct {
+	lru   *simplelru.LRU[key, *entry]
+	bytes int64
+}
+
+func newSegment(maxEntries int) segment {
+	lru, err := simplelru.NewLRU[key, *entry](maxEntries+1, nil) // so that it evicts nothing by itself
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return segment{lru: lru}
+}
+
+// put makes e the entry of k, the most recently used.
+func (g *segment) put(k key, e *entry) {
+	if old, ok := g.lru.Peek(k); ok {
+		g.bytes -= old.bytes
+	}
+	g.lru.Add(k, e)
+	g.bytes += e.bytes
+}
+
+// remove removes e, the entry of k.
+func (g *segment) remove(k key, e *entry) {
+	g.lru.Remove(k)
+	g.bytes -= e.bytes
 }
 
 // entryKinds are the kinds of entries, by the kind of their key.
@@ -48,23 +86,31 @@ const (
 var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "flushed"}
 
 func newShard(maxEntries int, maxBytes int64) *shard {
-	s := &shard{maxBytes: maxBytes}
-	lru, err := simplelru.NewLRU[key, *entry](maxEntries, func(k key, e *entry) {
-		s.bytes -= e.bytes
-		s.evicted[k.kind][s.why]++
-	})
-	if err != nil {
-		panic(err) // only for a size below 1, which New refuses
+	return &shard{probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes}
+}
+
+// len and bytes are of the shard's entries. s.mu is held, here and in find.
+func (s *shard) len() int     { return s.probation.lru.Len() + s.protected.lru.Len() }
+func (s *shard) bytes() int64 { return s.probation.bytes + s.protected.bytes }
+
+// find returns the entry of k and where it is; nil if there is none.
+func (s *shard) find(k key) (*segment, *entry) {
+	for _, g := range [...]*segment{&s.protected, &s.probation} {
+		if e, ok := g.lru.Peek(k); ok {
+			return g, e
+		}
 	}
-	s.lru = lru
-	return s
+	return nil, nil
 }
 
 // get returns the entry of k, the most recently used now.
 func (s *shard) get(k key) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, _ := s.lru.Get(k)
+	if e, ok := s.probation.lru.Get(k); ok { // where all are as long as there is room
+		return e
+	}
+	e, _ := s.protected.lru.Get(k)
 	return e
 }
 
@@ -72,7 +118,7 @@ func (s *shard) get(k key) *entry {
 func (s *shard) peek(k key) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, _ := s.lru.Peek(k)
+	_, e := s.find(k)
 	return e
 }
 
@@ -80,10 +126,24 @@ func (s *shard) peek(k key) *entry {
 func (s *shard) drop(k key, e *entry, why eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now, ok := s.lru.Peek(k); ok && now == e {
-		s.why = why
-		s.lru.Remove(k)
+	if g, current := s.find(k); current == e {
+		s.evict(g, k, e, why)
 	}
+}
+
+// replace makes next the entry of k, if e still is. now is the time, more or less.
+func (s *shard) replace(k key, e, next *entry, now time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, current := s.find(k); current == e {
+		s.put(k, next, now)
+	}
+}
+
+// evict removes e, the entry of k in g. s.mu is held.
+func (s *shard) evict(g *segment, k key, e *entry, why eviction) {
+	g.remove(k, e)
+	s.evicted[k.kind][why]++
 }
 
 // fill puts e under k, merged with what is there if both are true at the same state. current is the word of k, now is the
@@ -94,8 +154,8 @@ func (s *shard) fill(k key, e *entry, current generation.Word, now time.Duration
 	if e.tag != current {
 		return // overtaken: what is there may be newer
 	}
-	old, ok := s.lru.Peek(k)
-	if ok && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
+	_, old := s.find(k)
+	if old != nil && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
 		switch {
 		case old.version == e.version && (!whole || e.version.known):
 			e = merge(old, e)
@@ -103,11 +163,11 @@ func (s *shard) fill(k key, e *entry, current generation.Word, now time.Duration
 			return // another process's write came between: the older answer is no use
 		}
 	}
-	s.put(k, e)
+	s.put(k, e, now)
 }
 
 // put makes e the entry of k: without its items if they make it too large, or none at all if it still is. s.mu is held.
-func (s *shard) put(k key, e *entry) {
+func (s *shard) put(k key, e *entry, now time.Duration) {
 	e.bytes = e.cost(k)
 	if e.bytes > s.maxBytes && e.hasThread && (e.hasWindow || len(e.loose) > 0) {
 		// Large items must not cost the thread its place.
@@ -119,21 +179,65 @@ func (s *shard) put(k key, e *entry) {
 		}
 		e = &lean
 	}
+	g, old := s.find(k)
 	if e.bytes > s.maxBytes {
-		if s.why = byTooLarge; !s.lru.Remove(k) {
-			s.evicted[k.kind][byTooLarge]++
+		if g != nil {
+			g.remove(k, old)
 		}
+		s.evicted[k.kind][byTooLarge]++
 		return
 	}
-	// Add calls the eviction callback for another key, but not for the value it replaces.
-	if old, ok := s.lru.Peek(k); ok {
-		s.bytes -= old.bytes
+	if g != nil {
+		e.answered = old.answered
+	} else {
+		g, e.answered = &s.probation, new(atomic.Bool)
 	}
-	s.bytes += e.bytes
-	s.why = byEntries
-	s.lru.Add(k, e)
-	for s.why = byBytes; s.bytes > s.maxBytes; {
-		s.lru.RemoveOldest()
+	g.put(k, e)
+	s.restrict()
+	for n := 0; s.len() > s.maxEntries; n++ {
+		s.makeRoom(k, byEntries, now, n < mostProtected)
+	}
+	for n := 0; s.bytes() > s.maxBytes; n++ {
+		s.makeRoom(k, byBytes, now, n < mostProtected)
+	}
+}
+
+// makeRoom evicts an entry to make room for that of newest, or, if it may, protects one: then the next is looked at. s.mu is held.
+func (s *shard) makeRoom(newest key, why eviction, now time.Duration, mayProtect bool) {
+	hotKey, hot, some := s.protected.lru.GetOldest()
+	if some && hot.expired(now) { // it was hot once, and nobody asked for it since
+		s.evict(&s.protected, hotKey, hot, byExpiry)
+		return
+	}
+	k, e, ok := s.probation.lru.GetOldest()
+	switch {
+	case some && (!ok || k == newest): // which may be larger than what the protected ones leave
+		s.evict(&s.protected, hotKey, hot, why)
+	case k == newest: // nothing is protected any more: all others were sent back, behind it
+		s.probation.lru.Get(k)
+		k, e, _ = s.probation.lru.GetOldest()
+		s.evict(&s.probation, k, e, why)
+	case mayProtect && s.mayProtect(e) && e.answered.Swap(false):
+		s.probation.remove(k, e)
+		s.protected.put(k, e)
+		s.restrict()
+	default:
+		s.evict(&s.probation, k, e, why)
+	}
+}
+
+// mayProtect reports whether e would stay if it was the only one that is protected.
+func (s *shard) mayProtect(e *entry) bool {
+	return float64(s.maxEntries)*protectedShare >= 1 && float64(e.bytes) <= float64(s.maxBytes)*protectedShare
+}
+
+// restrict brings the protected entries back within their share. s.mu is held.
+func (s *shard) restrict() {
+	g := &s.protected
+	for float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare {
+		k, e, _ := g.lru.GetOldest()
+		g.remove(k, e)
+		s.probation.put(k, e)
 	}
 }
 
@@ -141,8 +245,13 @@ func (s *shard) put(k key, e *entry) {
 func (s *shard) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.why = byFlush
-	s.lru.Purge()
+	for _, g := range [...]*segment{&s.probation, &s.protected} {
+		for _, k := range g.lru.Keys() {
+			s.evicted[k.kind][byFlush]++
+		}
+		g.lru.Purge()
+		g.bytes = 0
+	}
 }
 
 // expired reports whether e's time is over.

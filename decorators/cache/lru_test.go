@@ -13,19 +13,29 @@ import (
 // audit fails unless the shard's accounts are exactly what its entries cost, counted anew.
 func (s *shard) audit(t *testing.T, maxEntries int) {
 	t.Helper()
-	var sum int64
-	for _, k := range s.lru.Keys() {
-		e, _ := s.lru.Peek(k)
-		if e.bytes != e.cost(k) {
-			t.Fatalf("%s has %d bytes on its account and costs %d", k.id, e.bytes, e.cost(k))
+	seen := map[key]bool{}
+	for name, g := range map[string]segment{"probation": s.probation, "protected": s.protected} {
+		var sum int64
+		for _, k := range g.lru.Keys() {
+			e, _ := g.lru.Peek(k)
+			if e.bytes != e.cost(k) {
+				t.Fatalf("%s has %d bytes on its account and costs %d", k.id, e.bytes, e.cost(k))
+			}
+			if seen[k] {
+				t.Fatalf("%s is there twice", k.id)
+			}
+			seen[k] = true
+			sum += e.bytes
 		}
-		sum += e.bytes
+		if g.bytes != sum {
+			t.Fatalf("%s: the account says %d bytes, the entries have %d", name, g.bytes, sum)
+		}
 	}
-	if s.bytes != sum {
-		t.Fatalf("the account says %d bytes, the entries have %d", s.bytes, sum)
+	if s.bytes() > s.maxBytes || s.len() > maxEntries {
+		t.Fatalf("%d bytes of %d, %d entries of %d", s.bytes(), s.maxBytes, s.len(), maxEntries)
 	}
-	if s.bytes > s.maxBytes || s.lru.Len() > maxEntries {
-		t.Fatalf("%d bytes of %d, %d entries of %d", s.bytes, s.maxBytes, s.lru.Len(), maxEntries)
+	if g := s.protected; g.bytes > s.maxBytes*8/10 || g.lru.Len() > maxEntries*8/10 {
+		t.Fatalf("protected: %d bytes of %d, %d entries of %d", g.bytes, s.maxBytes, g.lru.Len(), maxEntries)
 	}
 }
 
@@ -33,6 +43,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	const entries, bytes = 20, 40_000
 	s := newShard(entries, bytes)
 	r := rand.New(rand.NewPCG(3, 4))
+	most := 0
 	for range 50_000 {
 		k := key{id: strings.Repeat("x", r.IntN(30)) + fmt.Sprint(r.IntN(40))}
 		switch r.IntN(10) {
@@ -41,7 +52,9 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 				s.drop(k, e, byWrite)
 			}
 		case 1:
-			s.get(k)
+			if e := s.get(k); e != nil {
+				e.answered.Store(true)
+			}
 		case 2:
 			if r.IntN(100) == 0 {
 				s.flush()
@@ -57,11 +70,128 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 			s.fill(k, e, 1, 0, r.IntN(2) == 0)
 		}
 		s.audit(t, entries)
+		most = max(most, s.protected.lru.Len())
+	}
+	if most < 4 {
+		t.Errorf("at most %d protected entries in all that: the test is blind there", most)
 	}
 	for why, n := range s.evicted[coherence.ThreadWord] {
 		if n == 0 && eviction(why) != byExpiry {
 			t.Errorf("no eviction by %s in all that: the test is blind there", evictionNames[why])
 		}
+	}
+}
+
+// Protected entries that grow must leave room to those that come.
+func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
+	const entries, bytes = 100, 100_000
+	s := newShard(entries, bytes)
+	put := func(n, size int) {
+		k := key{id: fmt.Sprint(n)}
+		s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+		if e := s.get(k); e != nil {
+			e.answered.Store(true)
+		}
+		s.audit(t, entries)
+	}
+	for n := range 2 * entries {
+		put(n, 10)
+	}
+	protected := s.protected.lru.Keys()
+	if len(protected) < 20 {
+		t.Fatalf("%d protected entries: the test is blind", len(protected))
+	}
+	for _, k := range protected {
+		var n int
+		fmt.Sscan(k.id, &n)
+		put(n, 3000)
+	}
+}
+
+// What fits into a shard is kept, also beside what is protected.
+func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
+	const entries, bytes = 100, 100_000
+	s := newShard(entries, bytes)
+	put := func(id string, size int) key {
+		k := key{id: id}
+		s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+		s.audit(t, entries)
+		return k
+	}
+	for n := range 2 * entries {
+		if e := s.get(put(fmt.Sprint(n), 500)); e != nil {
+			e.answered.Store(true)
+		}
+	}
+	if n := s.protected.bytes; n < bytes*7/10 {
+		t.Fatalf("%d bytes are protected: the test is blind", n)
+	}
+	if s.peek(put("large", bytes/2)) == nil {
+		t.Error("there was no room for half a shard")
+	}
+}
+
+// Entries of any size, that come, grow and answer, in any order.
+func TestAccountingIsExactWhateverGrows(t *testing.T) {
+	const entries, bytes = 20, 40_000
+	for seed := range uint64(100) {
+		s := newShard(entries, bytes)
+		r := rand.New(rand.NewPCG(seed, 1))
+		for range 1000 {
+			k := key{id: fmt.Sprint(r.IntN(40))}
+			size := r.IntN(3000)
+			if r.IntN(20) == 0 {
+				size = r.IntN(38_000)
+			}
+			s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+			if s.peek(k) == nil {
+				t.Fatalf("%d bytes found no room", size)
+			}
+			if e := s.get(key{id: fmt.Sprint(r.IntN(40))}); e != nil {
+				e.answered.Store(true)
+			}
+			s.audit(t, entries)
+		}
+	}
+}
+
+func TestAFlushLeavesNothing(t *testing.T) {
+	s := newShard(20, 1<<20)
+	for n := range 100 {
+		k := key{id: fmt.Sprint(n)}
+		s.fill(k, &entry{tag: 1, hasThread: true}, 1, 0, false)
+		s.get(k).answered.Store(true)
+	}
+	if s.protected.lru.Len() == 0 {
+		t.Fatal("nothing is protected: the test is blind")
+	}
+	s.flush()
+	s.audit(t, 20)
+	if s.len() != 0 || s.bytes() != 0 || s.evicted[coherence.ThreadWord][byFlush] != 20 {
+		t.Errorf("%d entries and %d bytes are left, %d were flushed", s.len(), s.bytes(), s.evicted[coherence.ThreadWord][byFlush])
+	}
+}
+
+func TestOnlyTheEntryThatWasLookedAtIsReplaced(t *testing.T) {
+	s, k := newShard(4, 1<<20), key{id: "thr_1"}
+	s.fill(k, &entry{tag: 1}, 1, 0, true)
+	seen := s.peek(k)
+	s.fill(k, &entry{tag: 2}, 2, 0, true)
+	s.replace(k, seen, &entry{tag: 3}, 0)
+	s.drop(k, seen, byWrite)
+	if e := s.peek(k); e == nil || e.tag != 2 {
+		t.Errorf("a newer entry gave way: %v", e)
+	}
+}
+
+func TestAPatchDoesNotForgetThatItsEntryAnswered(t *testing.T) {
+	s, k := newShard(4, 1<<20), key{id: "thr_1"}
+	s.fill(k, &entry{tag: 1}, 1, 0, true)
+	e := s.peek(k)
+	e.answered.Store(true)
+	s.replace(k, e, &entry{tag: 2}, 0)
+	if !s.peek(k).answered.Load() {
+		t.Error("forgotten")
 	}
 }
 

@@ -55,8 +55,8 @@ func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
 	)
 	for _, s := range l.shards {
 		s.mu.Lock()
-		entries += s.lru.Len()
-		bytes += s.bytes
+		entries += s.len()
+		bytes += s.bytes()
 		for k := range evicted {
 			for why := range evicted[k] {
 				evicted[k][why] += s.evicted[k][why]

@@ -145,7 +145,7 @@ var mutants = []mutant{
 	{
 		name:  "a queued call is shut when it begins",
 		what:  "a queued call can be joined until it ends",
-		edits: []edit{{flightFile, "g.mu.Lock()\n\t\tg.shut(f, spec.Key)\n\t\tg.begin(f, spec)", "g.mu.Lock()\n\t\tg.begin(f, spec)"}},
+		edits: []edit{{flightFile, "g.mu.Lock()\n\t\tg.shut(f, spec.Key)\n\t\tg.begin(f.ctx, f, spec)", "g.mu.Lock()\n\t\tg.begin(f.ctx, f, spec)"}},
 		pkg:   inDecorators, test: shared,
 	},
 	{
@@ -251,7 +251,7 @@ var mutants = []mutant{
 	{
 		name:  "parts merge under equal tags only",
 		what:  "a fill is merged with what is there, whatever its tag",
-		edits: []edit{{lruFile, "if ok && old.tag == e.tag && !old.expired(now)", "if ok && !old.expired(now)"}},
+		edits: []edit{{lruFile, "if old != nil && old.tag == e.tag && !old.expired(now)", "if old != nil && !old.expired(now)"}},
 		pkg:   inDecorators, test: localBus,
 	},
 	{
@@ -598,7 +598,7 @@ var mutants = []mutant{
 	{
 		name:  "an entry that is replaced leaves the account",
 		what:  "its bytes are counted on",
-		edits: []edit{{lruFile, "s.bytes -= old.bytes", "_ = old"}},
+		edits: []edit{{lruFile, "g.bytes -= old.bytes", "_ = old"}},
 		pkg:   inDecorators, test: faults,
 	},
 }
