@@ -72,15 +72,15 @@ func reference(tb testing.TB) func() {
 
 // ratio reports f's cost over R's.
 func ratio(b *testing.B, f func()) {
-	cost, r := turns(b, 2000, f, reference(b))
+	cost, r := turns(b.Loop, 2000, f, reference(b))
 	b.ReportMetric(float64(cost)/float64(r), "xR")
 	b.ReportMetric(float64(cost), "ns/call")
 	b.ReportMetric(float64(r), "R-ns")
 	b.ReportMetric(0, "ns/op") // of a turn of many: of no use
 }
 
-// turns runs f and ref in turns of n calls, and returns the median cost of a call of each.
-func turns(b *testing.B, n int, f, ref func()) (cost, refCost time.Duration) {
+// turns runs f and ref in turns of n calls, for as long as there are more, and returns the median cost of a call of each.
+func turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration) {
 	var costs, refCosts []time.Duration
 	run := func(f func()) time.Duration {
 		begin := time.Now()
@@ -89,7 +89,7 @@ func turns(b *testing.B, n int, f, ref func()) (cost, refCost time.Duration) {
 		}
 		return time.Since(begin)
 	}
-	for b.Loop() {
+	for more() {
 		costs, refCosts = append(costs, run(f)), append(refCosts, run(ref))
 	}
 	return median(costs) / time.Duration(n), median(refCosts) / time.Duration(n)
@@ -178,6 +178,12 @@ func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err 
 	return t, err
 }
 
+func (u *usual) load(tb testing.TB, ctx context.Context) {
+	if th, err := u.LoadThread(ctx, threadID); err != nil || th.ID != threadID {
+		tb.Fatal(th, err)
+	}
+}
+
 // The recommended stack against the usual one, both warm, the base of both in memory: with one that is not, the usual
 // stack's ownership query costs a round trip more.
 func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
@@ -185,11 +191,7 @@ func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
 	seed(b, s, 30)
 	u := newUsual(b, base)
 	ctx := caller(b.Context())
-	ours, theirs := turns(b, 1000, func() { load(b, ctx, s) }, func() {
-		if t, err := u.LoadThread(ctx, threadID); err != nil || t.ID != threadID {
-			b.Fatal(t, err)
-		}
-	})
+	ours, theirs := turns(b.Loop, 1000, func() { load(b, ctx, s) }, func() { u.load(b, ctx) })
 	b.ReportMetric(float64(theirs)/float64(ours), "x-faster")
 	b.ReportMetric(0, "ns/op")
 }
@@ -214,7 +216,7 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 			}
 		}
 	}
-	miss, bare := turns(b, 200, read(s), read(base))
+	miss, bare := turns(b.Loop, 200, read(s), read(base))
 	b.ReportMetric(float64(miss-bare), "ns-over-bare")
 	b.ReportMetric(0, "ns/op")
 	reporter, _ := store.As[store.StatsReporter](s)
@@ -257,6 +259,38 @@ func TestBudgetAllocations(t *testing.T) {
 	} {
 		if n := testing.AllocsPerRun(200, c.f); n != c.want {
 			t.Errorf("%s: %v allocations, want %v", c.name, n, c.want)
+		}
+	}
+}
+
+// What the benchmarks show must not get much worse unnoticed. These are ratios in one run, and two to four times what they are,
+// so that what the machine does beside does not matter.
+func TestBudgetRatios(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector slows some of it down more than other")
+	}
+	alone := store.Wrap(memstore.New(), cache.New())
+	t.Cleanup(func() { must(t, store.Close(alone)) })
+	seed(t, alone, 100)
+	stack, base := recommended(t)
+	seed(t, stack, 100)
+	ctx, u, r := caller(t.Context()), newUsual(t, base), reference(t)
+	cached, recommended := func() { load(t, t.Context(), alone) }, func() { load(t, ctx, stack) }
+	for _, c := range []struct {
+		name   string
+		most   float64
+		f, ref func()
+	}{
+		{"cached LoadThread against R", 8, cached, r},
+		{"cached newest 20 against R", 40, func() { page(t, t.Context(), alone) }, r},
+		{"recommended stack, LoadThread, against R", 30, recommended, r},
+		{"recommended stack, newest 20, against R", 90, func() { page(t, ctx, stack) }, r},
+		{"recommended stack, LoadThread, against the usual one", 0.4, recommended, func() { u.load(t, ctx) }},
+	} {
+		n := 0
+		cost, ref := turns(func() bool { n++; return n <= 50 }, 500, c.f, c.ref)
+		if ratio := float64(cost) / float64(ref); ratio > c.most {
+			t.Errorf("%s: %.1f, want at most %v", c.name, ratio, c.most)
 		}
 	}
 }
