@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+)
+
+var write = flag.Bool("write", false, "put the tables into README.md")
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// sections are all there is to measure.
+var sections = []struct {
+	name string
+	run  func(b *testing.B) []table
+}{
+	{"reads", warmReads},
+	{"turns", chatTurns},
+	{"memory", hitsAndMemory},
+	{"stampede", stampedes},
+	{"observability", observabilityPrice},
+	{"growth", growth},
+	{"writes", writePrice},
+}
+
+// BenchmarkTables prints the tables. Each section takes longer than a benchmark's time, and so is run once.
+func BenchmarkTables(b *testing.B) {
+	fmt.Printf("%s.\n", machine())
+	for _, s := range sections {
+		b.Run(s.name, func(b *testing.B) {
+			tables := s.run(b)
+			for _, t := range tables {
+				fmt.Printf("\n%s\n", t)
+			}
+			if *write {
+				writeInto(b, s.name, tables)
+			}
+			b.ReportMetric(0, "ns/op") // the tables say more
+		})
+	}
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// get returns what has no error.
+func get[V any](tb testing.TB) func(V, error) V {
+	return func(v V, err error) V {
+		tb.Helper()
+		must(tb, err)
+		return v
+	}
+}

@@ -1,0 +1,252 @@
+package bench
+
+import (
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"gonum.org/v1/plot/plotter"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// sizes are of threads, in items, and of owners, in threads.
+var (
+	threadSizes = []int{100, 1000, 10_000, 100_000, 1_000_000}
+	ownerSizes  = []int{10, 100, 1000, 10_000, 100_000}
+)
+
+// multiply makes many rows of one that the store has written: a thread of n items, and an owner of n threads. A million calls would
+// take it minutes.
+const multiply = `
+INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
+	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
+	SELECT thread_id, 'msg_' || n, created_at + n, seq + n, doc FROM %[1]sitems CROSS JOIN g WHERE thread_id = 'thr_of_%[2]d_items'`
+
+const multiplyThreads = `
+INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
+	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
+	SELECT id || '_' || n, tenant, %[3]s, created_at + n, seq + 1000000 + n, version, item_seq, deleted, doc FROM %[1]sthreads CROSS JOIN g WHERE id = 'thr_of_one_of_%[2]d'`
+
+func ownerOf(threads int) store.Owner {
+	return store.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}
+}
+
+// backends are what there is to grow: open makes a new one, and returns its database beside it, if it has one.
+func backends(b *testing.B) []struct {
+	name string
+	open func() (store.Store, *sql.DB)
+} {
+	dir, files := b.TempDir(), 0
+	return []struct {
+		name string
+		open func() (store.Store, *sql.DB)
+	}{
+		{"in memory", func() (store.Store, *sql.DB) { return memstore.New(), nil }},
+		{"SQLite", func() (store.Store, *sql.DB) {
+			files++
+			path := filepath.Join(dir, fmt.Sprintf("%d.db", files))
+			s := get[*sqlstore.Store](b)(sqlstore.OpenSQLite(b.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
+			return s, get[*sql.DB](b)(sql.Open("sqlite", path))
+		}},
+		{"PostgreSQL", func() (store.Store, *sql.DB) {
+			dsn := pgtest.Shared(b).DSN(b)
+			s := get[*sqlstore.Store](b)(sqlstore.OpenPostgres(b.Context(), dsn))
+			return s, get[*sql.DB](b)(sql.Open("pgx", dsn))
+		}},
+	}
+}
+
+// growth is section 6.
+func growth(b *testing.B) (tables []table) {
+	items := table{title: "The newest 20 items of a thread", head: []string{"items in the thread"}}
+	threads := table{title: "The newest 20 threads of an owner", head: []string{"threads of the owner"}}
+	var itemCosts, threadCosts [][]measured
+	for _, backend := range backends(b) {
+		base, db := backend.open()
+		grow(b, base, db)
+		var pages, lists []entrant
+		for _, n := range threadSizes {
+			id := fmt.Sprintf("thr_of_%d_items", n)
+			pages = append(pages, entrant{id, func(int, int) {
+				if p, err := base.LoadThreadItems(b.Context(), id, store.PageQuery{}); err != nil || len(p.Data) != 20 {
+					panic(fmt.Sprint("read ", len(p.Data), err))
+				}
+			}})
+		}
+		for _, n := range ownerSizes {
+			q := store.ThreadQuery{Owner: store.OwnedBy(ownerOf(n))}
+			lists = append(lists, entrant{fmt.Sprint(n), func(int, int) {
+				if p, err := base.LoadThreads(b.Context(), q); err != nil || len(p.Data) != min(20, n) {
+					panic(fmt.Sprint("listed ", len(p.Data), err))
+				}
+			}})
+		}
+		itemCosts, threadCosts = append(itemCosts, compare(pages, 2, 1)), append(threadCosts, compare(lists, 2, 1))
+		items.head, threads.head = append(items.head, backend.name, "against the smallest"), append(threads.head, backend.name, "against the smallest")
+		must(b, store.Close(base))
+		if db != nil {
+			must(b, db.Close())
+		}
+	}
+	items.against(threadSizes, itemCosts)
+	threads.against(ownerSizes, threadCosts)
+	draw := func(file, title, x string, sizes []int, costs [][]measured) *picture {
+		p := &picture{file: file, title: title, x: x, y: "µs a page", ticks: sizes}
+		for n, of := range costs {
+			l := line{name: items.head[1+2*n]}
+			for i, c := range of {
+				l.points = append(l.points, plotter.XY{X: float64(sizes[i]), Y: float64(c.call) / float64(time.Microsecond)})
+			}
+			p.lines = append(p.lines, l)
+		}
+		return p
+	}
+	items.picture = draw("growth-items", items.title, items.head[0], threadSizes, itemCosts)
+	threads.picture = draw("growth-threads", threads.title, threads.head[0], ownerSizes, threadCosts)
+	return []table{items, threads, residents(b), fewOfMany(b)}
+}
+
+// against adds a row for each size, with what it costs each of the backends.
+func (t *table) against(sizes []int, costs [][]measured) {
+	for i, n := range sizes {
+		row := []string{grouped(n)}
+		for _, of := range costs {
+			row = append(row, nanos(of[i].call), times(of[i].call, of[0].call))
+		}
+		t.rows = append(t.rows, row)
+	}
+}
+
+// grow fills a base with threads and owners of all sizes: by SQL, where there is a db.
+func grow(b *testing.B, base store.Store, db *sql.DB) {
+	ctx := b.Context()
+	first := get[store.Item](b)(message(0))
+	for _, n := range threadSizes {
+		th := store.Thread{ID: fmt.Sprintf("thr_of_%d_items", n), CreatedAt: noon, Owner: owner}
+		must(b, base.SaveThread(ctx, th))
+		must(b, base.AddThreadItem(ctx, th.ID, first))
+		if db != nil {
+			get[sql.Result](b)(db.ExecContext(ctx, fmt.Sprintf(multiply, sqlstore.DefaultPrefix, n)))
+			continue
+		}
+		for i := 1; i < n; i++ {
+			must(b, base.AddThreadItem(ctx, th.ID, get[store.Item](b)(message(i))))
+		}
+	}
+	for _, n := range ownerSizes {
+		growOwners(b, base, db, n, n)
+	}
+	if db != nil {
+		get[sql.Result](b)(db.ExecContext(ctx, "ANALYZE"))
+	}
+}
+
+// growOwners makes n threads, of owners who have so many each.
+func growOwners(b *testing.B, base store.Store, db *sql.DB, n, each int) {
+	th := store.Thread{ID: fmt.Sprintf("thr_of_one_of_%d", n), CreatedAt: noon, Owner: ownerOf(n)}
+	must(b, base.SaveThread(b.Context(), th))
+	if db != nil {
+		subject := "subject"
+		if each < n {
+			subject = fmt.Sprintf("subject || '_' || n / %d", each)
+		}
+		get[sql.Result](b)(db.ExecContext(b.Context(), fmt.Sprintf(multiplyThreads, sqlstore.DefaultPrefix, n, subject)))
+		return
+	}
+	for i := 1; i < n; i++ {
+		th.ID = fmt.Sprintf("thr_of_one_of_%d_%d", n, i)
+		if each < n {
+			th.Owner.Subject = fmt.Sprintf("%s_%d", ownerOf(n).Subject, i/each)
+		}
+		must(b, base.SaveThread(b.Context(), th))
+	}
+}
+
+// residents is what a hit costs in caches of so many threads, and what they hold.
+func residents(b *testing.B) table {
+	t := table{title: "A hit, in a cache of many threads", head: []string{"threads held", "LoadThread", "against the fewest", "golang-lru", "heap, a thread"},
+		note: "The tables that have room for twice as many entries are part of the heap."}
+	counts := []int{1000, 10_000, 100_000, 1_000_000}
+	var entrants, lrus []entrant
+	var heaps []int
+	for _, n := range counts {
+		base := memstore.New()
+		must(b, fill(b.Context(), base, n, 0))
+		before := heap()
+		s := store.Wrap(base, cache.New(cache.WithMaxEntries(2*n), cache.WithMaxBytes(4<<30), cache.WithTTL(24*time.Hour)))
+		defer func() { must(b, store.Close(s)) }()
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = threadID(i)
+			get[store.Thread](b)(s.LoadThread(b.Context(), ids[i]))
+		}
+		heaps = append(heaps, (heap()-before)/n)
+		lru := newLRU(source[store.Thread]{load: base.LoadThread, entries: 2 * n})
+		for _, id := range ids {
+			get[store.Thread](b)(lru.Get(b.Context(), id))
+		}
+		keys := zipf(n, 1<<14)
+		through := func(load loadThread) entrant {
+			return entrant{fmt.Sprint(n), func(_, i int) {
+				if th, err := load(b.Context(), ids[keys[i%len(keys)]]); err != nil || th.ID == "" {
+					panic(fmt.Sprint("read ", th, err))
+				}
+			}}
+		}
+		entrants, lrus = append(entrants, through(s.LoadThread)), append(lrus, through(lru.Get))
+	}
+	costs := compare(append(entrants, lrus...), 2, 1)
+	for i, n := range counts {
+		t.rows = append(t.rows, []string{grouped(n), nanos(costs[i].call), times(costs[i].call, costs[0].call),
+			nanos(costs[len(counts)+i].call), fmt.Sprintf("%d bytes", heaps[i])})
+	}
+	return t
+}
+
+// fewOfMany is what it costs an owner of ten threads to list them through authz, among so many of others'.
+func fewOfMany(b *testing.B) table {
+	t := table{title: "Ten threads of one's own, listed through authz", head: []string{"threads of others"}, note: "The others have twenty each."}
+	counts := []int{1000, 1_000_000}
+	ctx := asCaller(b.Context(), ownerOf(10))
+	var costs [][]measured
+	for _, backend := range backends(b) {
+		t.head = append(t.head, backend.name, "against the fewest")
+		var entrants []entrant
+		for _, n := range counts {
+			base, db := backend.open()
+			defer func() { must(b, store.Close(base)) }()
+			growOwners(b, base, db, 10, 10)
+			growOwners(b, base, db, n, 20)
+			if db != nil {
+				get[sql.Result](b)(db.ExecContext(ctx, "ANALYZE"))
+				must(b, db.Close())
+			}
+			s := store.Wrap(base, authz.New(authz.OwnerOnly()))
+			entrants = append(entrants, entrant{fmt.Sprint(n), func(int, int) {
+				if p, err := s.LoadThreads(ctx, store.ThreadQuery{}); err != nil || len(p.Data) != 10 {
+					panic(fmt.Sprint("listed ", len(p.Data), err))
+				}
+			}})
+		}
+		costs = append(costs, compare(entrants, 2, 1))
+	}
+	t.against(counts, costs)
+	return t
+}
+
+// grouped is a number with its thousands apart.
+func grouped(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
+}

@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// instant answers LoadThread with nothing, at once: what is left is what is around it.
+type instant struct{ store.Store }
+
+func (instant) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+
+// loadThread is a LoadThread, of a layer or written by hand.
+type loadThread = func(ctx context.Context, id string) (store.Thread, error)
+
+// boundMetrics is the least that times and counts a call: two readings of the clock, a histogram and a counter that were looked
+// up before.
+func boundMetrics(next loadThread) loadThread {
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation"}).WithLabelValues("load_thread")
+	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}).WithLabelValues("load_thread", "ok")
+	return func(ctx context.Context, id string) (store.Thread, error) {
+		begin := time.Now()
+		t, err := next(ctx, id)
+		duration.Observe(time.Since(begin).Seconds())
+		calls.Inc()
+		return t, err
+	}
+}
+
+// usualMetrics looks up what it counts on by labels, in every call.
+func usualMetrics(next loadThread) loadThread {
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "code"})
+	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"})
+	return func(ctx context.Context, id string) (store.Thread, error) {
+		begin := time.Now()
+		t, err := next(ctx, id)
+		code := store.CodeOf(err).String()
+		duration.WithLabelValues("load_thread", code).Observe(time.Since(begin).Seconds())
+		calls.WithLabelValues("load_thread", code).Inc()
+		return t, err
+	}
+}
+
+// usualSpan is a span as people write it, with the attributes of package tracing.
+func usualSpan(tracer trace.Tracer, next loadThread) loadThread {
+	return func(ctx context.Context, id string) (store.Thread, error) {
+		ctx, span := tracer.Start(ctx, "load_thread", trace.WithAttributes(
+			attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"),
+			attribute.String("gen_ai.conversation.id", id)))
+		defer span.End()
+		t, err := next(ctx, id)
+		span.SetAttributes(attribute.String("chatstore.code", store.CodeOf(err).String()))
+		return t, err
+	}
+}
+
+// leastSpan is the same span, with all that does not change made before.
+func leastSpan(tracer trace.Tracer, next loadThread) loadThread {
+	constant := trace.WithAttributes(attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"))
+	ok := attribute.String("chatstore.code", "ok")
+	return func(ctx context.Context, id string) (store.Thread, error) {
+		ctx, span := tracer.Start(ctx, "load_thread", constant)
+		t, err := next(ctx, id)
+		if span.IsRecording() {
+			span.SetAttributes(attribute.String("gen_ai.conversation.id", id), ok)
+		}
+		span.End()
+		return t, err
+	}
+}
+
+// observabilityPrice is section 5.
+func observabilityPrice(b *testing.B) (tables []table) {
+	ctx := b.Context()
+	base := instant{memstore.New()}
+	counting := get[store.Middleware](b)(metrics.New(prometheus.NewRegistry()))
+	tp := sdktrace.NewTracerProvider()
+	spans := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	tracer := tp.Tracer("by hand")
+	type candidate struct {
+		name string
+		load loadThread
+	}
+	counters := []candidate{
+		{"no metrics", base.LoadThread}, {"the least by hand", boundMetrics(base.LoadThread)},
+		{"**chatstore's metrics**", store.Wrap(base, counting).LoadThread}, {"a usual wrapper", usualMetrics(base.LoadThread)},
+	}
+	sampled, span := tracer.Start(ctx, "request")
+	defer span.End()
+	for _, w := range []struct {
+		title string
+		ctx   context.Context
+		least int // among the candidates, that the others are compared to
+		all   []candidate
+	}{
+		{"Metrics", ctx, 1, counters},
+		{"Metrics, in a trace that is sampled", sampled, 1, counters},
+		{"Spans, below a parent that is not sampled", asCaller(ctx, owner), 1, []candidate{
+			{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
+			{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
+		}},
+		{"Spans, sampled", ctx, 1, []candidate{
+			{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
+			{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
+		}},
+	} {
+		var entrants []entrant
+		for _, c := range w.all {
+			entrants = append(entrants, entrant{c.name, func(int, int) {
+				if _, err := c.load(w.ctx, "thr_00000000"); err != nil {
+					panic(err)
+				}
+			}})
+		}
+		one, many := compare(entrants, 1, 1), compare(entrants, 2, 16)
+		t := table{title: w.title, head: []string{"", "1 goroutine", "against the least", "allocations", "16 on 2 processors"},
+			note: "Around a LoadThread that does nothing."}
+		for i, e := range entrants {
+			t.rows = append(t.rows, []string{e.name, nanos(one[i].call), times(one[i].call, one[w.least].call), fmt.Sprintf("%.1f", one[i].allocs), nanos(many[i].call)})
+		}
+		tables = append(tables, t)
+	}
+	return tables
+}

@@ -1,0 +1,124 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// reader is what a warm read goes to.
+type reader interface {
+	LoadThread(ctx context.Context, id string) (store.Thread, error)
+	LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error)
+}
+
+// throughPeers reads through two of a peer's caches, of threads by their id and of pages by all that is asked for: here the
+// newest 20 of a thread only, so that its id is the key.
+type throughPeers struct {
+	threads peer[store.Thread]
+	pages   peer[store.Page[store.Item]]
+}
+
+func (p throughPeers) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	return p.threads.Get(ctx, id)
+}
+
+func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.PageQuery) (store.Page[store.Item], error) {
+	return p.pages.Get(ctx, id)
+}
+
+// warm is how many threads are read, all of which every cache has room for, and of how many items.
+const (
+	warmThreads = 1000
+	warmItems   = 30
+)
+
+// warmReads is section 1.
+func warmReads(b *testing.B) (tables []table) {
+	ctx := asCaller(b.Context(), owner)
+	base := memstore.New()
+	must(b, fill(ctx, base, warmThreads, warmItems))
+	ids := make([]string, warmThreads)
+	for n := range ids {
+		ids[n] = threadID(n)
+	}
+	type named struct {
+		name   string
+		reader reader
+	}
+	var readers []named
+	threads := peersOf[store.Thread]()
+	pages := peersOf[store.Page[store.Item]]()
+	for i := range threads {
+		p := throughPeers{
+			threads[i].new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 2 * warmThreads, bytes: 2 * warmThreads}),
+			pages[i].new(source[store.Page[store.Item]]{
+				load: func(ctx context.Context, id string) (store.Page[store.Item], error) {
+					return base.LoadThreadItems(ctx, id, store.PageQuery{})
+				},
+				size: func(store.Page[store.Item]) int { return 1 }, entries: 2 * warmThreads, bytes: 2 * warmThreads}),
+		}
+		defer p.threads.Close()
+		defer p.pages.Close()
+		readers = append(readers, named{threads[i].name, p})
+	}
+	alone := store.Wrap(base, cache.New())
+	stack := get[store.Store](b)(recommended(base))
+	u := get[*usual](b)(newUsual(base, 4*warmThreads))
+	readers = append(readers, named{"**chatstore's cache**", alone}, named{"**the recommended stack**", stack},
+		named{"the same, as people write it", u})
+
+	works := []struct {
+		name string
+		call func(r reader, id string)
+	}{
+		{"LoadThread", func(r reader, id string) {
+			if t, err := r.LoadThread(ctx, id); err != nil || t.ID != id {
+				panic(fmt.Sprint("read ", t, err))
+			}
+		}},
+		{"the newest 20 items", func(r reader, id string) {
+			if p, err := r.LoadThreadItems(ctx, id, store.PageQuery{}); err != nil || len(p.Data) != 20 || !p.HasMore {
+				panic(fmt.Sprint("read ", len(p.Data), err))
+			}
+		}},
+	}
+	keys := zipf(warmThreads, 1<<14)
+	for _, w := range works {
+		var entrants []entrant
+		for _, r := range readers {
+			for range 3 { // ristretto sets what it is given when it comes to it
+				for _, id := range ids {
+					w.call(r.reader, id)
+				}
+			}
+			entrants = append(entrants, entrant{r.name, func(worker, n int) { w.call(r.reader, ids[keys[(worker*1021+n)%len(keys)]]) }})
+		}
+		one, two, many := compare(entrants, 1, 1), compare(entrants, 2, 2), compare(entrants, 2, 16)
+		ref := slices.IndexFunc(readers, func(r named) bool { return r.name == "golang-lru" })
+		t := table{title: "A warm " + w.name, head: []string{"", "1 goroutine", "against golang-lru", "allocations", "2 on 2 processors", "16 on 2"}}
+		for i, r := range readers {
+			t.rows = append(t.rows, []string{r.name, nanos(one[i].call), times(one[i].call, one[ref].call), fmt.Sprintf("%.1f", one[i].allocs),
+				nanos(two[i].call), nanos(many[i].call)})
+		}
+		tables = append(tables, t)
+	}
+	must(b, store.Close(stack, alone))
+	return tables
+}
+
+// zipf draws ranks below n, few of them often.
+func zipf(n, draws int) []int {
+	z := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(n-1))
+	ranks := make([]int, draws)
+	for i := range ranks {
+		ranks[i] = int(z.Uint64())
+	}
+	return ranks
+}

@@ -1,0 +1,154 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/store"
+)
+
+var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// owner is whose all threads are, where it makes no difference.
+var owner = store.Owner{Tenant: "acme", Subject: "ada"}
+
+// asCaller is the context of a request: a principal, and a parent span that is not sampled.
+func asCaller(ctx context.Context, o store.Owner) context.Context {
+	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
+	return store.WithPrincipal(trace.ContextWithSpanContext(ctx, parent), store.Principal{Owner: o})
+}
+
+func threadID(n int) string { return fmt.Sprintf("thr_%08d", n) }
+
+// fill saves so many threads of so many items of a line of text each.
+func fill(ctx context.Context, s store.Store, threads, items int) error {
+	for n := range threads {
+		th := store.Thread{ID: threadID(n), Title: "A chat about budgets", CreatedAt: noon.Add(time.Duration(n) * time.Second), Owner: owner}
+		if err := s.SaveThread(ctx, th); err != nil {
+			return err
+		}
+		for i := range items {
+			it, err := message(i)
+			if err != nil {
+				return err
+			}
+			if err := s.AddThreadItem(ctx, th.ID, it); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func message(n int) (store.Item, error) {
+	return store.NewItem(fmt.Sprintf("msg_%08d", n), noon.Add(time.Duration(n)*time.Second),
+		store.AssistantMessage{Content: []store.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
+}
+
+// recommended is the stack of the README.
+func recommended(base store.Store, opts ...cache.Option) (store.Store, error) {
+	reg := prometheus.NewRegistry()
+	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
+	if err != nil {
+		return nil, err
+	}
+	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+	if err != nil {
+		return nil, err
+	}
+	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner), nil
+}
+
+// usual is a stack as one often meets it: span options and attributes built for every call, metrics looked up by their
+// labels, a generic cache under a joined string key with deep copies by way of JSON, and ownership by a query of its own.
+type usual struct {
+	base     store.Store
+	tracer   trace.Tracer
+	duration *prometheus.HistogramVec
+	calls    *prometheus.CounterVec
+	cache    *lru.Cache[string, []byte]
+}
+
+func newUsual(base store.Store, entries int) (*usual, error) {
+	c, err := lru.New[string, []byte](entries)
+	if err != nil {
+		return nil, err
+	}
+	return &usual{
+		base: base, cache: c, tracer: sdktrace.NewTracerProvider().Tracer("usual"),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "status"}),
+		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}),
+	}, nil
+}
+
+// observed makes a call with a span and metrics.
+func (u *usual) observed(ctx context.Context, op, id string, call func(context.Context) error) {
+	ctx, span := u.tracer.Start(ctx, "store."+op, trace.WithSpanKind(trace.SpanKindInternal),
+		trace.WithAttributes(attribute.String("operation", op), attribute.String("thread.id", id)))
+	begin := time.Now()
+	status := store.CodeOf(call(ctx)).String()
+	u.duration.WithLabelValues(op, status).Observe(time.Since(begin).Seconds())
+	u.calls.WithLabelValues(op, status).Inc()
+	span.SetAttributes(attribute.String("code", status))
+	span.End()
+}
+
+// allowed asks the base whose the thread is.
+func (u *usual) allowed(ctx context.Context, id string) error {
+	p, _ := store.PrincipalFrom(ctx)
+	if row, err := u.base.LoadThread(ctx, id); err != nil || row.Owner != p.Owner {
+		return store.ErrNotFound
+	}
+	return nil
+}
+
+// throughJSON answers from the cache, or with what load has.
+func throughJSON[V any](u *usual, key string, v *V, load func() (V, error)) (err error) {
+	if text, ok := u.cache.Get(key); ok {
+		return json.Unmarshal(text, v)
+	}
+	if *v, err = load(); err != nil {
+		return err
+	}
+	text, err := json.Marshal(*v)
+	u.cache.Add(key, text)
+	return err
+}
+
+func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err error) {
+	u.observed(ctx, "load_thread", id, func(ctx context.Context) error {
+		if err = u.allowed(ctx, id); err != nil {
+			return err
+		}
+		p, _ := store.PrincipalFrom(ctx)
+		err = throughJSON(u, fmt.Sprintf("thread:%s:%s:%s", p.Owner.Tenant, p.Owner.Subject, id), &t, func() (store.Thread, error) {
+			return u.base.LoadThread(ctx, id)
+		})
+		return err
+	})
+	return t, err
+}
+
+func (u *usual) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (page store.Page[store.Item], err error) {
+	u.observed(ctx, "load_thread_items", id, func(ctx context.Context) error {
+		if err = u.allowed(ctx, id); err != nil {
+			return err
+		}
+		key := fmt.Sprintf("items:%s:%d:%s:%s", id, q.Limit, q.Order, q.After)
+		err = throughJSON(u, key, &page, func() (store.Page[store.Item], error) { return u.base.LoadThreadItems(ctx, id, q) })
+		return err
+	})
+	return page, err
+}

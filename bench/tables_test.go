@@ -1,0 +1,49 @@
+package bench
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// table is a result, as Markdown has it.
+type table struct {
+	title   string
+	note    string
+	head    []string
+	rows    [][]string
+	picture *picture
+}
+
+func (t table) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "### %s\n\n", t.title)
+	if t.note != "" {
+		fmt.Fprintf(&b, "%s\n\n", t.note)
+	}
+	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	line(t.head)
+	rule := make([]string, len(t.head))
+	for i := range rule {
+		rule[i] = "---:"
+	}
+	rule[0] = "---"
+	line(rule)
+	for _, r := range t.rows {
+		line(r)
+	}
+	return b.String()
+}
+
+// nanos is a time with three digits.
+func nanos(d time.Duration) string {
+	switch {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%d ns", d.Nanoseconds())
+	case d < 10*time.Millisecond:
+		return fmt.Sprintf("%.1f µs", float64(d)/float64(time.Microsecond))
+	}
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+func times(d, ref time.Duration) string { return fmt.Sprintf("%.1f ×", float64(d)/float64(ref)) }

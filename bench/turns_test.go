@@ -1,0 +1,443 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// tally counts the calls of a base.
+type tally struct{ reads, writes atomic.Int64 }
+
+func (c *tally) around(base store.Store) store.Store {
+	return store.Wrap(base, store.Intercept("count", store.InterceptorFunc(
+		func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+			if call.Op.IsWrite() {
+				c.writes.Add(1)
+			} else {
+				c.reads.Add(1)
+			}
+			return next(ctx)
+		})))
+}
+
+// byKey keeps threads, items and pages under all that was asked for, in a peer's caches, as one writes it by hand: a write drops
+// what is known of its thread. What a read under way then puts back is stale until the TTL: it does not guard against that.
+type byKey struct {
+	store.Store
+	threads peer[store.Thread]
+	items   peer[store.Item]
+	pages   peer[store.Page[store.Item]]
+
+	mu   sync.Mutex
+	keys map[string]map[string]store.PageQuery // of the pages of each thread
+}
+
+// asKey is what a page, or an item, is kept under.
+func asKey(threadID, rest string) string { return threadID + "|" + rest }
+
+func newByKey(base store.Store, n int) *byKey {
+	c := &byKey{Store: base, keys: map[string]map[string]store.PageQuery{}}
+	c.threads = peersOf[store.Thread]()[n].new(source[store.Thread]{load: base.LoadThread,
+		size: func(store.Thread) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+	c.items = peersOf[store.Item]()[n].new(source[store.Item]{load: func(ctx context.Context, key string) (store.Item, error) {
+		threadID, id := cut(key)
+		return base.LoadItem(ctx, threadID, id)
+	}, size: func(store.Item) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+	c.pages = peersOf[store.Page[store.Item]]()[n].new(source[store.Page[store.Item]]{load: func(ctx context.Context, key string) (store.Page[store.Item], error) {
+		threadID, _ := cut(key)
+		c.mu.Lock()
+		q := c.keys[threadID][key]
+		c.mu.Unlock()
+		return base.LoadThreadItems(ctx, threadID, q)
+	}, size: func(store.Page[store.Item]) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+	return c
+}
+
+func cut(key string) (threadID, rest string) {
+	threadID, rest, _ = strings.Cut(key, "|")
+	return threadID, rest
+}
+
+func (c *byKey) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	return c.threads.Get(ctx, id)
+}
+
+func (c *byKey) LoadItem(ctx context.Context, threadID, id string) (store.Item, error) {
+	return c.items.Get(ctx, asKey(threadID, id))
+}
+
+func (c *byKey) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+	key := asKey(threadID, fmt.Sprintf("%d|%d|%s", q.Limit, q.Order, q.After))
+	c.mu.Lock()
+	of := c.keys[threadID]
+	if of == nil {
+		of = map[string]store.PageQuery{}
+		c.keys[threadID] = of
+	}
+	of[key] = q
+	c.mu.Unlock()
+	return c.pages.Get(ctx, key)
+}
+
+// wrote drops what a write may have changed.
+func (c *byKey) wrote(ctx context.Context, threadID, itemID string) {
+	if itemID == "" { // a thread does not change with its items
+		c.threads.Delete(ctx, threadID)
+		return
+	}
+	c.items.Delete(ctx, asKey(threadID, itemID))
+	c.mu.Lock()
+	of := c.keys[threadID]
+	delete(c.keys, threadID)
+	c.mu.Unlock()
+	for key := range of {
+		c.pages.Delete(ctx, key)
+	}
+}
+
+func (c *byKey) SaveThread(ctx context.Context, t store.Thread) error {
+	defer c.wrote(ctx, t.ID, "")
+	return c.Store.SaveThread(ctx, t)
+}
+
+func (c *byKey) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
+	defer c.wrote(ctx, threadID, it.ID)
+	return c.Store.AddThreadItem(ctx, threadID, it)
+}
+
+func (c *byKey) SaveItem(ctx context.Context, threadID string, it store.Item) error {
+	defer c.wrote(ctx, threadID, it.ID)
+	return c.Store.SaveItem(ctx, threadID, it)
+}
+
+func (c *byKey) DeleteThreadItem(ctx context.Context, threadID, id string) error {
+	defer c.wrote(ctx, threadID, id)
+	return c.Store.DeleteThreadItem(ctx, threadID, id)
+}
+
+func (c *byKey) Close() error {
+	c.threads.Close()
+	c.items.Close()
+	c.pages.Close()
+	return nil
+}
+
+// What the people of section 2 do: each has some threads, and goes back to the latest most often.
+const (
+	turnUsers     = 1000
+	threadsOfEach = 2
+	itemsAtFirst  = 24
+	turnEntries   = 1000 // threads, and as many items, and pages: room for half of the threads
+	turnParts     = 12   // in between it is the others' turn
+	turnsOfAPart  = 200
+	warmFor       = turnUsers // turns since the last one on the thread, after which it is cold
+)
+
+// user is who makes a turn, in one of their threads.
+type user struct {
+	store.Store
+	owner  store.Owner
+	thread string
+	said   *int
+	newest map[string]string // item of each thread, if it is known
+	stale  *int              // answers
+}
+
+// page loads a page of the thread, and counts it if it is stale.
+func (u user) page(ctx context.Context, limit int, order store.Order) ([]store.Item, error) {
+	p, err := u.LoadThreadItems(ctx, u.thread, store.PageQuery{Limit: limit, Order: order})
+	if err == nil && len(p.Data) != limit { // nobody has fewer
+		return nil, fmt.Errorf("%d items, want %d", len(p.Data), limit)
+	}
+	if newest := u.newest[u.thread]; err == nil && order == store.NewestFirst && newest != "" && p.Data[0].ID != newest {
+		*u.stale++
+	}
+	return p.Data, err
+}
+
+// say adds a message.
+func (u user) say(ctx context.Context) error {
+	*u.said++
+	it, err := message(1_000_000 + *u.said)
+	if err != nil {
+		return err
+	}
+	u.newest[u.thread] = it.ID
+	return u.AddThreadItem(ctx, u.thread, it)
+}
+
+// answer is what the assistant does: it is told the newest items, and what it says is added.
+func (u user) answer(ctx context.Context) error {
+	if _, err := u.page(ctx, 20, store.NewestFirst); err != nil {
+		return err
+	}
+	return u.say(ctx)
+}
+
+// kindsOfTurns are the calls that a ChatKit server makes for a request; most of them begin with the thread. weight is how often
+// there is one, of a hundred.
+var kindsOfTurns = []struct {
+	name   string
+	weight int
+	turn   func(ctx context.Context, u user) error
+}{
+	{"a user's turn", 50, func(ctx context.Context, u user) error {
+		if _, err := u.LoadThread(ctx, u.thread); err != nil {
+			return err
+		}
+		if _, err := u.page(ctx, 20, store.NewestFirst); err != nil { // is a tool call pending?
+			return err
+		}
+		if err := u.say(ctx); err != nil {
+			return err
+		}
+		return u.answer(ctx)
+	}},
+	{"opening a thread", 20, func(ctx context.Context, u user) error {
+		if _, err := u.LoadThread(ctx, u.thread); err != nil {
+			return err
+		}
+		_, err := u.page(ctx, 20, store.OldestFirst)
+		return err
+	}},
+	{"listing threads", 15, func(ctx context.Context, u user) error {
+		p, err := u.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 20}, Owner: store.OwnedBy(u.owner)})
+		if err == nil && len(p.Data) != threadsOfEach {
+			return fmt.Errorf("%d threads", len(p.Data))
+		}
+		return err
+	}},
+	{"a tool's output", 10, func(ctx context.Context, u user) error {
+		if _, err := u.LoadThread(ctx, u.thread); err != nil {
+			return err
+		}
+		pending, err := u.page(ctx, 1, store.NewestFirst)
+		if err != nil {
+			return err
+		}
+		if err := u.SaveItem(ctx, u.thread, pending[0]); err != nil {
+			return err
+		}
+		if _, err := u.page(ctx, 20, store.NewestFirst); err != nil { // are others pending?
+			return err
+		}
+		return u.answer(ctx)
+	}},
+	{"a retry", 5, func(ctx context.Context, u user) error {
+		if _, err := u.LoadThread(ctx, u.thread); err != nil {
+			return err
+		}
+		items, err := u.page(ctx, 20, store.NewestFirst) // what came after the message
+		if err != nil {
+			return err
+		}
+		if err := u.DeleteThreadItem(ctx, u.thread, items[0].ID); err != nil {
+			return err
+		}
+		u.newest[u.thread] = items[1].ID
+		if _, err := u.LoadItem(ctx, u.thread, items[1].ID); err != nil {
+			return err
+		}
+		return u.answer(ctx)
+	}},
+}
+
+func kindOf(n int) int {
+	for k, kind := range kindsOfTurns {
+		if n < kind.weight {
+			return k
+		}
+		n -= kind.weight
+	}
+	panic("weights do not make a hundred")
+}
+
+// chatTurns is section 2.
+func chatTurns(b *testing.B) []table {
+	fill := func(base store.Store) {
+		for u := range turnUsers {
+			for n := range threadsOfEach {
+				th := store.Thread{ID: turnThread(u, n), Title: "A chat", CreatedAt: noon.Add(time.Duration(n) * time.Hour), Owner: turnOwner(u)}
+				must(b, base.SaveThread(b.Context(), th))
+				for i := range itemsAtFirst {
+					must(b, base.AddThreadItem(b.Context(), th.ID, get[store.Item](b)(message(i))))
+				}
+			}
+		}
+		must(b, store.Close(base))
+	}
+	dir := b.TempDir()
+	file := filepath.Join(dir, "chat.db")
+	sqlite := func(path string) store.Store {
+		return get[*sqlstore.Store](b)(sqlstore.OpenSQLite(b.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
+	}
+	fill(sqlite(file))
+	text := get[[]byte](b)(os.ReadFile(file))
+
+	server := pgtest.Shared(b)
+	dsn := server.DSN(b)
+	postgres := func(dsn string) store.Store {
+		return get[*sqlstore.Store](b)(sqlstore.OpenPostgres(b.Context(), dsn))
+	}
+	fill(postgres(dsn))
+	return []table{
+		turnsOver(b, "SQLite", func(n int) store.Store {
+			path := filepath.Join(dir, fmt.Sprintf("%d.db", n))
+			must(b, os.WriteFile(path, text, 0o600))
+			return sqlite(path)
+		}),
+		turnsOver(b, "PostgreSQL", func(int) store.Store { return postgres(server.Copy(b, dsn)) }),
+	}
+}
+
+func turnThread(user, n int) string { return fmt.Sprintf("thr_%04d_%d", user, n) }
+
+func turnOwner(user int) store.Owner {
+	return store.Owner{Tenant: "acme", Subject: fmt.Sprintf("user_%04d", user)}
+}
+
+// contender is a stack that people make their turns over: all of them the same, each over a base of its own.
+type contender struct {
+	name  string
+	calls tally
+	store store.Store
+	close func()
+
+	rand  *rand.Rand
+	users *rand.Zipf
+	made  int
+	last  map[string]int // turn of each thread
+
+	said   int
+	newest map[string]string
+	stale  int
+	// by kind, and whether the thread was cold:
+	reads, turns [5][2]int64
+	// by part:
+	times [2][]time.Duration
+}
+
+// part makes the turns of a part.
+func (c *contender) part(ctx context.Context) error {
+	var spent [2]time.Duration
+	var turns [2]int
+	for range turnsOfAPart {
+		// Who was here lately comes back: ranks drift slowly over the users.
+		of := (int(c.users.Uint64()) + c.made/20) % turnUsers
+		n := 0
+		if c.rand.IntN(8) == 0 {
+			n = 1
+		}
+		u := user{c.store, turnOwner(of), turnThread(of, n), &c.said, c.newest, &c.stale}
+		kind, cold := kindOf(c.rand.IntN(100)), 0
+		if last, ok := c.last[u.thread]; !ok || c.made-last > warmFor {
+			cold = 1
+		}
+		c.made++
+		c.last[u.thread] = c.made
+		before, begin := c.calls.reads.Load(), time.Now()
+		if err := kindsOfTurns[kind].turn(asCaller(ctx, u.owner), u); err != nil {
+			return fmt.Errorf("%s: %s: %w", c.name, kindsOfTurns[kind].name, err)
+		}
+		spent[cold] += time.Since(begin)
+		turns[cold]++
+		c.reads[kind][cold] += c.calls.reads.Load() - before
+		c.turns[kind][cold]++
+	}
+	for cold, n := range turns {
+		if n > 0 {
+			c.times[cold] = append(c.times[cold], spent[cold]/time.Duration(n))
+		}
+	}
+	return nil
+}
+
+// export reads everything once.
+func (c *contender) export(ctx context.Context) error {
+	for u := range turnUsers {
+		for n := range threadsOfEach {
+			if _, err := c.store.LoadThreadItems(asCaller(ctx, turnOwner(u)), turnThread(u, n), store.PageQuery{Limit: 100, Order: store.OldestFirst}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// turnsOver has everybody make the same turns, over the nth base each.
+func turnsOver(b *testing.B, name string, base func(n int) store.Store) table {
+	ctx := b.Context()
+	var all []*contender
+	join := func(name string, wrap func(base store.Store) (store.Store, error)) {
+		r := rand.New(rand.NewPCG(3, 3))
+		c := &contender{name: name, rand: r, users: rand.NewZipf(r, 1.2, 8, turnUsers-1), last: map[string]int{}, newest: map[string]string{}}
+		base := c.calls.around(base(len(all)))
+		c.store = get[store.Store](b)(wrap(base))
+		c.close = func() { must(b, store.Close(c.store)) }
+		if by, ok := c.store.(*byKey); ok {
+			c.close = func() {
+				must(b, by.Close())
+				must(b, store.Close(base))
+			}
+		}
+		all = append(all, c)
+	}
+	join("no cache", func(base store.Store) (store.Store, error) { return base, nil })
+	for n, p := range peersOf[store.Thread]() {
+		join(p.name+", by key", func(base store.Store) (store.Store, error) { return newByKey(base, n), nil })
+	}
+	join("**chatstore's cache**", func(base store.Store) (store.Store, error) {
+		return store.Wrap(base, cache.New(cache.WithMaxEntries(turnEntries))), nil
+	})
+	join("**the recommended stack**", func(base store.Store) (store.Store, error) {
+		return recommended(base, cache.WithMaxEntries(turnEntries))
+	})
+	for n := range turnParts {
+		for _, c := range all {
+			if n == turnParts/2 {
+				must(b, c.export(ctx))
+			}
+			must(b, c.part(ctx))
+		}
+	}
+
+	t := table{title: "Turns over " + name, head: []string{"base reads, warm / cold"},
+		note: fmt.Sprintf("%s turns of %s users with %d threads each, of which caches have room for half; an exporter reads everything in the middle. A "+
+			"thread is cold when there was no turn on it among the %s before. Times are medians of %d parts.",
+			grouped(turnParts*turnsOfAPart), grouped(turnUsers), threadsOfEach, grouped(warmFor), turnParts)}
+	for _, k := range kindsOfTurns {
+		t.head = append(t.head, k.name)
+	}
+	t.head = append(t.head, "a turn, of all", "base writes", "stale pages", "a warm turn", "a cold one")
+	for _, c := range all {
+		c.close()
+		row := []string{c.name}
+		var reads, turns [2]int64
+		perTurn := func(reads, turns [2]int64) string {
+			return fmt.Sprintf("%.2f / %.2f", float64(reads[0])/float64(turns[0]), float64(reads[1])/float64(turns[1]))
+		}
+		for k := range kindsOfTurns {
+			for cold := range reads {
+				reads[cold] += c.reads[k][cold]
+				turns[cold] += c.turns[k][cold]
+			}
+			row = append(row, perTurn(c.reads[k], c.turns[k]))
+		}
+		t.rows = append(t.rows, append(row, perTurn(reads, turns), fmt.Sprintf("%.2f", float64(c.calls.writes.Load())/float64(c.made)), grouped(c.stale),
+			nanos(median(c.times[0])), nanos(median(c.times[1]))))
+	}
+	return t
+}

@@ -1,0 +1,68 @@
+package bench
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+)
+
+// writers is how many write at once.
+const writers = 16
+
+// writePrice is section 7.
+func writePrice(b *testing.B) []table {
+	ctx := asCaller(b.Context(), owner)
+	kinds := []struct {
+		name string
+		new  func(base store.Store) (store.Store, error)
+	}{
+		{"the base alone", func(base store.Store) (store.Store, error) { return base, nil }},
+		{"**chatstore's cache**", func(base store.Store) (store.Store, error) { return store.Wrap(base, cache.New()), nil }},
+		{"**the recommended stack**", func(base store.Store) (store.Store, error) { return recommended(base) }},
+	}
+	items := make([]store.Item, warmItems)
+	for i := range items {
+		items[i] = get[store.Item](b)(message(i))
+	}
+	var stacks []store.Store
+	for _, k := range kinds {
+		base := memstore.New()
+		must(b, fill(ctx, base, writers, warmItems))
+		s := get[store.Store](b)(k.new(base))
+		defer func() { must(b, store.Close(s)) }()
+		stacks = append(stacks, s)
+	}
+	// against returns the entrants, of whom each worker writes into the thread that of says, after it was read: it is cached.
+	against := func(of func(worker int) string) (entrants []entrant) {
+		for i, k := range kinds {
+			s := stacks[i]
+			entrants = append(entrants, entrant{k.name, func(worker, n int) {
+				id := of(worker)
+				if n%100 == 0 {
+					if _, err := s.LoadThreadItems(ctx, id, store.PageQuery{}); err != nil {
+						panic(err)
+					}
+				}
+				if err := s.SaveItem(ctx, id, items[n%len(items)]); err != nil {
+					panic(err)
+				}
+			}})
+		}
+		return entrants
+	}
+	own := func(worker int) string { return threadID(worker) }
+	one := func(int) string { return threadID(0) }
+	alone, apart, together := compare(against(one), 1, 1), compare(against(own), 2, writers), compare(against(one), 2, writers)
+	t := table{
+		title: "A SaveItem in a thread that is cached", note: "Over a store in memory, which takes next to nothing itself. Every hundredth call reads the newest page as well.",
+		head: []string{"", "alone", "added", "allocations", fmt.Sprintf("%d on threads of their own", writers), fmt.Sprintf("%d on one thread", writers)},
+	}
+	for i, k := range kinds {
+		t.rows = append(t.rows, []string{k.name, nanos(alone[i].call), nanos(alone[i].call - alone[0].call), fmt.Sprintf("%.1f", alone[i].allocs),
+			nanos(apart[i].call), nanos(together[i].call)})
+	}
+	return []table{t}
+}
