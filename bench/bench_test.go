@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // sections are all there is to measure.
 var sections = []struct {
 	name string
-	run  func(b *testing.B) []table
+	run  func(tb testing.TB) []table
 }{
 	{"reads", warmReads},
 	{"turns", chatTurns},

@@ -67,6 +67,26 @@ func TestSpansByHandAreTheSame(t *testing.T) {
 	}
 }
 
+// What the tables are made of works, and finds in every answer what it checks.
+func TestEverySectionRuns(t *testing.T) {
+	defer func(before scale) { at = before }(at)
+	at = small
+	for _, s := range sections {
+		t.Run(s.name, func(t *testing.T) {
+			for _, table := range s.run(t) {
+				if len(table.rows) < 2 {
+					t.Errorf("%s: %d rows", table.title, len(table.rows))
+				}
+				for _, row := range table.rows {
+					if len(row) != len(table.head) {
+						t.Errorf("%s: %q under %q", table.title, row, table.head)
+					}
+				}
+			}
+		})
+	}
+}
+
 // README.md has a place for every section, and a result in it.
 func TestTheReadmeHasEverySection(t *testing.T) {
 	text := string(get[[]byte](t)(os.ReadFile("README.md")))

@@ -3,6 +3,7 @@ package bench
 import (
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,12 +17,6 @@ import (
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
-)
-
-// sizes are of threads, in items, and of owners, in threads.
-var (
-	threadSizes = []int{100, 1000, 10_000, 100_000, 1_000_000}
-	ownerSizes  = []int{10, 100, 1000, 10_000, 100_000}
 )
 
 // multiply makes many rows of one that the store has written: a thread of n items, and an owner of n threads. A million calls would
@@ -41,11 +36,11 @@ func ownerOf(threads int) store.Owner {
 }
 
 // backends are what there is to grow: open makes a new one, and returns its database beside it, if it has one.
-func backends(b *testing.B) []struct {
+func backends(tb testing.TB) []struct {
 	name string
 	open func() (store.Store, *sql.DB)
 } {
-	dir, files := b.TempDir(), 0
+	dir, files := tb.TempDir(), 0
 	return []struct {
 		name string
 		open func() (store.Store, *sql.DB)
@@ -54,51 +49,51 @@ func backends(b *testing.B) []struct {
 		{"SQLite", func() (store.Store, *sql.DB) {
 			files++
 			path := filepath.Join(dir, fmt.Sprintf("%d.db", files))
-			s := get[*sqlstore.Store](b)(sqlstore.OpenSQLite(b.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
-			return s, get[*sql.DB](b)(sql.Open("sqlite", path))
+			s := get[*sqlstore.Store](tb)(sqlstore.OpenSQLite(tb.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
+			return s, get[*sql.DB](tb)(sql.Open("sqlite", path))
 		}},
 		{"PostgreSQL", func() (store.Store, *sql.DB) {
-			dsn := pgtest.Shared(b).DSN(b)
-			s := get[*sqlstore.Store](b)(sqlstore.OpenPostgres(b.Context(), dsn))
-			return s, get[*sql.DB](b)(sql.Open("pgx", dsn))
+			dsn := pgtest.Shared(tb).DSN(tb)
+			s := get[*sqlstore.Store](tb)(sqlstore.OpenPostgres(tb.Context(), dsn))
+			return s, get[*sql.DB](tb)(sql.Open("pgx", dsn))
 		}},
 	}
 }
 
 // growth is section 6.
-func growth(b *testing.B) (tables []table) {
+func growth(tb testing.TB) (tables []table) {
 	items := table{title: "The newest 20 items of a thread", head: []string{"items in the thread"}}
 	threads := table{title: "The newest 20 threads of an owner", head: []string{"threads of the owner"}}
 	var itemCosts, threadCosts [][]measured
-	for _, backend := range backends(b) {
+	for _, backend := range backends(tb) {
 		base, db := backend.open()
-		grow(b, base, db)
+		grow(tb, base, db)
 		var pages, lists []entrant
-		for _, n := range threadSizes {
+		for _, n := range at.threadSizes {
 			id := fmt.Sprintf("thr_of_%d_items", n)
 			pages = append(pages, entrant{id, func(int, int) {
-				if p, err := base.LoadThreadItems(b.Context(), id, store.PageQuery{}); err != nil || len(p.Data) != 20 {
+				if p, err := base.LoadThreadItems(tb.Context(), id, store.PageQuery{}); err != nil || len(p.Data) != 20 {
 					panic(fmt.Sprint("read ", len(p.Data), err))
 				}
 			}})
 		}
-		for _, n := range ownerSizes {
+		for _, n := range at.ownerSizes {
 			q := store.ThreadQuery{Owner: store.OwnedBy(ownerOf(n))}
 			lists = append(lists, entrant{fmt.Sprint(n), func(int, int) {
-				if p, err := base.LoadThreads(b.Context(), q); err != nil || len(p.Data) != min(20, n) {
+				if p, err := base.LoadThreads(tb.Context(), q); err != nil || len(p.Data) != min(20, n) {
 					panic(fmt.Sprint("listed ", len(p.Data), err))
 				}
 			}})
 		}
 		itemCosts, threadCosts = append(itemCosts, compare(pages, 2, 1)), append(threadCosts, compare(lists, 2, 1))
 		items.head, threads.head = append(items.head, backend.name, "against the smallest"), append(threads.head, backend.name, "against the smallest")
-		must(b, store.Close(base))
+		must(tb, store.Close(base))
 		if db != nil {
-			must(b, db.Close())
+			must(tb, db.Close())
 		}
 	}
-	items.against(threadSizes, itemCosts)
-	threads.against(ownerSizes, threadCosts)
+	items.against(at.threadSizes, itemCosts)
+	threads.against(at.ownerSizes, threadCosts)
 	draw := func(file, title, x string, sizes []int, costs [][]measured) *picture {
 		p := &picture{file: file, title: title, x: x, y: "µs a page", ticks: sizes}
 		for n, of := range costs {
@@ -110,9 +105,9 @@ func growth(b *testing.B) (tables []table) {
 		}
 		return p
 	}
-	items.picture = draw("growth-items", items.title, items.head[0], threadSizes, itemCosts)
-	threads.picture = draw("growth-threads", threads.title, threads.head[0], ownerSizes, threadCosts)
-	return []table{items, threads, residents(b), fewOfMany(b)}
+	items.picture = draw("growth-items", items.title, items.head[0], at.threadSizes, itemCosts)
+	threads.picture = draw("growth-threads", threads.title, threads.head[0], at.ownerSizes, threadCosts)
+	return []table{items, threads, residents(tb), fewOfMany(tb)}
 }
 
 // against adds a row for each size, with what it costs each of the backends.
@@ -127,39 +122,39 @@ func (t *table) against(sizes []int, costs [][]measured) {
 }
 
 // grow fills a base with threads and owners of all sizes: by SQL, where there is a db.
-func grow(b *testing.B, base store.Store, db *sql.DB) {
-	ctx := b.Context()
-	first := get[store.Item](b)(message(0))
-	for _, n := range threadSizes {
+func grow(tb testing.TB, base store.Store, db *sql.DB) {
+	ctx := tb.Context()
+	first := get[store.Item](tb)(message(0))
+	for _, n := range at.threadSizes {
 		th := store.Thread{ID: fmt.Sprintf("thr_of_%d_items", n), CreatedAt: noon, Owner: owner}
-		must(b, base.SaveThread(ctx, th))
-		must(b, base.AddThreadItem(ctx, th.ID, first))
+		must(tb, base.SaveThread(ctx, th))
+		must(tb, base.AddThreadItem(ctx, th.ID, first))
 		if db != nil {
-			get[sql.Result](b)(db.ExecContext(ctx, fmt.Sprintf(multiply, sqlstore.DefaultPrefix, n)))
+			get[sql.Result](tb)(db.ExecContext(ctx, fmt.Sprintf(multiply, sqlstore.DefaultPrefix, n)))
 			continue
 		}
 		for i := 1; i < n; i++ {
-			must(b, base.AddThreadItem(ctx, th.ID, get[store.Item](b)(message(i))))
+			must(tb, base.AddThreadItem(ctx, th.ID, get[store.Item](tb)(message(i))))
 		}
 	}
-	for _, n := range ownerSizes {
-		growOwners(b, base, db, n, n)
+	for _, n := range at.ownerSizes {
+		growOwners(tb, base, db, n, n)
 	}
 	if db != nil {
-		get[sql.Result](b)(db.ExecContext(ctx, "ANALYZE"))
+		get[sql.Result](tb)(db.ExecContext(ctx, "ANALYZE"))
 	}
 }
 
 // growOwners makes n threads, of owners who have so many each.
-func growOwners(b *testing.B, base store.Store, db *sql.DB, n, each int) {
+func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
 	th := store.Thread{ID: fmt.Sprintf("thr_of_one_of_%d", n), CreatedAt: noon, Owner: ownerOf(n)}
-	must(b, base.SaveThread(b.Context(), th))
+	must(tb, base.SaveThread(tb.Context(), th))
 	if db != nil {
 		subject := "subject"
 		if each < n {
 			subject = fmt.Sprintf("subject || '_' || n / %d", each)
 		}
-		get[sql.Result](b)(db.ExecContext(b.Context(), fmt.Sprintf(multiplyThreads, sqlstore.DefaultPrefix, n, subject)))
+		get[sql.Result](tb)(db.ExecContext(tb.Context(), fmt.Sprintf(multiplyThreads, sqlstore.DefaultPrefix, n, subject)))
 		return
 	}
 	for i := 1; i < n; i++ {
@@ -167,37 +162,37 @@ func growOwners(b *testing.B, base store.Store, db *sql.DB, n, each int) {
 		if each < n {
 			th.Owner.Subject = fmt.Sprintf("%s_%d", ownerOf(n).Subject, i/each)
 		}
-		must(b, base.SaveThread(b.Context(), th))
+		must(tb, base.SaveThread(tb.Context(), th))
 	}
 }
 
 // residents is what a hit costs in caches of so many threads, and what they hold.
-func residents(b *testing.B) table {
+func residents(tb testing.TB) table {
 	t := table{title: "A hit, in a cache of many threads", head: []string{"threads held", "LoadThread", "against the fewest", "golang-lru", "heap, a thread"},
-		note: "The tables that have room for twice as many entries are part of the heap."}
-	counts := []int{1000, 10_000, 100_000, 1_000_000}
+		note: "All of them equally often. The heap has the texts of a thread in it, and tables with room for twice as many entries."}
+	counts := at.residents
 	var entrants, lrus []entrant
 	var heaps []int
 	for _, n := range counts {
-		base := memstore.New()
-		must(b, fill(b.Context(), base, n, 0))
+		base := &fresh{Store: memstore.New()}
+		must(tb, fill(tb.Context(), base, n, 0))
 		before := heap()
 		s := store.Wrap(base, cache.New(cache.WithMaxEntries(2*n), cache.WithMaxBytes(4<<30), cache.WithTTL(24*time.Hour)))
-		defer func() { must(b, store.Close(s)) }()
+		defer func() { must(tb, store.Close(s)) }()
 		ids := make([]string, n)
 		for i := range ids {
 			ids[i] = threadID(i)
-			get[store.Thread](b)(s.LoadThread(b.Context(), ids[i]))
+			get[store.Thread](tb)(s.LoadThread(tb.Context(), ids[i]))
 		}
 		heaps = append(heaps, (heap()-before)/n)
 		lru := newLRU(source[store.Thread]{load: base.LoadThread, entries: 2 * n})
 		for _, id := range ids {
-			get[store.Thread](b)(lru.Get(b.Context(), id))
+			get[store.Thread](tb)(lru.Get(tb.Context(), id))
 		}
-		keys := zipf(n, 1<<14)
+		keys := rand.New(rand.NewPCG(5, 5)).Perm(n)
 		through := func(load loadThread) entrant {
 			return entrant{fmt.Sprint(n), func(_, i int) {
-				if th, err := load(b.Context(), ids[keys[i%len(keys)]]); err != nil || th.ID == "" {
+				if th, err := load(tb.Context(), ids[keys[i%len(keys)]]); err != nil || th.ID != ids[keys[i%len(keys)]] {
 					panic(fmt.Sprint("read ", th, err))
 				}
 			}}
@@ -213,22 +208,22 @@ func residents(b *testing.B) table {
 }
 
 // fewOfMany is what it costs an owner of ten threads to list them through authz, among so many of others'.
-func fewOfMany(b *testing.B) table {
+func fewOfMany(tb testing.TB) table {
 	t := table{title: "Ten threads of one's own, listed through authz", head: []string{"threads of others"}, note: "The others have twenty each."}
-	counts := []int{1000, 1_000_000}
-	ctx := asCaller(b.Context(), ownerOf(10))
+	counts := at.others
+	ctx := asCaller(tb.Context(), ownerOf(10))
 	var costs [][]measured
-	for _, backend := range backends(b) {
+	for _, backend := range backends(tb) {
 		t.head = append(t.head, backend.name, "against the fewest")
 		var entrants []entrant
 		for _, n := range counts {
 			base, db := backend.open()
-			defer func() { must(b, store.Close(base)) }()
-			growOwners(b, base, db, 10, 10)
-			growOwners(b, base, db, n, 20)
+			defer func() { must(tb, store.Close(base)) }()
+			growOwners(tb, base, db, 10, 10)
+			growOwners(tb, base, db, n, 20)
 			if db != nil {
-				get[sql.Result](b)(db.ExecContext(ctx, "ANALYZE"))
-				must(b, db.Close())
+				get[sql.Result](tb)(db.ExecContext(ctx, "ANALYZE"))
+				must(tb, db.Close())
 			}
 			s := store.Wrap(base, authz.New(authz.OwnerOnly()))
 			entrants = append(entrants, entrant{fmt.Sprint(n), func(int, int) {

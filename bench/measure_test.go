@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,13 +14,6 @@ type entrant struct {
 	// call makes one call of the work, the nth of a worker. It is called by several goroutines.
 	call func(worker, n int)
 }
-
-// turn is how long an entrant is measured at a time, and turns how often. In between it is the others' turn, so that what the
-// machine does beside falls on all.
-const (
-	turn  = 20 * time.Millisecond
-	turns = 15
-)
 
 // measured is what a call of an entrant costs.
 type measured struct {
@@ -34,13 +28,13 @@ func compare(entrants []entrant, procs, workers int) []measured {
 	each := make([]int, len(entrants)) // calls of a worker's turn
 	for i, e := range entrants {
 		each[i] = 1
-		for spent := time.Duration(0); spent < turn/2; each[i] *= 2 { // and so everything gets warm
+		for spent := time.Duration(0); spent < at.turn/2; each[i] *= 2 { // and so everything gets warm
 			spent = run(e, workers, each[i])
 		}
 		results[i].allocs = allocs(e, each[i])
 	}
 	costs := make([][]time.Duration, len(entrants))
-	for n := range turns {
+	for n := range at.turns {
 		runtime.GC()
 		for i := range entrants {
 			i = (i + n) % len(entrants) // so that nobody always pays for another's garbage
@@ -62,16 +56,23 @@ func run(e entrant, workers, n int) time.Duration {
 		}
 		return time.Since(begin)
 	}
+	return together(workers, func(w int) {
+		for i := range n {
+			e.call(w, i)
+		}
+	})
+}
+
+// together returns how long it takes so many goroutines to do f, all of which begin at once.
+func together(n int, f func(worker int)) time.Duration {
 	var ready, done sync.WaitGroup
 	start := make(chan struct{})
-	for w := range workers {
-		ready.Add(1)
+	ready.Add(n)
+	for w := range n {
 		done.Go(func() {
 			ready.Done()
 			<-start
-			for i := range n {
-				e.call(w, i)
-			}
+			f(w)
 		})
 	}
 	ready.Wait()
@@ -92,7 +93,7 @@ func allocs(e entrant, n int) float64 {
 	return float64(after.Mallocs-before.Mallocs) / float64(n)
 }
 
-func median(d []time.Duration) time.Duration {
+func median[N cmp.Ordered](d []N) N {
 	d = slices.Sorted(slices.Values(d))
 	return d[len(d)/2]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,10 +18,20 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// fresh is a base whose pages are new in memory each time, as those of a database are, and that counts them.
+// fresh is a base whose threads and pages are new in memory each time, as those of a database are. It counts the pages.
 type fresh struct {
 	store.Store
 	loads atomic.Int64
+}
+
+func (f *fresh) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+	t, err := f.Store.LoadThread(ctx, id)
+	if err != nil {
+		return t, err
+	}
+	copied, err := store.ParseThread(strings.Clone(t.JSON().String()))
+	copied.Owner = store.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
+	return copied, err
 }
 
 func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
@@ -50,24 +61,17 @@ func textOf(p store.Page[store.Item]) (n int) {
 	return n
 }
 
-// What section 3 reads: pages of some threads often, and in the middle all of them once.
-const (
-	traceThreads = 20_000
-	traceItems   = 20
-	traceReads   = 200_000
-)
-
 // hitsAndMemory is section 3.
-func hitsAndMemory(b *testing.B) (tables []table) {
-	ctx := b.Context()
+func hitsAndMemory(tb testing.TB) (tables []table) {
+	ctx := tb.Context()
 	base := &fresh{Store: memstore.New()}
-	must(b, fill(ctx, base, traceThreads, traceItems))
-	ids := make([]string, traceThreads)
+	must(tb, fill(ctx, base, at.traceThreads, at.traceItems))
+	ids := make([]string, at.traceThreads)
 	for n := range ids {
 		ids[n] = threadID(n)
 	}
-	ranks := zipf(traceThreads, traceReads)
-	page := get[store.Page[store.Item]](b)(base.LoadThreadItems(ctx, ids[0], store.PageQuery{}))
+	ranks := zipf(at.traceThreads, at.traceReads)
+	page := get[store.Page[store.Item]](tb)(base.LoadThreadItems(ctx, ids[0], store.PageQuery{}))
 	type contender struct {
 		name string
 		new  func(bytes int) (get func(ctx context.Context, id string) (store.Page[store.Item], error), done func())
@@ -86,59 +90,99 @@ func hitsAndMemory(b *testing.B) (tables []table) {
 	}
 	join("otter v2, told the JSON's length", newOtter[store.Page[store.Item]], textOf)
 	contenders = append(contenders, contender{"**chatstore's cache**", func(bytes int) (func(context.Context, string) (store.Page[store.Item], error), func()) {
-		s := store.Wrap(base, cache.New(cache.WithMaxBytes(int64(bytes)), cache.WithMaxEntries(traceThreads)))
+		s := store.Wrap(base, cache.New(cache.WithMaxBytes(int64(bytes)), cache.WithMaxEntries(at.traceThreads)))
 		return func(ctx context.Context, id string) (store.Page[store.Item], error) {
 			return s.LoadThreadItems(ctx, id, store.PageQuery{})
-		}, func() { must(b, store.Close(s)) }
+		}, func() { must(tb, store.Close(s)) }
 	}})
-	bounds := []int{4 << 20, 16 << 20, 64 << 20}
-	drawn := &picture{file: "memory", title: fmt.Sprintf("Hits for the memory that is held, bounded by %d, %d and %d MiB", bounds[0]>>20, bounds[1]>>20, bounds[2]>>20),
-		x: "heap, in MiB", y: "hits, of a hundred", ticks: []int{4, 8, 16, 32, 64, 128}, least: 50}
+	var bounds []string
+	for _, bytes := range at.traceBounds {
+		bounds = append(bounds, mebibytes(bytes))
+	}
+	drawn := &picture{file: "memory", title: "Hits for the memory that is held, bounded by " + strings.Join(bounds, ", "),
+		x: "heap, in MiB", y: "hits, of a hundred (from 50 on)", ticks: []int{4, 8, 16, 32, 64, 128}, least: 50}
 	for _, c := range contenders {
 		drawn.lines = append(drawn.lines, line{name: strings.Trim(c.name, "*")})
 	}
-	for _, bytes := range bounds {
+	for n, bytes := range at.traceBounds {
 		t := table{
-			title: fmt.Sprintf("Hits and memory, with a bound of %d MiB", bytes>>20), head: []string{"", "hits", "heap", "of the bound", "longest Get"},
+			title: "Hits and memory, with a bound of " + bounds[n], head: []string{"", "hits", "heap", "of the bound", "longest Get"},
 			note: fmt.Sprintf("%s reads of %s threads, few of them often, and in the middle each of them once. A page has %d items and %s bytes of JSON, and "+
-				"takes %s; the peers are told that, or hold as many entries. A longest Get has a load in it, and collections of garbage.",
-				grouped(traceReads), grouped(traceThreads), traceItems, grouped(textOf(page)), grouped(sizeOf(page))),
+				"takes %s; the peers are told that, or hold as many entries. Medians of %d rounds. Garbage is collected between Gets; a longest one has a load in it.",
+				grouped(at.traceReads), grouped(at.traceThreads), at.traceItems, grouped(textOf(page)), grouped(sizeOf(page)), at.traceRounds),
+		}
+		results := make([][]traced, len(contenders))
+		for range at.traceRounds {
+			for i, c := range contenders {
+				before := heap()
+				get, done := c.new(bytes)
+				r := replay(tb, base, get, ids, ranks)
+				r.heap = heap() - before
+				results[i] = append(results[i], r)
+				done()
+			}
 		}
 		for i, c := range contenders {
-			before := heap()
-			get, done := c.new(bytes)
-			base.loads.Store(0)
-			var longest time.Duration
-			reads := 0
-			read := func(id string) {
-				begin := time.Now()
-				if p, err := get(ctx, id); err != nil || len(p.Data) != traceItems {
-					b.Fatal(c.name, len(p.Data), err)
-				}
-				longest = max(longest, time.Since(begin))
-				reads++
-			}
-			for n, rank := range ranks {
-				if n == traceReads/2 {
-					for _, id := range ids {
-						read(id)
-					}
-				}
-				read(ids[rank])
-			}
-			held := heap() - before
-			hits := 1 - float64(base.loads.Load())/float64(reads)
-			t.rows = append(t.rows, []string{c.name, fmt.Sprintf("%.1f %%", 100*hits), fmt.Sprintf("%.1f MiB", float64(held)/(1<<20)),
-				fmt.Sprintf("%.2f ×", float64(held)/float64(bytes)), nanos(longest)})
-			drawn.lines[i].points = append(drawn.lines[i].points, plotter.XY{X: float64(held) / (1 << 20), Y: 100 * hits})
-			done()
-			runtime.KeepAlive(get)
+			hits := median(column(results[i], func(r traced) float64 { return r.hits }))
+			held := float64(median(column(results[i], func(r traced) int { return r.heap })))
+			longest := median(column(results[i], func(r traced) time.Duration { return r.longest }))
+			t.rows = append(t.rows, []string{c.name, fmt.Sprintf("%.1f %%", 100*hits), fmt.Sprintf("%.1f MiB", held/(1<<20)),
+				fmt.Sprintf("%.2f ×", held/float64(bytes)), nanos(longest)})
+			drawn.lines[i].points = append(drawn.lines[i].points, plotter.XY{X: held / (1 << 20), Y: 100 * hits})
 		}
 		tables = append(tables, t)
 	}
 	tables[len(tables)-1].picture = drawn
 	return tables
 }
+
+// traced is what came of a trace.
+type traced struct {
+	hits    float64 // of 1
+	heap    int     // held in the end, in bytes
+	longest time.Duration
+}
+
+// column is one field of all.
+func column[V any](all []traced, field func(traced) V) (values []V) {
+	for _, r := range all {
+		values = append(values, field(r))
+	}
+	return values
+}
+
+// replay reads as the ranks say, and in the middle all. The collector runs in between only, so that it stops no Get.
+func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string) (store.Page[store.Item], error), ids []string, ranks []int) (r traced) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	base.loads.Store(0)
+	reads := 0
+	read := func(id string) {
+		if reads++; reads%readsOfACollection == 0 {
+			runtime.GC()
+		}
+		begin := time.Now()
+		p, err := get(tb.Context(), id)
+		r.longest = max(r.longest, time.Since(begin))
+		if err != nil || len(p.Data) != at.traceItems {
+			tb.Fatal(len(p.Data), err)
+		}
+	}
+	for n, rank := range ranks {
+		if n == len(ranks)/2 {
+			for _, id := range ids {
+				read(id)
+			}
+		}
+		read(ids[rank])
+	}
+	r.hits = 1 - float64(base.loads.Load())/float64(reads)
+	return r
+}
+
+// readsOfACollection are how many reads there are between two collections: a hundred megabytes or so of garbage.
+const readsOfACollection = 10_000
+
+func mebibytes(n int) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }
 
 // heap is how much memory is in use.
 func heap() int {

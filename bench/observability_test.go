@@ -82,10 +82,10 @@ func leastSpan(tracer trace.Tracer, next loadThread) loadThread {
 }
 
 // observabilityPrice is section 5.
-func observabilityPrice(b *testing.B) (tables []table) {
-	ctx := b.Context()
+func observabilityPrice(tb testing.TB) (tables []table) {
+	ctx := tb.Context()
 	base := instant{memstore.New()}
-	counting := get[store.Middleware](b)(metrics.New(prometheus.NewRegistry()))
+	counting := get[store.Middleware](tb)(metrics.New(prometheus.NewRegistry()))
 	tp := sdktrace.NewTracerProvider()
 	spans := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
 	tracer := tp.Tracer("by hand")

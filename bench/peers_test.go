@@ -32,18 +32,27 @@ type source[V any] struct {
 	bytes   int
 }
 
+// loadFor loads what is missing, for a cache that does not load by itself: set keeps it.
+func (s source[V]) loadFor(ctx context.Context, key string, set func(V)) (V, error) {
+	v, err := s.load(ctx, key)
+	if err == nil {
+		set(v)
+	}
+	return v, err
+}
+
 // peerTTL is that of the cache decorator.
 const peerTTL = cache.DefaultTTL
 
-// peersOf are all peers, each set up as its own documentation recommends.
-func peersOf[V any]() []struct {
+// namedPeer makes a peer.
+type namedPeer[V any] struct {
 	name string
 	new  func(source[V]) peer[V]
-} {
-	return []struct {
-		name string
-		new  func(source[V]) peer[V]
-	}{
+}
+
+// peersOf are all peers, each set up as its own documentation recommends.
+func peersOf[V any]() []namedPeer[V] {
+	return []namedPeer[V]{
 		{"map and mutex", newPlain[V]},
 		{"golang-lru", newLRU[V]},
 		{"otter v2", newOtter[V]},
@@ -52,6 +61,9 @@ func peersOf[V any]() []struct {
 		{"gocache", newGocache[V]},
 	}
 }
+
+// indexOfLRU is where golang-lru is among them: what the others are compared with.
+const indexOfLRU = 1
 
 // plain is a map under a mutex, without a bound: the least there can be.
 type plain[V any] struct {
@@ -69,13 +81,11 @@ func (p *plain[V]) Get(ctx context.Context, key string) (V, error) {
 	if ok {
 		return v, nil
 	}
-	v, err := p.load(ctx, key)
-	if err == nil {
+	return p.loadFor(ctx, key, func(v V) {
 		p.mu.Lock()
 		p.m[key] = v
 		p.mu.Unlock()
-	}
-	return v, err
+	})
 }
 
 func (p *plain[V]) Delete(_ context.Context, key string) {
@@ -104,11 +114,7 @@ func (p lruPeer[V]) Get(ctx context.Context, key string) (V, error) {
 	if v, ok := p.c.Get(key); ok {
 		return v, nil
 	}
-	v, err := p.load(ctx, key)
-	if err == nil {
-		p.c.Add(key, v)
-	}
-	return v, err
+	return p.loadFor(ctx, key, func(v V) { p.c.Add(key, v) })
 }
 
 func (p lruPeer[V]) Delete(_ context.Context, key string) { p.c.Remove(key) }
@@ -156,11 +162,7 @@ func (p ristrettoPeer[V]) Get(ctx context.Context, key string) (V, error) {
 	if v, ok := p.c.Get(key); ok {
 		return v, nil
 	}
-	v, err := p.load(ctx, key)
-	if err == nil {
-		p.c.SetWithTTL(key, v, int64(p.size(v)), peerTTL)
-	}
-	return v, err
+	return p.loadFor(ctx, key, func(v V) { p.c.SetWithTTL(key, v, int64(p.size(v)), peerTTL) })
 }
 
 func (p ristrettoPeer[V]) Delete(_ context.Context, key string) { p.c.Del(key) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/chatstore/chatstore/decorators/cache"
@@ -33,18 +32,14 @@ func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.Pa
 	return p.pages.Get(ctx, id)
 }
 
-// warm is how many threads are read, all of which every cache has room for, and of how many items.
-const (
-	warmThreads = 1000
-	warmItems   = 30
-)
-
 // warmReads is section 1.
-func warmReads(b *testing.B) (tables []table) {
-	ctx := asCaller(b.Context(), owner)
-	base := memstore.New()
-	must(b, fill(ctx, base, warmThreads, warmItems))
-	ids := make([]string, warmThreads)
+func warmReads(tb testing.TB) (tables []table) {
+	ctx := asCaller(tb.Context(), owner)
+	rows := memstore.New()
+	must(tb, fill(ctx, rows, at.warmThreads, at.warmItems))
+	var calls tally
+	base := calls.around(rows)
+	ids := make([]string, at.warmThreads)
 	for n := range ids {
 		ids[n] = threadID(n)
 	}
@@ -57,20 +52,20 @@ func warmReads(b *testing.B) (tables []table) {
 	pages := peersOf[store.Page[store.Item]]()
 	for i := range threads {
 		p := throughPeers{
-			threads[i].new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 2 * warmThreads, bytes: 2 * warmThreads}),
+			threads[i].new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
 			pages[i].new(source[store.Page[store.Item]]{
 				load: func(ctx context.Context, id string) (store.Page[store.Item], error) {
 					return base.LoadThreadItems(ctx, id, store.PageQuery{})
 				},
-				size: func(store.Page[store.Item]) int { return 1 }, entries: 2 * warmThreads, bytes: 2 * warmThreads}),
+				size: func(store.Page[store.Item]) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
 		}
 		defer p.threads.Close()
 		defer p.pages.Close()
 		readers = append(readers, named{threads[i].name, p})
 	}
 	alone := store.Wrap(base, cache.New())
-	stack := get[store.Store](b)(recommended(base))
-	u := get[*usual](b)(newUsual(base, 4*warmThreads))
+	stack := get[store.Store](tb)(recommended(base))
+	u := get[*usual](tb)(newUsual(base, rows, 4*at.warmThreads))
 	readers = append(readers, named{"**chatstore's cache**", alone}, named{"**the recommended stack**", stack},
 		named{"the same, as people write it", u})
 
@@ -83,33 +78,37 @@ func warmReads(b *testing.B) (tables []table) {
 				panic(fmt.Sprint("read ", t, err))
 			}
 		}},
-		{"the newest 20 items", func(r reader, id string) {
+		{"page of the newest 20 items", func(r reader, id string) {
 			if p, err := r.LoadThreadItems(ctx, id, store.PageQuery{}); err != nil || len(p.Data) != 20 || !p.HasMore {
 				panic(fmt.Sprint("read ", len(p.Data), err))
 			}
 		}},
 	}
-	keys := zipf(warmThreads, 1<<14)
+	keys := zipf(at.warmThreads, 1<<14)
 	for _, w := range works {
 		var entrants []entrant
 		for _, r := range readers {
-			for range 3 { // ristretto sets what it is given when it comes to it
+			for before := int64(-1); before != calls.reads.Load(); { // ristretto sets what it is given when it comes to it, or not at all
+				before = calls.reads.Load()
 				for _, id := range ids {
 					w.call(r.reader, id)
 				}
 			}
 			entrants = append(entrants, entrant{r.name, func(worker, n int) { w.call(r.reader, ids[keys[(worker*1021+n)%len(keys)]]) }})
 		}
+		before := calls.reads.Load()
 		one, two, many := compare(entrants, 1, 1), compare(entrants, 2, 2), compare(entrants, 2, 16)
-		ref := slices.IndexFunc(readers, func(r named) bool { return r.name == "golang-lru" })
+		if loaded := calls.reads.Load() - before; loaded > 0 {
+			tb.Fatalf("%s: %d were not warm", w.name, loaded)
+		}
 		t := table{title: "A warm " + w.name, head: []string{"", "1 goroutine", "against golang-lru", "allocations", "2 on 2 processors", "16 on 2"}}
 		for i, r := range readers {
-			t.rows = append(t.rows, []string{r.name, nanos(one[i].call), times(one[i].call, one[ref].call), fmt.Sprintf("%.1f", one[i].allocs),
+			t.rows = append(t.rows, []string{r.name, nanos(one[i].call), times(one[i].call, one[indexOfLRU].call), fmt.Sprintf("%.1f", one[i].allocs),
 				nanos(two[i].call), nanos(many[i].call)})
 		}
 		tables = append(tables, t)
 	}
-	must(b, store.Close(stack, alone))
+	must(tb, store.Close(stack, alone))
 	return tables
 }
 

@@ -75,19 +75,20 @@ func recommended(base store.Store, opts ...cache.Option) (store.Store, error) {
 // labels, a generic cache under a joined string key with deep copies by way of JSON, and ownership by a query of its own.
 type usual struct {
 	base     store.Store
+	owners   store.Store // asked whose a thread is
 	tracer   trace.Tracer
 	duration *prometheus.HistogramVec
 	calls    *prometheus.CounterVec
 	cache    *lru.Cache[string, []byte]
 }
 
-func newUsual(base store.Store, entries int) (*usual, error) {
+func newUsual(base, owners store.Store, entries int) (*usual, error) {
 	c, err := lru.New[string, []byte](entries)
 	if err != nil {
 		return nil, err
 	}
 	return &usual{
-		base: base, cache: c, tracer: sdktrace.NewTracerProvider().Tracer("usual"),
+		base: base, owners: owners, cache: c, tracer: sdktrace.NewTracerProvider().Tracer("usual"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "status"}),
 		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}),
 	}, nil
@@ -105,10 +106,10 @@ func (u *usual) observed(ctx context.Context, op, id string, call func(context.C
 	span.End()
 }
 
-// allowed asks the base whose the thread is.
+// allowed asks the database whose the thread is.
 func (u *usual) allowed(ctx context.Context, id string) error {
 	p, _ := store.PrincipalFrom(ctx)
-	if row, err := u.base.LoadThread(ctx, id); err != nil || row.Owner != p.Owner {
+	if row, err := u.owners.LoadThread(ctx, id); err != nil || row.Owner != p.Owner {
 		return store.ErrNotFound
 	}
 	return nil

@@ -14,22 +14,28 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// slow is a base whose reads take so long, or until their context is done; it counts them.
-func slow(base store.Store, latency time.Duration) (store.Store, *atomic.Int64) {
-	var reads atomic.Int64
-	return store.Wrap(base, store.Intercept("slow", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
-			if c.Op.IsWrite() {
-				return next(ctx)
+// slowBase is a base whose reads take so long, or until their context is done. It counts them, and closes reading with the first.
+type slowBase struct {
+	store.Store
+	reads   atomic.Int64
+	reading chan struct{}
+}
+
+func slow(base store.Store, latency time.Duration) *slowBase {
+	b := &slowBase{reading: make(chan struct{})}
+	b.Store = store.Wrap(base, store.Intercept("slow", store.InterceptorFunc(
+		func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			if b.reads.Add(1) == 1 {
+				close(b.reading)
 			}
-			reads.Add(1)
 			select {
 			case <-time.After(latency):
 				return next(ctx)
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}))), &reads
+		})))
+	return b
 }
 
 // loader loads a thread. close releases what is behind it.
@@ -38,24 +44,22 @@ type loader struct {
 	close func()
 }
 
-// loaders are what a thread can be loaded through.
-func loaders() []struct {
+// namedLoader makes a loader in front of a base.
+type namedLoader struct {
 	name string
 	new  func(base store.Store) (loader, error)
-} {
-	type named = struct {
-		name string
-		new  func(base store.Store) (loader, error)
-	}
-	var all []named
+}
+
+// loaders are what a thread can be loaded through.
+func loaders() (all []namedLoader) {
 	for _, p := range peersOf[store.Thread]() {
-		all = append(all, named{p.name, func(base store.Store) (loader, error) {
+		all = append(all, namedLoader{p.name, func(base store.Store) (loader, error) {
 			c := p.new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 1000, bytes: 1000})
 			return loader{c.Get, c.Close}, nil
 		}})
 	}
 	ours := func(name string, wrap func(base store.Store) (store.Store, error)) {
-		all = append(all, named{name, func(base store.Store) (loader, error) {
+		all = append(all, namedLoader{name, func(base store.Store) (loader, error) {
 			s, err := wrap(base)
 			if err != nil {
 				return loader{}, err
@@ -69,77 +73,111 @@ func loaders() []struct {
 	return all
 }
 
+// How long the base takes. Where the first gives up, there is time for all others to come before.
+const (
+	readTakes      = time.Millisecond
+	longReadTakes  = 100 * time.Millisecond
+	firstGivesUpIn = longReadTakes / 2
+)
+
 // stampedes is section 4.
-func stampedes(b *testing.B) (tables []table) {
-	ctx := asCaller(b.Context(), owner)
+func stampedes(tb testing.TB) (tables []table) {
+	ctx := asCaller(tb.Context(), owner)
 	base := memstore.New()
-	must(b, fill(ctx, base, 1, 0))
-	for _, readers := range []int{64, 1000} {
+	must(tb, fill(ctx, base, 1, 0))
+	all := loaders()
+	for _, readers := range at.readers {
 		t := table{
-			title: fmt.Sprintf("%d readers of a cold thread, with a base that takes 1 ms", readers),
+			title: fmt.Sprintf("%d readers of a cold thread, with a base that takes %v", readers, readTakes),
 			head:  []string{"", "base reads", "until the last is served", "base reads when the first gives up", "others who fail with it"},
-			note: "Medians of 15 stampedes. For those in which the first gives up the base takes 20 ms, and the first leaves after 5 ms, when " +
-				"the others wait for it.",
+			note: fmt.Sprintf("Medians of %d stampedes. For those in which the first gives up, %d, the base takes %v; the first comes alone and leaves "+
+				"after %v, when all the others have come.", at.turns, at.stampedesLeft, longReadTakes, firstGivesUpIn),
 		}
-		for _, l := range loaders() {
-			var served []time.Duration
-			var reads, readsAfter, failed []time.Duration // counts, for their median
-			for range 15 {
-				s := get[stampedeResult](b)(stampede(ctx, l.new, base, readers, false))
-				served, reads = append(served, s.took), append(reads, time.Duration(s.reads))
-				s = get[stampedeResult](b)(stampede(ctx, l.new, base, readers, true))
-				readsAfter, failed = append(readsAfter, time.Duration(s.reads)), append(failed, time.Duration(s.failed))
+		served := make([][]time.Duration, len(all))
+		reads, readsAfter, failed := make([][]int64, len(all)), make([][]int64, len(all)), make([][]int64, len(all))
+		for range at.turns {
+			for i, l := range all {
+				s := get[stampede](tb)(rush(ctx, l, base, readers))
+				served[i], reads[i] = append(served[i], s.took), append(reads[i], s.reads)
 			}
-			count := func(d []time.Duration) string { return fmt.Sprint(int(median(d))) }
-			t.rows = append(t.rows, []string{l.name, count(reads), fmt.Sprintf("%.1f ms", median(served).Seconds()*1e3), count(readsAfter), count(failed)})
+		}
+		for range at.stampedesLeft {
+			for i, l := range all {
+				s := get[stampede](tb)(rushAfterOneWhoLeaves(ctx, l, base, readers))
+				readsAfter[i], failed[i] = append(readsAfter[i], s.reads), append(failed[i], s.failed)
+			}
+		}
+		for i, l := range all {
+			t.rows = append(t.rows, []string{l.name, fmt.Sprint(median(reads[i])), fmt.Sprintf("%.1f ms", median(served[i]).Seconds()*1e3),
+				fmt.Sprint(median(readsAfter[i])), fmt.Sprint(median(failed[i]))})
 		}
 		tables = append(tables, t)
 	}
 	return tables
 }
 
-type stampedeResult struct {
-	took   time.Duration
-	reads  int64
-	failed int64 // of those who did not give up
+// stampede is what came of one.
+type stampede struct {
+	took   time.Duration // from the start until the last is served
+	reads  int64         // of the base
+	failed int64         // of those who did not give up
 }
 
-// stampede has so many read at once, of whom the first may give up when its read is under way.
-func stampede(ctx context.Context, newLoader func(store.Store) (loader, error), base store.Store, readers int, leave bool) (r stampedeResult, err error) {
-	latency := time.Millisecond
-	if leave {
-		latency *= 20
-	}
-	behind, reads := slow(base, latency)
-	l, err := newLoader(behind)
+// rush has so many read at once.
+func rush(ctx context.Context, in namedLoader, base store.Store, readers int) (stampede, error) {
+	behind := slow(base, readTakes)
+	l, err := in.new(behind.Store)
 	if err != nil {
-		return r, err
+		return stampede{}, err
 	}
 	defer l.close()
-	var failed atomic.Int64
-	var done sync.WaitGroup
-	first, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	begin := time.Now()
-	read := func(ctx context.Context, counts bool) {
-		t, err := l.load(ctx, threadID(0))
-		if counts && (err != nil || t.ID != threadID(0)) {
-			failed.Add(1)
+	took, failed := l.crowd(ctx, readers, nil)
+	if failed > 0 {
+		return stampede{}, fmt.Errorf("%s: %d readers failed", in.name, failed)
+	}
+	return stampede{took: took, reads: behind.reads.Load()}, nil
+}
+
+// rushAfterOneWhoLeaves has one read, with a deadline before the base will answer, and all others when that read is under way.
+func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store, readers int) (stampede, error) {
+	behind := slow(base, longReadTakes)
+	l, err := in.new(behind.Store)
+	if err != nil {
+		return stampede{}, err
+	}
+	defer l.close()
+	var (
+		first sync.WaitGroup
+		came  atomic.Int64
+		early bool
+	)
+	first.Go(func() {
+		ctx, giveUp := context.WithTimeout(ctx, firstGivesUpIn)
+		defer giveUp()
+		_, _ = l.load(ctx, threadID(0)) // some answer it, later than it would wait
+		early = came.Load() < int64(readers-1)
+	})
+	_, failed := l.crowd(ctx, readers-1, func() {
+		<-behind.reading
+		came.Add(1)
+	})
+	first.Wait()
+	if early {
+		return stampede{}, fmt.Errorf("%s: the first left before the last came: the machine is too slow for this", in.name)
+	}
+	return stampede{reads: behind.reads.Load(), failed: failed}, nil
+}
+
+// crowd has so many load, each after it has called before. It returns how long that took all of them, and how many failed.
+func (l loader) crowd(ctx context.Context, readers int, before func()) (took time.Duration, failed int64) {
+	var bad atomic.Int64
+	took = together(readers, func(int) {
+		if before != nil {
+			before()
 		}
-	}
-	done.Go(func() { read(first, !leave) })
-	if leave {
-		for reads.Load() == 0 {
-			time.Sleep(10 * time.Microsecond)
+		if t, err := l.load(ctx, threadID(0)); err != nil || t.ID != threadID(0) {
+			bad.Add(1)
 		}
-	}
-	for range readers - 1 {
-		done.Go(func() { read(ctx, true) })
-	}
-	if leave {
-		time.Sleep(latency / 4)
-		giveUp()
-	}
-	done.Wait()
-	return stampedeResult{took: time.Since(begin), reads: reads.Load(), failed: failed.Load()}, nil
+	})
+	return took, bad.Load()
 }

@@ -35,7 +35,7 @@ func (t table) String() string {
 	return b.String()
 }
 
-// nanos is a time with three digits.
+// nanos is a time in a unit that leaves few digits.
 func nanos(d time.Duration) string {
 	switch {
 	case d < 10*time.Microsecond:

@@ -48,21 +48,22 @@ type byKey struct {
 // asKey is what a page, or an item, is kept under.
 func asKey(threadID, rest string) string { return threadID + "|" + rest }
 
+// newByKey is in front of base, with the nth of the peers.
 func newByKey(base store.Store, n int) *byKey {
 	c := &byKey{Store: base, keys: map[string]map[string]store.PageQuery{}}
 	c.threads = peersOf[store.Thread]()[n].new(source[store.Thread]{load: base.LoadThread,
-		size: func(store.Thread) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+		size: func(store.Thread) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
 	c.items = peersOf[store.Item]()[n].new(source[store.Item]{load: func(ctx context.Context, key string) (store.Item, error) {
 		threadID, id := cut(key)
 		return base.LoadItem(ctx, threadID, id)
-	}, size: func(store.Item) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+	}, size: func(store.Item) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
 	c.pages = peersOf[store.Page[store.Item]]()[n].new(source[store.Page[store.Item]]{load: func(ctx context.Context, key string) (store.Page[store.Item], error) {
 		threadID, _ := cut(key)
 		c.mu.Lock()
 		q := c.keys[threadID][key]
 		c.mu.Unlock()
 		return base.LoadThreadItems(ctx, threadID, q)
-	}, size: func(store.Page[store.Item]) int { return 1 }, entries: turnEntries, bytes: turnEntries})
+	}, size: func(store.Page[store.Item]) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
 	return c
 }
 
@@ -135,15 +136,10 @@ func (c *byKey) Close() error {
 	return nil
 }
 
-// What the people of section 2 do: each has some threads, and goes back to the latest most often.
+// threadsOfEach and itemsAtFirst are what the people of section 2 have.
 const (
-	turnUsers     = 1000
 	threadsOfEach = 2
 	itemsAtFirst  = 24
-	turnEntries   = 1000 // threads, and as many items, and pages: room for half of the threads
-	turnParts     = 12   // in between it is the others' turn
-	turnsOfAPart  = 200
-	warmFor       = turnUsers // turns since the last one on the thread, after which it is cold
 )
 
 // user is who makes a turn, in one of their threads.
@@ -266,40 +262,40 @@ func kindOf(n int) int {
 }
 
 // chatTurns is section 2.
-func chatTurns(b *testing.B) []table {
+func chatTurns(tb testing.TB) []table {
 	fill := func(base store.Store) {
-		for u := range turnUsers {
+		for u := range at.turnUsers {
 			for n := range threadsOfEach {
 				th := store.Thread{ID: turnThread(u, n), Title: "A chat", CreatedAt: noon.Add(time.Duration(n) * time.Hour), Owner: turnOwner(u)}
-				must(b, base.SaveThread(b.Context(), th))
+				must(tb, base.SaveThread(tb.Context(), th))
 				for i := range itemsAtFirst {
-					must(b, base.AddThreadItem(b.Context(), th.ID, get[store.Item](b)(message(i))))
+					must(tb, base.AddThreadItem(tb.Context(), th.ID, get[store.Item](tb)(message(i))))
 				}
 			}
 		}
-		must(b, store.Close(base))
+		must(tb, store.Close(base))
 	}
-	dir := b.TempDir()
+	dir := tb.TempDir()
 	file := filepath.Join(dir, "chat.db")
 	sqlite := func(path string) store.Store {
-		return get[*sqlstore.Store](b)(sqlstore.OpenSQLite(b.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
+		return get[*sqlstore.Store](tb)(sqlstore.OpenSQLite(tb.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
 	}
 	fill(sqlite(file))
-	text := get[[]byte](b)(os.ReadFile(file))
+	text := get[[]byte](tb)(os.ReadFile(file))
 
-	server := pgtest.Shared(b)
-	dsn := server.DSN(b)
+	server := pgtest.Shared(tb)
+	dsn := server.DSN(tb)
 	postgres := func(dsn string) store.Store {
-		return get[*sqlstore.Store](b)(sqlstore.OpenPostgres(b.Context(), dsn))
+		return get[*sqlstore.Store](tb)(sqlstore.OpenPostgres(tb.Context(), dsn))
 	}
 	fill(postgres(dsn))
 	return []table{
-		turnsOver(b, "SQLite", func(n int) store.Store {
+		turnsOver(tb, "SQLite", func(n int) store.Store {
 			path := filepath.Join(dir, fmt.Sprintf("%d.db", n))
-			must(b, os.WriteFile(path, text, 0o600))
+			must(tb, os.WriteFile(path, text, 0o600))
 			return sqlite(path)
 		}),
-		turnsOver(b, "PostgreSQL", func(int) store.Store { return postgres(server.Copy(b, dsn)) }),
+		turnsOver(tb, "PostgreSQL", func(int) store.Store { return postgres(server.Copy(tb, dsn)) }),
 	}
 }
 
@@ -334,16 +330,16 @@ type contender struct {
 func (c *contender) part(ctx context.Context) error {
 	var spent [2]time.Duration
 	var turns [2]int
-	for range turnsOfAPart {
+	for range at.turnsOfAPart {
 		// Who was here lately comes back: ranks drift slowly over the users.
-		of := (int(c.users.Uint64()) + c.made/20) % turnUsers
+		of := (int(c.users.Uint64()) + c.made/20) % at.turnUsers
 		n := 0
 		if c.rand.IntN(8) == 0 {
 			n = 1
 		}
 		u := user{c.store, turnOwner(of), turnThread(of, n), &c.said, c.newest, &c.stale}
 		kind, cold := kindOf(c.rand.IntN(100)), 0
-		if last, ok := c.last[u.thread]; !ok || c.made-last > warmFor {
+		if last, ok := c.last[u.thread]; !ok || c.made-last > at.turnUsers {
 			cold = 1
 		}
 		c.made++
@@ -367,7 +363,7 @@ func (c *contender) part(ctx context.Context) error {
 
 // export reads everything once.
 func (c *contender) export(ctx context.Context) error {
-	for u := range turnUsers {
+	for u := range at.turnUsers {
 		for n := range threadsOfEach {
 			if _, err := c.store.LoadThreadItems(asCaller(ctx, turnOwner(u)), turnThread(u, n), store.PageQuery{Limit: 100, Order: store.OldestFirst}); err != nil {
 				return err
@@ -378,19 +374,19 @@ func (c *contender) export(ctx context.Context) error {
 }
 
 // turnsOver has everybody make the same turns, over the nth base each.
-func turnsOver(b *testing.B, name string, base func(n int) store.Store) table {
-	ctx := b.Context()
+func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
+	ctx := tb.Context()
 	var all []*contender
 	join := func(name string, wrap func(base store.Store) (store.Store, error)) {
 		r := rand.New(rand.NewPCG(3, 3))
-		c := &contender{name: name, rand: r, users: rand.NewZipf(r, 1.2, 8, turnUsers-1), last: map[string]int{}, newest: map[string]string{}}
+		c := &contender{name: name, rand: r, users: rand.NewZipf(r, 1.2, 8, uint64(at.turnUsers-1)), last: map[string]int{}, newest: map[string]string{}}
 		base := c.calls.around(base(len(all)))
-		c.store = get[store.Store](b)(wrap(base))
-		c.close = func() { must(b, store.Close(c.store)) }
+		c.store = get[store.Store](tb)(wrap(base))
+		c.close = func() { must(tb, store.Close(c.store)) }
 		if by, ok := c.store.(*byKey); ok {
 			c.close = func() {
-				must(b, by.Close())
-				must(b, store.Close(base))
+				must(tb, by.Close())
+				must(tb, store.Close(base))
 			}
 		}
 		all = append(all, c)
@@ -400,24 +396,24 @@ func turnsOver(b *testing.B, name string, base func(n int) store.Store) table {
 		join(p.name+", by key", func(base store.Store) (store.Store, error) { return newByKey(base, n), nil })
 	}
 	join("**chatstore's cache**", func(base store.Store) (store.Store, error) {
-		return store.Wrap(base, cache.New(cache.WithMaxEntries(turnEntries))), nil
+		return store.Wrap(base, cache.New(cache.WithMaxEntries(at.turnEntries))), nil
 	})
 	join("**the recommended stack**", func(base store.Store) (store.Store, error) {
-		return recommended(base, cache.WithMaxEntries(turnEntries))
+		return recommended(base, cache.WithMaxEntries(at.turnEntries))
 	})
-	for n := range turnParts {
+	for n := range at.turnParts {
 		for _, c := range all {
-			if n == turnParts/2 {
-				must(b, c.export(ctx))
+			if n == at.turnParts/2 {
+				must(tb, c.export(ctx))
 			}
-			must(b, c.part(ctx))
+			must(tb, c.part(ctx))
 		}
 	}
 
 	t := table{title: "Turns over " + name, head: []string{"base reads, warm / cold"},
 		note: fmt.Sprintf("%s turns of %s users with %d threads each, of which caches have room for half; an exporter reads everything in the middle. A "+
 			"thread is cold when there was no turn on it among the %s before. Times are medians of %d parts.",
-			grouped(turnParts*turnsOfAPart), grouped(turnUsers), threadsOfEach, grouped(warmFor), turnParts)}
+			grouped(at.turnParts*at.turnsOfAPart), grouped(at.turnUsers), threadsOfEach, grouped(at.turnUsers), at.turnParts)}
 	for _, k := range kindsOfTurns {
 		t.head = append(t.head, k.name)
 	}

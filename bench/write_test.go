@@ -68,7 +68,7 @@ func machine() string {
 		}
 	}
 	commit := "unknown"
-	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
+	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output(); err == nil {
 		commit = strings.TrimSpace(string(out))
 	}
 	return fmt.Sprintf("%s, %d of %s, %s/%s, commit %s, %s", runtime.Version(), runtime.NumCPU(), cpu, runtime.GOOS, runtime.GOARCH, commit,

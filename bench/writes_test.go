@@ -13,26 +13,27 @@ import (
 const writers = 16
 
 // writePrice is section 7.
-func writePrice(b *testing.B) []table {
-	ctx := asCaller(b.Context(), owner)
+func writePrice(tb testing.TB) []table {
+	ctx := asCaller(tb.Context(), owner)
 	kinds := []struct {
 		name string
 		new  func(base store.Store) (store.Store, error)
 	}{
 		{"the base alone", func(base store.Store) (store.Store, error) { return base, nil }},
+		{"golang-lru, dropped by hand", func(base store.Store) (store.Store, error) { return newByKey(base, indexOfLRU), nil }},
 		{"**chatstore's cache**", func(base store.Store) (store.Store, error) { return store.Wrap(base, cache.New()), nil }},
 		{"**the recommended stack**", func(base store.Store) (store.Store, error) { return recommended(base) }},
 	}
-	items := make([]store.Item, warmItems)
+	items := make([]store.Item, at.warmItems)
 	for i := range items {
-		items[i] = get[store.Item](b)(message(i))
+		items[i] = get[store.Item](tb)(message(i))
 	}
 	var stacks []store.Store
 	for _, k := range kinds {
 		base := memstore.New()
-		must(b, fill(ctx, base, writers, warmItems))
-		s := get[store.Store](b)(k.new(base))
-		defer func() { must(b, store.Close(s)) }()
+		must(tb, fill(ctx, base, writers, at.warmItems))
+		s := get[store.Store](tb)(k.new(base))
+		defer func() { must(tb, store.Close(s)) }()
 		stacks = append(stacks, s)
 	}
 	// against returns the entrants, of whom each worker writes into the thread that of says, after it was read: it is cached.
