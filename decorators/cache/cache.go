@@ -174,7 +174,7 @@ func newLayer(next store.Store, c config, guarded bool) *layer {
 	}
 	words := c.words
 	if words == 0 {
-		words = wordsPerEntry * min(c.maxEntries, int(c.maxBytes/leastCost)+1)
+		words = wordsFor(c.maxEntries, c.maxBytes)
 	}
 	_, rewrites := store.As[store.Rewriter](next)
 	l := &layer{
@@ -197,6 +197,11 @@ func newLayer(next store.Store, c config, guarded bool) *layer {
 		l.subscribe(c.bus)
 	}
 	return l
+}
+
+// wordsFor returns how many words there are: by the entries that the bytes have room for.
+func wordsFor(entries int, bytes int64) int {
+	return wordsPerEntry * int(min(int64(entries), bytes/leastCost+1))
 }
 
 // shardsFor returns a power of two, up to 16, that leaves every shard at least 64 entries and 1 MiB.

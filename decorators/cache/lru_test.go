@@ -108,6 +108,68 @@ func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 	}
 }
 
+// fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
+func (s *shard) fillWith(id string, size int, answered bool) key {
+	k := key{id: id}
+	s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+	if e := s.peek(k); e != nil && answered {
+		e.answered.Store(true)
+	}
+	return k
+}
+
+// Whoever was sent back must have answered since to be protected again.
+func TestAnEntryIsProtectedOnceForHavingAnswered(t *testing.T) {
+	const entries = 10
+	s := newShard(entries, 1<<20)
+	for n := range 3 * entries { // more than can be protected: some are sent back
+		s.fillWith(fmt.Sprint("hot ", n), 10, true)
+	}
+	for n := range 3 * entries {
+		s.fillWith(fmt.Sprint("once ", n), 10, false)
+	}
+	if s.protected.lru.Len() == 0 {
+		t.Fatal("nothing is protected: the test is blind")
+	}
+	for _, k := range s.probation.lru.Keys() {
+		if strings.HasPrefix(k.id, "hot") {
+			t.Errorf("%s was sent back, and never asked for since: it is there still", k.id)
+		}
+	}
+}
+
+// Nobody waits for the lock of a shard in which all have answered.
+func TestFewAreProtectedForOneThatComes(t *testing.T) {
+	const entries = 1000
+	s := newShard(entries, 1<<20)
+	for n := range entries {
+		s.fillWith(fmt.Sprint(n), 10, true)
+	}
+	s.fillWith("one more", 10, false)
+	if n := s.protected.lru.Len(); n != mostProtected {
+		t.Errorf("%d were protected, want %d", n, mostProtected)
+	}
+}
+
+// What is larger than the share of the protected ones would drive all of them out, and itself.
+func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
+	const bytes = 100_000
+	s := newShard(100, bytes)
+	large := s.fillWith("large", bytes*85/100, true)
+	k, e := key{id: "hot"}, (*entry)(nil)
+	s.fillWith(k.id, 10, true)
+	e = s.peek(k)
+	s.probation.remove(k, e)
+	s.protected.put(k, e)
+	s.fillWith("one more", bytes/5, false)
+	if s.peek(large) != nil {
+		t.Error("the large one is there still")
+	}
+	if _, ok := s.protected.lru.Peek(k); !ok {
+		t.Error("the hot one lost its protection to it")
+	}
+}
+
 // What fits into a shard is kept, also beside what is protected.
 func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	const entries, bytes = 100, 100_000
@@ -243,5 +305,26 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	s.fill(k, &entry{tag: 1, expires: 30, hasWindow: true}, 1, 15, false)
 	if e := s.peek(k); e.hasThread || e.expires != 30 {
 		t.Error("a part whose time was over lives on with a new one")
+	}
+}
+
+func TestWordsAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
+	for _, c := range []struct {
+		entries int
+		bytes   int64
+		want    int
+	}{
+		{100, 1 << 30, 100 * wordsPerEntry},
+		{1 << 20, 100 * leastCost, 101 * wordsPerEntry},
+		{1, 1, wordsPerEntry},
+	} {
+		if n := wordsFor(c.entries, c.bytes); n != c.want {
+			t.Errorf("%d entries, %d bytes: %d words, want %d", c.entries, c.bytes, n, c.want)
+		}
+	}
+	s := newShard(1, 1<<20)
+	s.fill(key{}, &entry{tag: 1, hasThread: true}, 1, 0, true)
+	if s.bytes() < leastCost {
+		t.Errorf("there is an entry of %d bytes, less than the least of %d", s.bytes(), leastCost)
 	}
 }

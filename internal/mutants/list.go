@@ -601,4 +601,16 @@ var mutants = []mutant{
 		edits: []edit{{lruFile, "g.bytes -= old.bytes", "_ = old"}},
 		pkg:   inDecorators, test: faults,
 	},
+	{
+		name:  "what has answered is protected",
+		what:  "a scan pushes out what is read again and again",
+		edits: []edit{{lruFile, "case mayProtect && s.mayProtect(e) && e.answered.Swap(false):", "case false:"}},
+		pkg:   inCache, test: "^TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain$",
+	},
+	{
+		name:  "what is protected and expired goes first",
+		what:  "what was hot keeps its place until it is due",
+		edits: []edit{{lruFile, "if some && hot.expired(now) {", "if false {"}},
+		pkg:   inCache, test: "^TestWhatIsHotNowTakesThePlaceOfWhatWas$",
+	},
 }
