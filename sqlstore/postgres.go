@@ -86,10 +86,10 @@ func noticeLoss(ctx context.Context, c *pgx.Conn) error {
 	return nil
 }
 
-func (e *postgresEngine) name() string    { return "postgres" }
-func (e *postgresEngine) reader() *sql.DB { return e.db }
-func (e *postgresEngine) writer() *sql.DB { return e.db }
-func (e *postgresEngine) prepares() bool  { return true }
+func (e *postgresEngine) name() string          { return "postgres" }
+func (e *postgresEngine) reader() *sql.DB       { return e.db }
+func (e *postgresEngine) writer() *sql.DB       { return e.db }
+func (e *postgresEngine) keepsStatements() bool { return true }
 
 func (e *postgresEngine) longestWrite() time.Duration {
 	return e.cfg.statementTimeout + e.cfg.lockTimeout + checkInterval

@@ -6,20 +6,27 @@ import (
 )
 
 // prepared are the statements that stay parsed, by their text: those of SQLite, whose driver would parse them for every call, which
-// takes longer than to execute them. That of PostgreSQL sees to it by itself.
+// takes longer than to execute them. The driver of PostgreSQL keeps them by itself.
 type prepared map[string]*sql.Stmt
 
-// prepare parses the statements. They end with db.
+// prepare parses the statements: all, or none is left open. They end with db.
 func prepare(ctx context.Context, db *sql.DB, texts []string) (prepared, error) {
 	p := make(prepared, len(texts))
 	for _, text := range texts {
 		stmt, err := db.PrepareContext(ctx, text)
 		if err != nil {
+			p.close()
 			return nil, err
 		}
 		p[text] = stmt
 	}
 	return p, nil
+}
+
+func (p prepared) close() {
+	for _, stmt := range p {
+		_ = stmt.Close() // of use to nobody
+	}
 }
 
 // asker runs statements by their text, prepared where they are: in a transaction, or each by itself.

@@ -1,9 +1,13 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
 )
 
 func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
@@ -34,5 +38,74 @@ func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
 	look(reflect.ValueOf(s.sql))
 	if texts < 30 {
 		t.Errorf("found %d statements only", texts)
+	}
+}
+
+// With statements in their place that fail, all calls fail: so they ask by these.
+func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
+	ctx := t.Context()
+	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	item, err := store.NewItem("msg_1", at, store.AssistantMessage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	another, err := store.NewItem("msg_2", at, store.AssistantMessage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	attachment, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := map[store.Op]func(s *Store) error{
+		store.OpLoadThread: func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
+		store.OpLoadThreads: func(s *Store) error {
+			_, err := s.LoadThreads(ctx, store.ThreadQuery{})
+			return err
+		},
+		store.OpLoadThreadItems: func(s *Store) error { _, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}); return err },
+		store.OpLoadItem:        func(s *Store) error { _, err := s.LoadItem(ctx, "thr_1", "msg_1"); return err },
+		store.OpLoadAttachment:  func(s *Store) error { _, err := s.LoadAttachment(ctx, "atc_1"); return err },
+	}
+	writes := map[store.Op]func(s *Store) error{
+		store.OpSaveThread:       func(s *Store) error { return s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: at}) },
+		store.OpDeleteThread:     func(s *Store) error { return s.DeleteThread(ctx, "thr_1") },
+		store.OpAddThreadItem:    func(s *Store) error { return s.AddThreadItem(ctx, "thr_1", another) },
+		store.OpSaveItem:         func(s *Store) error { return s.SaveItem(ctx, "thr_1", item) },
+		store.OpDeleteThreadItem: func(s *Store) error { return s.DeleteThreadItem(ctx, "thr_1", "msg_1") },
+		store.OpSaveAttachment:   func(s *Store) error { return s.SaveAttachment(ctx, attachment) },
+		store.OpDeleteAttachment: func(s *Store) error { return s.DeleteAttachment(ctx, "atc_1") },
+	}
+	s, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "chat.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for _, op := range []store.Op{store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment} {
+		if err := writes[op](s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails := func(of prepared, db *sql.DB) {
+		stmt, err := db.PrepareContext(ctx, `SELECT json('not JSON')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		of.close()
+		for text := range of {
+			of[text] = stmt
+		}
+	}
+	fails(s.forReads, s.engine.reader())
+	for op, call := range reads {
+		if err := call(s); err == nil {
+			t.Errorf("%v: asked without its prepared statement", op)
+		}
+	}
+	fails(s.forWrites, s.engine.writer())
+	for op, call := range writes {
+		if err := call(s); err == nil {
+			t.Errorf("%v: wrote without its prepared statement", op)
+		}
 	}
 }

@@ -115,7 +115,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 func (e *sqliteEngine) name() string                             { return "sqlite" }
 func (e *sqliteEngine) reader() *sql.DB                          { return e.read }
 func (e *sqliteEngine) writer() *sql.DB                          { return e.write }
-func (e *sqliteEngine) prepares() bool                           { return false }
+func (e *sqliteEngine) keepsStatements() bool                    { return false }
 func (e *sqliteEngine) introduce(context.Context, *sql.Tx) error { return nil }
 
 // notify has nothing to do: SQLite tells nobody.

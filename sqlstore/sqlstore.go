@@ -82,7 +82,7 @@ func (s *Store) ready(ctx context.Context) error {
 		if err == nil && !cfg.unmigrated {
 			err = e.notify(ctx, !cfg.silent)
 		}
-		if err == nil && !e.prepares() {
+		if err == nil && !e.keepsStatements() {
 			err = s.prepare(ctx)
 		}
 		if err == nil || !e.classify(err).retry || time.Now().After(end) {
@@ -97,11 +97,18 @@ func (s *Store) ready(ctx context.Context) error {
 }
 
 // prepare parses all statements, once for each pool.
-func (s *Store) prepare(ctx context.Context) (err error) {
-	if s.forReads, err = prepare(ctx, s.engine.reader(), s.sql.texts); err == nil {
-		s.forWrites, err = prepare(ctx, s.engine.writer(), s.sql.texts)
+func (s *Store) prepare(ctx context.Context) error {
+	forReads, err := prepare(ctx, s.engine.reader(), s.sql.texts)
+	if err != nil {
+		return err
 	}
-	return err
+	forWrites, err := prepare(ctx, s.engine.writer(), s.sql.texts)
+	if err != nil {
+		forReads.close()
+		return err
+	}
+	s.forReads, s.forWrites = forReads, forWrites
+	return nil
 }
 
 // openError makes what went wrong in opening an error that may be shown.
@@ -170,8 +177,8 @@ type engine interface {
 	writer() *sql.DB
 	// statements are the texts of all statements.
 	statements(config) statements
-	// prepares reports whether the driver keeps statements prepared by itself.
-	prepares() bool
+	// keepsStatements reports whether the driver keeps statements prepared by itself.
+	keepsStatements() bool
 	// introduce says to a writing transaction what it should know of its call: its stamp and time limit.
 	introduce(ctx context.Context, tx *sql.Tx) error
 	// classify says what an error of the driver means.
