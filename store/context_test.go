@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,5 +183,44 @@ func TestStampAndUnsettledTravelWithTheContext(t *testing.T) {
 	}
 	if got := store.StampFrom(store.Detached(ctx)); got != (store.Stamp{}) {
 		t.Errorf("a detached call bears %v", got)
+	}
+}
+
+// What a context is given is one allocation, however much it had before: layers do it in every call.
+func TestAContextsDataIsOneAllocation(t *testing.T) {
+	type foreign struct{}
+	other := context.WithValue(store.WithFresh(t.Context()), foreign{}, 1)
+	for name, c := range map[string]struct {
+		f    func()
+		want float64
+	}{
+		"the first":         {func() { kept = store.WithNoStore(t.Context()) }, 1},
+		"one upon one":      {func() { kept = store.WithNoStore(store.WithFresh(t.Context())) }, 2},
+		"upon another's":    {func() { kept = store.WithNoStore(other) }, 1},
+		"notes":             {func() { kept, _ = store.WithNotes(other, store.OpLoadThread, nil) }, 1},
+		"nothing to change": {func() { kept = store.WithSaveMode(other, store.Upsert) }, 0},
+	} {
+		if n := testing.AllocsPerRun(100, c.f); n != c.want {
+			t.Errorf("%s: %v allocations, want %v", name, n, c.want)
+		}
+	}
+}
+
+var kept context.Context // so that nothing is optimized away
+
+// Data that is given upon data takes its place; a context of another's in between changes neither.
+func TestAContextsDataIsOneStep(t *testing.T) {
+	type foreign struct{}
+	ctx := store.WithFresh(t.Context())
+	ctx = context.WithValue(ctx, foreign{}, "theirs")
+	ctx = store.WithNoStore(ctx)
+	ctx = store.WithSaveMode(ctx, store.InsertOnly)
+	ctx, notes := store.WithNotes(ctx, store.OpLoadThread, nil)
+	h := store.HintsFor(ctx, store.OpLoadThread)
+	if !h.Fresh() || !h.NoStore() || h.Notes != notes || store.SaveModeFrom(ctx) != store.InsertOnly || ctx.Value(foreign{}) != "theirs" {
+		t.Errorf("something was lost: %+v", h)
+	}
+	if steps := strings.Count(fmt.Sprint(ctx), "WithValue(store)"); steps != 2 {
+		t.Errorf("a lookup passes %d contexts with data, want one on each side of the other's: %v", steps, ctx)
 	}
 }
