@@ -90,7 +90,7 @@ func stampedes(tb testing.TB) (tables []table) {
 		t := table{
 			title: fmt.Sprintf("%d readers of a cold thread, with a base that takes %v", readers, readTakes),
 			head:  []string{"", "base reads", "until the last is served", "base reads when the first gives up", "others who fail with it"},
-			note: fmt.Sprintf("Medians of %d stampedes. For those in which the first gives up, %d, the base takes %v; the first comes alone and leaves "+
+			note: fmt.Sprintf("Medians of %d stampedes. Where the first gives up they are of %d, and the base takes %v: the first comes alone and leaves "+
 				"after %v, when all the others have come.", at.turns, at.stampedesLeft, longReadTakes, firstGivesUpIn),
 		}
 		served := make([][]time.Duration, len(all))
