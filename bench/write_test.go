@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,8 +60,8 @@ func (p picture) save(tb testing.TB) {
 	must(tb, canvas.Save(7*vg.Inch, 4*vg.Inch, p.file+".svg"))
 }
 
-// machine says what was measured on.
-func machine() string {
+// machine says what was measured on. It is asked once: to write results makes the tree another one.
+var machine = sync.OnceValue(func() string {
 	cpu := "an unknown processor"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		if m := regexp.MustCompile(`model name\s*: (.+)`).FindSubmatch(b); m != nil {
@@ -73,7 +74,7 @@ func machine() string {
 	}
 	return fmt.Sprintf("%s, %d of %s, %s/%s, commit %s, %s", runtime.Version(), runtime.NumCPU(), cpu, runtime.GOOS, runtime.GOARCH, commit,
 		time.Now().UTC().Format(time.DateOnly))
-}
+})
 
 // The lines of README.md between which a section's tables are.
 func marks(section string) (begin, end string) {
