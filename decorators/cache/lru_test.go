@@ -39,6 +39,16 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 	}
 }
 
+// fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
+func (s *shard) fillWith(id string, size int, answered bool) key {
+	k := key{id: id}
+	s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+	if e := s.peek(k); e != nil && answered {
+		e.answered.Store(true)
+	}
+	return k
+}
+
 func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	const entries, bytes = 20, 40_000
 	s := newShard(entries, bytes)
@@ -87,11 +97,7 @@ func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 	const entries, bytes = 100, 100_000
 	s := newShard(entries, bytes)
 	put := func(n, size int) {
-		k := key{id: fmt.Sprint(n)}
-		s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
-		if e := s.get(k); e != nil {
-			e.answered.Store(true)
-		}
+		s.fillWith(fmt.Sprint(n), size, true)
 		s.audit(t, entries)
 	}
 	for n := range 2 * entries {
@@ -106,16 +112,6 @@ func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 		fmt.Sscan(k.id, &n)
 		put(n, 3000)
 	}
-}
-
-// fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
-func (s *shard) fillWith(id string, size int, answered bool) key {
-	k := key{id: id}
-	s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
-	if e := s.peek(k); e != nil && answered {
-		e.answered.Store(true)
-	}
-	return k
 }
 
 // Whoever was sent back must have answered since to be protected again.
@@ -174,23 +170,17 @@ func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
 func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	const entries, bytes = 100, 100_000
 	s := newShard(entries, bytes)
-	put := func(id string, size int) key {
-		k := key{id: id}
-		s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
-		s.audit(t, entries)
-		return k
-	}
 	for n := range 2 * entries {
-		if e := s.get(put(fmt.Sprint(n), 500)); e != nil {
-			e.answered.Store(true)
-		}
+		s.fillWith(fmt.Sprint(n), 500, true)
+		s.audit(t, entries)
 	}
 	if n := s.protected.bytes; n < bytes*7/10 {
 		t.Fatalf("%d bytes are protected: the test is blind", n)
 	}
-	if s.peek(put("large", bytes/2)) == nil {
+	if s.peek(s.fillWith("large", bytes/2, false)) == nil {
 		t.Error("there was no room for half a shard")
 	}
+	s.audit(t, entries)
 }
 
 // Entries of any size, that come, grow and answer, in any order.
