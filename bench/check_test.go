@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -54,7 +55,7 @@ func TestSpansByHandAreTheSame(t *testing.T) {
 		store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))).LoadThread,
 		leastSpan(tracer, base.LoadThread), usualSpan(tracer, base.LoadThread),
 	} {
-		get[store.Thread](t)(load(t.Context(), "thr_1"))
+		get[chat.Thread](t)(load(t.Context(), "thr_1"))
 		span := recorder.Ended()[n]
 		set := attribute.NewSet(span.Attributes()...)
 		got := set.ToSlice()

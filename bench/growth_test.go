@@ -11,6 +11,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"gonum.org/v1/plot/plotter"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
@@ -31,8 +32,8 @@ INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_se
 	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
 	SELECT id || '_' || n, tenant, %[3]s, created_at + n, seq + 1000000 + n, version, item_seq, deleted, doc FROM %[1]sthreads CROSS JOIN g WHERE id = 'thr_of_one_of_%[2]d'`
 
-func ownerOf(threads int) store.Owner {
-	return store.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}
+func ownerOf(threads int) chat.Owner {
+	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}
 }
 
 // backends are what there is to grow: open makes a new one, and returns its database beside it, if it has one.
@@ -124,9 +125,9 @@ func (t *table) against(sizes []int, costs [][]measured) {
 // grow fills a base with threads and owners of all sizes: by SQL, where there is a db.
 func grow(tb testing.TB, base store.Store, db *sql.DB) {
 	ctx := tb.Context()
-	first := get[store.Item](tb)(message(0))
+	first := get[chat.Item](tb)(message(0))
 	for _, n := range at.threadSizes {
-		th := store.Thread{ID: fmt.Sprintf("thr_of_%d_items", n), CreatedAt: noon, Owner: owner}
+		th := chat.Thread{ID: fmt.Sprintf("thr_of_%d_items", n), CreatedAt: noon, Owner: owner}
 		must(tb, base.SaveThread(ctx, th))
 		must(tb, base.AddThreadItem(ctx, th.ID, first))
 		if db != nil {
@@ -134,7 +135,7 @@ func grow(tb testing.TB, base store.Store, db *sql.DB) {
 			continue
 		}
 		for i := 1; i < n; i++ {
-			must(tb, base.AddThreadItem(ctx, th.ID, get[store.Item](tb)(message(i))))
+			must(tb, base.AddThreadItem(ctx, th.ID, get[chat.Item](tb)(message(i))))
 		}
 	}
 	for _, n := range at.ownerSizes {
@@ -147,7 +148,7 @@ func grow(tb testing.TB, base store.Store, db *sql.DB) {
 
 // growOwners makes n threads, of owners who have so many each.
 func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
-	th := store.Thread{ID: fmt.Sprintf("thr_of_one_of_%d", n), CreatedAt: noon, Owner: ownerOf(n)}
+	th := chat.Thread{ID: fmt.Sprintf("thr_of_one_of_%d", n), CreatedAt: noon, Owner: ownerOf(n)}
 	must(tb, base.SaveThread(tb.Context(), th))
 	if db != nil {
 		subject := "subject"
@@ -182,12 +183,12 @@ func residents(tb testing.TB) table {
 		ids := make([]string, n)
 		for i := range ids {
 			ids[i] = threadID(i)
-			get[store.Thread](tb)(s.LoadThread(tb.Context(), ids[i]))
+			get[chat.Thread](tb)(s.LoadThread(tb.Context(), ids[i]))
 		}
 		heaps = append(heaps, (heap()-before)/n)
-		lru := newLRU(source[store.Thread]{load: base.LoadThread, entries: 2 * n})
+		lru := newLRU(source[chat.Thread]{load: base.LoadThread, entries: 2 * n})
 		for _, id := range ids {
-			get[store.Thread](tb)(lru.Get(tb.Context(), id))
+			get[chat.Thread](tb)(lru.Get(tb.Context(), id))
 		}
 		keys := rand.New(rand.NewPCG(5, 5)).Perm(n)
 		through := func(load loadThread) entrant {

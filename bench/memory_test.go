@@ -13,6 +13,7 @@ import (
 
 	"gonum.org/v1/plot/plotter"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -24,21 +25,21 @@ type fresh struct {
 	loads atomic.Int64
 }
 
-func (f *fresh) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (f *fresh) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	t, err := f.Store.LoadThread(ctx, id)
 	if err != nil {
 		return t, err
 	}
-	copied, err := store.ParseThread(strings.Clone(t.JSON().String()))
-	copied.Owner = store.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
+	copied, err := chat.ParseThread(strings.Clone(t.JSON().String()))
+	copied.Owner = chat.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
 	return copied, err
 }
 
-func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
+func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
 	f.loads.Add(1)
 	p, err := f.Store.LoadThreadItems(ctx, id, q)
 	for i, it := range p.Data {
-		if p.Data[i], err = store.ParseItem(strings.Clone(it.JSON().String())); err != nil {
+		if p.Data[i], err = chat.ParseItem(strings.Clone(it.JSON().String())); err != nil {
 			return p, err
 		}
 	}
@@ -46,15 +47,15 @@ func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuer
 }
 
 // sizeOf is what a page holds, and textOf the length of its JSON, which is what one has at hand.
-func sizeOf(p store.Page[store.Item]) int {
-	n := cap(p.Data) * int(unsafe.Sizeof(store.Item{}))
+func sizeOf(p store.Page[chat.Item]) int {
+	n := cap(p.Data) * int(unsafe.Sizeof(chat.Item{}))
 	for _, it := range p.Data {
 		n += it.Footprint()
 	}
 	return n
 }
 
-func textOf(p store.Page[store.Item]) (n int) {
+func textOf(p store.Page[chat.Item]) (n int) {
 	for _, it := range p.Data {
 		n += len(it.JSON().String())
 	}
@@ -71,27 +72,27 @@ func hitsAndMemory(tb testing.TB) (tables []table) {
 		ids[n] = threadID(n)
 	}
 	ranks := zipf(at.traceThreads, at.traceReads)
-	page := get[store.Page[store.Item]](tb)(base.LoadThreadItems(ctx, ids[0], store.PageQuery{}))
+	page := get[store.Page[chat.Item]](tb)(base.LoadThreadItems(ctx, ids[0], store.PageQuery{}))
 	type contender struct {
 		name string
-		new  func(bytes int) (get func(ctx context.Context, id string) (store.Page[store.Item], error), done func())
+		new  func(bytes int) (get func(ctx context.Context, id string) (store.Page[chat.Item], error), done func())
 	}
 	var contenders []contender
-	join := func(name string, newPeer func(source[store.Page[store.Item]]) peer[store.Page[store.Item]], size func(store.Page[store.Item]) int) {
-		contenders = append(contenders, contender{name, func(bytes int) (func(context.Context, string) (store.Page[store.Item], error), func()) {
-			c := newPeer(source[store.Page[store.Item]]{load: func(ctx context.Context, id string) (store.Page[store.Item], error) {
+	join := func(name string, newPeer func(source[store.Page[chat.Item]]) peer[store.Page[chat.Item]], size func(store.Page[chat.Item]) int) {
+		contenders = append(contenders, contender{name, func(bytes int) (func(context.Context, string) (store.Page[chat.Item], error), func()) {
+			c := newPeer(source[store.Page[chat.Item]]{load: func(ctx context.Context, id string) (store.Page[chat.Item], error) {
 				return base.LoadThreadItems(ctx, id, store.PageQuery{})
 			}, size: size, entries: bytes / size(page), bytes: bytes})
 			return c.Get, c.Close
 		}})
 	}
-	for _, p := range peersOf[store.Page[store.Item]]()[1:] { // the map has no bound
+	for _, p := range peersOf[store.Page[chat.Item]]()[1:] { // the map has no bound
 		join(p.name, p.new, sizeOf)
 	}
-	join("otter v2, told the JSON's length", newOtter[store.Page[store.Item]], textOf)
-	contenders = append(contenders, contender{"**chatstore's cache**", func(bytes int) (func(context.Context, string) (store.Page[store.Item], error), func()) {
+	join("otter v2, told the JSON's length", newOtter[store.Page[chat.Item]], textOf)
+	contenders = append(contenders, contender{"**chatstore's cache**", func(bytes int) (func(context.Context, string) (store.Page[chat.Item], error), func()) {
 		s := store.Wrap(base, cache.New(cache.WithMaxBytes(int64(bytes)), cache.WithMaxEntries(at.traceThreads)))
-		return func(ctx context.Context, id string) (store.Page[store.Item], error) {
+		return func(ctx context.Context, id string) (store.Page[chat.Item], error) {
 			return s.LoadThreadItems(ctx, id, store.PageQuery{})
 		}, func() { must(tb, store.Close(s)) }
 	}})
@@ -152,7 +153,7 @@ func column[V any](all []traced, field func(traced) V) (values []V) {
 }
 
 // replay reads as the ranks say, and in the middle all. The collector runs in between only, so that it stops no Get.
-func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string) (store.Page[store.Item], error), ids []string, ranks []int) (r traced) {
+func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string) (store.Page[chat.Item], error), ids []string, ranks []int) (r traced) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	base.loads.Store(0)
 	reads := 0

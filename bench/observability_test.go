@@ -11,6 +11,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
@@ -20,17 +21,17 @@ import (
 // instant answers LoadThread with nothing, at once: what is left is what is around it.
 type instant struct{ store.Store }
 
-func (instant) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+func (instant) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 
 // loadThread is a LoadThread, of a layer or written by hand.
-type loadThread = func(ctx context.Context, id string) (store.Thread, error)
+type loadThread = func(ctx context.Context, id string) (chat.Thread, error)
 
 // boundMetrics is the least that times and counts a call: two readings of the clock, a histogram and a counter that were looked
 // up before.
 func boundMetrics(next loadThread) loadThread {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation"}).WithLabelValues("load_thread")
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}).WithLabelValues("load_thread", "ok")
-	return func(ctx context.Context, id string) (store.Thread, error) {
+	return func(ctx context.Context, id string) (chat.Thread, error) {
 		begin := time.Now()
 		t, err := next(ctx, id)
 		duration.Observe(time.Since(begin).Seconds())
@@ -43,7 +44,7 @@ func boundMetrics(next loadThread) loadThread {
 func usualMetrics(next loadThread) loadThread {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "code"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"})
-	return func(ctx context.Context, id string) (store.Thread, error) {
+	return func(ctx context.Context, id string) (chat.Thread, error) {
 		begin := time.Now()
 		t, err := next(ctx, id)
 		code := store.CodeOf(err).String()
@@ -55,7 +56,7 @@ func usualMetrics(next loadThread) loadThread {
 
 // usualSpan is a span as people write it, with the attributes of package tracing.
 func usualSpan(tracer trace.Tracer, next loadThread) loadThread {
-	return func(ctx context.Context, id string) (store.Thread, error) {
+	return func(ctx context.Context, id string) (chat.Thread, error) {
 		ctx, span := tracer.Start(ctx, "load_thread", trace.WithAttributes(
 			attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"),
 			attribute.String("gen_ai.conversation.id", id)))
@@ -70,7 +71,7 @@ func usualSpan(tracer trace.Tracer, next loadThread) loadThread {
 func leastSpan(tracer trace.Tracer, next loadThread) loadThread {
 	constant := trace.WithAttributes(attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"))
 	ok := attribute.String("chatstore.code", "ok")
-	return func(ctx context.Context, id string) (store.Thread, error) {
+	return func(ctx context.Context, id string) (chat.Thread, error) {
 		ctx, span := tracer.Start(ctx, "load_thread", constant)
 		t, err := next(ctx, id)
 		if span.IsRecording() {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -13,22 +14,22 @@ import (
 
 // reader is what a warm read goes to.
 type reader interface {
-	LoadThread(ctx context.Context, id string) (store.Thread, error)
-	LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error)
+	LoadThread(ctx context.Context, id string) (chat.Thread, error)
+	LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error)
 }
 
 // throughPeers reads through two of a peer's caches, of threads by their id and of pages by all that is asked for: here the
 // newest 20 of a thread only, so that its id is the key.
 type throughPeers struct {
-	threads peer[store.Thread]
-	pages   peer[store.Page[store.Item]]
+	threads peer[chat.Thread]
+	pages   peer[store.Page[chat.Item]]
 }
 
-func (p throughPeers) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (p throughPeers) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	return p.threads.Get(ctx, id)
 }
 
-func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.PageQuery) (store.Page[store.Item], error) {
+func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.PageQuery) (store.Page[chat.Item], error) {
 	return p.pages.Get(ctx, id)
 }
 
@@ -48,16 +49,16 @@ func warmReads(tb testing.TB) (tables []table) {
 		reader reader
 	}
 	var readers []named
-	threads := peersOf[store.Thread]()
-	pages := peersOf[store.Page[store.Item]]()
+	threads := peersOf[chat.Thread]()
+	pages := peersOf[store.Page[chat.Item]]()
 	for i := range threads {
 		p := throughPeers{
-			threads[i].new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
-			pages[i].new(source[store.Page[store.Item]]{
-				load: func(ctx context.Context, id string) (store.Page[store.Item], error) {
+			threads[i].new(source[chat.Thread]{load: base.LoadThread, size: func(chat.Thread) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
+			pages[i].new(source[store.Page[chat.Item]]{
+				load: func(ctx context.Context, id string) (store.Page[chat.Item], error) {
 					return base.LoadThreadItems(ctx, id, store.PageQuery{})
 				},
-				size: func(store.Page[store.Item]) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
+				size: func(store.Page[chat.Item]) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
 		}
 		defer p.threads.Close()
 		defer p.pages.Close()

@@ -12,6 +12,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -22,10 +23,10 @@ import (
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // owner is whose all threads are, where it makes no difference.
-var owner = store.Owner{Tenant: "acme", Subject: "ada"}
+var owner = chat.Owner{Tenant: "acme", Subject: "ada"}
 
 // asCaller is the context of a request: a principal, and a parent span that is not sampled.
-func asCaller(ctx context.Context, o store.Owner) context.Context {
+func asCaller(ctx context.Context, o chat.Owner) context.Context {
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
 	return store.WithPrincipal(trace.ContextWithSpanContext(ctx, parent), store.Principal{Owner: o})
 }
@@ -35,7 +36,7 @@ func threadID(n int) string { return fmt.Sprintf("thr_%08d", n) }
 // fill saves so many threads of so many items of a line of text each.
 func fill(ctx context.Context, s store.Store, threads, items int) error {
 	for n := range threads {
-		th := store.Thread{ID: threadID(n), Title: "A chat about budgets", CreatedAt: noon.Add(time.Duration(n) * time.Second), Owner: owner}
+		th := chat.Thread{ID: threadID(n), Title: "A chat about budgets", CreatedAt: noon.Add(time.Duration(n) * time.Second), Owner: owner}
 		if err := s.SaveThread(ctx, th); err != nil {
 			return err
 		}
@@ -52,9 +53,9 @@ func fill(ctx context.Context, s store.Store, threads, items int) error {
 	return nil
 }
 
-func message(n int) (store.Item, error) {
-	return store.NewItem(fmt.Sprintf("msg_%08d", n), noon.Add(time.Duration(n)*time.Second),
-		store.AssistantMessage{Content: []store.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
+func message(n int) (chat.Item, error) {
+	return chat.NewItem(fmt.Sprintf("msg_%08d", n), noon.Add(time.Duration(n)*time.Second),
+		chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
 }
 
 // recommended is the stack of the README.
@@ -128,13 +129,13 @@ func throughJSON[V any](u *usual, key string, v *V, load func() (V, error)) (err
 	return err
 }
 
-func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err error) {
+func (u *usual) LoadThread(ctx context.Context, id string) (t chat.Thread, err error) {
 	u.observed(ctx, "load_thread", id, func(ctx context.Context) error {
 		if err = u.allowed(ctx, id); err != nil {
 			return err
 		}
 		p, _ := store.PrincipalFrom(ctx)
-		err = throughJSON(u, fmt.Sprintf("thread:%s:%s:%s", p.Owner.Tenant, p.Owner.Subject, id), &t, func() (store.Thread, error) {
+		err = throughJSON(u, fmt.Sprintf("thread:%s:%s:%s", p.Owner.Tenant, p.Owner.Subject, id), &t, func() (chat.Thread, error) {
 			return u.base.LoadThread(ctx, id)
 		})
 		return err
@@ -142,13 +143,13 @@ func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err 
 	return t, err
 }
 
-func (u *usual) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (page store.Page[store.Item], err error) {
+func (u *usual) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (page store.Page[chat.Item], err error) {
 	u.observed(ctx, "load_thread_items", id, func(ctx context.Context) error {
 		if err = u.allowed(ctx, id); err != nil {
 			return err
 		}
 		key := fmt.Sprintf("items:%s:%d:%s:%s", id, q.Limit, q.Order, q.After)
-		err = throughJSON(u, key, &page, func() (store.Page[store.Item], error) { return u.base.LoadThreadItems(ctx, id, q) })
+		err = throughJSON(u, key, &page, func() (store.Page[chat.Item], error) { return u.base.LoadThreadItems(ctx, id, q) })
 		return err
 	})
 	return page, err

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // slowBase is a base whose reads take so long, or until their context is done. It counts them, and closes reading with the first.
@@ -23,8 +25,8 @@ type slowBase struct {
 
 func slow(base store.Store, latency time.Duration) *slowBase {
 	b := &slowBase{reading: make(chan struct{})}
-	b.Store = store.Wrap(base, store.Intercept("slow", store.InterceptorFunc(
-		func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	b.Store = store.Wrap(base, layer.Intercept("slow", layer.InterceptorFunc(
+		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			if b.reads.Add(1) == 1 {
 				close(b.reading)
 			}
@@ -40,7 +42,7 @@ func slow(base store.Store, latency time.Duration) *slowBase {
 
 // loader loads a thread. close releases what is behind it.
 type loader struct {
-	load  func(ctx context.Context, id string) (store.Thread, error)
+	load  func(ctx context.Context, id string) (chat.Thread, error)
 	close func()
 }
 
@@ -52,9 +54,9 @@ type namedLoader struct {
 
 // loaders are what a thread can be loaded through.
 func loaders() (all []namedLoader) {
-	for _, p := range peersOf[store.Thread]() {
+	for _, p := range peersOf[chat.Thread]() {
 		all = append(all, namedLoader{p.name, func(base store.Store) (loader, error) {
-			c := p.new(source[store.Thread]{load: base.LoadThread, size: func(store.Thread) int { return 1 }, entries: 1000, bytes: 1000})
+			c := p.new(source[chat.Thread]{load: base.LoadThread, size: func(chat.Thread) int { return 1 }, entries: 1000, bytes: 1000})
 			return loader{c.Get, c.Close}, nil
 		}})
 	}

@@ -12,18 +12,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // tally counts the calls of a base.
 type tally struct{ reads, writes atomic.Int64 }
 
 func (c *tally) around(base store.Store) store.Store {
-	return store.Wrap(base, store.Intercept("count", store.InterceptorFunc(
-		func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+	return store.Wrap(base, layer.Intercept("count", layer.InterceptorFunc(
+		func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 			if call.Op.IsWrite() {
 				c.writes.Add(1)
 			} else {
@@ -37,9 +39,9 @@ func (c *tally) around(base store.Store) store.Store {
 // what is known of its thread. What a read under way then puts back is stale until the TTL: it does not guard against that.
 type byKey struct {
 	store.Store
-	threads peer[store.Thread]
-	items   peer[store.Item]
-	pages   peer[store.Page[store.Item]]
+	threads peer[chat.Thread]
+	items   peer[chat.Item]
+	pages   peer[store.Page[chat.Item]]
 
 	mu   sync.Mutex
 	keys map[string]map[string]store.PageQuery // of the pages of each thread
@@ -51,19 +53,19 @@ func asKey(threadID, rest string) string { return threadID + "|" + rest }
 // newByKey is in front of base, with the nth of the peers.
 func newByKey(base store.Store, n int) *byKey {
 	c := &byKey{Store: base, keys: map[string]map[string]store.PageQuery{}}
-	c.threads = peersOf[store.Thread]()[n].new(source[store.Thread]{load: base.LoadThread,
-		size: func(store.Thread) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
-	c.items = peersOf[store.Item]()[n].new(source[store.Item]{load: func(ctx context.Context, key string) (store.Item, error) {
+	c.threads = peersOf[chat.Thread]()[n].new(source[chat.Thread]{load: base.LoadThread,
+		size: func(chat.Thread) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
+	c.items = peersOf[chat.Item]()[n].new(source[chat.Item]{load: func(ctx context.Context, key string) (chat.Item, error) {
 		threadID, id := cut(key)
 		return base.LoadItem(ctx, threadID, id)
-	}, size: func(store.Item) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
-	c.pages = peersOf[store.Page[store.Item]]()[n].new(source[store.Page[store.Item]]{load: func(ctx context.Context, key string) (store.Page[store.Item], error) {
+	}, size: func(chat.Item) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
+	c.pages = peersOf[store.Page[chat.Item]]()[n].new(source[store.Page[chat.Item]]{load: func(ctx context.Context, key string) (store.Page[chat.Item], error) {
 		threadID, _ := cut(key)
 		c.mu.Lock()
 		q := c.keys[threadID][key]
 		c.mu.Unlock()
 		return base.LoadThreadItems(ctx, threadID, q)
-	}, size: func(store.Page[store.Item]) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
+	}, size: func(store.Page[chat.Item]) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
 	return c
 }
 
@@ -72,15 +74,15 @@ func cut(key string) (threadID, rest string) {
 	return threadID, rest
 }
 
-func (c *byKey) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (c *byKey) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	return c.threads.Get(ctx, id)
 }
 
-func (c *byKey) LoadItem(ctx context.Context, threadID, id string) (store.Item, error) {
+func (c *byKey) LoadItem(ctx context.Context, threadID, id string) (chat.Item, error) {
 	return c.items.Get(ctx, asKey(threadID, id))
 }
 
-func (c *byKey) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+func (c *byKey) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	key := asKey(threadID, fmt.Sprintf("%d|%d|%s", q.Limit, q.Order, q.After))
 	c.mu.Lock()
 	of := c.keys[threadID]
@@ -109,17 +111,17 @@ func (c *byKey) wrote(ctx context.Context, threadID, itemID string) {
 	}
 }
 
-func (c *byKey) SaveThread(ctx context.Context, t store.Thread) error {
+func (c *byKey) SaveThread(ctx context.Context, t chat.Thread) error {
 	defer c.wrote(ctx, t.ID, "")
 	return c.Store.SaveThread(ctx, t)
 }
 
-func (c *byKey) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
+func (c *byKey) AddThreadItem(ctx context.Context, threadID string, it chat.Item) error {
 	defer c.wrote(ctx, threadID, it.ID)
 	return c.Store.AddThreadItem(ctx, threadID, it)
 }
 
-func (c *byKey) SaveItem(ctx context.Context, threadID string, it store.Item) error {
+func (c *byKey) SaveItem(ctx context.Context, threadID string, it chat.Item) error {
 	defer c.wrote(ctx, threadID, it.ID)
 	return c.Store.SaveItem(ctx, threadID, it)
 }
@@ -145,7 +147,7 @@ const (
 // user is who makes a turn, in one of their threads.
 type user struct {
 	store.Store
-	owner  store.Owner
+	owner  chat.Owner
 	thread string
 	said   *int
 	newest map[string]string // item of each thread, if it is known
@@ -153,7 +155,7 @@ type user struct {
 }
 
 // page loads a page of the thread, and counts it if it is stale.
-func (u user) page(ctx context.Context, limit int, order store.Order) ([]store.Item, error) {
+func (u user) page(ctx context.Context, limit int, order store.Order) ([]chat.Item, error) {
 	p, err := u.LoadThreadItems(ctx, u.thread, store.PageQuery{Limit: limit, Order: order})
 	if err == nil && len(p.Data) != limit { // nobody has fewer
 		return nil, fmt.Errorf("%d items, want %d", len(p.Data), limit)
@@ -266,10 +268,10 @@ func chatTurns(tb testing.TB) []table {
 	fill := func(base store.Store) {
 		for u := range at.turnUsers {
 			for n := range threadsOfEach {
-				th := store.Thread{ID: turnThread(u, n), Title: "A chat", CreatedAt: noon.Add(time.Duration(n) * time.Hour), Owner: turnOwner(u)}
+				th := chat.Thread{ID: turnThread(u, n), Title: "A chat", CreatedAt: noon.Add(time.Duration(n) * time.Hour), Owner: turnOwner(u)}
 				must(tb, base.SaveThread(tb.Context(), th))
 				for i := range itemsAtFirst {
-					must(tb, base.AddThreadItem(tb.Context(), th.ID, get[store.Item](tb)(message(i))))
+					must(tb, base.AddThreadItem(tb.Context(), th.ID, get[chat.Item](tb)(message(i))))
 				}
 			}
 		}
@@ -301,8 +303,8 @@ func chatTurns(tb testing.TB) []table {
 
 func turnThread(user, n int) string { return fmt.Sprintf("thr_%04d_%d", user, n) }
 
-func turnOwner(user int) store.Owner {
-	return store.Owner{Tenant: "acme", Subject: fmt.Sprintf("user_%04d", user)}
+func turnOwner(user int) chat.Owner {
+	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("user_%04d", user)}
 }
 
 // contender is a stack that people make their turns over: all of them the same, each over a base of its own.
@@ -392,7 +394,7 @@ func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
 		all = append(all, c)
 	}
 	join("no cache", func(base store.Store) (store.Store, error) { return base, nil })
-	for n, p := range peersOf[store.Thread]() {
+	for n, p := range peersOf[chat.Thread]() {
 		join(p.name+", by key", func(base store.Store) (store.Store, error) { return newByKey(base, n), nil })
 	}
 	join("**chatstore's cache**", func(base store.Store) (store.Store, error) {

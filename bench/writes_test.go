@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -24,9 +25,9 @@ func writePrice(tb testing.TB) []table {
 		{"**chatstore's cache**", func(base store.Store) (store.Store, error) { return store.Wrap(base, cache.New()), nil }},
 		{"**the recommended stack**", func(base store.Store) (store.Store, error) { return recommended(base) }},
 	}
-	items := make([]store.Item, at.warmItems)
+	items := make([]chat.Item, at.warmItems)
 	for i := range items {
-		items[i] = get[store.Item](tb)(message(i))
+		items[i] = get[chat.Item](tb)(message(i))
 	}
 	var stacks []store.Store
 	for _, k := range kinds {

@@ -16,9 +16,11 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // The benchmarks of DESIGN's budgets. Each measures the reference R, lru.Cache[string, store.Thread].Get, in turns with what
@@ -28,7 +30,7 @@ import (
 
 const threadID = "thr_1a2b3c4d"
 
-var ada = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}}
+var ada = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}
 
 // caller is the context of a request: a principal, an unsampled parent span, and a deadline's worth of nesting.
 func caller(ctx context.Context) context.Context {
@@ -39,10 +41,10 @@ func caller(ctx context.Context) context.Context {
 func seed(tb testing.TB, s store.Store, items int) {
 	tb.Helper()
 	ctx := store.WithPrincipal(tb.Context(), ada)
-	must(tb, s.SaveThread(ctx, store.Thread{ID: threadID, Title: "A chat about budgets", CreatedAt: noon, Owner: ada.Owner}))
+	must(tb, s.SaveThread(ctx, chat.Thread{ID: threadID, Title: "A chat about budgets", CreatedAt: noon, Owner: ada.Owner}))
 	for i := range items {
-		it, err := store.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
-			store.AssistantMessage{Content: []store.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
+		it, err := chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
+			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
 		must(tb, err)
 		must(tb, s.AddThreadItem(ctx, threadID, it))
 	}
@@ -57,12 +59,12 @@ func must(tb testing.TB, err error) {
 
 // reference makes R.
 func reference(tb testing.TB) func() {
-	c, err := lru.New[string, store.Thread](1000)
+	c, err := lru.New[string, chat.Thread](1000)
 	must(tb, err)
 	for i := range 999 {
-		c.Add(fmt.Sprintf("thr_%08d", i), store.Thread{})
+		c.Add(fmt.Sprintf("thr_%08d", i), chat.Thread{})
 	}
-	c.Add(threadID, store.Thread{ID: threadID})
+	c.Add(threadID, chat.Thread{ID: threadID})
 	return func() {
 		if _, ok := c.Get(threadID); !ok {
 			tb.Fatal("the reference missed")
@@ -150,7 +152,7 @@ func newUsual(tb testing.TB, base store.Store) *usual {
 	}
 }
 
-func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err error) {
+func (u *usual) LoadThread(ctx context.Context, id string) (t chat.Thread, err error) {
 	ctx, span := u.tracer.Start(ctx, "store.LoadThread", trace.WithSpanKind(trace.SpanKindInternal),
 		trace.WithAttributes(attribute.String("operation", "load_thread"), attribute.String("thread.id", id)))
 	begin := time.Now()
@@ -163,7 +165,7 @@ func (u *usual) LoadThread(ctx context.Context, id string) (t store.Thread, err 
 	}()
 	p, _ := store.PrincipalFrom(ctx)
 	if row, err := u.base.LoadThread(ctx, id); err != nil || row.Owner != p.Owner {
-		return store.Thread{}, store.ErrNotFound
+		return chat.Thread{}, store.ErrNotFound
 	}
 	key := fmt.Sprintf("thread:%s:%s:%s", p.Owner.Tenant, p.Owner.Subject, id)
 	if text, ok := u.cache.Get(key); ok {
@@ -205,7 +207,7 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 	ctx := b.Context()
 	ids := []string{threadID, "thr_other"}
 	for _, id := range ids {
-		must(b, base.SaveThread(ctx, store.Thread{ID: id, CreatedAt: noon}))
+		must(b, base.SaveThread(ctx, chat.Thread{ID: id, CreatedAt: noon}))
 	}
 	read := func(s store.Store) func() {
 		n := 0
@@ -219,7 +221,7 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 	miss, bare := turns(b.Loop, 200, read(s), read(base))
 	b.ReportMetric(float64(miss-bare), "ns-over-bare")
 	b.ReportMetric(0, "ns/op")
-	reporter, _ := store.As[store.StatsReporter](s)
+	reporter, _ := store.As[layer.StatsReporter](s)
 	for _, stat := range reporter.AppendStats(nil) {
 		if stat.Labels[1].Value == "hit" && stat.Value > 0 {
 			b.Fatal("the misses were hits")
@@ -301,8 +303,8 @@ func TestBudgetColdStampedeIsOneRead(t *testing.T) {
 		var reads atomic.Int64
 		base := memstore.New()
 		seed(t, base, 30)
-		s := store.Wrap(base, cache.New(), store.Intercept("count", store.InterceptorFunc(
-			func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		s := store.Wrap(base, cache.New(), layer.Intercept("count", layer.InterceptorFunc(
+			func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				reads.Add(1)
 				return next(ctx)
 			})))

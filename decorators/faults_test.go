@@ -28,6 +28,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -35,6 +36,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -106,8 +108,8 @@ var operations = []operation{
 }
 
 // naming is a message with an attachment, which the guard has to look at.
-func naming(t *testing.T, id, attachmentID string) store.Item {
-	it, err := store.NewItem(id, noon, store.UserMessage{Attachments: []store.Attachment{file(t, attachmentID)}})
+func naming(t *testing.T, id, attachmentID string) chat.Item {
+	it, err := chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(t, attachmentID)}})
 	must(t, err)
 	return it
 }
@@ -118,7 +120,7 @@ func rows(ctx context.Context, s store.Store) string {
 	say := func(what string, err error, parts ...any) {
 		fmt.Fprintln(&b, what, store.CodeOf(err), fmt.Sprint(parts...))
 	}
-	text := func(p store.Page[store.Item]) (all []string) {
+	text := func(p store.Page[chat.Item]) (all []string) {
 		for _, it := range p.Data {
 			all = append(all, it.JSON().String())
 		}
@@ -159,7 +161,7 @@ const (
 // fault is what goes wrong.
 type fault struct {
 	name    string
-	do      func(*rig) store.InterceptorFunc // nil: nothing does in the base
+	do      func(*rig) layer.InterceptorFunc // nil: nothing does in the base
 	base    store.Code                       // what the base answers; CodePanic also for Goexit
 	unknown bool                             // whether a write with that answer may have been made
 	made    bool                             // whether it was
@@ -170,8 +172,8 @@ type fault struct {
 }
 
 // fixed is a fault that is the same for every rig.
-func fixed(f store.InterceptorFunc) func(*rig) store.InterceptorFunc {
-	return func(*rig) store.InterceptorFunc { return f }
+func fixed(f layer.InterceptorFunc) func(*rig) layer.InterceptorFunc {
+	return func(*rig) layer.InterceptorFunc { return f }
 }
 
 // failing is a fault that answers with err.
@@ -186,15 +188,15 @@ func kin(f fault) fault {
 }
 
 // deaf is slow, and does not heed its context.
-func deaf(d time.Duration) store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func deaf(d time.Duration) layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		time.Sleep(d)
 		return next(context.WithoutCancel(ctx))
 	}
 }
 
 // held waits until the caller has left, or the base is released.
-var held = func(r *rig) store.InterceptorFunc { return storetest.Delay(storetest.Until(r.released)) }
+var held = func(r *rig) layer.InterceptorFunc { return storetest.Delay(storetest.Until(r.released)) }
 
 var faults = []fault{
 	failing("unavailable", store.ErrUnavailable, store.CodeUnavailable, true),
@@ -216,7 +218,7 @@ var faults = []fault{
 	failing("the base's own cancellation", context.Canceled, store.CodeCanceled, true),
 	{name: "answer lost", do: fixed(storetest.FailAfter(store.ErrUnavailable)), base: store.CodeUnavailable, unknown: true, made: true},
 	{name: "answer lost, unclassified", do: fixed(storetest.FailAfter(io.EOF)), base: store.CodeInternal, unknown: true, made: true},
-	{name: "applied late", do: func(r *rig) store.InterceptorFunc { return r.late.Hold(nil) }, base: store.CodeUnavailable, unknown: true},
+	{name: "applied late", do: func(r *rig) layer.InterceptorFunc { return r.late.Hold(nil) }, base: store.CodeUnavailable, unknown: true},
 	{name: "panic", do: fixed(storetest.Panic("boom")), base: store.CodePanic, unknown: true},
 	{name: "panic after", do: fixed(storetest.PanicAfter("boom")), base: store.CodePanic, unknown: true, made: true},
 	{name: "Goexit", do: fixed(storetest.Goexit()), base: store.CodePanic, exits: true, unknown: true},
@@ -228,14 +230,14 @@ var faults = []fault{
 	{name: "cancelled before", caller: goneBefore},
 	{name: "too late before", caller: lateBefore},
 	{name: "cancelled while the base waits", do: held, base: store.CodeCanceled, unknown: true, caller: cancelled, waits: true},
-	{name: "cancelled when it is done", do: func(r *rig) store.InterceptorFunc {
-		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	{name: "cancelled when it is done", do: func(r *rig) layer.InterceptorFunc {
+		return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			defer r.leave()
 			return next(ctx)
 		}
 	}, base: store.CodeOK, made: true, caller: cancelledOnce},
-	{name: "cancelled when it is done, which the base then says", do: func(r *rig) store.InterceptorFunc {
-		return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	{name: "cancelled when it is done, which the base then says", do: func(r *rig) layer.InterceptorFunc {
+		return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			_ = next(ctx)
 			r.leave()
 			return context.Canceled
@@ -641,7 +643,7 @@ func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending
 	if c.fault.do != nil {
 		do := c.fault.do(r)
 		r.faulty.Inject(storetest.Fault{Op: c.struck(),
-			Do: func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+			Do: func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 				<-r.gate
 				return do(ctx, call, next)
 			}})

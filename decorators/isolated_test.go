@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -25,7 +26,7 @@ import (
 // policy is owners, administrators, and whoever has a part in a thread.
 func policy(g *storetest.Grants) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
-		func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+		func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 			switch g.Role(p, threadID) {
 			case "viewer":
 				return authz.Viewer, nil
@@ -147,11 +148,11 @@ func TestARevocationIsSeenAtTheTTLWhereACacheIsOutside(t *testing.T) {
 		const ttl = time.Minute
 		role := authz.Viewer
 		guard := authz.New(authz.AnyOf(authz.OwnerOnly(), authz.Grants(
-			func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) { return role, nil })))
+			func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) { return role, nil })))
 		s := store.Wrap(memstore.New(), cache.New(cache.AllowAroundAuthz(), cache.WithTTL(ttl)), guard)
 		defer store.Close(s)
 		as := func(subject string) context.Context {
-			return store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: subject}})
+			return store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: subject}})
 		}
 		must(t, s.SaveThread(as("ada"), titled("thr_1", "hers")))
 		if got := title(as("bob"), s); got != "hers" {
@@ -216,7 +217,7 @@ func (h *hostilities) sometimes(others []string) []string {
 	return others
 }
 
-func (h hostileBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+func (h hostileBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	q.Owner, q.After = store.AnyOwner(), ""
 	return h.Store.LoadThreads(ctx, q)
 }
@@ -245,39 +246,39 @@ func (h hostileBase) threads(ctx context.Context) (ids []string) {
 	return ids
 }
 
-func (h hostileBase) LoadThread(ctx context.Context, id string) (store.Thread, error) {
-	return insteadOf(id, h.sometimes(h.threads(ctx)), func(id string) (store.Thread, bool, error) {
+func (h hostileBase) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	return insteadOf(id, h.sometimes(h.threads(ctx)), func(id string) (chat.Thread, bool, error) {
 		t, err := h.Store.LoadThread(ctx, id)
 		return t, err == nil, err
 	})
 }
 
-func (h hostileBase) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	return insteadOf(threadID, h.threads(ctx), func(id string) (store.Item, bool, error) {
+func (h hostileBase) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	return insteadOf(threadID, h.threads(ctx), func(id string) (chat.Item, bool, error) {
 		it, err := h.Store.LoadItem(ctx, id, itemID)
 		return it, err == nil, err
 	})
 }
 
-func (h hostileBase) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	return insteadOf(threadID, h.threads(ctx), func(id string) (store.Page[store.Item], bool, error) {
+func (h hostileBase) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	return insteadOf(threadID, h.threads(ctx), func(id string) (store.Page[chat.Item], bool, error) {
 		p, err := h.Store.LoadThreadItems(ctx, id, q)
 		return p, err == nil && len(p.Data) > 0, err
 	})
 }
 
-func (h hostileBase) SaveAttachment(ctx context.Context, a store.Attachment) error {
+func (h hostileBase) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	h.mu.Lock()
 	h.attachments = append(h.attachments, a.ID)
 	h.mu.Unlock()
 	return h.Store.SaveAttachment(ctx, a)
 }
 
-func (h hostileBase) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+func (h hostileBase) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
 	h.mu.Lock()
 	others := slices.Clone(h.attachments)
 	h.mu.Unlock()
-	return insteadOf(id, h.sometimes(others), func(id string) (store.Attachment, bool, error) {
+	return insteadOf(id, h.sometimes(others), func(id string) (chat.Attachment, bool, error) {
 		a, err := h.Store.LoadAttachment(ctx, id)
 		return a, err == nil, err
 	})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -105,12 +106,12 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var bus store.Bus
+			var wire bus.Bus
 			first := func(base store.Store) store.Store {
-				bus = cache.LocalBus() // one for each history
-				return small(cache.WithBus(bus))(base)
+				wire = bus.Local() // one for each history
+				return small(cache.WithBus(wire))(base)
 			}
-			second := func(base store.Store) store.Store { return small(cache.WithBus(bus))(base) }
+			second := func(base store.Store) store.Store { return small(cache.WithBus(wire))(base) }
 			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories())...)
 		})
 	}
@@ -118,12 +119,12 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 
 func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
-	var bus store.Bus
+	var wire bus.Bus
 	first := func(base store.Store) store.Store {
-		bus = cache.LocalBus() // one for each history
-		return whole(t, base, cache.WithBus(bus))
+		wire = bus.Local() // one for each history
+		return whole(t, base, cache.WithBus(wire))
 	}
-	second := func(base store.Store) store.Store { return whole(t, base, cache.WithBus(bus)) }
+	second := func(base store.Store) store.Store { return whole(t, base, cache.WithBus(wire)) }
 	storetest.Linearizable(t, first, storetest.Beside(second), histories(),
 		seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
 }

@@ -22,12 +22,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -43,9 +45,9 @@ func heap() int {
 
 // counted returns the sum of what the layers of s report under name; with a label, of what has a label of that value.
 func counted(s store.Store, name, label string) (sum int) {
-	for r := range store.All[store.StatsReporter](s) {
+	for r := range store.All[layer.StatsReporter](s) {
 		for _, stat := range r.AppendStats(nil) {
-			if stat.Name == name && (label == "" || slices.ContainsFunc(stat.Labels[:], func(l store.Label) bool { return l.Value == label })) {
+			if stat.Name == name && (label == "" || slices.ContainsFunc(stat.Labels[:], func(l layer.Label) bool { return l.Value == label })) {
 				sum += int(stat.Value)
 			}
 		}
@@ -63,16 +65,16 @@ type maker struct {
 
 var filler = strings.Repeat("x", 1_000_000)
 
-func (m *maker) LoadThread(_ context.Context, id string) (store.Thread, error) {
-	return store.ParseThread(`{"id":"` + id + `","title":"` + filler[:m.size(id)] + `","created_at":"2026-01-02T12:00:00Z"}`)
+func (m *maker) LoadThread(_ context.Context, id string) (chat.Thread, error) {
+	return chat.ParseThread(`{"id":"` + id + `","title":"` + filler[:m.size(id)] + `","created_at":"2026-01-02T12:00:00Z"}`)
 }
 
-func (m *maker) LoadItem(_ context.Context, threadID, id string) (store.Item, error) {
-	return store.ParseItem(`{"id":"` + id + `","thread_id":"` + threadID + `","created_at":"2026-01-02T12:00:00Z",` +
+func (m *maker) LoadItem(_ context.Context, threadID, id string) (chat.Item, error) {
+	return chat.ParseItem(`{"id":"` + id + `","thread_id":"` + threadID + `","created_at":"2026-01-02T12:00:00Z",` +
 		`"type":"sdk_hidden_context","content":"` + filler[:m.size(id)] + `"}`)
 }
 
-func (m *maker) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[store.Item], err error) {
+func (m *maker) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[chat.Item], err error) {
 	for n := range min(m.rows, q.Limit) {
 		it, err := m.LoadItem(ctx, threadID, fmt.Sprintf("msg_%s_%d", threadID, n))
 		if err != nil {
@@ -83,14 +85,14 @@ func (m *maker) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return p, nil
 }
 
-func (m *maker) LoadAttachment(_ context.Context, id string) (store.Attachment, error) {
-	return store.ParseAttachment(`{"id":"` + id + `","type":"file","name":"` + filler[:m.size(id)] + `","mime_type":"text/plain"}`)
+func (m *maker) LoadAttachment(_ context.Context, id string) (chat.Attachment, error) {
+	return chat.ParseAttachment(`{"id":"` + id + `","type":"file","name":"` + filler[:m.size(id)] + `","mime_type":"text/plain"}`)
 }
 
-func (m *maker) SaveThread(context.Context, store.Thread) error         { return nil }
-func (m *maker) SaveItem(context.Context, string, store.Item) error     { return nil }
+func (m *maker) SaveThread(context.Context, chat.Thread) error          { return nil }
+func (m *maker) SaveItem(context.Context, string, chat.Item) error      { return nil }
 func (m *maker) DeleteThreadItem(context.Context, string, string) error { return nil }
-func (m *maker) SaveAttachment(context.Context, store.Attachment) error { return nil }
+func (m *maker) SaveAttachment(context.Context, chat.Attachment) error  { return nil }
 
 // between returns sizes from lo to hi, of each order of magnitude as many, and for one id always the same.
 func between(lo, hi int) func(string) int {
@@ -155,13 +157,13 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 			}},
 		"many principals": {small, mostly, maker{size: between(10, 11)}, 3000,
 			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				p := store.Principal{Owner: store.Owner{Tenant: "acme", Subject: fmt.Sprint("user_", n)}, Roles: []string{
+				p := store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("user_", n)}, Roles: []string{
 					strings.Repeat("a role as long as they come ", 8), strings.Repeat("and another of that kind ", 8)}}
 				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
 			}},
 		"many principals without roles": {small, mostly, maker{size: between(10, 11)}, 3000,
 			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				p := store.Principal{Owner: store.Owner{Subject: fmt.Sprint("user_", n)}}
+				p := store.Principal{Owner: chat.Owner{Subject: fmt.Sprint("user_", n)}}
 				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
 			}},
 		"ids cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 100,
@@ -179,8 +181,8 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 				id := fmt.Sprint("thr_", n)
 				_, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
 				must(t, err)
-				must(t, s.SaveThread(ctx, store.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
-					Owner: store.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}))
+				must(t, s.SaveThread(ctx, chat.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
+					Owner: chat.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}))
 				it := endOfTurn(t, fmt.Sprint("msg_", n))
 				it.ThreadID = cutFrom(quarter, id)
 				must(t, s.SaveItem(ctx, id, it))
@@ -189,9 +191,9 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
 				a, err := s.LoadAttachment(ctx, fmt.Sprint("atc_", n))
 				must(t, err)
-				it, err := store.NewItem("msg_1", noon, store.UserMessage{QuotedText: filler[:quarter], Attachments: []store.Attachment{a}})
+				it, err := chat.NewItem("msg_1", noon, chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}})
 				must(t, err)
-				message, _, err := store.DecodeItem[store.UserMessage](it)
+				message, _, err := chat.DecodeItem[chat.UserMessage](it)
 				must(t, err)
 				must(t, s.SaveAttachment(ctx, message.Attachments[0]))
 			}},
@@ -233,10 +235,10 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 	case 4:
 		_, err = s.LoadAttachment(ctx, "atc_"+id)
 	case 5:
-		err = s.SaveThread(ctx, store.Thread{ID: id, Title: filler[:between(10, 100_000)(fmt.Sprint(n))], CreatedAt: noon})
+		err = s.SaveThread(ctx, chat.Thread{ID: id, Title: filler[:between(10, 100_000)(fmt.Sprint(n))], CreatedAt: noon})
 	case 6:
-		it, e := store.NewItem(fmt.Sprint("msg_", r.IntN(50)), noon.Add(time.Duration(n)*time.Second),
-			store.SDKHiddenContext{Content: filler[:between(10, 100_000)(fmt.Sprint(n))]})
+		it, e := chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), noon.Add(time.Duration(n)*time.Second),
+			chat.SDKHiddenContext{Content: filler[:between(10, 100_000)(fmt.Sprint(n))]})
 		must(t, e)
 		err = s.SaveItem(ctx, id, it)
 	case 7:
@@ -293,7 +295,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 		id, row := ids[r.IntN(threads)], r.IntN(items)
 		switch n % 100 { // strangers, and what there has never been
 		case 7:
-			c = store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "stranger " + strconv.Itoa(n)}})
+			c = store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "stranger " + strconv.Itoa(n)}})
 		case 57:
 			id = "thr_none_" + strconv.Itoa(n)
 		}
@@ -349,9 +351,9 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 }
 
 // everyThousandth is true of one base call in a thousand, from the nth on.
-func everyThousandth(n int64) func(store.Call) bool {
+func everyThousandth(n int64) func(layer.Call) bool {
 	var calls atomic.Int64
-	return func(store.Call) bool { return (calls.Add(1)+n)%1000 == 0 }
+	return func(layer.Call) bool { return (calls.Add(1)+n)%1000 == 0 }
 }
 
 // resources is what there is of what must not become more.
@@ -374,14 +376,14 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 	return r
 }
 
-func hidden(t testing.TB, id string, size int) store.Item {
-	it, err := store.NewItem(id, noon, store.SDKHiddenContext{Content: filler[:size]})
+func hidden(t testing.TB, id string, size int) chat.Item {
+	it, err := chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]})
 	must(t, err)
 	return it
 }
 
-func file(t testing.TB, id string) store.Attachment {
-	a, err := store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
+func file(t testing.TB, id string) chat.Attachment {
+	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
 	must(t, err)
 	return a
 }

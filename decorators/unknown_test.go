@@ -12,21 +12,25 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
-func titled(id, title string) store.Thread {
-	return store.Thread{ID: id, Title: title, CreatedAt: noon}
+func titled(id, title string) chat.Thread {
+	return chat.Thread{ID: id, Title: title, CreatedAt: noon}
 }
 
-func endOfTurn(t testing.TB, id string) store.Item {
+func endOfTurn(t testing.TB, id string) chat.Item {
 	t.Helper()
-	it, err := store.NewItem(id, noon, store.EndOfTurn{})
+	it, err := chat.NewItem(id, noon, chat.EndOfTurn{})
 	must(t, err)
 	return it
 }
@@ -49,7 +53,7 @@ type mapCtx struct {
 func TestAContextOfAnyTypeWillDo(t *testing.T) {
 	base := memstore.New()
 	s := store.Wrap(base, authz.New(authz.OwnerOnly()))
-	ctx := mapCtx{store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}}), nil}
+	ctx := mapCtx{store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}}), nil}
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
 	if got := title(ctx, s); got != "x" {
 		t.Error(got)
@@ -71,15 +75,15 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 				base := memstore.New()
 				f := storetest.NewFaulty(base, storetest.WithLongestWrite(c.bound))
 				f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1,
-					Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+					Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 						time.Sleep(c.runs)
 						if c.heedless {
 							ctx = context.WithoutCancel(ctx)
 						}
 						return next(ctx)
 					}})
-				impatient := store.Intercept("impatient", store.InterceptorFunc(
-					func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+				impatient := layer.Intercept("impatient", layer.InterceptorFunc(
+					func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 						done := make(chan error, 1)
 						go func() { done <- next(ctx) }()
 						select {
@@ -89,9 +93,9 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 							return context.DeadlineExceeded
 						}
 					}))
-				bus := cache.LocalBus()
-				s := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(bus)), impatient)
-				other := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(bus)))
+				wire := bus.Local()
+				s := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(wire)), impatient)
+				other := store.Wrap(f, cache.New(cache.WithTTL(0), cache.WithBus(wire)))
 				defer store.Close(s, other)
 				must(t, base.SaveThread(t.Context(), titled("thr_1", "old")))
 				if err := s.SaveThread(t.Context(), titled("thr_1", "new")); store.IsDefinite(err) {
@@ -113,8 +117,8 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 
 func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 	base := memstore.New()
-	bus := cache.LocalBus()
-	post := store.Intercept("hedge", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	wire := bus.Local()
+	post := layer.Intercept("hedge", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		if !c.Op.IsWrite() {
 			return next(ctx)
 		}
@@ -125,8 +129,8 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 		}
 		return err
 	}))
-	a := store.Wrap(base, cache.New(cache.WithBus(bus)), post)
-	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	a := store.Wrap(base, cache.New(cache.WithBus(wire)), post)
+	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
 	defer store.Close(a, b)
 	must(t, base.SaveThread(t.Context(), titled("thr_1", "x")))
 	n := func(s store.Store) int {
@@ -147,7 +151,7 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
 	f := storetest.NewFaulty(memstore.New())
 	unknown := errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable)
-	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}})
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}})
 	s := store.Wrap(f, cache.New(cache.AllowAroundAuthz()), authz.New(authz.OwnerOnly()))
 	defer store.Close(s)
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
@@ -160,9 +164,9 @@ func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
 
 func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
 	base := memstore.New()
-	bus := cache.LocalBus()
-	a := store.Wrap(base, cache.New(cache.WithBus(bus)))
-	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	wire := bus.Local()
+	a := store.Wrap(base, cache.New(cache.WithBus(wire)))
+	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
 	defer store.Close(b)
 	must(t, a.SaveThread(t.Context(), titled("thr_1", "old")))
 	title(t.Context(), b)
@@ -174,8 +178,8 @@ func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
 }
 
 func unversioned() store.Middleware {
-	return store.Intercept("unversioned", store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
-		return next(store.WithoutVersionRecorder(ctx))
+	return layer.Intercept("unversioned", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		return next(callctx.WithoutVersionRecorder(ctx))
 	}))
 }
 
@@ -227,12 +231,12 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 
 // trigBus is told of changes by the base.
 type trigBus struct {
-	f         func(store.Change)
+	f         func(bus.Change)
 	connected func(bool)
 }
 
-func (b *trigBus) Publish(context.Context, store.Change) error { return nil }
-func (b *trigBus) Subscribe(_ context.Context, f func(store.Change), c func(bool)) func() {
+func (b *trigBus) Publish(context.Context, bus.Change) error { return nil }
+func (b *trigBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)) func() {
 	b.f, b.connected = f, c
 	c(true)
 	return func() {}
@@ -241,17 +245,17 @@ func (b *trigBus) Subscribe(_ context.Context, f func(store.Change), c func(bool
 func TestTheStampOfAWriteIsNoOtherWrites(t *testing.T) {
 	ctx := t.Context()
 	base := memstore.New()
-	bus := &trigBus{}
-	announcing := store.Intercept("trigger", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	wire := &trigBus{}
+	announcing := layer.Intercept("trigger", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		err := next(ctx)
 		if err == nil && c.Op.IsWrite() {
-			s := store.StampFrom(ctx)
-			bus.f(store.Change{ThreadID: c.ThreadID, Origin: s.Origin, Write: s.Write})
+			s := bus.StampFrom(ctx)
+			wire.f(bus.Change{ThreadID: c.ThreadID, Origin: s.Origin, Write: s.Write})
 		}
 		return err
 	}))
 	tb := store.Wrap(base, announcing)
-	side := store.Intercept("side", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	side := layer.Intercept("side", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		if c.Op == store.OpSaveThread && c.ThreadID == "thr_2" {
 			if err := tb.SaveThread(ctx, titled("thr_1", "new")); err != nil {
 				return err
@@ -259,13 +263,13 @@ func TestTheStampOfAWriteIsNoOtherWrites(t *testing.T) {
 		}
 		return next(ctx)
 	}))
-	s := store.Wrap(tb, cache.New(cache.WithBus(bus)), side)
+	s := store.Wrap(tb, cache.New(cache.WithBus(wire)), side)
 	defer store.Close(s)
 	must(t, s.SaveThread(ctx, titled("thr_1", "old")))
 	title(ctx, s)
 	must(t, s.SaveThread(ctx, titled("thr_2", "x")))
 	if got := title(ctx, s); got != "new" {
-		t.Errorf("the cache answers %q, though the bus did tell of it", got)
+		t.Errorf("the cache answers %q, though the wire did tell of it", got)
 	}
 }
 
@@ -273,14 +277,14 @@ func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := storetest.NewFaulty(memstore.New())
 		f.Inject(storetest.Fault{Op: store.OpSaveThread,
-			Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				time.Sleep(time.Second)
 				err := next(context.WithoutCancel(ctx))
-				store.ReportUnsettled(ctx)
+				layer.ReportUnsettled(ctx)
 				return err
 			}})
-		impatient := store.Intercept("impatient", store.InterceptorFunc(
-			func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		impatient := layer.Intercept("impatient", layer.InterceptorFunc(
+			func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				go func() { _ = next(ctx) }()
 				time.Sleep(time.Millisecond)
 				return store.ErrUnavailable
@@ -292,8 +296,8 @@ func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
 				t.Error("a recorder was called after the call had returned")
 			}
 		}
-		ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { hear() })
-		_ = s.SaveThread(store.WithUnsettledRecorder(ctx, hear), titled("thr_1", "x"))
+		ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { hear() })
+		_ = s.SaveThread(callctx.WithUnsettledRecorder(ctx, hear), titled("thr_1", "x"))
 		returned = true
 		time.Sleep(2 * time.Second)
 	})
@@ -302,10 +306,10 @@ func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
 func TestVersionsDoNotTellAStrangerWhatWasDeleted(t *testing.T) {
 	base := memstore.New()
 	s := store.Wrap(base, authz.New(authz.OwnerOnly()))
-	a := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "a"}})
+	a := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}})
 	var got []string
-	b := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Subject: "b"}})
-	b = store.WithVersionRecorder(b, func(id string, x, y uint64) { got = append(got, fmt.Sprint(id, " ", x, "->", y)) })
+	b := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "b"}})
+	b = callctx.WithVersionRecorder(b, func(id string, x, y uint64) { got = append(got, fmt.Sprint(id, " ", x, "->", y)) })
 	must(t, s.SaveThread(a, titled("thr_1", "x")))
 	for range 5 {
 		must(t, s.SaveThread(a, titled("thr_1", "x")))
@@ -320,23 +324,23 @@ func TestVersionsDoNotTellAStrangerWhatWasDeleted(t *testing.T) {
 // multiBus tells everybody what the base announces, stamped, and of unknown outcomes what the caches do.
 type multiBus struct {
 	mu sync.Mutex
-	fs []func(store.Change)
+	fs []func(bus.Change)
 }
 
-func (b *multiBus) Publish(_ context.Context, c store.Change) error {
+func (b *multiBus) Publish(_ context.Context, c bus.Change) error {
 	if c.Write == 0 {
 		b.tell(c)
 	}
 	return nil
 }
-func (b *multiBus) tell(c store.Change) {
+func (b *multiBus) tell(c bus.Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, f := range b.fs {
 		f(c)
 	}
 }
-func (b *multiBus) Subscribe(_ context.Context, f func(store.Change), c func(bool)) func() {
+func (b *multiBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)) func() {
 	b.mu.Lock()
 	b.fs = append(b.fs, f)
 	b.mu.Unlock()
@@ -358,15 +362,15 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 				mem := memstore.New()
 				const bound = 10 * time.Second
 				var base store.Store = mem
-				var bus store.Bus = cache.LocalBus()
+				var wire bus.Bus = bus.Local()
 				if mode == "trigger" {
 					mb := &multiBus{}
-					bus = mb
-					base = store.Wrap(mem, store.Intercept("trigger", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+					wire = mb
+					base = store.Wrap(mem, layer.Intercept("trigger", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 						err := next(ctx)
 						if err == nil && c.Op.IsWrite() {
-							s := store.StampFrom(ctx)
-							mb.tell(store.Change{ThreadID: c.ThreadID, AttachmentID: c.AttachmentID, Origin: s.Origin, Write: s.Write})
+							s := bus.StampFrom(ctx)
+							mb.tell(bus.Change{ThreadID: c.ThreadID, AttachmentID: c.AttachmentID, Origin: s.Origin, Write: s.Write})
 						}
 						return err
 					})))
@@ -375,7 +379,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 				f := storetest.NewFaulty(base, storetest.WithLongestWrite(bound))
 				rr := rand.New(rand.NewPCG(seed, 2))
 				var rmu sync.Mutex
-				f.Inject(storetest.Fault{When: func(c store.Call) bool { return c.Op.IsWrite() }, Do: func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				f.Inject(storetest.Fault{When: func(c layer.Call) bool { return c.Op.IsWrite() }, Do: func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					rmu.Lock()
 					k := rr.IntN(8)
 					d := time.Duration(rr.Int64N(int64(bound)))
@@ -396,7 +400,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 					}
 					return next(ctx)
 				}})
-				retry := store.Intercept("retry", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				retry := layer.Intercept("retry", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					var err error
 					for range 3 {
 						if err = next(ctx); err == nil || !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrNotApplied) {
@@ -405,7 +409,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 					}
 					return err
 				}))
-				opts := []cache.Option{cache.WithBus(bus), cache.WithWindow(5), cache.WithTTL(0)}
+				opts := []cache.Option{cache.WithBus(wire), cache.WithWindow(5), cache.WithTTL(0)}
 				a := store.Wrap(f, cache.New(opts...), retry)
 				b := store.Wrap(f, cache.New(opts...), singleflight.New())
 				stacks := []store.Store{a, b}
@@ -413,7 +417,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 				for i := range 400 {
 					s := stacks[r.IntN(2)]
 					id := fmt.Sprintf("thr_%d", r.IntN(2))
-					it, err := store.NewItem(fmt.Sprintf("msg_%d", r.IntN(9)), noon.Add(time.Duration(r.IntN(6))*time.Minute), store.SDKHiddenContext{Content: fmt.Sprint(i)})
+					it, err := chat.NewItem(fmt.Sprintf("msg_%d", r.IntN(9)), noon.Add(time.Duration(r.IntN(6))*time.Minute), chat.SDKHiddenContext{Content: fmt.Sprint(i)})
 					must(t, err)
 					var what string
 					switch r.IntN(14) {

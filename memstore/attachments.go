@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -16,30 +17,24 @@ type attachments struct {
 
 // attachment is what is kept of an id that was ever an attachment's; live is nil when it is deleted.
 type attachment struct {
-	owner store.Owner
-	live  *store.Attachment
+	owner chat.Owner
+	live  *chat.Attachment
 }
 
 // SaveAttachment inserts the attachment or replaces it.
-func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
+func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	const op = store.OpSaveAttachment
-	a, err := store.NormalizeAttachment(op, a)
+	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, op, store.KindOfAttachment, a.ID); err != nil {
-		return err
-	}
-	if err := store.CheckContext(ctx, op, store.KindOfAttachment, a.ID); err != nil {
-		return err
-	}
-	if code := s.attachments.save(a, store.SaveModeFrom(ctx)); code != store.CodeOK {
-		return failed(op, code, store.KindOfAttachment, a.ID)
+	if code := s.attachments.save(w.Attachment, w.Mode); code != store.CodeOK {
+		return failed(op, code, store.RowAttachment, a.ID)
 	}
 	return nil
 }
 
-func (as *attachments) save(saved store.Attachment, mode store.SaveMode) store.Code {
+func (as *attachments) save(saved chat.Attachment, mode store.SaveMode) store.Code {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if as.byID == nil {
@@ -61,26 +56,26 @@ func (as *attachments) save(saved store.Attachment, mode store.SaveMode) store.C
 }
 
 // LoadAttachment returns the attachment, or [store.ErrNotFound].
-func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
+func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	const op = store.OpLoadAttachment
-	if err := check(ctx, op, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
 	s.attachments.mu.RLock()
-	var live *store.Attachment
+	var live *chat.Attachment
 	if a := s.attachments.byID[attachmentID]; a != nil {
 		live = a.live
 	}
 	s.attachments.mu.RUnlock()
 	if live == nil {
-		return store.Attachment{}, failed(op, store.CodeNotFound, store.KindOfAttachment, attachmentID)
+		return chat.Attachment{}, failed(op, store.CodeNotFound, store.RowAttachment, attachmentID)
 	}
 	return *live, nil // a save makes a new one
 }
 
 // DeleteAttachment deletes the attachment.
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	if err := check(ctx, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err
 	}
 	s.attachments.mu.Lock()

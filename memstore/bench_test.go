@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -88,7 +89,7 @@ func BenchmarkOwnersThreads(b *testing.B) {
 	open := func(others int) *memstore.Store {
 		s := memstore.New()
 		for i := range others {
-			o := store.Owner{Tenant: "acme", Subject: fmt.Sprint("user", i%1000)}
+			o := chat.Owner{Tenant: "acme", Subject: fmt.Sprint("user", i%1000)}
 			must(b, s.SaveThread(ctx, thread(fmt.Sprintf("thr_%d", i), o)))
 			if i%(others/10) == 0 {
 				must(b, s.SaveThread(ctx, thread(fmt.Sprintf("mine_%d", i), ada)))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -15,14 +16,14 @@ func Example() {
 	s := memstore.New(memstore.WithIDs(store.LongIDs{}))
 
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	thread := store.Thread{
-		ID: "thr_1", Title: "Night trains", CreatedAt: created, Owner: store.Owner{Tenant: "acme", Subject: "ada"},
+	thread := chat.Thread{
+		ID: "thr_1", Title: "Night trains", CreatedAt: created, Owner: chat.Owner{Tenant: "acme", Subject: "ada"},
 	}
 	if err := s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread); err != nil {
 		fmt.Println(err)
 	}
 	for i := range 3 {
-		item, err := store.NewItem(fmt.Sprintf("msg_%d", i), created.Add(time.Duration(i)*time.Second), store.EndOfTurn{})
+		item, err := chat.NewItem(fmt.Sprintf("msg_%d", i), created.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
 		if err != nil {
 			fmt.Println(err)
 		}
@@ -34,7 +35,7 @@ func Example() {
 	page, err := s.LoadThreadItems(ctx, thread.ID, store.PageQuery{Limit: 2})
 	fmt.Println(page.Data[0].ID, page.Data[1].ID, page.HasMore, page.After, err)
 
-	thread.Owner = store.Owner{Tenant: "acme", Subject: "bob"}
+	thread.Owner = chat.Owner{Tenant: "acme", Subject: "bob"}
 	err = s.SaveThread(ctx, thread)
 	fmt.Println(err, errors.Is(err, store.ErrConflict))
 	// Output:

@@ -4,41 +4,37 @@ import (
 	"context"
 	"strings"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // LoadThreadItems lists the thread's items.
-func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	const op = store.OpLoadThreadItems
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	q, err := store.NormalizeQuery(op, store.KindOfItem, q)
+	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
-	if err := store.CheckContext(ctx, op, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	var page store.Page[store.Item]
+	var page store.Page[chat.Item]
 	version := s.read(threadID, func(c *conversation) {
-		var after *row[store.Item]
+		var after *row[chat.Item]
 		if q.After != "" {
 			if after = c.item(q.After); after == nil {
-				err = failed(op, store.CodeNotFound, store.KindOfItem, q.After)
+				err = failed(op, store.CodeNotFound, store.RowItem, q.After)
 				return
 			}
 		}
 		if c != nil {
-			page = c.index.page(after, q, func(it *store.Item) string { return it.ID })
+			page = c.index.page(after, q, func(it *chat.Item) string { return it.ID })
 		}
 	})
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	return page, err
 }
 
 // item returns the item's row, nil if it is not there, or the conversation isn't.
-func (c *conversation) item(id string) *row[store.Item] {
+func (c *conversation) item(id string) *row[chat.Item] {
 	if c == nil {
 		return nil
 	}
@@ -46,56 +42,47 @@ func (c *conversation) item(id string) *row[store.Item] {
 }
 
 // AddThreadItem inserts the item.
-func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
 // SaveItem inserts the item or replaces it.
-func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
-	item, err := store.NormalizeItem(op, threadID, item)
+func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	mode := store.InsertOnly
-	if op == store.OpSaveItem {
-		mode = store.SaveModeFrom(ctx)
-		if err := store.CheckSaveMode(ctx, op, store.KindOfItem, item.ID); err != nil {
-			return err
-		}
-	}
-	if err := store.CheckContext(ctx, op, store.KindOfItem, item.ID); err != nil {
-		return err
-	}
+	item, mode := w.Item, w.Mode
 	before, after := s.change(threadID, func(c *conversation) (changed bool) {
 		if c == nil {
-			err = failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+			err = failed(op, store.CodeNotFound, store.RowThread, threadID)
 			return false
 		}
 		r := c.item(item.ID)
-		if code := refusal(mode, r != nil, store.Owner{}, store.Owner{}); code != store.CodeOK {
-			err = failed(op, code, store.KindOfItem, item.ID)
+		if code := refusal(mode, r != nil, chat.Owner{}, chat.Owner{}); code != store.CodeOK {
+			err = failed(op, code, store.RowItem, item.ID)
 			return false
 		}
 		c.put(r, item)
 		return true
 	})
-	store.ReportVersion(ctx, threadID, before, after)
+	driver.ReportVersion(ctx, threadID, before, after)
 	return err
 }
 
 // put inserts the item, or replaces the one of row r.
-func (c *conversation) put(r *row[store.Item], item store.Item) {
+func (c *conversation) put(r *row[chat.Item], item chat.Item) {
 	at := item.CreatedAt.UnixMicro()
 	switch {
 	case r == nil:
 		c.seq++
-		r = &row[store.Item]{key{at, c.seq}, item}
+		r = &row[chat.Item]{key{at, c.seq}, item}
 		if c.items == nil {
-			c.items = map[string]*row[store.Item]{}
+			c.items = map[string]*row[chat.Item]{}
 		}
 		c.items[strings.Clone(item.ID)] = r // the id may be cut from a text that the next version replaces
 		c.index.insert(r)
@@ -126,24 +113,21 @@ func (s *Store) change(id string, f func(*conversation) (changed bool)) (before,
 }
 
 // LoadItem returns the item of that thread, or [store.ErrNotFound].
-func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	const op = store.OpLoadItem
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
-		return store.Item{}, err
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+		return chat.Item{}, err
 	}
-	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
-		return store.Item{}, err
-	}
-	var item store.Item
+	var item chat.Item
 	found := false
 	version := s.read(threadID, func(c *conversation) {
 		if r := c.item(itemID); r != nil {
 			item, found = r.val, true
 		}
 	})
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	if !found {
-		return store.Item{}, failed(op, store.CodeNotFound, store.KindOfItem, itemID)
+		return chat.Item{}, failed(op, store.CodeNotFound, store.RowItem, itemID)
 	}
 	return item, nil
 }
@@ -151,10 +135,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 // DeleteThreadItem deletes the item.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
-		return err
-	}
-	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
 		return err
 	}
 	before, after := s.change(threadID, func(c *conversation) (changed bool) {
@@ -166,6 +147,6 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		delete(c.items, itemID)
 		return true
 	})
-	store.ReportVersion(ctx, threadID, before, after)
+	driver.ReportVersion(ctx, threadID, before, after)
 	return nil
 }

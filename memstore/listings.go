@@ -3,6 +3,7 @@ package memstore
 import (
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -11,13 +12,13 @@ import (
 type listings struct {
 	mu      sync.RWMutex
 	seq     uint64 // of the thread inserted last
-	all     index[store.Thread]
-	tenants map[string]*index[store.Thread]
-	owners  map[store.Owner]*index[store.Thread]
+	all     index[chat.Thread]
+	tenants map[string]*index[chat.Thread]
+	owners  map[chat.Owner]*index[chat.Thread]
 }
 
 // insert adds a thread's row. The lock is the caller's.
-func (l *listings) insert(r *row[store.Thread]) {
+func (l *listings) insert(r *row[chat.Thread]) {
 	l.all.insert(r)
 	insertUnder(&l.owners, r.val.Owner, r)
 	if !r.val.Owner.IsZero() {
@@ -26,7 +27,7 @@ func (l *listings) insert(r *row[store.Thread]) {
 }
 
 // remove takes a thread's row out. The lock is the caller's.
-func (l *listings) remove(r *row[store.Thread]) {
+func (l *listings) remove(r *row[chat.Thread]) {
 	l.all.remove(r)
 	removeUnder(l.owners, r.val.Owner, r)
 	if !r.val.Owner.IsZero() {
@@ -54,7 +55,7 @@ func removeUnder[K comparable, T any](m map[K]*index[T], k K, r *row[T]) {
 }
 
 // of returns the index of what f selects, nil if that is nothing.
-func (l *listings) of(f store.OwnerFilter) *index[store.Thread] {
+func (l *listings) of(f store.OwnerFilter) *index[chat.Thread] {
 	if f.IsAny() {
 		return &l.all
 	}

@@ -6,17 +6,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
-func save(t testing.TB, s *Store, id string, owner store.Owner, items int) {
+func save(t testing.TB, s *Store, id string, owner chat.Owner, items int) {
 	t.Helper()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if err := s.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: at, Owner: owner}); err != nil {
+	if err := s.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: at, Owner: owner}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range items {
-		it, err := store.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), store.EndOfTurn{})
+		it, err := chat.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
 		if err == nil {
 			err = s.AddThreadItem(t.Context(), id, it)
 		}
@@ -56,8 +57,8 @@ func readAll(t *testing.T, s *Store, id string) {
 
 func TestReadersDoNotWaitForWritersOfAnotherThread(t *testing.T) {
 	s := New()
-	save(t, s, "thr_a", store.Owner{}, 2)
-	save(t, s, "thr_b", store.Owner{}, 2)
+	save(t, s, "thr_a", chat.Owner{}, 2)
+	save(t, s, "thr_b", chat.Owner{}, 2)
 	written := s.thread("thr_a")
 	written.mu.Lock() // an item is being written in a
 	defer written.mu.Unlock()
@@ -72,7 +73,7 @@ func TestReadersDoNotWaitForWritersOfAnotherThread(t *testing.T) {
 
 func TestReadersDoNotWaitForListings(t *testing.T) {
 	s := New()
-	save(t, s, "thr_a", store.Owner{}, 2)
+	save(t, s, "thr_a", chat.Owner{}, 2)
 	s.listings.mu.Lock() // as long as a thread is being inserted
 	defer s.listings.mu.Unlock()
 	proceeds(t, "reading while listings are written", func() { readAll(t, s, "thr_a") })
@@ -82,10 +83,10 @@ func TestReadersDoNotWaitForListings(t *testing.T) {
 // A SaveThread that waits for a listing holds up nobody who reads that very thread.
 func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 	s := New()
-	save(t, s, "thr_a", store.Owner{}, 2)
+	save(t, s, "thr_a", chat.Owner{}, 2)
 	s.listings.mu.RLock() // a long listing
 	saved := make(chan error)
-	go func() { saved <- s.SaveThread(t.Context(), store.Thread{ID: "thr_a", CreatedAt: time.Unix(1, 0)}) }()
+	go func() { saved <- s.SaveThread(t.Context(), chat.Thread{ID: "thr_a", CreatedAt: time.Unix(1, 0)}) }()
 	for s.listings.mu.TryRLock() { // until the writer stands in line
 		s.listings.mu.RUnlock()
 		runtime.Gosched()
@@ -100,9 +101,9 @@ func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 // A writer waits for whoever is reading its thread, be it a writer of the thread or of an item.
 func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 	s := New()
-	save(t, s, "thr_a", store.Owner{}, 3)
+	save(t, s, "thr_a", chat.Owner{}, 3)
 	at := time.Unix(1, 0)
-	it, err := store.NewItem("msg_0", at, store.EndOfTurn{})
+	it, err := chat.NewItem("msg_0", at, chat.EndOfTurn{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 		name  string
 		write func() error
 	}{
-		{"SaveThread", func() error { return s.SaveThread(t.Context(), store.Thread{ID: "thr_a", CreatedAt: at}) }},
+		{"SaveThread", func() error { return s.SaveThread(t.Context(), chat.Thread{ID: "thr_a", CreatedAt: at}) }},
 		{"SaveItem", func() error { return s.SaveItem(t.Context(), "thr_a", it) }},
 		{"DeleteThreadItem", func() error { return s.DeleteThreadItem(t.Context(), "thr_a", "msg_1") }},
 		{"DeleteThread", func() error { return s.DeleteThread(t.Context(), "thr_a") }},
@@ -136,26 +137,26 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 
 // A listing of one owner, or of nobody's threads, looks at no other index; a tenant's has its own too.
 func TestListingsDoNotWalkOtherOwners(t *testing.T) {
-	ada, bob := store.Owner{Tenant: "acme", Subject: "ada"}, store.Owner{Tenant: "bold", Subject: "bob"}
+	ada, bob := chat.Owner{Tenant: "acme", Subject: "ada"}, chat.Owner{Tenant: "bold", Subject: "bob"}
 	for _, f := range []store.OwnerFilter{store.OwnedBy(ada), store.InTenant("acme"), {}} {
 		s := New()
 		for i := range 300 {
 			save(t, s, fmt.Sprint("thr_bob_", i), bob, 0)
 		}
 		save(t, s, "thr_ada", ada, 0)
-		save(t, s, "thr_nobody", store.Owner{}, 0)
+		save(t, s, "thr_nobody", chat.Owner{}, 0)
 		keep := s.listings.of(f)
 		for _, x := range s.listings.owners {
 			if x != keep {
-				x.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}} // a panic for whoever comes here
+				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}} // a panic for whoever comes here
 			}
 		}
 		for _, x := range s.listings.tenants {
 			if x != keep {
-				x.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}}
+				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
 			}
 		}
-		s.listings.all.root = &node[store.Thread]{rows: []*row[store.Thread]{nil}}
+		s.listings.all.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
 		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 			p, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: f, PageQuery: store.PageQuery{Order: order}})
 			if err != nil || len(p.Data) != 1 || p.HasMore {
@@ -168,7 +169,7 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 // What a deletion leaves is an id, an owner and a version: no item, no title, and no index of an owner without threads.
 func TestDeletionsLeaveLittleBehind(t *testing.T) {
 	s := New()
-	save(t, s, "thr_a", store.Owner{Tenant: "acme", Subject: "ada"}, 10)
+	save(t, s, "thr_a", chat.Owner{Tenant: "acme", Subject: "ada"}, 10)
 	if err := s.DeleteThread(t.Context(), "thr_a"); err != nil {
 		t.Fatal(err)
 	}

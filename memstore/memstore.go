@@ -29,7 +29,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // Store keeps everything in memory. Make one with [New]; the zero Store is not ready for use. It must not be copied.
@@ -47,7 +49,7 @@ var (
 	_ store.Store         = (*Store)(nil)
 	_ store.Named         = (*Store)(nil)
 	_ store.HealthChecker = (*Store)(nil)
-	_ store.WriteBounder  = (*Store)(nil)
+	_ driver.WriteBounder = (*Store)(nil)
 )
 
 // Option changes what [New] makes.
@@ -84,7 +86,7 @@ func (s *Store) LongestWrite() time.Duration { return 0 }
 func (s *Store) GenerateThreadID(ctx context.Context) string { return s.ids.GenerateThreadID(ctx) }
 
 // GenerateItemID returns an id for a new item of the given kind in thread.
-func (s *Store) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return s.ids.GenerateItemID(ctx, kind, thread)
 }
 
@@ -94,7 +96,7 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 
 // refusal is the contract's word on a save: a row is there or not, its id is owner's or was, and the save is of a row of
 // saved's in the given mode.
-func refusal(mode store.SaveMode, there bool, owner, saved store.Owner) store.Code {
+func refusal(mode store.SaveMode, there bool, owner, saved chat.Owner) store.Code {
 	switch {
 	case mode == store.UpdateOnly && !there:
 		return store.CodeNotFound

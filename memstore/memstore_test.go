@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -18,28 +21,28 @@ func TestConformance(t *testing.T) {
 }
 
 var (
-	ada = store.Owner{Tenant: "acme", Subject: "ada"}
-	bob = store.Owner{Tenant: "acme", Subject: "bob"}
+	ada = chat.Owner{Tenant: "acme", Subject: "ada"}
+	bob = chat.Owner{Tenant: "acme", Subject: "bob"}
 )
 
 func at(n int) time.Time {
 	return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(n) * time.Second)
 }
 
-func thread(id string, owner store.Owner) store.Thread {
-	return store.Thread{ID: id, CreatedAt: at(0), Owner: owner}
+func thread(id string, owner chat.Owner) chat.Thread {
+	return chat.Thread{ID: id, CreatedAt: at(0), Owner: owner}
 }
 
-func item(t testing.TB, id string, sec int) store.Item {
+func item(t testing.TB, id string, sec int) chat.Item {
 	t.Helper()
-	it, err := store.NewItem(id, at(sec), store.EndOfTurn{})
+	it, err := chat.NewItem(id, at(sec), chat.EndOfTurn{})
 	must(t, err)
 	return it
 }
 
-func attachment(t testing.TB, id string, owner store.Owner) store.Attachment {
+func attachment(t testing.TB, id string, owner chat.Owner) chat.Attachment {
 	t.Helper()
-	a, err := store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
+	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
 	must(t, err)
 	a.Owner = owner
 	return a
@@ -61,9 +64,9 @@ func wantErr(t *testing.T, what string, err, want error) {
 
 // owned is threads or attachments, which treat owners alike.
 type owned struct {
-	save  func(ctx context.Context, owner store.Owner) error
+	save  func(ctx context.Context, owner chat.Owner) error
 	del   func() error
-	owner func() (store.Owner, error)
+	owner func() (chat.Owner, error)
 }
 
 func eachOwned(t *testing.T, f func(t *testing.T, k owned)) {
@@ -71,19 +74,19 @@ func eachOwned(t *testing.T, f func(t *testing.T, k owned)) {
 	t.Run("threads", func(t *testing.T) {
 		s := memstore.New()
 		f(t, owned{
-			func(ctx context.Context, o store.Owner) error { return s.SaveThread(ctx, thread("thr_1", o)) },
+			func(ctx context.Context, o chat.Owner) error { return s.SaveThread(ctx, thread("thr_1", o)) },
 			func() error { return s.DeleteThread(ctx, "thr_1") },
-			func() (store.Owner, error) { th, err := s.LoadThread(ctx, "thr_1"); return th.Owner, err },
+			func() (chat.Owner, error) { th, err := s.LoadThread(ctx, "thr_1"); return th.Owner, err },
 		})
 	})
 	t.Run("attachments", func(t *testing.T) {
 		s := memstore.New()
 		f(t, owned{
-			func(ctx context.Context, o store.Owner) error {
+			func(ctx context.Context, o chat.Owner) error {
 				return s.SaveAttachment(ctx, attachment(t, "atc_1", o))
 			},
 			func() error { return s.DeleteAttachment(ctx, "atc_1") },
-			func() (store.Owner, error) { a, err := s.LoadAttachment(ctx, "atc_1"); return a.Owner, err },
+			func() (chat.Owner, error) { a, err := s.LoadAttachment(ctx, "atc_1"); return a.Owner, err },
 		})
 	})
 }
@@ -93,7 +96,7 @@ func TestZeroOwnerRevivesADeletedIDAsItsOwners(t *testing.T) {
 	eachOwned(t, func(t *testing.T, k owned) {
 		must(t, k.save(t.Context(), ada))
 		must(t, k.del())
-		must(t, k.save(t.Context(), store.Owner{}))
+		must(t, k.save(t.Context(), chat.Owner{}))
 		if o, err := k.owner(); o != ada || err != nil {
 			t.Errorf("the revived row: got owner %+v, error %v, want %+v", o, err, ada)
 		}
@@ -103,10 +106,10 @@ func TestZeroOwnerRevivesADeletedIDAsItsOwners(t *testing.T) {
 
 func TestADeletedIDOfNobodyStaysNobodys(t *testing.T) {
 	eachOwned(t, func(t *testing.T, k owned) {
-		must(t, k.save(t.Context(), store.Owner{}))
+		must(t, k.save(t.Context(), chat.Owner{}))
 		must(t, k.del())
 		wantErr(t, "a save that claims the id", k.save(t.Context(), ada), store.ErrConflict)
-		must(t, k.save(t.Context(), store.Owner{}))
+		must(t, k.save(t.Context(), chat.Owner{}))
 	})
 }
 
@@ -177,7 +180,7 @@ type report struct {
 func TestVersionsOfCallsThatChangeNothing(t *testing.T) {
 	s := memstore.New()
 	var got []report
-	ctx := store.WithVersionRecorder(t.Context(), func(id string, before, after uint64) {
+	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) {
 		got = append(got, report{id, before, after})
 	})
 	want := func(what string, r report) {
@@ -219,7 +222,7 @@ func TestRecordersRunUnderNoLock(t *testing.T) {
 	must(t, s.SaveThread(t.Context(), thread("thr_1", ada)))
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1", 1)))
 	n := 0
-	ctx := store.WithVersionRecorder(t.Context(), func(id string, _, _ uint64) {
+	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, _, _ uint64) {
 		n++
 		must(t, s.SaveThread(t.Context(), thread(id, ada)))
 		_, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: store.AnyOwner()})
@@ -323,14 +326,14 @@ func TestWithIDs(t *testing.T) {
 	if got := len(long.GenerateThreadID(t.Context())); got != len("thr_")+32 {
 		t.Errorf("long thread id: got %d bytes, want %d", got, len("thr_")+32)
 	}
-	if got := len(long.GenerateItemID(t.Context(), store.KindTask, store.Thread{})); got != len("tsk_")+32 {
+	if got := len(long.GenerateItemID(t.Context(), chat.KindTask, chat.Thread{})); got != len("tsk_")+32 {
 		t.Errorf("long item id: got %d bytes, want %d", got, len("tsk_")+32)
 	}
 }
 
 func TestCapabilities(t *testing.T) {
 	s := memstore.New()
-	if b, ok := store.As[store.WriteBounder](s); !ok || b.LongestWrite() != 0 {
+	if b, ok := store.As[driver.WriteBounder](s); !ok || b.LongestWrite() != 0 {
 		t.Errorf("WriteBounder: got %v, want one that says 0", b)
 	}
 	if h, ok := store.As[store.HealthChecker](s); !ok || h.CheckHealth(t.Context()) != nil {

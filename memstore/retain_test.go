@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
-	"github.com/chatstore/chatstore/store"
 )
 
 // What is kept must not keep the texts that it was cut from: a request's body, or a version that was replaced.
@@ -19,7 +19,7 @@ func TestNothingKeepsTheCallersBuffers(t *testing.T) {
 		"ids of deleted attachments": func(s *memstore.Store, n int) error {
 			body := strings.Repeat("x", megabyte) + fmt.Sprintf("atc_%02d", n)
 			id := body[megabyte:]
-			a, err := store.NewAttachment(strings.Clone(id), store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+			a, err := chat.NewAttachment(strings.Clone(id), chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
 			if err != nil {
 				return err
 			}
@@ -32,7 +32,7 @@ func TestNothingKeepsTheCallersBuffers(t *testing.T) {
 			for _, size := range []int{megabyte, 1} {
 				text := fmt.Sprintf(`{"id":"msg_%02d","created_at":"2026-01-02T12:00:00Z","type":"sdk_hidden_context","content":"%s"}`,
 					n, strings.Repeat("x", size))
-				it, err := store.ParseItem(text)
+				it, err := chat.ParseItem(text)
 				if err != nil {
 					return err
 				}
@@ -45,7 +45,7 @@ func TestNothingKeepsTheCallersBuffers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := memstore.New()
-			if err := s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}); err != nil {
+			if err := s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}); err != nil {
 				t.Fatal(err)
 			}
 			before := heap()

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // thread is what is kept of an id that was ever a thread's. Its live part goes when the thread is deleted; the rest stays.
 type thread struct {
-	owner store.Owner // never changes
+	owner chat.Owner // never changes
 
 	mu      sync.RWMutex
 	version uint64
@@ -21,10 +23,10 @@ type thread struct {
 
 // conversation is a thread that is there, with its items.
 type conversation struct {
-	row   *row[store.Thread]
+	row   *row[chat.Thread]
 	seq   uint64 // of the item inserted last
-	items map[string]*row[store.Item]
-	index index[store.Item]
+	items map[string]*row[chat.Item]
+	index index[chat.Item]
 }
 
 // thread returns what is kept of the id, nil if it was never used.
@@ -50,47 +52,41 @@ func (s *Store) read(id string, f func(*conversation)) (version uint64) {
 }
 
 // LoadThread returns the thread, or [store.ErrNotFound].
-func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	const op = store.OpLoadThread
-	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+	if err := checks.Thread(ctx, op, threadID); err != nil {
+		return chat.Thread{}, err
 	}
-	var thread store.Thread
+	var thread chat.Thread
 	found := false
 	version := s.read(threadID, func(c *conversation) {
 		if c != nil {
 			thread, found = c.row.val, true
 		}
 	})
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	if !found {
-		return store.Thread{}, failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+		return chat.Thread{}, failed(op, store.CodeNotFound, store.RowThread, threadID)
 	}
 	return thread, nil
 }
 
 // SaveThread inserts the thread or replaces it.
-func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	const op = store.OpSaveThread
-	thread, err := store.NormalizeThread(op, thread)
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, op, store.KindOfThread, thread.ID); err != nil {
-		return err
-	}
-	if err := store.CheckContext(ctx, op, store.KindOfThread, thread.ID); err != nil {
-		return err
-	}
-	before, after, code := s.saveThread(thread, store.SaveModeFrom(ctx))
-	store.ReportVersion(ctx, thread.ID, before, after)
+	before, after, code := s.saveThread(w.Thread, w.Mode)
+	driver.ReportVersion(ctx, thread.ID, before, after)
 	if code != store.CodeOK {
-		return failed(op, code, store.KindOfThread, thread.ID)
+		return failed(op, code, store.RowThread, thread.ID)
 	}
 	return nil
 }
 
-func (s *Store) saveThread(saved store.Thread, mode store.SaveMode) (before, after uint64, _ store.Code) {
+func (s *Store) saveThread(saved chat.Thread, mode store.SaveMode) (before, after uint64, _ store.Code) {
 	s.listings.mu.Lock()
 	defer s.listings.mu.Unlock()
 	t := s.thread(saved.ID)
@@ -108,7 +104,7 @@ func (s *Store) saveThread(saved store.Thread, mode store.SaveMode) (before, aft
 	switch {
 	case t.live == nil:
 		s.listings.seq++
-		t.live = &conversation{row: &row[store.Thread]{key{at, s.listings.seq}, saved}}
+		t.live = &conversation{row: &row[chat.Thread]{key{at, s.listings.seq}, saved}}
 		s.listings.insert(t.live.row)
 	case t.live.row.key.at == at:
 		t.live.row.val = saved
@@ -125,17 +121,17 @@ func (s *Store) saveThread(saved store.Thread, mode store.SaveMode) (before, aft
 }
 
 // cloneOwner makes what a deletion leaves behind independent of the request that the caller cut it from.
-func cloneOwner(o store.Owner) store.Owner {
-	return store.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}
+func cloneOwner(o chat.Owner) chat.Owner {
+	return chat.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}
 }
 
 // DeleteThread deletes the thread and its items.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	if err := check(ctx, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
 	}
 	before, after := s.deleteThread(threadID)
-	store.ReportVersion(ctx, threadID, before, after)
+	driver.ReportVersion(ctx, threadID, before, after)
 	return nil
 }
 
@@ -158,32 +154,23 @@ func (s *Store) deleteThread(id string) (before, after uint64) {
 }
 
 // LoadThreads lists the threads that q.Owner matches.
-func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	const op = store.OpLoadThreads
-	q, err := store.NormalizeThreadQuery(q)
+	q, err := checks.Threads(ctx, q)
 	if err != nil {
-		return store.Page[store.Thread]{}, err
-	}
-	if err := store.CheckContext(ctx, op, store.KindOfThread, ""); err != nil {
-		return store.Page[store.Thread]{}, err
+		return store.Page[chat.Thread]{}, err
 	}
 	s.listings.mu.RLock()
 	defer s.listings.mu.RUnlock()
-	var after *row[store.Thread]
+	var after *row[chat.Thread]
 	if q.After != "" {
 		t := s.thread(q.After)
 		if t == nil || t.live == nil || !q.Owner.Match(t.owner) {
-			return store.Page[store.Thread]{}, failed(op, store.CodeNotFound, store.KindOfThread, q.After)
+			return store.Page[chat.Thread]{}, failed(op, store.CodeNotFound, store.RowThread, q.After)
 		}
 		after = t.live.row
 	}
-	return s.listings.of(q.Owner).page(after, q.PageQuery, func(t *store.Thread) string { return t.ID }), nil
+	return s.listings.of(q.Owner).page(after, q.PageQuery, func(t *chat.Thread) string { return t.ID }), nil
 }
 
-// check is the check of a call that takes nothing but an id.
-func check(ctx context.Context, op store.Op, kind, id string) error {
-	if err := store.CheckID(op, kind, id); err != nil {
-		return err
-	}
-	return store.CheckContext(ctx, op, kind, id)
-}
+var checks driver.Checks

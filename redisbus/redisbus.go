@@ -38,7 +38,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 )
 
 // DefaultChannel is the channel without [WithChannel].
@@ -46,7 +46,7 @@ const DefaultChannel = "chatstore"
 
 type config struct {
 	channel string
-	bus     []bus.Option
+	bus     []pubsub.Option
 }
 
 // Option changes what [New] makes.
@@ -55,24 +55,24 @@ type Option func(*config)
 // WithChannel names the Redis channel: one for all caches over one base. The default is DefaultChannel.
 func WithChannel(name string) Option { return func(c *config) { c.channel = name } }
 
-// WithLease says for how long a lost change may go unnoticed; see [bus.WithLease]. All processes should have the same.
+// WithLease says for how long a lost change may go unnoticed; see [pubsub.WithLease]. All processes should have the same.
 func WithLease(d time.Duration) Option {
-	return func(c *config) { c.bus = append(c.bus, bus.WithLease(d)) }
+	return func(c *config) { c.bus = append(c.bus, pubsub.WithLease(d)) }
 }
 
-// WithBackoff says how long to wait between attempts to connect; see [bus.WithBackoff].
+// WithBackoff says how long to wait between attempts to connect; see [pubsub.WithBackoff].
 func WithBackoff(shortest, longest time.Duration) Option {
-	return func(c *config) { c.bus = append(c.bus, bus.WithBackoff(shortest, longest)) }
+	return func(c *config) { c.bus = append(c.bus, pubsub.WithBackoff(shortest, longest)) }
 }
 
-// WithLogger says where lost connections are logged; see [bus.WithLogger].
+// WithLogger says where lost connections are logged; see [pubsub.WithLogger].
 func WithLogger(l *slog.Logger) Option {
-	return func(c *config) { c.bus = append(c.bus, bus.WithLogger(l)) }
+	return func(c *config) { c.bus = append(c.bus, pubsub.WithLogger(l)) }
 }
 
 // New returns a Bus over a channel of client, which stays the caller's: close the Bus before it. It connects in the background;
 // a server that is not there yet is no error. New panics if client is nil, the channel has no name, or an option makes no sense.
-func New(client redis.UniversalClient, opts ...Option) *bus.Bus {
+func New(client redis.UniversalClient, opts ...Option) *pubsub.Bus {
 	c := config{channel: DefaultChannel}
 	for _, o := range opts {
 		o(&c)
@@ -83,5 +83,5 @@ func New(client redis.UniversalClient, opts ...Option) *bus.Bus {
 	if c.channel == "" {
 		panic("redisbus: WithChannel needs a name")
 	}
-	return bus.New(&transport{client, c.channel}, c.bus...)
+	return pubsub.New(&transport{client, c.channel}, c.bus...)
 }

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/redisbus"
@@ -38,7 +40,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *bus.Bus {
+func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *pubsub.Bus {
 	t.Helper()
 	b := redisbus.New(c, append([]redisbus.Option{redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
 		redisbus.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
@@ -52,9 +54,9 @@ type witness struct {
 	told chan string
 }
 
-func watch(t testing.TB, b *bus.Bus) *witness {
+func watch(t testing.TB, b *pubsub.Bus) *witness {
 	w := &witness{t, make(chan string, 100_000)}
-	t.Cleanup(b.Subscribe(context.Background(), func(c store.Change) { w.told <- c.ThreadID }, func(yes bool) {
+	t.Cleanup(b.Subscribe(context.Background(), func(c bus.Change) { w.told <- c.ThreadID }, func(yes bool) {
 		w.told <- map[bool]string{true: "up", false: "down"}[yes]
 	}))
 	return w
@@ -77,7 +79,7 @@ func (w *witness) until(want string) (before []string) {
 	}
 }
 
-func stat(b *bus.Bus, name, label string) (v float64) {
+func stat(b *pubsub.Bus, name, label string) (v float64) {
 	for _, s := range b.AppendStats(nil) {
 		if s.Name == name && s.Labels[0].Value == label {
 			v += s.Value
@@ -86,7 +88,7 @@ func stat(b *bus.Bus, name, label string) (v float64) {
 	return v
 }
 
-func thread(id string) store.Change { return store.Change{ThreadID: id, Origin: "cache", Write: 1} }
+func thread(id string) bus.Change { return bus.Change{ThreadID: id, Origin: "cache", Write: 1} }
 
 func TestAChangeReachesTheOthers(t *testing.T) {
 	for _, protocol := range []int{2, 3} {
@@ -136,7 +138,7 @@ func TestTwoCachesOverOneBaseAgree(t *testing.T) {
 			s.LoadThread(t.Context(), "thr_1") // now both have it
 		}
 		title := fmt.Sprint(i)
-		must(t, stacks[i%2].SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: title, CreatedAt: time.Now()}))
+		must(t, stacks[i%2].SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Now()}))
 		for _, w := range arrived {
 			w.until("thr_1")
 		}
@@ -209,7 +211,7 @@ func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 	a, b := open(t, server.Client(), redisbus.WithLease(time.Minute)), open(t, server.Client(), redisbus.WithLease(time.Minute))
 	var once sync.Once
 	running, gate := make(chan struct{}), make(chan struct{})
-	stop := b.Subscribe(t.Context(), func(store.Change) {
+	stop := b.Subscribe(t.Context(), func(bus.Change) {
 		once.Do(func() { close(running) })
 		<-gate
 	}, func(bool) {})
@@ -281,7 +283,7 @@ func BenchmarkDelivery(b *testing.B) {
 	server := redistest.Start(b)
 	from, to := open(b, server.Client()), open(b, server.Client())
 	connected, arrived := make(chan struct{}, 10), make(chan time.Time, 1)
-	b.Cleanup(to.Subscribe(b.Context(), func(store.Change) { arrived <- time.Now() }, func(yes bool) {
+	b.Cleanup(to.Subscribe(b.Context(), func(bus.Change) { arrived <- time.Now() }, func(yes bool) {
 		if yes {
 			connected <- struct{}{}
 		}

@@ -7,12 +7,12 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 )
 
 var (
-	_ bus.Transport = (*transport)(nil)
-	_ bus.Conn      = (*conn)(nil)
+	_ pubsub.Transport = (*transport)(nil)
+	_ pubsub.Conn      = (*conn)(nil)
 )
 
 type transport struct {
@@ -66,17 +66,17 @@ func (t *transport) sender(ctx context.Context) (redis.UniversalClient, error) {
 	return t.client, nil
 }
 
-func (t *transport) Connect(ctx context.Context) (bus.Conn, error) {
-	return within(ctx, func() (bus.Conn, error) { return t.connect(ctx) }, func(c bus.Conn) { c.Close() })
+func (t *transport) Connect(ctx context.Context) (pubsub.Conn, error) {
+	return within(ctx, func() (pubsub.Conn, error) { return t.connect(ctx) }, func(c pubsub.Conn) { c.Close() })
 }
 
-func (t *transport) connect(ctx context.Context) (bus.Conn, error) {
+func (t *transport) connect(ctx context.Context) (pubsub.Conn, error) {
 	// What the client does later, it does under this context: the end of ctx is not the end of the connection.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, end)
 	sub := t.client.Subscribe(life, t.channel)
 	defer context.AfterFunc(ctx, func() { sub.Close() })() // nothing else ends a read under way
-	fail := func(err error) (bus.Conn, error) {
+	fail := func(err error) (pubsub.Conn, error) {
 		end()
 		sub.Close()
 		return nil, err

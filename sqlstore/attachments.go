@@ -3,23 +3,18 @@ package sqlstore
 import (
 	"context"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 // SaveAttachment inserts the attachment or replaces it.
-func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
-	c := call{store.OpSaveAttachment, store.KindOfAttachment, a.ID}
-	a, err := store.NormalizeAttachment(c.op, a)
+func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	c := call{store.OpSaveAttachment, store.RowAttachment, a.ID}
+	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, c.op, c.kind, c.id); err != nil {
-		return err
-	}
-	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
-		return err
-	}
-	mode := store.SaveModeFrom(ctx)
+	a, mode := w.Attachment, w.Mode
 	text := map[store.SaveMode]string{
 		store.Upsert: s.sql.upsertFile, store.InsertOnly: s.sql.insertFile, store.UpdateOnly: s.sql.updateFile,
 	}[mode]
@@ -41,13 +36,13 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 }
 
 // LoadAttachment returns the attachment, or [store.ErrNotFound].
-func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
-	c := call{store.OpLoadAttachment, store.KindOfAttachment, attachmentID}
-	if err := check(ctx, c); err != nil {
-		return store.Attachment{}, err
+func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	c := call{store.OpLoadAttachment, store.RowAttachment, attachmentID}
+	if err := checks.Attachment(ctx, c.op, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
 	var (
-		owner store.Owner
+		owner chat.Owner
 		doc   string
 		found bool
 	)
@@ -56,14 +51,14 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.
 		return err
 	})
 	if err != nil {
-		return store.Attachment{}, err
+		return chat.Attachment{}, err
 	}
 	if !found {
-		return store.Attachment{}, c.error(store.CodeNotFound, nil)
+		return chat.Attachment{}, c.error(store.CodeNotFound, nil)
 	}
-	a, err := store.ParseAttachment(doc)
+	a, err := chat.ParseAttachment(doc)
 	if err != nil {
-		return store.Attachment{}, c.error(store.CodeInternal, err)
+		return chat.Attachment{}, c.error(store.CodeInternal, err)
 	}
 	a.Owner = owner
 	return a, nil
@@ -71,8 +66,8 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.
 
 // DeleteAttachment deletes the attachment.
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	c := call{store.OpDeleteAttachment, store.KindOfAttachment, attachmentID}
-	if err := check(ctx, c); err != nil {
+	c := call{store.OpDeleteAttachment, store.RowAttachment, attachmentID}
+	if err := checks.Attachment(ctx, c.op, attachmentID); err != nil {
 		return err
 	}
 	return s.write(ctx, c, func(ctx context.Context, tx asker) error {

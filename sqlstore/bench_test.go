@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -26,7 +27,7 @@ func fill(b *testing.B, s *sqlstore.Store, threadID string, n int) {
 	b.Helper()
 	ctx := context.Background()
 	must(b, s.SaveThread(ctx, thread(threadID)))
-	doc := get[store.Item](b)(store.NormalizeItem(store.OpAddThreadItem, threadID, item(b, "msg_@"))).JSON().String()
+	doc := get[chat.Item](b)(item(b, "msg_@").Normalized(threadID)).JSON().String()
 	get[sql.Result](b)(sqlstore.Writer(s).Exec(fmt.Sprintf(`INSERT INTO %s (thread_id, id, created_at, seq, doc)
 		WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %d)
 		SELECT '%s', 'msg_' || n, n, n, replace('%s', '@', CAST(n AS text)) FROM g`,
@@ -92,7 +93,7 @@ func BenchmarkOperations(b *testing.B) {
 		for i := range 100 {
 			must(b, s.AddThreadItem(ctx, th.ID, item(b, fmt.Sprintf("msg_%d", i))))
 		}
-		a := get[store.Attachment](b)(store.NewAttachment(fmt.Sprintf("atc_%d", k), store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
+		a := get[chat.Attachment](b)(chat.NewAttachment(fmt.Sprintf("atc_%d", k), chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 		a.Owner = ada
 		must(b, s.SaveAttachment(ctx, a))
 	}
@@ -136,7 +137,7 @@ func BenchmarkOperations(b *testing.B) {
 			return s.DeleteThreadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("new_%d", i))
 		}},
 		{"save_attachment", func(s store.Store, k, i int) error {
-			a, err := store.NewAttachment(fmt.Sprintf("new_%d_%d", k, i), store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+			a, err := chat.NewAttachment(fmt.Sprintf("new_%d_%d", k, i), chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
 			return errors.Join(err, s.SaveAttachment(ctx, a))
 		}},
 		{"delete_attachment", func(s store.Store, k, i int) error { return s.DeleteAttachment(ctx, fmt.Sprintf("new_%d_%d", k, i)) }},

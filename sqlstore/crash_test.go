@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -40,7 +42,7 @@ func writeUntilKilled() {
 	for w := range 3 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
-				it, err := store.NewItem(fmt.Sprintf("msg_%d_%d_%d", os.Getpid(), w, i), noon, store.HiddenContextItem{
+				it, err := chat.NewItem(fmt.Sprintf("msg_%d_%d_%d", os.Getpid(), w, i), noon, chat.HiddenContextItem{
 					Content: mustJSON(`"` + strings.Repeat("x", 3000) + `"`)})
 				fail(err)
 				fail(s.AddThreadItem(ctx, "thr_1", it))
@@ -51,8 +53,8 @@ func writeUntilKilled() {
 	wg.Wait()
 }
 
-func mustJSON(text string) store.JSON {
-	j, err := store.ParseJSON(text)
+func mustJSON(text string) chat.JSON {
+	j, err := chat.ParseJSON(text)
 	if err != nil {
 		panic(err)
 	}
@@ -65,9 +67,9 @@ func whole(t *testing.T, s store.Store, acknowledged []string) {
 	t.Helper()
 	there := map[string]bool{}
 	var version uint64
-	ctx := store.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after })
+	ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after })
 	for after := ""; ; {
-		p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
+		p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
 		for _, it := range p.Data {
 			there[it.ID] = true
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/sqlstore"
@@ -30,12 +31,12 @@ func ExampleOpenSQLite() {
 	defer func() { _ = s.Close() }()
 
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	thread := store.Thread{ID: "thr_1", Title: "Night trains", CreatedAt: created, Owner: store.Owner{Tenant: "acme", Subject: "ada"}}
+	thread := chat.Thread{ID: "thr_1", Title: "Night trains", CreatedAt: created, Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}
 	if err := s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread); err != nil {
 		log.Fatal(err)
 	}
 	for i := range 3 {
-		item, err := store.NewItem(fmt.Sprintf("msg_%d", i), created.Add(time.Duration(i)*time.Second), store.EndOfTurn{})
+		item, err := chat.NewItem(fmt.Sprintf("msg_%d", i), created.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -4,11 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
-var ada = store.Owner{Tenant: "acme", Subject: "ada"}
+var ada = chat.Owner{Tenant: "acme", Subject: "ada"}
 
 func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
@@ -20,7 +22,7 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 
 // Whatever becomes of a write, the stack shows what the database has.
 func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
-	faults := map[string]store.InterceptorFunc{
+	faults := map[string]layer.InterceptorFunc{
 		"not applied":          storetest.Fail(store.ErrNotApplied),
 		"unknown, not applied": storetest.Fail(store.ErrUnavailable),
 		"unknown, but applied": storetest.FailAfter(store.ErrUnavailable),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
@@ -13,7 +14,7 @@ import (
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	t.Parallel()
 	guard := func(g *storetest.Grants, opts ...authz.Option) store.Middleware {
-		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 			return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
 		})
 		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), part), opts...)

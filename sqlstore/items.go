@@ -3,72 +3,59 @@ package sqlstore
 import (
 	"context"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // LoadThreadItems lists the thread's items.
-func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	c := call{store.OpLoadThreadItems, store.KindOfThread, threadID}
-	if err := store.CheckID(c.op, c.kind, c.id); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	q, err := store.NormalizeQuery(c.op, store.KindOfItem, q)
+func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	c := call{store.OpLoadThreadItems, store.RowThread, threadID}
+	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
 	var (
-		l       listing[store.Item]
+		l       listing[chat.Item]
 		version uint64
 	)
 	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
-		return l.load(ctx, db, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[store.Item], err error) {
+		return l.load(ctx, db, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[chat.Item], err error) {
 			var doc, id *string
 			if err := scan(&version, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
 				return r, err
 			}
 			r.id = *id
-			if r.val, err = store.ParseItem(*doc); err != nil {
-				return r, refused{call{c.op, store.KindOfItem, r.id}.error(store.CodeInternal, err)}
+			if r.val, err = chat.ParseItem(*doc); err != nil {
+				return r, refused{call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)}
 			}
 			return r, nil
 		})
 	})
 	if err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	return l.page(c, q)
 }
 
 // AddThreadItem inserts the item.
-func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
 // SaveItem inserts the item or replaces it.
-func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
-	c := call{op, store.KindOfItem, item.ID}
-	item, err := store.NormalizeItem(op, threadID, item)
+func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
+	c := call{op, store.RowItem, item.ID}
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	mode := store.InsertOnly
-	if op == store.OpSaveItem {
-		mode = store.SaveModeFrom(ctx)
-		if err := store.CheckSaveMode(ctx, c.op, c.kind, c.id); err != nil {
-			return err
-		}
-	}
-	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
-		return err
-	}
+	item, mode := w.Item, w.Mode
 	args := []any{threadID, item.ID, item.CreatedAt.UnixMicro(), item.JSON().String()}
 	var before, after uint64
 	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
@@ -82,7 +69,7 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 			if after = before; err != nil {
 				return err
 			}
-			return refused{call{op, store.KindOfThread, threadID}.error(store.CodeNotFound, nil)}
+			return refused{call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil)}
 		}
 		before = after - 1
 		text, args, code := s.sql.upsertItem, append(args, seq), store.CodeConflict
@@ -103,13 +90,10 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 }
 
 // LoadItem returns the item of that thread, or [store.ErrNotFound].
-func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	c := call{store.OpLoadItem, store.KindOfItem, itemID}
-	if err := store.CheckID(c.op, store.KindOfThread, threadID); err != nil {
-		return store.Item{}, err
-	}
-	if err := check(ctx, c); err != nil {
-		return store.Item{}, err
+func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	c := call{store.OpLoadItem, store.RowItem, itemID}
+	if err := checks.Item(ctx, c.op, threadID, itemID); err != nil {
+		return chat.Item{}, err
 	}
 	var (
 		version uint64
@@ -120,26 +104,23 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 		return err
 	})
 	if err != nil {
-		return store.Item{}, err
+		return chat.Item{}, err
 	}
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	if doc == nil {
-		return store.Item{}, c.error(store.CodeNotFound, nil)
+		return chat.Item{}, c.error(store.CodeNotFound, nil)
 	}
-	it, err := store.ParseItem(*doc)
+	it, err := chat.ParseItem(*doc)
 	if err != nil {
-		return store.Item{}, c.error(store.CodeInternal, err)
+		return chat.Item{}, c.error(store.CodeInternal, err)
 	}
 	return it, nil
 }
 
 // DeleteThreadItem deletes the item.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	c := call{store.OpDeleteThreadItem, store.KindOfItem, itemID}
-	if err := store.CheckID(c.op, store.KindOfThread, threadID); err != nil {
-		return err
-	}
-	if err := check(ctx, c); err != nil {
+	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
+	if err := checks.Item(ctx, c.op, threadID, itemID); err != nil {
 		return err
 	}
 	var before, after uint64

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -49,7 +51,7 @@ func TestCallsAfterCloseAreUnavailable(t *testing.T) {
 		if !errors.Is(write, store.ErrNotApplied) {
 			t.Errorf("the write does not say that it was not applied: %v", write)
 		}
-		if err := s.SaveThread(t.Context(), store.Thread{}); !errors.Is(err, store.ErrInvalid) {
+		if err := s.SaveThread(t.Context(), chat.Thread{}); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("an invalid call: %v", err)
 		}
 	})
@@ -151,7 +153,7 @@ func TestIDsComeFromTheOption(t *testing.T) {
 	if id := s.GenerateThreadID(t.Context()); len(id) != len("thr_")+32 {
 		t.Errorf("got %s", id)
 	}
-	if id := s.GenerateItemID(t.Context(), store.KindTask, store.Thread{}); len(id) != len("tsk_")+32 {
+	if id := s.GenerateItemID(t.Context(), chat.KindTask, chat.Thread{}); len(id) != len("tsk_")+32 {
 		t.Errorf("got %s", id)
 	}
 }
@@ -163,9 +165,9 @@ func TestThroughAPoolerNothingIsLeftInASession(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	must(t, s.SaveThread(ctx, thread("thr_1")))
-	must(t, s.AddThreadItem(store.WithStamp(ctx, store.Stamp{Origin: "cache", Write: 1}), "thr_1", item(t, "msg_1")))
-	get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}))
-	get[store.Page[store.Thread]](t)(s.LoadThreads(ctx, store.ThreadQuery{}))
+	must(t, s.AddThreadItem(bus.WithStamp(ctx, bus.Stamp{Origin: "cache", Write: 1}), "thr_1", item(t, "msg_1")))
+	get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}))
+	get[store.Page[chat.Thread]](t)(s.LoadThreads(ctx, store.ThreadQuery{}))
 	for text, want := range map[string]string{
 		"SELECT count(*)::text FROM pg_prepared_statements":             "0",
 		"SELECT current_setting('statement_timeout')":                   "0",

@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -22,12 +22,12 @@ import (
 //	b, err := s.Bus(ctx)
 //	stack := store.Wrap(s, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
 //
-// A cached read is then at most as old as the bus's lease (bus.WithLease). One Bus serves any number of caches. While the
+// A cached read is then at most as old as the bus's lease (pubsub.WithLease). One Bus serves any number of caches. While the
 // triggers are switched off, caches are bypassed.
 //
 // It is [store.ErrInvalid] over SQLite, behind a pooler without [WithListenDSN], and where the triggers are switched off
 // ([WithoutNotify]).
-func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
+func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {
 		return nil, invalid("Bus: SQLite tells nobody of changes: use package redisbus, or a short cache.WithTTL")
@@ -60,7 +60,7 @@ func (s *Store) Bus(ctx context.Context, opts ...bus.Option) (*bus.Bus, error) {
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
 	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
-	return bus.New(listener{c, e.cfg}, append(slices.Clip(opts), bus.AnnouncedByBase())...), nil
+	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.AnnouncedByBase())...), nil
 }
 
 // channel names the channel of a set of tables: no other, and not too long.
@@ -122,9 +122,9 @@ type listener struct {
 	cfg config
 }
 
-var _ bus.Transport = listener{}
+var _ pubsub.Transport = listener{}
 
-func (l listener) Connect(ctx context.Context) (bus.Conn, error) {
+func (l listener) Connect(ctx context.Context) (pubsub.Conn, error) {
 	c, err := pgx.ConnectConfig(ctx, l.dsn)
 	if err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
 	if q.After != "" && !l.found {
 		c.id = q.After
 		if c.op == store.OpLoadThreadItems {
-			c.kind = store.KindOfItem
+			c.kind = store.RowItem
 		}
 		return store.Page[T]{}, c.error(store.CodeNotFound, nil)
 	}

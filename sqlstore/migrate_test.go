@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -65,7 +66,7 @@ func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 				must(t, s.SaveThread(t.Context(), thread(fmt.Sprintf("thr_%d", i))))
 			}
 			for _, s := range all {
-				if p := get[store.Page[store.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != len(all) {
+				if p := get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != len(all) {
 					t.Errorf("one sees %d threads", len(p.Data))
 				}
 				must(t, s.Close())
@@ -120,7 +121,7 @@ func TestOpeningAgainFindsEverything(t *testing.T) {
 		must(t, s.SaveThread(t.Context(), thread("thr_1")))
 		must(t, s.Close())
 		s = closing(t)(open())
-		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 	})
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -151,7 +153,7 @@ func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			n.do(first("commit", c.do))
 			reported := false
-			ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
+			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
 			if !errors.Is(err, store.ErrUnavailable) || store.IsDefinite(err) {
 				t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
@@ -175,7 +177,7 @@ func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			n.do(first(part, a))
 			var versions []uint64
-			ctx := store.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
+			ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
 			if err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")); err != nil {
 				t.Errorf("%s, %d: %v (cause %v)", part, a, err, causeOf(err))
 			}
@@ -228,7 +230,7 @@ func TestACommitIsNotCancelled(t *testing.T) {
 		return pass
 	})
 	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
-	get[store.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
+	get[chat.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
 }
 
 // A cancelled call does not go on at the server, where it would hold and wait for locks, and its connection is kept.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
-	"github.com/chatstore/chatstore/store"
 )
 
 // BenchmarkTriggers measures what the triggers cost writers: the same items, with and without them, in turns, on a server that
@@ -65,11 +65,11 @@ func BenchmarkTriggers(b *testing.B) {
 //	go test -run '^$' -bench Delivery -benchtime 2000x .
 func BenchmarkDelivery(b *testing.B) {
 	s := openPG(b, pgtest.Start(b).DSN(b))
-	other, err := s.Bus(b.Context(), bus.WithLogger(slog.New(slog.DiscardHandler)))
+	other, err := s.Bus(b.Context(), pubsub.WithLogger(slog.New(slog.DiscardHandler)))
 	must(b, err)
 	defer func() { must(b, other.Close()) }()
 	heard, up := make(chan time.Time, 1), make(chan bool, 16)
-	stop := other.Subscribe(b.Context(), func(store.Change) { heard <- time.Now() }, func(ok bool) { up <- ok })
+	stop := other.Subscribe(b.Context(), func(bus.Change) { heard <- time.Now() }, func(ok bool) { up <- ok })
 	defer stop()
 	<-up
 	var took []float64

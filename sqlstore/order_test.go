@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -26,20 +27,20 @@ func TestAWalkOverTiesBesideWritersMeetsEveryRow(t *testing.T) {
 			"threads": {
 				func(id string) error {
 					th := thread(id)
-					th.Owner = store.Owner{Subject: "ada"}
+					th.Owner = chat.Owner{Subject: "ada"}
 					return s.SaveThread(context.Background(), th)
 				},
 				func(after string) ([]string, error) {
-					q := store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, Order: store.OldestFirst, After: after}, Owner: store.OwnedBy(store.Owner{Subject: "ada"})}
+					q := store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, Order: store.OldestFirst, After: after}, Owner: store.OwnedBy(chat.Owner{Subject: "ada"})}
 					p, err := s.LoadThreads(context.Background(), q)
-					return ids(p, func(th store.Thread) string { return th.ID }), err
+					return ids(p, func(th chat.Thread) string { return th.ID }), err
 				},
 			},
 			"items": {
 				func(id string) error { return s.AddThreadItem(context.Background(), "thr", item(t, id)) },
 				func(after string) ([]string, error) {
 					p, err := s.LoadThreadItems(context.Background(), "thr", store.PageQuery{Limit: 7, Order: store.OldestFirst, After: after})
-					return ids(p, func(it store.Item) string { return it.ID }), err
+					return ids(p, func(it chat.Item) string { return it.ID }), err
 				},
 			},
 		} {

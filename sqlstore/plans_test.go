@@ -10,6 +10,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -115,7 +116,7 @@ func TestPagedQueriesAreAllOfThem(t *testing.T) {
 	if n := len(sqlstore.PagedQueries()); n != 2*2*(1+3) {
 		t.Errorf("%d queries", n)
 	}
-	for _, f := range []store.OwnerFilter{{}, store.OwnedBy(store.Owner{Subject: "ada"}), store.InTenant(""), store.AnyOwner()} {
+	for _, f := range []store.OwnerFilter{{}, store.OwnedBy(chat.Owner{Subject: "ada"}), store.InTenant(""), store.AnyOwner()} {
 		if kind := sqlstore.FilterKind(f); kind < 0 || kind > 2 {
 			t.Errorf("filter %v is of kind %d", f, kind)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -117,7 +118,7 @@ func (e *postgresEngine) introduce(ctx context.Context, tx *sql.Tx) error {
 		args = append(args, value)
 		set = append(set, "set_config('"+name+"', $"+strconv.Itoa(len(args))+", true)")
 	}
-	if s := store.StampFrom(ctx); s.Origin != "" {
+	if s := bus.StampFrom(ctx); s.Origin != "" {
 		setting("chatstore.stamp", s.Origin+":"+strconv.FormatUint(s.Write, 10))
 	}
 	limit, deadline := e.cfg.statementTimeout, false

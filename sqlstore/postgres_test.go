@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -21,11 +23,11 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func thread(id string) store.Thread { return store.Thread{ID: id, CreatedAt: noon} }
+func thread(id string) chat.Thread { return chat.Thread{ID: id, CreatedAt: noon} }
 
-func item(t testing.TB, id string) store.Item {
+func item(t testing.TB, id string) chat.Item {
 	t.Helper()
-	return get[store.Item](t)(store.NewItem(id, noon, store.EndOfTurn{}))
+	return get[chat.Item](t)(chat.NewItem(id, noon, chat.EndOfTurn{}))
 }
 
 // open opens a store in a database of its own, whose tables are in its public schema.
@@ -164,7 +166,7 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 		{"later_40001_6", store.CodeOK, true},
 		{"now_kill_9", store.CodeOK, true},
 	} {
-		before := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		before := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 		err := s.AddThreadItem(t.Context(), "thr_1", item(t, c.id))
 		if store.CodeOf(err) != c.want || store.IsDefinite(err) != c.definite {
 			t.Errorf("%s: got %v, definite %v (cause %v)", c.id, err, store.IsDefinite(err), errors.Unwrap(err))
@@ -178,7 +180,7 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 		if _, missing := s.LoadItem(t.Context(), "thr_1", c.id); (missing == nil) != (err == nil) {
 			t.Errorf("%s: ended with %v, and loading it with %v", c.id, err, missing)
 		}
-		if after := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); !after.Equal(before) {
+		if after := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); !after.Equal(before) {
 			t.Errorf("%s: the thread has changed", c.id)
 		}
 	}
@@ -228,7 +230,7 @@ func TestTheServerIsToldTheCallersDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 7*time.Second)
 	defer cancel()
 	must(t, s.SaveThread(ctx, thread("thr_1")))
-	must(t, s.SaveThread(store.WithStamp(t.Context(), store.Stamp{Origin: "cache", Write: 18446744073709551615}), thread("thr_2")))
+	must(t, s.SaveThread(bus.WithStamp(t.Context(), bus.Stamp{Origin: "cache", Write: 18446744073709551615}), thread("thr_2")))
 	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
 	defer func() { must(t, c.Close(context.Background())) }()
 	rows := get[pgx.Rows](t)(c.Query(t.Context(), "SELECT setting, coalesce(stamp, '') FROM seen"))

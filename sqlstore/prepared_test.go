@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -45,15 +46,15 @@ func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
 func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	ctx := t.Context()
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	item, err := store.NewItem("msg_1", at, store.AssistantMessage{})
+	item, err := chat.NewItem("msg_1", at, chat.AssistantMessage{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	another, err := store.NewItem("msg_2", at, store.AssistantMessage{})
+	another, err := chat.NewItem("msg_2", at, chat.AssistantMessage{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	attachment, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+	attachment, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 		store.OpLoadAttachment:  func(s *Store) error { _, err := s.LoadAttachment(ctx, "atc_1"); return err },
 	}
 	writes := map[store.Op]func(s *Store) error{
-		store.OpSaveThread:       func(s *Store) error { return s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: at}) },
+		store.OpSaveThread:       func(s *Store) error { return s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: at}) },
 		store.OpDeleteThread:     func(s *Store) error { return s.DeleteThread(ctx, "thr_1") },
 		store.OpAddThreadItem:    func(s *Store) error { return s.AddThreadItem(ctx, "thr_1", another) },
 		store.OpSaveItem:         func(s *Store) error { return s.SaveItem(ctx, "thr_1", item) },

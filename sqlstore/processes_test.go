@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -26,7 +27,7 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := s.Bus(ctx, bus.WithLease(lease), bus.WithBackoff(10*time.Millisecond, 100*time.Millisecond), bus.WithLogger(slog.New(slog.DiscardHandler)))
+	b, err := s.Bus(ctx, pubsub.WithLease(lease), pubsub.WithBackoff(10*time.Millisecond, 100*time.Millisecond), pubsub.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +62,10 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	s := openPG(t, dsn)
-	b := get[*bus.Bus](t)(s.Bus(t.Context()))
+	b := get[*pubsub.Bus](t)(s.Bus(t.Context()))
 	defer func() { must(t, b.Close()) }()
-	changes, up := make(chan store.Change, 100), make(chan bool, 10)
-	stop := b.Subscribe(t.Context(), func(c store.Change) { changes <- c }, func(ok bool) { up <- ok })
+	changes, up := make(chan bus.Change, 100), make(chan bool, 10)
+	stop := b.Subscribe(t.Context(), func(c bus.Change) { changes <- c }, func(ok bool) { up <- ok })
 	defer stop()
 	if !<-up {
 		t.Fatal("cut off at the beginning")
@@ -73,30 +74,30 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	<-changes
 	for _, c := range []struct {
 		text string
-		want []store.Change
+		want []bus.Change
 	}{
 		{`INSERT INTO chatstore_threads SELECT 'thr_' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 2) n`,
-			[]store.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
-		{`INSERT INTO chatstore_items VALUES ('thr_1', 'msg_1', 1, 1, '{}')`, []store.Change{{ThreadID: "thr_1"}}},
-		{`UPDATE chatstore_items SET doc = '{ }'`, []store.Change{{ThreadID: "thr_1"}}},
-		{`UPDATE chatstore_items SET thread_id = 'thr_2'`, []store.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
-		{`DELETE FROM chatstore_items`, []store.Change{{ThreadID: "thr_2"}}},
-		{`INSERT INTO chatstore_attachments VALUES ('atc_1', '', '', 0, '{}')`, []store.Change{{AttachmentID: "atc_1"}}},
+			[]bus.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
+		{`INSERT INTO chatstore_items VALUES ('thr_1', 'msg_1', 1, 1, '{}')`, []bus.Change{{ThreadID: "thr_1"}}},
+		{`UPDATE chatstore_items SET doc = '{ }'`, []bus.Change{{ThreadID: "thr_1"}}},
+		{`UPDATE chatstore_items SET thread_id = 'thr_2'`, []bus.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
+		{`DELETE FROM chatstore_items`, []bus.Change{{ThreadID: "thr_2"}}},
+		{`INSERT INTO chatstore_attachments VALUES ('atc_1', '', '', 0, '{}')`, []bus.Change{{AttachmentID: "atc_1"}}},
 		{`BEGIN; UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_2'; COMMIT`,
-			[]store.Change{{ThreadID: "thr_2"}}}, // once
+			[]bus.Change{{ThreadID: "thr_2"}}}, // once
 		{`BEGIN; SELECT set_config('chatstore.stamp', 'CACHE:17', true); UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; COMMIT`,
-			[]store.Change{{ThreadID: "thr_2", Origin: "CACHE", Write: 17}}},
+			[]bus.Change{{ThreadID: "thr_2", Origin: "CACHE", Write: 17}}},
 		{`UPDATE chatstore_threads SET doc = '{}' WHERE id = 'none'`, nil},
 		{`BEGIN; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_1'; ROLLBACK`, nil},
 		{`INSERT INTO chatstore_threads SELECT 'thr_x' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 1000) n`,
-			[]store.Change{{All: true}}}, // more than a message has room for
+			[]bus.Change{{All: true}}}, // more than a message has room for
 		{`INSERT INTO chatstore_threads SELECT repeat('é', 124) || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 32) n`,
-			[]store.Change{{All: true}}},
-		{`TRUNCATE chatstore_attachments`, []store.Change{{All: true}}},
+			[]bus.Change{{All: true}}},
+		{`TRUNCATE chatstore_attachments`, []bus.Change{{All: true}}},
 	} {
 		srv.Exec(t, dsn, c.text)
 		srv.Exec(t, dsn, `UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_end'`)
-		var got []store.Change
+		var got []bus.Change
 		for ch := range changes {
 			if ch.ThreadID == "thr_end" {
 				break
@@ -116,7 +117,7 @@ func TestWithoutNotifyNobodyIsTold(t *testing.T) {
 	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("a bus that nobody tells: %v", err)
 	}
-	b := get[*bus.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
+	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
 	must(t, b.Close())
 	if _, err := sqliteMemory(t).Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("a bus over SQLite: %v", err)
@@ -144,10 +145,10 @@ func (a attempts) WithGroup(string) slog.Handler            { return a }
 func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	tries := make(attempts, 100)
-	b := get[*bus.Bus](t)(openPG(t, dsn).Bus(t.Context(), bus.WithBackoff(time.Millisecond, 10*time.Millisecond), bus.WithLogger(slog.New(tries))))
+	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond), pubsub.WithLogger(slog.New(tries))))
 	defer func() { must(t, b.Close()) }()
 	states := make(chan bool, 100)
-	defer b.Subscribe(t.Context(), func(store.Change) {}, func(on bool) { states <- on })()
+	defer b.Subscribe(t.Context(), func(bus.Change) {}, func(on bool) { states <- on })()
 	become := func(want bool) {
 		t.Helper()
 		for {

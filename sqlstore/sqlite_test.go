@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -78,7 +80,7 @@ func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
 		}
 	}
 	unlock()
-	if p := get[store.Page[store.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != 0 {
+	if p := get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != 0 {
 		t.Errorf("there are %d threads that were not applied", len(p.Data))
 	}
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
@@ -103,10 +105,10 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := sqliteFile(t)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			big := get[store.Item](t)(store.NewItem("msg_1", noon, store.HiddenContextItem{Content: bigJSON(t)}))
+			big := get[chat.Item](t)(chat.NewItem("msg_1", noon, chat.HiddenContextItem{Content: bigJSON(t)}))
 			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.setup))
 			reported := false
-			ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
+			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", big)
 			if store.CodeOf(err) != c.want || !errors.Is(err, store.ErrNotApplied) || !store.IsDefinite(err) {
 				t.Errorf("got %v (cause %v)", err, causeOf(err))
@@ -126,9 +128,9 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 	}
 }
 
-func bigJSON(t *testing.T) store.JSON {
+func bigJSON(t *testing.T) chat.JSON {
 	t.Helper()
-	return get[store.JSON](t)(store.ParseJSON(`"` + strings.Repeat("x", 1<<20) + `"`))
+	return get[chat.JSON](t)(chat.ParseJSON(`"` + strings.Repeat("x", 1<<20) + `"`))
 }
 
 func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
@@ -136,7 +138,7 @@ func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
 		s := open(t)
 		must(t, s.SaveThread(t.Context(), thread("thr_1")))
 		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")))
-		a := get[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
+		a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 		must(t, s.SaveAttachment(t.Context(), a))
 		for _, table := range []string{"threads", "items", "attachments"} {
 			get[sql.Result](t)(sqlstore.Writer(s).Exec("UPDATE " + sqlstore.Table(s, table) + " SET doc = 'c4n4ry'"))
@@ -163,7 +165,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 			path := filepath.Join(dir, name)
 			s := get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path))
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+			get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 			must(t, s.Close())
 			entries := get[[]os.DirEntry](t)(os.ReadDir(dir))
 			if len(entries) != 1 || entries[0].Name() != name {
@@ -176,7 +178,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 		s := closing(t)(sqlstore.OpenSQLite(t.Context(), "./chat.db"))
 		must(t, s.SaveThread(t.Context(), thread("thr_1")))
 		t.Chdir(t.TempDir())
-		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 	})
 	t.Run("two slashes", func(t *testing.T) {
 		s := closing(t)(sqlstore.OpenSQLite(t.Context(), "/"+filepath.Join(t.TempDir(), "chat.db")))
@@ -202,7 +204,7 @@ func TestEachMemoryIsItsOwn(t *testing.T) {
 		_, _ = sqlstore.Reader(a).ExecContext(ctx, "SELECT 1")
 	}
 	sqlstore.Reader(a).SetMaxIdleConns(0)
-	get[store.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
+	get[chat.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
 }
 
 func TestDurabilityIsWhatTheFileIsOpenedWith(t *testing.T) {

@@ -32,8 +32,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
+
+var checks driver.Checks
 
 // Store is a [store.Store] in a SQL database. Make one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use, and
 // several Stores, in this process or others, may use one database.
@@ -54,7 +58,7 @@ var (
 	_ store.Store         = (*Store)(nil)
 	_ store.Named         = (*Store)(nil)
 	_ store.HealthChecker = (*Store)(nil)
-	_ store.WriteBounder  = (*Store)(nil)
+	_ driver.WriteBounder = (*Store)(nil)
 )
 
 // open checks what opened, migrates it and makes the Store.
@@ -113,7 +117,7 @@ func (s *Store) prepare(ctx context.Context) error {
 
 // openError makes what went wrong in opening an error that may be shown.
 func openError(ctx context.Context, e engine, err error) error {
-	if gone := store.CheckContext(ctx, 0, "", ""); gone != nil {
+	if gone := driver.Done(ctx, 0, "", ""); gone != nil {
 		return gone
 	}
 	if errors.Is(err, ErrSchema) || errors.Is(err, errUnsuitable) {
@@ -148,7 +152,7 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 	}
 	defer s.calls.RUnlock()
 	err := s.engine.healthy(ctx)
-	if gone := store.CheckContext(ctx, 0, "", ""); err != nil && gone != nil {
+	if gone := driver.Done(ctx, 0, "", ""); err != nil && gone != nil {
 		return gone
 	}
 	if err != nil {
@@ -165,7 +169,7 @@ func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 func (s *Store) GenerateThreadID(ctx context.Context) string { return s.ids.GenerateThreadID(ctx) }
 
 // GenerateItemID returns an id for a new item of the given kind in thread.
-func (s *Store) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return s.ids.GenerateItemID(ctx, kind, thread)
 }
 

@@ -4,25 +4,19 @@ import (
 	"context"
 	"errors"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
-// check is the check of a call that takes nothing but an id.
-func check(ctx context.Context, c call) error {
-	if err := store.CheckID(c.op, c.kind, c.id); err != nil {
-		return err
-	}
-	return store.CheckContext(ctx, c.op, c.kind, c.id)
-}
-
 // LoadThread returns the thread, or [store.ErrNotFound].
-func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	c := call{store.OpLoadThread, store.KindOfThread, threadID}
-	if err := check(ctx, c); err != nil {
-		return store.Thread{}, err
+func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	c := call{store.OpLoadThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+		return chat.Thread{}, err
 	}
 	var (
-		owner   store.Owner
+		owner   chat.Owner
 		deleted bool
 		version uint64
 		doc     string
@@ -34,34 +28,28 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 		return err
 	})
 	if err != nil {
-		return store.Thread{}, err
+		return chat.Thread{}, err
 	}
-	store.ReportVersion(ctx, threadID, version, version)
+	driver.ReportVersion(ctx, threadID, version, version)
 	if !found || deleted {
-		return store.Thread{}, c.error(store.CodeNotFound, nil)
+		return chat.Thread{}, c.error(store.CodeNotFound, nil)
 	}
-	t, err := store.ParseThread(doc)
+	t, err := chat.ParseThread(doc)
 	if err != nil {
-		return store.Thread{}, c.error(store.CodeInternal, err)
+		return chat.Thread{}, c.error(store.CodeInternal, err)
 	}
 	t.Owner = owner
 	return t, nil
 }
 
 // SaveThread inserts the thread or replaces it.
-func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
-	c := call{store.OpSaveThread, store.KindOfThread, thread.ID}
-	thread, err := store.NormalizeThread(c.op, thread)
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
+	c := call{store.OpSaveThread, store.RowThread, thread.ID}
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, c.op, c.kind, c.id); err != nil {
-		return err
-	}
-	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
-		return err
-	}
-	mode := store.SaveModeFrom(ctx)
+	thread, mode := w.Thread, w.Mode
 	args := []any{thread.ID, thread.Owner.Tenant, thread.Owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String()}
 	var before, after uint64
 	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
@@ -85,7 +73,7 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 			}
 		}
 		// Nothing was written: it remains to say why.
-		var owner store.Owner
+		var owner chat.Owner
 		deleted := true
 		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, thread.ID), &owner.Tenant, &owner.Subject, &deleted, &before); err != nil {
 			return err
@@ -107,14 +95,14 @@ func report(ctx context.Context, threadID string, before, after uint64, err erro
 	}
 	switch store.CodeOf(err) {
 	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
-		store.ReportVersion(ctx, threadID, before, after)
+		driver.ReportVersion(ctx, threadID, before, after)
 	}
 }
 
 // DeleteThread deletes the thread and its items.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	c := call{store.OpDeleteThread, store.KindOfThread, threadID}
-	if err := check(ctx, c); err != nil {
+	c := call{store.OpDeleteThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
 		return err
 	}
 	var before, after uint64
@@ -139,7 +127,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 // versionOf returns the version of a thread that a transaction has found nothing to change in.
 func (s *Store) versionOf(ctx context.Context, tx asker, threadID string) (version uint64, err error) {
 	var (
-		owner   store.Owner
+		owner   chat.Owner
 		deleted bool
 	)
 	_, err = maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, threadID), &owner.Tenant, &owner.Subject, &deleted, &version)
@@ -147,33 +135,30 @@ func (s *Store) versionOf(ctx context.Context, tx asker, threadID string) (versi
 }
 
 // LoadThreads lists the threads that q.Owner matches.
-func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	c := call{op: store.OpLoadThreads, kind: store.KindOfThread}
-	q, err := store.NormalizeThreadQuery(q)
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	c := call{op: store.OpLoadThreads, kind: store.RowThread}
+	q, err := checks.Threads(ctx, q)
 	if err != nil {
-		return store.Page[store.Thread]{}, err
-	}
-	if err := store.CheckContext(ctx, c.op, c.kind, c.id); err != nil {
-		return store.Page[store.Thread]{}, err
+		return store.Page[chat.Thread]{}, err
 	}
 	kind, args := filterOf(q.Owner)
-	var l listing[store.Thread]
+	var l listing[chat.Thread]
 	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
-		return l.load(ctx, db, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[store.Thread], err error) {
+		return l.load(ctx, db, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[chat.Thread], err error) {
 			var tenant, subject, doc, id *string
 			if err := scan(&tenant, &subject, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
 				return r, err
 			}
 			r.id = *id
-			if r.val, err = store.ParseThread(*doc); err != nil {
+			if r.val, err = chat.ParseThread(*doc); err != nil {
 				return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
 			}
-			r.val.Owner = store.Owner{Tenant: *tenant, Subject: *subject}
+			r.val.Owner = chat.Owner{Tenant: *tenant, Subject: *subject}
 			return r, nil
 		})
 	})
 	if err != nil {
-		return store.Page[store.Thread]{}, err
+		return store.Page[chat.Thread]{}, err
 	}
 	return l.page(c, q.PageQuery)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // call names a call, for its errors.
@@ -78,7 +79,7 @@ func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, e
 			case <-time.After(longestPause):
 			}
 		}
-		switch gone := store.CheckContext(ctx, c.op, c.kind, c.id); {
+		switch gone := driver.Done(ctx, c.op, c.kind, c.id); {
 		case !settled:
 			return c.error(store.CodeUnavailable, err)
 		case gone != nil:

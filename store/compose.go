@@ -8,7 +8,8 @@ import (
 	"iter"
 	"reflect"
 	"slices"
-	"time"
+
+	"github.com/chatstore/chatstore/internal/confine"
 )
 
 // Middleware wraps a Store in one more layer. A layer that changes the values passing through says so: see [Rewriter].
@@ -85,16 +86,6 @@ func Layers(s Store) []string {
 	return names
 }
 
-// Guarded reports whether a layer of s is a [Barrier].
-func Guarded(s Store) bool {
-	for l := range chain(s) {
-		if _, ok := l.(barrier); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // As returns the outermost layer of s that implements the capability T, an interface, as errors.As does for errors. A
 // capability that answers from stored data must not be offered past a [Barrier], and is not found there.
 func As[T any](s Store) (T, bool) {
@@ -114,7 +105,7 @@ func All[T any](s Store) iter.Seq[T] {
 				continue
 			}
 			if behind {
-				if t, ok = confined(t); !ok {
+				if t, ok = confine.Strip(t); !ok {
 					continue
 				}
 			}
@@ -125,33 +116,11 @@ func All[T any](s Store) iter.Seq[T] {
 	}
 }
 
-// confined returns what of a layer behind a barrier may be handed out: a bare capability that is no Store.
-func confined[T any](t T) (T, bool) {
-	var bare any
-	switch p := any(&t).(type) {
-	case *StatsReporter:
-		bare = confinedStats{*p}
-	case *HealthChecker:
-		bare = confinedHealth{*p}
-	case *WriteBounder:
-		bare = confinedBound{*p}
-	default:
-		return t, false
-	}
-	return bare.(T), true
-}
-
-type confinedStats struct{ r StatsReporter }
-
-func (c confinedStats) AppendStats(dst []Stat) []Stat { return c.r.AppendStats(dst) }
+func init() { confine.Allow(func(h HealthChecker) HealthChecker { return confinedHealth{h} }) }
 
 type confinedHealth struct{ h HealthChecker }
 
 func (c confinedHealth) CheckHealth(ctx context.Context) error { return c.h.CheckHealth(ctx) }
-
-type confinedBound struct{ w WriteBounder }
-
-func (c confinedBound) LongestWrite() time.Duration { return c.w.LongestWrite() }
 
 // Close closes every layer of the stacks that is an io.Closer: each once, however many stacks share it, a layer before
 // what it wraps, and so the bases last. It goes on after an error, or a panic, and returns the errors joined. A closed decorator of this
@@ -188,40 +157,3 @@ func closeIf(x any) error {
 func same(a, b Store) bool {
 	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
-
-// Rewriter is implemented by a layer, other than a [Barrier], that changes the values that pass through it: what is saved
-// beneath it, or loaded through it, is not what came in. A cache above it then does not take what was saved for what a load
-// would return; the layers between must be such as can be looked through ([Unwrapper]). RewritesValues is never called.
-type Rewriter interface{ RewritesValues() }
-
-// Sharer is implemented by layers that keep principals apart. ShareBetweenPrincipals tells one, before its first call, that
-// what it holds may be given to every caller, because the layer that asks decides outside of it who may see what.
-type Sharer interface{ ShareBetweenPrincipals() }
-
-// Share asks every [Sharer] in s to share between principals, down to the first [Barrier]: what lies within another guard
-// is that guard's to decide.
-func Share(s Store) {
-	for l, behind := range chain(s) {
-		if _, isBarrier := l.(barrier); behind || isBarrier {
-			return
-		}
-		if sh, ok := l.(Sharer); ok {
-			sh.ShareBetweenPrincipals()
-		}
-	}
-}
-
-// Label is a name and a value of a [Stat]. The zero Label is absent.
-type Label struct{ Name, Value string }
-
-// Stat is one number that a layer counts, named as a Prometheus series is.
-type Stat struct {
-	Name, Help string
-	Counter    bool // it only grows; otherwise a gauge
-	Labels     [3]Label
-	Value      float64
-}
-
-// StatsReporter is the capability of a layer that counts. AppendStats appends its current numbers to dst: always the same
-// series in the same order. It is safe for concurrent use and calls nothing beneath.
-type StatsReporter interface{ AppendStats(dst []Stat) []Stat }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // ring is a layer for composition: it embeds a Store because only its place in the chain matters here.
@@ -28,8 +30,8 @@ func (r *ring) Unwrap() store.Store     { return r.inner }
 func (r *ring) LayerName() string       { return r.name }
 func (r *ring) ShareBetweenPrincipals() { r.shared = true }
 func (r *ring) Close() error            { *r.log = append(*r.log, r.name); return r.err }
-func (r *ring) AppendStats(dst []store.Stat) []store.Stat {
-	return append(dst, store.Stat{Name: r.name})
+func (r *ring) AppendStats(dst []layer.Stat) []layer.Stat {
+	return append(dst, layer.Stat{Name: r.name})
 }
 func (r *ring) CheckHealth(context.Context) error { return errors.New(r.name) }
 
@@ -65,8 +67,8 @@ func TestWrapRefusesNil(t *testing.T) {
 		"base is nil":            func() { store.Wrap(nil) },
 		"layer 1 is nil":         func() { store.Wrap(&spy{}, walled(), nil) },
 		"returned a nil Store":   func() { store.Wrap(&spy{}, func(store.Store) store.Store { return nil }) },
-		"the Observer is nil":    func() { store.Observe("o", nil) },
-		"the Interceptor is nil": func() { store.Intercept("i", nil) },
+		"the Observer is nil":    func() { layer.Observe("o", nil) },
+		"the Interceptor is nil": func() { layer.Intercept("i", nil) },
 	} {
 		func() {
 			defer func() {
@@ -93,7 +95,7 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 		t.Error("the base's capability was not found through two layers")
 	}
 	var names []string
-	for r := range store.All[store.StatsReporter](s) {
+	for r := range store.All[layer.StatsReporter](s) {
 		names = append(names, r.AppendStats(nil)[0].Name)
 	}
 	if !slices.Equal(names, []string{"a", "b"}) {
@@ -118,7 +120,7 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 		t.Error("the guard itself is a Store and in front")
 	}
 	var names []string
-	for r := range store.All[store.StatsReporter](s) {
+	for r := range store.All[layer.StatsReporter](s) {
 		names = append(names, r.AppendStats(nil)[0].Name)
 		if _, ok := r.(store.Store); ok && names[len(names)-1] == "in" {
 			t.Error("the reporter behind the barrier can be asserted to a Store")
@@ -134,7 +136,7 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	if _, ok := h.(store.Store); ok {
 		t.Error("the health checker behind the barrier can be asserted to a Store")
 	}
-	b, ok := store.As[store.WriteBounder](s)
+	b, ok := store.As[driver.WriteBounder](s)
 	if !ok || b.LongestWrite() != time.Hour {
 		t.Error("a cache around a guard cannot learn how long the base's writes may take")
 	}
@@ -144,7 +146,7 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	for i := range reflect.TypeFor[store.Barrier]().NumMethod() {
 		t.Errorf("Barrier exports %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
 	}
-	if !store.Guarded(s) || store.Guarded(store.Wrap(&spy{}, rung("a", &log))) {
+	if !layer.Guarded(s) || layer.Guarded(store.Wrap(&spy{}, rung("a", &log))) {
 		t.Error("Guarded is wrong")
 	}
 }
@@ -204,7 +206,7 @@ func TestShareStopsAtTheNextBarrier(t *testing.T) {
 	var log []string
 	inside := &ring{inner: &spy{}, name: "inside", log: &log}
 	between := &ring{inner: &wall{inside, store.NewBarrier(inside)}, name: "between", log: &log}
-	store.Share(between)
+	layer.Share(between)
 	if !between.shared || inside.shared {
 		t.Errorf("between %v, inside another guard %v", between.shared, inside.shared)
 	}

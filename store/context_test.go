@@ -7,7 +7,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 func TestThePrincipalTravels(t *testing.T) {
@@ -15,7 +20,7 @@ func TestThePrincipalTravels(t *testing.T) {
 		t.Error("nobody was named")
 	}
 	roles := []string{"admin"}
-	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: store.Owner{Tenant: "t", Subject: "s"}, Roles: roles})
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Tenant: "t", Subject: "s"}, Roles: roles})
 	roles[0] = "changed"
 	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.InsertOnly)))
 	p, ok := store.PrincipalFrom(ctx)
@@ -25,22 +30,22 @@ func TestThePrincipalTravels(t *testing.T) {
 	if store.SaveModeFrom(ctx) != store.InsertOnly {
 		t.Error("the save mode was lost")
 	}
-	if h := store.HintsFor(ctx, store.OpLoadThread); !h.Fresh() || !h.NoStore() || h.Partition() != store.PartitionFrom(ctx) {
+	if h := layer.HintsFor(ctx, store.OpLoadThread); !h.Fresh() || !h.NoStore() || h.Partition() != layer.HintsFor(ctx, 0).Partition() {
 		t.Errorf("hints: %+v", h)
 	}
-	bare := store.WithoutPrincipal(ctx)
-	if _, ok := store.PrincipalFrom(bare); ok || store.PartitionFrom(bare) != (store.Partition{}) {
+	bare := callctx.WithoutPrincipal(ctx)
+	if _, ok := store.PrincipalFrom(bare); ok || layer.HintsFor(bare, 0).Partition() != (layer.Partition{}) {
 		t.Error("WithoutPrincipal left one")
 	}
 }
 
 // Principals that a joined text would confuse have partitions of their own.
 func TestPartitionsAreThePrincipals(t *testing.T) {
-	partition := func(tenant, subject string, roles ...string) store.Partition {
-		return store.PartitionFrom(store.WithPrincipal(context.Background(),
-			store.Principal{Owner: store.Owner{Tenant: tenant, Subject: subject}, Roles: roles}))
+	partition := func(tenant, subject string, roles ...string) layer.Partition {
+		return layer.HintsFor(store.WithPrincipal(context.Background(),
+			store.Principal{Owner: chat.Owner{Tenant: tenant, Subject: subject}, Roles: roles}), 0).Partition()
 	}
-	distinct := []store.Partition{
+	distinct := []layer.Partition{
 		{}, partition("", ""), partition("a", "b"), partition("", "ab"), partition("a:b", "c"), partition("a", "b:c"),
 		partition("1:a", "b"), partition("", "1:a1:b"), partition("a", "b", "c"), partition("a", "b", "c", "d"),
 		partition("a", "b", "cd"), partition("a", "b", ""), partition("A", "b"),
@@ -58,20 +63,20 @@ func TestPartitionsAreThePrincipals(t *testing.T) {
 }
 
 func TestVersionsAreReportedToTheInnermostRecorder(t *testing.T) {
-	store.ReportVersion(t.Context(), "thr_1", 1, 2) // nobody listens
+	driver.ReportVersion(t.Context(), "thr_1", 1, 2) // nobody listens
 	var outer, inner int
-	ctx := store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { outer++ })
-	ctx2 := store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+	ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { outer++ })
+	ctx2 := callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
 		if id != "thr_1" || before != 1 || after != 2 {
 			t.Errorf("told %s %d %d", id, before, after)
 		}
 		inner++
 	})
-	store.ReportVersion(ctx2, "thr_1", 1, 2)
+	driver.ReportVersion(ctx2, "thr_1", 1, 2)
 	if outer != 0 || inner != 1 {
 		t.Errorf("outer %d, inner %d", outer, inner)
 	}
-	store.HintsFor(ctx2, store.OpLoadThread).ReportVersion("thr_1", 1, 2)
+	layer.HintsFor(ctx2, store.OpLoadThread).ReportVersion("thr_1", 1, 2)
 	if inner != 2 {
 		t.Error("Hints.ReportVersion did not report")
 	}
@@ -80,11 +85,11 @@ func TestVersionsAreReportedToTheInnermostRecorder(t *testing.T) {
 func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 	type key struct{}
 	ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "span"), time.Hour)
-	ctx = store.WithPrincipal(ctx, store.Principal{Owner: store.Owner{Subject: "s"}})
+	ctx = store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Subject: "s"}})
 	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.UpdateOnly)))
-	ctx = store.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("one caller's recorder was told") })
-	ctx, _ = store.WithNotes(ctx, store.OpLoadThread, nil)
-	d := store.Detached(ctx)
+	ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("one caller's recorder was told") })
+	ctx, _ = layer.WithNotes(ctx, store.OpLoadThread, nil)
+	d := callctx.Detached(ctx)
 	cancel()
 	if d.Err() != nil || d.Done() != nil {
 		t.Error("one caller's cancellation reaches it")
@@ -92,8 +97,8 @@ func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 	if _, ok := d.Deadline(); ok {
 		t.Error("one caller's deadline reaches it")
 	}
-	store.ReportVersion(d, "thr_1", 1, 1)
-	h := store.HintsFor(d, store.OpLoadThread)
+	driver.ReportVersion(d, "thr_1", 1, 1)
+	h := layer.HintsFor(d, store.OpLoadThread)
 	if h.Fresh() || h.NoStore() || h.Notes != nil || store.SaveModeFrom(d) != store.Upsert {
 		t.Errorf("one caller's hints reach it: %+v", h)
 	}
@@ -103,11 +108,11 @@ func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	ctx, n := store.WithNotes(t.Context(), store.OpLoadThread, "origin")
-	if store.NotesFor(t.Context(), store.OpLoadThread) != nil || store.NotesFor(ctx, store.OpLoadItem) != nil {
+	ctx, n := layer.WithNotes(t.Context(), store.OpLoadThread, "origin")
+	if layer.HintsFor(t.Context(), store.OpLoadThread).Notes != nil || layer.HintsFor(ctx, store.OpLoadItem).Notes != nil {
 		t.Error("notes of another call were found")
 	}
-	inner := store.NotesFor(ctx, store.OpLoadThread)
+	inner := layer.HintsFor(ctx, store.OpLoadThread).Notes
 	if inner.Origin() != "origin" {
 		t.Errorf("origin %v", inner.Origin())
 	}
@@ -121,7 +126,7 @@ func TestNotes(t *testing.T) {
 	if cache, role, _ := n.Close(); cache != "hit" || role != "follower" {
 		t.Error("a late note was kept")
 	}
-	var nobody *store.Notes
+	var nobody *layer.Notes
 	nobody.SetCache("x")
 	nobody.SetFlight("x", nil)
 	if cache, _, _ := nobody.Close(); cache != "" || nobody.Origin() != nil {
@@ -130,28 +135,28 @@ func TestNotes(t *testing.T) {
 }
 
 func TestOwnerFromLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
-	if _, ok := store.OwnerFrom(t.Context()); ok {
+	if _, ok := layer.HintsFor(t.Context(), 0).Owner(); ok {
 		t.Error("nobody was named")
 	}
 	for _, c := range []struct {
-		owner store.Owner
+		owner chat.Owner
 		want  bool
 	}{
-		{store.Owner{Tenant: "acme", Subject: "ada"}, true},
-		{store.Owner{Subject: "ada"}, true},
-		{store.Owner{}, false},
-		{store.Owner{Tenant: "acme"}, false},
-		{store.Owner{Subject: "a\n"}, false},
-		{store.Owner{Tenant: "a\x00", Subject: "ada"}, false},
-		{store.Owner{Subject: string(make([]byte, 300))}, false},
+		{chat.Owner{Tenant: "acme", Subject: "ada"}, true},
+		{chat.Owner{Subject: "ada"}, true},
+		{chat.Owner{}, false},
+		{chat.Owner{Tenant: "acme"}, false},
+		{chat.Owner{Subject: "a\n"}, false},
+		{chat.Owner{Tenant: "a\x00", Subject: "ada"}, false},
+		{chat.Owner{Subject: string(make([]byte, 300))}, false},
 	} {
 		ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: c.owner, Roles: []string{"admin"}})
-		for _, ctx := range []context.Context{ctx, store.Detached(ctx)} {
-			if p, ok := store.OwnerFrom(ctx); ok != c.want || p.Owner != c.owner {
+		for _, ctx := range []context.Context{ctx, callctx.Detached(ctx)} {
+			if p, ok := layer.HintsFor(ctx, 0).Owner(); ok != c.want || p.Owner != c.owner {
 				t.Errorf("%+v: %v", c.owner, ok)
 			}
 		}
-		if _, ok := store.OwnerFrom(store.WithoutPrincipal(ctx)); ok {
+		if _, ok := layer.HintsFor(callctx.WithoutPrincipal(ctx), 0).Owner(); ok {
 			t.Error("WithoutPrincipal left an owner")
 		}
 	}
@@ -159,29 +164,29 @@ func TestOwnerFromLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 
 // A layer between may make calls of other ops for its own ends: they are not the noted one.
 func TestHintsHaveTheNotesOfTheirOpOnly(t *testing.T) {
-	ctx, notes := store.WithNotes(t.Context(), store.OpSaveItem, nil)
-	if got := store.HintsFor(ctx, store.OpSaveItem).Notes; got != notes {
+	ctx, notes := layer.WithNotes(t.Context(), store.OpSaveItem, nil)
+	if got := layer.HintsFor(ctx, store.OpSaveItem).Notes; got != notes {
 		t.Errorf("got %v for the op itself", got)
 	}
-	if got := store.HintsFor(ctx, store.OpLoadThread).Notes; got != nil {
+	if got := layer.HintsFor(ctx, store.OpLoadThread).Notes; got != nil {
 		t.Errorf("got %v for another op", got)
 	}
 }
 
 func TestStampAndUnsettledTravelWithTheContext(t *testing.T) {
 	told := 0
-	stamp := store.Stamp{Origin: "a", Write: 7}
-	ctx := store.WithUnsettledRecorder(store.WithStamp(t.Context(), stamp), func() { told++ })
-	if got := store.StampFrom(ctx); got != stamp {
+	stamp := bus.Stamp{Origin: "a", Write: 7}
+	ctx := callctx.WithUnsettledRecorder(bus.WithStamp(t.Context(), stamp), func() { told++ })
+	if got := bus.StampFrom(ctx); got != stamp {
 		t.Errorf("got %v", got)
 	}
-	store.ReportUnsettled(ctx)
-	store.ReportUnsettled(store.Detached(ctx)) // a call for several callers is no write of theirs
-	store.ReportUnsettled(t.Context())
+	layer.ReportUnsettled(ctx)
+	layer.ReportUnsettled(callctx.Detached(ctx)) // a call for several callers is no write of theirs
+	layer.ReportUnsettled(t.Context())
 	if told != 1 {
 		t.Errorf("told %d times", told)
 	}
-	if got := store.StampFrom(store.Detached(ctx)); got != (store.Stamp{}) {
+	if got := bus.StampFrom(callctx.Detached(ctx)); got != (bus.Stamp{}) {
 		t.Errorf("a detached call bears %v", got)
 	}
 }
@@ -197,7 +202,7 @@ func TestAContextsDataIsOneAllocation(t *testing.T) {
 		"the first":         {func() { kept = store.WithNoStore(t.Context()) }, 1},
 		"one upon one":      {func() { kept = store.WithNoStore(store.WithFresh(t.Context())) }, 2},
 		"upon another's":    {func() { kept = store.WithNoStore(other) }, 1},
-		"notes":             {func() { kept, _ = store.WithNotes(other, store.OpLoadThread, nil) }, 1},
+		"notes":             {func() { kept, _ = layer.WithNotes(other, store.OpLoadThread, nil) }, 1},
 		"nothing to change": {func() { kept = store.WithSaveMode(other, store.Upsert) }, 0},
 	} {
 		if n := testing.AllocsPerRun(100, c.f); n != c.want {
@@ -215,8 +220,8 @@ func TestAContextsDataIsOneStep(t *testing.T) {
 	ctx = context.WithValue(ctx, foreign{}, "theirs")
 	ctx = store.WithNoStore(ctx)
 	ctx = store.WithSaveMode(ctx, store.InsertOnly)
-	ctx, notes := store.WithNotes(ctx, store.OpLoadThread, nil)
-	h := store.HintsFor(ctx, store.OpLoadThread)
+	ctx, notes := layer.WithNotes(ctx, store.OpLoadThread, nil)
+	h := layer.HintsFor(ctx, store.OpLoadThread)
 	if !h.Fresh() || !h.NoStore() || h.Notes != notes || store.SaveModeFrom(ctx) != store.InsertOnly || ctx.Value(foreign{}) != "theirs" {
 		t.Errorf("something was lost: %+v", h)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
 )
 
 // The sentinels, for errors.Is. Every error of a Store that is not a context's own wraps at most one of the first six;
@@ -16,7 +18,7 @@ var (
 	// ErrConflict: the id is taken, or the row is another owner's.
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: the argument breaks a rule of the contract. Repeating the call is of no use.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = chat.ErrInvalid
 	// ErrUnauthenticated: the context carries no principal.
 	ErrUnauthenticated = errors.New("unauthenticated")
 	// ErrDenied: the principal may read the row but not do this to it.
@@ -97,6 +99,9 @@ func CodeOf(err error) Code {
 		}
 		return e.Code
 	}
+	if e, ok := errors.AsType[*chat.Error](err); ok && e != nil {
+		return CodeInvalid
+	}
 	if errors.Is(err, ErrUnavailable) {
 		return CodeUnavailable
 	}
@@ -141,6 +146,8 @@ func joinsUnknown(err error) bool {
 			return !e.Code.definite()
 		}
 		return e != nil && joinsUnknown(e.Cause)
+	case *chat.Error:
+		return false
 	case interface{ Unwrap() []error }:
 		return slices.ContainsFunc(e.Unwrap(), joinsUnknown)
 	case interface{ Unwrap() error }:
@@ -151,9 +158,9 @@ func joinsUnknown(err error) bool {
 
 // The kinds of rows that an [Error] is about.
 const (
-	KindOfThread     = "thread"
-	KindOfItem       = "item"
-	KindOfAttachment = "attachment"
+	RowThread     = "thread"
+	RowItem       = "item"
+	RowAttachment = "attachment"
 )
 
 // Error is what a Store's methods return. Its text is made of the op, the kind of row, the caller's own id and the code:
@@ -186,7 +193,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Kind)
 		if e.ID != "" {
 			b.WriteByte(' ')
-			b.WriteString(quoteID(e.ID))
+			b.WriteString(rules.QuoteID(e.ID))
 		}
 	}
 	if e.Field != "" {
@@ -216,11 +223,3 @@ func (e *Error) Unwrap() []error {
 
 // ErrorType returns the word of [CodeOf], the error.type of OpenTelemetry's conventions.
 func (e *Error) ErrorType() string { return CodeOf(e).String() }
-
-// quoteID makes a hostile id harmless in a message: quoted, and no longer than a valid one could be.
-func quoteID(id string) string {
-	if len(id) > MaxIDBytes {
-		return strconv.Quote(id[:MaxIDBytes]) + "…"
-	}
-	return strconv.Quote(id)
-}

@@ -63,7 +63,7 @@ func wrapped(err error) error {
 }
 
 func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
-	e := &store.Error{Op: store.OpSaveItem, Kind: store.KindOfItem, ID: "msg_1", Code: store.CodeInvalid,
+	e := &store.Error{Op: store.OpSaveItem, Kind: store.RowItem, ID: "msg_1", Code: store.CodeInvalid,
 		Field: "created_at: zero", Cause: errors.New("driver secret")}
 	if got, want := e.Error(), `save_item: invalid: item "msg_1": created_at: zero`; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -77,7 +77,7 @@ func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
 	if got := (*store.Error)(nil).ErrorType(); got != "internal" {
 		t.Errorf("a nil error has the type %q", got)
 	}
-	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
+	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.RowItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
 	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {
 		t.Errorf("a hostile id makes a hostile text of %d bytes", len(got))
 	}
@@ -89,7 +89,7 @@ func TestACauseIsNotEncoded(t *testing.T) {
 		error
 		Detail string
 	}
-	e := &store.Error{Op: store.OpSaveThread, Kind: store.KindOfThread, ID: "thr_1", Code: store.CodeConflict,
+	e := &store.Error{Op: store.OpSaveThread, Kind: store.RowThread, ID: "thr_1", Code: store.CodeConflict,
 		Cause: driverError{errors.New("x"), "Key (title)=(CANARY)"}}
 	text, err := json.Marshal(map[string]any{"pointer": e, "value": *e})
 	if err != nil || strings.Contains(string(text), "CANARY") {

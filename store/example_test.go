@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // timing is an Observer that logs every call. It gets ids, a code and a duration, and by type no content.
 type timing struct{ log *slog.Logger }
 
-func (timing) Begin(ctx context.Context, _ store.Call) (context.Context, any) { return ctx, struct{}{} }
+func (timing) Begin(ctx context.Context, _ layer.Call) (context.Context, any) { return ctx, struct{}{} }
 
-func (o timing) End(ctx context.Context, c store.Call, r store.Result, _ any) {
+func (o timing) End(ctx context.Context, c layer.Call, r layer.Result, _ any) {
 	o.log.InfoContext(ctx, c.Op.String(), "thread", c.ThreadID, "code", r.Code)
 }
 
@@ -29,7 +30,7 @@ func ExampleObserve() {
 			return a
 		},
 	}))
-	s := store.Wrap(&spy{}, store.Observe("timing", timing{log}))
+	s := store.Wrap(&spy{}, layer.Observe("timing", timing{log}))
 	_, _ = s.LoadThread(context.Background(), "thr_1")
 	// Output: level=INFO msg=load_thread thread=thr_1 code=ok
 }
@@ -37,8 +38,8 @@ func ExampleObserve() {
 // A rule of one's own in a few lines: reads that the backend cannot answer now are tried once more. Writes are not: the
 // first may have happened.
 func ExampleIntercept() {
-	retry := store.Intercept("retry", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	retry := layer.Intercept("retry", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			err := next(ctx)
 			if !c.Op.IsWrite() && errors.Is(err, store.ErrUnavailable) {
 				fmt.Println("once more:", c.Op)
@@ -55,19 +56,19 @@ func ExampleIntercept() {
 }
 
 func ExampleWrap() {
-	limit := store.Intercept("limit", store.InterceptorFunc(
-		func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	limit := layer.Intercept("limit", layer.InterceptorFunc(
+		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			return next(ctx)
 		}))
-	s := store.Wrap(&spy{}, store.Observe("timing", timing{slog.Default()}), limit)
+	s := store.Wrap(&spy{}, layer.Observe("timing", timing{slog.Default()}), limit)
 	fmt.Println(store.Layers(s))
 	// Output: [timing limit *store_test.spy]
 }
 
 func ExampleCodeOf() {
-	err := &store.Error{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: "thr_1", Code: store.CodeNotFound}
+	err := &store.Error{Op: store.OpLoadThread, Kind: store.RowThread, ID: "thr_1", Code: store.CodeNotFound}
 	fmt.Println(err)
 	fmt.Println(store.CodeOf(err), errors.Is(err, store.ErrNotFound))
 	// Output:

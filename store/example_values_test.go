@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 func ExampleNewItem() {
-	item, err := store.NewItem("msg_1", time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), store.UserMessage{
-		Content: []store.UserContent{{Text: "What is a Store?"}},
+	item, err := chat.NewItem("msg_1", time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC), chat.UserMessage{
+		Content: []chat.UserContent{{Text: "What is a Store?"}},
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -24,19 +24,19 @@ func ExampleNewItem() {
 }
 
 func ExampleDecodeItem() {
-	item, err := store.ParseItem(`{"id":"wf_1", "type":"workflow", "workflow":{"type":"custom","tasks":[{"type":"thought","content":"…"}]}}`)
+	item, err := chat.ParseItem(`{"id":"wf_1", "type":"workflow", "workflow":{"type":"custom","tasks":[{"type":"thought","content":"…"}]}}`)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	if w, ok, err := store.DecodeItem[store.WorkflowItem](item); ok {
+	if w, ok, err := chat.DecodeItem[chat.WorkflowItem](item); ok {
 		fmt.Println(w.Workflow.Type, len(w.Workflow.Tasks))
 	} else if err != nil {
 		fmt.Println(err)
 	}
-	body, _, _ := store.DecodeItem[store.Body](item) // whatever it is
+	body, _, _ := chat.DecodeItem[chat.Body](item) // whatever it is
 	switch body.(type) {
-	case store.WorkflowItem:
+	case chat.WorkflowItem:
 		fmt.Println("a workflow")
 	case nil:
 		fmt.Println("of a type unknown to this version")
@@ -48,12 +48,12 @@ func ExampleDecodeItem() {
 
 // A status changes, and nothing else does: not the members that this version does not know, not a space.
 func ExampleItem_WithBody() {
-	item, err := store.ParseItem(`{"id":"tc_1", "type":"client_tool_call", "call_id":"c", "name":"pick", "arguments":{"n": 1.0}, "status":"pending", "new_in_v9":[1]}`)
+	item, err := chat.ParseItem(`{"id":"tc_1", "type":"client_tool_call", "call_id":"c", "name":"pick", "arguments":{"n": 1.0}, "status":"pending", "new_in_v9":[1]}`)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	call, _, err := store.DecodeItem[store.ClientToolCall](item)
+	call, _, err := chat.DecodeItem[chat.ClientToolCall](item)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -67,13 +67,13 @@ func ExampleItem_WithBody() {
 
 // A field that was set wins over the text; all other bytes stay as they came.
 func ExampleThread() {
-	thread, err := store.ParseThread(`{"id":"thr_1", "title":null, "created_at":"2026-01-02T12:00:00.000", "metadata":{"big":12345678901234567890}}`)
+	thread, err := chat.ParseThread(`{"id":"thr_1", "title":null, "created_at":"2026-01-02T12:00:00.000", "metadata":{"big":12345678901234567890}}`)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	thread.Title = "A title"
-	thread.Owner = store.Owner{Tenant: "acme", Subject: "ada"} // never on the wire
+	thread.Owner = chat.Owner{Tenant: "acme", Subject: "ada"} // never on the wire
 	fmt.Println(thread)
 	fmt.Println(thread.JSON())
 	// Output:
@@ -82,9 +82,9 @@ func ExampleThread() {
 }
 
 func ExampleAttachment_WithBody() {
-	attachment, err := store.NewAttachment("atc_1", store.AttachmentBody{
+	attachment, err := chat.NewAttachment("atc_1", chat.AttachmentBody{
 		Type: "file", Name: "a.pdf", MIMEType: "application/pdf",
-		Upload: &store.UploadDescriptor{URL: "https://files.example/atc_1", Method: "PUT"},
+		Upload: &chat.UploadDescriptor{URL: "https://files.example/atc_1", Method: "PUT"},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -8,14 +8,15 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 // wantSameVerdict compares ParseJSON's verdict with encoding/json's. Ours is stricter in two things: UTF-8 and depth.
 func wantSameVerdict(t *testing.T, text string) (valid bool) {
 	t.Helper()
-	_, err := store.ParseJSON(text)
-	var e *store.Error
+	_, err := chat.ParseJSON(text)
+	var e *chat.Error
 	if err != nil && (!errors.Is(err, store.ErrInvalid) || !errors.As(err, &e)) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
@@ -104,7 +105,7 @@ func FuzzItemJSON(f *testing.F) {
 		f.Add(trap.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		it, err := store.ParseItem(text)
+		it, err := chat.ParseItem(text)
 		values, ok := fuzzed(t, text, it, err)
 		if !ok {
 			return
@@ -112,32 +113,32 @@ func FuzzItemJSON(f *testing.F) {
 		wantMember(t, values, "id", it.ID)
 		wantMember(t, values, "thread_id", it.ThreadID)
 		wantMember(t, values, "type", string(it.Type()))
-		decodes[store.UserMessage](t, it)
-		decodes[store.AssistantMessage](t, it)
-		decodes[store.ClientToolCall](t, it)
-		decodes[store.Widget](t, it)
-		decodes[store.GeneratedImage](t, it)
-		decodes[store.StructuredInput](t, it)
-		decodes[store.TaskItem](t, it)
-		decodes[store.WorkflowItem](t, it)
-		decodes[store.HiddenContextItem](t, it)
-		decodes[store.SDKHiddenContext](t, it)
-		decodes[*store.EndOfTurn](t, it)
-		if b, ok, err := store.DecodeItem[store.Body](it); ok {
-			if made, err := store.NewItem("msg_1", noon, b); err == nil {
-				decodes[store.Body](t, made)
+		decodes[chat.UserMessage](t, it)
+		decodes[chat.AssistantMessage](t, it)
+		decodes[chat.ClientToolCall](t, it)
+		decodes[chat.Widget](t, it)
+		decodes[chat.GeneratedImage](t, it)
+		decodes[chat.StructuredInput](t, it)
+		decodes[chat.TaskItem](t, it)
+		decodes[chat.WorkflowItem](t, it)
+		decodes[chat.HiddenContextItem](t, it)
+		decodes[chat.SDKHiddenContext](t, it)
+		decodes[*chat.EndOfTurn](t, it)
+		if b, ok, err := chat.DecodeItem[chat.Body](it); ok {
+			if made, err := chat.NewItem("msg_1", noon, b); err == nil {
+				decodes[chat.Body](t, made)
 			}
 		} else if err != nil && !errors.Is(err, store.ErrInvalid) {
 			t.Fatal(err)
 		}
-		n, err := store.NormalizeItem(store.OpSaveItem, "thr_1", it)
+		n, err := it.Normalized("thr_1")
 		if err != nil {
 			if !errors.Is(err, store.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
 		}
-		again, err := store.ParseItem(n.JSON().String())
+		again, err := chat.ParseItem(n.JSON().String())
 		if err != nil || !again.Equal(n) || again.ID != n.ID || again.ThreadID != "thr_1" || !again.CreatedAt.Equal(n.CreatedAt) {
 			t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
 		}
@@ -145,10 +146,10 @@ func FuzzItemJSON(f *testing.F) {
 }
 
 // decodes decodes an item as T, and writes what it got back: not a byte may change.
-func decodes[T store.Body](t *testing.T, it store.Item) {
+func decodes[T chat.Body](t *testing.T, it chat.Item) {
 	t.Helper()
 	text := it.JSON().String()
-	b, ok, err := store.DecodeItem[T](it)
+	b, ok, err := chat.DecodeItem[T](it)
 	if err != nil && (ok || !errors.Is(err, store.ErrInvalid)) {
 		t.Fatalf("%T: %v, %v", b, ok, err)
 	}
@@ -168,7 +169,7 @@ func FuzzThreadJSON(f *testing.F) {
 		f.Add(trap.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		th, err := store.ParseThread(text)
+		th, err := chat.ParseThread(text)
 		values, ok := fuzzed(t, text, th, err)
 		if !ok {
 			return
@@ -178,18 +179,18 @@ func FuzzThreadJSON(f *testing.F) {
 		if !th.Owner.IsZero() {
 			t.Fatal("an owner")
 		}
-		if n, err := store.NormalizeThread(store.OpSaveThread, th); err == nil && n.JSON().String() != text {
+		if n, err := th.Normalized(); err == nil && n.JSON().String() != text {
 			t.Fatalf("normalised to %q, was %q", n.JSON(), text)
 		}
 		th.Title, th.CreatedAt = "set\n", noon
-		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		n, err := th.Normalized()
 		if err != nil {
 			if !errors.Is(err, store.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
 		}
-		again, err := store.ParseThread(n.JSON().String())
+		again, err := chat.ParseThread(n.JSON().String())
 		if err != nil || !again.Equal(n) || diffFields(again, n) != "" || again.Title != "set\n" || !again.CreatedAt.Equal(noon) {
 			t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
 		}
@@ -204,7 +205,7 @@ func FuzzAttachmentJSON(f *testing.F) {
 		f.Add(trap.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		a, err := store.ParseAttachment(text)
+		a, err := chat.ParseAttachment(text)
 		values, ok := fuzzed(t, text, a, err)
 		if !ok {
 			return
@@ -222,8 +223,8 @@ func FuzzAttachmentJSON(f *testing.F) {
 			t.Fatalf("written back: %q, %v, want %q", with.JSON(), err, text)
 		}
 		a.ThreadID = "thr_1"
-		if n, err := store.NormalizeAttachment(store.OpSaveAttachment, a); err == nil {
-			again, err := store.ParseAttachment(n.JSON().String())
+		if n, err := a.Normalized(); err == nil {
+			again, err := chat.ParseAttachment(n.JSON().String())
 			if err != nil || !again.Equal(n) || again.ThreadID != "thr_1" {
 				t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
 			}
@@ -240,7 +241,7 @@ func FuzzPageJSON(f *testing.F) {
 	f.Add(`null`)
 	f.Fuzz(func(t *testing.T, text string) {
 		valid := wantSameVerdict(t, text)
-		var p store.Page[store.Item]
+		var p store.Page[chat.Item]
 		data := []byte(text)
 		if err := p.UnmarshalJSON(data); err != nil {
 			if !errors.Is(err, store.ErrInvalid) || p.Data != nil || p.HasMore || p.After != "" {
@@ -272,7 +273,7 @@ func FuzzPageJSON(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var again store.Page[store.Item]
+		var again store.Page[chat.Item]
 		if err := again.UnmarshalJSON(out); err != nil {
 			t.Fatal(err)
 		}
@@ -297,18 +298,18 @@ func FuzzID(f *testing.F) {
 		f.Add(id)
 	}
 	f.Fuzz(func(t *testing.T, id string) {
-		err := store.CheckID(store.OpLoadThread, store.KindOfThread, id)
+		err := checks.Thread(t.Context(), store.OpLoadThread, id)
 		if (err == nil) != validID(id) || err != nil && !errors.Is(err, store.ErrInvalid) {
 			t.Fatalf("%q: %v", id, err)
 		}
-		th, err := store.NormalizeThread(store.OpSaveThread, store.Thread{ID: id, CreatedAt: noon})
+		th, err := chat.Thread{ID: id, CreatedAt: noon}.Normalized()
 		if (err == nil) != validID(id) {
 			t.Fatalf("%q: %v", id, err)
 		}
 		if err != nil {
 			return
 		}
-		if back, err := store.ParseThread(th.JSON().String()); err != nil || back.ID != id || !back.Equal(th) {
+		if back, err := chat.ParseThread(th.JSON().String()); err != nil || back.ID != id || !back.Equal(th) {
 			t.Fatalf("%q reads back as %q, %v", id, back.ID, err)
 		}
 	})
@@ -320,7 +321,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add("\x00", 1001, uint8(1))
 	f.Fuzz(func(t *testing.T, after string, limit int, order uint8) {
 		in := store.PageQuery{Limit: limit, After: after, Order: store.Order(order)}
-		q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, in)
+		q, err := checks.Items(t.Context(), "thr_1", in)
 		if ok := limit >= 0 && order <= 1 && (after == "" || validID(after)); ok != (err == nil) || err != nil && !errors.Is(err, store.ErrInvalid) {
 			t.Fatalf("%+v: %v", in, err)
 		}
@@ -330,7 +331,7 @@ func FuzzCursor(f *testing.F) {
 		if q.Limit < 1 || q.Limit > store.MaxLimit || q.After != after || q.Order != in.Order {
 			t.Fatalf("%+v: got %+v", in, q)
 		}
-		if again, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, q); err != nil || again != q {
+		if again, err := checks.Items(t.Context(), "thr_1", q); err != nil || again != q {
 			t.Fatalf("normalised twice: %+v, %v", again, err)
 		}
 	})

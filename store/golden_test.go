@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -54,7 +55,7 @@ var goldenAttachments = map[string]string{
 
 // value is what the three kinds of values have in common.
 type value interface {
-	JSON() store.JSON
+	JSON() chat.JSON
 	Footprint() int
 	String() string
 	MarshalJSON() ([]byte, error)
@@ -93,23 +94,23 @@ func TestGoldenKeptByteForByte(t *testing.T) {
 	}
 	for name, text := range goldenItems {
 		check(name, text,
-			func(s string) (value, error) { return store.ParseItem(s) },
-			func(v value) (value, error) { return store.NormalizeItem(store.OpSaveItem, "thr_1", v.(store.Item)) },
-			func(b []byte) (value, error) { var it store.Item; err := it.UnmarshalJSON(b); return it, err })
+			func(s string) (value, error) { return chat.ParseItem(s) },
+			func(v value) (value, error) { return v.(chat.Item).Normalized("thr_1") },
+			func(b []byte) (value, error) { var it chat.Item; err := it.UnmarshalJSON(b); return it, err })
 	}
 	for name, text := range goldenThreads {
 		check("thread "+name, text,
-			func(s string) (value, error) { return store.ParseThread(s) },
-			func(v value) (value, error) { return store.NormalizeThread(store.OpSaveThread, v.(store.Thread)) },
-			func(b []byte) (value, error) { var th store.Thread; err := th.UnmarshalJSON(b); return th, err })
+			func(s string) (value, error) { return chat.ParseThread(s) },
+			func(v value) (value, error) { return v.(chat.Thread).Normalized() },
+			func(b []byte) (value, error) { var th chat.Thread; err := th.UnmarshalJSON(b); return th, err })
 	}
 	for name, text := range goldenAttachments {
 		check("attachment "+name, text,
-			func(s string) (value, error) { return store.ParseAttachment(s) },
+			func(s string) (value, error) { return chat.ParseAttachment(s) },
 			func(v value) (value, error) {
-				return store.NormalizeAttachment(store.OpSaveAttachment, v.(store.Attachment))
+				return v.(chat.Attachment).Normalized()
 			},
-			func(b []byte) (value, error) { var a store.Attachment; err := a.UnmarshalJSON(b); return a, err })
+			func(b []byte) (value, error) { var a chat.Attachment; err := a.UnmarshalJSON(b); return a, err })
 	}
 }
 
@@ -123,7 +124,11 @@ func wantText(t *testing.T, v value, want string) {
 func wantInvalid(t *testing.T, err error, field string) {
 	t.Helper()
 	var e *store.Error
-	if !errors.Is(err, store.ErrInvalid) || !errors.As(err, &e) {
+	var v *chat.Error
+	if !errors.As(err, &e) && errors.As(err, &v) {
+		e = &store.Error{Field: v.Field}
+	}
+	if !errors.Is(err, store.ErrInvalid) || e == nil || store.CodeOf(err) != store.CodeInvalid || !store.IsDefinite(err) {
 		t.Errorf("got %v, want ErrInvalid: %s", err, field)
 	} else if e.Field != field {
 		t.Errorf("got field %q, want %q", e.Field, field)

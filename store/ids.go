@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+
+	"github.com/chatstore/chatstore/chat"
 )
 
 // DefaultIDs draws the ids of the ChatKit SDKs: a prefix, an underscore and 8 random hex digits, as in thr_1a2b3c4d. 32 bits
@@ -24,16 +26,16 @@ var (
 func (DefaultIDs) GenerateThreadID(context.Context) string { return randomID("thr_", 4) }
 
 // GenerateItemID returns the kind's prefix, an underscore and 8 hex digits.
-func (DefaultIDs) GenerateItemID(_ context.Context, kind ItemKind, _ Thread) string {
-	return randomID(kind.prefix(), 4)
+func (DefaultIDs) GenerateItemID(_ context.Context, kind chat.ItemKind, _ chat.Thread) string {
+	return randomID(prefix(kind), 4)
 }
 
 // GenerateThreadID returns thr_ and 32 hex digits.
 func (LongIDs) GenerateThreadID(context.Context) string { return randomID("thr_", 16) }
 
 // GenerateItemID returns the kind's prefix, an underscore and 32 hex digits.
-func (LongIDs) GenerateItemID(_ context.Context, kind ItemKind, _ Thread) string {
-	return randomID(kind.prefix(), 16)
+func (LongIDs) GenerateItemID(_ context.Context, kind chat.ItemKind, _ chat.Thread) string {
+	return randomID(prefix(kind), 16)
 }
 
 // randomID never fails: since Go 1.24 crypto/rand.Read does not return an error.
@@ -45,46 +47,19 @@ func randomID(prefix string, bytes int) string {
 	return string(hex.AppendEncode(out, raw[:bytes]))
 }
 
-// ItemKind is what an item id is generated for; [KindOf] maps an [ItemType] to its kind.
-type ItemKind string
-
-// The kinds, with the prefix of their ids.
-const (
-	KindMessage          ItemKind = "message"            // msg: also widget, generated_image, structured_input, hidden_context_item, end_of_turn and unknown types
-	KindToolCall         ItemKind = "tool_call"          // tc
-	KindTask             ItemKind = "task"               // tsk
-	KindWorkflow         ItemKind = "workflow"           // wf
-	KindAttachment       ItemKind = "attachment"         // atc
-	KindSDKHiddenContext ItemKind = "sdk_hidden_context" // shcx
-)
-
-func (k ItemKind) prefix() string {
+// prefix returns what ids of the kind begin with.
+func prefix(k chat.ItemKind) string {
 	switch k {
-	case KindToolCall:
+	case chat.KindToolCall:
 		return "tc_"
-	case KindTask:
+	case chat.KindTask:
 		return "tsk_"
-	case KindWorkflow:
+	case chat.KindWorkflow:
 		return "wf_"
-	case KindAttachment:
+	case chat.KindAttachment:
 		return "atc_"
-	case KindSDKHiddenContext:
+	case chat.KindSDKHiddenContext:
 		return "shcx_"
 	}
 	return "msg_"
-}
-
-// KindOf returns the kind that ids of items of type t are generated for. A type it does not know is a KindMessage.
-func KindOf(t ItemType) ItemKind {
-	switch t {
-	case TypeClientToolCall:
-		return KindToolCall
-	case TypeTask:
-		return KindTask
-	case TypeWorkflow:
-		return KindWorkflow
-	case TypeSDKHiddenContext:
-		return KindSDKHiddenContext
-	}
-	return KindMessage
 }

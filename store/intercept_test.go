@@ -6,17 +6,20 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
-func intercepting(f store.InterceptorFunc) (store.Store, *spy) {
+func intercepting(f layer.InterceptorFunc) (store.Store, *spy) {
 	base := &spy{}
-	return store.Wrap(base, store.Intercept("rule", f)), base
+	return store.Wrap(base, layer.Intercept("rule", f)), base
 }
 
 func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 	refuse := errors.New("not today")
-	s, base := intercepting(func(context.Context, store.Call, func(context.Context) error) error { return refuse })
+	s, base := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return refuse })
 	for _, op := range store.Ops() {
 		if err := opCalls[op](t.Context(), s); !errors.Is(err, refuse) {
 			t.Errorf("%s: got %v", op, err)
@@ -28,7 +31,7 @@ func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 }
 
 func TestAnInterceptorMayRetry(t *testing.T) {
-	s, base := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	s, base := intercepting(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if err := next(ctx); !errors.Is(err, store.ErrUnavailable) {
 			return err
 		}
@@ -51,13 +54,13 @@ func TestAnInterceptorMayRetry(t *testing.T) {
 }
 
 func TestSuccessWithoutANextIsInternal(t *testing.T) {
-	s, _ := intercepting(func(context.Context, store.Call, func(context.Context) error) error { return nil })
+	s, _ := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return nil })
 	for _, op := range store.Ops() {
 		if err := opCalls[op](t.Context(), s); store.CodeOf(err) != store.CodeInternal {
 			t.Errorf("%s: got %v", op, err)
 		}
 	}
-	s, base := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	s, base := intercepting(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
 		return nil // although it failed
 	})
@@ -68,7 +71,7 @@ func TestSuccessWithoutANextIsInternal(t *testing.T) {
 }
 
 func TestAFailureOfTheInterceptorHidesTheAnswer(t *testing.T) {
-	s, _ := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	s, _ := intercepting(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
 		return store.ErrDenied
 	})
@@ -80,7 +83,7 @@ func TestAFailureOfTheInterceptorHidesTheAnswer(t *testing.T) {
 func TestALateNextDoesNothing(t *testing.T) {
 	for _, how := range []string{"returned", "panicked"} {
 		var late func(context.Context) error
-		s, base := intercepting(func(_ context.Context, _ store.Call, next func(context.Context) error) error {
+		s, base := intercepting(func(_ context.Context, _ layer.Call, next func(context.Context) error) error {
 			late = next
 			if how == "panicked" {
 				panic("interceptor")
@@ -99,7 +102,7 @@ func TestALateNextDoesNothing(t *testing.T) {
 }
 
 func TestNextMayRunInManyGoroutines(t *testing.T) {
-	s, _ := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	s, _ := intercepting(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() { _ = next(ctx) })
@@ -115,7 +118,7 @@ func TestNextMayRunInManyGoroutines(t *testing.T) {
 // A write of which an attempt may still take effect has no definite outcome, whatever came after that attempt.
 func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 	var answers []error // of the base, one after the other
-	retry := func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	retry := func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		var err error
 		for range answers {
 			if err = next(ctx); err == nil {
@@ -147,7 +150,7 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 			}
 			base.err = c.answers[0]
 			told := false
-			err := opCalls[op](store.WithUnsettledRecorder(t.Context(), func() { told = true }), s)
+			err := opCalls[op](callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), s)
 			if !op.IsWrite() {
 				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || told {
 					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, told)
@@ -167,7 +170,7 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 	for _, answer := range []error{nil, store.ErrDenied, context.DeadlineExceeded} {
 		hold, done := make(chan struct{}), make(chan struct{})
-		s, base := intercepting(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		s, base := intercepting(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			began := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -178,7 +181,7 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 		})
 		base.do = func(ctx context.Context) { close(ctx.Value(beganKey{}).(chan struct{})); <-hold }
 		told := false
-		err := s.SaveThread(store.WithUnsettledRecorder(t.Context(), func() { told = true }), store.Thread{ID: "thr_1"})
+		err := s.SaveThread(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), chat.Thread{ID: "thr_1"})
 		if !told || store.IsDefinite(err) {
 			t.Errorf("the rule said %v; got %v, reported %v", answer, err, told)
 		}
@@ -190,15 +193,15 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 type beganKey struct{}
 
 type closing struct {
-	store.InterceptorFunc
+	layer.InterceptorFunc
 	closed int
 }
 
 func (c *closing) Close() error { c.closed++; return nil }
 
 func TestClosingTheLayerClosesItsInterceptor(t *testing.T) {
-	c := &closing{InterceptorFunc: func(ctx context.Context, _ store.Call, next func(context.Context) error) error { return next(ctx) }}
-	if err := store.Close(store.Wrap(&spy{}, store.Intercept("rule", c))); err != nil || c.closed != 1 {
+	c := &closing{InterceptorFunc: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { return next(ctx) }}
+	if err := store.Close(store.Wrap(&spy{}, layer.Intercept("rule", c))); err != nil || c.closed != 1 {
 		t.Errorf("closed %d times, %v", c.closed, err)
 	}
 }

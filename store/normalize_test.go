@@ -9,7 +9,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 var idFaults = []struct{ id, fault string }{
@@ -27,55 +29,57 @@ var idFaults = []struct{ id, fault string }{
 var goodIDs = []string{"x", " ", "thr_1a2b3c4d", strings.Repeat("x", 256), strings.Repeat("é", 128), "a/b:c", "日本", "\u2028", "\ufffd", "🙂", "~"}
 
 // TestIDs: 1 to 256 bytes of valid UTF-8 without control characters, wherever there is an id.
+var checks driver.Checks
+
 func TestIDs(t *testing.T) {
 	for _, c := range idFaults {
-		err := store.CheckID(store.OpLoadThread, store.KindOfThread, c.id)
+		err := checks.Thread(t.Context(), store.OpLoadThread, c.id)
 		wantInvalid(t, err, "id: "+c.fault)
 		if e, ok := errors.AsType[*store.Error](err); !ok || e.Op != store.OpLoadThread || e.Kind != "thread" || e.ID != c.id {
 			t.Errorf("got %#v", err)
 		}
-		_, err = store.NormalizeThread(store.OpSaveThread, store.Thread{ID: c.id, CreatedAt: noon})
+		_, err = chat.Thread{ID: c.id, CreatedAt: noon}.Normalized()
 		wantInvalid(t, err, "id: "+c.fault)
-		it := must[store.Item](t)(store.NewItem(c.id, noon, store.EndOfTurn{}))
-		_, err = store.NormalizeItem(store.OpSaveItem, "thr_1", it)
+		it := must[chat.Item](t)(chat.NewItem(c.id, noon, chat.EndOfTurn{}))
+		_, err = it.Normalized("thr_1")
 		wantInvalid(t, err, "id: "+c.fault)
-		_, err = store.NormalizeItem(store.OpSaveItem, c.id, it)
+		_, err = it.Normalized(c.id)
 		wantInvalid(t, err, "id: "+c.fault)
 		if e, ok := errors.AsType[*store.Error](err); !ok || e.Kind != "thread" {
 			t.Errorf("a bad thread id: got %#v", err)
 		}
-		a := must[store.Attachment](t)(store.NewAttachment(c.id, store.AttachmentBody{Type: "file"}))
-		_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+		a := must[chat.Attachment](t)(chat.NewAttachment(c.id, chat.AttachmentBody{Type: "file"}))
+		_, err = a.Normalized()
 		wantInvalid(t, err, "id: "+c.fault)
 		if c.id != "" {
-			_, err = store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{After: c.id})
+			_, err = checks.Items(t.Context(), "thr_1", store.PageQuery{After: c.id})
 			wantInvalid(t, err, "after: "+c.fault)
 			for _, bad := range []struct {
-				owner store.Owner
+				owner chat.Owner
 				field string
-			}{{store.Owner{Subject: c.id}, "owner.subject: "}, {store.Owner{Tenant: c.id, Subject: "s"}, "owner.tenant: "}} {
-				_, err = store.NormalizeThread(store.OpSaveThread, store.Thread{ID: "x", CreatedAt: noon, Owner: bad.owner})
+			}{{chat.Owner{Subject: c.id}, "owner.subject: "}, {chat.Owner{Tenant: c.id, Subject: "s"}, "owner.tenant: "}} {
+				_, err = chat.Thread{ID: "x", CreatedAt: noon, Owner: bad.owner}.Normalized()
 				wantInvalid(t, err, bad.field+c.fault)
-				a := must[store.Attachment](t)(store.NewAttachment("x", store.AttachmentBody{Type: "file"}))
+				a := must[chat.Attachment](t)(chat.NewAttachment("x", chat.AttachmentBody{Type: "file"}))
 				a.Owner = bad.owner
-				_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+				_, err = a.Normalized()
 				wantInvalid(t, err, bad.field+c.fault)
-				_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.OwnedBy(bad.owner)})
+				_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(bad.owner)})
 				wantInvalid(t, err, bad.field+c.fault)
 			}
-			_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.InTenant(c.id)})
+			_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.InTenant(c.id)})
 			wantInvalid(t, err, "owner.tenant: "+c.fault)
 			a.ID, a.ThreadID = "atc_1", c.id
-			_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+			_, err = a.Normalized()
 			wantInvalid(t, err, "thread_id: "+c.fault)
 		}
 	}
 	for _, id := range goodIDs {
-		if err := store.CheckID(store.OpLoadThread, store.KindOfThread, id); err != nil {
+		if err := checks.Thread(t.Context(), store.OpLoadThread, id); err != nil {
 			t.Errorf("%q: %v", id, err)
 		}
-		th, err := store.NormalizeThread(store.OpSaveThread, store.Thread{ID: id, CreatedAt: noon, Owner: store.Owner{Tenant: id, Subject: id}})
-		if err != nil || th.ID != id || must[store.Thread](t)(store.ParseThread(th.JSON().String())).ID != id {
+		th, err := chat.Thread{ID: id, CreatedAt: noon, Owner: chat.Owner{Tenant: id, Subject: id}}.Normalized()
+		if err != nil || th.ID != id || must[chat.Thread](t)(chat.ParseThread(th.JSON().String())).ID != id {
 			t.Errorf("%q: %v, %v", id, th, err)
 		}
 	}
@@ -93,7 +97,7 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's",
 		`{"type":"` + strings.Repeat("x", 65) + `","id":"a","created_at":"2026-01-02T03:04:05Z"}`: "type: longer than 64 bytes",
 	} {
-		_, err := store.NormalizeItem(store.OpAddThreadItem, "thr_1", must[store.Item](t)(store.ParseItem(text)))
+		_, err := must[chat.Item](t)(chat.ParseItem(text)).Normalized("thr_1")
 		wantInvalid(t, err, field)
 	}
 	for text, field := range map[string]string{
@@ -104,7 +108,7 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":"a"}`:        "allowed_image_domains: not an array of strings",
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: not of a-z, 0-9, _ and .",
 	} {
-		_, err := store.NormalizeThread(store.OpSaveThread, must[store.Thread](t)(store.ParseThread(text)))
+		_, err := must[chat.Thread](t)(chat.ParseThread(text)).Normalized()
 		wantInvalid(t, err, field)
 	}
 	for text, field := range map[string]string{
@@ -112,40 +116,40 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"type":"file","id":"a","thread_id":"\n"}`: "thread_id: a control character",
 		`{"type":"FILE","id":"a"}`:                  "type: not of a-z, 0-9, _ and .",
 	} {
-		_, err := store.NormalizeAttachment(store.OpSaveAttachment, must[store.Attachment](t)(store.ParseAttachment(text)))
+		_, err := must[chat.Attachment](t)(chat.ParseAttachment(text)).Normalized()
 		wantInvalid(t, err, field)
 	}
 }
 
 // TestNormalizeThreadRefuses: what is set and breaks a rule.
 func TestNormalizeThreadRefuses(t *testing.T) {
-	for field, set := range map[string]func(*store.Thread){
-		"title: not valid UTF-8":                         func(th *store.Thread) { th.Title = "a\xff" },
-		"created_at: zero":                               func(th *store.Thread) { th.CreatedAt = time.Time{}.Add(999) },
-		"created_at: outside the years 1 to 9999":        func(th *store.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"status.type: empty":                             func(th *store.Thread) { th.Status = store.Status{Reason: "r"} },
-		"status.type: not of a-z, 0-9, _ and .":          func(th *store.Thread) { th.Status = store.Status{Type: "Locked"} },
-		"status.reason: not valid UTF-8":                 func(th *store.Thread) { th.Status = store.Status{Type: "locked", Reason: "\xff"} },
-		"metadata: not an object":                        func(th *store.Thread) { th.Metadata = js(` null`) },
-		"allowed_image_domains: not an array of strings": func(th *store.Thread) { th.AllowedImageDomains = js(`{}`) },
-		"owner: a tenant without a subject":              func(th *store.Thread) { th.Owner = store.Owner{Tenant: "t"} },
-		"json: nested too deep": func(th *store.Thread) {
+	for field, set := range map[string]func(*chat.Thread){
+		"title: not valid UTF-8":                         func(th *chat.Thread) { th.Title = "a\xff" },
+		"created_at: zero":                               func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
+		"created_at: outside the years 1 to 9999":        func(th *chat.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"status.type: empty":                             func(th *chat.Thread) { th.Status = chat.Status{Reason: "r"} },
+		"status.type: not of a-z, 0-9, _ and .":          func(th *chat.Thread) { th.Status = chat.Status{Type: "Locked"} },
+		"status.reason: not valid UTF-8":                 func(th *chat.Thread) { th.Status = chat.Status{Type: "locked", Reason: "\xff"} },
+		"metadata: not an object":                        func(th *chat.Thread) { th.Metadata = js(` null`) },
+		"allowed_image_domains: not an array of strings": func(th *chat.Thread) { th.AllowedImageDomains = js(`{}`) },
+		"owner: a tenant without a subject":              func(th *chat.Thread) { th.Owner = chat.Owner{Tenant: "t"} },
+		"json: nested too deep": func(th *chat.Thread) {
 			th.Metadata = js(strings.Repeat(`{"a":`, 999) + `{}` + strings.Repeat(`}`, 999))
 		},
 	} {
-		for _, th := range []store.Thread{{ID: "thr_1", CreatedAt: noon}, must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))} {
+		for _, th := range []chat.Thread{{ID: "thr_1", CreatedAt: noon}, must[chat.Thread](t)(chat.ParseThread(goldenThreads["node"]))} {
 			set(&th)
-			_, err := store.NormalizeThread(store.OpSaveThread, th)
+			_, err := th.Normalized()
 			wantInvalid(t, err, field)
 		}
 	}
-	_, err := store.NormalizeItem(store.OpSaveItem, "thr_1", store.Item{ID: "msg_1", CreatedAt: noon})
+	_, err := chat.Item{ID: "msg_1", CreatedAt: noon}.Normalized("thr_1")
 	wantInvalid(t, err, "type: missing")
-	_, err = store.NormalizeAttachment(store.OpSaveAttachment, store.Attachment{ID: "atc_1"})
+	_, err = chat.Attachment{ID: "atc_1"}.Normalized()
 	wantInvalid(t, err, "type: missing")
-	a := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file"}))
+	a := must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"}))
 	a.Owner.Tenant = "t"
-	_, err = store.NormalizeAttachment(store.OpSaveAttachment, a)
+	_, err = a.Normalized()
 	wantInvalid(t, err, "owner: a tenant without a subject")
 }
 
@@ -157,7 +161,7 @@ func TestThreadIDIsFilledIn(t *testing.T) {
 		`{"thread_id":"","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`:           `{"thread_id":"thr_1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`,
 		`{"thread_id":"thr\u005f1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`: `{"thread_id":"thr\u005f1","id":"a","type":"x","created_at":"2026-01-02T03:04:05"}`,
 	} {
-		it := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", must[store.Item](t)(store.ParseItem(text))))
+		it := must[chat.Item](t)(must[chat.Item](t)(chat.ParseItem(text)).Normalized("thr_1"))
 		if wantText(t, it, want); it.ThreadID != "thr_1" {
 			t.Errorf("got %q", it.ThreadID)
 		}
@@ -167,16 +171,16 @@ func TestThreadIDIsFilledIn(t *testing.T) {
 // TestNormalizedItemIsAsItReadsBack: its fields too, whatever zone and fraction they were set with.
 func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
 	text := `{"id":"a","type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00.000"}`
-	it := must[store.Item](t)(store.ParseItem(text))
+	it := must[chat.Item](t)(chat.ParseItem(text))
 	for _, at := range []time.Time{noon.In(time.FixedZone("", 3600)), noon.Add(999)} {
 		it.CreatedAt = at
-		n := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", it))
+		n := must[chat.Item](t)(it.Normalized("thr_1"))
 		if wantText(t, n, text); n.CreatedAt != noon {
 			t.Errorf("created at %v: got %v, want %v", at, n.CreatedAt, noon)
 		}
 	}
 	it.CreatedAt = noon.Add(time.Second + 999).In(time.FixedZone("", 3600))
-	n := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", it))
+	n := must[chat.Item](t)(it.Normalized("thr_1"))
 	if wantText(t, n, strings.Replace(text, "00.000", "01Z", 1)); n.CreatedAt != noon.Add(time.Second) {
 		t.Errorf("got %v", n.CreatedAt)
 	}
@@ -184,21 +188,21 @@ func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
 
 func TestQueries(t *testing.T) {
 	for limit, want := range map[int]int{0: 20, 1: 1, 1000: 1000, 1001: 1000, 1 << 62: 1000} {
-		q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst})
+		q, err := checks.Items(t.Context(), "thr_1", store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst})
 		if err != nil || q != (store.PageQuery{Limit: want, After: "x", Order: store.OldestFirst}) {
 			t.Errorf("limit %d: got %+v, %v", limit, q, err)
 		}
 	}
-	_, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Limit: -1})
+	_, err := checks.Items(t.Context(), "thr_1", store.PageQuery{Limit: -1})
 	wantInvalid(t, err, "limit: negative")
-	_, err = store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, store.PageQuery{Order: 2})
+	_, err = checks.Items(t.Context(), "thr_1", store.PageQuery{Order: 2})
 	wantInvalid(t, err, "order: unknown")
-	_, err = store.NormalizeThreadQuery(store.ThreadQuery{PageQuery: store.PageQuery{Limit: -1}})
+	_, err = checks.Threads(t.Context(), store.ThreadQuery{PageQuery: store.PageQuery{Limit: -1}})
 	wantInvalid(t, err, "limit: negative")
-	_, err = store.NormalizeThreadQuery(store.ThreadQuery{Owner: store.OwnedBy(store.Owner{Tenant: "t"})})
+	_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(chat.Owner{Tenant: "t"})})
 	wantInvalid(t, err, "owner: a tenant without a subject")
-	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(store.Owner{Subject: "s"})} {
-		if q, err := store.NormalizeThreadQuery(store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
+	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(chat.Owner{Subject: "s"})} {
+		if q, err := checks.Threads(t.Context(), store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
 			t.Errorf("%+v: got %+v, %v", f, q, err)
 		}
 	}
@@ -206,16 +210,22 @@ func TestQueries(t *testing.T) {
 
 func TestSaveModes(t *testing.T) {
 	for mode := store.Upsert; mode <= store.UpdateOnly; mode++ {
-		if err := store.CheckSaveMode(store.WithSaveMode(t.Context(), mode), store.OpSaveThread, store.KindOfThread, "x"); err != nil {
+		if err := func() error {
+			_, err := checks.SaveThread(store.WithSaveMode(t.Context(), mode), chat.Thread{ID: "x", CreatedAt: noon})
+			return err
+		}(); err != nil {
 			t.Error(err)
 		}
 	}
-	wantInvalid(t, store.CheckSaveMode(store.WithSaveMode(t.Context(), 3), store.OpSaveThread, store.KindOfThread, "x"), "save mode: unknown")
+	wantInvalid(t, func() error {
+		_, err := checks.SaveThread(store.WithSaveMode(t.Context(), 3), chat.Thread{ID: "x", CreatedAt: noon})
+		return err
+	}(), "save mode: unknown")
 }
 
 // TestCheckContext: the context's error, its cause, and that nothing was done.
 func TestCheckContext(t *testing.T) {
-	if err := store.CheckContext(t.Context(), store.OpLoadThread, store.KindOfThread, "x"); err != nil {
+	if err := driver.Done(t.Context(), store.OpLoadThread, store.RowThread, "x"); err != nil {
 		t.Fatal(err)
 	}
 	reason := errors.New("the reason")
@@ -234,7 +244,7 @@ func TestCheckContext(t *testing.T) {
 		{plain, store.CodeCanceled, []error{context.Canceled, store.ErrNotApplied}},
 		{late, store.CodeTimeout, []error{context.DeadlineExceeded, store.ErrNotApplied}},
 	} {
-		err := store.CheckContext(c.ctx, store.OpSaveItem, store.KindOfItem, "x")
+		err := driver.Done(c.ctx, store.OpSaveItem, store.RowItem, "x")
 		if store.CodeOf(err) != c.code || !store.IsDefinite(err) {
 			t.Errorf("got %v, code %v", err, store.CodeOf(err))
 		}
@@ -251,13 +261,13 @@ func TestCheckContext(t *testing.T) {
 
 // TestHotPathsDoNotAllocate: what every cached read and every save of a loaded value does.
 func TestHotPathsDoNotAllocate(t *testing.T) {
-	th := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, store.Thread{ID: "thr_1", Title: "T", CreatedAt: noon, Owner: store.Owner{Tenant: "acme", Subject: "ada"}}))
-	it := must[store.Item](t)(store.NormalizeItem(store.OpSaveItem, "thr_1", must[store.Item](t)(store.ParseItem(goldenItems["python assistant_message"]))))
-	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python image"]))
+	th := must[chat.Thread](t)(chat.Thread{ID: "thr_1", Title: "T", CreatedAt: noon, Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}.Normalized())
+	it := must[chat.Item](t)(must[chat.Item](t)(chat.ParseItem(goldenItems["python assistant_message"])).Normalized("thr_1"))
+	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python image"]))
 	ctx := store.WithSaveMode(t.Context(), store.InsertOnly)
 	q := store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_1"}, Owner: store.OwnedBy(th.Owner)}
 	active := th
-	active.Status = store.Status{}
+	active.Status = chat.Status{}
 	for name, f := range map[string]func() error{
 		"JSON of the zero status": func() error { _ = active.JSON(); return nil },
 		"JSON": func() error {
@@ -266,13 +276,15 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 			}
 			return nil
 		},
-		"CheckID":              func() error { return store.CheckID(store.OpLoadThread, store.KindOfThread, "thr_1a2b3c4d") },
-		"CheckContext":         func() error { return store.CheckContext(ctx, store.OpLoadThread, store.KindOfThread, "thr_1") },
-		"CheckSaveMode":        func() error { return store.CheckSaveMode(ctx, store.OpLoadThread, store.KindOfThread, "thr_1") },
-		"NormalizeThread":      func() error { _, err := store.NormalizeThread(store.OpSaveThread, th); return err },
-		"NormalizeItem":        func() error { _, err := store.NormalizeItem(store.OpSaveItem, "thr_1", it); return err },
-		"NormalizeAttachment":  func() error { _, err := store.NormalizeAttachment(store.OpSaveAttachment, a); return err },
-		"NormalizeThreadQuery": func() error { _, err := store.NormalizeThreadQuery(q); return err },
+		"CheckID":      func() error { return checks.Thread(t.Context(), store.OpLoadThread, "thr_1a2b3c4d") },
+		"CheckContext": func() error { return driver.Done(ctx, store.OpLoadThread, store.RowThread, "thr_1") },
+		"CheckSaveMode": func() error {
+			return func() error { _, err := checks.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}); return err }()
+		},
+		"NormalizeThread":      func() error { _, err := th.Normalized(); return err },
+		"NormalizeItem":        func() error { _, err := it.Normalized("thr_1"); return err },
+		"NormalizeAttachment":  func() error { _, err := a.Normalized(); return err },
+		"NormalizeThreadQuery": func() error { _, err := checks.Threads(t.Context(), q); return err },
 		"Equal": func() error {
 			if !th.Equal(th) || !it.Equal(it) || !a.Equal(a) {
 				return errors.New("not equal")
@@ -294,11 +306,11 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		f    func() error
 		want float64
 	}{
-		"ParseItem of a string": {func() error { _, err := store.ParseItem(text); return err }, 1},
-		"ParseItem of bytes":    {func() error { _, err := store.ParseItem(data); return err }, 2},
-		"ParseThread":           {func() error { _, err := store.ParseThread(th.JSON().String()); return err }, 1},
-		"ParseAttachment":       {func() error { _, err := store.ParseAttachment(a.JSON().String()); return err }, 1},
-		"ParseJSON":             {func() error { _, err := store.ParseJSON(text); return err }, 0},
+		"ParseItem of a string": {func() error { _, err := chat.ParseItem(text); return err }, 1},
+		"ParseItem of bytes":    {func() error { _, err := chat.ParseItem(data); return err }, 2},
+		"ParseThread":           {func() error { _, err := chat.ParseThread(th.JSON().String()); return err }, 1},
+		"ParseAttachment":       {func() error { _, err := chat.ParseAttachment(a.JSON().String()); return err }, 1},
+		"ParseJSON":             {func() error { _, err := chat.ParseJSON(text); return err }, 0},
 	} {
 		if n := testing.AllocsPerRun(100, func() {
 			if err := c.f(); err != nil {
@@ -369,7 +381,7 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 			return text + end + "}"
 		}
 		text := join(parts)
-		th, err := store.ParseThread(text)
+		th, err := chat.ParseThread(text)
 		if err != nil {
 			r.Fatalf("%s: %v", text, err)
 		}
@@ -395,7 +407,7 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 			th.CreatedAt = noon.Add(500 * time.Millisecond)
 		}
 		if change("status", `{"type":"closed","reason":"why"}`) {
-			th.Status = store.Status{Type: "closed", Reason: "why"}
+			th.Status = chat.Status{Type: "closed", Reason: "why"}
 		}
 		if change("allowed_image_domains", `[ "b" ]`) {
 			th.AllowedImageDomains = js(`[ "b" ]`)
@@ -430,9 +442,9 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 		if got := th.JSON().String(); got != want {
 			r.Fatalf("\n got %s\nwant %s", got, want)
 		}
-		if n, err := store.NormalizeThread(store.OpSaveThread, th); err == nil {
-			again, err := store.NormalizeThread(store.OpSaveThread, n)
-			loaded, err2 := store.ParseThread(n.JSON().String())
+		if n, err := th.Normalized(); err == nil {
+			again, err := n.Normalized()
+			loaded, err2 := chat.ParseThread(n.JSON().String())
 			if err != nil || err2 != nil || !again.Equal(n) || !loaded.Equal(n) || diffFields(loaded, n) != "" || n.JSON().String() != want {
 				r.Fatalf("normalised %s: %v, %v, again %s, loaded %s", n.JSON(), err, err2, again.JSON(), loaded.JSON())
 			}
@@ -448,33 +460,33 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 
 // TestASetStatusKeepsWhatItDoesNotKnow: and the bytes of what agrees with it.
 func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
-	parse := func(status string) store.Thread {
-		return must[store.Thread](t)(store.ParseThread(`{"id":"thr_1","created_at":"2026-01-02T12:00:00Z","status":` + status + `}`))
+	parse := func(status string) chat.Thread {
+		return must[chat.Thread](t)(chat.ParseThread(`{"id":"thr_1","created_at":"2026-01-02T12:00:00Z","status":` + status + `}`))
 	}
 	for _, c := range []struct {
 		old  string
-		set  store.Status
+		set  chat.Status
 		want string
 	}{
-		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x","until":2027}`},
-		{`{"type":"locked","reason":"r","until":2027}`, store.Status{Type: "active", Reason: "r"}, `{"type":"active","reason":null,"until":2027}`},
-		{`{ "type":"\u006cocked","reason":"r" }`, store.Status{Type: "locked", Reason: "x"}, `{ "type":"\u006cocked","reason":"x" }`},
-		{`{"type":"locked","reason":"\u0072"}`, store.Status{Type: "closed", Reason: "r"}, `{"type":"closed","reason":"\u0072"}`},
-		{`{"type":"active","reason":"old"}`, store.Status{Type: "locked"}, `{"type":"locked","reason":null}`},
-		{`{"type":"active"}`, store.Status{Type: "closed"}, `{"type":"closed","reason":null}`},
-		{`null`, store.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x"}`},
+		{`{"type":"locked","reason":"r","until":2027}`, chat.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x","until":2027}`},
+		{`{"type":"locked","reason":"r","until":2027}`, chat.Status{Type: "active", Reason: "r"}, `{"type":"active","reason":null,"until":2027}`},
+		{`{ "type":"\u006cocked","reason":"r" }`, chat.Status{Type: "locked", Reason: "x"}, `{ "type":"\u006cocked","reason":"x" }`},
+		{`{"type":"locked","reason":"\u0072"}`, chat.Status{Type: "closed", Reason: "r"}, `{"type":"closed","reason":"\u0072"}`},
+		{`{"type":"active","reason":"old"}`, chat.Status{Type: "locked"}, `{"type":"locked","reason":null}`},
+		{`{"type":"active"}`, chat.Status{Type: "closed"}, `{"type":"closed","reason":null}`},
+		{`null`, chat.Status{Type: "locked", Reason: "x"}, `{"type":"locked","reason":"x"}`},
 	} {
 		th := parse(c.old)
 		th.Status = c.set
-		th, err := store.NormalizeThread(store.OpSaveThread, th)
+		th, err := th.Normalized()
 		if want := parse(c.want); err != nil || !th.Equal(want) || th.Status != want.Status {
 			t.Errorf("%s set to %+v: got %s, %v; want %s", c.old, c.set, th.JSON(), err, want.JSON())
 		}
 	}
 	// Opening a thread again by its Type alone leaves no reason behind.
 	th := parse(`{"type":"active"}`)
-	th.Status = store.Status{Type: "active", Reason: "left over"}
-	if n, err := store.NormalizeThread(store.OpSaveThread, th); err != nil || n.Status != (store.Status{Type: "active"}) {
+	th.Status = chat.Status{Type: "active", Reason: "left over"}
+	if n, err := th.Normalized(); err != nil || n.Status != (chat.Status{Type: "active"}) {
 		t.Errorf("got %+v, %v", n.Status, err)
 	}
 }

@@ -11,20 +11,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // tape is an Observer that notes what it is told.
 type tape struct {
 	pass   bool // Begin returns a nil state
-	begins []store.Call
-	ends   []store.Result
+	begins []layer.Call
+	ends   []layer.Result
 	closed int
 }
 
 type mark struct{}
 
-func (o *tape) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+func (o *tape) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	o.begins = append(o.begins, c)
 	if o.pass {
 		return ctx, nil
@@ -32,7 +34,7 @@ func (o *tape) Begin(ctx context.Context, c store.Call) (context.Context, any) {
 	return context.WithValue(ctx, mark{}, c.Op), c.Op
 }
 
-func (o *tape) End(inner context.Context, c store.Call, r store.Result, state any) {
+func (o *tape) End(inner context.Context, c layer.Call, r layer.Result, state any) {
 	if inner.Value(mark{}) != c.Op || state != c.Op {
 		panic("End got another call's context or state")
 	}
@@ -42,11 +44,11 @@ func (o *tape) End(inner context.Context, c store.Call, r store.Result, state an
 func (o *tape) Close() error { o.closed++; return nil }
 
 func TestEveryMethodPassesThroughObserveAndIntercept(t *testing.T) {
-	through := store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	through := layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		return next(ctx)
 	})
 	for name, mw := range map[string]store.Middleware{
-		"observe": store.Observe("o", &tape{}), "intercept": store.Intercept("i", through),
+		"observe": layer.Observe("o", &tape{}), "intercept": layer.Intercept("i", through),
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := &spy{}
@@ -62,7 +64,7 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
 			o := &tape{}
-			s := store.Wrap(&spy{}, store.Observe("o", o))
+			s := store.Wrap(&spy{}, layer.Observe("o", o))
 			if err := opCalls[op](t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +107,7 @@ func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
 	} {
 		for _, op := range store.Ops() {
 			o := &tape{}
-			s := store.Wrap(c.base, store.Observe("o", o))
+			s := store.Wrap(c.base, layer.Observe("o", o))
 			done := make(chan any, 1)
 			go func() {
 				defer func() { done <- recover() }()
@@ -124,7 +126,7 @@ func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
 func TestObserveMeasuresTheInnerCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &tape{}
-		s := store.Wrap(&spy{do: func(context.Context) { time.Sleep(3 * time.Second) }}, store.Observe("o", o))
+		s := store.Wrap(&spy{do: func(context.Context) { time.Sleep(3 * time.Second) }}, layer.Observe("o", o))
 		_, _ = s.LoadThread(t.Context(), "thr_1")
 		if o.ends[0].Duration != 3*time.Second {
 			t.Errorf("told %v", o.ends[0].Duration)
@@ -134,7 +136,7 @@ func TestObserveMeasuresTheInnerCall(t *testing.T) {
 
 func TestANilStateHasNoEnd(t *testing.T) {
 	o := &tape{pass: true}
-	s := store.Wrap(&spy{}, store.Observe("o", o))
+	s := store.Wrap(&spy{}, layer.Observe("o", o))
 	for _, op := range store.Ops() {
 		_ = opCalls[op](t.Context(), s)
 	}
@@ -146,17 +148,17 @@ func TestANilStateHasNoEnd(t *testing.T) {
 // silent is an Observer that costs nothing itself.
 type silent struct{}
 
-func (*silent) Begin(ctx context.Context, _ store.Call) (context.Context, any) {
+func (*silent) Begin(ctx context.Context, _ layer.Call) (context.Context, any) {
 	return ctx, (*silent)(nil)
 }
-func (*silent) End(context.Context, store.Call, store.Result, any) {}
+func (*silent) End(context.Context, layer.Call, layer.Result, any) {}
 
 type still struct{ *spy }
 
-func (still) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+func (still) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 
 func TestObserveAllocatesNothing(t *testing.T) {
-	s := store.Wrap(still{}, store.Observe("o", &silent{}))
+	s := store.Wrap(still{}, layer.Observe("o", &silent{}))
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(100, func() { _, _ = s.LoadThread(ctx, "thr_1") }); n != 0 {
 		t.Errorf("%v allocations a call", n)
@@ -165,7 +167,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 
 func TestClosingAnObservedLayerClosesItsObserver(t *testing.T) {
 	o := &tape{}
-	s := store.Wrap(&spy{}, store.Observe("o", o))
+	s := store.Wrap(&spy{}, layer.Observe("o", o))
 	if err := store.Close(s); err != nil || o.closed != 1 {
 		t.Errorf("closed %d times, %v", o.closed, err)
 	}

@@ -1,10 +1,12 @@
 package store
 
 import (
-	"bytes"
 	"encoding/json"
 	"log/slog"
 	"strings"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/jsondoc"
 )
 
 // Page is one page of a listing. After is the id of the last row when HasMore, and "" otherwise: the cursor of the next
@@ -28,14 +30,14 @@ func (p Page[T]) MarshalJSON() ([]byte, error) {
 			b = append(b, ',')
 		}
 		switch row := any(&p.Data[i]).(type) {
-		case interface{ JSON() JSON }:
+		case interface{ JSON() chat.JSON }:
 			j := row.JSON()
 			if j.IsZero() {
 				return nil, &Error{Code: CodeInvalid, Field: "data: a row without JSON"}
 			}
-			b = append(b, j.s...)
+			b = append(b, j.String()...)
 		default:
-			text, err := marshal(row)
+			text, err := jsondoc.Marshal(row)
 			if err != nil {
 				return nil, err
 			}
@@ -49,17 +51,8 @@ func (p Page[T]) MarshalJSON() ([]byte, error) {
 		b = append(b, "false"...)
 	}
 	b = append(b, `,"after":`...)
-	b = append(b, quotedOrNull(p.After)...)
+	b = append(b, jsondoc.QuotedOrNull(p.After)...)
 	return append(b, '}'), nil
-}
-
-// marshal is json.Marshal without the escaping of <, > and &.
-func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), err
 }
 
 // UnmarshalJSON reads a page, its rows byte for byte as [ParseItem] and its like do. Names are matched exactly, and one that
@@ -69,32 +62,32 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	fail := func(fault string, cause error) error {
 		return &Error{Code: CodeInvalid, Field: fault, Cause: cause}
 	}
-	var doc document
-	doc.slack = pageDepth
-	fault := doc.parse(string(data))
+	var doc jsondoc.Document
+	doc.Slack = jsondoc.PageDepth
+	fault := doc.Parse(string(data))
 	if fault != "" {
 		return fail(fault, nil)
 	}
 	var read Page[T]
-	if read.After, fault = doc.word("after"); fault != "" {
+	if read.After, fault = doc.Word("after"); fault != "" {
 		return fail(fault, nil)
 	}
 	read.After = strings.Clone(read.After) // the rest of the text can go
-	switch more, _ := doc.value("has_more"); more {
+	switch more, _ := doc.Value("has_more"); more {
 	case "true":
 		read.HasMore = true
 	case "", "false":
 	default:
 		return fail("has_more: not a boolean", nil)
 	}
-	if rows, ok := doc.value("data"); ok {
-		elems, ok := membersOf(rows, '[')
+	if rows, ok := doc.Value("data"); ok {
+		elems, ok := jsondoc.MembersOf(rows, '[')
 		if !ok {
 			return fail("data: not an array", nil)
 		}
 		read.Data = make([]T, len(elems))
 		for i, e := range elems {
-			if err := json.Unmarshal([]byte(rows[e.start:e.end]), &read.Data[i]); err != nil {
+			if err := json.Unmarshal([]byte(rows[e.Start:e.End]), &read.Data[i]); err != nil {
 				return fail("data: a row does not fit", err)
 			}
 		}

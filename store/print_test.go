@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -17,7 +18,7 @@ type request struct {
 
 // A context that is printed, into a log for instance, must not name people.
 func TestAPrintedContextNamesNobody(t *testing.T) {
-	ctx := store.WithPrincipal(request{context.Background(), "acme"}, store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}})
+	ctx := store.WithPrincipal(request{context.Background(), "acme"}, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if text := fmt.Sprintf("%v %+v", ctx, ctx); strings.Contains(text, "acme") || strings.Contains(text, "ada") {

@@ -1,5 +1,9 @@
 package store
 
+import (
+	"github.com/chatstore/chatstore/chat"
+)
+
 // Limits of a page.
 const (
 	DefaultLimit = 20   // what a Limit of zero means
@@ -40,18 +44,11 @@ type ThreadQuery struct {
 	Owner OwnerFilter
 }
 
-// Owner says whose a row is. The zero Owner is nobody: an unowned row. A Tenant without a Subject is ErrInvalid. The two
-// fields are never joined into one string.
-type Owner struct{ Tenant, Subject string }
-
-// IsZero reports whether o is nobody.
-func (o Owner) IsZero() bool { return o == Owner{} }
-
 // OwnerFilter selects threads by owner. The zero filter selects threads without an owner (package authz reads it as "the
 // caller's own"): an empty filter never means everybody's.
 type OwnerFilter struct {
 	mode  filterMode
-	owner Owner
+	owner chat.Owner
 }
 
 type filterMode uint8
@@ -64,7 +61,7 @@ const (
 )
 
 // OwnedBy selects the rows of exactly this owner. OwnedBy(Owner{}) is the zero filter.
-func OwnedBy(o Owner) OwnerFilter {
+func OwnedBy(o chat.Owner) OwnerFilter {
 	if o.IsZero() {
 		return OwnerFilter{}
 	}
@@ -73,14 +70,14 @@ func OwnedBy(o Owner) OwnerFilter {
 
 // InTenant selects the rows of every owner of this tenant; unowned rows are in no tenant, not even in "".
 func InTenant(tenant string) OwnerFilter {
-	return OwnerFilter{mode: filterTenant, owner: Owner{Tenant: tenant}}
+	return OwnerFilter{mode: filterTenant, owner: chat.Owner{Tenant: tenant}}
 }
 
 // AnyOwner selects every row, unowned ones too.
 func AnyOwner() OwnerFilter { return OwnerFilter{mode: filterAny} }
 
 // Match reports whether a row of owner o is selected.
-func (f OwnerFilter) Match(o Owner) bool {
+func (f OwnerFilter) Match(o chat.Owner) bool {
 	switch f.mode {
 	case filterOwner:
 		return o == f.owner
@@ -94,7 +91,7 @@ func (f OwnerFilter) Match(o Owner) bool {
 
 // Owner returns the one owner that f selects: ok is false unless f is OwnedBy of an owner or the zero filter. Backends use
 // it, with Tenant and IsAny, to choose an index.
-func (f OwnerFilter) Owner() (o Owner, ok bool) {
+func (f OwnerFilter) Owner() (o chat.Owner, ok bool) {
 	return f.owner, f.mode == filterOwner || f.mode == filterUnowned
 }
 

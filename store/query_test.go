@@ -4,32 +4,33 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 var (
-	nobody = store.Owner{}
-	ada    = store.Owner{Tenant: "acme", Subject: "ada"}
-	bob    = store.Owner{Tenant: "acme", Subject: "bob"}
-	solo   = store.Owner{Subject: "ada"}
-	owners = []store.Owner{nobody, ada, bob, solo, {Tenant: "other", Subject: "ada"}}
+	nobody = chat.Owner{}
+	ada    = chat.Owner{Tenant: "acme", Subject: "ada"}
+	bob    = chat.Owner{Tenant: "acme", Subject: "bob"}
+	solo   = chat.Owner{Subject: "ada"}
+	owners = []chat.Owner{nobody, ada, bob, solo, {Tenant: "other", Subject: "ada"}}
 )
 
 func TestOwnerFilters(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		f    store.OwnerFilter
-		want []store.Owner
+		want []chat.Owner
 	}{
-		{"the zero filter is never everybody", store.OwnerFilter{}, []store.Owner{nobody}},
-		{"OwnedBy nobody is the zero filter", store.OwnedBy(nobody), []store.Owner{nobody}},
-		{"OwnedBy", store.OwnedBy(ada), []store.Owner{ada}},
-		{"InTenant", store.InTenant("acme"), []store.Owner{ada, bob}},
-		{"InTenant of no tenant has no unowned rows", store.InTenant(""), []store.Owner{solo}},
+		{"the zero filter is never everybody", store.OwnerFilter{}, []chat.Owner{nobody}},
+		{"OwnedBy nobody is the zero filter", store.OwnedBy(nobody), []chat.Owner{nobody}},
+		{"OwnedBy", store.OwnedBy(ada), []chat.Owner{ada}},
+		{"InTenant", store.InTenant("acme"), []chat.Owner{ada, bob}},
+		{"InTenant of no tenant has no unowned rows", store.InTenant(""), []chat.Owner{solo}},
 		{"AnyOwner", store.AnyOwner(), owners},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var got []store.Owner
+			var got []chat.Owner
 			for _, o := range owners {
 				if c.f.Match(o) {
 					got = append(got, o)
@@ -80,25 +81,25 @@ func TestGeneratedIDs(t *testing.T) {
 			seen[id] = true
 		}
 		check(c.ids.GenerateThreadID(t.Context()), "thr_")
-		for kind, prefix := range map[store.ItemKind]string{
-			store.KindMessage: "msg_", store.KindToolCall: "tc_", store.KindTask: "tsk_", store.KindWorkflow: "wf_",
-			store.KindAttachment: "atc_", store.KindSDKHiddenContext: "shcx_", "unheard_of": "msg_",
+		for kind, prefix := range map[chat.ItemKind]string{
+			chat.KindMessage: "msg_", chat.KindToolCall: "tc_", chat.KindTask: "tsk_", chat.KindWorkflow: "wf_",
+			chat.KindAttachment: "atc_", chat.KindSDKHiddenContext: "shcx_", "unheard_of": "msg_",
 		} {
-			check(c.ids.GenerateItemID(t.Context(), kind, store.Thread{}), prefix)
+			check(c.ids.GenerateItemID(t.Context(), kind, chat.Thread{}), prefix)
 		}
 	}
 }
 
 func TestKindOf(t *testing.T) {
-	for typ, want := range map[store.ItemType]store.ItemKind{
-		store.TypeUserMessage: store.KindMessage, store.TypeAssistantMessage: store.KindMessage,
-		store.TypeClientToolCall: store.KindToolCall, store.TypeWidget: store.KindMessage,
-		store.TypeGeneratedImage: store.KindMessage, store.TypeStructuredInput: store.KindMessage,
-		store.TypeTask: store.KindTask, store.TypeWorkflow: store.KindWorkflow,
-		store.TypeHiddenContext: store.KindMessage, store.TypeSDKHiddenContext: store.KindSDKHiddenContext,
-		store.TypeEndOfTurn: store.KindMessage, "unheard_of": store.KindMessage,
+	for typ, want := range map[chat.ItemType]chat.ItemKind{
+		chat.TypeUserMessage: chat.KindMessage, chat.TypeAssistantMessage: chat.KindMessage,
+		chat.TypeClientToolCall: chat.KindToolCall, chat.TypeWidget: chat.KindMessage,
+		chat.TypeGeneratedImage: chat.KindMessage, chat.TypeStructuredInput: chat.KindMessage,
+		chat.TypeTask: chat.KindTask, chat.TypeWorkflow: chat.KindWorkflow,
+		chat.TypeHiddenContext: chat.KindMessage, chat.TypeSDKHiddenContext: chat.KindSDKHiddenContext,
+		chat.TypeEndOfTurn: chat.KindMessage, "unheard_of": chat.KindMessage,
 	} {
-		if got := store.KindOf(typ); got != want {
+		if got := chat.KindOf(typ); got != want {
 			t.Errorf("KindOf(%s) is %s, want %s", typ, got, want)
 		}
 	}

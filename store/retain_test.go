@@ -5,17 +5,17 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 // An attachment is saved by itself, and by a cache kept by itself: it must not keep the message that it came in.
 func TestAnAttachmentKeepsNothingOfItsMessage(t *testing.T) {
-	it, err := store.ParseItem(`{"id":"msg_1","created_at":"2026-01-02T12:00:00Z","type":"user_message","content":[],` +
+	it, err := chat.ParseItem(`{"id":"msg_1","created_at":"2026-01-02T12:00:00Z","type":"user_message","content":[],` +
 		`"quoted_text":"` + strings.Repeat("x", 1000) + `","attachments":[{"id":"atc_1","type":"file","name":"a","mime_type":"text/plain"}]}`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	message, _, err := store.DecodeItem[store.UserMessage](it)
+	message, _, err := chat.DecodeItem[chat.UserMessage](it)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -35,49 +36,49 @@ func (s *spy) GenerateThreadID(ctx context.Context) string {
 	return "thr_1"
 }
 
-func (s *spy) GenerateItemID(ctx context.Context, _ store.ItemKind, _ store.Thread) string {
+func (s *spy) GenerateItemID(ctx context.Context, _ chat.ItemKind, _ chat.Thread) string {
 	_ = s.note(ctx, "GenerateItemID")
 	return "msg_1"
 }
 
-func (s *spy) LoadThread(ctx context.Context, id string) (store.Thread, error) {
-	return store.Thread{ID: id, Title: "answer"}, s.note(ctx, "LoadThread")
+func (s *spy) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	return chat.Thread{ID: id, Title: "answer"}, s.note(ctx, "LoadThread")
 }
 
-func (s *spy) SaveThread(ctx context.Context, _ store.Thread) error { return s.note(ctx, "SaveThread") }
+func (s *spy) SaveThread(ctx context.Context, _ chat.Thread) error { return s.note(ctx, "SaveThread") }
 
 func (s *spy) DeleteThread(ctx context.Context, _ string) error { return s.note(ctx, "DeleteThread") }
 
-func (s *spy) LoadThreads(ctx context.Context, _ store.ThreadQuery) (store.Page[store.Thread], error) {
-	return store.Page[store.Thread]{Data: make([]store.Thread, 2), HasMore: true}, s.note(ctx, "LoadThreads")
+func (s *spy) LoadThreads(ctx context.Context, _ store.ThreadQuery) (store.Page[chat.Thread], error) {
+	return store.Page[chat.Thread]{Data: make([]chat.Thread, 2), HasMore: true}, s.note(ctx, "LoadThreads")
 }
 
-func (s *spy) LoadThreadItems(ctx context.Context, _ string, _ store.PageQuery) (store.Page[store.Item], error) {
-	return store.Page[store.Item]{Data: make([]store.Item, 3), HasMore: true}, s.note(ctx, "LoadThreadItems")
+func (s *spy) LoadThreadItems(ctx context.Context, _ string, _ store.PageQuery) (store.Page[chat.Item], error) {
+	return store.Page[chat.Item]{Data: make([]chat.Item, 3), HasMore: true}, s.note(ctx, "LoadThreadItems")
 }
 
-func (s *spy) AddThreadItem(ctx context.Context, _ string, _ store.Item) error {
+func (s *spy) AddThreadItem(ctx context.Context, _ string, _ chat.Item) error {
 	return s.note(ctx, "AddThreadItem")
 }
 
-func (s *spy) SaveItem(ctx context.Context, _ string, _ store.Item) error {
+func (s *spy) SaveItem(ctx context.Context, _ string, _ chat.Item) error {
 	return s.note(ctx, "SaveItem")
 }
 
-func (s *spy) LoadItem(ctx context.Context, _, id string) (store.Item, error) {
-	return store.Item{ID: id}, s.note(ctx, "LoadItem")
+func (s *spy) LoadItem(ctx context.Context, _, id string) (chat.Item, error) {
+	return chat.Item{ID: id}, s.note(ctx, "LoadItem")
 }
 
 func (s *spy) DeleteThreadItem(ctx context.Context, _, _ string) error {
 	return s.note(ctx, "DeleteThreadItem")
 }
 
-func (s *spy) SaveAttachment(ctx context.Context, _ store.Attachment) error {
+func (s *spy) SaveAttachment(ctx context.Context, _ chat.Attachment) error {
 	return s.note(ctx, "SaveAttachment")
 }
 
-func (s *spy) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
-	return store.Attachment{ID: id}, s.note(ctx, "LoadAttachment")
+func (s *spy) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
+	return chat.Attachment{ID: id}, s.note(ctx, "LoadAttachment")
 }
 
 func (s *spy) DeleteAttachment(ctx context.Context, _ string) error {
@@ -88,7 +89,7 @@ func (s *spy) DeleteAttachment(ctx context.Context, _ string) error {
 var opCalls = map[store.Op]func(context.Context, store.Store) error{
 	store.OpLoadThread: func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
 	store.OpSaveThread: func(ctx context.Context, s store.Store) error {
-		return s.SaveThread(ctx, store.Thread{ID: "thr_1"})
+		return s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
 	},
 	store.OpDeleteThread: func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, "thr_1") },
 	store.OpLoadThreads: func(ctx context.Context, s store.Store) error {
@@ -100,10 +101,10 @@ var opCalls = map[store.Op]func(context.Context, store.Store) error{
 		return err
 	},
 	store.OpAddThreadItem: func(ctx context.Context, s store.Store) error {
-		return s.AddThreadItem(ctx, "thr_1", store.Item{ID: "msg_1"})
+		return s.AddThreadItem(ctx, "thr_1", chat.Item{ID: "msg_1"})
 	},
 	store.OpSaveItem: func(ctx context.Context, s store.Store) error {
-		return s.SaveItem(ctx, "thr_1", store.Item{ID: "msg_1"})
+		return s.SaveItem(ctx, "thr_1", chat.Item{ID: "msg_1"})
 	},
 	store.OpLoadItem: func(ctx context.Context, s store.Store) error {
 		_, err := s.LoadItem(ctx, "thr_1", "msg_1")
@@ -113,7 +114,7 @@ var opCalls = map[store.Op]func(context.Context, store.Store) error{
 		return s.DeleteThreadItem(ctx, "thr_1", "msg_1")
 	},
 	store.OpSaveAttachment: func(ctx context.Context, s store.Store) error {
-		return s.SaveAttachment(ctx, store.Attachment{ID: "atc_1"})
+		return s.SaveAttachment(ctx, chat.Attachment{ID: "atc_1"})
 	},
 	store.OpLoadAttachment: func(ctx context.Context, s store.Store) error {
 		_, err := s.LoadAttachment(ctx, "atc_1")

@@ -12,22 +12,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 // TestFieldsOfGoldenThreads: what the SDKs write is read, absent and null alike.
 func TestFieldsOfGoldenThreads(t *testing.T) {
-	want := map[string]store.Thread{
-		"python": {ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 123456000, time.UTC), Status: store.Status{Type: "active"}, Metadata: js(`{}`)},
-		"python locked": {ID: "thr_1", Title: "T", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: store.Status{Type: "locked"},
+	want := map[string]chat.Thread{
+		"python": {ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 123456000, time.UTC), Status: chat.Status{Type: "active"}, Metadata: js(`{}`)},
+		"python locked": {ID: "thr_1", Title: "T", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: chat.Status{Type: "locked"},
 			AllowedImageDomains: js(`null`), Metadata: js(`{"n":12345678901234567890,"n":1.0}`)},
-		"node": {ID: "thr_2", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.UTC), Status: store.Status{Type: "closed", Reason: "done"},
+		"node": {ID: "thr_2", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.UTC), Status: chat.Status{Type: "closed", Reason: "done"},
 			AllowedImageDomains: js(`["a.example"]`), Metadata: js(`{"k":[1]}`)},
-		"sparse":  {ID: "thr_3", CreatedAt: time.Date(2026, 1, 1, 21, 34, 5, 123456000, time.UTC), Status: store.Status{Type: "active"}},
-		"unknown": {ID: "thr_4", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: store.Status{Type: "archived", Reason: "r"}},
+		"sparse":  {ID: "thr_3", CreatedAt: time.Date(2026, 1, 1, 21, 34, 5, 123456000, time.UTC), Status: chat.Status{Type: "active"}},
+		"unknown": {ID: "thr_4", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: chat.Status{Type: "archived", Reason: "r"}},
 	}
 	for name, text := range goldenThreads {
-		got := must[store.Thread](t)(store.ParseThread(text))
+		got := must[chat.Thread](t)(chat.ParseThread(text))
 		if diff := diffFields(want[name], got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", name, diff)
 		}
@@ -35,8 +36,8 @@ func TestFieldsOfGoldenThreads(t *testing.T) {
 }
 
 // diffFields compares the exported fields, and not by Equal.
-func diffFields(a, b store.Thread) string {
-	fields := func(t store.Thread) []any {
+func diffFields(a, b chat.Thread) string {
+	fields := func(t chat.Thread) []any {
 		return []any{t.ID, t.Title, t.CreatedAt, t.Status, t.AllowedImageDomains.String(), t.Metadata.String(), t.Owner}
 	}
 	return cmp.Diff(fields(a), fields(b))
@@ -45,28 +46,28 @@ func diffFields(a, b store.Thread) string {
 // TestThreadLiteral: a thread made in Go has a proper JSON, and reads back as Normalize returns it.
 func TestThreadLiteral(t *testing.T) {
 	for _, c := range []struct {
-		thread store.Thread
+		thread chat.Thread
 		want   string
 	}{
-		{store.Thread{ID: "thr_1", CreatedAt: noon}, `{"id":"thr_1","title":null,"created_at":"2026-01-02T12:00:00Z","status":{"type":"active"},"metadata":{}}`},
-		{store.Thread{ID: "a\"b", Title: "T\n", CreatedAt: noon.Add(1500 * time.Nanosecond).In(time.FixedZone("", 3600)), Status: store.Status{Type: "locked", Reason: "r"},
-			AllowedImageDomains: js(`[ "a" ]`), Metadata: js(` {"n": 1.0} `), Owner: store.Owner{Subject: "ada"}},
+		{chat.Thread{ID: "thr_1", CreatedAt: noon}, `{"id":"thr_1","title":null,"created_at":"2026-01-02T12:00:00Z","status":{"type":"active"},"metadata":{}}`},
+		{chat.Thread{ID: "a\"b", Title: "T\n", CreatedAt: noon.Add(1500 * time.Nanosecond).In(time.FixedZone("", 3600)), Status: chat.Status{Type: "locked", Reason: "r"},
+			AllowedImageDomains: js(`[ "a" ]`), Metadata: js(` {"n": 1.0} `), Owner: chat.Owner{Subject: "ada"}},
 			`{"id":"a\"b","title":"T\n","created_at":"2026-01-02T12:00:00.000001Z","status":{"type":"locked","reason":"r"},"allowed_image_domains":[ "a" ],"metadata": {"n": 1.0} }`},
-		{store.Thread{ID: "x", CreatedAt: noon, Status: store.Status{Type: "closed"}, AllowedImageDomains: js(`null`)},
+		{chat.Thread{ID: "x", CreatedAt: noon, Status: chat.Status{Type: "closed"}, AllowedImageDomains: js(`null`)},
 			`{"id":"x","title":null,"created_at":"2026-01-02T12:00:00Z","status":{"type":"closed","reason":null},"allowed_image_domains":null,"metadata":{}}`},
 	} {
 		wantText(t, c.thread, c.want)
-		n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, c.thread))
+		n := must[chat.Thread](t)(c.thread.Normalized())
 		wantText(t, n, c.want)
 		if !n.Equal(c.thread) || n.CreatedAt.Location() != time.UTC || n.Owner != c.thread.Owner {
 			t.Errorf("%#v: normalised to %#v", c.thread, n)
 		}
-		loaded := must[store.Thread](t)(store.ParseThread(n.JSON().String()))
+		loaded := must[chat.Thread](t)(chat.ParseThread(n.JSON().String()))
 		loaded.Owner = n.Owner
 		if diff := diffFields(n, loaded); diff != "" || !loaded.Equal(n) {
 			t.Errorf("read back: -normalised +loaded:\n%s", diff)
 		}
-		if again := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, n)); !again.Equal(n) {
+		if again := must[chat.Thread](t)(n.Normalized()); !again.Equal(n) {
 			t.Error("normalising twice is not normalising once")
 		}
 	}
@@ -76,17 +77,17 @@ func TestThreadLiteral(t *testing.T) {
 func TestZeroStatusIsActive(t *testing.T) {
 	for _, status := range []string{``, `,"status":null`, `,"status":{}`, `,"status":{"type":"active"}`, `,"status":{ "type" : "active", "since":9, "reason":"r" }`} {
 		text := `{"id":"thr_1","created_at":"2026-01-02T03:04:05"` + status + `}`
-		parsed := must[store.Thread](t)(store.ParseThread(text))
-		if parsed.Status != (store.Status{Type: "active"}) {
+		parsed := must[chat.Thread](t)(chat.ParseThread(text))
+		if parsed.Status != (chat.Status{Type: "active"}) {
 			t.Errorf("%s: read as %+v", text, parsed.Status)
 		}
 		zero := parsed
-		zero.Status = store.Status{}
+		zero.Status = chat.Status{}
 		wantText(t, zero, text)
 		if !zero.Equal(parsed) {
 			t.Errorf("%s: not Equal", text)
 		}
-		n := must[store.Thread](t)(store.NormalizeThread(store.OpSaveThread, zero))
+		n := must[chat.Thread](t)(zero.Normalized())
 		if wantText(t, n, text); n.Status.Type != "active" {
 			t.Errorf("%s: normalised to %+v", text, n.Status)
 		}
@@ -95,13 +96,13 @@ func TestZeroStatusIsActive(t *testing.T) {
 
 // TestOwnerIsNoPartOfTheJSON: not written, and not read, whatever is in the text.
 func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
-	thread := must[store.Thread](t)(store.ParseThread(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","created_at":"2026-01-02T03:04:05Z"}`))
-	attach := must[store.Attachment](t)(store.ParseAttachment(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","type":"file"}`))
+	thread := must[chat.Thread](t)(chat.ParseThread(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","created_at":"2026-01-02T03:04:05Z"}`))
+	attach := must[chat.Attachment](t)(chat.ParseAttachment(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","type":"file"}`))
 	if !thread.Owner.IsZero() || !attach.Owner.IsZero() {
 		t.Error("an owner was read from JSON")
 	}
-	thread.Owner, attach.Owner = store.Owner{Tenant: "acme", Subject: "lovelace"}, store.Owner{Tenant: "acme", Subject: "lovelace"}
-	for _, v := range []value{thread, attach, store.Thread{ID: "x", Owner: thread.Owner}} {
+	thread.Owner, attach.Owner = chat.Owner{Tenant: "acme", Subject: "lovelace"}, chat.Owner{Tenant: "acme", Subject: "lovelace"}
+	for _, v := range []value{thread, attach, chat.Thread{ID: "x", Owner: thread.Owner}} {
 		if text := v.JSON().String(); strings.Contains(text, "lovelace") || strings.Contains(text, "acme") {
 			t.Errorf("an owner in %s", text)
 		}
@@ -117,106 +118,106 @@ func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
 func TestSetFieldWins(t *testing.T) {
 	text := goldenThreads["unknown"] // title, status, domains absent or odd
 	for _, c := range []struct {
-		set  func(*store.Thread)
+		set  func(*chat.Thread)
 		want *strings.Replacer
 	}{
-		{func(th *store.Thread) { th.Title = "T" }, strings.NewReplacer(`null}`, `null,"title":"T"}`)},
-		{func(th *store.Thread) { th.ID = "x" }, strings.NewReplacer(`thr_4`, `x`)},
-		{func(th *store.Thread) { th.CreatedAt = noon }, strings.NewReplacer(`03:04:05`, `12:00:00`)},
-		{func(th *store.Thread) { th.Status = store.Status{} }, strings.NewReplacer(`{"type":"archived","since":9,"reason":"r"}`, `{"type":"active","since":9,"reason":null}`)},
-		{func(th *store.Thread) { th.Metadata = js(`{ }`) }, strings.NewReplacer(`null}`, `{ }}`)},
-		{func(th *store.Thread) { th.AllowedImageDomains = js(`[]`) }, strings.NewReplacer(`null}`, `null,"allowed_image_domains":[]}`)},
-		{func(th *store.Thread) {}, strings.NewReplacer()},
-		{func(th *store.Thread) { th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999) }, strings.NewReplacer()},
-		{func(th *store.Thread) { th.Owner = store.Owner{Subject: "ada"} }, strings.NewReplacer()},
+		{func(th *chat.Thread) { th.Title = "T" }, strings.NewReplacer(`null}`, `null,"title":"T"}`)},
+		{func(th *chat.Thread) { th.ID = "x" }, strings.NewReplacer(`thr_4`, `x`)},
+		{func(th *chat.Thread) { th.CreatedAt = noon }, strings.NewReplacer(`03:04:05`, `12:00:00`)},
+		{func(th *chat.Thread) { th.Status = chat.Status{} }, strings.NewReplacer(`{"type":"archived","since":9,"reason":"r"}`, `{"type":"active","since":9,"reason":null}`)},
+		{func(th *chat.Thread) { th.Metadata = js(`{ }`) }, strings.NewReplacer(`null}`, `{ }}`)},
+		{func(th *chat.Thread) { th.AllowedImageDomains = js(`[]`) }, strings.NewReplacer(`null}`, `null,"allowed_image_domains":[]}`)},
+		{func(th *chat.Thread) {}, strings.NewReplacer()},
+		{func(th *chat.Thread) { th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999) }, strings.NewReplacer()},
+		{func(th *chat.Thread) { th.Owner = chat.Owner{Subject: "ada"} }, strings.NewReplacer()},
 	} {
-		th := must[store.Thread](t)(store.ParseThread(text))
+		th := must[chat.Thread](t)(chat.ParseThread(text))
 		c.set(&th)
 		want := c.want.Replace(text)
 		wantText(t, th, want)
-		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		n, err := th.Normalized()
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantText(t, n, want)
 	}
-	th := must[store.Thread](t)(store.ParseThread(goldenThreads["sparse"])) // an offset, and more digits than are stored
+	th := must[chat.Thread](t)(chat.ParseThread(goldenThreads["sparse"])) // an offset, and more digits than are stored
 	th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999)
 	wantText(t, th, goldenThreads["sparse"])
-	th = must[store.Thread](t)(store.ParseThread(goldenThreads["node"]))
-	th.AllowedImageDomains, th.Metadata = store.JSON{}, store.JSON{}
+	th = must[chat.Thread](t)(chat.ParseThread(goldenThreads["node"]))
+	th.AllowedImageDomains, th.Metadata = chat.JSON{}, chat.JSON{}
 	wantText(t, th, strings.NewReplacer(`["a.example"]`, `null`, `{"k":[1]}`, `{}`).Replace(goldenThreads["node"]))
-	th = must[store.Thread](t)(store.ParseThread(`{"title":"T"}`))
+	th = must[chat.Thread](t)(chat.ParseThread(`{"title":"T"}`))
 	th.Title = ""
 	wantText(t, th, `{"title":null}`)
-	th = must[store.Thread](t)(store.ParseThread(`{ }`))
+	th = must[chat.Thread](t)(chat.ParseThread(`{ }`))
 	th.Title, th.ID = "T", "i"
 	wantText(t, th, `{"id":"i","title":"T" }`)
 
-	it := must[store.Item](t)(store.ParseItem(`{"type":"x","thread_id":null}`))
+	it := must[chat.Item](t)(chat.ParseItem(`{"type":"x","thread_id":null}`))
 	wantText(t, it, `{"type":"x","thread_id":null}`)
 	it.ThreadID, it.CreatedAt = "thr_1", noon
 	wantText(t, it, `{"type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z"}`)
-	it = must[store.Item](t)(store.ParseItem(`{"type":"x","thread_id":"y"}`))
+	it = must[chat.Item](t)(chat.ParseItem(`{"type":"x","thread_id":"y"}`))
 	it.ThreadID = ""
 	wantText(t, it, `{"type":"x","thread_id":""}`)
 
-	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python file"]))
+	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python file"]))
 	a.ThreadID, a.ID = "thr_1", "b"
 	wantText(t, a, strings.NewReplacer(`"thread_id":null`, `"thread_id":"thr_1"`, `atc_1`, `b`).Replace(goldenAttachments["python file"]))
-	a = must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["node"]))
+	a = must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["node"]))
 	a.ThreadID = ""
 	wantText(t, a, strings.Replace(goldenAttachments["node"], `"thr_1"`, `null`, 1))
 }
 
 // TestAttachmentBody: decoded on demand, and written back member by member.
 func TestAttachmentBody(t *testing.T) {
-	a := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["python image"]))
-	b := must[store.AttachmentBody](t)(a.Decode())
-	want := store.AttachmentBody{Type: "image", Name: "a.png", MIMEType: "image/png", PreviewURL: "https://x.example/p",
-		Upload: &store.UploadDescriptor{URL: "https://x.example/up", Method: "put", Headers: map[string]string{"X-A": "1"}}}
+	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python image"]))
+	b := must[chat.AttachmentBody](t)(a.Decode())
+	want := chat.AttachmentBody{Type: "image", Name: "a.png", MIMEType: "image/png", PreviewURL: "https://x.example/p",
+		Upload: &chat.UploadDescriptor{URL: "https://x.example/up", Method: "put", Headers: map[string]string{"X-A": "1"}}}
 	if diff := cmp.Diff(want, b, sameBody); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	b.Upload.Headers["X-A"] = "spoilt"
-	if again := must[store.AttachmentBody](t)(a.Decode()); again.Upload.Headers["X-A"] != "1" {
+	if again := must[chat.AttachmentBody](t)(a.Decode()); again.Upload.Headers["X-A"] != "1" {
 		t.Error("a decoded header map is shared")
 	}
 	b.Upload = nil
-	a.Owner = store.Owner{Subject: "ada"}
-	done := must[store.Attachment](t)(a.WithBody(b))
+	a.Owner = chat.Owner{Subject: "ada"}
+	done := must[chat.Attachment](t)(a.WithBody(b))
 	wantText(t, done, strings.Replace(goldenAttachments["python image"], `{"url":"https://x.example/up","method":"put","headers":{"X-A":"1"}}`, `null`, 1))
 	if done.Owner != a.Owner {
 		t.Error("WithBody lost the owner")
 	}
 
-	node := must[store.Attachment](t)(store.ParseAttachment(goldenAttachments["node"]))
-	nb := must[store.AttachmentBody](t)(node.Decode())
+	node := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["node"]))
+	nb := must[chat.AttachmentBody](t)(node.Decode())
 	nb.Name, nb.Metadata = "b.png", js(`{"a":3}`)
-	wantText(t, must[store.Attachment](t)(node.WithBody(nb)), strings.NewReplacer(`a.png`, `b.png`, `{"a":1,"a":2}`, `{"a":3}`).Replace(goldenAttachments["node"]))
+	wantText(t, must[chat.Attachment](t)(node.WithBody(nb)), strings.NewReplacer(`a.png`, `b.png`, `{"a":1,"a":2}`, `{"a":3}`).Replace(goldenAttachments["node"]))
 
-	wantText(t, must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a"})), `{"id":"atc_1","type":"file","name":"a","mime_type":""}`)
-	wantText(t, must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "image", Upload: &store.UploadDescriptor{}})),
+	wantText(t, must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a"})), `{"id":"atc_1","type":"file","name":"a","mime_type":""}`)
+	wantText(t, must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "image", Upload: &chat.UploadDescriptor{}})),
 		`{"id":"atc_1","type":"image","name":"","mime_type":"","preview_url":"","upload_descriptor":{"url":"","method":"","headers":{}}}`)
 	headers := map[string]string{"b": "2", "a": "1"}
-	made := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Upload: &store.UploadDescriptor{Headers: headers}}))
+	made := must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Upload: &chat.UploadDescriptor{Headers: headers}}))
 	headers["a"] = "spoilt"
 	wantText(t, made, `{"id":"atc_1","type":"file","name":"","mime_type":"","upload_descriptor":{"url":"","method":"","headers":{"a":"1","b":"2"}}}`)
 
-	for field, b := range map[string]store.AttachmentBody{
+	for field, b := range map[string]chat.AttachmentBody{
 		"type: empty":                                {},
 		"name: not valid UTF-8":                      {Type: "file", Name: "\xff"},
 		"metadata: not an object":                    {Type: "file", Metadata: js(`[]`)},
-		"upload_descriptor.headers: not valid UTF-8": {Type: "file", Upload: &store.UploadDescriptor{Headers: map[string]string{"\xff": ""}}},
+		"upload_descriptor.headers: not valid UTF-8": {Type: "file", Upload: &chat.UploadDescriptor{Headers: map[string]string{"\xff": ""}}},
 	} {
-		_, err := store.NewAttachment("atc_1", b)
+		_, err := chat.NewAttachment("atc_1", b)
 		wantInvalid(t, err, field)
 		_, err = made.WithBody(b)
 		wantInvalid(t, err, field)
 	}
-	_, err := store.Attachment{}.Decode()
+	_, err := chat.Attachment{}.Decode()
 	wantInvalid(t, err, "type: missing")
-	odd := must[store.Attachment](t)(store.ParseAttachment(`{"type":"file","upload_descriptor":{"headers":{"a":1}}}`))
+	odd := must[chat.Attachment](t)(chat.ParseAttachment(`{"type":"file","upload_descriptor":{"headers":{"a":1}}}`))
 	_, err = odd.Decode()
 	wantInvalid(t, err, "upload_descriptor.headers: not an object of strings")
 }
@@ -291,35 +292,35 @@ var threadTraps = []struct{ text, field string }{
 // TestParserTraps: what one parser takes and another does not, or takes for something else, is refused, by every way in.
 func TestParserTraps(t *testing.T) {
 	for _, trap := range append(traps, itemTraps...) {
-		_, err := store.ParseItem(trap.text)
+		_, err := chat.ParseItem(trap.text)
 		wantInvalid(t, err, trap.field)
-		it := store.Item{ID: "before"}
+		it := chat.Item{ID: "before"}
 		wantInvalid(t, it.UnmarshalJSON([]byte(trap.text)), trap.field)
 		if err := json.Unmarshal([]byte(trap.text), &it); err == nil {
 			t.Errorf("json.Unmarshal takes %s", trap.text)
 		}
-		if it != (store.Item{ID: "before"}) {
+		if it != (chat.Item{ID: "before"}) {
 			t.Errorf("%s: changed the item to %v", trap.text, it)
 		}
 		if trap.field == "json: not valid" || trap.field == "json: not valid UTF-8" {
-			_, err = store.ParseJSON(trap.text)
+			_, err = chat.ParseJSON(trap.text)
 			wantInvalid(t, err, trap.field)
 		}
 	}
 	for _, trap := range traps {
 		if !strings.HasPrefix(trap.field, "type") {
-			_, err := store.ParseThread(trap.text)
+			_, err := chat.ParseThread(trap.text)
 			wantInvalid(t, err, trap.field)
-			var th store.Thread
+			var th chat.Thread
 			wantInvalid(t, th.UnmarshalJSON([]byte(trap.text)), trap.field)
 		}
-		_, err := store.ParseAttachment(trap.text)
+		_, err := chat.ParseAttachment(trap.text)
 		wantInvalid(t, err, trap.field)
-		var a store.Attachment
+		var a chat.Attachment
 		wantInvalid(t, a.UnmarshalJSON([]byte(trap.text)), trap.field)
 	}
 	for _, trap := range threadTraps {
-		_, err := store.ParseThread(trap.text)
+		_, err := chat.ParseThread(trap.text)
 		wantInvalid(t, err, trap.field)
 	}
 }
@@ -336,13 +337,13 @@ func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 		`{"type":"assistant_message","content":[{"annotations":[{"source":{"type":"entity","data":` + free + `}}]}]}`,
 		`{"type":"workflow","workflow":{"tasks":[{"sources":[{"data":` + free + `}]}]}}`,
 	} {
-		it := must[store.Item](t)(store.ParseItem(text))
+		it := must[chat.Item](t)(chat.ParseItem(text))
 		wantText(t, it, text)
-		if _, ok, err := store.DecodeItem[store.Body](it); !ok || err != nil {
+		if _, ok, err := chat.DecodeItem[chat.Body](it); !ok || err != nil {
 			t.Errorf("%s: %v, %v", text, ok, err)
 		}
 	}
-	wantText(t, must[store.Thread](t)(store.ParseThread(`{"metadata":`+free+`}`)), `{"metadata":`+free+`}`)
+	wantText(t, must[chat.Thread](t)(chat.ParseThread(`{"metadata":`+free+`}`)), `{"metadata":`+free+`}`)
 	wantText(t, attachment(`{"type":"file","metadata":`+free+`}`), `{"type":"file","metadata":`+free+`}`)
 }
 
@@ -350,8 +351,8 @@ func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	text := `{"type":"user_message","ATTACHMENTS":[],"attachments":[{"type":"file","id":"victim","ID":"mine"}],"Attachments":[],` +
 		`"content":[{"TEXT":"no","text":"yes","Type":"input_tag"}],"inference_options":{"tool_choice":{"id":"a","Id":"b"},"MODEL":"m"},"ID":"x","Created_At":7}`
-	it := must[store.Item](t)(store.ParseItem(text))
-	m, ok, err := store.DecodeItem[store.UserMessage](it)
+	it := must[chat.Item](t)(chat.ParseItem(text))
+	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
 	if !ok || err != nil {
 		t.Fatal(ok, err)
 	}
@@ -360,11 +361,11 @@ func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 		t.Errorf("got %+v of %v", m, it)
 	}
 	wantText(t, it, text)
-	th := must[store.Thread](t)(store.ParseThread(`{"id":"a","ID":"b","TITLE":"t","Status":{"type":"locked"}}`))
+	th := must[chat.Thread](t)(chat.ParseThread(`{"id":"a","ID":"b","TITLE":"t","Status":{"type":"locked"}}`))
 	if th.ID != "a" || th.Title != "" || th.Status.Type != "active" {
 		t.Errorf("got %#v, title %q, %+v", th, th.Title, th.Status)
 	}
-	var p store.Page[store.Item]
+	var p store.Page[chat.Item]
 	if err := json.Unmarshal([]byte(`{"Data":[{"type":"x"}],"HAS_MORE":true,"After":"x"}`), &p); err != nil || len(p.Data) != 0 || p.HasMore || p.After != "" {
 		t.Errorf("page: got %v, %v", p, err)
 	}
@@ -373,13 +374,13 @@ func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 // TestHostileTexts: depth, and names by the hundred thousand, cost what their size costs.
 func TestHostileTexts(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat(`{"a":[`, n/2) + strings.Repeat(`]}`, n/2) }
-	if _, err := store.ParseJSON(nested(1000)); err != nil {
+	if _, err := chat.ParseJSON(nested(1000)); err != nil {
 		t.Error(err)
 	}
 	for _, n := range []int{1002, 1_000_000} {
-		_, err := store.ParseJSON(nested(n))
+		_, err := chat.ParseJSON(nested(n))
 		wantInvalid(t, err, "json: nested too deep")
-		_, err = store.ParseItem(`{"type":"x","a":` + nested(n) + `}`)
+		_, err = chat.ParseItem(`{"type":"x","a":` + nested(n) + `}`)
 		wantInvalid(t, err, "json: nested too deep")
 	}
 	var b strings.Builder
@@ -387,14 +388,14 @@ func TestHostileTexts(t *testing.T) {
 		fmt.Fprintf(&b, `,"%d":{}`, i)
 	}
 	text := `{"type":"x"` + b.String() + `}`
-	it := must[store.Item](t)(store.ParseItem(text))
+	it := must[chat.Item](t)(chat.ParseItem(text))
 	wantText(t, it, text)
-	_, err := store.ParseItem(`{"type":"x"` + b.String() + `,"77777":1}`)
+	_, err := chat.ParseItem(`{"type":"x"` + b.String() + `,"77777":1}`)
 	wantInvalid(t, err, "json: a repeated member name")
-	_, err = store.ParseItem(`{"type":"hidden_context_item","x":{"":0` + b.String() + `,"99999":1}}`)
+	_, err = chat.ParseItem(`{"type":"hidden_context_item","x":{"":0` + b.String() + `,"99999":1}}`)
 	wantInvalid(t, err, "json: a repeated member name")
 	free := `{"type":"hidden_context_item","content":{"":0` + b.String() + `,"99999":1}}`
-	wantText(t, must[store.Item](t)(store.ParseItem(free)), free)
+	wantText(t, must[chat.Item](t)(chat.ParseItem(free)), free)
 }
 
 // TestAmongManyNames: objects of every size find what is repeated, and nothing else.
@@ -405,16 +406,16 @@ func TestAmongManyNames(t *testing.T) {
 			fmt.Fprintf(&b, `"%d":{"%d":1,"x":{"y":2}},`, i, i)
 		}
 		text := `{` + b.String() + `"type":"x"}`
-		it, err := store.ParseItem(text)
+		it, err := chat.ParseItem(text)
 		if err != nil {
 			t.Fatalf("%d names: %v", n, err)
 		}
 		it.ID = "set"
 		wantText(t, it, text[:len(text)-1]+`,"id":"set"}`)
 		text = `{"type":"x","u":{` + b.String() + `"k":{"x":{"y":1},"y":{"y":2,"x":3}},"y":[{"x":4,"y":5},{"y":6}]}}`
-		wantText(t, must[store.Item](t)(store.ParseItem(text)), text)
+		wantText(t, must[chat.Item](t)(chat.ParseItem(text)), text)
 		for _, again := range []int{0, n / 2, n - 1} {
-			if _, err := store.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
+			if _, err := chat.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
 				t.Errorf("%d names: %d is repeated unseen", n, again)
 			}
 		}
@@ -441,7 +442,7 @@ func TestTimes(t *testing.T) {
 		"2026-01-02T12:00:00." + strings.Repeat("0", 99) + "Z": noon,
 	} {
 		full := `{"type":"x","created_at":"` + text + `"}`
-		it, err := store.ParseItem(full)
+		it, err := chat.ParseItem(full)
 		if err != nil || !it.CreatedAt.Equal(want) || it.CreatedAt.Location() != time.UTC {
 			t.Errorf("%s: got %v, %v, want %v", text, it.CreatedAt, err, want)
 		}
@@ -450,7 +451,7 @@ func TestTimes(t *testing.T) {
 	for _, text := range []string{"", "2026", "2026-01-02", "2026-01-02T12:00", "2026-01-02T12:00:00.", "2026-01-02T12:00:00.Z", "2026-01-02T12:00:00,5Z", "2026-01-02T12:00:00+0100", "2026-01-02T12:00:00+1:00",
 		"2026-01-02T12:00:00 Z", "2026-00-02T12:00:00Z", "2026-13-02T12:00:00Z", "2026-01-00T12:00:00Z", "2025-02-29T12:00:00Z", "2026-01-32T12:00:00Z", "2026-01-02T24:00:00Z", "2026-01-02T12:60:00Z",
 		"2026-01-02T12:00:60Z", "2026-01-02T12:00:00+24:00", "2026-01-02T12:00:00+00:60", "-026-01-02T12:00:00Z", "+2026-01-02T12:00:00Z", "20260102T120000Z", "2026-01-02T12:00:00Zx", " 2026-01-02T12:00:00Z", "2026-01-02X12:00:00Z"} {
-		_, err := store.ParseItem(`{"type":"x","created_at":"` + text + `"}`)
+		_, err := chat.ParseItem(`{"type":"x","created_at":"` + text + `"}`)
 		wantInvalid(t, err, "created_at: not an RFC 3339 time")
 	}
 	for at, want := range map[time.Time]string{
@@ -462,12 +463,12 @@ func TestTimes(t *testing.T) {
 		time.Date(10000, 1, 1, 0, 30, 0, 0, time.FixedZone("", 3600)): "9999-12-31T23:30:00Z",
 		time.Date(1969, 12, 31, 23, 59, 59, 1999, time.UTC):           "1969-12-31T23:59:59.000001Z",
 	} {
-		th := store.Thread{ID: "x", CreatedAt: at}
-		n, err := store.NormalizeThread(store.OpSaveThread, th)
+		th := chat.Thread{ID: "x", CreatedAt: at}
+		n, err := th.Normalized()
 		if err != nil || !strings.Contains(n.JSON().String(), `"created_at":"`+want+`"`) {
 			t.Errorf("%v: got %s, %v, want %s", at, n.JSON(), err, want)
 		}
-		if back := must[store.Thread](t)(store.ParseThread(n.JSON().String())); !back.CreatedAt.Equal(n.CreatedAt) {
+		if back := must[chat.Thread](t)(chat.ParseThread(n.JSON().String())); !back.CreatedAt.Equal(n.CreatedAt) {
 			t.Errorf("%v: read back as %v", n.CreatedAt, back.CreatedAt)
 		}
 	}
@@ -476,13 +477,13 @@ func TestTimes(t *testing.T) {
 // TestNoContentInTexts: what fmt and slog make of a value has ids and types, and nothing else of it.
 func TestNoContentInTexts(t *testing.T) {
 	const canary = "canary"
-	th := store.Thread{ID: "thr_1", Title: canary, CreatedAt: noon, Metadata: js(`{"k":"canary"}`), AllowedImageDomains: js(`["canary"]`), Status: store.Status{Type: "locked", Reason: canary},
-		Owner: store.Owner{Tenant: canary, Subject: canary}}
-	it := must[store.Item](t)(store.NewItem("msg_1", noon, store.SDKHiddenContext{Content: canary}))
-	a := must[store.Attachment](t)(store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: canary}))
+	th := chat.Thread{ID: "thr_1", Title: canary, CreatedAt: noon, Metadata: js(`{"k":"canary"}`), AllowedImageDomains: js(`["canary"]`), Status: chat.Status{Type: "locked", Reason: canary},
+		Owner: chat.Owner{Tenant: canary, Subject: canary}}
+	it := must[chat.Item](t)(chat.NewItem("msg_1", noon, chat.SDKHiddenContext{Content: canary}))
+	a := must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: canary}))
 	a.Owner = th.Owner
 	var log bytes.Buffer
-	for _, v := range []any{th, &th, it, &it, a, &a, []store.Thread{th}, store.Page[store.Item]{Data: []store.Item{it}}, struct{ T store.Thread }{th}} {
+	for _, v := range []any{th, &th, it, &it, a, &a, []chat.Thread{th}, store.Page[chat.Item]{Data: []chat.Item{it}}, struct{ T chat.Thread }{th}} {
 		for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
 			if text := fmt.Sprintf(verb, v); strings.Contains(text, canary) || strings.Contains(text, "63616e617279") {
 				t.Errorf("%s of %T: %s", verb, v, text)
@@ -502,8 +503,8 @@ func TestNoContentInTexts(t *testing.T) {
 
 // TestEqual: the same JSON, byte for byte, and the same Owner.
 func TestEqual(t *testing.T) {
-	parse := must[store.Item](t)
-	it := parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`))
+	parse := must[chat.Item](t)
+	it := parse(chat.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`))
 	same := it
 	same.CreatedAt = noon.In(time.FixedZone("", 7200)).Add(5)
 	other := it
@@ -511,13 +512,13 @@ func TestEqual(t *testing.T) {
 	back := other
 	back.ID = "a"
 	for _, c := range []struct {
-		b    store.Item
+		b    chat.Item
 		want bool
 	}{
-		{it, true}, {same, true}, {back, true}, {other, false}, {store.Item{}, false},
-		{parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`)), true},
-		{parse(store.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00"}`)), false},
-		{parse(store.ParseItem(`{"type":"x", "id":"a","created_at":"2026-01-02T12:00:00Z"}`)), false},
+		{it, true}, {same, true}, {back, true}, {other, false}, {chat.Item{}, false},
+		{parse(chat.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`)), true},
+		{parse(chat.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00"}`)), false},
+		{parse(chat.ParseItem(`{"type":"x", "id":"a","created_at":"2026-01-02T12:00:00Z"}`)), false},
 	} {
 		if it.Equal(c.b) != c.want || c.b.Equal(it) != c.want {
 			t.Errorf("%s and %s: Equal is not %v", it.JSON(), c.b.JSON(), c.want)
@@ -538,13 +539,13 @@ func TestEqual(t *testing.T) {
 
 // TestJSON: the free-form type.
 func TestJSON(t *testing.T) {
-	var zero store.JSON
+	var zero chat.JSON
 	if b, err := json.Marshal(zero); string(b) != "null" || err != nil {
 		t.Errorf("zero: %s, %v", b, err)
 	}
 	wantInvalid(t, zero.Decode(new(any)), "json: does not fit the Go value")
 	data := []byte(` {"a":1.0,"a":12345678901234567890} `)
-	j := must[store.JSON](t)(store.ParseJSON(data))
+	j := must[chat.JSON](t)(chat.ParseJSON(data))
 	clear(data)
 	if j.String() != ` {"a":1.0,"a":12345678901234567890} ` || j.IsZero() || !j.Equal(j) || j.Equal(zero) {
 		t.Errorf("got %q", j)
@@ -553,10 +554,10 @@ func TestJSON(t *testing.T) {
 	if err := j.Decode(&m); err != nil || m.A != "12345678901234567890" {
 		t.Errorf("Decode: %v, %v", m, err)
 	}
-	if err := json.Unmarshal([]byte(`{"J":null,"K":[ 1 ]}`), &struct{ J, K *store.JSON }{&j, &j}); err != nil || j.String() != `[ 1 ]` {
+	if err := json.Unmarshal([]byte(`{"J":null,"K":[ 1 ]}`), &struct{ J, K *chat.JSON }{&j, &j}); err != nil || j.String() != `[ 1 ]` {
 		t.Errorf("Unmarshal: %v, %v", j, err)
 	}
-	var k store.JSON
+	var k chat.JSON
 	if err := json.Unmarshal([]byte(`null`), &k); err != nil || k.String() != "null" {
 		t.Errorf("null: %q, %v", k, err)
 	}
@@ -568,7 +569,7 @@ func TestJSON(t *testing.T) {
 
 // TestMarshalInOtherValues: through encoding/json a value keeps its meaning, if not its space.
 func TestMarshalInOtherValues(t *testing.T) {
-	it := must[store.Item](t)(store.ParseItem(goldenItems["python user_message spaced"]))
+	it := must[chat.Item](t)(chat.ParseItem(goldenItems["python user_message spaced"]))
 	b, err := json.Marshal(map[string]any{"item": it})
 	if err != nil {
 		t.Fatal(err)
@@ -577,7 +578,7 @@ func TestMarshalInOtherValues(t *testing.T) {
 	if err := json.Compact(&compact, []byte(`{"item":`+goldenItems["python user_message spaced"]+`}`)); err != nil || compact.String() != string(b) {
 		t.Errorf("got %s, want %s", b, compact.String())
 	}
-	for _, v := range []any{store.Item{ID: "x"}, store.Attachment{ID: "x"}} {
+	for _, v := range []any{chat.Item{ID: "x"}, chat.Attachment{ID: "x"}} {
 		if _, err := json.Marshal(v); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("%v: got %v, want ErrInvalid", v, err)
 		}
@@ -588,7 +589,7 @@ func TestMarshalInOtherValues(t *testing.T) {
 func TestPageJSON(t *testing.T) {
 	one, two := goldenItems["python user_message spaced"], goldenItems["node structured_input"]
 	text := ` {"has_more" : true,"x":{},"data":[` + one + `, ` + two + ` ],"after":"msg_\u0038"} `
-	var p store.Page[store.Item]
+	var p store.Page[chat.Item]
 	data := []byte(text)
 	if err := p.UnmarshalJSON(data); err != nil {
 		t.Fatal(err)
@@ -604,7 +605,7 @@ func TestPageJSON(t *testing.T) {
 		t.Errorf("got %s, %v\nwant %s", out, err, want)
 	}
 	for _, empty := range []string{`{}`, `{"data":null,"has_more":null,"after":null}`, `{"data":[],"has_more":false}`} {
-		var e store.Page[store.Thread]
+		var e store.Page[chat.Thread]
 		if err := json.Unmarshal([]byte(empty), &e); err != nil || len(e.Data) != 0 || e.HasMore || e.After != "" {
 			t.Errorf("%s: got %v, %v", empty, e, err)
 		}
@@ -637,7 +638,7 @@ func TestPageJSON(t *testing.T) {
 			t.Errorf("%s: changed the page", text)
 		}
 	}
-	if _, err := (store.Page[store.Item]{Data: []store.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
+	if _, err := (store.Page[chat.Item]{Data: []chat.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("a zero item: got %v", err)
 	}
 }

@@ -5,21 +5,24 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 var brokenModes = []broken{
 	{"an unknown mode of threads is an upsert", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error { return base.SaveThread(knownMode(ctx), t) }
+		s.saveThread = func(ctx context.Context, t chat.Thread) error { return base.SaveThread(knownMode(ctx), t) }
 	}, []string{"SaveMode/threads: an unknown mode is ErrInvalid"}},
 	{"an unknown mode of items is an upsert", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			return base.SaveItem(knownMode(ctx), threadID, it)
 		}
 	}, []string{"SaveMode/items: an unknown mode is ErrInvalid"}},
 	{"an unknown mode of attachments is refused too late", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
-			err := store.CheckSaveMode(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID)
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
+			_, err := driver.Checks{}.SaveAttachment(ctx, a)
 			if err != nil {
 				_ = base.SaveAttachment(knownMode(ctx), a)
 				return err
@@ -28,8 +31,8 @@ var brokenModes = []broken{
 		}
 	}, []string{"SaveMode/attachments: an unknown mode is ErrInvalid"}},
 	{"AddThreadItem heeds UpdateOnly", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			if _, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID); errors.Is(err, store.ErrNotFound) &&
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			if _, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID); errors.Is(err, store.ErrNotFound) &&
 				store.SaveModeFrom(ctx) == store.UpdateOnly {
 				return err
 			}
@@ -37,7 +40,7 @@ var brokenModes = []broken{
 		}
 	}, []string{"AddThreadItem/inserts under any save mode"}},
 	{"AddThreadItem replaces under UpdateOnly", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrConflict) && store.SaveModeFrom(ctx) == store.UpdateOnly {
 				return base.SaveItem(ctx, threadID, it)
@@ -82,7 +85,7 @@ var brokenCancellations = []broken{
 		}
 	}, []string{"CancelledContext/DeleteAttachment"}},
 	{"AddThreadItem looks for the thread before the context", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if _, err := base.LoadThread(deafReader(ctx), threadID); errors.Is(err, store.ErrNotFound) {
 				return base.AddThreadItem(context.WithoutCancel(ctx), threadID, it)
 			}
@@ -90,7 +93,7 @@ var brokenCancellations = []broken{
 		}
 	}, []string{"CancelledContext/AddThreadItem"}},
 	{"LoadThreads with a cursor is deaf", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.After != "" {
 				ctx = context.WithoutCancel(ctx)
 			}
@@ -98,7 +101,7 @@ var brokenCancellations = []broken{
 		}
 	}, []string{"CancelledContext/LoadThreads"}},
 	{"LoadThreads looks for the cursor before the context", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if p, err := base.LoadThreads(deafReader(ctx), q); errors.Is(err, store.ErrNotFound) {
 				return p, err
 			}
@@ -106,7 +109,7 @@ var brokenCancellations = []broken{
 		}
 	}, []string{"CancelledContext/LoadThreads"}},
 	{"LoadThreadItems with a cursor is deaf", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			if q.After != "" {
 				ctx = context.WithoutCancel(ctx)
 			}
@@ -117,7 +120,7 @@ var brokenCancellations = []broken{
 
 // deafReader is for a look at what is stored that the caller hears nothing of.
 func deafReader(ctx context.Context) context.Context {
-	return store.WithoutVersionRecorder(context.WithoutCancel(ctx))
+	return callctx.WithoutVersionRecorder(context.WithoutCancel(ctx))
 }
 
 // contextFirst are stores of which one op looks at its context before its arguments.
@@ -131,13 +134,13 @@ func contextFirst() []broken {
 	}
 	twists := map[string]func(s *twist, base store.Store){
 		"LoadThread": func(s *twist, base store.Store) {
-			s.loadThread = func(ctx context.Context, id string) (t store.Thread, err error) {
+			s.loadThread = func(ctx context.Context, id string) (t chat.Thread, err error) {
 				err = first(ctx, func() error { t, err = base.LoadThread(ctx, id); return err })
 				return t, err
 			}
 		},
 		"SaveThread": func(s *twist, base store.Store) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
 				return first(ctx, func() error { return base.SaveThread(ctx, t) })
 			}
 		},
@@ -147,29 +150,29 @@ func contextFirst() []broken {
 			}
 		},
 		"LoadThreads": func(s *twist, base store.Store) {
-			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (p store.Page[store.Thread], err error) {
+			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (p store.Page[chat.Thread], err error) {
 				err = first(ctx, func() error { p, err = base.LoadThreads(ctx, q); return err })
 				return p, err
 			}
 		},
 		"LoadThreadItems": func(s *twist, base store.Store) {
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[store.Item], err error) {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[chat.Item], err error) {
 				err = first(ctx, func() error { p, err = base.LoadThreadItems(ctx, threadID, q); return err })
 				return p, err
 			}
 		},
 		"AddThreadItem": func(s *twist, base store.Store) {
-			s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return first(ctx, func() error { return base.AddThreadItem(ctx, threadID, it) })
 			}
 		},
 		"SaveItem": func(s *twist, base store.Store) {
-			s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return first(ctx, func() error { return base.SaveItem(ctx, threadID, it) })
 			}
 		},
 		"LoadItem": func(s *twist, base store.Store) {
-			s.loadItem = func(ctx context.Context, threadID, itemID string) (it store.Item, err error) {
+			s.loadItem = func(ctx context.Context, threadID, itemID string) (it chat.Item, err error) {
 				err = first(ctx, func() error { it, err = base.LoadItem(ctx, threadID, itemID); return err })
 				return it, err
 			}
@@ -180,12 +183,12 @@ func contextFirst() []broken {
 			}
 		},
 		"SaveAttachment": func(s *twist, base store.Store) {
-			s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+			s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 				return first(ctx, func() error { return base.SaveAttachment(ctx, a) })
 			}
 		},
 		"LoadAttachment": func(s *twist, base store.Store) {
-			s.loadAttachment = func(ctx context.Context, id string) (a store.Attachment, err error) {
+			s.loadAttachment = func(ctx context.Context, id string) (a chat.Attachment, err error) {
 				err = first(ctx, func() error { a, err = base.LoadAttachment(ctx, id); return err })
 				return a, err
 			}
@@ -202,7 +205,7 @@ func contextFirst() []broken {
 	}
 	return append(all,
 		broken{"SaveThread looks at its context before the save mode", func(s *twist, base store.Store) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
 				if store.SaveModeFrom(ctx) == unknownMode {
 					return first(ctx, func() error { return base.SaveThread(ctx, t) })
 				}
@@ -210,8 +213,8 @@ func contextFirst() []broken {
 			}
 		}, []string{"OrderOfChecks/invalid before context: SaveThread"}},
 		broken{"LoadThreadItems looks at its context before the query", func(s *twist, base store.Store) {
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[store.Item], err error) {
-				if err := store.CheckID(store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (p store.Page[chat.Item], err error) {
+				if err := (driver.Checks{}).Thread(context.WithoutCancel(ctx), store.OpLoadThreadItems, threadID); err != nil {
 					return p, err
 				}
 				err = first(ctx, func() error { p, err = base.LoadThreadItems(ctx, threadID, q); return err })
@@ -228,8 +231,8 @@ func reencoding() []broken {
 		twist func(s *twist, base store.Store, f func(text string) string)
 	}{
 		{"a thread", func(s *twist, base store.Store, f func(text string) string) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
-				var out store.Thread
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
+				var out chat.Thread
 				if text := t.JSON().String(); f(text) != text && out.UnmarshalJSON([]byte(f(text))) == nil {
 					out.Owner = t.Owner
 					t = out
@@ -238,8 +241,8 @@ func reencoding() []broken {
 			}
 		}},
 		{"an attachment", func(s *twist, base store.Store, f func(text string) string) {
-			s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
-				var out store.Attachment
+			s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
+				var out chat.Attachment
 				if text := a.JSON().String(); f(text) != text && out.UnmarshalJSON([]byte(f(text))) == nil {
 					out.Owner = a.Owner
 					a = out
@@ -271,11 +274,11 @@ func reencoding() []broken {
 				return text
 			})
 			save, saveAttachment := s.saveThread, s.saveAttachment
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
 				defer seen.set(t.JSON().String(), true)
 				return save(ctx, t)
 			}
-			s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+			s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 				defer seen.set(a.JSON().String(), true)
 				return saveAttachment(ctx, a)
 			}

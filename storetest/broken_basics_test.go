@@ -7,24 +7,27 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // brokenBasics fail more than they name where other checks stand on what they break.
 var brokenBasics = []broken{
 	{"image domains are not kept", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if t.AllowedImageDomains.String() == `["example.com"]` {
-				t.AllowedImageDomains = store.JSON{}
+				t.AllowedImageDomains = chat.JSON{}
 			}
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"LoadThread/what was saved"}},
 	{"SaveThread does nothing", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error { return ctx.Err() }
+		s.saveThread = func(ctx context.Context, t chat.Thread) error { return ctx.Err() }
 	}, []string{"SaveThread/inserts", andMore}},
 	{"SaveThread does not replace", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), t)
 			if errors.Is(err, store.ErrConflict) {
 				return nil
@@ -33,15 +36,15 @@ var brokenBasics = []broken{
 		}
 	}, []string{"SaveThread/replaces", andMore}},
 	{"an item is found when its thread is gone", func(s *twist, base store.Store) {
-		var items memory[store.Item]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		var items memory[chat.Item]
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if err == nil {
 				items.set(threadID+"/"+it.ID, it)
 			}
 			return err
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if old, ok := items.get(threadID + "/" + itemID); ok && errors.Is(err, store.ErrNotFound) {
 				if _, err := base.LoadThread(ctx, threadID); err != nil {
@@ -52,7 +55,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"DeleteThread/its items are gone"}},
 	{"who has no threads sees everybody's", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if err == nil && len(p.Data) == 0 && q.After == "" {
 				q.Owner = store.AnyOwner()
@@ -62,15 +65,15 @@ var brokenBasics = []broken{
 		}
 	}, []string{"OwnerFilter/OwnedBy of an owner without threads is empty"}},
 	{"a row without an owner gets one", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if _, known := store.PrincipalFrom(ctx); !known {
-				a.Owner = store.Owner{Subject: "anonymous"}
+				a.Owner = chat.Owner{Subject: "anonymous"}
 			}
 			return base.SaveAttachment(ctx, a)
 		}
 	}, []string{"Owner/attachments: an insert with the zero Owner is unowned"}},
 	{"InsertOnly never inserts", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if store.SaveModeFrom(ctx) == store.InsertOnly && strings.HasPrefix(it.ID, "msg_") {
 				return &store.Error{Op: store.OpSaveItem, Code: store.CodeConflict}
 			}
@@ -81,7 +84,7 @@ var brokenBasics = []broken{
 		"Concurrency/items: of many InsertOnly saves of one id, one wins",
 	}},
 	{"UpdateOnly never updates", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if _, err := base.LoadAttachment(ctx, a.ID); err == nil && store.SaveModeFrom(ctx) == store.UpdateOnly {
 				return nil
 			}
@@ -89,10 +92,10 @@ var brokenBasics = []broken{
 		}
 	}, []string{"SaveMode/attachments: UpdateOnly of an existing row replaces"}},
 	{"AddThreadItem does nothing", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error { return ctx.Err() }
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error { return ctx.Err() }
 	}, []string{"AddThreadItem/inserts", andMore}},
 	{"SaveItem does not replace", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.SaveItem(store.WithSaveMode(ctx, store.InsertOnly), threadID, it)
 			if errors.Is(err, store.ErrConflict) {
 				return nil
@@ -101,11 +104,11 @@ var brokenBasics = []broken{
 		}
 	}, []string{"SaveItem/replaces", andMore}},
 	{"SaveItem makes a missing thread", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.SaveItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrNotFound) && store.SaveModeFrom(ctx) == store.Upsert {
 				p, _ := store.PrincipalFrom(ctx)
-				_ = base.SaveThread(ctx, store.Thread{ID: threadID, CreatedAt: it.CreatedAt, Owner: p.Owner})
+				_ = base.SaveThread(ctx, chat.Thread{ID: threadID, CreatedAt: it.CreatedAt, Owner: p.Owner})
 				return base.SaveItem(ctx, threadID, it)
 			}
 			return err
@@ -117,11 +120,11 @@ var brokenBasics = []broken{
 	}},
 	{"SaveItem leaves an empty ThreadID empty", func(s *twist, base store.Store) {
 		var bare memory[bool]
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			bare.set(it.ID, it.ThreadID == "")
 			return base.SaveItem(ctx, threadID, it)
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if b, _ := bare.get(itemID); b {
 				it.ThreadID = ""
@@ -131,11 +134,11 @@ var brokenBasics = []broken{
 	}, []string{"SaveItem/an empty ThreadID is filled in"}},
 	{"SaveItem takes the id from another thread", func(s *twist, base store.Store) {
 		var in memory[string]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			in.set(it.ID, threadID)
 			return base.AddThreadItem(ctx, threadID, it)
 		}
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.SaveItem(ctx, threadID, it)
 			if other, ok := in.get(it.ID); ok && other != threadID && err == nil {
 				_ = base.DeleteThreadItem(ctx, other, it.ID)
@@ -144,7 +147,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"SaveItem/leaves the same id in another thread alone"}},
 	{"LoadItem of a missing item is a zero item", func(s *twist, base store.Store) {
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if errors.Is(err, store.ErrNotFound) {
 				if p, _ := base.LoadThreadItems(ctx, threadID, store.PageQuery{}); len(p.Data) > 0 {
@@ -155,7 +158,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"LoadItem/a missing item is ErrNotFound"}},
 	{"an empty thread is ErrNotFound", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if err == nil && len(p.Data) == 0 {
 				if _, err := base.LoadThread(ctx, threadID); err == nil {
@@ -167,25 +170,25 @@ var brokenBasics = []broken{
 	}, []string{"LoadThreadItems/an empty thread is an empty page", andMore}},
 	{"a listing holds another thread's item", func(s *twist, base store.Store) {
 		var mu sync.Mutex
-		var foreign store.Item
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		var foreign chat.Item
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			mu.Lock()
 			defer mu.Unlock()
 			foreign = it
 			return base.AddThreadItem(ctx, threadID, it)
 		}
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			mu.Lock()
 			defer mu.Unlock()
 			if n := len(p.Data); n == 2 && p.Data[0].CreatedAt.Equal(at(1)) && p.Data[1].CreatedAt.Equal(at(3)) && foreign.CreatedAt.Equal(at(2)) {
-				p.Data = []store.Item{p.Data[0], foreign, p.Data[1]}
+				p.Data = []chat.Item{p.Data[0], foreign, p.Data[1]}
 			}
 			return p, err
 		}
 	}, []string{"LoadThreadItems/lists only this thread's items"}},
 	{"SaveAttachment does nothing", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error { return ctx.Err() }
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error { return ctx.Err() }
 	}, []string{"Attachment/SaveAttachment inserts", andMore}},
 	{"DeleteAttachment does nothing", func(s *twist, base store.Store) {
 		s.deleteAttachment = func(ctx context.Context, id string) error { return ctx.Err() }
@@ -194,7 +197,7 @@ var brokenBasics = []broken{
 		reencode(s, base, func(text string) string { return strings.ReplaceAll(text, `,"expanded":false`, "") })
 	}, []string{"Payload/every variant of items comes back"}},
 	{"an item's type has 32 bytes", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if len(it.Type()) > 32 {
 				return &store.Error{Op: store.OpAddThreadItem, Code: store.CodeInvalid}
 			}
@@ -202,7 +205,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Payload/item types at the limits are kept"}},
 	{"a refused save leaves half a row", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
 			if errors.Is(err, store.ErrInvalid) && !utf8.ValidString(t.Title) {
 				t.Title = strings.ToValidUTF8(t.Title, "")
@@ -212,7 +215,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Payload/a refused save leaves the stored row"}},
 	{"times are ordered by the clock on the wall", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if c := t.CreatedAt; c.Year() == 2026 {
 				_, offset := c.Zone()
 				t.CreatedAt = at(int(c.Sub(at(0)).Seconds()) + offset).Add(c.Sub(c.Truncate(1e9)))
@@ -221,8 +224,8 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Time/threads: a zone becomes UTC", "Time/threads: the order is that of instants"}},
 	{"pages of threads share a slice", func(s *twist, base store.Store) {
-		var pages memory[store.Page[store.Thread]]
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		var pages memory[store.Page[chat.Thread]]
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			o, ok := q.Owner.Owner()
 			if err != nil || !ok || len(p.Data) != 3 || q.PageQuery != (store.PageQuery{Order: store.OldestFirst}) {
@@ -236,15 +239,15 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Aliasing/a page of threads is the caller's"}},
 	{"SaveItem looks for the thread before it validates", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
-			if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), threadID); errors.Is(err, store.ErrNotFound) {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID); errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 			return base.SaveItem(ctx, threadID, it)
 		}
 	}, []string{"OrderOfChecks/invalid before missing: SaveItem"}},
 	{"LoadThreads looks for the cursor before it validates", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.After != "" && q.Limit < 0 {
 				q.Limit = 1
 			}
@@ -252,16 +255,16 @@ var brokenBasics = []broken{
 		}
 	}, []string{"OrderOfChecks/invalid before missing: LoadThreads"}},
 	{"AddThreadItem looks for the item before it validates", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			if _, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID); err == nil {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			if _, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID); err == nil {
 				return &store.Error{Op: store.OpAddThreadItem, Code: store.CodeConflict}
 			}
 			return base.AddThreadItem(ctx, threadID, it)
 		}
 	}, []string{"OrderOfChecks/invalid before conflict: AddThreadItem"}},
 	{"the owner of a missing attachment matters", func(s *twist, base store.Store) {
-		var owners memory[store.Owner]
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		var owners memory[chat.Owner]
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			err := base.SaveAttachment(ctx, a)
 			if err == nil {
 				owners.set(a.ID, a.Owner)
@@ -273,16 +276,16 @@ var brokenBasics = []broken{
 		}
 	}, []string{"OrderOfChecks/missing before owner: SaveAttachment"}},
 	{"an insert does not count", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			return base.SaveThread(store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
-				store.ReportVersion(ctx, id, max(before, 1), after)
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			return base.SaveThread(callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+				driver.ReportVersion(ctx, id, max(before, 1), after)
 			}), t)
 		}
 	}, []string{"Version/SaveThread counts from zero"}},
 	{"AddThreadItem does not count", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			return base.AddThreadItem(store.WithVersionRecorder(ctx, func(id string, before, _ uint64) {
-				store.ReportVersion(ctx, id, before, before)
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			return base.AddThreadItem(callctx.WithVersionRecorder(ctx, func(id string, before, _ uint64) {
+				driver.ReportVersion(ctx, id, before, before)
 			}), threadID, it)
 		}
 	}, []string{
@@ -292,14 +295,14 @@ var brokenBasics = []broken{
 	}},
 	{"DeleteThread reports nothing", func(s *twist, base store.Store) {
 		s.deleteThread = func(ctx context.Context, id string) error {
-			return base.DeleteThread(store.WithoutVersionRecorder(ctx), id)
+			return base.DeleteThread(callctx.WithoutVersionRecorder(ctx), id)
 		}
 	}, []string{
 		"Version/DeleteThread counts",
 		"Version/a thread of a deleted id counts on",
 	}},
 	{"short ids are refused", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if len(a.ID) == len("atc_12345678") {
 				return &store.Error{Op: store.OpSaveAttachment, Code: store.CodeInvalid}
 			}
@@ -307,7 +310,7 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Generators/generated ids can be saved"}},
 	{"no id for whoever is cancelled", func(s *twist, base store.Store) {
-		s.generateItemID = func(ctx context.Context, kind store.ItemKind, t store.Thread) string {
+		s.generateItemID = func(ctx context.Context, kind chat.ItemKind, t chat.Thread) string {
 			if ctx.Err() != nil {
 				return ""
 			}
@@ -315,8 +318,8 @@ var brokenBasics = []broken{
 		}
 	}, []string{"Generators/a cancelled context still gets an id"}},
 	{"a listing lags behind", func(s *twist, base store.Store) {
-		var last memory[store.Page[store.Thread]]
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		var last memory[store.Page[chat.Thread]]
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			o, ok := q.Owner.Owner()
 			if err != nil || !ok || o.IsZero() || q.Limit != store.MaxLimit || q.After != "" {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 var brokenAttachments = []broken{
 	{"SaveAttachment keeps no ThreadID in a replace", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if _, err := base.LoadAttachment(ctx, a.ID); err == nil {
 				a.ThreadID = ""
 			}
@@ -17,7 +19,7 @@ var brokenAttachments = []broken{
 		}
 	}, []string{"Attachment/SaveAttachment replaces"}},
 	{"LoadAttachment of a missing one is a zero attachment", func(s *twist, base store.Store) {
-		s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+		s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 			a, err := base.LoadAttachment(ctx, id)
 			if errors.Is(err, store.ErrNotFound) {
 				err = nil
@@ -45,23 +47,23 @@ func deafToCancellation() []broken {
 	deaf := context.WithoutCancel
 	twists := map[string]func(s *twist, base store.Store){
 		"LoadThread": func(s *twist, base store.Store) {
-			s.loadThread = func(ctx context.Context, id string) (store.Thread, error) { return base.LoadThread(deaf(ctx), id) }
+			s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) { return base.LoadThread(deaf(ctx), id) }
 		},
 		"SaveThread": func(s *twist, base store.Store) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error { return base.SaveThread(deaf(ctx), t) }
+			s.saveThread = func(ctx context.Context, t chat.Thread) error { return base.SaveThread(deaf(ctx), t) }
 		},
 		"LoadThreadItems": func(s *twist, base store.Store) {
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 				return base.LoadThreadItems(deaf(ctx), threadID, q)
 			}
 		},
 		"AddThreadItem": func(s *twist, base store.Store) {
-			s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return base.AddThreadItem(deaf(ctx), threadID, it)
 			}
 		},
 		"SaveItem": func(s *twist, base store.Store) {
-			s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return base.SaveItem(deaf(ctx), threadID, it)
 			}
 		},
@@ -71,7 +73,7 @@ func deafToCancellation() []broken {
 			}
 		},
 		"LoadAttachment": func(s *twist, base store.Store) {
-			s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+			s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 				return base.LoadAttachment(deaf(ctx), id)
 			}
 		},
@@ -89,14 +91,14 @@ func deafToCancellation() []broken {
 // takingBadIDs are stores of which one op takes a bad id for a good one that nobody has.
 func takingBadIDs() []broken {
 	good := func(id string) string {
-		if store.CheckID(store.OpLoadThread, store.KindOfThread, id) != nil {
+		if store.CodeOf(driver.Checks{}.Thread(context.Background(), store.OpLoadThread, id)) == store.CodeInvalid {
 			return "good"
 		}
 		return id
 	}
 	twists := map[string]func(s *twist, base store.Store){
 		"ids are ErrInvalid: SaveThread": func(s *twist, base store.Store) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
 				t.ID = good(t.ID)
 				return base.SaveThread(ctx, t)
 			}
@@ -105,12 +107,12 @@ func takingBadIDs() []broken {
 			s.deleteThread = func(ctx context.Context, id string) error { return base.DeleteThread(ctx, good(id)) }
 		},
 		"ids are ErrInvalid: LoadThreadItems": func(s *twist, base store.Store) {
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 				return base.LoadThreadItems(ctx, good(threadID), q)
 			}
 		},
 		"cursors are ErrInvalid: LoadThreadItems": func(s *twist, base store.Store) {
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 				if q.After != "" {
 					q.After = good(q.After)
 				}
@@ -118,7 +120,7 @@ func takingBadIDs() []broken {
 			}
 		},
 		"cursors are ErrInvalid: LoadThreads": func(s *twist, base store.Store) {
-			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 				if q.After != "" {
 					q.After = good(q.After)
 				}
@@ -126,12 +128,12 @@ func takingBadIDs() []broken {
 			}
 		},
 		"ids are ErrInvalid: AddThreadItem, thread": func(s *twist, base store.Store) {
-			s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return base.AddThreadItem(ctx, good(threadID), it)
 			}
 		},
 		"ids are ErrInvalid: AddThreadItem, item": func(s *twist, base store.Store) {
-			s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				bad := good(it.ID) != it.ID
 				it.ID = good(it.ID)
 				err := base.AddThreadItem(ctx, threadID, it)
@@ -142,18 +144,18 @@ func takingBadIDs() []broken {
 			}
 		},
 		"ids are ErrInvalid: SaveItem, thread": func(s *twist, base store.Store) {
-			s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				return base.SaveItem(ctx, good(threadID), it)
 			}
 		},
 		"ids are ErrInvalid: SaveItem, item": func(s *twist, base store.Store) {
-			s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				it.ID = good(it.ID)
 				return base.SaveItem(ctx, threadID, it)
 			}
 		},
 		"ids are ErrInvalid: LoadItem, thread": func(s *twist, base store.Store) {
-			s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+			s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 				return base.LoadItem(ctx, good(threadID), itemID)
 			}
 		},
@@ -163,7 +165,7 @@ func takingBadIDs() []broken {
 			}
 		},
 		"ids are ErrInvalid: LoadAttachment": func(s *twist, base store.Store) {
-			s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+			s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 				return base.LoadAttachment(ctx, good(id))
 			}
 		},
@@ -174,7 +176,7 @@ func takingBadIDs() []broken {
 	}
 	return append(all,
 		broken{"LoadItem takes bad item ids", func(s *twist, base store.Store) {
-			s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+			s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 				return base.LoadItem(ctx, threadID, good(itemID))
 			}
 		}, []string{"ID/bad ids are ErrInvalid: LoadItem, item", "OrderOfChecks/invalid before missing: LoadItem"}},
@@ -184,7 +186,7 @@ func takingBadIDs() []broken {
 			}
 		}, []string{"ID/bad ids are ErrInvalid: DeleteThreadItem, item", "OrderOfChecks/invalid before missing: DeleteThreadItem"}},
 		broken{"a bad tenant or subject is good", func(s *twist, base store.Store) {
-			s.saveThread = func(ctx context.Context, t store.Thread) error {
+			s.saveThread = func(ctx context.Context, t chat.Thread) error {
 				if t.Owner.Subject != "" {
 					t.Owner.Subject = good(t.Owner.Subject)
 				}

@@ -18,8 +18,11 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // broken is a Store with one promise broken, and the subtests that say so: no others may fail.
@@ -145,7 +148,7 @@ func (m *memory[T]) get(id string) (v T, ok bool) {
 
 var brokenPages = []broken{
 	{"items: an unknown cursor restarts at page one", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if errors.Is(err, store.ErrNotFound) {
 				q.After = ""
@@ -160,11 +163,11 @@ var brokenPages = []broken{
 		"LoadThreadItems/a missing thread with After is ErrNotFound",
 	}},
 	{"threads: an unknown cursor is the end", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if errors.Is(err, store.ErrNotFound) {
 				if _, err := base.LoadThread(ctx, q.After); err != nil {
-					return store.Page[store.Thread]{}, nil
+					return store.Page[chat.Thread]{}, nil
 				}
 			}
 			return p, err
@@ -174,18 +177,18 @@ var brokenPages = []broken{
 		"After/threads: a deleted row as cursor is ErrNotFound",
 	}},
 	{"threads: another owner's thread is a cursor", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if errors.Is(err, store.ErrNotFound) {
 				if _, err := base.LoadThread(ctx, q.After); err == nil {
-					return store.Page[store.Thread]{}, nil
+					return store.Page[chat.Thread]{}, nil
 				}
 			}
 			return p, err
 		}
 	}, []string{"After/threads: another owner's thread as cursor is ErrNotFound"}},
 	{"items: a cursor is inclusive", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if q.After != "" && err == nil && q.Limit == 0 {
 				it, _ := base.LoadItem(ctx, threadID, q.After)
@@ -195,14 +198,14 @@ var brokenPages = []broken{
 		}
 	}, []string{"After/items: a page begins behind the cursor"}},
 	{"items: created_at > ? drops ties", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if err != nil || q.After == "" || q.Order != store.OldestFirst {
 				return p, err
 			}
 			last, _ := base.LoadItem(ctx, threadID, q.After)
 			n := len(p.Data)
-			p.Data = slices.DeleteFunc(p.Data, func(it store.Item) bool { return !it.CreatedAt.After(last.CreatedAt) })
+			p.Data = slices.DeleteFunc(p.Data, func(it chat.Item) bool { return !it.CreatedAt.After(last.CreatedAt) })
 			if n > 0 && len(p.Data) == 0 {
 				p.HasMore, p.After = false, ""
 			}
@@ -214,14 +217,14 @@ var brokenPages = []broken{
 		"Concurrency/a walk over ties while rows are added",
 	}},
 	{"threads: created_at < ? drops ties", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if err != nil || q.After == "" || q.Order != store.NewestFirst {
 				return p, err
 			}
 			last, _ := base.LoadThread(ctx, q.After)
 			n := len(p.Data)
-			p.Data = slices.DeleteFunc(p.Data, func(t store.Thread) bool { return !t.CreatedAt.Before(last.CreatedAt) })
+			p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return !t.CreatedAt.Before(last.CreatedAt) })
 			if n > 0 && len(p.Data) == 0 {
 				p.HasMore, p.After = false, ""
 			}
@@ -234,7 +237,7 @@ var brokenPages = []broken{
 	{"items: pages are offsets", func(s *twist, base store.Store) {
 		// After names a row, but the page begins where the row stood when its page was read.
 		var place memory[int]
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			offset, known := place.get(threadID + q.After + q.Order.String())
 			if q.After != "" && !known || q.Limit <= 0 {
 				return base.LoadThreadItems(ctx, threadID, q)
@@ -244,7 +247,7 @@ var brokenPages = []broken{
 				return base.LoadThreadItems(ctx, threadID, q)
 			}
 			rest := all.Data[offset:]
-			p := store.Page[store.Item]{Data: rest[:min(q.Limit, len(rest))], HasMore: len(rest) > q.Limit}
+			p := store.Page[chat.Item]{Data: rest[:min(q.Limit, len(rest))], HasMore: len(rest) > q.Limit}
 			if p.HasMore {
 				p.After = p.Data[q.Limit-1].ID
 				place.set(threadID+p.After+q.Order.String(), offset+q.Limit)
@@ -256,7 +259,7 @@ var brokenPages = []broken{
 		maybe("Concurrency/a walk over ties while rows are added"),
 	}},
 	{"items: After is set on the last page", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if n := len(p.Data); n > 0 {
 				p.After = p.Data[n-1].ID
@@ -265,7 +268,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Page.After/items: empty when there is no more"}},
 	{"threads: a full page claims that there is more", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if n := len(p.Data); n > 0 && n == q.Limit {
 				p.HasMore, p.After = true, p.Data[n-1].ID
@@ -274,7 +277,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Page.After/threads: empty when there is no more"}},
 	{"items: After is the first row's id", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if p.HasMore && len(p.Data) == 4 {
 				p.After = p.Data[0].ID
@@ -283,10 +286,10 @@ var brokenPages = []broken{
 		}
 	}, []string{"Page.After/items: the last row's id when there is more"}},
 	{"items: ties are ordered by id", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if q.Limit == 50 && q.Order == store.OldestFirst {
-				slices.SortStableFunc(p.Data, func(a, b store.Item) int {
+				slices.SortStableFunc(p.Data, func(a, b chat.Item) int {
 					return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 				})
 			}
@@ -297,17 +300,17 @@ var brokenPages = []broken{
 		"Order/items: newest first is the exact reverse",
 	}},
 	{"threads: newest first keeps ties oldest first", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if q.Order == store.NewestFirst && q.Limit == 50 {
 				slices.Reverse(p.Data)
-				slices.SortStableFunc(p.Data, func(a, b store.Thread) int { return b.CreatedAt.Compare(a.CreatedAt) })
+				slices.SortStableFunc(p.Data, func(a, b chat.Thread) int { return b.CreatedAt.Compare(a.CreatedAt) })
 			}
 			return p, err
 		}
 	}, []string{"Order/threads: newest first is the exact reverse"}},
 	{"threads: the order is that of insertion", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if t.CreatedAt.Nanosecond() == 0 && t.CreatedAt.After(at(0)) && t.CreatedAt.Before(at(5)) {
 				t.CreatedAt = at(1)
 			}
@@ -315,7 +318,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Order/threads: by CreatedAt"}},
 	{"items: a negative limit is the default", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			q.Limit = max(q.Limit, 0)
 			return base.LoadThreadItems(ctx, threadID, q)
 		}
@@ -324,7 +327,7 @@ var brokenPages = []broken{
 		"OrderOfChecks/invalid before missing: LoadThreadItems",
 	}},
 	{"threads: a negative limit is none", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.Limit < 0 && q.After == "" {
 				q.Limit = store.MaxLimit
 			}
@@ -332,7 +335,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Limit/threads: negative is ErrInvalid"}},
 	{"items: a limit has no bound", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if q.Limit > store.MaxLimit && p.HasMore {
 				q.After = p.After
@@ -343,7 +346,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Limit/items: above 1000 is 1000"}},
 	{"threads: the default limit is 50", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.Limit == 0 {
 				q.Limit = 50
 			}
@@ -351,7 +354,7 @@ var brokenPages = []broken{
 		}
 	}, []string{"Limit/threads: zero is 20"}},
 	{"items: a page has one row too many", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			if q.Limit == 24 {
 				q.Limit++
 			}
@@ -362,19 +365,19 @@ var brokenPages = []broken{
 
 var brokenThreads = []broken{
 	{"LoadThread of a missing thread is a zero thread", func(s *twist, base store.Store) {
-		s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 			t, err := base.LoadThread(ctx, id)
 			if errors.Is(err, store.ErrNotFound) {
-				return store.Thread{}, nil
+				return chat.Thread{}, nil
 			}
 			return t, err
 		}
 	}, []string{"LoadThread/a missing thread is ErrNotFound"}},
 	{"SaveThread drops the items", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
 			if err == nil {
-				ctx := store.WithoutVersionRecorder(ctx)
+				ctx := callctx.WithoutVersionRecorder(ctx)
 				p, _ := base.LoadThreadItems(ctx, t.ID, store.PageQuery{Limit: store.MaxLimit})
 				for _, it := range p.Data {
 					_ = base.DeleteThreadItem(ctx, t.ID, it.ID)
@@ -387,31 +390,31 @@ var brokenThreads = []broken{
 		"SaveThread/items survive a replace",
 	}},
 	{"SaveThread merges metadata", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			if old, err := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); err == nil && t.Metadata.IsZero() {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			if old, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); err == nil && t.Metadata.IsZero() {
 				t.Metadata = old.Metadata
 			}
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"SaveThread/a replace clears what the new value lacks"}},
 	{"SaveThread does not move the thread", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			if old, err := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); err == nil && !t.CreatedAt.IsZero() {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			if old, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); err == nil && !t.CreatedAt.IsZero() {
 				t.CreatedAt = old.CreatedAt
 			}
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"SaveThread/a new CreatedAt moves it"}},
 	{"SaveThread puts a replaced thread behind its ties", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); err == nil && t.CreatedAt.Equal(at(1)) {
-				_ = base.DeleteThread(store.WithoutVersionRecorder(ctx), t.ID)
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); err == nil && t.CreatedAt.Equal(at(1)) {
+				_ = base.DeleteThread(callctx.WithoutVersionRecorder(ctx), t.ID)
 			}
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"SaveThread/a replace keeps the place among ties"}},
 	{"DeleteThread leaves the thread in listings", func(s *twist, base store.Store) {
-		var deleted memory[store.Thread]
+		var deleted memory[chat.Thread]
 		s.deleteThread = func(ctx context.Context, id string) error {
 			p, _ := store.PrincipalFrom(ctx)
 			q := store.ThreadQuery{Owner: store.OwnedBy(p.Owner)}
@@ -420,7 +423,7 @@ var brokenThreads = []broken{
 			}
 			return base.DeleteThread(ctx, id)
 		}
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			l, err := base.LoadThreads(ctx, q)
 			p, _ := store.PrincipalFrom(ctx)
 			if t, ok := deleted.get(p.Owner.Subject); ok && err == nil && len(l.Data) == 1 {
@@ -431,25 +434,25 @@ var brokenThreads = []broken{
 	}, []string{"DeleteThread/the thread is gone"}},
 	{"DeleteThread of a missing thread is ErrNotFound", func(s *twist, base store.Store) {
 		s.deleteThread = func(ctx context.Context, id string) error {
-			if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), id); errors.Is(err, store.ErrNotFound) {
+			if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), id); errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 			return base.DeleteThread(ctx, id)
 		}
 	}, []string{"DeleteThread/a missing thread is nil"}},
 	{"DeleteThread leaves the items behind", func(s *twist, base store.Store) {
-		var left memory[[]store.Item]
+		var left memory[[]chat.Item]
 		s.deleteThread = func(ctx context.Context, id string) error {
 			if p, err := base.LoadThreadItems(ctx, id, store.PageQuery{Limit: store.MaxLimit}); err == nil && len(p.Data) > 0 {
 				left.set(id, p.Data)
 			}
 			return base.DeleteThread(ctx, id)
 		}
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
 			if its, ok := left.get(t.ID); ok && err == nil {
 				for _, it := range its {
-					_ = base.SaveItem(store.WithoutVersionRecorder(ctx), t.ID, it)
+					_ = base.SaveItem(callctx.WithoutVersionRecorder(ctx), t.ID, it)
 				}
 			}
 			return err
@@ -460,7 +463,7 @@ var brokenThreads = []broken{
 	}},
 	{"DeleteThread takes attachments along", func(s *twist, base store.Store) {
 		var of memory[string]
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if a.ThreadID != "" {
 				of.set(a.ThreadID, a.ID)
 			}
@@ -484,8 +487,8 @@ var brokenItems = []broken{
 		"Concurrency/of many adding one id, one does",
 	}},
 	{"AddThreadItem keeps an equal item", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			old, found := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID)
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			old, found := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID)
 			err := base.AddThreadItem(ctx, threadID, it)
 			if found == nil && old.Equal(it) && errors.Is(err, store.ErrConflict) {
 				return nil
@@ -494,12 +497,12 @@ var brokenItems = []broken{
 		}
 	}, []string{"AddThreadItem/an equal item again is ErrConflict"}},
 	{"AddThreadItem makes a missing thread", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrNotFound) {
 				p, _ := store.PrincipalFrom(ctx)
-				_ = base.SaveThread(store.WithoutVersionRecorder(ctx), store.Thread{ID: threadID, CreatedAt: it.CreatedAt, Owner: p.Owner,
-					Status: store.Status{Type: "active"}})
+				_ = base.SaveThread(callctx.WithoutVersionRecorder(ctx), chat.Thread{ID: threadID, CreatedAt: it.CreatedAt, Owner: p.Owner,
+					Status: chat.Status{Type: "active"}})
 				return base.AddThreadItem(ctx, threadID, it)
 			}
 			return err
@@ -515,7 +518,7 @@ var brokenItems = []broken{
 			deleted.set(threadID+"/"+itemID, true)
 			return base.DeleteThreadItem(ctx, threadID, itemID)
 		}
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if _, ok := deleted.get(threadID + "/" + it.ID); ok {
 				return &store.Error{Op: store.OpAddThreadItem, Code: store.CodeConflict}
 			}
@@ -524,14 +527,14 @@ var brokenItems = []broken{
 	}, []string{"AddThreadItem/a deleted item's id is free"}},
 	{"AddThreadItem leaves an empty ThreadID empty", func(s *twist, base store.Store) {
 		var bare memory[bool]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if err == nil {
 				bare.set(it.ID, it.ThreadID == "")
 			}
 			return err
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if b, _ := bare.get(itemID); b {
 				it.ThreadID = ""
@@ -540,22 +543,22 @@ var brokenItems = []broken{
 		}
 	}, []string{"AddThreadItem/an empty ThreadID is filled in"}},
 	{"AddThreadItem takes another thread's item", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			it.ThreadID = threadID
 			return base.AddThreadItem(ctx, threadID, it)
 		}
 	}, []string{"AddThreadItem/another thread's ThreadID is ErrInvalid"}},
 	{"SaveItem takes another thread's item", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			it.ThreadID = threadID
 			return base.SaveItem(ctx, threadID, it)
 		}
 	}, []string{"SaveItem/another thread's ThreadID is ErrInvalid"}},
 	{"item ids are unique among all threads", func(s *twist, base store.Store) {
 		var in memory[string]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if other, ok := in.get(it.ID); ok && other != threadID {
-				if _, err := base.LoadItem(store.WithoutVersionRecorder(ctx), other, it.ID); err == nil {
+				if _, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), other, it.ID); err == nil {
 					return &store.Error{Op: store.OpAddThreadItem, Code: store.CodeConflict}
 				}
 			}
@@ -567,7 +570,7 @@ var brokenItems = []broken{
 		"DeleteThread/another thread's items stay",
 	}},
 	{"SaveItem does not insert", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if it.CreatedAt.Equal(at(2)) {
 				ctx = store.WithSaveMode(ctx, store.UpdateOnly)
 			}
@@ -578,17 +581,17 @@ var brokenItems = []broken{
 		"Version/SaveItem counts",
 	}},
 	{"SaveItem moves a replaced item behind its ties", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
-			p, err := base.LoadThreadItems(store.WithoutVersionRecorder(ctx), threadID, store.PageQuery{})
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			p, err := base.LoadThreadItems(callctx.WithoutVersionRecorder(ctx), threadID, store.PageQuery{})
 			if err == nil && len(p.Data) == 3 && it.CreatedAt.Equal(at(1)) && store.SaveModeFrom(ctx) == store.Upsert {
-				_ = base.DeleteThreadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID)
+				_ = base.DeleteThreadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID)
 			}
 			return base.SaveItem(ctx, threadID, it)
 		}
 	}, []string{"SaveItem/a replace keeps the place among ties"}},
 	{"SaveItem keeps the old CreatedAt", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
-			if old, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID); err == nil && !it.CreatedAt.IsZero() {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			if old, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID); err == nil && !it.CreatedAt.IsZero() {
 				it.CreatedAt = old.CreatedAt
 			}
 			return base.SaveItem(ctx, threadID, it)
@@ -596,11 +599,11 @@ var brokenItems = []broken{
 	}, []string{"SaveItem/a new CreatedAt moves it"}},
 	{"LoadItem ignores the thread", func(s *twist, base store.Store) {
 		var in memory[string]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			in.set(it.ID, threadID)
 			return base.AddThreadItem(ctx, threadID, it)
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if other, ok := in.get(itemID); ok && errors.Is(err, store.ErrNotFound) {
 				return base.LoadItem(ctx, other, itemID)
@@ -609,10 +612,10 @@ var brokenItems = []broken{
 		}
 	}, []string{"LoadItem/through the wrong thread is ErrNotFound"}},
 	{"LoadThreadItems of a missing thread is ErrNotFound", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if len(p.Data) == 0 && err == nil {
-				if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), threadID); err != nil {
+				if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID); err != nil {
 					return p, err
 				}
 			}
@@ -621,7 +624,7 @@ var brokenItems = []broken{
 	}, []string{"LoadThreadItems/a missing thread is an empty page"}},
 	{"DeleteThreadItem of a missing item is ErrNotFound", func(s *twist, base store.Store) {
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
-			if _, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID); errors.Is(err, store.ErrNotFound) {
+			if _, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID); errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 			return base.DeleteThreadItem(ctx, threadID, itemID)
@@ -632,12 +635,12 @@ var brokenItems = []broken{
 	}},
 	{"DeleteThreadItem ignores the thread", func(s *twist, base store.Store) {
 		var in memory[string]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			in.set(it.ID, threadID)
 			return base.AddThreadItem(ctx, threadID, it)
 		}
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
-			_, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+			_, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
 			if other, ok := in.get(itemID); ok && errors.Is(err, store.ErrNotFound) {
 				return base.DeleteThreadItem(ctx, other, itemID)
 			}
@@ -647,16 +650,16 @@ var brokenItems = []broken{
 	{"DeleteThreadItem leaves the item in listings", func(s *twist, base store.Store) {
 		var deleted memory[bool]
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
-			it, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+			it, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
 			if err == nil && it.CreatedAt.Equal(at(2)) {
 				deleted.set(threadID+"/"+itemID, true)
 				return nil
 			}
 			return base.DeleteThreadItem(ctx, threadID, itemID)
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			if _, ok := deleted.get(threadID + "/" + itemID); ok {
-				return store.Item{}, &store.Error{Op: store.OpLoadItem, Code: store.CodeNotFound}
+				return chat.Item{}, &store.Error{Op: store.OpLoadItem, Code: store.CodeNotFound}
 			}
 			return base.LoadItem(ctx, threadID, itemID)
 		}
@@ -668,21 +671,21 @@ var brokenItems = []broken{
 
 var brokenOwners = []broken{
 	{"only the JSON is kept", func(s *twist, base store.Store) {
-		s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 			t, err := base.LoadThread(ctx, id)
-			t.Owner = store.Owner{}
+			t.Owner = chat.Owner{}
 			return t, err
 		}
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			for i := range p.Data {
-				p.Data[i].Owner = store.Owner{}
+				p.Data[i].Owner = chat.Owner{}
 			}
 			return p, err
 		}
-		s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+		s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 			a, err := base.LoadAttachment(ctx, id)
-			a.Owner = store.Owner{}
+			a.Owner = chat.Owner{}
 			return a, err
 		}
 	}, []string{
@@ -695,36 +698,36 @@ var brokenOwners = []broken{
 		"UsedID/threads: a save with the zero Owner does not free a deleted id",
 	}},
 	{"listings lack the Owner", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			for i := range p.Data {
-				p.Data[i].Owner = store.Owner{}
+				p.Data[i].Owner = chat.Owner{}
 			}
 			return p, err
 		}
 	}, []string{"Owner/threads: what is listed has its Owner"}},
 	{"a replace with the zero Owner clears it", func(s *twist, base store.Store) {
 		var cleared memory[bool]
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			_, found := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID)
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			_, found := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID)
 			err := base.SaveThread(ctx, t)
 			if err == nil && found == nil && t.Owner.IsZero() {
 				cleared.set(t.ID, true)
 			}
 			return err
 		}
-		s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 			t, err := base.LoadThread(ctx, id)
 			if _, ok := cleared.get(id); ok {
-				t.Owner = store.Owner{}
+				t.Owner = chat.Owner{}
 			}
 			return t, err
 		}
 	}, []string{"Owner/threads: a replace with the zero Owner keeps the stored one"}},
 	{"a save by another owner overwrites", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
-			if old, _ := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); errors.Is(err, store.ErrConflict) && !old.Owner.IsZero() &&
+			if old, _ := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); errors.Is(err, store.ErrConflict) && !old.Owner.IsZero() &&
 				store.SaveModeFrom(ctx) == store.Upsert && old.Owner != t.Owner {
 				t.Owner = old.Owner
 				return base.SaveThread(ctx, t)
@@ -738,7 +741,7 @@ var brokenOwners = []broken{
 		maybe("Concurrency/threads: delete and recreate let no other owner in"),
 	}},
 	{"only the subject is compared", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			err := base.SaveAttachment(ctx, a)
 			if old, _ := base.LoadAttachment(ctx, a.ID); errors.Is(err, store.ErrConflict) && old.Owner.Subject == a.Owner.Subject &&
 				store.SaveModeFrom(ctx) == store.Upsert {
@@ -749,9 +752,9 @@ var brokenOwners = []broken{
 		}
 	}, []string{"Owner/attachments: another owner's save is ErrConflict"}},
 	{"an unowned row can be claimed", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
-			old, found := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID)
+			old, found := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID)
 			if errors.Is(err, store.ErrConflict) && found == nil && old.Owner.IsZero() {
 				return nil
 			}
@@ -759,11 +762,11 @@ var brokenOwners = []broken{
 		}
 	}, []string{"Owner/threads: claiming an unowned row is ErrConflict"}},
 	{"the owner is read, then written", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			_, found := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID)
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			_, found := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID)
 			runtime.Gosched()
 			err := base.SaveThread(ctx, t)
-			if winner, now := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); errors.Is(err, store.ErrConflict) &&
+			if winner, now := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); errors.Is(err, store.ErrConflict) &&
 				errors.Is(found, store.ErrNotFound) && now == nil && store.SaveModeFrom(ctx) == store.Upsert && winner.Owner != t.Owner {
 				return nil
 			}
@@ -774,7 +777,7 @@ var brokenOwners = []broken{
 		maybe("Concurrency/threads: delete and recreate let no other owner in"),
 	}},
 	{"a deletion forgets the owner", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			err := base.SaveAttachment(ctx, a)
 			if _, found := base.LoadAttachment(ctx, a.ID); errors.Is(err, store.ErrConflict) && errors.Is(found, store.ErrNotFound) {
 				return nil
@@ -792,7 +795,7 @@ var brokenOwners = []broken{
 			deleted.set(id, true)
 			return base.DeleteAttachment(ctx, id)
 		}
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if _, ok := deleted.get(a.ID); ok && store.SaveModeFrom(ctx) == store.Upsert {
 				return &store.Error{Op: store.OpSaveAttachment, Code: store.CodeConflict}
 			}
@@ -803,7 +806,7 @@ var brokenOwners = []broken{
 		"UsedID/attachments: its owner may use a deleted id again",
 	}},
 	{"InsertOnly is ignored", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if store.SaveModeFrom(ctx) == store.InsertOnly {
 				ctx = store.WithSaveMode(ctx, store.Upsert)
 			}
@@ -814,7 +817,7 @@ var brokenOwners = []broken{
 		"SaveMode/threads: InsertOnly of an existing row is ErrConflict",
 	}},
 	{"UpdateOnly is ignored", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if store.SaveModeFrom(ctx) == store.UpdateOnly {
 				ctx = store.WithSaveMode(ctx, store.Upsert)
 			}
@@ -830,7 +833,7 @@ var brokenOwners = []broken{
 			deleted.set(id, true)
 			return base.DeleteAttachment(ctx, id)
 		}
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			err := base.SaveAttachment(ctx, a)
 			if _, ok := deleted.get(a.ID); ok && errors.Is(err, store.ErrNotFound) {
 				if again := base.SaveAttachment(store.WithSaveMode(ctx, store.Upsert), a); again == nil {
@@ -841,7 +844,7 @@ var brokenOwners = []broken{
 		}
 	}, []string{"SaveMode/attachments: UpdateOnly of a deleted row is ErrNotFound"}},
 	{"the zero filter lists everything", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.Owner == (store.OwnerFilter{}) {
 				q.Owner = store.AnyOwner()
 			}
@@ -849,7 +852,7 @@ var brokenOwners = []broken{
 		}
 	}, []string{"OwnerFilter/the zero filter lists rows without an owner"}},
 	{"InTenant of no name lists everything", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if q.Owner == store.InTenant("") {
 				q.Owner = store.AnyOwner()
 			}
@@ -857,7 +860,7 @@ var brokenOwners = []broken{
 		}
 	}, []string{"OwnerFilter/InTenant of no name lists owners without a tenant"}},
 	{"InTenant lists the caller's own", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if tenant, ok := q.Owner.Tenant(); ok && tenant != "" {
 				p, _ := store.PrincipalFrom(ctx)
 				q.Owner = store.OwnedBy(p.Owner)
@@ -866,16 +869,16 @@ var brokenOwners = []broken{
 		}
 	}, []string{"OwnerFilter/InTenant lists every owner of the tenant"}},
 	{"AnyOwner omits rows without an owner", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			p, err := base.LoadThreads(ctx, q)
 			if q.Owner.IsAny() {
-				p.Data = slices.DeleteFunc(p.Data, func(t store.Thread) bool { return t.Owner.IsZero() })
+				p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return t.Owner.IsZero() })
 			}
 			return p, err
 		}
 	}, []string{"OwnerFilter/AnyOwner lists everybody's and nobody's"}},
 	{"OwnedBy ignores the subject", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if o, ok := q.Owner.Owner(); ok && o.Tenant != "" {
 				q.Owner = store.InTenant(o.Tenant)
 			}
@@ -888,15 +891,15 @@ var brokenOwners = []broken{
 	}},
 	{"tenant and subject are joined", func(s *twist, base store.Store) {
 		// The colliding owners share one thread in listings.
-		key := func(o store.Owner) string { return o.Tenant + o.Subject }
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		key := func(o chat.Owner) string { return o.Tenant + o.Subject }
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			o, ok := q.Owner.Owner()
 			if !ok || o.IsZero() || q.Limit != 0 || q.After != "" || q.Order != store.NewestFirst {
 				return base.LoadThreads(ctx, q)
 			}
 			q.Owner, q.Limit = store.AnyOwner(), store.MaxLimit
 			p, err := base.LoadThreads(ctx, q)
-			p.Data = slices.DeleteFunc(p.Data, func(t store.Thread) bool { return key(t.Owner) != key(o) })
+			p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return key(t.Owner) != key(o) })
 			if len(p.Data) > 20 {
 				p.Data, p.HasMore, p.After = p.Data[:20], true, p.Data[19].ID
 			}
@@ -904,14 +907,14 @@ var brokenOwners = []broken{
 		}
 	}, []string{"OwnerFilter/OwnedBy keeps tenant and subject apart"}},
 	{"pages are filtered afterwards", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			filter := q.Owner
 			if o, ok := filter.Owner(); !ok || o.IsZero() || q.Limit != 10 {
 				return base.LoadThreads(ctx, q)
 			}
 			q.Owner = store.AnyOwner()
 			p, err := base.LoadThreads(ctx, q)
-			p.Data = slices.DeleteFunc(p.Data, func(t store.Thread) bool { return !filter.Match(t.Owner) })
+			p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return !filter.Match(t.Owner) })
 			return p, err
 		}
 	}, []string{"OwnerFilter/a page holds what the filter says, and no fewer"}},
@@ -919,18 +922,18 @@ var brokenOwners = []broken{
 
 // reencode replaces an item's JSON on its way in.
 func reencode(s *twist, base store.Store, f func(text string) string) {
-	change := func(it store.Item) store.Item {
-		var out store.Item
+	change := func(it chat.Item) chat.Item {
+		var out chat.Item
 		if err := out.UnmarshalJSON([]byte(f(it.JSON().String()))); err != nil {
 			return it
 		}
 		out.ID, out.ThreadID, out.CreatedAt = it.ID, it.ThreadID, it.CreatedAt
 		return out
 	}
-	s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+	s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 		return base.AddThreadItem(ctx, threadID, change(it))
 	}
-	s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+	s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 		return base.SaveItem(ctx, threadID, change(it))
 	}
 }
@@ -966,8 +969,8 @@ var brokenValues = []broken{
 		reencode(s, base, func(text string) string { return strings.ReplaceAll(text, `</b>`, `\u003c/b>`) })
 	}, []string{"Payload/an item of the Node SDK is kept byte for byte"}},
 	{"threads are kept as their fields", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			return base.SaveThread(ctx, store.Thread{ID: t.ID, Title: t.Title, CreatedAt: t.CreatedAt, Status: t.Status,
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			return base.SaveThread(ctx, chat.Thread{ID: t.ID, Title: t.Title, CreatedAt: t.CreatedAt, Status: t.Status,
 				AllowedImageDomains: t.AllowedImageDomains, Metadata: t.Metadata, Owner: t.Owner})
 		}
 	}, []string{
@@ -977,12 +980,12 @@ var brokenValues = []broken{
 		"Payload/a thread with unknown fields is kept byte for byte",
 	}},
 	{"attachments are kept as their fields", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			b, err := a.Decode()
 			if err != nil {
 				return base.SaveAttachment(ctx, a)
 			}
-			c, err := store.NewAttachment(a.ID, b)
+			c, err := chat.NewAttachment(a.ID, b)
 			if err != nil {
 				return base.SaveAttachment(ctx, a)
 			}
@@ -995,7 +998,7 @@ var brokenValues = []broken{
 		"Payload/an attachment with free key order and white space is kept byte for byte",
 	}},
 	{"a payload has a column's size", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if len(it.JSON().String()) > 1<<16 {
 				return &store.Error{Op: store.OpAddThreadItem, Code: store.CodeInvalid}
 			}
@@ -1014,34 +1017,34 @@ var brokenValues = []broken{
 		})
 	}, []string{"Payload/names that differ in case are two"}},
 	{"an item without a payload gets one", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if it.JSON().IsZero() {
-				it, _ = store.NewItem(it.ID, it.CreatedAt, store.EndOfTurn{})
+				it, _ = chat.NewItem(it.ID, it.CreatedAt, chat.EndOfTurn{})
 			}
 			return base.AddThreadItem(ctx, threadID, it)
 		}
 	}, []string{"Payload/an item without a payload is ErrInvalid"}},
 	{"metadata of any shape is taken", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if strings.HasPrefix(t.Metadata.String(), "[1") {
-				t.Metadata = store.JSON{}
+				t.Metadata = chat.JSON{}
 			}
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"Payload/a thread of the wrong shape is ErrInvalid"}},
 	{"times are cut to milliseconds", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			t.CreatedAt = t.CreatedAt.Truncate(time.Millisecond)
 			return base.SaveThread(ctx, t)
 		}
 	}, []string{"Time/threads: microseconds are kept"}},
 	{"nanoseconds are kept", func(s *twist, base store.Store) {
 		var created memory[time.Time]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			created.set(it.ID, it.CreatedAt)
 			return base.AddThreadItem(ctx, threadID, it)
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if t, ok := created.get(itemID); ok && t.Year() > 1970 && t.Truncate(time.Microsecond).Equal(it.CreatedAt) {
 				it.CreatedAt = t.UTC()
@@ -1050,7 +1053,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"Time/items: nanoseconds are cut off"}},
 	{"nanoseconds are cut off towards 1970", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if ns := t.CreatedAt.UnixNano(); t.CreatedAt.Year() == 1969 {
 				t.CreatedAt = time.UnixMicro(ns / 1000)
 			}
@@ -1059,11 +1062,11 @@ var brokenValues = []broken{
 	}, []string{"Time/threads: nanoseconds before 1970 are cut off downwards"}},
 	{"the zone is kept", func(s *twist, base store.Store) {
 		var zone memory[*time.Location]
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			zone.set(t.ID, t.CreatedAt.Location())
 			return base.SaveThread(ctx, t)
 		}
-		s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 			t, err := base.LoadThread(ctx, id)
 			if z, ok := zone.get(id); ok {
 				t.CreatedAt = t.CreatedAt.In(z)
@@ -1072,7 +1075,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"Time/threads: a zone becomes UTC"}},
 	{"a zero time is now", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if t.CreatedAt.IsZero() {
 				t.CreatedAt = at(0)
 			}
@@ -1080,7 +1083,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"Time/threads: zero is ErrInvalid"}},
 	{"years wrap", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if it.CreatedAt.UTC().Year() > 9999 {
 				it.CreatedAt = at(0)
 			}
@@ -1088,7 +1091,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"Time/items: other years are ErrInvalid"}},
 	{"times before 1970 are refused", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if y := t.CreatedAt.Year(); y > 0 && y < 1970 && !t.CreatedAt.IsZero() {
 				return &store.Error{Op: store.OpSaveThread, Code: store.CodeInvalid}
 			}
@@ -1100,14 +1103,14 @@ var brokenValues = []broken{
 	}},
 	{"nanoseconds order ties", func(s *twist, base store.Store) {
 		var ns memory[int]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			ns.set(it.ID, it.CreatedAt.Nanosecond())
 			return base.AddThreadItem(ctx, threadID, it)
 		}
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if q == (store.PageQuery{Order: store.OldestFirst}) {
-				slices.SortStableFunc(p.Data, func(a, b store.Item) int {
+				slices.SortStableFunc(p.Data, func(a, b chat.Item) int {
 					x, _ := ns.get(a.ID)
 					y, _ := ns.get(b.ID)
 					return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(x, y))
@@ -1122,8 +1125,8 @@ var brokenValues = []broken{
 			q        store.PageQuery
 		}
 		var mu sync.Mutex
-		pages := make(map[request]store.Page[store.Item])
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		pages := make(map[request]store.Page[chat.Item])
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if err != nil || q.Limit > 10 {
 				return p, err
@@ -1139,7 +1142,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"Aliasing/a page of items is the caller's"}},
 	{"bad ids are taken", func(s *twist, base store.Store) {
-		s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+		s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 			if id == "" {
 				id = "empty"
 			}
@@ -1147,14 +1150,14 @@ var brokenValues = []broken{
 		}
 	}, []string{"ID/bad ids are ErrInvalid: LoadThread"}},
 	{"a long id is cut off", func(s *twist, base store.Store) {
-		cut := func(id string) string { return id[:min(len(id), store.MaxIDBytes)] }
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		cut := func(id string) string { return id[:min(len(id), chat.MaxIDBytes)] }
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			a.ID = cut(a.ID)
 			return base.SaveAttachment(ctx, a)
 		}
 	}, []string{"ID/bad ids are ErrInvalid: SaveAttachment"}},
 	{"ids are at most 64 bytes", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			if len(a.ID) > 64 {
 				return &store.Error{Op: store.OpSaveAttachment, Code: store.CodeInvalid}
 			}
@@ -1168,17 +1171,17 @@ var brokenValues = []broken{
 			}
 			return strings.ToLower(id)
 		}
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			a.ID = fold(a.ID)
 			return base.SaveAttachment(ctx, a)
 		}
-		s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+		s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 			return base.LoadAttachment(ctx, fold(id))
 		}
 		s.deleteAttachment = func(ctx context.Context, id string) error { return base.DeleteAttachment(ctx, fold(id)) }
 	}, []string{"ID/attachments: ids that differ in a byte are two"}},
 	{"a tenant without a subject is unowned", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if t.Owner.Subject == "" {
 				t.Owner.Tenant = ""
 			}
@@ -1186,7 +1189,7 @@ var brokenValues = []broken{
 		}
 	}, []string{"ID/a tenant without a subject is ErrInvalid"}},
 	{"subjects are trimmed", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if o, ok := q.Owner.Owner(); ok {
 				o.Subject = strings.TrimSpace(o.Subject)
 				q.Owner = store.OwnedBy(o)
@@ -1198,7 +1201,7 @@ var brokenValues = []broken{
 		s.generateThreadID = func(context.Context) string { return "thr_1" }
 	}, []string{"Generators/thread ids"}},
 	{"ids of unknown kinds are empty", func(s *twist, base store.Store) {
-		s.generateItemID = func(ctx context.Context, kind store.ItemKind, t store.Thread) string {
+		s.generateItemID = func(ctx context.Context, kind chat.ItemKind, t chat.Thread) string {
 			if kind == "of_the_future" {
 				return ""
 			}
@@ -1209,16 +1212,16 @@ var brokenValues = []broken{
 
 var brokenCalls = []broken{
 	{"existence comes before validation", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), threadID); errors.Is(err, store.ErrNotFound) {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID); errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 			return base.AddThreadItem(ctx, threadID, it)
 		}
 	}, []string{"OrderOfChecks/invalid before missing: AddThreadItem"}},
 	{"ownership comes before existence", func(s *twist, base store.Store) {
-		var owners memory[store.Owner]
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		var owners memory[chat.Owner]
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
 			if err == nil {
 				owners.set(t.ID, t.Owner)
@@ -1230,8 +1233,8 @@ var brokenCalls = []broken{
 		}
 	}, []string{"OrderOfChecks/missing before owner: SaveThread"}},
 	{"ownership comes before validation", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
-			old, err := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID)
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
+			old, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID)
 			if err == nil && !t.Owner.IsZero() && old.Owner != t.Owner && t.Title == "\xff" {
 				return &store.Error{Op: store.OpSaveThread, Code: store.CodeConflict}
 			}
@@ -1239,12 +1242,12 @@ var brokenCalls = []broken{
 		}
 	}, []string{"OrderOfChecks/invalid before owner: SaveThread"}},
 	{"a cancelled context reads on", func(s *twist, base store.Store) {
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			return base.LoadItem(context.WithoutCancel(ctx), threadID, itemID)
 		}
 	}, []string{"CancelledContext/LoadItem"}},
 	{"a deadline is not heeded", func(s *twist, base store.Store) {
-		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+		s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				ctx = context.WithoutCancel(ctx)
 			}
@@ -1252,7 +1255,7 @@ var brokenCalls = []broken{
 		}
 	}, []string{"CancelledContext/LoadThreads"}},
 	{"a cancelled write is done", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			return errors.Join(base.SaveAttachment(context.WithoutCancel(ctx), a), ctx.Err())
 		}
 	}, []string{"CancelledContext/SaveAttachment"}},
@@ -1266,7 +1269,7 @@ var brokenCalls = []broken{
 		}
 	}, []string{"CancelledContext/DeleteThread"}},
 	{"errors quote content", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if err := base.SaveThread(ctx, t); err != nil {
 				return fmt.Errorf("saving %q: %w", t.Title, err)
 			}
@@ -1274,7 +1277,7 @@ var brokenCalls = []broken{
 		}
 	}, []string{"Errors/texts are free of content"}},
 	{"a conflict names the owner", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			err := base.SaveAttachment(ctx, a)
 			if old, found := base.LoadAttachment(ctx, a.ID); err != nil && found == nil {
 				return fmt.Errorf("of %s: %w", old.Owner.Subject, err)
@@ -1283,7 +1286,7 @@ var brokenCalls = []broken{
 		}
 	}, []string{"Errors/texts do not say whose a row is"}},
 	{"a missing row is an error of its own", func(s *twist, base store.Store) {
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if _, there := base.LoadThread(ctx, threadID); errors.Is(err, store.ErrNotFound) && errors.Is(there, store.ErrNotFound) {
 				return it, errors.New("sql: no rows in result set")
@@ -1292,7 +1295,7 @@ var brokenCalls = []broken{
 		}
 	}, []string{"LoadItem/a missing thread is ErrNotFound"}},
 	{"an error is of two classes", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrConflict) {
 				return fmt.Errorf("%w: %w", store.ErrNotFound, store.ErrConflict)
@@ -1318,45 +1321,45 @@ var brokenVersions = []broken{
 	{"the version restarts with a thread made anew", func(s *twist, base store.Store) {
 		var since memory[uint64]
 		shift := func(ctx context.Context, id string) context.Context {
-			return store.WithVersionRecorder(store.WithoutVersionRecorder(ctx), func(id string, before, after uint64) {
+			return callctx.WithVersionRecorder(callctx.WithoutVersionRecorder(ctx), func(id string, before, after uint64) {
 				n, _ := since.get(id)
-				store.ReportVersion(ctx, id, before-n, after-n)
+				driver.ReportVersion(ctx, id, before-n, after-n)
 			})
 		}
-		s.saveThread = func(ctx context.Context, t store.Thread) error { return base.SaveThread(shift(ctx, t.ID), t) }
+		s.saveThread = func(ctx context.Context, t chat.Thread) error { return base.SaveThread(shift(ctx, t.ID), t) }
 		s.deleteThread = func(ctx context.Context, id string) error {
 			var last uint64
-			err := base.DeleteThread(store.WithVersionRecorder(ctx, func(_ string, before, after uint64) {
+			err := base.DeleteThread(callctx.WithVersionRecorder(ctx, func(_ string, before, after uint64) {
 				last = after
-				store.ReportVersion(ctx, id, before, after)
+				driver.ReportVersion(ctx, id, before, after)
 			}), id)
 			since.set(id, last)
 			return err
 		}
 	}, []string{"Version/a thread of a deleted id counts on"}},
 	{"SaveItem does not count", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
-			return base.SaveItem(store.WithVersionRecorder(ctx, func(id string, before, _ uint64) {
-				store.ReportVersion(ctx, id, before, before)
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			return base.SaveItem(callctx.WithVersionRecorder(ctx, func(id string, before, _ uint64) {
+				driver.ReportVersion(ctx, id, before, before)
 			}), threadID, it)
 		}
 	}, []string{"Version/SaveItem counts"}},
 	{"DeleteThreadItem reports nothing", func(s *twist, base store.Store) {
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
-			return base.DeleteThreadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+			return base.DeleteThreadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
 		}
 	}, []string{"Version/DeleteThreadItem counts"}},
 	{"LoadItem reports nothing", func(s *twist, base store.Store) {
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
-			return base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+			return base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
 		}
 	}, []string{"Version/reads report the last write's"}},
 	{"a refused write counts", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			err := base.AddThreadItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrConflict) {
-				ctx = store.WithoutVersionRecorder(ctx)
-				dummy, _ := store.NewItem("dummy", at(0), store.EndOfTurn{})
+				ctx = callctx.WithoutVersionRecorder(ctx)
+				dummy, _ := chat.NewItem("dummy", at(0), chat.EndOfTurn{})
 				_ = base.AddThreadItem(ctx, threadID, dummy)
 				_ = base.DeleteThreadItem(ctx, threadID, dummy.ID)
 			}
@@ -1367,7 +1370,7 @@ var brokenVersions = []broken{
 		s.deleteThread = func(ctx context.Context, id string) error {
 			err := base.DeleteThread(ctx, id)
 			if p, ok := store.PrincipalFrom(ctx); ok {
-				ctx = store.WithoutVersionRecorder(ctx)
+				ctx = callctx.WithoutVersionRecorder(ctx)
 				q := store.ThreadQuery{Owner: store.OwnedBy(p.Owner), PageQuery: store.PageQuery{Limit: 2}}
 				rest, _ := base.LoadThreads(ctx, q)
 				for _, t := range rest.Data {
@@ -1378,8 +1381,8 @@ var brokenVersions = []broken{
 		}
 	}, []string{"Version/another thread's writes do not count"}},
 	{"the version is read after the rows", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-			p, err := base.LoadThreadItems(store.WithoutVersionRecorder(ctx), threadID, q)
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+			p, err := base.LoadThreadItems(callctx.WithoutVersionRecorder(ctx), threadID, q)
 			if err == nil {
 				runtime.Gosched()
 				_, _ = base.LoadThread(ctx, threadID)
@@ -1388,13 +1391,13 @@ var brokenVersions = []broken{
 		}
 	}, []string{"Version/a read's version is that of its rows"}},
 	{"the version is read before the write", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			var before uint64
-			_, _ = base.LoadThread(store.WithVersionRecorder(ctx, func(_ string, v, _ uint64) { before = v }), threadID)
+			_, _ = base.LoadThread(callctx.WithVersionRecorder(ctx, func(_ string, v, _ uint64) { before = v }), threadID)
 			runtime.Gosched()
-			err := base.AddThreadItem(store.WithoutVersionRecorder(ctx), threadID, it)
+			err := base.AddThreadItem(callctx.WithoutVersionRecorder(ctx), threadID, it)
 			if err == nil {
-				store.ReportVersion(ctx, threadID, before, before+1)
+				driver.ReportVersion(ctx, threadID, before, before+1)
 			}
 			return err
 		}
@@ -1403,8 +1406,8 @@ var brokenVersions = []broken{
 
 var brokenRaces = []broken{
 	{"AddThreadItem looks, then adds", func(s *twist, base store.Store) {
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			_, found := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID)
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			_, found := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID)
 			runtime.Gosched()
 			err := base.AddThreadItem(ctx, threadID, it)
 			if errors.Is(err, store.ErrConflict) && errors.Is(found, store.ErrNotFound) {
@@ -1414,7 +1417,7 @@ var brokenRaces = []broken{
 		}
 	}, []string{"Concurrency/of many adding one id, one does"}},
 	{"InsertOnly looks, then inserts", func(s *twist, base store.Store) {
-		s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+		s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 			_, found := base.LoadAttachment(ctx, a.ID)
 			runtime.Gosched()
 			if store.SaveModeFrom(ctx) == store.InsertOnly && errors.Is(found, store.ErrNotFound) {
@@ -1424,9 +1427,9 @@ var brokenRaces = []broken{
 		}
 	}, []string{"Concurrency/attachments: of many InsertOnly saves of one id, one wins"}},
 	{"UpdateOnly looks, then saves", func(s *twist, base store.Store) {
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			if store.SaveModeFrom(ctx) == store.UpdateOnly {
-				if _, err := base.LoadThread(store.WithoutVersionRecorder(ctx), t.ID); err == nil {
+				if _, err := base.LoadThread(callctx.WithoutVersionRecorder(ctx), t.ID); err == nil {
 					runtime.Gosched()
 					ctx = store.WithSaveMode(ctx, store.Upsert)
 				}
@@ -1436,9 +1439,9 @@ var brokenRaces = []broken{
 	}, []string{"Concurrency/no update resurrects a deleted thread"}},
 	{"a late item outlives its thread", func(s *twist, base store.Store) {
 		// What a table of items without a foreign key does.
-		var orphan memory[store.Item]
-		s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
-			_, found := base.LoadThread(store.WithoutVersionRecorder(ctx), threadID)
+		var orphan memory[chat.Item]
+		s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			_, found := base.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)
 			runtime.Gosched()
 			err := base.AddThreadItem(ctx, threadID, it)
 			if found == nil && errors.Is(err, store.ErrNotFound) {
@@ -1447,24 +1450,24 @@ var brokenRaces = []broken{
 			}
 			return err
 		}
-		s.saveThread = func(ctx context.Context, t store.Thread) error {
+		s.saveThread = func(ctx context.Context, t chat.Thread) error {
 			err := base.SaveThread(ctx, t)
 			if it, ok := orphan.get(t.ID); ok && err == nil {
-				_ = base.AddThreadItem(store.WithoutVersionRecorder(ctx), t.ID, it)
+				_ = base.AddThreadItem(callctx.WithoutVersionRecorder(ctx), t.ID, it)
 			}
 			return err
 		}
 	}, []string{"Concurrency/no item outlives its thread"}},
 	{"a read lags behind a write", func(s *twist, base store.Store) {
-		var before memory[store.Item]
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
-			old, err := base.LoadItem(store.WithoutVersionRecorder(ctx), threadID, it.ID)
+		var before memory[chat.Item]
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
+			old, err := base.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, it.ID)
 			if err == nil && it.CreatedAt.Equal(at(0)) {
 				before.set(it.ID, old)
 			}
 			return base.SaveItem(ctx, threadID, it)
 		}
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if old, ok := before.get(itemID); ok && err == nil {
 				return old, nil

@@ -5,23 +5,24 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 // command is a call on one thread, with its arguments.
 type command struct {
 	op     store.Op
-	thread store.Thread // SaveThread: the row; otherwise its ID
-	item   store.Item   // AddThreadItem, SaveItem: the row; otherwise its ID
+	thread chat.Thread // SaveThread: the row; otherwise its ID
+	item   chat.Item   // AddThreadItem, SaveItem: the row; otherwise its ID
 	query  store.PageQuery
 	mode   store.SaveMode
 }
 
 // answer is what a call returned.
 type answer struct {
-	thread store.Thread
-	item   store.Item
-	page   store.Page[store.Item]
+	thread chat.Thread
+	item   chat.Item
+	page   store.Page[chat.Item]
 	code   store.Code
 }
 
@@ -134,9 +135,9 @@ func (a answer) String() string {
 }
 
 // itemName is an item as a history shows it: its id, its time, and what was written.
-func itemName(it store.Item) string {
+func itemName(it chat.Item) string {
 	text := ""
-	if b, ok, _ := store.DecodeItem[store.AssistantMessage](it); ok && len(b.Content) > 0 {
+	if b, ok, _ := chat.DecodeItem[chat.AssistantMessage](it); ok && len(b.Content) > 0 {
 		text = "=" + b.Content[0].Text
 	}
 	return fmt.Sprintf("%s@%d%s", it.ID, it.CreatedAt.Second(), text)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -52,8 +53,8 @@ var concurrencyChecks = slices.Concat(
 			}
 		}},
 		{"writers of many threads do not meet", concurrentRule, func(h *harness) {
-			users := []*user{h.ada, h.bob, h.user(store.Owner{Subject: h.mint.id("cleo")})}
-			threads := make([]store.Thread, 2*len(users))
+			users := []*user{h.ada, h.bob, h.user(chat.Owner{Subject: h.mint.id("cleo")})}
+			threads := make([]chat.Thread, 2*len(users))
 			for i := range threads {
 				threads[i] = users[i/2].newThread()
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -74,9 +75,9 @@ func missingBeforeOwner(h *harness, k kind) {
 // world is one row of each sort, and the calls on them.
 type world struct {
 	h          *harness
-	thread     store.Thread
-	item       store.Item
-	attachment store.Attachment
+	thread     chat.Thread
+	item       chat.Item
+	attachment chat.Attachment
 }
 
 func newWorld(h *harness) world {
@@ -146,21 +147,21 @@ func invalidBeforeContext(op string, calls func(w world, u *user) []outcome[none
 const badID = "a\nb"
 
 // badThreads are refused, each for a reason of its own.
-func badThreads(w world) []store.Thread {
+func badThreads(w world) []chat.Thread {
 	id, domains := w.thread, w.thread
 	id.ID, domains.AllowedImageDomains = badID, w.h.json(`{}`)
-	return []store.Thread{id, domains}
+	return []chat.Thread{id, domains}
 }
 
 // badItems is badThreads for items.
-func badItems(w world) []store.Item {
+func badItems(w world) []chat.Item {
 	id, created := rewritten(w.h, w.item, 1), rewritten(w.h, w.item, 1)
 	id.ID, created.CreatedAt = badID, time.Time{}
-	return []store.Item{id, created, {ID: w.item.ID, CreatedAt: at(1)}}
+	return []chat.Item{id, created, {ID: w.item.ID, CreatedAt: at(1)}}
 }
 
 // putsBadItems calls AddThreadItem or SaveItem.
-func putsBadItems(w world, put func(threadID string, it store.Item) outcome[none]) []outcome[none] {
+func putsBadItems(w world, put func(threadID string, it chat.Item) outcome[none]) []outcome[none] {
 	all := []outcome[none]{put(badID, w.h.item(at(2), "text"))}
 	for _, it := range badItems(w) {
 		all = append(all, put(w.thread.ID, it), put(w.h.mint.id("thr"), it))
@@ -213,7 +214,7 @@ var contextOrderChecks = []check{
 	invalidBeforeContext("SaveAttachment", func(w world, u *user) []outcome[none] {
 		id := w.attachment
 		id.ID = badID
-		bare := store.Attachment{ID: w.attachment.ID, Owner: u.owner}
+		bare := chat.Attachment{ID: w.attachment.ID, Owner: u.owner}
 		return []outcome[none]{u.saveAttachment(id), u.saveAttachment(bare), u.mode(unknownMode).saveAttachment(w.attachment)}
 	}),
 	invalidBeforeContext("LoadAttachment", func(w world, u *user) []outcome[none] {
@@ -314,17 +315,17 @@ var errorChecks = []check{
 // provoke makes calls that fail for every reason there is, on values and rows full of canary.
 func provoke(h *harness, canary string) []outcome[none] {
 	h.t.Helper()
-	thread := func(u *user) store.Thread {
+	thread := func(u *user) chat.Thread {
 		t := u.thread()
-		t.Title, t.Status = canary, store.Status{Type: "locked", Reason: canary}
+		t.Title, t.Status = canary, chat.Status{Type: "locked", Reason: canary}
 		t.Metadata = h.json(fmt.Sprintf(`{%q:%q}`, canary, canary))
 		t.AllowedImageDomains = h.json(fmt.Sprintf(`[%q]`, canary))
 		return t
 	}
-	attachment := func(u *user) store.Attachment {
-		a, err := store.NewAttachment(h.mint.id("atc"), store.AttachmentBody{
+	attachment := func(u *user) chat.Attachment {
+		a, err := chat.NewAttachment(h.mint.id("atc"), chat.AttachmentBody{
 			Type: "image", Name: canary, MIMEType: "image/png", PreviewURL: "https://example.com/" + canary,
-			Upload: &store.UploadDescriptor{URL: "https://example.com/" + canary, Method: "PUT", Headers: map[string]string{canary: canary}},
+			Upload: &chat.UploadDescriptor{URL: "https://example.com/" + canary, Method: "PUT", Headers: map[string]string{canary: canary}},
 		})
 		a.Owner = u.owner
 		return value(h, a, err)
@@ -336,39 +337,39 @@ func provoke(h *harness, canary string) []outcome[none] {
 	h.ada.addItem(taken.ID, it).ok()
 
 	var fails []outcome[none]
-	saveThread := func(u *user, change func(*store.Thread)) {
+	saveThread := func(u *user, change func(*chat.Thread)) {
 		t := thread(u)
 		change(&t)
 		fails = append(fails, u.saveThread(t))
 	}
-	saveThread(h.ada, func(t *store.Thread) { t.Metadata = h.json(fmt.Sprintf(`[%q]`, canary)) })
-	saveThread(h.ada, func(t *store.Thread) { t.AllowedImageDomains = h.json(fmt.Sprintf(`{%q:1}`, canary)) })
-	saveThread(h.ada, func(t *store.Thread) { t.Title = canary + "\xff" })
-	saveThread(h.ada, func(t *store.Thread) { t.CreatedAt = time.Time{} })
-	saveThread(h.ada, func(t *store.Thread) { t.ID = "" })
-	saveThread(h.bob, func(t *store.Thread) { t.ID = taken.ID })
-	saveThread(h.ada.mode(store.InsertOnly), func(t *store.Thread) { t.ID = taken.ID })
-	saveThread(h.ada.mode(store.UpdateOnly), func(*store.Thread) {})
+	saveThread(h.ada, func(t *chat.Thread) { t.Metadata = h.json(fmt.Sprintf(`[%q]`, canary)) })
+	saveThread(h.ada, func(t *chat.Thread) { t.AllowedImageDomains = h.json(fmt.Sprintf(`{%q:1}`, canary)) })
+	saveThread(h.ada, func(t *chat.Thread) { t.Title = canary + "\xff" })
+	saveThread(h.ada, func(t *chat.Thread) { t.CreatedAt = time.Time{} })
+	saveThread(h.ada, func(t *chat.Thread) { t.ID = "" })
+	saveThread(h.bob, func(t *chat.Thread) { t.ID = taken.ID })
+	saveThread(h.ada.mode(store.InsertOnly), func(t *chat.Thread) { t.ID = taken.ID })
+	saveThread(h.ada.mode(store.UpdateOnly), func(*chat.Thread) {})
 
-	saveItem := func(threadID string, change func(*store.Item)) {
+	saveItem := func(threadID string, change func(*chat.Item)) {
 		it := h.item(at(2), canary)
 		change(&it)
 		fails = append(fails, h.ada.addItem(threadID, it), h.ada.mode(store.InsertOnly).saveItem(threadID, it))
 	}
-	saveItem(taken.ID, func(i *store.Item) { i.ID = it.ID })
-	saveItem(taken.ID, func(i *store.Item) { i.CreatedAt = time.Time{} })
-	saveItem(taken.ID, func(i *store.Item) { i.ThreadID = h.mint.id("thr") })
-	saveItem(h.mint.id("thr"), func(*store.Item) {})
+	saveItem(taken.ID, func(i *chat.Item) { i.ID = it.ID })
+	saveItem(taken.ID, func(i *chat.Item) { i.CreatedAt = time.Time{} })
+	saveItem(taken.ID, func(i *chat.Item) { i.ThreadID = h.mint.id("thr") })
+	saveItem(h.mint.id("thr"), func(*chat.Item) {})
 
-	saveAttachment := func(u *user, change func(*store.Attachment)) {
+	saveAttachment := func(u *user, change func(*chat.Attachment)) {
 		a := attachment(u)
 		change(&a)
 		fails = append(fails, u.saveAttachment(a))
 	}
-	saveAttachment(h.bob, func(a *store.Attachment) { a.ID = file.ID })
-	saveAttachment(h.ada, func(a *store.Attachment) { a.ID = "" })
-	saveAttachment(h.ada.mode(store.InsertOnly), func(a *store.Attachment) { a.ID = file.ID })
-	saveAttachment(h.ada.mode(store.UpdateOnly), func(*store.Attachment) {})
+	saveAttachment(h.bob, func(a *chat.Attachment) { a.ID = file.ID })
+	saveAttachment(h.ada, func(a *chat.Attachment) { a.ID = "" })
+	saveAttachment(h.ada.mode(store.InsertOnly), func(a *chat.Attachment) { a.ID = file.ID })
+	saveAttachment(h.ada.mode(store.UpdateOnly), func(*chat.Attachment) {})
 
 	over, cancel := context.WithCancel(h.ada.ctx)
 	cancel()

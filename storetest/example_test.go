@@ -3,6 +3,7 @@ package storetest_test
 import (
 	"testing"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -26,12 +27,12 @@ func ExampleLinearizable() {
 // Two processes over one base, each with a cache, and a bus between them that is made anew for each history.
 func ExampleBeside() {
 	_ = func(t *testing.T) {
-		var bus store.Bus
+		var shared bus.Bus
 		first := func(base store.Store) store.Store {
-			bus = cache.LocalBus()
-			return cache.New(cache.WithBus(bus))(base)
+			shared = bus.Local()
+			return cache.New(cache.WithBus(shared))(base)
 		}
-		second := func(base store.Store) store.Store { return cache.New(cache.WithBus(bus))(base) }
+		second := func(base store.Store) store.Store { return cache.New(cache.WithBus(shared))(base) }
 		storetest.Linearizable(t, first, storetest.Beside(second))
 	}
 }

@@ -10,7 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Faulty wraps a Store to fail, delay, panic or lose answers on chosen calls, and counts the calls that reach it. Without a
@@ -31,16 +35,16 @@ type Faulty struct {
 }
 
 var (
-	_ store.Store        = (*Faulty)(nil)
-	_ store.Unwrapper    = (*Faulty)(nil)
-	_ store.Named        = (*Faulty)(nil)
-	_ store.WriteBounder = (*Faulty)(nil)
+	_ store.Store         = (*Faulty)(nil)
+	_ store.Unwrapper     = (*Faulty)(nil)
+	_ store.Named         = (*Faulty)(nil)
+	_ driver.WriteBounder = (*Faulty)(nil)
 )
 
 // Fault is what goes wrong with which calls.
 type Fault struct {
 	Op   store.Op              // of this op; zero: of any
-	When func(store.Call) bool // of which it is true; nil: any. It may be called from several goroutines at once
+	When func(layer.Call) bool // of which it is true; nil: any. It may be called from several goroutines at once
 
 	Skip  int // the first of these calls that are left alone
 	Times int // how many calls after those the fault hits; zero: all
@@ -48,7 +52,7 @@ type Fault struct {
 	// Do is the fault itself: [Fail], [FailAfter], [Panic], [PanicAfter], [Goexit], [GoexitAfter], [Delay], [Late.Hold], or
 	// your own, which may call next, to go on with the call, any number of times. It returns the call's error; nil without
 	// a next that succeeded is the zero answer.
-	Do store.InterceptorFunc
+	Do layer.InterceptorFunc
 }
 
 type injected struct {
@@ -57,7 +61,7 @@ type injected struct {
 }
 
 // hits counts a call, if it is one of the fault's, and reports whether the fault hits it.
-func (f *injected) hits(c store.Call) bool {
+func (f *injected) hits(c layer.Call) bool {
 	if f.Op != 0 && f.Op != c.Op || f.When != nil && !f.When(c) {
 		return false
 	}
@@ -78,7 +82,7 @@ func NewFaulty(next store.Store, opts ...FaultyOption) *Faulty {
 		panic("storetest.NewFaulty: next is nil: pass the Store to be wrapped")
 	}
 	f := &Faulty{next: next, longest: time.Minute}
-	if b, ok := store.As[store.WriteBounder](next); ok {
+	if b, ok := store.As[driver.WriteBounder](next); ok {
 		f.longest = b.LongestWrite()
 	}
 	for _, o := range opts {
@@ -157,43 +161,43 @@ func lost(err error) error {
 }
 
 // Fail fails the call with err, or with [store.ErrUnavailable] if that is nil, instead of making it.
-func Fail(err error) store.InterceptorFunc {
-	return func(context.Context, store.Call, func(context.Context) error) error { return lost(err) }
+func Fail(err error) layer.InterceptorFunc {
+	return func(context.Context, layer.Call, func(context.Context) error) error { return lost(err) }
 }
 
 // FailAfter makes the call and then fails it with err, or with [store.ErrUnavailable] if that is nil: what was written is
 // written, and the caller cannot know.
-func FailAfter(err error) store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func FailAfter(err error) layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
 		return lost(err)
 	}
 }
 
 // Panic panics with v instead of making the call.
-func Panic(v any) store.InterceptorFunc {
-	return func(context.Context, store.Call, func(context.Context) error) error { panic(v) }
+func Panic(v any) layer.InterceptorFunc {
+	return func(context.Context, layer.Call, func(context.Context) error) error { panic(v) }
 }
 
 // PanicAfter makes the call and then panics with v.
-func PanicAfter(v any) store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func PanicAfter(v any) layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
 		panic(v)
 	}
 }
 
 // Goexit ends the goroutine, as runtime.Goexit and a failed t.Fatal do, instead of making the call.
-func Goexit() store.InterceptorFunc {
-	return func(context.Context, store.Call, func(context.Context) error) error {
+func Goexit() layer.InterceptorFunc {
+	return func(context.Context, layer.Call, func(context.Context) error) error {
 		runtime.Goexit()
 		return nil
 	}
 }
 
 // GoexitAfter makes the call and then ends the goroutine.
-func GoexitAfter() store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func GoexitAfter() layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
 		runtime.Goexit()
 		return nil
@@ -201,8 +205,8 @@ func GoexitAfter() store.InterceptorFunc {
 }
 
 // Delay calls wait and then makes the call; if wait returns an error, it is the call's, and the call is not made.
-func Delay(wait func(context.Context) error) store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func Delay(wait func(context.Context) error) layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if err := wait(ctx); err != nil {
 			return err
 		}
@@ -236,10 +240,10 @@ type Late struct {
 }
 
 // Hold is the fault that fails a call with err, or with [store.ErrUnavailable] if that is nil, and keeps it for Apply.
-func (l *Late) Hold(err error) store.InterceptorFunc {
-	return func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+func (l *Late) Hold(err error) layer.InterceptorFunc {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		// Neither the caller's cancellation nor its recorder outlive the call.
-		ctx = store.WithoutVersionRecorder(context.WithoutCancel(ctx))
+		ctx = callctx.WithoutVersionRecorder(context.WithoutCancel(ctx))
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.held = append(l.held, func() error { return next(ctx) })
@@ -265,7 +269,7 @@ func (l *Late) Apply() error {
 // write does.
 
 // through makes one call, with the fault that hits it, if any.
-func through[T any](ctx context.Context, f *Faulty, c store.Call, call func(context.Context) (T, error)) (T, error) {
+func through[T any](ctx context.Context, f *Faulty, c layer.Call, call func(context.Context) (T, error)) (T, error) {
 	f.mu.Lock()
 	f.counts[c.Op].Add(1)
 	faults := f.faults
@@ -301,7 +305,7 @@ func through[T any](ctx context.Context, f *Faulty, c store.Call, call func(cont
 	return answer, nil
 }
 
-func (f *Faulty) write(ctx context.Context, c store.Call, call func(context.Context) error) error {
+func (f *Faulty) write(ctx context.Context, c layer.Call, call func(context.Context) error) error {
 	_, err := through(ctx, f, c, func(ctx context.Context) (none, error) { return none{}, call(ctx) })
 	return err
 }
@@ -310,88 +314,88 @@ func (f *Faulty) write(ctx context.Context, c store.Call, call func(context.Cont
 func (f *Faulty) GenerateThreadID(ctx context.Context) string { return f.next.GenerateThreadID(ctx) }
 
 // GenerateItemID passes through.
-func (f *Faulty) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (f *Faulty) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return f.next.GenerateItemID(ctx, kind, thread)
 }
 
 // LoadThread is the Store's beneath, but for faults; so are the other eleven.
-func (f *Faulty) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	return through(ctx, f, store.Call{Op: store.OpLoadThread, ThreadID: threadID},
-		func(ctx context.Context) (store.Thread, error) { return f.next.LoadThread(ctx, threadID) })
+func (f *Faulty) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	return through(ctx, f, layer.Call{Op: store.OpLoadThread, ThreadID: threadID},
+		func(ctx context.Context) (chat.Thread, error) { return f.next.LoadThread(ctx, threadID) })
 }
 
 // SaveThread is described at LoadThread.
-func (f *Faulty) SaveThread(ctx context.Context, thread store.Thread) error {
-	return f.write(ctx, store.Call{Op: store.OpSaveThread, ThreadID: thread.ID},
+func (f *Faulty) SaveThread(ctx context.Context, thread chat.Thread) error {
+	return f.write(ctx, layer.Call{Op: store.OpSaveThread, ThreadID: thread.ID},
 		func(ctx context.Context) error { return f.next.SaveThread(ctx, thread) })
 }
 
 // DeleteThread is described at LoadThread.
 func (f *Faulty) DeleteThread(ctx context.Context, threadID string) error {
-	return f.write(ctx, store.Call{Op: store.OpDeleteThread, ThreadID: threadID},
+	return f.write(ctx, layer.Call{Op: store.OpDeleteThread, ThreadID: threadID},
 		func(ctx context.Context) error { return f.next.DeleteThread(ctx, threadID) })
 }
 
 // LoadThreads is described at LoadThread.
-func (f *Faulty) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+func (f *Faulty) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	return through(ctx, f, pageCall(store.OpLoadThreads, "", q.PageQuery),
-		func(ctx context.Context) (store.Page[store.Thread], error) { return f.next.LoadThreads(ctx, q) })
+		func(ctx context.Context) (store.Page[chat.Thread], error) { return f.next.LoadThreads(ctx, q) })
 }
 
 // LoadThreadItems is described at LoadThread.
-func (f *Faulty) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+func (f *Faulty) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	return through(ctx, f, pageCall(store.OpLoadThreadItems, threadID, q),
-		func(ctx context.Context) (store.Page[store.Item], error) {
+		func(ctx context.Context) (store.Page[chat.Item], error) {
 			return f.next.LoadThreadItems(ctx, threadID, q)
 		})
 }
 
 // AddThreadItem is described at LoadThread.
-func (f *Faulty) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+func (f *Faulty) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return f.write(ctx, itemCall(store.OpAddThreadItem, threadID, item),
 		func(ctx context.Context) error { return f.next.AddThreadItem(ctx, threadID, item) })
 }
 
 // SaveItem is described at LoadThread.
-func (f *Faulty) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (f *Faulty) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return f.write(ctx, itemCall(store.OpSaveItem, threadID, item),
 		func(ctx context.Context) error { return f.next.SaveItem(ctx, threadID, item) })
 }
 
 // LoadItem is described at LoadThread.
-func (f *Faulty) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	return through(ctx, f, store.Call{Op: store.OpLoadItem, ThreadID: threadID, ItemID: itemID},
-		func(ctx context.Context) (store.Item, error) { return f.next.LoadItem(ctx, threadID, itemID) })
+func (f *Faulty) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	return through(ctx, f, layer.Call{Op: store.OpLoadItem, ThreadID: threadID, ItemID: itemID},
+		func(ctx context.Context) (chat.Item, error) { return f.next.LoadItem(ctx, threadID, itemID) })
 }
 
 // DeleteThreadItem is described at LoadThread.
 func (f *Faulty) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	return f.write(ctx, store.Call{Op: store.OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID},
+	return f.write(ctx, layer.Call{Op: store.OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID},
 		func(ctx context.Context) error { return f.next.DeleteThreadItem(ctx, threadID, itemID) })
 }
 
 // SaveAttachment is described at LoadThread.
-func (f *Faulty) SaveAttachment(ctx context.Context, a store.Attachment) error {
-	return f.write(ctx, store.Call{Op: store.OpSaveAttachment, AttachmentID: a.ID},
+func (f *Faulty) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	return f.write(ctx, layer.Call{Op: store.OpSaveAttachment, AttachmentID: a.ID},
 		func(ctx context.Context) error { return f.next.SaveAttachment(ctx, a) })
 }
 
 // LoadAttachment is described at LoadThread.
-func (f *Faulty) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
-	return through(ctx, f, store.Call{Op: store.OpLoadAttachment, AttachmentID: attachmentID},
-		func(ctx context.Context) (store.Attachment, error) { return f.next.LoadAttachment(ctx, attachmentID) })
+func (f *Faulty) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	return through(ctx, f, layer.Call{Op: store.OpLoadAttachment, AttachmentID: attachmentID},
+		func(ctx context.Context) (chat.Attachment, error) { return f.next.LoadAttachment(ctx, attachmentID) })
 }
 
 // DeleteAttachment is described at LoadThread.
 func (f *Faulty) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	return f.write(ctx, store.Call{Op: store.OpDeleteAttachment, AttachmentID: attachmentID},
+	return f.write(ctx, layer.Call{Op: store.OpDeleteAttachment, AttachmentID: attachmentID},
 		func(ctx context.Context) error { return f.next.DeleteAttachment(ctx, attachmentID) })
 }
 
-func pageCall(op store.Op, threadID string, q store.PageQuery) store.Call {
-	return store.Call{Op: op, ThreadID: threadID, Order: q.Order, HasCursor: q.After != "", Limit: q.Limit}
+func pageCall(op store.Op, threadID string, q store.PageQuery) layer.Call {
+	return layer.Call{Op: op, ThreadID: threadID, Order: q.Order, HasCursor: q.After != "", Limit: q.Limit}
 }
 
-func itemCall(op store.Op, threadID string, it store.Item) store.Call {
-	return store.Call{Op: op, ThreadID: threadID, ItemID: it.ID, ItemType: it.Type()}
+func itemCall(op store.Op, threadID string, it chat.Item) layer.Call {
+	return layer.Call{Op: op, ThreadID: threadID, ItemID: it.ID, ItemType: it.Type()}
 }

@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -17,8 +21,8 @@ func TestFaultyWithoutFaults(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return storetest.NewFaulty(memstore.New()) }, storetest.RequireVersions())
 }
 
-func titled(title string) store.Thread {
-	return store.Thread{ID: "thr_1", Title: title, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+func titled(title string) chat.Thread {
+	return chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // stored is the title of the thread in the Store beneath.
@@ -53,7 +57,7 @@ func ending(f func() error) string {
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		do     store.InterceptorFunc
+		do     layer.InterceptorFunc
 		want   string
 		stored string
 	}{
@@ -136,7 +140,7 @@ func TestLate(t *testing.T) {
 	var late storetest.Late
 	f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: late.Hold(errLost)})
 	reports := 0
-	ctx, cancel := context.WithCancel(store.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reports++ }))
+	ctx, cancel := context.WithCancel(callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reports++ }))
 	for _, title := range []string{"first", "second"} {
 		if err := f.SaveThread(ctx, titled(title)); !errors.Is(err, errLost) {
 			t.Errorf("SaveThread: got error %v, want %v", err, errLost)
@@ -171,7 +175,7 @@ func TestLate(t *testing.T) {
 
 // A fault hits the calls that it describes, by their number.
 func TestWhichCallsAFaultHits(t *testing.T) {
-	var inThread2 = func(c store.Call) bool { return c.ThreadID == "thr_2" }
+	var inThread2 = func(c layer.Call) bool { return c.ThreadID == "thr_2" }
 	for _, c := range []struct {
 		name  string
 		fault storetest.Fault
@@ -233,11 +237,11 @@ func TestSeveralFaults(t *testing.T) {
 func of(t *testing.T, s store.Store, op store.Op) error {
 	t.Helper()
 	ctx := t.Context()
-	it, err := store.NewItem("msg_1", titled("").CreatedAt, store.EndOfTurn{})
+	it, err := chat.NewItem("msg_1", titled("").CreatedAt, chat.EndOfTurn{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
+	a, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,18 +279,18 @@ func TestEveryOpOfAFaulty(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
 			f := storetest.NewFaulty(memstore.New())
-			var outside, inside store.Call
-			f.Inject(storetest.Fault{Op: op, Do: storetest.Fail(errLost), When: func(c store.Call) bool {
+			var outside, inside layer.Call
+			f.Inject(storetest.Fault{Op: op, Do: storetest.Fail(errLost), When: func(c layer.Call) bool {
 				inside = c
 				return true
 			}})
-			s := store.Wrap(f, store.Intercept("witness", store.InterceptorFunc(
-				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			s := store.Wrap(f, layer.Intercept("witness", layer.InterceptorFunc(
+				func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					outside = c
 					return next(ctx)
 				})))
 			_ = s.GenerateThreadID(t.Context())
-			_ = s.GenerateItemID(t.Context(), store.KindMessage, store.Thread{})
+			_ = s.GenerateItemID(t.Context(), chat.KindMessage, chat.Thread{})
 			if err := of(t, s, op); !errors.Is(err, errLost) {
 				t.Errorf("%s: got error %v, want %v", op, err, errLost)
 			}
@@ -360,7 +364,7 @@ func TestFaultyLongestWrite(t *testing.T) {
 		{"an unknown base's", storetest.NewFaulty(unbounded{base}), time.Minute},
 		{"the option's", storetest.NewFaulty(base, storetest.WithLongestWrite(time.Hour)), time.Hour},
 	} {
-		if b, ok := store.As[store.WriteBounder](c.f); !ok || b.LongestWrite() != c.want {
+		if b, ok := store.As[driver.WriteBounder](c.f); !ok || b.LongestWrite() != c.want {
 			t.Errorf("LongestWrite, %s: got %v, want %v", c.what, c.f.LongestWrite(), c.want)
 		}
 	}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // harness is what a check works with: the Store, two users, and ways to say what went wrong.
@@ -28,8 +30,8 @@ type harness struct {
 
 func newHarness(t tb, s store.Store, rule string, cfg config, m *mint) *harness {
 	h := &harness{t: t, s: s, rule: rule, cfg: cfg, mint: m}
-	h.ada = h.user(store.Owner{Tenant: m.id("acme"), Subject: m.id("ada")})
-	h.bob = h.user(store.Owner{Tenant: m.id("bold"), Subject: m.id("bob")})
+	h.ada = h.user(chat.Owner{Tenant: m.id("acme"), Subject: m.id("ada")})
+	h.bob = h.user(chat.Owner{Tenant: m.id("bold"), Subject: m.id("bob")})
 	return h
 }
 
@@ -48,7 +50,7 @@ func (h *harness) fatalf(format string, args ...any) {
 // bare skips a check of rows that a guard would decide about.
 func (h *harness) bare() {
 	h.t.Helper()
-	if store.Guarded(h.s) {
+	if layer.Guarded(h.s) {
 		h.t.Skipf("skipped: a guard decides who sees what; run the suite on the Store beneath it too")
 	}
 }
@@ -71,21 +73,21 @@ func same[T interface{ Equal(T) bool }](h *harness, what string, want, got T) {
 }
 
 // sameThread is same for threads without their Owner, which has checks of its own.
-func sameThread(h *harness, what string, want, got store.Thread) {
+func sameThread(h *harness, what string, want, got chat.Thread) {
 	h.t.Helper()
 	got.Owner = want.Owner
 	same(h, what, want, got)
 }
 
 // sameAttachment is same for attachments without their Owner, which has checks of its own.
-func sameAttachment(h *harness, what string, want, got store.Attachment) {
+func sameAttachment(h *harness, what string, want, got chat.Attachment) {
 	h.t.Helper()
 	got.Owner = want.Owner
 	same(h, what, want, got)
 }
 
 // sameText compares JSON byte for byte.
-func sameText(h *harness, what string, want, got store.JSON) {
+func sameText(h *harness, what string, want, got chat.JSON) {
 	h.t.Helper()
 	if w, g := want.String(), got.String(); w != g {
 		h.errorf("%s came back with other bytes than were saved (keep x.JSON() as text: no re-encoding, no JSON column "+
@@ -112,17 +114,17 @@ func sameIDs(h *harness, what string, want, got []string) {
 // view is a value as its parts, for cmp.Diff: values of package store print without content.
 func view(v any) map[string]string {
 	switch v := v.(type) {
-	case store.Thread:
+	case chat.Thread:
 		return map[string]string{"ID": v.ID, "CreatedAt": v.CreatedAt.String(), "Owner": fmt.Sprintf("%+v", v.Owner), "JSON": v.JSON().String()}
-	case store.Item:
+	case chat.Item:
 		return map[string]string{"ID": v.ID, "ThreadID": v.ThreadID, "CreatedAt": v.CreatedAt.String(), "JSON": v.JSON().String()}
-	case store.Attachment:
+	case chat.Attachment:
 		return map[string]string{"ID": v.ID, "ThreadID": v.ThreadID, "Owner": fmt.Sprintf("%+v", v.Owner), "JSON": v.JSON().String()}
 	}
 	return map[string]string{"value": fmt.Sprint(v)}
 }
 
-func threadIDs(ts []store.Thread) []string {
+func threadIDs(ts []chat.Thread) []string {
 	var ids []string
 	for _, t := range ts {
 		ids = append(ids, t.ID)
@@ -130,7 +132,7 @@ func threadIDs(ts []store.Thread) []string {
 	return ids
 }
 
-func itemIDs(its []store.Item) []string {
+func itemIDs(its []chat.Item) []string {
 	var ids []string
 	for _, it := range its {
 		ids = append(ids, it.ID)
@@ -144,41 +146,41 @@ func at(n int) time.Time {
 }
 
 // item returns a new item of a simple kind, in no thread yet.
-func (h *harness) item(created time.Time, text string) store.Item {
+func (h *harness) item(created time.Time, text string) chat.Item {
 	h.t.Helper()
 	return h.itemWithID(h.mint.id("msg"), created, text)
 }
 
-func (h *harness) itemWithID(id string, created time.Time, text string) store.Item {
+func (h *harness) itemWithID(id string, created time.Time, text string) chat.Item {
 	h.t.Helper()
 	return h.parseItem(fmt.Sprintf(`{"id":%q,"created_at":%q,"type":"assistant_message",`+
 		`"content":[{"type":"output_text","text":%q,"annotations":[]}]}`, id, created.Format(time.RFC3339Nano), text))
 }
 
-func (h *harness) parseItem(text string) store.Item {
+func (h *harness) parseItem(text string) chat.Item {
 	h.t.Helper()
-	var it store.Item
+	var it chat.Item
 	err := json.Unmarshal([]byte(text), &it)
 	return value(h, it, err)
 }
 
-func (h *harness) parseThread(text string) store.Thread {
+func (h *harness) parseThread(text string) chat.Thread {
 	h.t.Helper()
-	var t store.Thread
+	var t chat.Thread
 	err := json.Unmarshal([]byte(text), &t)
 	return value(h, t, err)
 }
 
-func (h *harness) parseAttachment(text string) store.Attachment {
+func (h *harness) parseAttachment(text string) chat.Attachment {
 	h.t.Helper()
-	var a store.Attachment
+	var a chat.Attachment
 	err := json.Unmarshal([]byte(text), &a)
 	return value(h, a, err)
 }
 
-func (h *harness) json(text string) store.JSON {
+func (h *harness) json(text string) chat.JSON {
 	h.t.Helper()
-	j, err := store.ParseJSON(text)
+	j, err := chat.ParseJSON(text)
 	return value(h, j, err)
 }
 
@@ -295,11 +297,11 @@ func sentinelName(err error) string {
 // user makes calls as one principal, who owns the rows that they make.
 type user struct {
 	h     *harness
-	owner store.Owner
+	owner chat.Owner
 	ctx   context.Context
 }
 
-func (h *harness) user(o store.Owner) *user {
+func (h *harness) user(o chat.Owner) *user {
 	ctx := h.t.Context()
 	if !o.IsZero() {
 		ctx = store.WithPrincipal(ctx, store.Principal{Owner: o})
@@ -308,7 +310,7 @@ func (h *harness) user(o store.Owner) *user {
 }
 
 // nobody makes rows without an owner: only after bare.
-func (h *harness) nobody() *user { return h.user(store.Owner{}) }
+func (h *harness) nobody() *user { return h.user(chat.Owner{}) }
 
 // in is the same user with another context.
 func (u *user) in(ctx context.Context) *user {
@@ -320,18 +322,18 @@ func (u *user) in(ctx context.Context) *user {
 func (u *user) mode(m store.SaveMode) *user { return u.in(store.WithSaveMode(u.ctx, m)) }
 
 // thread returns a new thread of the user's that is not saved yet.
-func (u *user) thread() store.Thread {
-	return store.Thread{
+func (u *user) thread() chat.Thread {
+	return chat.Thread{
 		ID:        u.h.mint.id("thr"),
 		Title:     "a title",
 		CreatedAt: at(0),
-		Status:    store.Status{Type: "active"},
+		Status:    chat.Status{Type: "active"},
 		Owner:     u.owner,
 	}
 }
 
 // newThread saves a new thread.
-func (u *user) newThread() store.Thread {
+func (u *user) newThread() chat.Thread {
 	u.h.t.Helper()
 	t := u.thread()
 	u.saveThread(t).ok()
@@ -339,7 +341,7 @@ func (u *user) newThread() store.Thread {
 }
 
 // newItem adds a new item to a thread.
-func (u *user) newItem(threadID string, created time.Time) store.Item {
+func (u *user) newItem(threadID string, created time.Time) chat.Item {
 	u.h.t.Helper()
 	it := u.h.item(created, "text")
 	it.ThreadID = threadID
@@ -348,14 +350,14 @@ func (u *user) newItem(threadID string, created time.Time) store.Item {
 }
 
 // attachment returns a new attachment of the user's that is not saved yet.
-func (u *user) attachment(name string) store.Attachment {
+func (u *user) attachment(name string) chat.Attachment {
 	u.h.t.Helper()
-	a, err := store.NewAttachment(u.h.mint.id("atc"), store.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
+	a, err := chat.NewAttachment(u.h.mint.id("atc"), chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
 	a.Owner = u.owner
 	return value(u.h, a, err)
 }
 
-func (u *user) newAttachment(name string) store.Attachment {
+func (u *user) newAttachment(name string) chat.Attachment {
 	u.h.t.Helper()
 	a := u.attachment(name)
 	u.saveAttachment(a).ok()
@@ -364,12 +366,12 @@ func (u *user) newAttachment(name string) store.Attachment {
 
 type none = struct{}
 
-func (u *user) loadThread(id string) outcome[store.Thread] {
+func (u *user) loadThread(id string) outcome[chat.Thread] {
 	t, err := u.h.s.LoadThread(u.ctx, id)
-	return outcome[store.Thread]{u.h, "LoadThread", []any{id}, t, err}
+	return outcome[chat.Thread]{u.h, "LoadThread", []any{id}, t, err}
 }
 
-func (u *user) saveThread(t store.Thread) outcome[none] {
+func (u *user) saveThread(t chat.Thread) outcome[none] {
 	err := u.h.s.SaveThread(u.ctx, t)
 	return outcome[none]{u.h, "SaveThread", append([]any{t.ID}, u.saveArgs(t.Owner)...), none{}, err}
 }
@@ -378,42 +380,42 @@ func (u *user) deleteThread(id string) outcome[none] {
 	return outcome[none]{u.h, "DeleteThread", []any{id}, none{}, u.h.s.DeleteThread(u.ctx, id)}
 }
 
-func (u *user) threads(f store.OwnerFilter, q store.PageQuery) outcome[store.Page[store.Thread]] {
+func (u *user) threads(f store.OwnerFilter, q store.PageQuery) outcome[store.Page[chat.Thread]] {
 	p, err := u.h.s.LoadThreads(u.ctx, store.ThreadQuery{PageQuery: q, Owner: f})
-	return outcome[store.Page[store.Thread]]{u.h, "LoadThreads", []any{q, filterName(f)}, p, err}
+	return outcome[store.Page[chat.Thread]]{u.h, "LoadThreads", []any{q, filterName(f)}, p, err}
 }
 
-func (u *user) items(threadID string, q store.PageQuery) outcome[store.Page[store.Item]] {
+func (u *user) items(threadID string, q store.PageQuery) outcome[store.Page[chat.Item]] {
 	p, err := u.h.s.LoadThreadItems(u.ctx, threadID, q)
-	return outcome[store.Page[store.Item]]{u.h, "LoadThreadItems", []any{threadID, q}, p, err}
+	return outcome[store.Page[chat.Item]]{u.h, "LoadThreadItems", []any{threadID, q}, p, err}
 }
 
-func (u *user) addItem(threadID string, it store.Item) outcome[none] {
+func (u *user) addItem(threadID string, it chat.Item) outcome[none] {
 	return outcome[none]{u.h, "AddThreadItem", []any{threadID, it.ID}, none{}, u.h.s.AddThreadItem(u.ctx, threadID, it)}
 }
 
-func (u *user) saveItem(threadID string, it store.Item) outcome[none] {
+func (u *user) saveItem(threadID string, it chat.Item) outcome[none] {
 	err := u.h.s.SaveItem(u.ctx, threadID, it)
-	return outcome[none]{u.h, "SaveItem", append([]any{threadID, it.ID}, u.saveArgs(store.Owner{})...), none{}, err}
+	return outcome[none]{u.h, "SaveItem", append([]any{threadID, it.ID}, u.saveArgs(chat.Owner{})...), none{}, err}
 }
 
-func (u *user) loadItem(threadID, itemID string) outcome[store.Item] {
+func (u *user) loadItem(threadID, itemID string) outcome[chat.Item] {
 	it, err := u.h.s.LoadItem(u.ctx, threadID, itemID)
-	return outcome[store.Item]{u.h, "LoadItem", []any{threadID, itemID}, it, err}
+	return outcome[chat.Item]{u.h, "LoadItem", []any{threadID, itemID}, it, err}
 }
 
 func (u *user) deleteItem(threadID, itemID string) outcome[none] {
 	return outcome[none]{u.h, "DeleteThreadItem", []any{threadID, itemID}, none{}, u.h.s.DeleteThreadItem(u.ctx, threadID, itemID)}
 }
 
-func (u *user) saveAttachment(a store.Attachment) outcome[none] {
+func (u *user) saveAttachment(a chat.Attachment) outcome[none] {
 	err := u.h.s.SaveAttachment(u.ctx, a)
 	return outcome[none]{u.h, "SaveAttachment", append([]any{a.ID}, u.saveArgs(a.Owner)...), none{}, err}
 }
 
-func (u *user) loadAttachment(id string) outcome[store.Attachment] {
+func (u *user) loadAttachment(id string) outcome[chat.Attachment] {
 	a, err := u.h.s.LoadAttachment(u.ctx, id)
-	return outcome[store.Attachment]{u.h, "LoadAttachment", []any{id}, a, err}
+	return outcome[chat.Attachment]{u.h, "LoadAttachment", []any{id}, a, err}
 }
 
 func (u *user) deleteAttachment(id string) outcome[none] {
@@ -421,7 +423,7 @@ func (u *user) deleteAttachment(id string) outcome[none] {
 }
 
 // saveArgs is what matters of a save beside the id.
-func (u *user) saveArgs(o store.Owner) []any {
+func (u *user) saveArgs(o chat.Owner) []any {
 	var args []any
 	if !o.IsZero() {
 		args = append(args, o)

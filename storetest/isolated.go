@@ -11,8 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Isolated checks that a guarded stack lets nobody learn of what is not theirs, however they ask: noninterference. It plays
@@ -116,7 +118,7 @@ func Traces(n int) IsolatedOption { return func(c *isolated) { c.traces = n } }
 type Grants struct{ roles map[grant]string }
 
 type grant struct {
-	who    store.Owner
+	who    chat.Owner
 	thread string
 }
 
@@ -521,7 +523,7 @@ func (p *play) make(ctx context.Context, s step) []observation {
 		return append(p.make(ctx, s.by(s.who)), p.make(ctx, s.by(s.with))...)
 	}
 	both := make(chan struct{})
-	p.base.Inject(Fault{Do: func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	p.base.Inject(Fault{Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		<-both
 		return next(ctx)
 	}})

@@ -11,10 +11,12 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 type newStack = func(store.Store, *Grants) store.Store
@@ -42,7 +44,7 @@ func rules(more ...authz.Policy) authz.Policy {
 var roles = map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}
 
 func parts(g *Grants) authz.Policy {
-	return authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+	return authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 		return roles[g.Role(p, threadID)], nil
 	})
 }
@@ -105,7 +107,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
 			var had memory[authz.Role]
 			return store.Wrap(base, authz.New(rules(authz.Grants(
-				func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 					key := p.Owner.Tenant + p.Owner.Subject + threadID
 					was, _ := had.get(key)
 					role := max(was, roles[g.Role(p, threadID)])
@@ -114,7 +116,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 				}))))
 		}, nil, "can tell"},
 		{"an editor who may not write", func(base store.Store, g *Grants) store.Store {
-			return store.Wrap(base, store.Intercept("deaf", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			return store.Wrap(base, layer.Intercept("deaf", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				if p, ok := store.PrincipalFrom(ctx); ok && c.Op == store.OpSaveItem && g.Role(p, c.ThreadID) == "editor" {
 					return store.ErrConflict
 				}
@@ -123,7 +125,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		}, nil, "should be done"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Grants(
-				func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 					if g.Role(p, threadID) != "" {
 						return authz.Editor, nil
 					}
@@ -138,7 +140,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		{"a shared cache, to whom counts", cachedInside(authz.ShareBelow()), []IsolatedOption{CountingOwnCalls()}, "can tell"},
 		{"a cache of what is not theirs, to whom counts", cachedInside(), []IsolatedOption{CountingCalls()}, "can tell"},
 		{"an error that names the owner", twisted(true, func(s *twist, next, base store.Store) {
-			s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+			s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 				t, err := next.LoadThread(ctx, id)
 				if row, missing := base.LoadThread(ctx, id); err != nil && missing == nil {
 					err = fmt.Errorf("%w: it is %s's", err, row.Owner.Subject)
@@ -147,25 +149,25 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			}
 		}), nil, "can tell"},
 		{"a page that is filtered afterwards", twisted(true, func(s *twist, next, base store.Store) {
-			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+			s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 				p, ok := store.PrincipalFrom(ctx)
 				if !ok || len(p.Roles) > 0 {
 					return next.LoadThreads(ctx, q)
 				}
 				q.Owner = store.AnyOwner()
 				page, err := base.LoadThreads(ctx, q)
-				page.Data = slices.DeleteFunc(page.Data, func(t store.Thread) bool { return t.Owner != p.Owner })
+				page.Data = slices.DeleteFunc(page.Data, func(t chat.Thread) bool { return t.Owner != p.Owner })
 				return page, err
 			}
 		}), nil, "can tell"},
 		{"a cursor of another's thread", guarded, []IsolatedOption{Over(func() store.Store {
 			base := memstore.New()
 			s, held := newTwist(base), map[string]bool{}
-			s.addItem = func(ctx context.Context, threadID string, it store.Item) error {
+			s.addItem = func(ctx context.Context, threadID string, it chat.Item) error {
 				held[it.ID] = true
 				return base.AddThreadItem(ctx, threadID, it)
 			}
-			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+			s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 				page, err := base.LoadThreadItems(ctx, threadID, q)
 				if _, missing := base.LoadThread(ctx, threadID); missing == nil && errors.Is(err, store.ErrNotFound) && held[q.After] {
 					q.After = ""
@@ -176,7 +178,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			return s
 		})}, "can tell"},
 		{"an attachment that one may not read", twisted(false, func(s *twist, next, _ store.Store) {
-			s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+			s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 				a, err := next.LoadAttachment(ctx, id)
 				if p, ok := store.PrincipalFrom(ctx); ok && err == nil {
 					a.Owner = p.Owner
@@ -185,13 +187,13 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			}
 		}), nil, "must not attach"},
 		{"versions of what is hidden", twisted(true, func(s *twist, next, base store.Store) {
-			s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+			s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 				_, _ = base.LoadThread(ctx, id)
 				return next.LoadThread(ctx, id)
 			}
 		}), nil, "can tell"},
 		{"another call of the base for what is there", twisted(true, func(s *twist, next, base store.Store) {
-			s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+			s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 				if _, err := base.LoadAttachment(ctx, id); err == nil {
 					_, _ = base.LoadAttachment(ctx, id)
 				}
@@ -199,7 +201,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 			}
 		}), []IsolatedOption{CountingCalls()}, "can tell"},
 		{"a taken id that can be had", twisted(true, func(s *twist, next, base store.Store) {
-			s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+			s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 				err := next.SaveAttachment(ctx, a)
 				if errors.Is(err, store.ErrConflict) {
 					return nil
@@ -209,9 +211,9 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 		}), nil, "that id is taken"},
 		{"a flight that strangers join", twisted(true, func(s *twist, next, _ store.Store) {
 			var flights singleflight.Group
-			s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+			s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 				t, err, _ := flights.Do(id, func() (any, error) { return next.LoadThread(ctx, id) })
-				return t.(store.Thread), err
+				return t.(chat.Thread), err
 			}
 		}), nil, "at once"},
 		{"a hostile base that is believed", func(base store.Store, _ *Grants) store.Store { return store.Wrap(base, knownOnly) },
@@ -227,7 +229,7 @@ func TestIsolatedFindsWhatLeaks(t *testing.T) {
 }
 
 // knownOnly lets everybody pass who is known at all.
-var knownOnly = store.Intercept("known", store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+var knownOnly = layer.Intercept("known", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 	if _, ok := store.PrincipalFrom(ctx); !ok {
 		return store.ErrUnauthenticated
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -111,7 +112,7 @@ var addThreadItemChecks = []check{
 }
 
 // wantItems lists a thread's items, oldest first, and compares ids and values.
-func wantItems(h *harness, threadID, when string, want ...store.Item) {
+func wantItems(h *harness, threadID, when string, want ...chat.Item) {
 	h.t.Helper()
 	o := h.ada.items(threadID, store.PageQuery{Order: store.OldestFirst})
 	got := o.ok().Data
@@ -125,7 +126,7 @@ func wantItems(h *harness, threadID, when string, want ...store.Item) {
 }
 
 // itemsAt adds items to a new thread of ada's, created at these seconds.
-func itemsAt(h *harness, secs ...int) (threadID string, its []store.Item) {
+func itemsAt(h *harness, secs ...int) (threadID string, its []chat.Item) {
 	h.t.Helper()
 	t := h.ada.newThread()
 	for _, sec := range secs {
@@ -135,7 +136,7 @@ func itemsAt(h *harness, secs ...int) (threadID string, its []store.Item) {
 }
 
 // rewritten is the item with another text.
-func rewritten(h *harness, it store.Item, sec int) store.Item {
+func rewritten(h *harness, it chat.Item, sec int) chat.Item {
 	h.t.Helper()
 	threadID := it.ThreadID
 	it = h.itemWithID(it.ID, at(sec), "another text")

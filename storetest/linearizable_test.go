@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -45,15 +46,15 @@ type naive struct {
 	refuseFill            bool // a load during which something was written is not kept
 
 	mu      sync.Mutex
-	threads map[string]store.Thread
-	items   map[[2]string]store.Item
-	pages   map[string]store.Page[store.Item]
+	threads map[string]chat.Thread
+	items   map[[2]string]chat.Item
+	pages   map[string]store.Page[chat.Item]
 	gen     int
 }
 
 func (n *naive) wrap(base store.Store) store.Store {
 	return &naive{Store: base, dropBefore: n.dropBefore, dropAfter: n.dropAfter, perKey: n.perKey, refuseFill: n.refuseFill,
-		threads: map[string]store.Thread{}, items: map[[2]string]store.Item{}, pages: map[string]store.Page[store.Item]{}}
+		threads: map[string]chat.Thread{}, items: map[[2]string]chat.Item{}, pages: map[string]store.Page[chat.Item]{}}
 }
 
 func through2[K comparable, V any](n *naive, m map[K]V, k K, load func() (V, error)) (V, error) {
@@ -73,16 +74,16 @@ func through2[K comparable, V any](n *naive, m map[K]V, k K, load func() (V, err
 	return v, err
 }
 
-func (n *naive) LoadThread(ctx context.Context, id string) (store.Thread, error) {
-	return through2(n, n.threads, id, func() (store.Thread, error) { return n.Store.LoadThread(ctx, id) })
+func (n *naive) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	return through2(n, n.threads, id, func() (chat.Thread, error) { return n.Store.LoadThread(ctx, id) })
 }
 
-func (n *naive) LoadItem(ctx context.Context, threadID, id string) (store.Item, error) {
-	return through2(n, n.items, [2]string{threadID, id}, func() (store.Item, error) { return n.Store.LoadItem(ctx, threadID, id) })
+func (n *naive) LoadItem(ctx context.Context, threadID, id string) (chat.Item, error) {
+	return through2(n, n.items, [2]string{threadID, id}, func() (chat.Item, error) { return n.Store.LoadItem(ctx, threadID, id) })
 }
 
-func (n *naive) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	return through2(n, n.pages, fmt.Sprint(threadID, q), func() (store.Page[store.Item], error) {
+func (n *naive) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	return through2(n, n.pages, fmt.Sprint(threadID, q), func() (store.Page[chat.Item], error) {
 		return n.Store.LoadThreadItems(ctx, threadID, q)
 	})
 }
@@ -109,7 +110,7 @@ func (n *naive) write(threadID, itemID string, call func() error) error {
 	return call()
 }
 
-func (n *naive) SaveThread(ctx context.Context, t store.Thread) error {
+func (n *naive) SaveThread(ctx context.Context, t chat.Thread) error {
 	return n.write(t.ID, "", func() error { return n.Store.SaveThread(ctx, t) })
 }
 
@@ -117,11 +118,11 @@ func (n *naive) DeleteThread(ctx context.Context, id string) error {
 	return n.write(id, "", func() error { return n.Store.DeleteThread(ctx, id) })
 }
 
-func (n *naive) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
+func (n *naive) AddThreadItem(ctx context.Context, threadID string, it chat.Item) error {
 	return n.write(threadID, it.ID, func() error { return n.Store.AddThreadItem(ctx, threadID, it) })
 }
 
-func (n *naive) SaveItem(ctx context.Context, threadID string, it store.Item) error {
+func (n *naive) SaveItem(ctx context.Context, threadID string, it chat.Item) error {
 	return n.write(threadID, it.ID, func() error { return n.Store.SaveItem(ctx, threadID, it) })
 }
 
@@ -149,18 +150,18 @@ func TestLinearizableFindsWhatNaiveCachesDo(t *testing.T) {
 // bent is a base with some calls of another kind.
 type bent struct {
 	store.Store
-	load func(ctx context.Context, id string) (store.Thread, error)
-	add  func(ctx context.Context, threadID string, it store.Item) error
+	load func(ctx context.Context, id string) (chat.Thread, error)
+	add  func(ctx context.Context, threadID string, it chat.Item) error
 }
 
-func (b *bent) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (b *bent) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	if b.load == nil {
 		return b.Store.LoadThread(ctx, id)
 	}
 	return b.load(ctx, id)
 }
 
-func (b *bent) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
+func (b *bent) AddThreadItem(ctx context.Context, threadID string, it chat.Item) error {
 	if b.add == nil {
 		return b.Store.AddThreadItem(ctx, threadID, it)
 	}
@@ -171,25 +172,25 @@ func (b *bent) AddThreadItem(ctx context.Context, threadID string, it store.Item
 func TestLinearizableFindsAnswersThatAreNot(t *testing.T) {
 	for name, bend := range map[string]func(b *bent, base store.Store){
 		"reads that always fail": func(b *bent, base store.Store) {
-			b.load = func(context.Context, string) (store.Thread, error) { return store.Thread{}, store.ErrUnavailable }
+			b.load = func(context.Context, string) (chat.Thread, error) { return chat.Thread{}, store.ErrUnavailable }
 		},
 		"callers who never left are told that they have": func(b *bent, base store.Store) {
 			var n atomic.Int64
-			b.load = func(ctx context.Context, id string) (store.Thread, error) {
+			b.load = func(ctx context.Context, id string) (chat.Thread, error) {
 				if n.Add(1)%3 == 0 {
-					return store.Thread{}, context.Canceled
+					return chat.Thread{}, context.Canceled
 				}
 				return base.LoadThread(ctx, id)
 			}
 		},
 		"a panic of the stack's own": func(b *bent, base store.Store) {
-			b.load = func(context.Context, string) (store.Thread, error) { panic("mine") }
+			b.load = func(context.Context, string) (chat.Thread, error) { panic("mine") }
 		},
 		"writes that are swallowed": func(b *bent, base store.Store) {
-			b.add = func(context.Context, string, store.Item) error { return nil }
+			b.add = func(context.Context, string, chat.Item) error { return nil }
 		},
 		"writes that take effect after they have returned": func(b *bent, base store.Store) {
-			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+			b.add = func(ctx context.Context, threadID string, it chat.Item) error {
 				go func() {
 					defer func() { _ = recover() }()
 					_ = base.AddThreadItem(context.WithoutCancel(ctx), threadID, it)
@@ -198,7 +199,7 @@ func TestLinearizableFindsAnswersThatAreNot(t *testing.T) {
 			}
 		},
 		"writes that are refused after they have taken effect": func(b *bent, base store.Store) {
-			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+			b.add = func(ctx context.Context, threadID string, it chat.Item) error {
 				if err := base.AddThreadItem(ctx, threadID, it); err != nil {
 					return err
 				}
@@ -206,7 +207,7 @@ func TestLinearizableFindsAnswersThatAreNot(t *testing.T) {
 			}
 		},
 		"writes that are made twice": func(b *bent, base store.Store) {
-			b.add = func(ctx context.Context, threadID string, it store.Item) error {
+			b.add = func(ctx context.Context, threadID string, it chat.Item) error {
 				err := base.AddThreadItem(ctx, threadID, it)
 				if err == nil {
 					_ = base.SaveItem(ctx, threadID, it)
@@ -247,7 +248,7 @@ func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
 		do(others) // does not return
 		do(own)
 		h.end(own, answer{}, known)
-		read := &event{in: command{op: store.OpLoadThread, thread: store.Thread{ID: simThread}}, out: answer{thread: newThread("first", 0)}}
+		read := &event{in: command{op: store.OpLoadThread, thread: chat.Thread{ID: simThread}}, out: answer{thread: newThread("first", 0)}}
 		h.begin(read)
 		h.end(read, read.out, known)
 		h.end(others, answer{}, known)
@@ -266,11 +267,11 @@ type joining struct {
 
 type joined struct {
 	done chan struct{}
-	t    store.Thread
+	t    chat.Thread
 	err  error
 }
 
-func (j *joining) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (j *joining) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	j.mu.Lock()
 	c, ok := j.calls[id]
 	if !ok {
@@ -309,11 +310,11 @@ func TestLinearizableFindsFlightsThatAreJoinedAcrossAWrite(t *testing.T) {
 type lagging struct {
 	store.Store
 	mu   sync.Mutex
-	last store.Thread
+	last chat.Thread
 	at   time.Time
 }
 
-func (l *lagging) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (l *lagging) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	if id == simThread {
 		l.mu.Lock()
 		last, at := l.last, l.at
@@ -363,8 +364,8 @@ func TestLinearizableFindsReadsThatGoBack(t *testing.T) {
 			h.end(&e, e.out, known)
 		}
 		old, changed := newThread("old", 0), newThread("changed", 0)
-		load := func(client int, title store.Thread) event {
-			return event{client: client, in: command{op: store.OpLoadThread, thread: store.Thread{ID: simThread}}, out: answer{thread: title}}
+		load := func(client int, title chat.Thread) event {
+			return event{client: client, in: command{op: store.OpLoadThread, thread: chat.Thread{ID: simThread}}, out: answer{thread: title}}
 		}
 		call(event{in: command{op: store.OpSaveThread, thread: old}})
 		write := event{in: command{op: store.OpSaveThread, thread: changed}}

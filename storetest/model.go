@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -26,8 +27,8 @@ type modelThread struct {
 
 type modelAttachment struct {
 	exists, used bool
-	owner        store.Owner
-	row          store.Attachment
+	owner        chat.Owner
+	row          chat.Attachment
 }
 
 func newModel(guarded bool) *model {
@@ -37,8 +38,8 @@ func newModel(guarded bool) *model {
 // reply is what a call returned.
 type reply struct {
 	answer
-	threads    store.Page[store.Thread]
-	attachment store.Attachment
+	threads    store.Page[chat.Thread]
+	attachment chat.Attachment
 }
 
 // versionStep is the version of a thread before and after a call. A Store that reports versions reports it if it is due.
@@ -68,7 +69,7 @@ func (m *model) play(c randomCall) (reply, versionStep) {
 }
 
 // named is the owner that a save names: behind a guard, the caller, where an insert names none.
-func (m *model) named(c randomCall, used bool, owner store.Owner) store.Owner {
+func (m *model) named(c randomCall, used bool, owner chat.Owner) chat.Owner {
 	if m.guarded && !used && owner.IsZero() {
 		return c.by
 	}
@@ -110,10 +111,10 @@ func (m *model) list(c randomCall) (r reply) {
 	if m.guarded && filter == (store.OwnerFilter{}) {
 		filter = store.OwnedBy(c.by)
 	}
-	var rows []specRow[store.Thread]
+	var rows []specRow[chat.Thread]
 	for id, t := range m.threads {
 		if t.exists && filter.Match(t.owner) {
-			rows = append(rows, specRow[store.Thread]{id: id, at: t.thread.CreatedAt, seq: t.seq, row: t.thread})
+			rows = append(rows, specRow[chat.Thread]{id: id, at: t.thread.CreatedAt, seq: t.seq, row: t.thread})
 		}
 	}
 	slices.SortFunc(rows, bySpec)
@@ -168,15 +169,15 @@ func equalPages[T any](a, b store.Page[T], equal func(a, b T) bool) bool {
 	return a.HasMore == b.HasMore && a.After == b.After && slices.EqualFunc(a.Data, b.Data, equal)
 }
 
-func equalThreads(a, b store.Thread) bool {
+func equalThreads(a, b chat.Thread) bool {
 	return a.Equal(b) && a.Owner == b.Owner && a.JSON() == b.JSON() && equalTimes(a.CreatedAt, b.CreatedAt)
 }
 
-func equalItems(a, b store.Item) bool {
+func equalItems(a, b chat.Item) bool {
 	return a.Equal(b) && a.JSON() == b.JSON() && equalTimes(a.CreatedAt, b.CreatedAt)
 }
 
-func equalAttachments(a, b store.Attachment) bool {
+func equalAttachments(a, b chat.Attachment) bool {
 	return a.Equal(b) && a.Owner == b.Owner && a.JSON() == b.JSON()
 }
 

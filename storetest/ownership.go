@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -24,21 +25,21 @@ const (
 type kind struct {
 	h      *harness
 	newID  func() string
-	save   func(u *user, id string, o store.Owner, text string) outcome[none]
+	save   func(u *user, id string, o chat.Owner, text string) outcome[none]
 	load   func(u *user, id string) outcome[row]
 	remove func(u *user, id string) outcome[none]
 }
 
 type row struct {
 	text  string
-	owner store.Owner
+	owner chat.Owner
 }
 
 func threadKind(h *harness) kind {
 	return kind{
 		h:     h,
 		newID: func() string { return h.mint.id("thr") },
-		save: func(u *user, id string, o store.Owner, text string) outcome[none] {
+		save: func(u *user, id string, o chat.Owner, text string) outcome[none] {
 			t := u.thread()
 			t.ID, t.Owner, t.Title = id, o, text
 			return u.saveThread(t)
@@ -55,7 +56,7 @@ func attachmentKind(h *harness) kind {
 	return kind{
 		h:     h,
 		newID: func() string { return h.mint.id("atc") },
-		save: func(u *user, id string, o store.Owner, text string) outcome[none] {
+		save: func(u *user, id string, o chat.Owner, text string) outcome[none] {
 			a := u.attachment(text)
 			a.ID, a.Owner = id, o
 			return u.saveAttachment(a)
@@ -69,7 +70,7 @@ func attachmentKind(h *harness) kind {
 }
 
 // attachmentName is the name in an attachment's body, "" if there is none.
-func attachmentName(a store.Attachment) string {
+func attachmentName(a chat.Attachment) string {
 	b, err := a.Decode()
 	if err != nil {
 		return ""
@@ -82,7 +83,7 @@ func itemKind(h *harness) kind {
 	return kind{
 		h:     h,
 		newID: func() string { return h.mint.id("msg") },
-		save: func(u *user, id string, _ store.Owner, text string) outcome[none] {
+		save: func(u *user, id string, _ chat.Owner, text string) outcome[none] {
 			return u.saveItem(thread, h.itemWithID(id, at(1), text))
 		},
 		load: func(u *user, id string) outcome[row] {
@@ -94,7 +95,7 @@ func itemKind(h *harness) kind {
 }
 
 // itemText is the text of an item that itemWithID made.
-func itemText(it store.Item) string {
+func itemText(it chat.Item) string {
 	var doc struct {
 		Content []struct {
 			Text string `json:"text"`
@@ -135,7 +136,7 @@ func (k kind) wantText(u *user, id, when, want string) {
 }
 
 // wantOwner loads a row and compares its Owner.
-func (k kind) wantOwner(u *user, id, when string, want store.Owner) {
+func (k kind) wantOwner(u *user, id, when string, want chat.Owner) {
 	k.h.t.Helper()
 	o := k.load(u, id)
 	if got := o.ok().owner; got != want {
@@ -158,7 +159,7 @@ var ownerChecks = slices.Concat(
 	}}},
 	bothOwned("a replace with the zero Owner keeps the stored one", ownerSetRule, func(h *harness, k kind) {
 		id := k.create(h.ada)
-		k.save(h.ada, id, store.Owner{}, "second").ok()
+		k.save(h.ada, id, chat.Owner{}, "second").ok()
 		k.wantOwner(h.ada, id, "after a second save with the zero Owner", h.ada.owner)
 		k.wantText(h.ada, id, "after a second save with the zero Owner", "second")
 	}),
@@ -166,8 +167,8 @@ var ownerChecks = slices.Concat(
 		h.bare()
 		u := h.nobody()
 		id := k.create(u)
-		k.wantOwner(u, id, "after a save with the zero Owner", store.Owner{})
-		k.save(u, id, store.Owner{}, "second").ok()
+		k.wantOwner(u, id, "after a save with the zero Owner", chat.Owner{})
+		k.save(u, id, chat.Owner{}, "second").ok()
 		k.wantText(u, id, "after a second save with the zero Owner", "second")
 	}),
 	bothOwned("claiming an unowned row is ErrConflict", ownerRule, func(h *harness, k kind) {
@@ -178,8 +179,8 @@ var ownerChecks = slices.Concat(
 	}),
 	bothOwned("another owner's save is ErrConflict", ownerRule, func(h *harness, k kind) {
 		id := k.create(h.ada)
-		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
-		namesake := h.user(store.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		for _, u := range []*user{h.bob, colleague, namesake} {
 			k.save(u, id, u.owner, "stolen").is(store.ErrConflict)
 			k.wantText(h.ada, id, "after another owner's save", "first")
@@ -223,7 +224,7 @@ var usedIDChecks = slices.Concat(
 		id := k.create(h.ada)
 		k.remove(h.ada, id).ok()
 		// Whether this revives the row or is refused, the contract leaves open.
-		if o := k.save(h.ada, id, store.Owner{}, "again"); !errors.Is(o.err, store.ErrConflict) {
+		if o := k.save(h.ada, id, chat.Owner{}, "again"); !errors.Is(o.err, store.ErrConflict) {
 			o.ok()
 			k.wantOwner(h.ada, id, "after it was deleted and saved with the zero Owner", h.ada.owner)
 		}

@@ -10,7 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Random makes random calls, one after the other, on the Store that open returns, and on a model of the contract that is as
@@ -72,7 +75,7 @@ type sequence struct {
 
 	threadIDs, itemIDs, attachmentIDs []string
 	crowd                             []string // more item ids, for a thread of more than a page
-	owners                            []store.Owner
+	owners                            []chat.Owner
 
 	names   *strings.Replacer // of the ids, which are others in each run: rapid would take that for another failure
 	made    []madeCall
@@ -86,7 +89,7 @@ type madeCall struct {
 }
 
 func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
-	q := &sequence{s: s, model: newModel(store.Guarded(s))}
+	q := &sequence{s: s, model: newModel(layer.Guarded(s))}
 	var names []string
 	called := func(name, id string) string {
 		names = append(names, id, name)
@@ -104,13 +107,13 @@ func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 	for i := range store.DefaultLimit + 1 {
 		q.crowd = append(q.crowd, called(fmt.Sprint("crowd", i+1), m.id("msg")))
 	}
-	long := m.id("atc") + strings.Repeat("x", store.MaxIDBytes)
-	q.attachmentIDs = []string{called("file", m.id("atc")), q.threadIDs[0], called("long", long[:store.MaxIDBytes])}
+	long := m.id("atc") + strings.Repeat("x", chat.MaxIDBytes)
+	q.attachmentIDs = []string{called("file", m.id("atc")), q.threadIDs[0], called("long", long[:chat.MaxIDBytes])}
 	q.attachmentIDs = append(q.attachmentIDs, called("FILE", strings.ToUpper(q.attachmentIDs[0])))
 	acme, corp, ada := called("acme", m.id("acme")), called("corp", m.id("corp")), called("ada", m.id("ada"))
-	q.owners = []store.Owner{{Tenant: acme, Subject: ada}, {Tenant: acme, Subject: ada + " "}, {Tenant: corp, Subject: ada}}
+	q.owners = []chat.Owner{{Tenant: acme, Subject: ada}, {Tenant: acme, Subject: ada + " "}, {Tenant: corp, Subject: ada}}
 	if !q.model.guarded {
-		q.owners = append(q.owners, store.Owner{Subject: ada}, store.Owner{})
+		q.owners = append(q.owners, chat.Owner{Subject: ada}, chat.Owner{})
 		p, err := s.LoadThreads(rt.Context(), store.ThreadQuery{Owner: store.AnyOwner()})
 		q.empty = err == nil && len(p.Data) == 0
 	}
@@ -122,7 +125,7 @@ func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 }
 
 // ownerOf is whose an id is, behind a guard.
-func (q *sequence) ownerOf(ids []string, id string) store.Owner {
+func (q *sequence) ownerOf(ids []string, id string) chat.Owner {
 	return q.owners[max(0, slices.Index(ids, id))%len(q.owners)]
 }
 
@@ -141,11 +144,11 @@ func (q *sequence) play(rt *rapid.T) {
 func (q *sequence) fill(rt *rapid.T) {
 	id := q.threadIDs[0]
 	by := q.ownerOf(q.threadIDs, id)
-	c := randomCall{command: command{op: store.OpSaveThread, thread: store.Thread{ID: id, CreatedAt: at(0), Owner: by}}, by: by, names: q.names}
+	c := randomCall{command: command{op: store.OpSaveThread, thread: chat.Thread{ID: id, CreatedAt: at(0), Owner: by}}, by: by, names: q.names}
 	q.make(rt, c)
-	c.op, c.thread = store.OpAddThreadItem, store.Thread{ID: id}
+	c.op, c.thread = store.OpAddThreadItem, chat.Thread{ID: id}
 	for _, item := range q.crowd {
-		it, err := store.NewItem(item, at(rapid.IntRange(0, 3).Draw(rt, "second")), store.EndOfTurn{})
+		it, err := chat.NewItem(item, at(rapid.IntRange(0, 3).Draw(rt, "second")), chat.EndOfTurn{})
 		if err != nil {
 			rt.Fatalf("package store refuses an item of the check: %v", err)
 		}
@@ -157,9 +160,9 @@ func (q *sequence) fill(rt *rapid.T) {
 // end reads everything, by pages: what a call broke, and no other met.
 func (q *sequence) end(rt *rapid.T) {
 	page := store.PageQuery{Limit: pick(rt, 1000, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
-	read := func(op store.Op, by store.Owner, id string) {
-		c := randomCall{command: command{op: op, thread: store.Thread{ID: id}, query: page}, by: by,
-			attachment: store.Attachment{ID: id}, filter: store.OwnedBy(by), names: q.names}
+	read := func(op store.Op, by chat.Owner, id string) {
+		c := randomCall{command: command{op: op, thread: chat.Thread{ID: id}, query: page}, by: by,
+			attachment: chat.Attachment{ID: id}, filter: store.OwnedBy(by), names: q.names}
 		for {
 			r := q.make(rt, c)
 			if c.query.After = r.page.After + r.threads.After; c.query.After == "" {
@@ -186,7 +189,7 @@ func (q *sequence) make(rt *rapid.T, c randomCall) reply {
 	rt.Helper()
 	want, v := q.model.play(c)
 	var heard [][2]uint64
-	ctx := store.WithVersionRecorder(c.in(rt.Context()), func(id string, before, after uint64) {
+	ctx := callctx.WithVersionRecorder(c.in(rt.Context()), func(id string, before, after uint64) {
 		if id == c.threadID() {
 			heard = append(heard, [2]uint64{before, after})
 		}
@@ -260,10 +263,10 @@ func (r reply) brief(op store.Op) string {
 // lines are all that is in the reply.
 func (r reply) lines() []string {
 	lines := []string{r.code.String()}
-	thread := func(t store.Thread) {
+	thread := func(t chat.Thread) {
 		lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, ownerName(t.Owner), t.CreatedAt, t.JSON()))
 	}
-	item := func(it store.Item) {
+	item := func(it chat.Item) {
 		lines = append(lines, fmt.Sprintf("%q in %q at %v: %s", it.ID, it.ThreadID, it.CreatedAt, it.JSON()))
 	}
 	if r.thread.ID != "" {

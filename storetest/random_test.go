@@ -11,8 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 func TestRandomCallsOnMemstore(t *testing.T) {
@@ -70,7 +73,7 @@ func set(t *testing.T, flags map[string]string) {
 // unversionedBroken are broken stores beside the suite's, that report no versions: those give much away.
 var unversionedBroken = []broken{
 	{"a page at the end claims that there is more", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if n := len(p.Data); n > 0 && n == q.Limit && !p.HasMore {
 				p.HasMore, p.After = true, p.Data[n-1].ID
@@ -79,10 +82,10 @@ var unversionedBroken = []broken{
 		}
 	}, nil},
 	{"equal times are ordered by id", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if q.Order == store.OldestFirst && !p.HasMore {
-				slices.SortStableFunc(p.Data, func(a, b store.Item) int {
+				slices.SortStableFunc(p.Data, func(a, b chat.Item) int {
 					return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 				})
 			}
@@ -90,7 +93,7 @@ var unversionedBroken = []broken{
 		}
 	}, nil},
 	{"a replaced item goes behind its ties", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it store.Item) error {
+		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
 			if _, err := base.LoadItem(ctx, threadID, it.ID); err == nil && store.SaveModeFrom(ctx) == store.Upsert && !it.JSON().IsZero() {
 				_ = base.DeleteThreadItem(ctx, threadID, it.ID)
 			}
@@ -98,7 +101,7 @@ var unversionedBroken = []broken{
 		}
 	}, nil},
 	{"an unknown cursor is the first page", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 			p, err := base.LoadThreadItems(ctx, threadID, q)
 			if errors.Is(err, store.ErrNotFound) {
 				q.After = ""
@@ -163,8 +166,8 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 			}
 		})
 	}
-	hide := store.Intercept("unversioned", store.InterceptorFunc(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
-		return next(store.WithoutVersionRecorder(ctx))
+	hide := layer.Intercept("unversioned", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		return next(callctx.WithoutVersionRecorder(ctx))
 	}))
 	for _, b := range unversionedBroken {
 		t.Run(b.promise, func(t *testing.T) {

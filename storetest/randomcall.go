@@ -10,14 +10,16 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // randomCall is a call of any op, with its caller and its context.
 type randomCall struct {
 	command    // the op, and the arguments of a call on a thread; for LoadThreads, the query
-	by         store.Owner
-	attachment store.Attachment // SaveAttachment: the row; otherwise its ID
+	by         chat.Owner
+	attachment chat.Attachment // SaveAttachment: the row; otherwise its ID
 	filter     store.OwnerFilter
 	end        ended
 	fresh      bool
@@ -79,12 +81,14 @@ func (c randomCall) onStore(ctx context.Context, s store.Store) (r reply, err er
 	return r, err
 }
 
+var checks driver.Checks
+
 // normalized is the call with its arguments as they are stored, or ErrInvalid.
 func (c randomCall) normalized() (_ randomCall, err error) {
 	switch c.op {
 	case store.OpLoadThreads, store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
 	default:
-		err = store.CheckID(c.op, store.KindOfThread, c.thread.ID)
+		err = checks.Thread(context.Background(), c.op, c.thread.ID)
 	}
 	if err != nil {
 		return c, err
@@ -92,20 +96,20 @@ func (c randomCall) normalized() (_ randomCall, err error) {
 	switch c.op {
 	case store.OpLoadThreads:
 		var q store.ThreadQuery
-		q, err = store.NormalizeThreadQuery(store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
+		q, err = checks.Threads(context.Background(), store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
 		c.query = q.PageQuery
 	case store.OpSaveAttachment:
-		c.attachment, err = store.NormalizeAttachment(c.op, c.attachment)
+		c.attachment, err = c.attachment.Normalized()
 	case store.OpLoadAttachment, store.OpDeleteAttachment:
-		err = store.CheckID(c.op, store.KindOfAttachment, c.attachment.ID)
+		err = checks.Attachment(context.Background(), c.op, c.attachment.ID)
 	case store.OpSaveThread:
-		c.thread, err = store.NormalizeThread(c.op, c.thread)
+		c.thread, err = c.thread.Normalized()
 	case store.OpAddThreadItem, store.OpSaveItem:
-		c.item, err = store.NormalizeItem(c.op, c.thread.ID, c.item)
+		c.item, err = c.item.Normalized(c.thread.ID)
 	case store.OpLoadThreadItems:
-		c.query, err = store.NormalizeQuery(c.op, store.KindOfItem, c.query)
+		c.query, err = checks.Items(context.Background(), c.thread.ID, c.query)
 	case store.OpLoadItem, store.OpDeleteThreadItem:
-		err = store.CheckID(c.op, store.KindOfItem, c.item.ID)
+		err = checks.Item(context.Background(), c.op, c.thread.ID, c.item.ID)
 	}
 	if err == nil && c.mode > store.UpdateOnly {
 		err = store.ErrInvalid
@@ -166,7 +170,7 @@ func (c randomCall) String() string {
 	return c.names.Replace(b.String())
 }
 
-func ownerName(o store.Owner) string {
+func ownerName(o chat.Owner) string {
 	if o.IsZero() {
 		return "nobody"
 	}
@@ -258,7 +262,7 @@ func (d drawing) id(from []string) string {
 }
 
 // caller draws who calls. Behind a guard it is always the same one, as what others may is the guard's to say.
-func (d drawing) caller(ids []string, id string) store.Owner {
+func (d drawing) caller(ids []string, id string) chat.Owner {
 	if d.model.guarded {
 		return d.ownerOf(ids, id)
 	}
@@ -272,10 +276,10 @@ func (d drawing) caller(ids []string, id string) store.Owner {
 }
 
 // listing draws who lists whose threads.
-func (d drawing) listing() (store.Owner, store.OwnerFilter) {
+func (d drawing) listing() (chat.Owner, store.OwnerFilter) {
 	by := pick(d.rt, d.owners...)
 	if d.odd && once(d.rt, 3) {
-		return by, pick(d.rt, store.OwnedBy(store.Owner{Tenant: "t"}), store.OwnedBy(store.Owner{Subject: "a\nb"}), store.InTenant("\xff"))
+		return by, pick(d.rt, store.OwnedBy(chat.Owner{Tenant: "t"}), store.OwnedBy(chat.Owner{Subject: "a\nb"}), store.InTenant("\xff"))
 	}
 	if d.model.guarded {
 		return by, pick(d.rt, store.OwnerFilter{}, store.OwnedBy(by))
@@ -334,12 +338,12 @@ func (d drawing) time() time.Time {
 const content = "no error has this"
 
 // owner draws the owner that a save names.
-func (d drawing) owner(caller store.Owner) store.Owner {
+func (d drawing) owner(caller chat.Owner) chat.Owner {
 	if d.odd && once(d.rt, 3) {
-		return pick(d.rt, store.Owner{Tenant: "t"}, store.Owner{Subject: "a\nb"}, store.Owner{Tenant: "\xff", Subject: "s"})
+		return pick(d.rt, chat.Owner{Tenant: "t"}, chat.Owner{Subject: "a\nb"}, chat.Owner{Tenant: "\xff", Subject: "s"})
 	}
 	if once(d.rt, 4) {
-		return store.Owner{}
+		return chat.Owner{}
 	}
 	return caller
 }
@@ -347,7 +351,7 @@ func (d drawing) owner(caller store.Owner) store.Owner {
 // fill puts ids into a text of the suite's, if they are ids.
 func fill(text, thread, item, attachment string) string {
 	ok := func(id string) string {
-		if store.CheckID(store.OpLoadThread, store.KindOfThread, id) != nil {
+		if checks.Thread(context.Background(), store.OpLoadThread, id) != nil {
 			return "bad"
 		}
 		return id
@@ -386,13 +390,13 @@ func eachFreeForm(text string) []string {
 }
 
 // thread draws a row to save: often the stored one, as it is or with a field set, as servers do.
-func (d drawing) thread(id string, by store.Owner) store.Thread {
-	var t store.Thread
+func (d drawing) thread(id string, by chat.Owner) chat.Thread {
+	var t chat.Thread
 	old := d.model.threads[id]
 	if old.exists && once(d.rt, 2) {
 		t = old.thread
 	} else {
-		t = parse(d.rt, store.ParseThread[string], fill(pick(d.rt, threadTexts...), id, "", ""))
+		t = parse(d.rt, chat.ParseThread[string], fill(pick(d.rt, threadTexts...), id, "", ""))
 	}
 	t.ID, t.Owner = id, d.owner(by)
 	if t.CreatedAt.IsZero() || once(d.rt, 2) {
@@ -402,17 +406,17 @@ func (d drawing) thread(id string, by store.Owner) store.Thread {
 		t.Title = pick(d.rt, "", content, "b\u2028\"\\")
 	}
 	if once(d.rt, 6) {
-		t.Status = store.Status{Type: "closed", Reason: content}
+		t.Status = chat.Status{Type: "closed", Reason: content}
 	}
 	if once(d.rt, 6) {
-		t.AllowedImageDomains = parse(d.rt, store.ParseJSON[string], pick(d.rt, `["example.com"]`, `[ "a.example" ]`, `null`))
+		t.AllowedImageDomains = parse(d.rt, chat.ParseJSON[string], pick(d.rt, `["example.com"]`, `[ "a.example" ]`, `null`))
 	}
 	if d.odd && once(d.rt, 2) {
 		switch pick(d.rt, 1, 2, 3) {
 		case 1:
 			t.Title = "\xff"
 		case 2:
-			t.Metadata = parse(d.rt, store.ParseJSON[string], `[1]`)
+			t.Metadata = parse(d.rt, chat.ParseJSON[string], `[1]`)
 		default:
 			t.Status.Type = content
 		}
@@ -421,11 +425,11 @@ func (d drawing) thread(id string, by store.Owner) store.Thread {
 }
 
 // item draws a row to save, as thread does.
-func (d drawing) item(threadID, id string) store.Item {
+func (d drawing) item(threadID, id string) chat.Item {
 	if d.odd && once(d.rt, 4) {
-		return store.Item{ID: id, CreatedAt: d.time()} // has no payload
+		return chat.Item{ID: id, CreatedAt: d.time()} // has no payload
 	}
-	var it store.Item
+	var it chat.Item
 	if old, err := d.model.threads[threadID].loadItem(id); err == nil && once(d.rt, 2) {
 		it = old
 	} else {
@@ -433,7 +437,7 @@ func (d drawing) item(threadID, id string) store.Item {
 		if d.model.guarded { // which attachments a message may have is the guard's to say
 			texts = itemTextsWithoutAttachments
 		}
-		it = parse(d.rt, store.ParseItem[string], fill(pick(d.rt, texts...), threadID, id, d.attachmentIDs[0]))
+		it = parse(d.rt, chat.ParseItem[string], fill(pick(d.rt, texts...), threadID, id, d.attachmentIDs[0]))
 	}
 	it.ID = id
 	if it.CreatedAt.IsZero() || once(d.rt, 2) {
@@ -449,15 +453,15 @@ func (d drawing) item(threadID, id string) store.Item {
 }
 
 // attachment draws a row to save, as thread does.
-func (d drawing) attachment(id string, by store.Owner) store.Attachment {
+func (d drawing) attachment(id string, by chat.Owner) chat.Attachment {
 	if d.odd && once(d.rt, 4) {
-		return store.Attachment{ID: id, Owner: by} // has no payload
+		return chat.Attachment{ID: id, Owner: by} // has no payload
 	}
-	var a store.Attachment
+	var a chat.Attachment
 	if old := d.model.attachments[id]; old.exists && once(d.rt, 2) {
 		a = old.row
 	} else {
-		a = parse(d.rt, store.ParseAttachment[string], fill(pick(d.rt, attachmentTexts...), "", "", id))
+		a = parse(d.rt, chat.ParseAttachment[string], fill(pick(d.rt, attachmentTexts...), "", "", id))
 	}
 	a.ID, a.Owner = id, d.owner(by)
 	if once(d.rt, 3) {

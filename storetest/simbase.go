@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // longestWrite is how late a write of a simBase may take effect.
@@ -33,8 +36,8 @@ type simBase struct {
 }
 
 var (
-	_ store.Store        = (*simBase)(nil)
-	_ store.WriteBounder = (*simBase)(nil)
+	_ store.Store         = (*simBase)(nil)
+	_ driver.WriteBounder = (*simBase)(nil)
 )
 
 // LongestWrite bounds how late a write takes effect.
@@ -113,7 +116,7 @@ func (b *simBase) listen(ctx context.Context) context.Context {
 	if b.versions {
 		return ctx
 	}
-	return store.WithoutVersionRecorder(ctx)
+	return callctx.WithoutVersionRecorder(ctx)
 }
 
 func simRead[T any](ctx context.Context, b *simBase, threadID string, load func(context.Context) (T, error), words ...string) (v T, err error) {
@@ -162,7 +165,7 @@ func (b *simBase) write(ctx context.Context, c command, words ...string) error {
 	case lostAndLate, panicsAndLate:
 		b.lates.Go(func() {
 			time.Sleep(f.late)
-			_ = commit(context.WithoutCancel(store.WithoutVersionRecorder(ctx)))
+			_ = commit(context.WithoutCancel(callctx.WithoutVersionRecorder(ctx)))
 		})
 		if f.kind == panicsAndLate {
 			panic(errLost)
@@ -182,46 +185,46 @@ func (b *simBase) write(ctx context.Context, c command, words ...string) error {
 	return err
 }
 
-func (b *simBase) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	return simRead(ctx, b, threadID, func(ctx context.Context) (store.Thread, error) {
+func (b *simBase) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	return simRead(ctx, b, threadID, func(ctx context.Context) (chat.Thread, error) {
 		return b.Store.LoadThread(ctx, threadID)
 	}, "thread")
 }
 
-func (b *simBase) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	return simRead(ctx, b, threadID, func(ctx context.Context) (store.Page[store.Item], error) {
+func (b *simBase) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	return simRead(ctx, b, threadID, func(ctx context.Context) (store.Page[chat.Item], error) {
 		return b.Store.LoadThreadItems(ctx, threadID, q)
 	}, "items", q.After, q.Order.String(), string(rune(q.Limit)))
 }
 
-func (b *simBase) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	return simRead(ctx, b, threadID, func(ctx context.Context) (store.Item, error) {
+func (b *simBase) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	return simRead(ctx, b, threadID, func(ctx context.Context) (chat.Item, error) {
 		return b.Store.LoadItem(ctx, threadID, itemID)
 	}, "item", itemID)
 }
 
-func (b *simBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	return simRead(ctx, b, "", func(ctx context.Context) (store.Page[store.Thread], error) {
+func (b *simBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	return simRead(ctx, b, "", func(ctx context.Context) (store.Page[chat.Thread], error) {
 		return b.Store.LoadThreads(ctx, q)
 	}, "threads")
 }
 
-func (b *simBase) SaveThread(ctx context.Context, t store.Thread) error {
+func (b *simBase) SaveThread(ctx context.Context, t chat.Thread) error {
 	return b.write(ctx, command{op: store.OpSaveThread, thread: t}, t.Title)
 }
 
 func (b *simBase) DeleteThread(ctx context.Context, threadID string) error {
-	return b.write(ctx, command{op: store.OpDeleteThread, thread: store.Thread{ID: threadID}})
+	return b.write(ctx, command{op: store.OpDeleteThread, thread: chat.Thread{ID: threadID}})
 }
 
-func (b *simBase) AddThreadItem(ctx context.Context, threadID string, it store.Item) error {
-	return b.write(ctx, command{op: store.OpAddThreadItem, thread: store.Thread{ID: threadID}, item: it}, it.ID)
+func (b *simBase) AddThreadItem(ctx context.Context, threadID string, it chat.Item) error {
+	return b.write(ctx, command{op: store.OpAddThreadItem, thread: chat.Thread{ID: threadID}, item: it}, it.ID)
 }
 
-func (b *simBase) SaveItem(ctx context.Context, threadID string, it store.Item) error {
-	return b.write(ctx, command{op: store.OpSaveItem, thread: store.Thread{ID: threadID}, item: it}, it.ID)
+func (b *simBase) SaveItem(ctx context.Context, threadID string, it chat.Item) error {
+	return b.write(ctx, command{op: store.OpSaveItem, thread: chat.Thread{ID: threadID}, item: it}, it.ID)
 }
 
 func (b *simBase) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	return b.write(ctx, command{op: store.OpDeleteThreadItem, thread: store.Thread{ID: threadID}, item: store.Item{ID: itemID}}, itemID)
+	return b.write(ctx, command{op: store.OpDeleteThreadItem, thread: chat.Thread{ID: threadID}, item: chat.Item{ID: itemID}}, itemID)
 }

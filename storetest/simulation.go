@@ -10,8 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // scenario is a way in which clients and a base behave. The times are upper bounds of what is drawn.
@@ -44,7 +46,7 @@ type excerpt []int
 func (s scenario) whole() excerpt { return slices.Repeat([]int{s.calls}, s.clients) }
 
 // The one principal, whose thread it is.
-var simOwner = store.Owner{Tenant: "acme", Subject: "ada"}
+var simOwner = chat.Owner{Tenant: "acme", Subject: "ada"}
 
 const simThread = "thr_main"
 
@@ -78,7 +80,7 @@ func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) 
 
 // stat adds up what the layers of s count under a name and a label.
 func stat(s store.Store, name, label, value string) (sum float64) {
-	for r := range store.All[store.StatsReporter](s) {
+	for r := range store.All[layer.StatsReporter](s) {
 		for _, st := range r.AppendStats(nil) {
 			for _, l := range st.Labels {
 				if st.Name == name && l.Name == label && l.Value == value {
@@ -119,9 +121,9 @@ func (m *simulation) play(seed uint64, part excerpt) {
 	time.Sleep(2 * longestWrite) // a quarantine's end
 	for range 2 {
 		for via := range m.stacks {
-			m.call(m.ctx, 0, via, command{op: store.OpLoadThread, thread: store.Thread{ID: simThread}})
+			m.call(m.ctx, 0, via, command{op: store.OpLoadThread, thread: chat.Thread{ID: simThread}})
 			for _, q := range []store.PageQuery{{Limit: 2}, {Limit: 20}, {Limit: 20, Order: store.OldestFirst}} {
-				m.call(m.ctx, 0, via, command{op: store.OpLoadThreadItems, thread: store.Thread{ID: simThread}, query: q})
+				m.call(m.ctx, 0, via, command{op: store.OpLoadThreadItems, thread: chat.Thread{ID: simThread}, query: q})
 			}
 		}
 	}
@@ -137,7 +139,7 @@ func (m *simulation) begin(r *rand.Rand) {
 	m.call(m.ctx, 0, pastStacks, command{op: store.OpSaveThread, thread: newThread("0.0", 0)})
 	for i, id := range simItems {
 		if r.IntN(2) == 0 {
-			in := command{op: store.OpAddThreadItem, thread: store.Thread{ID: simThread}, item: newItem(id, i/2, "0.0")}
+			in := command{op: store.OpAddThreadItem, thread: chat.Thread{ID: simThread}, item: newItem(id, i/2, "0.0")}
 			m.call(m.ctx, 0, pastStacks, in)
 		}
 	}
@@ -252,7 +254,7 @@ func (c *client) other(ctx context.Context, via int) {
 
 // command draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
 func (c *client) command(via int) command {
-	in := command{thread: store.Thread{ID: simThread}}
+	in := command{thread: chat.Thread{ID: simThread}}
 	id := c.r.IntN(6)
 	in.item.ID = simItems[id]
 	if via == pastStacks || c.look || c.r.Float64() >= c.scenario.writes {
@@ -289,7 +291,7 @@ func (c *client) command(via int) command {
 		in.op = store.OpSaveThread
 		in.thread = newThread(text, c.r.IntN(2))
 		if in.mode == store.UpdateOnly {
-			in.thread.Owner = store.Owner{} // which leaves it as it is
+			in.thread.Owner = chat.Owner{} // which leaves it as it is
 		}
 	case n < 10:
 		in.op, in.mode = store.OpDeleteThread, store.Upsert
@@ -310,12 +312,12 @@ var (
 	simLimits = []int{1, 2, 2, 3, 3, 4, 20, 20}
 )
 
-func newThread(title string, second int) store.Thread {
-	return store.Thread{ID: simThread, Title: title, CreatedAt: simTime(second), Status: store.Status{Type: "active"}, Owner: simOwner}
+func newThread(title string, second int) chat.Thread {
+	return chat.Thread{ID: simThread, Title: title, CreatedAt: simTime(second), Status: chat.Status{Type: "active"}, Owner: simOwner}
 }
 
-func newItem(id string, second int, text string) store.Item {
-	it, err := store.NewItem(id, simTime(second), store.AssistantMessage{Content: []store.AssistantContent{{Text: text}}})
+func newItem(id string, second int, text string) chat.Item {
+	it, err := chat.NewItem(id, simTime(second), chat.AssistantMessage{Content: []chat.AssistantContent{{Text: text}}})
 	if err != nil {
 		panic(err) // only for what is not valid
 	}

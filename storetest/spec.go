@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -17,10 +18,10 @@ import (
 type threadSpec struct {
 	exists bool
 	used   bool // the id has, or once had, a thread: it is owner's
-	owner  store.Owner
-	thread store.Thread
-	items  []specRow[store.Item] // oldest first
-	seq    int                   // of the next insertion
+	owner  chat.Owner
+	thread chat.Thread
+	items  []specRow[chat.Item] // oldest first
+	seq    int                  // of the next insertion
 }
 
 // specRow is a row of a listing, with its place.
@@ -78,24 +79,24 @@ func specMode(mode store.SaveMode, exists bool) error {
 
 // specOwner is the owner of a row after a save that names one. An id once used is its owner's for good, and a row that is
 // there without an owner is nobody's.
-func specOwner(used bool, owner, named store.Owner) (store.Owner, error) {
+func specOwner(used bool, owner, named chat.Owner) (chat.Owner, error) {
 	switch {
 	case !used:
 		return named, nil
 	case named.IsZero() || named == owner:
 		return owner, nil
 	}
-	return store.Owner{}, store.ErrConflict
+	return chat.Owner{}, store.ErrConflict
 }
 
-func (s threadSpec) load() (store.Thread, error) {
+func (s threadSpec) load() (chat.Thread, error) {
 	if !s.exists {
-		return store.Thread{}, store.ErrNotFound
+		return chat.Thread{}, store.ErrNotFound
 	}
 	return s.thread, nil
 }
 
-func (s threadSpec) save(t store.Thread, mode store.SaveMode) (threadSpec, error) {
+func (s threadSpec) save(t chat.Thread, mode store.SaveMode) (threadSpec, error) {
 	if err := specMode(mode, s.exists); err != nil {
 		return s, err
 	}
@@ -109,27 +110,27 @@ func (s threadSpec) save(t store.Thread, mode store.SaveMode) (threadSpec, error
 }
 
 func (s threadSpec) delete() threadSpec {
-	s.exists, s.thread, s.items = false, store.Thread{}, nil
+	s.exists, s.thread, s.items = false, chat.Thread{}, nil
 	return s
 }
 
 func (s threadSpec) find(itemID string) int {
-	return slices.IndexFunc(s.items, func(r specRow[store.Item]) bool { return r.id == itemID })
+	return slices.IndexFunc(s.items, func(r specRow[chat.Item]) bool { return r.id == itemID })
 }
 
-func (s threadSpec) loadItem(itemID string) (store.Item, error) {
+func (s threadSpec) loadItem(itemID string) (chat.Item, error) {
 	i := s.find(itemID)
 	if i < 0 {
-		return store.Item{}, store.ErrNotFound
+		return chat.Item{}, store.ErrNotFound
 	}
 	return s.items[i].row, nil
 }
 
-func (s threadSpec) loadItems(q store.PageQuery) (store.Page[store.Item], error) {
+func (s threadSpec) loadItems(q store.PageQuery) (store.Page[chat.Item], error) {
 	return specPage(s.items, q)
 }
 
-func (s threadSpec) addItem(it store.Item) (threadSpec, error) {
+func (s threadSpec) addItem(it chat.Item) (threadSpec, error) {
 	switch {
 	case !s.exists:
 		return s, store.ErrNotFound
@@ -139,7 +140,7 @@ func (s threadSpec) addItem(it store.Item) (threadSpec, error) {
 	return s.saveItem(it, store.Upsert)
 }
 
-func (s threadSpec) saveItem(it store.Item, mode store.SaveMode) (threadSpec, error) {
+func (s threadSpec) saveItem(it chat.Item, mode store.SaveMode) (threadSpec, error) {
 	if !s.exists {
 		return s, store.ErrNotFound
 	}
@@ -147,7 +148,7 @@ func (s threadSpec) saveItem(it store.Item, mode store.SaveMode) (threadSpec, er
 	if err := specMode(mode, i >= 0); err != nil {
 		return s, err
 	}
-	row := specRow[store.Item]{id: it.ID, at: it.CreatedAt, seq: s.seq, row: it}
+	row := specRow[chat.Item]{id: it.ID, at: it.CreatedAt, seq: s.seq, row: it}
 	s.items = slices.Clone(s.items)
 	if i >= 0 {
 		row.seq = s.items[i].seq
@@ -170,7 +171,7 @@ func (s threadSpec) deleteItem(itemID string) threadSpec {
 // equal reports whether nothing that can follow will tell s from o.
 func (s threadSpec) equal(o threadSpec) bool {
 	return s.exists == o.exists && s.used == o.used && s.owner == o.owner && s.thread.Equal(o.thread) && s.seq == o.seq &&
-		slices.EqualFunc(s.items, o.items, func(a, b specRow[store.Item]) bool { return a.seq == b.seq && a.row.Equal(b.row) })
+		slices.EqualFunc(s.items, o.items, func(a, b specRow[chat.Item]) bool { return a.seq == b.seq && a.row.Equal(b.row) })
 }
 
 // hash is equal for equal states.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -14,8 +16,8 @@ import (
 func unversioned() store.Store {
 	base := memstore.New()
 	s := newTwist(base)
-	s.saveThread = func(ctx context.Context, t store.Thread) error {
-		return base.SaveThread(store.WithoutVersionRecorder(ctx), t)
+	s.saveThread = func(ctx context.Context, t chat.Thread) error {
+		return base.SaveThread(callctx.WithoutVersionRecorder(ctx), t)
 	}
 	return s
 }
@@ -42,7 +44,7 @@ type guard struct {
 
 func newGuard(base store.Store) store.Store {
 	s := newTwist(base)
-	own := func(ctx context.Context, o store.Owner) error {
+	own := func(ctx context.Context, o chat.Owner) error {
 		p, ok := store.PrincipalFrom(ctx)
 		if !ok {
 			return store.ErrUnauthenticated
@@ -52,42 +54,42 @@ func newGuard(base store.Store) store.Store {
 		}
 		return nil
 	}
-	s.loadThread = func(ctx context.Context, id string) (store.Thread, error) {
+	s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
 		t, err := base.LoadThread(ctx, id)
 		if err == nil {
 			err = own(ctx, t.Owner)
 		}
 		return t, err
 	}
-	s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+	s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 		p, ok := store.PrincipalFrom(ctx)
 		if !ok {
-			return store.Page[store.Thread]{}, store.ErrUnauthenticated
+			return store.Page[chat.Thread]{}, store.ErrUnauthenticated
 		}
 		if q.Owner == (store.OwnerFilter{}) {
 			q.Owner = store.OwnedBy(p.Owner)
 		}
 		q.Owner, ok = q.Owner.Intersect(store.OwnedBy(p.Owner))
 		if !ok {
-			return store.Page[store.Thread]{}, nil
+			return store.Page[chat.Thread]{}, nil
 		}
 		return base.LoadThreads(ctx, q)
 	}
-	s.saveThread = func(ctx context.Context, t store.Thread) error {
+	s.saveThread = func(ctx context.Context, t chat.Thread) error {
 		if t.Owner.IsZero() {
 			p, _ := store.PrincipalFrom(ctx)
 			t.Owner = p.Owner
 		}
 		return base.SaveThread(ctx, t)
 	}
-	s.saveAttachment = func(ctx context.Context, a store.Attachment) error {
+	s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
 		if a.Owner.IsZero() {
 			p, _ := store.PrincipalFrom(ctx)
 			a.Owner = p.Owner
 		}
 		return base.SaveAttachment(ctx, a)
 	}
-	s.loadAttachment = func(ctx context.Context, id string) (store.Attachment, error) {
+	s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
 		a, err := base.LoadAttachment(ctx, id)
 		if err == nil {
 			err = own(ctx, a.Owner)
@@ -126,7 +128,7 @@ func TestMessages(t *testing.T) {
 	log := record(t.Context(), func() store.Store {
 		base := memstore.New()
 		s := newTwist(base)
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (store.Item, error) {
+		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 			it, err := base.LoadItem(ctx, threadID, itemID)
 			if err != nil {
 				return it, context.Canceled

@@ -3,6 +3,7 @@ package storetest
 import (
 	"slices"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -18,7 +19,7 @@ var loadThreadChecks = []check{
 	}},
 	{"what was saved", "what comes back is what was saved", func(h *harness) {
 		t := h.ada.thread()
-		t.Status = store.Status{Type: "locked", Reason: "a reason"}
+		t.Status = chat.Status{Type: "locked", Reason: "a reason"}
 		t.Metadata = h.json(`{"k":["v",1,null]}`)
 		t.AllowedImageDomains = h.json(`["example.com"]`)
 		h.ada.saveThread(t).ok()
@@ -39,7 +40,7 @@ var saveThreadChecks = []check{
 		t := h.ada.newThread()
 		h.ada.loadThread(t.ID).ok() // so that a cache has the old one
 		t.Title = "another title"
-		t.Status = store.Status{Type: "closed", Reason: "done"}
+		t.Status = chat.Status{Type: "closed", Reason: "done"}
 		t.Metadata = h.json(`{"new":true}`)
 		h.ada.saveThread(t).ok()
 		o := h.ada.loadThread(t.ID)
@@ -85,9 +86,9 @@ var saveThreadChecks = []check{
 }
 
 // threadsAt saves threads of ada's, created at these seconds.
-func threadsAt(h *harness, secs ...int) []store.Thread {
+func threadsAt(h *harness, secs ...int) []chat.Thread {
 	h.t.Helper()
-	var ts []store.Thread
+	var ts []chat.Thread
 	for _, sec := range secs {
 		t := h.ada.thread()
 		t.CreatedAt = at(sec)
@@ -97,7 +98,7 @@ func threadsAt(h *harness, secs ...int) []store.Thread {
 	return ts
 }
 
-func wantThreads(h *harness, when string, ts ...store.Thread) {
+func wantThreads(h *harness, when string, ts ...chat.Thread) {
 	h.t.Helper()
 	o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
 	sameIDs(h, o.String()+" "+when, threadIDs(ts), threadIDs(o.ok().Data))
@@ -165,16 +166,16 @@ var ownerFilterChecks = []check{
 	{"OwnedBy lists one owner's", ownerFilterRule, func(h *harness) {
 		mine := []string{h.ada.newThread().ID, h.ada.newThread().ID}
 		h.bob.newThread()
-		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
 		colleague.newThread()
-		namesake := h.user(store.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
+		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		namesake.newThread()
 		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
 		sameIDs(h, o.String()+" beside a colleague and a namesake of another tenant", mine, threadIDs(o.ok().Data))
 	}},
 	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
 		base := h.mint.id("o")
-		owners := []store.Owner{
+		owners := []chat.Owner{
 			{Tenant: base + "a", Subject: "bc"}, {Tenant: base + "ab", Subject: "c"},
 			{Tenant: base + "a:b", Subject: "c"}, {Tenant: base + "a", Subject: "b:c"},
 			{Tenant: base + "a/b", Subject: "c"}, {Tenant: base + "a", Subject: "b/c"},
@@ -203,7 +204,7 @@ var ownerFilterChecks = []check{
 	}},
 	{"InTenant lists every owner of the tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
-		colleague := h.user(store.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
 		want := []string{h.ada.newThread().ID, colleague.newThread().ID}
 		h.bob.newThread()
 		h.nobody().newThread()
@@ -212,7 +213,7 @@ var ownerFilterChecks = []check{
 	}},
 	{"InTenant of no name lists owners without a tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
-		single := h.user(store.Owner{Subject: h.mint.id("single")}).newThread()
+		single := h.user(chat.Owner{Subject: h.mint.id("single")}).newThread()
 		owned, unowned := h.ada.newThread(), h.nobody().newThread()
 		contains(h, `LoadThreads(InTenant(""))`, allThreads(h, store.InTenant("")), []string{single.ID}, []string{owned.ID, unowned.ID})
 	}},

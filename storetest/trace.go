@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -250,11 +252,11 @@ type stage struct {
 func newStage(tag string) *stage {
 	acme, corp := "acme"+tag, "corp"+tag
 	return &stage{tag, [people]store.Principal{
-		ada:      {Owner: store.Owner{Tenant: acme, Subject: "ada"}},
-		bob:      {Owner: store.Owner{Tenant: acme, Subject: "bob"}},
-		otherAda: {Owner: store.Owner{Tenant: corp, Subject: "ada"}},
-		tess:     {Owner: store.Owner{Tenant: acme, Subject: "tess"}, Roles: []string{"tenant_admin"}},
-		root:     {Owner: store.Owner{Tenant: acme, Subject: "root"}, Roles: []string{"admin"}},
+		ada:      {Owner: chat.Owner{Tenant: acme, Subject: "ada"}},
+		bob:      {Owner: chat.Owner{Tenant: acme, Subject: "bob"}},
+		otherAda: {Owner: chat.Owner{Tenant: corp, Subject: "ada"}},
+		tess:     {Owner: chat.Owner{Tenant: acme, Subject: "tess"}, Roles: []string{"tenant_admin"}},
+		root:     {Owner: chat.Owner{Tenant: acme, Subject: "root"}, Roles: []string{"admin"}},
 	}}
 }
 
@@ -287,7 +289,7 @@ func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
 func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	ctx = store.WithSaveMode(w.as(ctx, s.who), s.mode)
 	var versions strings.Builder
-	ctx = store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+	ctx = callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
 		fmt.Fprintf(&versions, ", version of %s %d %d", id, before, after)
 	})
 	switch s.odd {
@@ -315,22 +317,22 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	)
 	switch s.op {
 	case store.OpLoadThread:
-		var th store.Thread
+		var th chat.Thread
 		th, err = on.LoadThread(ctx, threadID)
 		answer = seenThread(th)
 	case store.OpSaveThread:
-		err = on.SaveThread(ctx, store.Thread{ID: threadID, Title: fmt.Sprint(s.n, " of ", threadID), CreatedAt: at(s.n % 3), Owner: w.named(s)})
+		err = on.SaveThread(ctx, chat.Thread{ID: threadID, Title: fmt.Sprint(s.n, " of ", threadID), CreatedAt: at(s.n % 3), Owner: w.named(s)})
 	case store.OpDeleteThread:
 		err = on.DeleteThread(ctx, threadID)
 	case store.OpLoadThreads:
-		var p store.Page[store.Thread]
+		var p store.Page[chat.Thread]
 		p, err = on.LoadThreads(ctx, q)
 		for _, th := range p.Data {
 			answer += seenThread(th) + " "
 		}
 		edges = seenEdges(p)
 	case store.OpLoadThreadItems:
-		var p store.Page[store.Item]
+		var p store.Page[chat.Item]
 		p, err = on.LoadThreadItems(ctx, threadID, q.PageQuery)
 		for _, it := range p.Data {
 			answer += it.JSON().String() + " "
@@ -341,7 +343,7 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	case store.OpSaveItem:
 		err = on.SaveItem(ctx, threadID, w.message(s, itemID, attachmentID))
 	case store.OpLoadItem:
-		var it store.Item
+		var it chat.Item
 		it, err = on.LoadItem(ctx, threadID, itemID)
 		answer = it.JSON().String()
 	case store.OpDeleteThreadItem:
@@ -351,7 +353,7 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 		a.Owner = w.named(s)
 		err = on.SaveAttachment(ctx, a)
 	case store.OpLoadAttachment:
-		var a store.Attachment
+		var a chat.Attachment
 		a, err = on.LoadAttachment(ctx, attachmentID)
 		answer = fmt.Sprintf("%s of %+v", a.JSON(), a.Owner)
 	case store.OpDeleteAttachment:
@@ -368,18 +370,18 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 func (s step) other() int { return (s.who + 1) % tess }
 
 // named is the owner that the caller names.
-func (w *stage) named(s step) store.Owner {
+func (w *stage) named(s step) chat.Owner {
 	switch s.odd {
 	case naming:
 		return w.principals[s.who].Owner
 	case namingOther:
 		return w.principals[s.other()].Owner
 	}
-	return store.Owner{}
+	return chat.Owner{}
 }
 
-func newAttachment(id, name string) store.Attachment {
-	a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
+func newAttachment(id, name string) chat.Attachment {
+	a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
 	if err != nil {
 		panic(err) // only for what is not valid
 	}
@@ -387,12 +389,12 @@ func newAttachment(id, name string) store.Attachment {
 	return a
 }
 
-func (w *stage) message(s step, id, attachmentID string) store.Item {
-	body := store.UserMessage{Content: []store.UserContent{{Text: fmt.Sprint(s.n, " in ", w.threadID(s.thread))}}}
+func (w *stage) message(s step, id, attachmentID string) chat.Item {
+	body := chat.UserMessage{Content: []chat.UserContent{{Text: fmt.Sprint(s.n, " in ", w.threadID(s.thread))}}}
 	if s.embeds && attachmentID != notAnID {
-		body.Attachments = []store.Attachment{newAttachment(attachmentID, "embedded")}
+		body.Attachments = []chat.Attachment{newAttachment(attachmentID, "embedded")}
 	}
-	it, err := store.NewItem("msg", at(s.n%3), body)
+	it, err := chat.NewItem("msg", at(s.n%3), body)
 	if err != nil {
 		panic(err) // only for what is not valid
 	}
@@ -403,7 +405,7 @@ func (w *stage) message(s step, id, attachmentID string) store.Item {
 	return it
 }
 
-func seenThread(t store.Thread) string { return fmt.Sprintf("%s of %+v", t.JSON(), t.Owner) }
+func seenThread(t chat.Thread) string { return fmt.Sprintf("%s of %+v", t.JSON(), t.Owner) }
 
 func seenQuery(q store.PageQuery) string {
 	return fmt.Sprintf("%s, %d after %q", q.Order, q.Limit, q.After)

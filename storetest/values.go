@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -26,8 +27,8 @@ const (
 // badIDs are refused everywhere.
 var badIDs = []struct{ what, id string }{
 	{"empty", ""},
-	{"of 257 bytes", strings.Repeat("x", store.MaxIDBytes+1)},
-	{"of 129 characters in 258 bytes", strings.Repeat("é", store.MaxIDBytes/2+1)},
+	{"of 257 bytes", strings.Repeat("x", chat.MaxIDBytes+1)},
+	{"of 129 characters in 258 bytes", strings.Repeat("é", chat.MaxIDBytes/2+1)},
 	{"with a NUL", "a\x00b"},
 	{"with a newline", "a\nb"},
 	{"with DEL", "a\x7fb"},
@@ -128,7 +129,7 @@ var idChecks = slices.Concat(
 		}},
 		{"a bad tenant or subject is ErrInvalid", idRule, func(h *harness) {
 			for _, bad := range badIDs[1:] {
-				for _, o := range []store.Owner{{Tenant: bad.id, Subject: "ada"}, {Subject: bad.id}} {
+				for _, o := range []chat.Owner{{Tenant: bad.id, Subject: "ada"}, {Subject: bad.id}} {
 					t, a := h.ada.thread(), h.ada.attachment("a.txt")
 					t.Owner, a.Owner = o, o
 					h.ada.saveThread(t).is(store.ErrInvalid)
@@ -139,11 +140,11 @@ var idChecks = slices.Concat(
 	},
 	allKinds("ids at the limits are kept", idRule, func(h *harness, k kind) {
 		for _, tail := range []string{
-			strings.Repeat("x", store.MaxIDBytes), "日本語-ünïcødé-🙂", `"quoted" \back/slash`, "'; DROP TABLE threads; --",
+			strings.Repeat("x", chat.MaxIDBytes), "日本語-ünïcødé-🙂", `"quoted" \back/slash`, "'; DROP TABLE threads; --",
 			"%_*?[a-z]", "a:b/c d", "<&>", "\u2028", "\u202e", ".", "..",
 		} {
 			id := k.newID() + tail
-			id = strings.ToValidUTF8(id[:min(len(id), store.MaxIDBytes)], "")
+			id = strings.ToValidUTF8(id[:min(len(id), chat.MaxIDBytes)], "")
 			k.save(h.ada, id, h.ada.owner, "first").ok()
 			k.wantText(h.ada, id, "after it was saved", "first")
 			k.remove(h.ada, id).ok()
@@ -164,8 +165,8 @@ var idChecks = slices.Concat(
 	}),
 	[]check{{"owners that differ in a byte are two", idBytesRule, func(h *harness) {
 		base := h.mint.id("u")
-		users := []*user{h.user(store.Owner{Tenant: "t" + base, Subject: "ada"}), h.user(store.Owner{Tenant: "t" + base, Subject: "Ada"}),
-			h.user(store.Owner{Tenant: "t" + base, Subject: "ada "}), h.user(store.Owner{Tenant: "T" + base, Subject: "ada"})}
+		users := []*user{h.user(chat.Owner{Tenant: "t" + base, Subject: "ada"}), h.user(chat.Owner{Tenant: "t" + base, Subject: "Ada"}),
+			h.user(chat.Owner{Tenant: "t" + base, Subject: "ada "}), h.user(chat.Owner{Tenant: "T" + base, Subject: "ada"})}
 		var want []string
 		for _, u := range users {
 			want = append(want, u.newThread().ID)
@@ -276,7 +277,7 @@ var payloadChecks = slices.Concat(
 		{"every variant of items comes back", payloadRule, func(h *harness) {
 			t := h.ada.newThread()
 			file := h.ada.newAttachment("a.txt")
-			var want []store.Item
+			var want []chat.Item
 			for i, body := range variants {
 				body = strings.ReplaceAll(body, "ATTACHMENT", file.ID)
 				it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":%q,%s`, h.mint.id("msg"), t.ID, at(i).Format(time.RFC3339), body[1:]))
@@ -322,7 +323,7 @@ var payloadChecks = slices.Concat(
 		}},
 		{"an item without a payload is ErrInvalid", invalidRule, func(h *harness) {
 			t := h.ada.newThread()
-			bare := store.Item{ID: h.mint.id("msg"), CreatedAt: at(1)}
+			bare := chat.Item{ID: h.mint.id("msg"), CreatedAt: at(1)}
 			h.ada.addItem(t.ID, bare).is(store.ErrInvalid)
 			h.ada.saveItem(t.ID, bare).is(store.ErrInvalid)
 			wantItems(h, t.ID, "after items without a payload")
@@ -330,13 +331,13 @@ var payloadChecks = slices.Concat(
 		{"a thread of the wrong shape is ErrInvalid", invalidRule, func(h *harness) {
 			for _, wrong := range []struct {
 				what   string
-				change func(*store.Thread)
+				change func(*chat.Thread)
 			}{
-				{"a title that is not UTF-8", func(t *store.Thread) { t.Title = "a\xffb" }},
-				{"metadata that is an array", func(t *store.Thread) { t.Metadata = h.json(`[1]`) }},
-				{"metadata that is a string", func(t *store.Thread) { t.Metadata = h.json(`"m"`) }},
-				{"image domains that are an object", func(t *store.Thread) { t.AllowedImageDomains = h.json(`{}`) }},
-				{"image domains that are numbers", func(t *store.Thread) { t.AllowedImageDomains = h.json(`["a",1]`) }},
+				{"a title that is not UTF-8", func(t *chat.Thread) { t.Title = "a\xffb" }},
+				{"metadata that is an array", func(t *chat.Thread) { t.Metadata = h.json(`[1]`) }},
+				{"metadata that is a string", func(t *chat.Thread) { t.Metadata = h.json(`"m"`) }},
+				{"image domains that are an object", func(t *chat.Thread) { t.AllowedImageDomains = h.json(`{}`) }},
+				{"image domains that are numbers", func(t *chat.Thread) { t.AllowedImageDomains = h.json(`["a",1]`) }},
 			} {
 				t := h.ada.thread()
 				wrong.change(&t)
@@ -368,7 +369,7 @@ var payloadChecks = slices.Concat(
 			o := h.ada.loadItem(t.ID, id)
 			got := o.ok()
 			sameText(h, o.String(), it.JSON(), got.JSON())
-			if got.Type() != store.TypeUserMessage || !got.CreatedAt.Equal(at(0)) || got.ThreadID != t.ID {
+			if got.Type() != chat.TypeUserMessage || !got.CreatedAt.Equal(at(0)) || got.ThreadID != t.ID {
 				h.errorf("%s: got type %q, created at %v, in %q, want user_message, %v, %q: a name of another case was taken for the field",
 					o, got.Type(), got.CreatedAt, got.ThreadID, at(0), t.ID)
 			}
@@ -392,7 +393,7 @@ var payloadChecks = slices.Concat(
 // refusesItem wants ErrInvalid for an item of this text, from its parsing or from the Store.
 func refusesItem(h *harness, threadID, text string) {
 	h.t.Helper()
-	var it store.Item
+	var it chat.Item
 	err := json.Unmarshal([]byte(text), &it)
 	if err == nil {
 		err = h.ada.addItem(threadID, it).err
@@ -569,14 +570,14 @@ var aliasingChecks = []check{
 	{"bytes that were parsed are the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.thread()
 		buf := []byte(`{"k":"value"}`)
-		metadata, err := store.ParseJSON(buf)
+		metadata, err := chat.ParseJSON(buf)
 		t.Metadata = value(h, metadata, err)
 		h.ada.saveThread(t).ok()
 		overwrite(buf)
 
 		text := h.item(at(1), "text").JSON().String()
 		buf = []byte(text)
-		var it store.Item
+		var it chat.Item
 		err = it.UnmarshalJSON(buf)
 		it = value(h, it, err)
 		it.ThreadID = t.ID
@@ -588,7 +589,7 @@ var aliasingChecks = []check{
 			h.errorf("%s after the caller overwrote the bytes that it had parsed: got metadata %s", got, m)
 		}
 		o := h.ada.loadItem(t.ID, it.ID)
-		var fresh store.Item
+		var fresh chat.Item
 		err = fresh.UnmarshalJSON([]byte(text))
 		fresh = value(h, fresh, err)
 		fresh.ThreadID = t.ID
@@ -596,15 +597,15 @@ var aliasingChecks = []check{
 	}},
 	{"an item's body is the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.newThread()
-		body := store.AssistantMessage{Content: []store.AssistantContent{{Text: "kept"}}}
-		it, err := store.NewItem(h.mint.id("msg"), at(1), body)
+		body := chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "kept"}}}
+		it, err := chat.NewItem(h.mint.id("msg"), at(1), body)
 		it = value(h, it, err)
 		it.ThreadID = t.ID
 		h.ada.addItem(t.ID, it).ok()
 		body.Content[0].Text = "scribble"
 		for range 2 {
 			o := h.ada.loadItem(t.ID, it.ID)
-			got, ok, err := store.DecodeItem[store.AssistantMessage](o.ok())
+			got, ok, err := chat.DecodeItem[chat.AssistantMessage](o.ok())
 			if err != nil || !ok || len(got.Content) != 1 || got.Content[0].Text != "kept" {
 				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %t, %v, want the text as saved", o, got, ok, err)
 			}
@@ -613,9 +614,9 @@ var aliasingChecks = []check{
 	}},
 	{"an attachment's body is the caller's", aliasingRule, func(h *harness) {
 		headers := map[string]string{"X-Key": "kept"}
-		body := store.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain",
-			Upload: &store.UploadDescriptor{URL: "https://example.com/up", Method: "PUT", Headers: headers}}
-		a, err := store.NewAttachment(h.mint.id("atc"), body)
+		body := chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain",
+			Upload: &chat.UploadDescriptor{URL: "https://example.com/up", Method: "PUT", Headers: headers}}
+		a, err := chat.NewAttachment(h.mint.id("atc"), body)
 		a = value(h, a, err)
 		a.Owner = h.ada.owner
 		h.ada.saveAttachment(a).ok()
@@ -671,7 +672,7 @@ func overwrite(b []byte) {
 // validID checks an id that the Store generated.
 func validID(h *harness, what, id string) {
 	h.t.Helper()
-	if store.CheckID(store.OpLoadThread, store.KindOfThread, id) != nil {
+	if checks.Thread(h.t.Context(), store.OpLoadThread, id) != nil {
 		h.fatalf("%s: got %q, want a valid id", what, abridgedID(id))
 	}
 }
@@ -700,8 +701,8 @@ var generatorChecks = []check{
 	}},
 	{"item ids of every kind", generatorRule, func(h *harness) {
 		t := h.ada.newThread()
-		kinds := []store.ItemKind{store.KindMessage, store.KindToolCall, store.KindTask, store.KindWorkflow,
-			store.KindAttachment, store.KindSDKHiddenContext, "of_the_future"}
+		kinds := []chat.ItemKind{chat.KindMessage, chat.KindToolCall, chat.KindTask, chat.KindWorkflow,
+			chat.KindAttachment, chat.KindSDKHiddenContext, "of_the_future"}
 		for _, kind := range kinds {
 			generated(h, fmt.Sprintf("GenerateItemID(%q)", kind), func() string { return h.s.GenerateItemID(h.ada.ctx, kind, t) })
 		}
@@ -715,16 +716,16 @@ var generatorChecks = []check{
 				break
 			}
 		}
-		it := h.itemWithID(h.s.GenerateItemID(h.ada.ctx, store.KindMessage, t), at(1), "text")
+		it := h.itemWithID(h.s.GenerateItemID(h.ada.ctx, chat.KindMessage, t), at(1), "text")
 		h.ada.addItem(t.ID, it).ok()
 		a := h.ada.attachment("a.txt")
-		a.ID = h.s.GenerateItemID(h.ada.ctx, store.KindAttachment, t)
+		a.ID = h.s.GenerateItemID(h.ada.ctx, chat.KindAttachment, t)
 		h.ada.mode(store.InsertOnly).saveAttachment(a).is(nil)
 	}},
 	{"a cancelled context still gets an id", "the generators return no error, so they always return an id", func(h *harness) {
 		over, cancel := context.WithCancel(h.ada.ctx)
 		cancel()
 		validID(h, "GenerateThreadID with a cancelled context", h.s.GenerateThreadID(over))
-		validID(h, "GenerateItemID with a cancelled context", h.s.GenerateItemID(over, store.KindMessage, store.Thread{}))
+		validID(h, "GenerateItemID with a cancelled context", h.s.GenerateItemID(over, chat.KindMessage, chat.Thread{}))
 	}},
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -23,7 +25,7 @@ type versions struct {
 // recorded runs call with a recorder for threadID in u's context. The last report counts.
 func recorded(u *user, threadID string, call func(u *user)) *versions {
 	v := new(versions)
-	call(u.in(store.WithVersionRecorder(u.ctx, func(id string, before, after uint64) {
+	call(u.in(callctx.WithVersionRecorder(u.ctx, func(id string, before, after uint64) {
 		if id == threadID {
 			v.mu.Lock()
 			defer v.mu.Unlock()
@@ -201,7 +203,7 @@ var versionChecks = []check{
 				return nil
 			}
 			for {
-				var p outcome[store.Page[store.Item]]
+				var p outcome[store.Page[chat.Item]]
 				v := recorded(h.ada, t.ID, func(u *user) { p = u.items(t.ID, store.PageQuery{Limit: store.MaxLimit}) })
 				if err := p.check(nil); err != nil {
 					return err

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -12,62 +15,60 @@ import (
 // base; more is [store.ErrInvalid].
 const MaxEmbedded = 100
 
-func (l *layer) SaveAttachment(ctx context.Context, a store.Attachment) error {
-	a, err := store.NormalizeAttachment(store.OpSaveAttachment, a)
+func (l *stacked) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
-		return err
-	}
+	a = w.Attachment
 	var c call
-	if err := l.begin(ctx, &c, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
+	if err := l.begin(ctx, &c, store.OpSaveAttachment, store.RowAttachment, a.ID); err != nil {
 		return err
 	}
 	return l.save(ctx, &c, row{
 		owner: a.Owner,
-		stored: func(ctx context.Context) (store.Owner, bool, error) {
+		stored: func(ctx context.Context) (chat.Owner, bool, error) {
 			return l.attachmentOwner(ctx, &c, a.ID)
 		},
-		write: func(ctx context.Context, o store.Owner) error {
+		write: func(ctx context.Context, o chat.Owner) error {
 			a.Owner = o
 			return l.next.SaveAttachment(ctx, a)
 		},
 	})
 }
 
-func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
-	if err := store.CheckID(store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
 	var c call
-	if err := l.begin(ctx, &c, store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+	if err := l.begin(ctx, &c, store.OpLoadAttachment, store.RowAttachment, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
 	a, err := l.next.LoadAttachment(ctx, attachmentID)
 	found := err == nil
 	switch {
 	case found && a.ID != attachmentID:
-		return store.Attachment{}, l.stray(&c)
+		return chat.Attachment{}, l.stray(&c)
 	case !found && !missing(err):
-		return store.Attachment{}, c.base(err)
+		return chat.Attachment{}, c.base(err)
 	case !found:
-		a = store.Attachment{} // whatever came with the error
+		a = chat.Attachment{} // whatever came with the error
 	}
 	if ok, err := l.may(ctx, c.about(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
-		return store.Attachment{}, err
+		return chat.Attachment{}, err
 	} else if !ok {
-		return store.Attachment{}, c.error(store.CodeNotFound)
+		return chat.Attachment{}, c.error(store.CodeNotFound)
 	}
 	return a, nil
 }
 
-func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	if err := store.CheckID(store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err
 	}
 	var c call
-	if err := l.begin(ctx, &c, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+	if err := l.begin(ctx, &c, store.OpDeleteAttachment, store.RowAttachment, attachmentID); err != nil {
 		return err
 	}
 	owner, found, err := l.attachmentOwner(ctx, &c, attachmentID)
@@ -82,18 +83,18 @@ func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error
 
 // embedding is what of a user message is looked into: the rest may be of a version that this one cannot read.
 type embedding struct {
-	Attachments []store.Attachment `json:"attachments"`
+	Attachments []chat.Attachment `json:"attachments"`
 }
 
-func (embedding) ItemType() store.ItemType { return store.TypeUserMessage }
+func (embedding) ItemType() chat.ItemType { return chat.TypeUserMessage }
 
 // embeddedIn returns the ids of the attachments that a user message names, each once. Other types of items name none.
-func embeddedIn(op store.Op, item store.Item) ([]string, error) {
+func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 	fail := func(fault string) ([]string, error) {
-		return nil, &store.Error{Op: op, Kind: store.KindOfItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
+		return nil, &store.Error{Op: op, Kind: store.RowItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
 	}
-	message, ok, err := store.DecodeItem[embedding](item)
-	if e, is := errors.AsType[*store.Error](err); is {
+	message, ok, err := chat.DecodeItem[embedding](item)
+	if e, is := errors.AsType[*chat.Error](err); is {
 		return fail(e.Field)
 	}
 	if err != nil {
@@ -107,7 +108,7 @@ func embeddedIn(op store.Op, item store.Item) ([]string, error) {
 	}
 	var ids []string
 	for _, a := range message.Attachments {
-		if store.CheckID(op, store.KindOfAttachment, a.ID) != nil {
+		if rules.IDFault(a.ID) != "" {
 			return fail("attachments: an id is not valid")
 		}
 		if !slices.Contains(ids, a.ID) {
@@ -119,7 +120,7 @@ func embeddedIn(op store.Op, item store.Item) ([]string, error) {
 
 // checkEmbedded returns an error unless the caller may read every attachment that a save of the item adds to it: whoever
 // reads the message is shown what it names. One that may not be read and one that is not there end the call alike.
-func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
+func (l *stacked) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -135,7 +136,7 @@ func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID str
 			continue
 		}
 		a := *c
-		a.kind, a.id = store.KindOfAttachment, id
+		a.kind, a.id = store.RowAttachment, id
 		owner, found, err := l.attachmentOwner(ctx, &a, id)
 		if err != nil {
 			return err
@@ -150,8 +151,8 @@ func (l *layer) checkEmbedded(ctx context.Context, c *call, threadID, itemID str
 }
 
 // embeddedBefore returns what the stored item names. One that does not decode as a user message names nothing.
-func (l *layer) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
-	it, err := l.next.LoadItem(store.WithoutVersionRecorder(ctx), threadID, itemID)
+func (l *stacked) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
+	it, err := l.next.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
 	switch {
 	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
 		return nil, l.stray(c)

@@ -9,15 +9,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
 )
 
 // TestEmbeddedAttachmentsMustBeReadable: for both ways to write a message, and for each place in the list.
 func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
-	for name, save := range map[string]func(context.Context, store.Store, store.Item) error{
-		"AddThreadItem": func(ctx context.Context, s store.Store, it store.Item) error { return s.AddThreadItem(ctx, thr, it) },
-		"SaveItem":      func(ctx context.Context, s store.Store, it store.Item) error { return s.SaveItem(ctx, thr, it) },
+	for name, save := range map[string]func(context.Context, store.Store, chat.Item) error{
+		"AddThreadItem": func(ctx context.Context, s store.Store, it chat.Item) error { return s.AddThreadItem(ctx, thr, it) },
+		"SaveItem":      func(ctx context.Context, s store.Store, it chat.Item) error { return s.SaveItem(ctx, thr, it) },
 	} {
 		for _, c := range []struct {
 			attachments []string
@@ -108,7 +109,7 @@ func TestEmbeddedParserTraps(t *testing.T) {
 		`"attachments":[{"type":"file","id":7,"name":"n","mime_type":"m"}]`,
 	} {
 		w := newWorld(t, authz.OwnerOnly())
-		var it store.Item
+		var it chat.Item
 		err := it.UnmarshalJSON(fmt.Appendf(nil, form, members))
 		if err == nil {
 			err = w.AddThreadItem(as(t, eve), eveThr, it)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Reason says why a call was denied.
@@ -40,7 +41,7 @@ func (r Reason) String() string {
 // Denial is one denied call, for an audit log. It has ids and nothing of a row's content.
 type Denial struct {
 	Request Request // the question that was answered with no; its Owner is that of the row, if there is one
-	Kind    string  // of the row: store.KindOfThread, KindOfItem or KindOfAttachment
+	Kind    string  // of the row: store.RowThread, RowItem or RowAttachment
 	ID      string  // of the row, as the caller named it; "" for listings
 	Reason  Reason
 	// Code is what the caller was told: not_found or ok for a hidden row, for example.
@@ -57,7 +58,7 @@ type counts struct {
 }
 
 // deny counts and audits a denial.
-func (l *layer) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
+func (l *stacked) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
 	l.counts.denied[reason].Add(1)
 	if l.audit == nil {
 		return
@@ -71,13 +72,13 @@ func (l *layer) deny(ctx context.Context, c *call, reason Reason, told store.Cod
 }
 
 // AppendStats implements [store.StatsReporter].
-func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
+func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
 	decision := func(decision, reason string, n *atomic.Uint64) {
-		dst = append(dst, store.Stat{
+		dst = append(dst, layer.Stat{
 			Name:    "chatstore_authz_decisions_total",
 			Help:    "Decisions about calls: allowed, denied and why, and none about rows that are not there.",
 			Counter: true,
-			Labels:  [3]store.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
+			Labels:  [3]layer.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
 			Value:   float64(n.Load()),
 		})
 	}
@@ -87,13 +88,13 @@ func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
 	}
 	decision("none", "absent", &l.counts.absent)
 	return append(dst,
-		store.Stat{
+		layer.Stat{
 			Name:    "chatstore_authz_stray_rows_total",
 			Help:    "Answers of the base that had a row which was not asked for, and were withheld.",
 			Counter: true,
 			Value:   float64(l.counts.stray.Load()),
 		},
-		store.Stat{
+		layer.Stat{
 			Name:    "chatstore_authz_audit_panics_total",
 			Help:    "Panics of the audit function, which were swallowed.",
 			Counter: true,

@@ -9,8 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // stat is the sum of a series over its labels, or over those with the given values.
@@ -19,7 +21,7 @@ func stat(t testing.TB, s store.Store, name string, labels ...string) float64 {
 	if w, ok := s.(world); ok {
 		s = w.Store
 	}
-	r, ok := store.As[store.StatsReporter](s)
+	r, ok := store.As[layer.StatsReporter](s)
 	if !ok {
 		t.Fatal("no statistics")
 	}
@@ -41,7 +43,7 @@ func stat(t testing.TB, s store.Store, name string, labels ...string) float64 {
 
 // TestEveryDenialIsAudited: with the question, the row, the reason and what the caller was told; and what is no denial is not.
 func TestEveryDenialIsAudited(t *testing.T) {
-	adas := func(a authz.Action, op store.Op, who store.Owner) authz.Request {
+	adas := func(a authz.Action, op store.Op, who chat.Owner) authz.Request {
 		return authz.Request{Principal: store.Principal{Owner: who}, Action: a, Op: op, ThreadID: thr, Owner: ada}
 	}
 	attachments := func(a authz.Action, op store.Op) authz.Request {
@@ -52,11 +54,11 @@ func TestEveryDenialIsAudited(t *testing.T) {
 	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) authz.Denial {
 		return authz.Denial{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}
 	}
-	const kt, ki, ka = store.KindOfThread, store.KindOfItem, store.KindOfAttachment
+	const kt, ki, ka = store.RowThread, store.RowItem, store.RowAttachment
 	hidden := authz.ReasonHidden
 	for _, c := range []struct {
 		name string
-		who  store.Owner
+		who  chat.Owner
 		call func(ctx context.Context, s store.Store) error
 		want []authz.Denial
 	}{
@@ -64,16 +66,16 @@ func TestEveryDenialIsAudited(t *testing.T) {
 			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)}},
 		{"LoadThread, absent", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, noThr); return err }, nil},
 		{"LoadThread, own", ada, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err }, nil},
-		{"LoadThread, nobody", store.Owner{}, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
+		{"LoadThread, nobody", chat.Owner{}, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
 			[]authz.Denial{denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)}},
-		{"SaveThread", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, store.Owner{})) },
+		{"SaveThread", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, chat.Owner{})) },
 			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)}},
 		{"SaveThread, update only", eve, func(ctx context.Context, s store.Store) error {
-			return s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(thr, store.Owner{}))
+			return s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(thr, chat.Owner{}))
 		}, []authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)}},
 		{"SaveThread, for another", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(noThr, ada)) },
 			[]authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)}},
-		{"SaveThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, store.Owner{})) },
+		{"SaveThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, chat.Owner{})) },
 			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
 		{"DeleteThread", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, thr) },
 			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)}},
@@ -112,7 +114,7 @@ func TestEveryDenialIsAudited(t *testing.T) {
 		{"DeleteThreadItem", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThreadItem(ctx, thr, msg) },
 			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)}},
 		{"SaveAttachment", eve, func(ctx context.Context, s store.Store) error {
-			return s.SaveAttachment(ctx, attachment(t, atc, store.Owner{}))
+			return s.SaveAttachment(ctx, attachment(t, atc, chat.Owner{}))
 		}, []authz.Denial{denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)}},
 		{"LoadAttachment", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadAttachment(ctx, atc); return err },
 			[]authz.Denial{denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)}},
@@ -193,7 +195,7 @@ func TestAuditPanicChangesNoAnswer(t *testing.T) {
 // TestStatistics: every series is there from the start, in the same order, and counts.
 func TestStatistics(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
-	r, _ := store.As[store.StatsReporter](w.Store)
+	r, _ := store.As[layer.StatsReporter](w.Store)
 	names := func() (names []string) {
 		for _, s := range r.AppendStats(nil) {
 			if !s.Counter || s.Help == "" {

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Option changes what New makes.
@@ -37,13 +41,13 @@ func New(p Policy, opts ...Option) store.Middleware {
 	}
 	return func(next store.Store) store.Store {
 		if cfg.share {
-			store.Share(next)
+			layer.Share(next)
 		}
-		return &layer{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
+		return &stacked{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
 	}
 }
 
-type layer struct {
+type stacked struct {
 	store.Barrier
 	next   store.Store
 	policy Policy
@@ -52,17 +56,17 @@ type layer struct {
 }
 
 var (
-	_ store.Store         = (*layer)(nil)
-	_ store.Named         = (*layer)(nil)
-	_ store.StatsReporter = (*layer)(nil)
+	_ store.Store         = (*stacked)(nil)
+	_ store.Named         = (*stacked)(nil)
+	_ layer.StatsReporter = (*stacked)(nil)
 )
 
 // LayerName returns "authz".
-func (l *layer) LayerName() string { return "authz" }
+func (l *stacked) LayerName() string { return "authz" }
 
-func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
@@ -71,11 +75,11 @@ func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread 
 type call struct {
 	Request
 	kind, id string
-	hints    store.Hints // of the caller's context
+	hints    layer.Hints // of the caller's context
 }
 
 // about makes the question the one whether the caller may do a to a row of owner's, and returns c.
-func (c *call) about(a Action, threadID string, owner store.Owner) *call {
+func (c *call) about(a Action, threadID string, owner chat.Owner) *call {
 	c.Action, c.ThreadID, c.Owner = a, threadID, owner
 	return c
 }
@@ -86,12 +90,9 @@ func (c *call) error(code store.Code) error {
 }
 
 // begin starts a call whose arguments are valid.
-func (l *layer) begin(ctx context.Context, c *call, op store.Op, kind, id string) error {
+func (l *stacked) begin(ctx context.Context, c *call, op store.Op, kind, id string) error {
 	c.Op, c.kind, c.id = op, kind, id
-	if err := store.CheckContext(ctx, op, kind, id); err != nil {
-		return err
-	}
-	c.hints = store.HintsFor(ctx, op)
+	c.hints = layer.HintsFor(ctx, op)
 	var ok bool
 	// One who could not own a row is no principal either: a role must not make somebody of them.
 	if c.Principal, ok = c.hints.Owner(); !ok {
@@ -129,7 +130,7 @@ const (
 
 // judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is
 // not there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
-func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error) {
+func (l *stacked) judge(ctx context.Context, c *call, found bool) (verdict, error) {
 	d, err := decide(ctx, l.policy, &c.Request)
 	if err == nil && d != Allow && c.Action != Read {
 		r := c.Request
@@ -151,7 +152,7 @@ func (l *layer) judge(ctx context.Context, c *call, found bool) (verdict, error)
 
 // may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's
 // code.
-func (l *layer) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
+func (l *stacked) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
 	v, err := l.judge(ctx, c, found)
 	switch v {
 	case failed:
@@ -171,8 +172,8 @@ func (l *layer) may(ctx context.Context, c *call, found bool, told store.Code) (
 }
 
 // fail answers a call whose policy failed. Nothing was written.
-func (l *layer) fail(ctx context.Context, c *call, err error) error {
-	if gone := store.CheckContext(ctx, c.Op, c.kind, c.id); gone != nil {
+func (l *stacked) fail(ctx context.Context, c *call, err error) error {
+	if gone := driver.Done(ctx, c.Op, c.kind, c.id); gone != nil {
 		return gone // the caller has left, and the policy with it
 	}
 	l.deny(ctx, c, ReasonPolicyFailed, store.CodeUnavailable)
@@ -249,14 +250,14 @@ func missing(err error) bool {
 var errStray = errors.New("authz: the base answered with a row that was not asked for")
 
 // stray answers a call for which the base returned a row that was not asked for.
-func (l *layer) stray(c *call) error {
+func (l *stacked) stray(c *call) error {
 	l.counts.stray.Add(1)
 	return c.before(&store.Error{Code: store.CodeInternal, Cause: errStray})
 }
 
 // threadOwner returns whose the thread is, for a call about something in it.
-func (l *layer) threadOwner(ctx context.Context, c *call, threadID string) (o store.Owner, found bool, err error) {
-	t, err := l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)
+func (l *stacked) threadOwner(ctx context.Context, c *call, threadID string) (o chat.Owner, found bool, err error) {
+	t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)
 	switch {
 	case err == nil && t.ID == threadID:
 		return t.Owner, true, nil
@@ -269,8 +270,8 @@ func (l *layer) threadOwner(ctx context.Context, c *call, threadID string) (o st
 }
 
 // attachmentOwner returns whose the attachment is.
-func (l *layer) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o store.Owner, found bool, err error) {
-	a, err := l.next.LoadAttachment(store.WithoutVersionRecorder(ctx), attachmentID)
+func (l *stacked) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
+	a, err := l.next.LoadAttachment(callctx.WithoutVersionRecorder(ctx), attachmentID)
 	switch {
 	case err == nil && a.ID == attachmentID:
 		return a.Owner, true, nil

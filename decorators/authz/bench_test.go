@@ -6,6 +6,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
 )
@@ -13,7 +14,7 @@ import (
 // BenchmarkLoadThread is what the layer costs over a base that costs nothing, in ns and as a multiple of one hit of
 // golang-lru (xR), measured in turns with it so that both see the same machine.
 func BenchmarkLoadThread(b *testing.B) {
-	reference, err := lru.New[string, store.Thread](16)
+	reference, err := lru.New[string, chat.Thread](16)
 	must(b, err)
 	reference.Add(thr, thread(thr, ada))
 	for _, c := range []struct {

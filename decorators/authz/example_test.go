@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -13,11 +14,11 @@ import (
 
 func user(tenant, subject string, roles ...string) context.Context {
 	return store.WithPrincipal(context.Background(),
-		store.Principal{Owner: store.Owner{Tenant: tenant, Subject: subject}, Roles: roles})
+		store.Principal{Owner: chat.Owner{Tenant: tenant, Subject: subject}, Roles: roles})
 }
 
-func aThread(id string) store.Thread {
-	return store.Thread{ID: id, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: store.Status{Type: "active"}}
+func aThread(id string) chat.Thread {
+	return chat.Thread{ID: id, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Status: chat.Status{Type: "active"}}
 }
 
 func Example() {
@@ -40,7 +41,7 @@ func Example() {
 
 func ExampleGrants() {
 	shared := map[string]authz.Role{"bob": authz.Viewer} // of thr_1
-	grants := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ store.Owner) (authz.Role, error) {
+	grants := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 		if threadID != "thr_1" {
 			return authz.NoRole, nil
 		}

@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -23,14 +24,14 @@ const (
 // attachments, but not the stored attachments. Nor about one's own threads, about listings (granted threads are reached
 // by id) or about who may create threads. The zero owner says that there is no such thread, or that it is nobody's; f is
 // asked then, so that the call takes as long as any, and its answer is dropped. Grants panics if f is nil.
-func Grants(f func(ctx context.Context, p store.Principal, threadID string, owner store.Owner) (Role, error)) Policy {
+func Grants(f func(ctx context.Context, p store.Principal, threadID string, owner chat.Owner) (Role, error)) Policy {
 	if f == nil {
 		panic("authz.Grants: the function is nil: pass one that looks grants up")
 	}
 	return grants(f)
 }
 
-type grants func(ctx context.Context, p store.Principal, threadID string, owner store.Owner) (Role, error)
+type grants func(ctx context.Context, p store.Principal, threadID string, owner chat.Owner) (Role, error)
 
 func (f grants) Decide(ctx context.Context, r Request) (Decision, error) {
 	if r.ThreadID == "" || r.Action == Create || r.Owner == r.Principal.Owner {

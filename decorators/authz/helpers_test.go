@@ -10,19 +10,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // ada owns what there is; bob is of her tenant, eve of another.
 var (
-	ada = store.Owner{Tenant: "acme", Subject: "ada"}
-	bob = store.Owner{Tenant: "acme", Subject: "bob"}
-	eve = store.Owner{Tenant: "evil", Subject: "eve"}
+	ada = chat.Owner{Tenant: "acme", Subject: "ada"}
+	bob = chat.Owner{Tenant: "acme", Subject: "bob"}
+	eve = chat.Owner{Tenant: "evil", Subject: "eve"}
 )
 
-func as(t testing.TB, o store.Owner, roles ...string) context.Context {
+func as(t testing.TB, o chat.Owner, roles ...string) context.Context {
 	return store.WithPrincipal(t.Context(), store.Principal{Owner: o, Roles: roles})
 }
 
@@ -38,12 +40,12 @@ const canary = "c4n4ry"
 
 func when() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-func thread(id string, o store.Owner) store.Thread {
-	return store.Thread{ID: id, Title: canary, CreatedAt: when(), Status: store.Status{Type: "locked", Reason: canary}, Owner: o}
+func thread(id string, o chat.Owner) chat.Thread {
+	return chat.Thread{ID: id, Title: canary, CreatedAt: when(), Status: chat.Status{Type: "locked", Reason: canary}, Owner: o}
 }
 
 // message is a user message that names the attachments.
-func message(t testing.TB, id string, attachments ...string) store.Item {
+func message(t testing.TB, id string, attachments ...string) chat.Item {
 	t.Helper()
 	list := []string{}
 	for _, a := range attachments {
@@ -54,18 +56,18 @@ func message(t testing.TB, id string, attachments ...string) store.Item {
 		id, canary, strings.Join(list, ",")))
 }
 
-func parseItem(t testing.TB, text string) store.Item {
+func parseItem(t testing.TB, text string) chat.Item {
 	t.Helper()
-	var it store.Item
+	var it chat.Item
 	if err := json.Unmarshal([]byte(text), &it); err != nil {
 		t.Fatal(err)
 	}
 	return it
 }
 
-func attachment(t testing.TB, id string, o store.Owner) store.Attachment {
+func attachment(t testing.TB, id string, o chat.Owner) chat.Attachment {
 	t.Helper()
-	a, err := store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"})
+	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +79,7 @@ func attachment(t testing.TB, id string, o store.Owner) store.Attachment {
 func seed(t testing.TB, s store.Store) {
 	t.Helper()
 	for _, r := range []struct {
-		owner         store.Owner
+		owner         chat.Owner
 		thr, msg, atc string
 	}{{ada, thr, msg, atc}, {eve, eveThr, eveMsg, eveAtc}} {
 		must(t, s.SaveThread(t.Context(), thread(r.thr, r.owner)))
@@ -107,11 +109,11 @@ func wants(t testing.TB, err, class error) {
 // spy records the calls of the base, and can do something just before one.
 type spy struct {
 	mu     sync.Mutex
-	calls  []store.Call
+	calls  []layer.Call
 	before map[store.Op]func() // each runs once
 }
 
-func (s *spy) Intercept(ctx context.Context, c store.Call, next func(context.Context) error) error {
+func (s *spy) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	s.mu.Lock()
 	s.calls = append(s.calls, c)
 	f := s.before[c.Op]
@@ -156,7 +158,7 @@ func newWorld(t testing.TB, p authz.Policy, opts ...authz.Option) world {
 	t.Helper()
 	w := world{base: memstore.New(), spy: &spy{}}
 	seed(t, w.base)
-	w.Store = store.Wrap(w.base, authz.New(p, opts...), store.Intercept("spy", w.spy))
+	w.Store = store.Wrap(w.base, authz.New(p, opts...), layer.Intercept("spy", w.spy))
 	return w
 }
 
@@ -174,7 +176,7 @@ func (f policyFunc) Scope(context.Context, store.Principal, store.OwnerFilter) (
 // granting grants role to the subject on every thread.
 func granting(subject string, role authz.Role) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.Grants(
-		func(_ context.Context, p store.Principal, _ string, _ store.Owner) (authz.Role, error) {
+		func(_ context.Context, p store.Principal, _ string, _ chat.Owner) (authz.Role, error) {
 			if p.Owner.Subject == subject {
 				return role, nil
 			}

@@ -10,8 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // names are the ids that a probe uses.
@@ -42,7 +45,7 @@ func probes() []probe {
 			return s.LoadThread(store.WithFresh(ctx), n.thr)
 		}, store.ErrNotFound},
 		{store.OpSaveThread, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, store.Owner{})))
+			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, chat.Owner{})))
 		}, store.ErrNotFound},
 		{store.OpSaveThread, "update only, naming its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
 			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, ada)))
@@ -112,7 +115,7 @@ func probes() []probe {
 			return write(s.DeleteThreadItem(ctx, n.thr, n.msg))
 		}, nil},
 		{store.OpSaveAttachment, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveAttachment(updateOnly(ctx), attachment(t, n.atc, store.Owner{})))
+			return write(s.SaveAttachment(updateOnly(ctx), attachment(t, n.atc, chat.Owner{})))
 		}, store.ErrNotFound},
 		{store.OpSaveAttachment, "for its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
 			return write(s.SaveAttachment(ctx, attachment(t, n.atc, ada)))
@@ -156,7 +159,7 @@ func causes(err error) []string {
 }
 
 // wordy answers errors in the words of a base that was written by somebody else, and that says too much.
-func wordy(ctx context.Context, c store.Call, next func(context.Context) error) error {
+func wordy(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	err := next(ctx)
 	if err == nil {
 		return nil
@@ -167,7 +170,7 @@ func wordy(ctx context.Context, c store.Call, next func(context.Context) error) 
 // refusing is a base with rules of its own for rows of ada's: it says denied where it should say nothing.
 type refusing struct{ store.Store }
 
-func (r refusing) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (r refusing) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	t, err := r.Store.LoadThread(ctx, id)
 	if err == nil && t.Owner == ada {
 		return t, &store.Error{Op: store.OpLoadThread, Code: store.CodeDenied}
@@ -175,7 +178,7 @@ func (r refusing) LoadThread(ctx context.Context, id string) (store.Thread, erro
 	return t, err
 }
 
-func (r refusing) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+func (r refusing) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
 	a, err := r.Store.LoadAttachment(ctx, id)
 	if err == nil && a.Owner == ada {
 		return a, &store.Error{Op: store.OpLoadAttachment, Code: store.CodeDenied}
@@ -202,7 +205,7 @@ func (p *asking) Decide(ctx context.Context, r authz.Request) (authz.Decision, e
 func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 	bases := map[string]func(store.Store) store.Store{
 		"memstore": func(s store.Store) store.Store { return s },
-		"wordy":    store.Intercept("wordy", store.InterceptorFunc(wordy)),
+		"wordy":    layer.Intercept("wordy", layer.InterceptorFunc(wordy)),
 		"refusing": func(s store.Store) store.Store { return refusing{s} },
 	}
 	tables := map[string]authz.Policy{
@@ -210,7 +213,7 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 		"grants":      granting("bob", authz.Editor),
 		"other roles": authz.AnyOf(authz.TenantAdmin("admin"), authz.HasRole("operator"), authz.OwnerOnly()),
 		"failing grants": authz.AnyOf(authz.OwnerOnly(), authz.Grants(
-			func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) {
+			func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
 				return authz.Editor, errors.New(canary)
 			})),
 	}
@@ -221,9 +224,9 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 					ask := func(n names) told {
 						w := newWorld(t, authz.OwnerOnly())
 						asked := &asking{Policy: table}
-						s := store.Wrap(w.base, authz.New(asked), store.Intercept("spy", w.spy), wrap)
+						s := store.Wrap(w.base, authz.New(asked), layer.Intercept("spy", w.spy), wrap)
 						var got told
-						v, err := p.call(t, store.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
+						v, err := p.call(t, callctx.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
 							if id != eveThr {
 								got.Versions = append(got.Versions, fmt.Sprintf("%s from %d to %d", id, before, after))
 							}
@@ -303,7 +306,7 @@ func TestSaveUnderTakenID(t *testing.T) {
 	must(t, w.base.DeleteThread(t.Context(), "thr_gone"))
 	must(t, w.base.SaveAttachment(t.Context(), attachment(t, "atc_gone", ada)))
 	must(t, w.base.DeleteAttachment(t.Context(), "atc_gone"))
-	for _, owner := range []store.Owner{{}, eve} {
+	for _, owner := range []chat.Owner{{}, eve} {
 		for _, mode := range []store.SaveMode{store.Upsert, store.InsertOnly} {
 			ctx := store.WithSaveMode(as(t, eve), mode)
 			var texts []string
@@ -335,9 +338,9 @@ func TestWhoMayNotCreateCannotProbeByCreating(t *testing.T) {
 		}
 		return authz.Deny, nil
 	}))
-	wants(t, w.SaveThread(as(t, eve), thread(thr, store.Owner{})), store.ErrDenied)
-	wants(t, w.SaveThread(as(t, eve), thread(noThr, store.Owner{})), store.ErrDenied)
-	wants(t, w.SaveAttachment(as(t, eve), attachment(t, atc, store.Owner{})), store.ErrDenied)
-	wants(t, w.SaveAttachment(as(t, eve), attachment(t, noAtc, store.Owner{})), store.ErrDenied)
+	wants(t, w.SaveThread(as(t, eve), thread(thr, chat.Owner{})), store.ErrDenied)
+	wants(t, w.SaveThread(as(t, eve), thread(noThr, chat.Owner{})), store.ErrDenied)
+	wants(t, w.SaveAttachment(as(t, eve), attachment(t, atc, chat.Owner{})), store.ErrDenied)
+	wants(t, w.SaveAttachment(as(t, eve), attachment(t, noAtc, chat.Owner{})), store.ErrDenied)
 	unchanged(t, w)
 }

@@ -6,21 +6,23 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // mixingUp is a base that answers with rows that were not asked for.
 type mixingUp struct {
 	store.Store
-	thread     func(store.Thread) store.Thread
-	item       func(store.Item) store.Item
-	attachment func(store.Attachment) store.Attachment
+	thread     func(chat.Thread) chat.Thread
+	item       func(chat.Item) chat.Item
+	attachment func(chat.Attachment) chat.Attachment
 	threads    func(store.ThreadQuery) store.ThreadQuery
 	writes     int
 }
 
-func (m *mixingUp) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (m *mixingUp) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	t, err := m.Store.LoadThread(ctx, id)
 	if m.thread != nil {
 		t = m.thread(t)
@@ -28,14 +30,14 @@ func (m *mixingUp) LoadThread(ctx context.Context, id string) (store.Thread, err
 	return t, err
 }
 
-func (m *mixingUp) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+func (m *mixingUp) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	if m.threads != nil {
 		q = m.threads(q)
 	}
 	return m.Store.LoadThreads(ctx, q)
 }
 
-func (m *mixingUp) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
+func (m *mixingUp) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
 	page, err := m.Store.LoadThreadItems(ctx, id, q)
 	for i := range page.Data {
 		if m.item != nil && i == len(page.Data)-1 {
@@ -45,7 +47,7 @@ func (m *mixingUp) LoadThreadItems(ctx context.Context, id string, q store.PageQ
 	return page, err
 }
 
-func (m *mixingUp) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+func (m *mixingUp) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	it, err := m.Store.LoadItem(ctx, threadID, itemID)
 	if m.item != nil {
 		it = m.item(it)
@@ -53,7 +55,7 @@ func (m *mixingUp) LoadItem(ctx context.Context, threadID, itemID string) (store
 	return it, err
 }
 
-func (m *mixingUp) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+func (m *mixingUp) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
 	a, err := m.Store.LoadAttachment(ctx, id)
 	if m.attachment != nil {
 		a = m.attachment(a)
@@ -61,7 +63,7 @@ func (m *mixingUp) LoadAttachment(ctx context.Context, id string) (store.Attachm
 	return a, err
 }
 
-func (m *mixingUp) SaveThread(ctx context.Context, t store.Thread) error {
+func (m *mixingUp) SaveThread(ctx context.Context, t chat.Thread) error {
 	m.writes++
 	return m.Store.SaveThread(ctx, t)
 }
@@ -71,12 +73,12 @@ func (m *mixingUp) DeleteThread(ctx context.Context, id string) error {
 	return m.Store.DeleteThread(ctx, id)
 }
 
-func (m *mixingUp) AddThreadItem(ctx context.Context, id string, it store.Item) error {
+func (m *mixingUp) AddThreadItem(ctx context.Context, id string, it chat.Item) error {
 	m.writes++
 	return m.Store.AddThreadItem(ctx, id, it)
 }
 
-func (m *mixingUp) SaveItem(ctx context.Context, id string, it store.Item) error {
+func (m *mixingUp) SaveItem(ctx context.Context, id string, it chat.Item) error {
 	m.writes++
 	return m.Store.SaveItem(ctx, id, it)
 }
@@ -86,7 +88,7 @@ func (m *mixingUp) DeleteThreadItem(ctx context.Context, threadID, itemID string
 	return m.Store.DeleteThreadItem(ctx, threadID, itemID)
 }
 
-func (m *mixingUp) SaveAttachment(ctx context.Context, a store.Attachment) error {
+func (m *mixingUp) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	m.writes++
 	return m.Store.SaveAttachment(ctx, a)
 }
@@ -100,13 +102,13 @@ func (m *mixingUp) DeleteAttachment(ctx context.Context, id string) error {
 // internal error, counted, no value, and nothing written.
 func TestStrayRowsAreWithheld(t *testing.T) {
 	otherThread := func(m *mixingUp) {
-		m.thread = func(v store.Thread) store.Thread { v.ID = "thr_other"; return v }
+		m.thread = func(v chat.Thread) chat.Thread { v.ID = "thr_other"; return v }
 	}
-	otherItem := func(m *mixingUp) { m.item = func(v store.Item) store.Item { v.ID = "msg_other"; return v } }
-	itemOfOther := func(m *mixingUp) { m.item = func(v store.Item) store.Item { v.ThreadID = "thr_other"; return v } }
-	itemOfNone := func(m *mixingUp) { m.item = func(v store.Item) store.Item { v.ThreadID = ""; return v } }
+	otherItem := func(m *mixingUp) { m.item = func(v chat.Item) chat.Item { v.ID = "msg_other"; return v } }
+	itemOfOther := func(m *mixingUp) { m.item = func(v chat.Item) chat.Item { v.ThreadID = "thr_other"; return v } }
+	itemOfNone := func(m *mixingUp) { m.item = func(v chat.Item) chat.Item { v.ThreadID = ""; return v } }
 	otherAttachment := func(m *mixingUp) {
-		m.attachment = func(v store.Attachment) store.Attachment { v.ID = "atc_other"; return v }
+		m.attachment = func(v chat.Attachment) chat.Attachment { v.ID = "atc_other"; return v }
 	}
 	everybodys := func(m *mixingUp) {
 		m.threads = func(q store.ThreadQuery) store.ThreadQuery { q.Owner = store.AnyOwner(); return q }
@@ -206,7 +208,7 @@ func TestStrayRowsAreWithheld(t *testing.T) {
 // TestStrayRowFailsWriteAsNotApplied: a cache outside need not hold the thread back.
 func TestStrayRowFailsWriteAsNotApplied(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(&mixingUp{Store: w.base, thread: func(v store.Thread) store.Thread { v.ID = "thr_other"; return v }},
+	s := store.Wrap(&mixingUp{Store: w.base, thread: func(v chat.Thread) chat.Thread { v.ID = "thr_other"; return v }},
 		authz.New(authz.OwnerOnly()))
 	if err := s.DeleteThread(as(t, ada), thr); !store.IsDefinite(err) {
 		t.Errorf("%v: is not known to have done nothing", err)
@@ -225,8 +227,8 @@ func TestFailedLookIsNotApplied(t *testing.T) {
 		{context.DeadlineExceeded, context.DeadlineExceeded},
 	} {
 		w := newWorld(t, authz.OwnerOnly())
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("failing", store.InterceptorFunc(
-			func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
+			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 				if call.Op.IsWrite() {
 					t.Errorf("%v reached the base", call.Op)
 				}
@@ -254,8 +256,8 @@ func TestFailedLookAtAnAttachmentIsNotApplied(t *testing.T) {
 	for _, failing := range []store.Op{store.OpLoadItem, store.OpLoadAttachment} {
 		w := newWorld(t, authz.OwnerOnly())
 		looked := false
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("failing", store.InterceptorFunc(
-			func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
+			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 				if call.Op.IsWrite() {
 					t.Errorf("%v reached the base, though %v fails", call.Op, failing)
 				}
@@ -285,8 +287,8 @@ func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 		{store.ErrConflict, true},
 	} {
 		w := newWorld(t, authz.OwnerOnly())
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("failing", store.InterceptorFunc(
-			func(ctx context.Context, call store.Call, next func(context.Context) error) error {
+		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
+			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 				if call.Op.IsWrite() {
 					return c.base
 				}
@@ -311,8 +313,8 @@ func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 // TestBasesFieldSurvives: what a stricter base has against an argument is the caller's to know.
 func TestBasesFieldSurvives(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("strict", store.InterceptorFunc(
-		func(context.Context, store.Call, func(context.Context) error) error {
+	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("strict", layer.InterceptorFunc(
+		func(context.Context, layer.Call, func(context.Context) error) error {
 			return &store.Error{Code: store.CodeInvalid, Field: "id: not a UUID"}
 		})))
 	_, err := s.LoadThread(as(t, ada), thr)

@@ -10,9 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -53,12 +57,12 @@ func TestEveryMethodIsGuarded(t *testing.T) {
 	args := map[reflect.Type]reflect.Value{
 		reflect.TypeFor[context.Context]():   reflect.ValueOf(t.Context()),
 		reflect.TypeFor[string]():            reflect.ValueOf("some_id"),
-		reflect.TypeFor[store.Thread]():      reflect.ValueOf(thread("some_id", ada)),
-		reflect.TypeFor[store.Item]():        reflect.ValueOf(message(t, "some_id")),
-		reflect.TypeFor[store.Attachment]():  reflect.ValueOf(attachment(t, "some_id", ada)),
+		reflect.TypeFor[chat.Thread]():       reflect.ValueOf(thread("some_id", ada)),
+		reflect.TypeFor[chat.Item]():         reflect.ValueOf(message(t, "some_id")),
+		reflect.TypeFor[chat.Attachment]():   reflect.ValueOf(attachment(t, "some_id", ada)),
 		reflect.TypeFor[store.ThreadQuery](): reflect.ValueOf(store.ThreadQuery{}),
 		reflect.TypeFor[store.PageQuery]():   reflect.ValueOf(store.PageQuery{}),
-		reflect.TypeFor[store.ItemKind]():    reflect.ValueOf(store.KindTask),
+		reflect.TypeFor[chat.ItemKind]():     reflect.ValueOf(chat.KindTask),
 	}
 	for m := range methods.Methods() {
 		var in []reflect.Value
@@ -84,14 +88,14 @@ func TestEveryMethodIsGuarded(t *testing.T) {
 
 // TestWhoCannotOwnRowsIsNobody: whatever their roles.
 func TestWhoCannotOwnRowsIsNobody(t *testing.T) {
-	for name, o := range map[string]store.Owner{
+	for name, o := range map[string]chat.Owner{
 		"zero":            {},
 		"empty subject":   {Tenant: "acme"},
 		"control in it":   {Tenant: "acme", Subject: "a\x00da"},
 		"not UTF-8":       {Tenant: "acme", Subject: "a\xffda"},
-		"too long":        {Tenant: "acme", Subject: strings.Repeat("a", store.MaxIDBytes+1)},
+		"too long":        {Tenant: "acme", Subject: strings.Repeat("a", chat.MaxIDBytes+1)},
 		"tenant, control": {Tenant: "ac\nme", Subject: "ada"},
-		"tenant too long": {Tenant: strings.Repeat("a", store.MaxIDBytes+1), Subject: "ada"},
+		"tenant too long": {Tenant: strings.Repeat("a", chat.MaxIDBytes+1), Subject: "ada"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, authz.HasRole("op"))
@@ -167,7 +171,7 @@ func TestListings(t *testing.T) {
 	for i := range 30 {
 		must(t, w.base.SaveThread(t.Context(), thread(fmt.Sprintf("thr_bob_%02d", i), bob)))
 	}
-	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", store.Owner{})))
+	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", chat.Owner{})))
 	for _, c := range []struct {
 		name  string
 		role  string
@@ -226,7 +230,7 @@ func TestUnknownSaveModeIsInvalid(t *testing.T) {
 // TestZeroScopeListsNothing: a policy that forgets to say which rows must not get those that are nobody's.
 func TestZeroScopeListsNothing(t *testing.T) {
 	w := newWorld(t, scoping{store.OwnerFilter{}, true})
-	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", store.Owner{})))
+	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", chat.Owner{})))
 	w.spy.take()
 	page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})
 	if err != nil || len(page.Data) > 0 || len(w.spy.take()) > 0 {
@@ -282,7 +286,7 @@ func TestNobodyLooksThrough(t *testing.T) {
 	if _, ok := w.Store.(store.Unwrapper); ok {
 		t.Error("the layer can be unwrapped")
 	}
-	if b, ok := store.As[store.WriteBounder](w.Store); !ok {
+	if b, ok := store.As[driver.WriteBounder](w.Store); !ok {
 		t.Error("a cache outside cannot tell how long the base's writes may take")
 	} else if _, ok := b.(store.Store); ok {
 		t.Error("what says how long the base's writes take is the base")
@@ -293,7 +297,7 @@ func TestNobodyLooksThrough(t *testing.T) {
 	if d := cmp.Diff([]string{"authz", "spy", "memstore"}, store.Layers(w.Store)); d != "" {
 		t.Errorf("layers (-want +got):\n%s", d)
 	}
-	if !store.Guarded(w.Store) {
+	if !layer.Guarded(w.Store) {
 		t.Error("not guarded")
 	}
 }
@@ -318,7 +322,7 @@ func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 		"DeleteThreadItem": func(ctx context.Context) error { return w.DeleteThreadItem(ctx, thr, "msg_none") },
 	} {
 		reports := 0
-		ctx := store.WithVersionRecorder(as(t, ada), func(id string, before, after uint64) {
+		ctx := callctx.WithVersionRecorder(as(t, ada), func(id string, before, after uint64) {
 			if reports++; id != thr {
 				t.Errorf("%s: a report about %s", name, id)
 			}
@@ -329,7 +333,7 @@ func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 		}
 	}
 	reports := 0
-	ctx := store.WithVersionRecorder(as(t, eve), func(string, uint64, uint64) { reports++ })
+	ctx := callctx.WithVersionRecorder(as(t, eve), func(string, uint64, uint64) { reports++ })
 	_ = w.DeleteThread(ctx, thr)
 	_, _ = w.LoadThread(ctx, thr)
 	_, _ = w.LoadItem(ctx, thr, msg)
@@ -341,12 +345,12 @@ func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 // TestNotesAreOfTheCallOnly: a cache beneath speaks of the caller's call, not of the looks.
 func TestNotesAreOfTheCallOnly(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("noting", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
-			store.NotesFor(ctx, c.Op).SetCache(c.Op.String())
+	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("noting", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+			layer.HintsFor(ctx, c.Op).Notes.SetCache(c.Op.String())
 			return next(ctx)
 		})))
-	ctx, notes := store.WithNotes(as(t, ada), store.OpDeleteThreadItem, nil)
+	ctx, notes := layer.WithNotes(as(t, ada), store.OpDeleteThreadItem, nil)
 	must(t, s.DeleteThreadItem(ctx, thr, "msg_none"))
 	if cache, _, _ := notes.Close(); cache != "delete_thread_item" {
 		t.Errorf("noted %q", cache)
@@ -356,10 +360,10 @@ func TestNotesAreOfTheCallOnly(t *testing.T) {
 // still is a base that answers from one variable: what remains is this layer's cost.
 type still struct {
 	store.Store
-	thread store.Thread
+	thread chat.Thread
 }
 
-func (s *still) LoadThread(context.Context, string) (store.Thread, error) { return s.thread, nil }
+func (s *still) LoadThread(context.Context, string) (chat.Thread, error) { return s.thread, nil }
 
 // TestLoadThreadAllocatesNothing: the layer is on the hot path of a cached read.
 func TestLoadThreadAllocatesNothing(t *testing.T) {

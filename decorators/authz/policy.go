@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -42,7 +43,7 @@ type Request struct {
 	// Owner is the stored row's, or for Create the one that the row would have. It is zero for a row that belongs to nobody,
 	// and for one that is not there: that is asked about in the same way and the answer dropped, so that neither the time
 	// that a policy takes nor its failure tells which rows exist.
-	Owner store.Owner
+	Owner chat.Owner
 }
 
 // Decision is a policy's answer. The zero Decision is Deny, and so is every value but Allow.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
 )
@@ -52,19 +53,19 @@ func (p scoping) Scope(context.Context, store.Principal, store.OwnerFilter) (sto
 }
 
 func TestPolicies(t *testing.T) {
-	nobody, tenantless := store.Owner{}, store.Owner{Subject: "ada"}
+	nobody, tenantless := chat.Owner{}, chat.Owner{Subject: "ada"}
 	deny := func(...authz.Action) map[authz.Action]bool { return nil }
 	all := map[authz.Action]bool{authz.Read: true, authz.Write: true, authz.Create: true, authz.Delete: true}
 	for _, c := range []struct {
 		name   string
 		policy authz.Policy
 		who    store.Principal
-		owner  store.Owner
+		owner  chat.Owner
 		want   map[authz.Action]bool
 	}{
 		{"owner only: the owner", authz.OwnerOnly(), store.Principal{Owner: ada}, ada, all},
 		{"owner only: another subject", authz.OwnerOnly(), store.Principal{Owner: bob}, ada, deny()},
-		{"owner only: the same subject of another tenant", authz.OwnerOnly(), store.Principal{Owner: store.Owner{Tenant: "evil", Subject: "ada"}}, ada, deny()},
+		{"owner only: the same subject of another tenant", authz.OwnerOnly(), store.Principal{Owner: chat.Owner{Tenant: "evil", Subject: "ada"}}, ada, deny()},
 		{"owner only: the same subject without a tenant", authz.OwnerOnly(), store.Principal{Owner: tenantless}, ada, deny()},
 		{"owner only: a row of nobody's", authz.OwnerOnly(), store.Principal{Owner: ada}, nobody, deny()},
 		{"owner only: nobody, a row of nobody's", authz.OwnerOnly(), store.Principal{}, nobody, deny()},
@@ -76,7 +77,7 @@ func TestPolicies(t *testing.T) {
 		{"admin: of another tenant", authz.TenantAdmin("admin"), store.Principal{Owner: eve, Roles: []string{"admin"}}, ada, deny()},
 		{"admin: without the role", authz.TenantAdmin("admin"), store.Principal{Owner: bob}, ada, deny()},
 		{"admin: a row of nobody's", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, nobody, deny()},
-		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: store.Owner{Subject: "x"}, Roles: []string{"admin"}}, tenantless, deny()},
+		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: chat.Owner{Subject: "x"}, Roles: []string{"admin"}}, tenantless, deny()},
 		{"any of nothing", authz.AnyOf(), store.Principal{Owner: ada}, ada, deny()},
 		{"any of: the second allows", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: ada}, ada, all},
 		{"any of: none allows", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: eve}, ada, deny()},
@@ -94,7 +95,7 @@ func TestPolicies(t *testing.T) {
 }
 
 func TestScopes(t *testing.T) {
-	tenantless := store.Owner{Subject: "x"}
+	tenantless := chat.Owner{Subject: "x"}
 	type answer struct {
 		Filter store.OwnerFilter
 		OK     bool
@@ -178,7 +179,7 @@ func TestGrants(t *testing.T) {
 		_, got["LoadItem"] = s.LoadItem(ctx, thr, msg)
 		got["AddThreadItem"] = s.AddThreadItem(ctx, thr, message(t, "msg_new"))
 		got["SaveItem"] = s.SaveItem(ctx, thr, message(t, msg, atc))
-		got["SaveThread"] = s.SaveThread(ctx, thread(thr, store.Owner{}))
+		got["SaveThread"] = s.SaveThread(ctx, thread(thr, chat.Owner{}))
 		got["DeleteThreadItem"] = s.DeleteThreadItem(ctx, thr, msg)
 		got["DeleteThread"] = s.DeleteThread(ctx, thr)
 		_, got["LoadAttachment"] = s.LoadAttachment(ctx, atc)
@@ -225,8 +226,8 @@ func TestGrants(t *testing.T) {
 // TestGrantsAsksOnlyAboutOthersThreads: not about one's own, attachments, or who may create; and its word on what is nobody's
 // does not count.
 func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
-	var asked []store.Owner
-	p := authz.Grants(func(_ context.Context, _ store.Principal, _ string, o store.Owner) (authz.Role, error) {
+	var asked []chat.Owner
+	p := authz.Grants(func(_ context.Context, _ store.Principal, _ string, o chat.Owner) (authz.Role, error) {
 		asked = append(asked, o)
 		return authz.Editor, nil
 	})
@@ -256,7 +257,7 @@ func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
 // TestWithdrawnGrantEndsAtOnce: the policy is asked on every call.
 func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 	var role atomic.Uint32
-	w := newWorld(t, authz.Grants(func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) {
+	w := newWorld(t, authz.Grants(func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
 		return authz.Role(role.Load()), nil
 	}))
 	for _, c := range []struct {
@@ -337,7 +338,7 @@ func TestAbsentRowsAreAbsentWhateverThePolicySays(t *testing.T) {
 			_, err := w.LoadThread(ctx, noThr)
 			wants(t, err, store.ErrNotFound)
 			wants(t, w.AddThreadItem(ctx, noThr, message(t, msg)), store.ErrNotFound)
-			wants(t, w.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(noThr, store.Owner{})), store.ErrNotFound)
+			wants(t, w.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(noThr, chat.Owner{})), store.ErrNotFound)
 			wants(t, w.DeleteThread(ctx, noThr), nil)
 			wants(t, w.DeleteAttachment(ctx, noAtc), nil)
 			for _, op := range w.spy.take() {
@@ -360,7 +361,7 @@ func TestFailedReadQuestionDenies(t *testing.T) {
 	for _, id := range []string{thr, noThr} {
 		w := newWorld(t, p)
 		wants(t, w.DeleteThread(as(t, ada), id), store.ErrUnavailable)
-		wants(t, w.SaveThread(as(t, ada), thread(id, store.Owner{})), store.ErrUnavailable)
+		wants(t, w.SaveThread(as(t, ada), thread(id, chat.Owner{})), store.ErrUnavailable)
 	}
 }
 
@@ -372,7 +373,7 @@ func TestFailedCreateQuestionDenies(t *testing.T) {
 		}
 		return authz.Deny, nil
 	}))
-	wants(t, w.SaveThread(as(t, ada), thread(noThr, store.Owner{})), store.ErrUnavailable)
+	wants(t, w.SaveThread(as(t, ada), thread(noThr, chat.Owner{})), store.ErrUnavailable)
 	_, err := w.base.LoadThread(t.Context(), noThr)
 	wants(t, err, store.ErrNotFound)
 }

@@ -7,45 +7,47 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // saver is SaveThread or SaveAttachment, which own their rows alike.
 type saver struct {
 	op             store.Op
 	there, nowhere string // ids
-	save           func(ctx context.Context, s store.Store, id string, o store.Owner) error
+	save           func(ctx context.Context, s store.Store, id string, o chat.Owner) error
 	remove         func(ctx context.Context, s store.Store, id string) error
-	owner          func(t *testing.T, s store.Store, id string) (store.Owner, error)
+	owner          func(t *testing.T, s store.Store, id string) (chat.Owner, error)
 }
 
 func eachSaver(t *testing.T, f func(*testing.T, saver)) {
 	t.Run("thread", func(t *testing.T) {
 		f(t, saver{store.OpSaveThread, thr, noThr,
-			func(ctx context.Context, s store.Store, id string, o store.Owner) error {
+			func(ctx context.Context, s store.Store, id string, o chat.Owner) error {
 				return s.SaveThread(ctx, thread(id, o))
 			},
 			func(ctx context.Context, s store.Store, id string) error { return s.DeleteThread(ctx, id) },
-			func(t *testing.T, s store.Store, id string) (store.Owner, error) {
+			func(t *testing.T, s store.Store, id string) (chat.Owner, error) {
 				v, err := s.LoadThread(t.Context(), id)
 				return v.Owner, err
 			}})
 	})
 	t.Run("attachment", func(t *testing.T) {
 		f(t, saver{store.OpSaveAttachment, atc, noAtc,
-			func(ctx context.Context, s store.Store, id string, o store.Owner) error {
+			func(ctx context.Context, s store.Store, id string, o chat.Owner) error {
 				return s.SaveAttachment(ctx, attachment(t, id, o))
 			},
 			func(ctx context.Context, s store.Store, id string) error { return s.DeleteAttachment(ctx, id) },
-			func(t *testing.T, s store.Store, id string) (store.Owner, error) {
+			func(t *testing.T, s store.Store, id string) (chat.Owner, error) {
 				v, err := s.LoadAttachment(t.Context(), id)
 				return v.Owner, err
 			}})
 	})
 }
 
-func (s saver) stored(t *testing.T, w world, id string, want store.Owner) {
+func (s saver) stored(t *testing.T, w world, id string, want chat.Owner) {
 	t.Helper()
 	if o, err := s.owner(t, w.base, id); err != nil || o != want {
 		t.Errorf("%s is of %v, %v, want of %v", id, o, err, want)
@@ -65,18 +67,18 @@ func TestSaveModes(t *testing.T) {
 		for _, c := range []struct {
 			mode  store.SaveMode
 			id    string
-			owner store.Owner
+			owner chat.Owner
 			want  error
 		}{
-			{store.Upsert, s.there, store.Owner{}, nil},
+			{store.Upsert, s.there, chat.Owner{}, nil},
 			{store.Upsert, s.there, ada, nil},
 			{store.Upsert, s.there, bob, store.ErrConflict},
-			{store.Upsert, s.nowhere, store.Owner{}, nil},
+			{store.Upsert, s.nowhere, chat.Owner{}, nil},
 			{store.Upsert, s.nowhere, ada, nil},
-			{store.InsertOnly, s.there, store.Owner{}, store.ErrConflict},
+			{store.InsertOnly, s.there, chat.Owner{}, store.ErrConflict},
 			{store.InsertOnly, s.there, ada, store.ErrConflict},
 			{store.InsertOnly, s.nowhere, ada, nil},
-			{store.UpdateOnly, s.there, store.Owner{}, nil},
+			{store.UpdateOnly, s.there, chat.Owner{}, nil},
 			{store.UpdateOnly, s.there, bob, store.ErrConflict},
 			{store.UpdateOnly, s.nowhere, ada, store.ErrNotFound},
 		} {
@@ -99,15 +101,15 @@ func TestModesGivenToTheBase(t *testing.T) {
 		w := newWorld(t, granting("bob", authz.Editor))
 		var modes []store.SaveMode
 		guarded := store.Wrap(w.base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op"))),
-			store.Intercept("modes", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			layer.Intercept("modes", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				if c.Op == s.op {
 					modes = append(modes, store.SaveModeFrom(ctx))
 				}
 				return next(ctx)
 			})))
-		must(t, s.save(as(t, ada), guarded, s.there, store.Owner{}))
-		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
-		must(t, s.save(store.WithSaveMode(as(t, ada), store.UpdateOnly), guarded, s.there, store.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.there, chat.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}))
+		must(t, s.save(store.WithSaveMode(as(t, ada), store.UpdateOnly), guarded, s.there, chat.Owner{}))
 		if got, want := fmt.Sprint(modes), fmt.Sprint([]store.SaveMode{store.UpdateOnly, store.InsertOnly, store.UpdateOnly}); got != want {
 			t.Errorf("the base was asked to save in the modes %v, want %v", got, want)
 		}
@@ -119,7 +121,7 @@ func TestOwnerComesFromTheStoredRow(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
 		op := as(t, eve, "op")
-		must(t, s.save(op, w, s.there, store.Owner{}))
+		must(t, s.save(op, w, s.there, chat.Owner{}))
 		s.stored(t, w, s.there, ada)
 		wants(t, s.save(op, w, s.there, eve), store.ErrConflict)
 		s.stored(t, w, s.there, ada)
@@ -130,7 +132,7 @@ func TestOwnerComesFromTheStoredRow(t *testing.T) {
 func TestInsertGetsThePrincipalAsOwner(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
-		must(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}))
+		must(t, s.save(as(t, ada), w, s.nowhere, chat.Owner{}))
 		s.stored(t, w, s.nowhere, ada)
 	})
 }
@@ -141,7 +143,7 @@ func TestInsertForAnotherOwner(t *testing.T) {
 		for _, c := range []struct {
 			role string
 			mode store.SaveMode
-			for_ store.Owner
+			for_ chat.Owner
 			want error
 		}{
 			{"", store.Upsert, ada, store.ErrDenied},
@@ -167,19 +169,19 @@ func TestInsertForAnotherOwner(t *testing.T) {
 func TestUnownedRowIsNobodys(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(granting("ada", authz.Editor), authz.TenantAdmin("admin"), authz.HasRole("op")))
-		must(t, s.save(t.Context(), w.base, s.nowhere, store.Owner{}))
+		must(t, s.save(t.Context(), w.base, s.nowhere, chat.Owner{}))
 		for _, role := range []string{"", "admin"} {
 			ctx := as(t, ada, role)
-			wants(t, s.save(ctx, w, s.nowhere, store.Owner{}), store.ErrConflict)
+			wants(t, s.save(ctx, w, s.nowhere, chat.Owner{}), store.ErrConflict)
 			wants(t, s.save(ctx, w, s.nowhere, ada), store.ErrConflict)
 			must(t, s.remove(ctx, w, s.nowhere))
 			_, err := w.LoadThread(ctx, s.nowhere)
 			wants(t, err, store.ErrNotFound)
 		}
-		s.stored(t, w, s.nowhere, store.Owner{})
+		s.stored(t, w, s.nowhere, chat.Owner{})
 		wants(t, s.save(as(t, ada, "op"), w, s.nowhere, ada), store.ErrConflict)
-		must(t, s.save(as(t, ada, "op"), w, s.nowhere, store.Owner{}))
-		s.stored(t, w, s.nowhere, store.Owner{})
+		must(t, s.save(as(t, ada, "op"), w, s.nowhere, chat.Owner{}))
+		s.stored(t, w, s.nowhere, chat.Owner{})
 		must(t, s.remove(as(t, ada, "op"), w, s.nowhere))
 		s.notStored(t, w, s.nowhere)
 	})
@@ -188,7 +190,7 @@ func TestUnownedRowIsNobodys(t *testing.T) {
 // TestEditorsSaveCannotOutrunOwnersDelete: in whatever mode, the row stays deleted.
 func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	for _, mode := range []store.SaveMode{store.Upsert, store.UpdateOnly} {
-		for _, owner := range []store.Owner{{}, ada} {
+		for _, owner := range []chat.Owner{{}, ada} {
 			w := newWorld(t, granting("bob", authz.Editor))
 			w.spy.once(store.OpSaveThread, func() { must(t, w.base.DeleteThread(t.Context(), thr)) })
 			wants(t, w.SaveThread(store.WithSaveMode(as(t, bob), mode), thread(thr, owner)), store.ErrNotFound)
@@ -203,7 +205,7 @@ func TestOperatorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.HasRole("op"))
 		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
-		wants(t, s.save(as(t, eve, "op"), w, s.there, store.Owner{}), store.ErrNotFound)
+		wants(t, s.save(as(t, eve, "op"), w, s.there, chat.Owner{}), store.ErrNotFound)
 		s.notStored(t, w, s.there)
 	})
 }
@@ -213,7 +215,7 @@ func TestOwnersUpsertAfterTheirDelete(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
 		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
-		must(t, s.save(as(t, ada), w, s.there, store.Owner{}))
+		must(t, s.save(as(t, ada), w, s.there, chat.Owner{}))
 		s.stored(t, w, s.there, ada)
 
 		w.spy.once(s.op, func() { must(t, s.remove(t.Context(), w.base, s.there)) })
@@ -231,7 +233,7 @@ func TestInsertRacesAnothersInsert(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, eve)) })
-		wants(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}), store.ErrConflict)
+		wants(t, s.save(as(t, ada), w, s.nowhere, chat.Owner{}), store.ErrConflict)
 		s.stored(t, w, s.nowhere, eve)
 
 		// An operator who creates for ada finds a row that is bob's.
@@ -247,12 +249,12 @@ func TestInsertRacesOwnInsert(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
-		must(t, s.save(as(t, ada), w, s.nowhere, store.Owner{}))
+		must(t, s.save(as(t, ada), w, s.nowhere, chat.Owner{}))
 		s.stored(t, w, s.nowhere, ada)
 
 		w = newWorld(t, authz.OwnerOnly())
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
-		wants(t, s.save(store.WithSaveMode(as(t, ada), store.InsertOnly), w, s.nowhere, store.Owner{}), store.ErrConflict)
+		wants(t, s.save(store.WithSaveMode(as(t, ada), store.InsertOnly), w, s.nowhere, chat.Owner{}), store.ErrConflict)
 		if ops := w.spy.take(); len(ops) != 2 {
 			t.Errorf("the base's calls: %v, want a look and a save", ops)
 		}
@@ -270,15 +272,15 @@ func TestSecondLookIsFresh(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
 		var fresh []bool
-		guarded := store.Wrap(w.base, authz.New(authz.OwnerOnly()), store.Intercept("hints", store.InterceptorFunc(
-			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		guarded := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("hints", layer.InterceptorFunc(
+			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				if !c.Op.IsWrite() {
-					fresh = append(fresh, store.HintsFor(ctx, c.Op).Fresh())
+					fresh = append(fresh, layer.HintsFor(ctx, c.Op).Fresh())
 				}
 				return next(ctx)
-			})), store.Intercept("spy", w.spy))
+			})), layer.Intercept("spy", w.spy))
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
-		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}))
 		if fmt.Sprint(fresh) != "[false true]" {
 			t.Errorf("fresh looks: %v", fresh)
 		}
@@ -287,8 +289,8 @@ func TestSecondLookIsFresh(t *testing.T) {
 
 // refusingMode is a base that answers saves of one mode with an error, whatever is there.
 func refusingMode(op store.Op, m store.SaveMode, err error) store.Middleware {
-	return store.Intercept("refusing", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	return layer.Intercept("refusing", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op == op && store.SaveModeFrom(ctx) == m {
 				return err
 			}
@@ -320,20 +322,20 @@ func TestLastSaveNeedsBothRights(t *testing.T) {
 		t.Run("who may only create", func(t *testing.T) {
 			w := newWorld(t, authz.OwnerOnly())
 			guarded := store.Wrap(w.base, authz.New(only(authz.Create)), refusingMode(s.op, store.InsertOnly, store.ErrConflict))
-			wants(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}), store.ErrConflict)
+			wants(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}), store.ErrConflict)
 			s.notStored(t, w, s.nowhere)
 		})
 		t.Run("who may only write", func(t *testing.T) {
 			w := newWorld(t, authz.OwnerOnly())
 			var saved int
-			guarded := store.Wrap(w.base, authz.New(only(authz.Write)), store.Intercept("count", store.InterceptorFunc(
-				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			guarded := store.Wrap(w.base, authz.New(only(authz.Write)), layer.Intercept("count", layer.InterceptorFunc(
+				func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					if c.Op == s.op && store.SaveModeFrom(ctx) == store.Upsert {
 						saved++
 					}
 					return next(ctx)
 				})), refusingMode(s.op, store.UpdateOnly, store.ErrNotFound))
-			wants(t, s.save(as(t, ada), guarded, s.there, store.Owner{}), store.ErrDenied)
+			wants(t, s.save(as(t, ada), guarded, s.there, chat.Owner{}), store.ErrDenied)
 			if saved > 0 {
 				t.Error("saved all the same")
 			}
@@ -357,12 +359,12 @@ func (f flicker) flip() {
 	}
 }
 
-func (f flicker) SaveThread(ctx context.Context, v store.Thread) error {
+func (f flicker) SaveThread(ctx context.Context, v chat.Thread) error {
 	f.flip()
 	return f.Store.SaveThread(ctx, v)
 }
 
-func (f flicker) SaveAttachment(ctx context.Context, v store.Attachment) error {
+func (f flicker) SaveAttachment(ctx context.Context, v chat.Attachment) error {
 	f.flip()
 	return f.Store.SaveAttachment(ctx, v)
 }
@@ -376,7 +378,7 @@ func TestOwnersUpsertOfRowThatKeepsComingAndGoing(t *testing.T) {
 				must(t, s.remove(t.Context(), w.base, s.there))
 			}
 			guarded := store.Wrap(flicker{w.base, w, s, t}, authz.New(authz.OwnerOnly()))
-			must(t, s.save(as(t, ada), guarded, s.there, store.Owner{}))
+			must(t, s.save(as(t, ada), guarded, s.there, chat.Owner{}))
 			s.stored(t, w, s.there, ada)
 		}
 	})
@@ -388,18 +390,18 @@ func TestSavesOfOneIDByMany(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
 		guarded := store.Wrap(w.base, authz.New(authz.OwnerOnly()))
-		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}))
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
 				for range 300 {
 					switch {
 					case i < 3:
-						wants(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}), nil)
+						wants(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}), nil)
 					case i < 5:
 						wants(t, s.remove(as(t, ada), guarded, s.nowhere), nil)
 					case i < 7:
-						wants(t, s.save(as(t, eve), guarded, s.nowhere, store.Owner{}), store.ErrConflict)
+						wants(t, s.save(as(t, eve), guarded, s.nowhere, chat.Owner{}), store.ErrConflict)
 					default:
 						wants(t, s.remove(as(t, eve), guarded, s.nowhere), nil)
 					}
@@ -407,7 +409,7 @@ func TestSavesOfOneIDByMany(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		must(t, s.save(as(t, ada), guarded, s.nowhere, store.Owner{}))
+		must(t, s.save(as(t, ada), guarded, s.nowhere, chat.Owner{}))
 		s.stored(t, w, s.nowhere, ada)
 	})
 }

@@ -3,17 +3,18 @@ package authz
 import (
 	"context"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/store"
 )
 
-func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	if err := store.CheckID(store.OpLoadThread, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
+		return chat.Thread{}, err
 	}
 	var c call
-	if err := l.begin(ctx, &c, store.OpLoadThread, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+	if err := l.begin(ctx, &c, store.OpLoadThread, store.RowThread, threadID); err != nil {
+		return chat.Thread{}, err
 	}
 	// A version tells that a thread is, or was, there: it waits for the verdict.
 	var versions *coherence.Recorder
@@ -26,16 +27,16 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	found := err == nil
 	switch {
 	case found && t.ID != threadID:
-		return store.Thread{}, l.stray(&c)
+		return chat.Thread{}, l.stray(&c)
 	case !found && !missing(err):
-		return store.Thread{}, c.base(err)
+		return chat.Thread{}, c.base(err)
 	case !found:
-		t = store.Thread{} // whatever came with the error
+		t = chat.Thread{} // whatever came with the error
 	}
 	if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {
-		return store.Thread{}, err
+		return chat.Thread{}, err
 	} else if !ok {
-		return store.Thread{}, c.error(store.CodeNotFound)
+		return chat.Thread{}, c.error(store.CodeNotFound)
 	}
 	if versions != nil {
 		coherence.Forward(c.hints, versions.Reports())
@@ -43,25 +44,23 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 	return t, nil
 }
 
-func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
-	thread, err := store.NormalizeThread(store.OpSaveThread, thread)
+func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	if err := store.CheckSaveMode(ctx, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
-		return err
-	}
+	thread = w.Thread
 	var c call
-	if err := l.begin(ctx, &c, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
+	if err := l.begin(ctx, &c, store.OpSaveThread, store.RowThread, thread.ID); err != nil {
 		return err
 	}
 	return l.save(ctx, &c, row{
 		threadID: thread.ID,
 		owner:    thread.Owner,
-		stored: func(ctx context.Context) (store.Owner, bool, error) {
+		stored: func(ctx context.Context) (chat.Owner, bool, error) {
 			return l.threadOwner(ctx, &c, thread.ID)
 		},
-		write: func(ctx context.Context, o store.Owner) error {
+		write: func(ctx context.Context, o chat.Owner) error {
 			thread.Owner = o
 			if c.hints.Recording() {
 				var versions coherence.Recorder // a refusal must not tell that there was a thread
@@ -76,12 +75,12 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 	})
 }
 
-func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
-	if err := store.CheckID(store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
+	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
 	}
 	var c call
-	if err := l.begin(ctx, &c, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+	if err := l.begin(ctx, &c, store.OpDeleteThread, store.RowThread, threadID); err != nil {
 		return err
 	}
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
@@ -94,26 +93,26 @@ func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
 	return c.base(l.next.DeleteThread(ctx, threadID))
 }
 
-func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	none := store.Page[store.Thread]{}
-	q, err := store.NormalizeThreadQuery(q)
+func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	none := store.Page[chat.Thread]{}
+	q, err := checks.Threads(ctx, q)
 	if err != nil {
 		return none, err
 	}
 	var c call
-	if err := l.begin(ctx, &c, store.OpLoadThreads, store.KindOfThread, ""); err != nil {
+	if err := l.begin(ctx, &c, store.OpLoadThreads, store.RowThread, ""); err != nil {
 		return none, err
 	}
 	if q.Owner == (store.OwnerFilter{}) {
 		q.Owner = store.OwnedBy(c.Principal.Owner)
 	}
-	c.about(List, "", store.Owner{})
+	c.about(List, "", chat.Owner{})
 	f, ok, err := scope(ctx, l.policy, c.Principal, q.Owner)
 	if err != nil {
 		return none, l.fail(ctx, &c, err)
 	}
 	if !ok {
-		missed := c.missedPage(store.KindOfThread, q.After)
+		missed := c.missedPage(store.RowThread, q.After)
 		l.deny(ctx, &c, ReasonScope, store.CodeOf(missed))
 		return none, missed
 	}
@@ -121,7 +120,7 @@ func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	q.Owner = f
 	page, err := l.next.LoadThreads(ctx, q)
 	if err != nil {
-		return none, c.basePage(err, store.KindOfThread, q.After)
+		return none, c.basePage(err, store.RowThread, q.After)
 	}
 	for _, t := range page.Data {
 		if !f.Match(t.Owner) {

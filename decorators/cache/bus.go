@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
-	"github.com/chatstore/chatstore/store"
 )
 
 // publishTimeout bounds how long a write waits for the bus.
@@ -19,13 +19,13 @@ func newOrigin() string { return rand.Text() }
 
 // announced runs a write, stamped, and tells the bus of it before it returns: of a write that ended unknown without a number,
 // since it may still take effect after this cache's own words have settled. A definite failure changed nothing.
-func (l *layer) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
+func (l *stacked) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
 	if l.cfg.bus == nil {
 		_, err = write(ctx)
 		return err
 	}
 	n := l.writes.Add(1)<<slotBits | mark(l.core.Words.Slot(k.kind, k.id))
-	change := store.Change{Origin: l.origin, Write: n}
+	change := bus.Change{Origin: l.origin, Write: n}
 	if k.kind == coherence.ThreadWord {
 		change.ThreadID = k.id
 	} else {
@@ -43,7 +43,7 @@ func (l *layer) announced(ctx context.Context, k key, write func(context.Context
 		}
 		l.publish(ctx, change)
 	}()
-	definite, err = write(store.WithStamp(ctx, store.Stamp{Origin: l.origin, Write: n}))
+	definite, err = write(bus.WithStamp(ctx, bus.Stamp{Origin: l.origin, Write: n}))
 	return err
 }
 
@@ -54,7 +54,7 @@ const remindEvery = time.Second
 type reminders struct {
 	mu      sync.Mutex
 	closed  bool
-	pending map[store.Change]*reminder
+	pending map[bus.Change]*reminder
 }
 
 type reminder struct {
@@ -64,7 +64,7 @@ type reminder struct {
 
 // remind tells of a write that ended unknown again and again, until it can have no further effect, and then once more. A cache
 // that was cut off at the first time has held nothing back, and may load what was before the write.
-func (l *layer) remind(c store.Change) {
+func (l *stacked) remind(c bus.Change) {
 	r := &l.reminders
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,14 +77,14 @@ func (l *layer) remind(c store.Change) {
 		return
 	}
 	if r.pending == nil {
-		r.pending = make(map[store.Change]*reminder)
+		r.pending = make(map[bus.Change]*reminder)
 	}
 	p := &reminder{until: until}
 	p.timer = time.AfterFunc(remindEvery, func() { l.remindAgain(c, p) })
 	r.pending[c] = p
 }
 
-func (l *layer) remindAgain(c store.Change, p *reminder) {
+func (l *stacked) remindAgain(c bus.Change, p *reminder) {
 	r := &l.reminders
 	r.mu.Lock()
 	if r.closed {
@@ -120,7 +120,7 @@ func (r *reminders) close() {
 }
 
 // publish tells the bus of a change, whoever has left meanwhile.
-func (l *layer) publish(ctx context.Context, c store.Change) {
+func (l *stacked) publish(ctx context.Context, c bus.Change) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	if l.cfg.bus.Publish(ctx, c) != nil {
@@ -128,13 +128,13 @@ func (l *layer) publish(ctx context.Context, c store.Change) {
 	}
 }
 
-func (l *layer) subscribe(bus store.Bus) {
-	l.lease, _ = bus.(store.Leaser)
-	l.stop = bus.Subscribe(context.Background(), l.heed, l.connected)
+func (l *stacked) subscribe(b bus.Bus) {
+	l.lease, _ = b.(bus.Leaser)
+	l.stop = b.Subscribe(context.Background(), l.heed, l.connected)
 }
 
 // heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
-func (l *layer) heed(c store.Change) {
+func (l *stacked) heed(c bus.Change) {
 	if l.own(c) {
 		return // the write moved the words itself, and may have patched
 	}
@@ -158,7 +158,7 @@ func (l *layer) heed(c store.Change) {
 
 // own reports whether a change is a write of this cache's that moved all its words at the right time: not one that ended unknown,
 // nor what a layer beneath wrote beside it, under its stamp.
-func (l *layer) own(c store.Change) bool {
+func (l *stacked) own(c bus.Change) bool {
 	if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {
 		return false
 	}
@@ -172,7 +172,7 @@ const slotBits = 28
 
 func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
 
-func (l *layer) connected(yes bool) {
+func (l *stacked) connected(yes bool) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	if !yes || l.closed.Load() {
@@ -216,50 +216,4 @@ func (n *numbers) has(w uint64) bool {
 	defer n.mu.Unlock()
 	_, ok := n.set[w]
 	return ok || w <= n.upTo
-}
-
-// LocalBus returns a [store.Bus] for several caches over one base in one process. It delivers while Publish waits: when a
-// write through one cache has returned, no other answers with what was before it. It never loses a change.
-func LocalBus() store.Bus { return &localBus{} }
-
-type localBus struct {
-	mu          sync.RWMutex
-	subscribers map[*subscriber]struct{}
-}
-
-type subscriber struct {
-	mu sync.Mutex // one change at a time
-	f  func(store.Change)
-}
-
-func (b *localBus) Publish(_ context.Context, c store.Change) error {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	for s := range b.subscribers {
-		s.mu.Lock()
-		s.f(c)
-		s.mu.Unlock()
-	}
-	return nil
-}
-
-func (b *localBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
-	s := &subscriber{f: f}
-	b.mu.Lock()
-	if b.subscribers == nil {
-		b.subscribers = make(map[*subscriber]struct{})
-	}
-	b.subscribers[s] = struct{}{}
-	b.mu.Unlock()
-	connected(true)
-	remove := func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.subscribers, s)
-	}
-	forget := context.AfterFunc(ctx, remove)
-	return func() {
-		forget()
-		remove()
-	}
 }

@@ -10,27 +10,30 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
 func TestTwoCachesOnALocalBusAgree(t *testing.T) {
-	base, bus := memstore.New(), cache.LocalBus()
-	a := store.Wrap(base, cache.New(cache.WithBus(bus)))
-	b := store.Wrap(base, cache.New(cache.WithBus(bus)))
+	base, wire := memstore.New(), bus.Local()
+	a := store.Wrap(base, cache.New(cache.WithBus(wire)))
+	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
 	defer store.Close(a, b)
 	fill(t, base, 3)
 	must(t, a.SaveAttachment(t.Context(), attachment(t, "atc_1", "one")))
 	for range 3 {
 		warm(t, a)
 		warm(t, b)
-		get[store.Attachment](t)(b.LoadAttachment(t.Context(), "atc_1"))
-		th := get[store.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
+		get[chat.Attachment](t)(b.LoadAttachment(t.Context(), "atc_1"))
+		th := get[chat.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
 		th.Title += "!"
 		must(t, a.SaveThread(t.Context(), th))
-		if got := get[store.Thread](t)(b.LoadThread(t.Context(), "thr_1")); got.Title != th.Title {
+		if got := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); got.Title != th.Title {
 			t.Errorf("the other cache still answers %q, saved was %q", got.Title, th.Title)
 		}
 	}
@@ -43,53 +46,53 @@ func TestTwoCachesOnALocalBusAgree(t *testing.T) {
 // A cache's own message must not undo its own patch.
 func TestOnesOwnMessageIsNotForeign(t *testing.T) {
 	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(cache.WithBus(cache.LocalBus())), store.Intercept("probe", p))
+	s := store.Wrap(base, cache.New(cache.WithBus(bus.Local())), layer.Intercept("probe", p))
 	defer store.Close(s)
 	fill(t, base, 3)
 	warm(t, s)
 	if n := p.readsOf(func() { turn(t, s, 0) }); n != 0 {
-		t.Errorf("a warm turn on a bus cost %d base reads", n)
+		t.Errorf("a warm turn on a wire cost %d base reads", n)
 	}
 }
 
 // handBus is a Bus that a test moves by hand.
 type handBus struct {
 	mu        sync.Mutex
-	f         func(store.Change)
+	f         func(bus.Change)
 	connected func(bool)
-	sent      []store.Change
+	sent      []bus.Change
 }
 
-func (b *handBus) Publish(_ context.Context, c store.Change) error {
+func (b *handBus) Publish(_ context.Context, c bus.Change) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sent = append(b.sent, c)
 	return nil
 }
 
-func (b *handBus) Subscribe(_ context.Context, f func(store.Change), connected func(bool)) func() {
+func (b *handBus) Subscribe(_ context.Context, f func(bus.Change), connected func(bool)) func() {
 	b.f, b.connected = f, connected
 	return func() {}
 }
 
 func TestNothingIsServedWhileTheBusIsAway(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
 	defer store.Close(s)
 	fill(t, base, 3)
 	warm2 := func() { warm(t, s); warm(t, s) }
 	if n := p.readsOf(warm2); n != 4 {
 		t.Errorf("before the first connection: %d base reads of 4", n)
 	}
-	bus.connected(true)
+	wire.connected(true)
 	if n := p.readsOf(warm2); n != 2 {
 		t.Errorf("connected: %d base reads of 2", n)
 	}
-	bus.connected(false)
+	wire.connected(false)
 	if n := p.readsOf(warm2); n != 4 {
 		t.Errorf("cut off: %d base reads of 4", n)
 	}
-	bus.connected(true)
+	wire.connected(true)
 	if n := p.readsOf(warm2); n != 2 {
 		t.Errorf("connected again: %d base reads of 2: what was from before the gap must go", n)
 	}
@@ -102,17 +105,17 @@ func TestAGapMovesTheWordsOfLoadsUnderWay(t *testing.T) {
 		gap  func(*handBus)
 	}{
 		{"reconnect", func(b *handBus) { b.connected(false); b.connected(true) }},
-		{"change of the thread", func(b *handBus) { b.f(store.Change{ThreadID: "thr_1"}) }},
-		{"change of all", func(b *handBus) { b.f(store.Change{All: true}) }},
+		{"change of the thread", func(b *handBus) { b.f(bus.Change{ThreadID: "thr_1"}) }},
+		{"change of all", func(b *handBus) { b.f(bus.Change{All: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			base, p, bus := memstore.New(), &probe{}, &handBus{}
-			s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+			base, p, wire := memstore.New(), &probe{}, &handBus{}
+			s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
 			defer store.Close(s)
 			fill(t, base, 3)
-			bus.connected(true)
+			wire.connected(true)
 			loaded, gate, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				err := next(ctx)
 				close(loaded)
 				<-gate
@@ -121,11 +124,11 @@ func TestAGapMovesTheWordsOfLoadsUnderWay(t *testing.T) {
 			go func() { defer close(done); s.LoadThread(t.Context(), "thr_1") }()
 			<-loaded
 			p.set(nil)
-			must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "elsewhere", CreatedAt: noon}))
-			c.gap(bus)
+			must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "elsewhere", CreatedAt: noon}))
+			c.gap(wire)
 			close(gate)
 			<-done
-			if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "elsewhere" {
+			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "elsewhere" {
 				t.Errorf("a load from before the change was stored: %q", th.Title)
 			}
 		})
@@ -133,44 +136,44 @@ func TestAGapMovesTheWordsOfLoadsUnderWay(t *testing.T) {
 }
 
 func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
 	defer store.Close(s)
 	fill(t, base, 1)
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
 	if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_0", 0)); store.CodeOf(err) != store.CodeConflict {
 		t.Fatal(err)
 	}
-	p.set(func(context.Context, store.Call, func(context.Context) error) error { return store.ErrUnavailable })
-	_ = s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon})
-	if len(bus.sent) != 2 {
-		t.Fatalf("sent %+v; want the success and the unknown, not the conflict", bus.sent)
+	p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
+	_ = s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon})
+	if len(wire.sent) != 2 {
+		t.Fatalf("sent %+v; want the success and the unknown, not the conflict", wire.sent)
 	}
-	if ok := bus.sent[0]; ok.ThreadID != "thr_1" || ok.Write == 0 || ok.Origin == "" {
+	if ok := wire.sent[0]; ok.ThreadID != "thr_1" || ok.Write == 0 || ok.Origin == "" {
 		t.Errorf("a success was announced as %+v", ok)
 	}
-	if unknown := bus.sent[1]; unknown.ThreadID != "thr_1" || unknown.Write != 0 {
+	if unknown := wire.sent[1]; unknown.ThreadID != "thr_1" || unknown.Write != 0 {
 		t.Errorf("an unknown outcome was announced as %+v", unknown)
 	}
 }
 
 // What carries this cache's name but no number is not known to have moved its words at the right time.
 func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
 	defer store.Close(s)
-	bus.connected(true)
+	wire.connected(true)
 	fill(t, base, 1)
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}))
-	own := bus.sent[0]
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
+	own := wire.sent[0]
 	for _, c := range []struct {
 		write uint64
 		reads int64
 	}{{own.Write, 0}, {0, 1}} {
-		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 		own.Write = c.write
-		bus.f(own)
-		if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != c.reads {
+		wire.f(own)
+		if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != c.reads {
 			t.Errorf("after a message of write %d, a read cost %d base reads, want %d", c.write, n, c.reads)
 		}
 	}
@@ -178,17 +181,17 @@ func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 
 func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, bus := memstore.New(), cache.LocalBus()
+		base, wire := memstore.New(), bus.Local()
 		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
-		a := store.Wrap(f, cache.New(cache.WithBus(bus)))
-		b := store.Wrap(f, cache.New(cache.WithBus(bus)))
+		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
+		b := store.Wrap(f, cache.New(cache.WithBus(wire)))
 		defer store.Close(a, b)
 		fill(t, base, 3)
 		must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "first")))
 		warmBoth := func() {
 			for _, s := range []store.Store{a, b} {
 				warm(t, s)
-				get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+				get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
 			}
 		}
 		warmBoth()
@@ -196,7 +199,7 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: thread.Hold(nil)})
 		f.Inject(storetest.Fault{Op: store.OpSaveAttachment, Times: 1, Do: file.Hold(nil)})
 		for _, err := range []error{
-			a.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}),
+			a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}),
 			a.SaveAttachment(t.Context(), attachment(t, "atc_1", "second")),
 		} {
 			if err == nil || store.IsDefinite(err) {
@@ -208,11 +211,11 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 		must(t, thread.Apply())
 		must(t, file.Apply())
 		for name, s := range map[string]store.Store{"writer": a, "other": b} {
-			if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 				t.Errorf("%s: the thread is still %q", name, th.Title)
 			}
-			at := get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
-			if body := get[store.AttachmentBody](t)(at.Decode()); body.Name != "second" {
+			at := get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+			if body := get[chat.AttachmentBody](t)(at.Decode()); body.Name != "second" {
 				t.Errorf("%s: the attachment is still %q", name, body.Name)
 			}
 		}
@@ -230,34 +233,34 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 // A base that announces its transactions itself, stamped, may announce a write that its cache gave up: that is no message of
 // its own any more.
 func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithQuarantine(0)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithQuarantine(0)), layer.Intercept("probe", p))
 	defer store.Close(s)
-	bus.connected(true)
+	wire.connected(true)
 	fill(t, base, 1)
-	var stamps []store.Stamp
+	var stamps []bus.Stamp
 	lost := true
-	p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		if c.Op.IsWrite() {
-			stamps = append(stamps, store.StampFrom(ctx))
+			stamps = append(stamps, bus.StampFrom(ctx))
 			if lost {
 				return store.ErrUnavailable
 			}
 		}
 		return next(ctx)
 	})
-	second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+	second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
 	_ = s.SaveThread(t.Context(), second)
 	lost = false
 	must(t, s.SaveThread(t.Context(), second))
-	if len(stamps) != 2 || stamps[0] == stamps[1] || stamps[0].Origin == "" || stamps[0].Origin != bus.sent[1].Origin ||
-		stamps[1].Write != bus.sent[1].Write {
-		t.Fatalf("the base saw %v; announced was %+v", stamps, bus.sent)
+	if len(stamps) != 2 || stamps[0] == stamps[1] || stamps[0].Origin == "" || stamps[0].Origin != wire.sent[1].Origin ||
+		stamps[1].Write != wire.sent[1].Write {
+		t.Fatalf("the base saw %v; announced was %+v", stamps, wire.sent)
 	}
 	for i, want := range []int64{1, 0} {
-		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
-		bus.f(store.Change{ThreadID: "thr_1", Origin: stamps[i].Origin, Write: stamps[i].Write})
-		if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		wire.f(bus.Change{ThreadID: "thr_1", Origin: stamps[i].Origin, Write: stamps[i].Write})
+		if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
 			t.Errorf("after the message of write %d, a read cost %d base reads, want %d", i+1, n, want)
 		}
 	}
@@ -294,7 +297,7 @@ func (b *leasedBus) LeasedUntil() time.Time { return *b.until.Load() }
 func (b *leasedBus) lease(until time.Time) { b.until.Store(&until) }
 
 func bypasses(s store.Store) (n float64) {
-	r, _ := store.As[store.StatsReporter](s)
+	r, _ := store.As[layer.StatsReporter](s)
 	for _, st := range r.AppendStats(nil) {
 		if st.Name == "chatstore_cache_requests_total" && st.Labels[1].Value == "bypass" {
 			n += st.Value
@@ -307,17 +310,17 @@ func TestNothingIsServedBeyondTheLease(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"with a TTL": time.Hour, "without": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				base, p, bus := memstore.New(), &probe{}, &leasedBus{}
-				bus.lease(time.Time{})
-				s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithTTL(ttl)), store.Intercept("probe", p))
+				base, p, wire := memstore.New(), &probe{}, &leasedBus{}
+				wire.lease(time.Time{})
+				s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithTTL(ttl)), layer.Intercept("probe", p))
 				defer store.Close(s)
 				fill(t, base, 3)
-				bus.connected(true)
+				wire.connected(true)
 				warm2 := func() { warm(t, s); warm(t, s) }
 				if n := p.readsOf(warm2); n != 4 {
 					t.Errorf("connected but without a lease: %d base reads of 4", n)
 				}
-				bus.lease(time.Now().Add(5 * time.Second))
+				wire.lease(time.Now().Add(5 * time.Second))
 				warm(t, s)
 				time.Sleep(5*time.Second - time.Nanosecond)
 				if n := p.readsOf(warm2); n != 0 {
@@ -330,7 +333,7 @@ func TestNothingIsServedBeyondTheLease(t *testing.T) {
 				if n := bypasses(s); n != 8 {
 					t.Errorf("%v reads passed the cache by, want 8", n)
 				}
-				bus.lease(time.Now().Add(time.Second))
+				wire.lease(time.Now().Add(time.Second))
 				if n := p.readsOf(warm2); n > 2 {
 					t.Errorf("with a new lease: %d base reads", n)
 				}
@@ -341,12 +344,12 @@ func TestNothingIsServedBeyondTheLease(t *testing.T) {
 
 // A bus that connects while the cache is being closed must not make it serve again.
 func TestAClosedCacheIsNotConnected(t *testing.T) {
-	bus := &handBus{}
-	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(bus)))
+	wire := &handBus{}
+	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(wire)))
 	word := cache.Word(s)
 	release := cache.HoldShards(s) // connecting waits for them, having seen that the cache is open
 	var wg sync.WaitGroup
-	wg.Go(func() { bus.connected(true) })
+	wg.Go(func() { wire.connected(true) })
 	for cache.Word(s) == word {
 		runtime.Gosched()
 	}
@@ -362,7 +365,7 @@ func TestAClosedCacheIsNotConnected(t *testing.T) {
 	if cache.Serving(s) {
 		t.Error("a closed cache answers from its entries")
 	}
-	bus.connected(true)
+	wire.connected(true)
 	if cache.Serving(s) {
 		t.Error("a closed cache was connected")
 	}
@@ -370,13 +373,13 @@ func TestAClosedCacheIsNotConnected(t *testing.T) {
 
 // What a base announces of writes that bear no stamp, such as another program's, has happened: nothing is held back for it.
 func TestAChangeWithoutAnOriginHasHappened(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus), cache.WithQuarantine(time.Minute)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &handBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithQuarantine(time.Minute)), layer.Intercept("probe", p))
 	defer store.Close(s)
-	bus.connected(true)
+	wire.connected(true)
 	fill(t, base, 1)
 	warm(t, s)
-	bus.f(store.Change{ThreadID: "thr_1"})
+	wire.f(bus.Change{ThreadID: "thr_1"})
 	if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 2 {
 		t.Errorf("%d base reads, want 2: the first to see the change, none after that", n)
 	}
@@ -384,24 +387,24 @@ func TestAChangeWithoutAnOriginHasHappened(t *testing.T) {
 
 // The announcement of a write must not die with the caller that has just left.
 func TestAWriteIsAnnouncedThoughItsCallerHasLeft(t *testing.T) {
-	base, p, bus := memstore.New(), &probe{}, &refusingBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
+	base, p, wire := memstore.New(), &probe{}, &refusingBus{}
+	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
 	defer store.Close(s)
 	ctx, cancel := context.WithCancel(t.Context())
-	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		defer cancel()
 		return next(ctx)
 	})
-	must(t, s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}))
-	if len(bus.sent) != 1 {
-		t.Errorf("announced %v", bus.sent)
+	must(t, s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}))
+	if len(wire.sent) != 1 {
+		t.Errorf("announced %v", wire.sent)
 	}
 }
 
 // refusingBus publishes for callers that are still there only.
 type refusingBus struct{ handBus }
 
-func (b *refusingBus) Publish(ctx context.Context, c store.Change) error {
+func (b *refusingBus) Publish(ctx context.Context, c bus.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -410,15 +413,15 @@ func (b *refusingBus) Publish(ctx context.Context, c store.Change) error {
 
 func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bus := cache.LocalBus()
+		wire := bus.Local()
 		ctx, cancel := context.WithCancel(t.Context())
 		told := 0
-		stop := bus.Subscribe(ctx, func(store.Change) { told++ }, func(bool) {})
+		stop := wire.Subscribe(ctx, func(bus.Change) { told++ }, func(bool) {})
 		defer stop()
-		must(t, bus.Publish(t.Context(), store.Change{ThreadID: "thr_1"}))
+		must(t, wire.Publish(t.Context(), bus.Change{ThreadID: "thr_1"}))
 		cancel()
 		synctest.Wait()
-		must(t, bus.Publish(t.Context(), store.Change{ThreadID: "thr_1"}))
+		must(t, wire.Publish(t.Context(), bus.Change{ThreadID: "thr_1"}))
 		if told != 1 {
 			t.Errorf("told of %d changes, want the first", told)
 		}
@@ -428,31 +431,31 @@ func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 // A cache that was cut off when a write ended unknown has not held it back: it must hear of it when it is over.
 func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, bus := memstore.New(), &handBus{}
+		base, wire := memstore.New(), &handBus{}
 		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
-		a := store.Wrap(f, cache.New(cache.WithBus(bus)))
+		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
 		fill(t, base, 1)
 		var late storetest.Late
 		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
-		_ = a.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
-		b := store.Wrap(f, cache.New(cache.WithBus(bus))) // connected only now
+		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
+		b := store.Wrap(f, cache.New(cache.WithBus(wire))) // connected only now
 		defer store.Close(a, b)
-		bus.connected(true)
+		wire.connected(true)
 		warm(t, b)
 		must(t, late.Apply())
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		last := len(bus.sent) - 1
-		for i, c := range bus.sent {
+		last := len(wire.sent) - 1
+		for i, c := range wire.sent {
 			if known := c.Origin == ""; last < 1 || known != (i == last) {
-				t.Fatalf("announced %+v, want the unknown outcome a few times, and its end", bus.sent)
+				t.Fatalf("announced %+v, want the unknown outcome a few times, and its end", wire.sent)
 			}
 		}
-		bus.f(bus.sent[last])
-		if th := get[store.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+		wire.f(wire.sent[last])
+		if th := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 			t.Errorf("the other cache still answers %q", th.Title)
 		}
-		if n := bus.sent[last]; n.Origin != "" || n.ThreadID != "thr_1" {
+		if n := wire.sent[last]; n.Origin != "" || n.ThreadID != "thr_1" {
 			t.Errorf("told %+v: that would be held back again", n)
 		}
 	})
@@ -461,7 +464,7 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 // Who was away when a write ended unknown is told soon after, long before the write may take effect.
 func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, local := memstore.New(), cache.LocalBus()
+		base, local := memstore.New(), bus.Local()
 		f := storetest.NewFaulty(base, storetest.WithLongestWrite(30*time.Second))
 		away := &fitfulBus{Bus: local, steady: true}
 		a := store.Wrap(f, cache.New(cache.WithBus(local)))
@@ -471,12 +474,12 @@ func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 		var late storetest.Late
 		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 		away.leave()
-		_ = a.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
+		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
 		away.comeBack()
 		warm(t, b) // what was before the write
 		time.Sleep(2 * time.Second)
 		must(t, late.Apply())
-		if th := get[store.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+		if th := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 			t.Errorf("two seconds after it came back, the other cache answers %q", th.Title)
 		}
 	})
@@ -484,16 +487,16 @@ func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 
 type countingBus struct{ handBus }
 
-func (*countingBus) AppendStats(dst []store.Stat) []store.Stat {
-	return append(dst, store.Stat{Name: "chatstore_bus_connected", Value: 1})
+func (*countingBus) AppendStats(dst []layer.Stat) []layer.Stat {
+	return append(dst, layer.Stat{Name: "chatstore_bus_connected", Value: 1})
 }
 
 func TestItReportsWhatItsBusCounts(t *testing.T) {
 	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(&countingBus{})))
 	defer store.Close(s)
-	r, _ := store.As[store.StatsReporter](s)
-	if !slices.ContainsFunc(r.AppendStats(nil), func(st store.Stat) bool { return st.Name == "chatstore_bus_connected" && st.Value == 1 }) {
-		t.Error("what the bus counts is not reported")
+	r, _ := store.As[layer.StatsReporter](s)
+	if !slices.ContainsFunc(r.AppendStats(nil), func(st layer.Stat) bool { return st.Name == "chatstore_bus_connected" && st.Value == 1 }) {
+		t.Error("what the wire counts is not reported")
 	}
 }
 
@@ -501,11 +504,11 @@ func TestItReportsWhatItsBusCounts(t *testing.T) {
 func TestRemindersDoNotAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, closed := range []bool{false, true} {
-			bus, p := &handBus{}, &probe{}
-			s := store.Wrap(memstore.New(), cache.New(cache.WithBus(bus)), store.Intercept("probe", p))
-			p.set(func(context.Context, store.Call, func(context.Context) error) error { return store.ErrUnavailable })
+			wire, p := &handBus{}, &probe{}
+			s := store.Wrap(memstore.New(), cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
+			p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
 			for range 100 {
-				_ = s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon})
+				_ = s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon})
 			}
 			want := 100 + 60 // a minute of seconds, for the one row
 			if closed {
@@ -514,8 +517,8 @@ func TestRemindersDoNotAddUp(t *testing.T) {
 			}
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if len(bus.sent) != want {
-				t.Errorf("closed %v: %d announcements, want %d", closed, len(bus.sent), want)
+			if len(wire.sent) != want {
+				t.Errorf("closed %v: %d announcements, want %d", closed, len(wire.sent), want)
 			}
 			must(t, store.Close(s))
 		}

@@ -50,9 +50,11 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // The defaults of the options.
@@ -82,7 +84,7 @@ type config struct {
 	quarantine       time.Duration
 	soleWriter       bool
 	allowAroundAuthz bool
-	bus              store.Bus
+	bus              bus.Bus
 
 	shards int                               // 0: by the bounds
 	words  int                               // 0: by the bounds
@@ -130,7 +132,7 @@ func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 // lease ([store.Leaser]), reads pass the cache by. A write returns when the bus has taken its change, or after 5 seconds; a
 // change that the bus does not take is counted (chatstore_cache_unsent_changes_total), and the others then see the write
 // when the bus notices the gap, or after their TTL. It cannot be had together with WithSoleWriter.
-func WithBus(b store.Bus) Option { return func(c *config) { c.bus = b } }
+func WithBus(b bus.Bus) Option { return func(c *config) { c.bus = b } }
 
 // AllowAroundAuthz lets the cache be put around an authz layer. It then answers without asking the policy, within one
 // principal's own partition: a change of policy is seen only when entries expire. A TTL is required.
@@ -154,7 +156,7 @@ func New(opts ...Option) store.Middleware {
 	must(!c.soleWriter || c.bus == nil, "WithSoleWriter and WithBus contradict each other: a bus is there for other writers")
 	must(!c.allowAroundAuthz || c.ttl > 0, "AllowAroundAuthz needs a TTL: a change of policy is seen only when entries expire")
 	return func(next store.Store) store.Store {
-		guarded := store.Guarded(next)
+		guarded := layer.Guarded(next)
 		must(!guarded || c.allowAroundAuthz, "around an authz layer the cache would answer without asking the policy: "+
 			"put the cache inside (authz first in store.Wrap), or say AllowAroundAuthz")
 		return newLayer(next, c, guarded)
@@ -167,7 +169,7 @@ func must(ok bool, sentence string) {
 	}
 }
 
-func newLayer(next store.Store, c config, guarded bool) *layer {
+func newLayer(next store.Store, c config, guarded bool) *stacked {
 	shards := c.shards
 	if shards == 0 {
 		shards = shardsFor(c.maxEntries, c.maxBytes)
@@ -176,8 +178,8 @@ func newLayer(next store.Store, c config, guarded bool) *layer {
 	if words == 0 {
 		words = wordsFor(c.maxEntries, c.maxBytes)
 	}
-	_, rewrites := store.As[store.Rewriter](next)
-	l := &layer{
+	_, rewrites := store.As[layer.Rewriter](next)
+	l := &stacked{
 		next:   next,
 		cfg:    c,
 		clock:  time.Now(),

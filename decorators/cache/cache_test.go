@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"github.com/chatstore/chatstore/bus"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,13 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -25,24 +30,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-	ada  = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}}
-	bob  = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "bob"}}
+	ada  = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}
+	bob  = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "bob"}}
 )
 
 // probe sits between the cache and the base: it counts the calls that reach the base, and do decides about each if it is set.
 type probe struct {
 	reads, writes atomic.Int64
 	mu            sync.Mutex
-	do            func(ctx context.Context, c store.Call, next func(context.Context) error) error
+	do            func(ctx context.Context, c layer.Call, next func(context.Context) error) error
 }
 
-func (p *probe) set(do func(ctx context.Context, c store.Call, next func(context.Context) error) error) {
+func (p *probe) set(do func(ctx context.Context, c layer.Call, next func(context.Context) error) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.do = do
 }
 
-func (p *probe) Intercept(ctx context.Context, c store.Call, next func(context.Context) error) error {
+func (p *probe) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	if c.Op.IsWrite() {
 		p.writes.Add(1)
 	} else {
@@ -70,7 +75,7 @@ func open(t testing.TB, opts ...cache.Option) (store.Store, *probe, store.Store)
 	base := memstore.New()
 	p := &probe{}
 	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute)}, opts...)...),
-		store.Intercept("probe", p))
+		layer.Intercept("probe", p))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s, p, base
 }
@@ -91,26 +96,26 @@ func get[T any](t testing.TB) func(v T, err error) T {
 	}
 }
 
-func item(t testing.TB, id string, minute int) store.Item {
+func item(t testing.TB, id string, minute int) chat.Item {
 	t.Helper()
-	return get[store.Item](t)(store.NewItem(id, noon.Add(time.Duration(minute)*time.Minute), store.EndOfTurn{}))
+	return get[chat.Item](t)(chat.NewItem(id, noon.Add(time.Duration(minute)*time.Minute), chat.EndOfTurn{}))
 }
 
-func attachment(t testing.TB, id, name string) store.Attachment {
+func attachment(t testing.TB, id, name string) chat.Attachment {
 	t.Helper()
-	return get[store.Attachment](t)(store.NewAttachment(id, store.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
+	return get[chat.Attachment](t)(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
 }
 
 // fill makes thread thr_1 with n items msg_0, msg_1, … a minute apart, behind the cache.
 func fill(t testing.TB, base store.Store, n int) {
 	t.Helper()
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
 	for i := range n {
 		must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprintf("msg_%d", i), i)))
 	}
 }
 
-func ids(p store.Page[store.Item]) string {
+func ids(p store.Page[chat.Item]) string {
 	var out []string
 	for _, it := range p.Data {
 		out = append(out, strings.TrimPrefix(it.ID, "msg_"))
@@ -124,8 +129,8 @@ func oldest(n int) store.PageQuery { return store.PageQuery{Limit: n, Order: sto
 // warm reads what a turn reads.
 func warm(t testing.TB, s store.Store) {
 	t.Helper()
-	get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
-	get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(20)))
+	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(20)))
 }
 
 // turn is a turn of a ChatKit server on thr_1, the n-th.
@@ -133,28 +138,28 @@ func turn(t testing.TB, s store.Store, n int) {
 	t.Helper()
 	ctx := t.Context()
 	user, answer := item(t, fmt.Sprintf("msg_user%d", n), 1000+2*n), item(t, fmt.Sprintf("msg_answer%d", n), 1001+2*n)
-	thread := get[store.Thread](t)(s.LoadThread(ctx, "thr_1"))
+	thread := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
 	must(t, s.AddThreadItem(ctx, "thr_1", user))
-	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20))); p.Data[0].ID != user.ID {
+	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20))); p.Data[0].ID != user.ID {
 		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, user.ID)
 	}
-	get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))
+	get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))
 	must(t, s.AddThreadItem(ctx, "thr_1", answer))
 	thread.Title = fmt.Sprintf("turn %d", n)
 	must(t, s.SaveThread(ctx, thread))
-	if got := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); !got.Equal(thread) {
+	if got := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); !got.Equal(thread) {
 		t.Fatalf("loaded %v, saved %v", got, thread)
 	}
-	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(1))); p.Data[0].ID != answer.ID {
+	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(1))); p.Data[0].ID != answer.ID {
 		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, answer.ID)
 	}
 }
 
 // unversioned takes the version capability away.
 func unversioned() store.Middleware {
-	return store.Intercept("unversioned", store.InterceptorFunc(
-		func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
-			return next(store.WithVersionRecorder(ctx, nil))
+	return layer.Intercept("unversioned", layer.InterceptorFunc(
+		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+			return next(callctx.WithVersionRecorder(ctx, nil))
 		}))
 }
 
@@ -183,7 +188,7 @@ func TestWithoutVersionsAWriteDropsInsteadOfGuessing(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			base, p := memstore.New(), &probe{}
-			s := store.Wrap(base, cache.New(c.opts...), store.Intercept("probe", p), unversioned())
+			s := store.Wrap(base, cache.New(c.opts...), layer.Intercept("probe", p), unversioned())
 			defer store.Close(s)
 			fill(t, base, 30)
 			warm(t, s)
@@ -204,7 +209,7 @@ func TestAWriteThatMeetsAnotherVersionDropsTheEntry(t *testing.T) {
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_own", 501)))
 	var got string
 	n := p.readsOf(func() {
-		got = ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(3))))
+		got = ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(3))))
 	})
 	if got != "own foreign 9" || n != 1 {
 		t.Errorf("got %q with %d base reads", got, n)
@@ -229,21 +234,21 @@ func TestOneWindowServesTheReadsOfATurn(t *testing.T) {
 		{store.PageQuery{Limit: 2, After: "msg_90"}, "89 88", true},
 		{store.PageQuery{Limit: 2, After: "msg_97", Order: store.OldestFirst}, "98 99", false},
 	} {
-		var p1 store.Page[store.Item]
-		if n := p.readsOf(func() { p1 = get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", c.q)) }); n != 0 {
+		var p1 store.Page[chat.Item]
+		if n := p.readsOf(func() { p1 = get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", c.q)) }); n != 0 {
 			t.Errorf("%+v cost %d base reads", c.q, n)
 		}
-		want := get[store.Page[store.Item]](t)(base.LoadThreadItems(ctx, "thr_1", c.q))
+		want := get[store.Page[chat.Item]](t)(base.LoadThreadItems(ctx, "thr_1", c.q))
 		if ids(p1) != c.want || p1.HasMore != c.more || p1.After != want.After || p1.HasMore != want.HasMore {
 			t.Errorf("%+v: got %q %v %q, the base says %q %v %q", c.q, ids(p1), p1.HasMore, p1.After, ids(want), want.HasMore, want.After)
 		}
 	}
-	if n := p.readsOf(func() { get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }); n != 0 {
+	if n := p.readsOf(func() { get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }); n != 0 {
 		t.Errorf("an item of the window cost %d base reads", n)
 	}
 	if n := p.readsOf(func() {
 		for range 3 {
-			get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3"))
+			get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3"))
 		}
 	}); n != 1 {
 		t.Errorf("an item beyond the window, loaded three times, cost %d base reads", n)
@@ -258,7 +263,7 @@ func TestAWholeThreadServesOldestFirst(t *testing.T) {
 			s.LoadThreadItems(t.Context(), "thr_1", first)
 			var got string
 			if n := p.readsOf(func() {
-				got = ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", oldest(3))))
+				got = ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", oldest(3))))
 			}); n != 0 || got != "0 1 2" {
 				t.Errorf("got %q with %d base reads", got, n)
 			}
@@ -271,11 +276,11 @@ func TestWhatComesOutDoesNotAliasTheCache(t *testing.T) {
 	fill(t, base, 5)
 	for range 2 { // a miss, then a hit
 		for _, q := range []store.PageQuery{newest(3), oldest(3), newest(100)} {
-			p := get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", q))
+			p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", q))
 			clear(p.Data)
 		}
 	}
-	if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(5)))); got != "4 3 2 1 0" {
+	if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(5)))); got != "4 3 2 1 0" {
 		t.Errorf("a caller's slice is the cache's: %q", got)
 	}
 }
@@ -286,11 +291,11 @@ func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
 			s, p, base := open(t)
 			fill(t, base, 5)
 			gate := make(chan struct{})
-			p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+			p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				<-gate
 				return next(ctx)
 			})
-			var pages [2]store.Page[store.Item]
+			var pages [2]store.Page[chat.Item]
 			var wg sync.WaitGroup
 			for i := range pages {
 				wg.Go(func() { pages[i], _ = s.LoadThreadItems(t.Context(), "thr_1", newest(limit)) })
@@ -309,7 +314,7 @@ func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
 func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	base := memstore.New()
 	fill(t, base, 3)
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_2", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_2", CreatedAt: noon}))
 	must(t, base.AddThreadItem(t.Context(), "thr_2", item(t, "msg_0", 1)))
 	for _, id := range []string{"atc_1", "atc_2"} {
 		must(t, base.SaveAttachment(t.Context(), attachment(t, id, "notes")))
@@ -323,16 +328,16 @@ func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	s.LoadItem(ctx, "thr_1", "msg_0")
 	s.LoadAttachment(ctx, "atc_1")
 	c.honest = true
-	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
+	if it := get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
 		t.Errorf("the cache kept an item of %s", it.ThreadID)
 	}
-	if a := get[store.Attachment](t)(s.LoadAttachment(ctx, "atc_1")); a.ID != "atc_1" {
+	if a := get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1")); a.ID != "atc_1" {
 		t.Errorf("the cache kept attachment %s under atc_1", a.ID)
 	}
-	if th := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); th.ID != "thr_1" {
+	if th := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); th.ID != "thr_1" {
 		t.Errorf("the cache kept thread %s under thr_1", th.ID)
 	}
-	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(3))); ids(p) != "2 1 0" {
+	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(3))); ids(p) != "2 1 0" {
 		t.Errorf("the cache kept another thread's items: %q", ids(p))
 	}
 }
@@ -353,28 +358,28 @@ func (c *confused) pick(id string) string {
 	return "thr_2"
 }
 
-func (c *confused) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (c *confused) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	return c.Middle.LoadThread(ctx, c.pick(id))
 }
 
-func (c *confused) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
+func (c *confused) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
 	return c.Middle.LoadThreadItems(ctx, c.pick(id), q)
 }
 
-func (c *confused) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
+func (c *confused) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
 	if !c.honest {
 		id = "atc_2"
 	}
 	return c.Middle.LoadAttachment(ctx, id)
 }
 
-func (c *confused) LoadItem(ctx context.Context, id, itemID string) (store.Item, error) {
+func (c *confused) LoadItem(ctx context.Context, id, itemID string) (chat.Item, error) {
 	return c.Middle.LoadItem(ctx, c.pick(id), itemID)
 }
 
 func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	s, p, base := open(t)
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
 	as := func(p store.Principal) context.Context { return store.WithPrincipal(t.Context(), p) }
 	admin := ada
 	admin.Roles = []string{"admin"}
@@ -389,15 +394,15 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
 		t.Error("a call without a principal was answered with what somebody loaded")
 	}
-	store.Share(s)
-	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	layer.Share(s)
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if who, ok := store.PrincipalFrom(ctx); ok {
 			t.Errorf("a load for all was made as %v: what depends on the principal must fail closed", who)
 		}
 		return next(ctx)
 	})
 	must(t, s.DeleteThread(t.Context(), "thr_other"))
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_2", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_2", CreatedAt: noon, Owner: ada.Owner}))
 	if n := p.readsOf(func() {
 		s.LoadThread(as(ada), "thr_2")
 		s.LoadThread(as(bob), "thr_2")
@@ -410,8 +415,8 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 func TestAFreshReadOfASharedCacheIsMadeByNobody(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 1)
-	store.Share(s)
-	p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	layer.Share(s)
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if _, ok := store.PrincipalFrom(ctx); ok {
 			return next(ctx) // a base that answers only who is named
 		}
@@ -432,13 +437,13 @@ func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	fill(t, base, 3)
 	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
 	for _, ctx := range []context.Context{a, b} {
-		get[store.Thread](t)(s.LoadThread(ctx, "thr_1"))
+		get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
 	}
-	th := get[store.Thread](t)(s.LoadThread(a, "thr_1"))
+	th := get[chat.Thread](t)(s.LoadThread(a, "thr_1"))
 	th.Title = "second"
 	must(t, s.SaveThread(a, th))
 	for _, ctx := range []context.Context{a, b} {
-		if got := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")); got.Title != "second" {
+		if got := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); got.Title != "second" {
 			t.Errorf("loaded title %q after the save", got.Title)
 		}
 	}
@@ -459,14 +464,14 @@ func TestHints(t *testing.T) {
 	if n := p.readsOf(func() { s.LoadThread(noStore, "thr_1") }); n != 0 {
 		t.Error("a no-store read was not answered from the cache")
 	}
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "behind", CreatedAt: noon}))
-	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "first" {
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "behind", CreatedAt: noon}))
+	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "first" {
 		t.Fatal("the cache should not know yet")
 	}
-	if th := get[store.Thread](t)(s.LoadThread(store.WithFresh(t.Context()), "thr_1")); th.Title != "behind" {
+	if th := get[chat.Thread](t)(s.LoadThread(store.WithFresh(t.Context()), "thr_1")); th.Title != "behind" {
 		t.Errorf("a fresh read got %q", th.Title)
 	}
-	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "behind" {
+	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "behind" {
 		t.Errorf("after a fresh read, the cache still answers %q", th.Title)
 	}
 }
@@ -495,7 +500,7 @@ func TestTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
 		fill(t, base, 3)
-		slow := func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		slow := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			time.Sleep(10 * time.Second) // the bubble's clock
 			return next(ctx)
 		}
@@ -505,7 +510,7 @@ func TestTTL(t *testing.T) {
 		at := func(d time.Duration, want int64) {
 			t.Helper()
 			time.Sleep(d)
-			if n := p.readsOf(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
+			if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
 				t.Errorf("%d base reads, want %d", n, want)
 			}
 		}
@@ -524,7 +529,7 @@ func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, p := memstore.New(), &probe{}
 		s := store.Wrap(base, cache.New(cache.WithSoleWriter(), cache.WithTTL(time.Minute), cache.NoJitter()),
-			store.Intercept("probe", p), unversioned())
+			layer.Intercept("probe", p), unversioned())
 		defer store.Close(s)
 		fill(t, base, 3)
 		warm(t, s)
@@ -544,11 +549,11 @@ func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, p := memstore.New(), &probe{}
-		s := store.Wrap(base, cache.New(cache.WithTTL(time.Minute), cache.NoJitter()), store.Intercept("probe", p))
+		s := store.Wrap(base, cache.New(cache.WithTTL(time.Minute), cache.NoJitter()), layer.Intercept("probe", p))
 		defer store.Close(s)
 		fill(t, base, 3)
 		warm(t, s)
-		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			err := next(ctx)
 			if c.Op.IsWrite() {
 				time.Sleep(20 * time.Second)
@@ -571,10 +576,10 @@ func TestCloseEndsQuarantines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 3)
-		p.set(func(context.Context, store.Call, func(context.Context) error) error { return store.ErrUnavailable })
+		p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
 		_ = s.DeleteThread(t.Context(), "thr_1")
 		quarantined := func() (n float64) {
-			reporter, _ := store.As[store.StatsReporter](s)
+			reporter, _ := store.As[layer.StatsReporter](s)
 			for _, stat := range reporter.AppendStats(nil) {
 				if stat.Name == "chatstore_cache_quarantined" {
 					n = stat.Value
@@ -595,7 +600,7 @@ func TestJitterOnlyShortens(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(100*time.Second))
 		const n = 50
 		for i := range n {
-			must(t, base.SaveThread(t.Context(), store.Thread{ID: fmt.Sprint("thr_", i), CreatedAt: noon}))
+			must(t, base.SaveThread(t.Context(), chat.Thread{ID: fmt.Sprint("thr_", i), CreatedAt: noon}))
 		}
 		all := func() {
 			for i := range n {
@@ -623,7 +628,7 @@ func TestAColdStampedeIsOneBaseRead(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 30)
 		gate := make(chan struct{})
-		p.set(func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			<-gate
 			return next(ctx)
 		})
@@ -650,7 +655,7 @@ func TestAStampedeDuringASlowWriteIsAFewBaseReads(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 30)
 		write, read := make(chan struct{}), make(chan struct{})
-		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op.IsWrite() {
 				<-write
 			} else {
@@ -662,7 +667,7 @@ func TestAStampedeDuringASlowWriteIsAFewBaseReads(t *testing.T) {
 		wg.Go(func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 99))) })
 		synctest.Wait()
 		for range 1000 {
-			wg.Go(func() { get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")) })
+			wg.Go(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) })
 		}
 		synctest.Wait()
 		close(read)
@@ -680,7 +685,7 @@ func TestALoadThatRacedWithAWriteIsNotStored(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 3)
 		loaded, gate := make(chan struct{}), make(chan struct{})
-		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			err := next(ctx)
 			if c.Op == store.OpLoadThread { // what it answers is from before the write
 				close(loaded)
@@ -692,15 +697,15 @@ func TestALoadThatRacedWithAWriteIsNotStored(t *testing.T) {
 		wg.Go(func() { s.LoadThread(t.Context(), "thr_1") })
 		<-loaded
 		p.set(nil)
-		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 		// A read that begins now must not join the load from before the write,
-		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 			t.Errorf("a read after the write joined a load from before it: %q", th.Title)
 		}
 		close(gate)
 		wg.Wait()
 		// and what that load brings must not become the cache's.
-		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 			t.Errorf("a load from before the write was stored over it: %q", th.Title)
 		}
 	})
@@ -712,7 +717,7 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 		fill(t, base, 3)
 		warm(t, s)
 		applied, gate := make(chan struct{}), make(chan struct{})
-		p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			err := next(ctx)
 			if c.Op.IsWrite() {
 				close(applied)
@@ -722,17 +727,17 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 		})
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+			must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 		})
 		<-applied
 		for range 2 { // others may have seen the write in the base already
-			if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 				t.Errorf("a hit during a write: %q", th.Title)
 			}
 		}
 		close(gate)
 		wg.Wait()
-		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 			t.Errorf("after the write: %q", th.Title)
 		}
 	})
@@ -746,7 +751,7 @@ func TestWritesThatMeetDoNotPatch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := &probe{}
 				base := memstore.New()
-				mw := []store.Middleware{cache.New(cache.WithSoleWriter()), store.Intercept("probe", p)}
+				mw := []store.Middleware{cache.New(cache.WithSoleWriter()), layer.Intercept("probe", p)}
 				if !versions {
 					mw = append(mw, unversioned())
 				}
@@ -754,10 +759,10 @@ func TestWritesThatMeetDoNotPatch(t *testing.T) {
 				defer store.Close(s)
 				fill(t, base, 3)
 				ctx := store.WithPrincipal(t.Context(), ada)
-				get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20)))
+				get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20)))
 				// The first write has been applied and has not returned when the second begins and ends.
 				applied, gate := make(chan struct{}), make(chan struct{})
-				p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					err := next(ctx)
 					if c.ItemID == "msg_first" {
 						close(applied)
@@ -772,7 +777,7 @@ func TestWritesThatMeetDoNotPatch(t *testing.T) {
 				close(gate)
 				wg.Wait()
 				p.set(nil)
-				if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))); got != "second first" {
+				if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))); got != "second first" {
 					t.Errorf("versions %v, other %v: got %q", versions, other.Owner.Subject, got)
 				}
 			})
@@ -787,10 +792,10 @@ func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
 	defer store.Close(s)
 	fill(t, base, 3)
 	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
-	get[store.Page[store.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(20)))
+	get[store.Page[chat.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(20)))
 	must(t, s.AddThreadItem(b, "thr_1", item(t, "msg_b", 50)))
 	must(t, s.AddThreadItem(a, "thr_1", item(t, "msg_a", 51)))
-	if got := ids(get[store.Page[store.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(2)))); got != "a b" {
+	if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(2)))); got != "a b" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -816,19 +821,19 @@ func TestAbsentRowsAreNotCached(t *testing.T) {
 // The stored Owner is the base's to say: what a save names, or leaves out, does not reach the entry.
 func TestAPatchKeepsTheStoredOwner(t *testing.T) {
 	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), store.Intercept("probe", p))
+	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), layer.Intercept("probe", p))
 	defer store.Close(s)
 	ctx := t.Context()
 	a := attachment(t, "atc_1", "first")
 	a.Owner = ada.Owner
 	must(t, base.SaveAttachment(ctx, a))
-	must(t, base.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
 	s.LoadThread(ctx, "thr_1")
 	s.LoadAttachment(ctx, "atc_1")
-	must(t, s.SaveThread(ctx, store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 	must(t, s.SaveAttachment(ctx, attachment(t, "atc_1", "second")))
 	if n := p.readsOf(func() {
-		th, a := get[store.Thread](t)(s.LoadThread(ctx, "thr_1")), get[store.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
+		th, a := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")), get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
 		if th.Owner != ada.Owner || th.Title != "second" || a.Owner != ada.Owner {
 			t.Errorf("got %+v and %+v", th.Owner, a.Owner)
 		}
@@ -845,7 +850,7 @@ func TestALooseItemFollowsItsWrites(t *testing.T) {
 	s.LoadItem(ctx, "thr_1", "msg_3")
 	moved := item(t, "msg_3", -7)
 	must(t, s.SaveItem(ctx, "thr_1", moved))
-	if it := get[store.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3")); !it.CreatedAt.Equal(moved.CreatedAt) {
+	if it := get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3")); !it.CreatedAt.Equal(moved.CreatedAt) {
 		t.Errorf("got %v of %v after a save", it, it.CreatedAt)
 	}
 	must(t, s.DeleteThreadItem(ctx, "thr_1", "msg_3"))
@@ -865,8 +870,8 @@ func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
 				s, p, base := open(t)
 				fill(t, base, 3)
 				warm(t, s)
-				second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
-				p.set(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+				second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+				p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					if !c.Op.IsWrite() {
 						return next(ctx)
 					}
@@ -892,7 +897,7 @@ func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
 					t.Errorf("%d base reads of 4: something was cached while the write may still happen", n)
 				}
 				time.Sleep(31 * time.Second) // the bubble's clock: it has happened
-				if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
+				if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
 					t.Errorf("got %q", th.Title)
 				}
 				time.Sleep(30 * time.Second) // the quarantine is over
@@ -937,8 +942,8 @@ func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
 			fill(t, base, 3)
 			must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "a")))
 			warm(t, s)
-			get[store.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
-			p.set(func(context.Context, store.Call, func(context.Context) error) error { return end() })
+			get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
+			p.set(func(context.Context, layer.Call, func(context.Context) error) error { return end() })
 			func() {
 				defer func() { _ = recover() }()
 				_ = write(t.Context(), s)
@@ -957,7 +962,7 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 		boom := errors.New("boom")
 		for _, how := range []string{"panic", "goexit"} {
 			gate := make(chan struct{})
-			p.set(func(context.Context, store.Call, func(context.Context) error) error {
+			p.set(func(context.Context, layer.Call, func(context.Context) error) error {
 				<-gate
 				if how == "panic" {
 					panic(boom)
@@ -987,7 +992,7 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 			}
 		}
 		p.set(nil)
-		get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 	})
 }
 
@@ -1024,12 +1029,12 @@ func TestAroundAuthzItRefusesUnlessAllowed(t *testing.T) {
 		store.Wrap(g, cache.New())
 	}()
 	p := &probe{}
-	s := store.Wrap(g, cache.New(cache.AllowAroundAuthz(), cache.WithSoleWriter()), store.Intercept("probe", p))
+	s := store.Wrap(g, cache.New(cache.AllowAroundAuthz(), cache.WithSoleWriter()), layer.Intercept("probe", p))
 	defer store.Close(s)
 	fill(t, base, 3)
 	warm(t, s)
 	// The guard may have changed what was saved: the cache must ask.
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
 		t.Error("a write through a guard was patched in")
 	}
@@ -1042,7 +1047,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 		"WithMaxEntries must be 1 to 16777216": cache.WithMaxEntries(math.MaxInt),
 		"WithSoleWriter and WithBus": func(c *cache.Config) {
 			cache.WithSoleWriter()(c)
-			cache.WithBus(cache.LocalBus())(c)
+			cache.WithBus(bus.Local())(c)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1065,7 +1070,7 @@ func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {
 			for n := range 500 {
 				ctx := t.Context()
 				id := fmt.Sprint("thr_", (n*7+g*13)%400)
-				th := store.Thread{ID: id, Title: strings.Repeat("t", n*11%9000), CreatedAt: noon}
+				th := chat.Thread{ID: id, Title: strings.Repeat("t", n*11%9000), CreatedAt: noon}
 				must(t, s.SaveThread(ctx, th))
 				s.LoadThread(ctx, id)
 				s.SaveItem(ctx, id, item(t, fmt.Sprint("msg_", n%5), n))
@@ -1096,7 +1101,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				for n := range int64(2000) {
-					th := store.Thread{ID: "thr_1", Title: fmt.Sprint(n), CreatedAt: noon}
+					th := chat.Thread{ID: "thr_1", Title: fmt.Sprint(n), CreatedAt: noon}
 					must(t, s.SaveThread(t.Context(), th))
 					floor.Store(n)
 				}
@@ -1105,7 +1110,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 				wg.Go(func() {
 					for range 2000 {
 						least := floor.Load()
-						th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+						th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 						var n int64
 						if _, err := fmt.Sscan(th.Title, &n); err == nil && n < least {
 							t.Errorf("read %d after %d had been saved", n, least)
@@ -1135,8 +1140,8 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := memstore.New()
 		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
-		retry := store.Intercept("retry", store.InterceptorFunc(
-			func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+		retry := layer.Intercept("retry", layer.InterceptorFunc(
+			func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				if err := next(ctx); store.CodeOf(err) != store.CodeUnavailable {
 					return err
 				}
@@ -1147,12 +1152,12 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 		fill(t, base, 3)
 		var late storetest.Late
 		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
-		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
-		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
+		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
+		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
 		warm(t, s)
 		must(t, late.Apply())
-		want := get[store.Thread](t)(base.LoadThread(t.Context(), "thr_1"))
-		if got := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); got.Title != want.Title {
+		want := get[chat.Thread](t)(base.LoadThread(t.Context(), "thr_1"))
+		if got := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); got.Title != want.Title {
 			t.Errorf("the base has %q, the cache answers %q", want.Title, got.Title)
 		}
 		f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Times: 1, Do: storetest.FailAfter(nil)})
@@ -1167,7 +1172,7 @@ type renaming struct{ store.Store }
 
 func (r renaming) RewritesValues()     {}
 func (r renaming) Unwrap() store.Store { return r.Store }
-func (r renaming) SaveThread(ctx context.Context, th store.Thread) error {
+func (r renaming) SaveThread(ctx context.Context, th chat.Thread) error {
 	th.Title = strings.ToUpper(th.Title)
 	return r.Store.SaveThread(ctx, th)
 }
@@ -1175,18 +1180,18 @@ func (r renaming) SaveThread(ctx context.Context, th store.Thread) error {
 func TestOverALayerThatRewritesNothingIsPatched(t *testing.T) {
 	s := store.Wrap(memstore.New(), cache.New(), unlooked, func(next store.Store) store.Store { return renaming{next} })
 	defer store.Close(s)
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
 	s.LoadThread(t.Context(), "thr_1")
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
-	if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "TWO" {
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
+	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "TWO" {
 		t.Errorf("the cache answers %q, the base has TWO", th.Title)
 	}
 }
 
 // unlooked is a layer in between that may be looked through.
 func unlooked(next store.Store) store.Store {
-	return store.Intercept("through", store.InterceptorFunc(
-		func(ctx context.Context, _ store.Call, next func(context.Context) error) error { return next(ctx) }))(next)
+	return layer.Intercept("through", layer.InterceptorFunc(
+		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { return next(ctx) }))(next)
 }
 
 // What the cache has learned to be over must not answer once more.
@@ -1253,12 +1258,12 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 		err  error
 		want store.Code
 	}{
-		"save":                   {s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeCanceled},
+		"save":                   {s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeCanceled},
 		"delete":                 {s.DeleteThread(ctx, "thr_1"), store.CodeCanceled},
 		"add":                    {s.AddThreadItem(bad, "thr_1", item(t, "msg_new", 9)), store.CodeCanceled},
 		"attachment":             {s.SaveAttachment(ctx, attachment(t, "atc_1", "x")), store.CodeCanceled},
-		"save in no mode":        {s.SaveThread(bad, store.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeInvalid},
-		"save of nothing":        {s.SaveThread(ctx, store.Thread{}), store.CodeInvalid},
+		"save in no mode":        {s.SaveThread(bad, chat.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeInvalid},
+		"save of nothing":        {s.SaveThread(ctx, chat.Thread{}), store.CodeInvalid},
 		"item in no mode":        {s.SaveItem(bad, "thr_1", item(t, "msg_1", 9)), store.CodeInvalid},
 		"attachment in no mode":  {s.SaveAttachment(bad, attachment(t, "atc_1", "x")), store.CodeInvalid},
 		"delete without an item": {s.DeleteThreadItem(ctx, "thr_1", ""), store.CodeInvalid},
@@ -1278,15 +1283,15 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 // A thread that is not cached yet is not made up from a save that leaves the stored Owner to the base.
 func TestASaveWithoutAnOwnerMakesNoThreadOfAWindow(t *testing.T) {
 	s, _, base := open(t)
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
 	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1", 1)))
-	for _, owner := range []store.Owner{{}, ada.Owner} {
+	for _, owner := range []chat.Owner{{}, ada.Owner} {
 		s.LoadThreadItems(t.Context(), "thr_1", newest(20)) // the window, without the thread
-		must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon, Owner: owner}))
-		if th := get[store.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Owner != ada.Owner || th.Title != "second" {
+		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon, Owner: owner}))
+		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Owner != ada.Owner || th.Title != "second" {
 			t.Errorf("saved with %+v, the cache answers %q of %+v", owner, th.Title, th.Owner)
 		}
-		must(t, s.SaveThread(store.WithFresh(t.Context()), store.Thread{ID: "thr_1", CreatedAt: noon}))
+		must(t, s.SaveThread(store.WithFresh(t.Context()), chat.Thread{ID: "thr_1", CreatedAt: noon}))
 	}
 }
 
@@ -1297,10 +1302,10 @@ func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
 	defer store.Close(s)
 	fill(t, base, 3)
 	warm(t, s)
-	must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 	must(t, base.DeleteThreadItem(t.Context(), "thr_1", "msg_2"))
 	s.LoadThread(store.WithFresh(t.Context()), "thr_1")
-	if p := get[store.Page[store.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(1))); p.Data[0].ID != "msg_1" {
+	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(1))); p.Data[0].ID != "msg_1" {
 		t.Errorf("beside a thread of now stands an item of then: %v", p.Data)
 	}
 }
@@ -1311,13 +1316,13 @@ func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(room))
 	hot := func(n int) string { return fmt.Sprintf("hot_%d", n) }
 	for n := range room / 2 {
-		must(t, base.SaveThread(t.Context(), store.Thread{ID: hot(n), CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), chat.Thread{ID: hot(n), CreatedAt: noon}))
 		s.LoadThread(t.Context(), hot(n))
 		s.LoadThread(t.Context(), hot(n)) // again: it answers
 	}
 	for n := range 20 * room {
 		id := fmt.Sprintf("once_%d", n)
-		must(t, base.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: noon}))
 		must(t, base.AddThreadItem(t.Context(), id, item(t, "msg_1", 1)))
 		s.LoadThread(t.Context(), id)
 		s.LoadThreadItems(t.Context(), id, oldest(100))
@@ -1339,12 +1344,12 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 		s, p, base := open(t, cache.WithMaxEntries(room))
 		read := func(name string) {
 			for n := range hot {
-				get[store.Thread](t)(s.LoadThread(t.Context(), fmt.Sprintf("%s_%d", name, n)))
+				get[chat.Thread](t)(s.LoadThread(t.Context(), fmt.Sprintf("%s_%d", name, n)))
 			}
 		}
 		for _, name := range []string{"old", "new"} {
 			for n := range hot {
-				must(t, base.SaveThread(t.Context(), store.Thread{ID: fmt.Sprintf("%s_%d", name, n), CreatedAt: noon}))
+				must(t, base.SaveThread(t.Context(), chat.Thread{ID: fmt.Sprintf("%s_%d", name, n), CreatedAt: noon}))
 			}
 			for range 3 {
 				read(name)
@@ -1367,7 +1372,7 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(2))
 	for _, id := range []string{"thr_1", "thr_2", "thr_3"} {
-		must(t, base.SaveThread(t.Context(), store.Thread{ID: id, CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: noon}))
 	}
 	s.LoadThread(t.Context(), "thr_1")
 	s.LoadThread(t.Context(), "thr_2")
@@ -1382,7 +1387,7 @@ func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxBytes(64<<10))
 	fill(t, base, 0)
 	for i := range 3 {
-		it, err := store.NewItem(fmt.Sprintf("msg_%d", i), noon, store.HiddenContextItem{Content: get[store.JSON](t)(store.ParseJSON(`"` + strings.Repeat("x", 40<<10) + `"`))})
+		it, err := chat.NewItem(fmt.Sprintf("msg_%d", i), noon, chat.HiddenContextItem{Content: get[chat.JSON](t)(chat.ParseJSON(`"` + strings.Repeat("x", 40<<10) + `"`))})
 		must(t, err)
 		must(t, base.AddThreadItem(t.Context(), "thr_1", it))
 	}
@@ -1409,19 +1414,19 @@ func TestAFreshReadOfAPageBeyondKeepsWhatVersionsConfirm(t *testing.T) {
 // A load that says it changed the thread has no one version: it must not be patched by it.
 func TestALoadOfTwoVersionsHasNone(t *testing.T) {
 	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(), store.Intercept("probe", p), store.Intercept("odd", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	s := store.Wrap(base, cache.New(), layer.Intercept("probe", p), layer.Intercept("odd", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op.IsWrite() {
 				return next(ctx)
 			}
-			return next(store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
-				store.ReportVersion(ctx, id, before-1, after)
+			return next(callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+				driver.ReportVersion(ctx, id, before-1, after)
 			}))
 		})))
 	defer store.Close(s)
 	fill(t, base, 1)
 	s.LoadThread(t.Context(), "thr_1")
-	must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
 	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
 		t.Error("an entry without a version of its own was patched")
 	}

@@ -6,9 +6,10 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // maxLoose bounds the items that an entry keeps beside its window.
@@ -26,13 +27,13 @@ type entry struct {
 	// that. It is made when an entry is put into a shard.
 	answered *atomic.Bool
 
-	thread    store.Thread
+	thread    chat.Thread
 	hasThread bool
 	window    window
 	hasWindow bool
-	loose     []store.Item // loaded by id, not in the window; the oldest load first
+	loose     []chat.Item // loaded by id, not in the window; the oldest load first
 
-	attachment store.Attachment
+	attachment chat.Attachment
 }
 
 // version is a thread's version as the base reported it, if it did.
@@ -56,7 +57,7 @@ func (v version) reports(threadID string) []coherence.Report {
 }
 
 // item finds an item by id.
-func (e *entry) item(id string) (store.Item, bool) {
+func (e *entry) item(id string) (chat.Item, bool) {
 	if i := e.window.index(id); i >= 0 {
 		return e.window.items[i], true
 	}
@@ -65,11 +66,11 @@ func (e *entry) item(id string) (store.Item, bool) {
 			return it, true
 		}
 	}
-	return store.Item{}, false
+	return chat.Item{}, false
 }
 
 // withLoose returns the loose items with it among them, in a new slice.
-func withLoose(loose []store.Item, it store.Item) []store.Item {
+func withLoose(loose []chat.Item, it chat.Item) []chat.Item {
 	loose = append(slices.Clip(withoutLoose(loose, it.ID)), it)
 	if len(loose) > maxLoose {
 		loose = slices.Clone(loose[len(loose)-maxLoose:])
@@ -78,8 +79,8 @@ func withLoose(loose []store.Item, it store.Item) []store.Item {
 }
 
 // withoutLoose returns the loose items without that id. It changes nothing in place.
-func withoutLoose(loose []store.Item, id string) []store.Item {
-	i := slices.IndexFunc(loose, func(it store.Item) bool { return it.ID == id })
+func withoutLoose(loose []chat.Item, id string) []chat.Item {
+	i := slices.IndexFunc(loose, func(it chat.Item) bool { return it.ID == id })
 	if i < 0 {
 		return loose
 	}
@@ -115,7 +116,7 @@ func earlier(a, b time.Duration) time.Duration {
 // element, and the map's spare room). partitionBytes is what package unique holds for a principal beside its text.
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
-	itemBytes      = int(unsafe.Sizeof(store.Item{}))
+	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
 	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120 + 8 // with what answered points to
 	partitionBytes = 200
 )
@@ -124,7 +125,7 @@ const (
 // which counts for each: nobody knows which of a principal's entries is the last.
 func (e *entry) cost(k key) int64 {
 	n := entryBytes + lruBytes + len(k.id)
-	if k.partition != (store.Partition{}) {
+	if k.partition != (layer.Partition{}) {
 		n += partitionBytes + len(k.partition.Key())
 	}
 	n += e.thread.Footprint() + e.attachment.Footprint()
@@ -139,7 +140,7 @@ func (e *entry) cost(k key) int64 {
 }
 
 // patchItem makes e what it is after it was written, where place says what becomes of the window; false: not known.
-func (e *entry) patchItem(it store.Item, limit int, place func(window, store.Item) (window, bool)) bool {
+func (e *entry) patchItem(it chat.Item, limit int, place func(window, chat.Item) (window, bool)) bool {
 	e.loose = withoutLoose(e.loose, it.ID)
 	if !e.hasWindow {
 		return true

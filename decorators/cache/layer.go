@@ -10,13 +10,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
-type layer struct {
+var checks driver.Checks
+
+type stacked struct {
 	next     store.Store
 	cfg      config
 	core     coherence.Core
@@ -28,34 +34,34 @@ type layer struct {
 	state   sync.Mutex  // held where serving or closed change
 	serving atomic.Bool // false: pass the cache by
 	closed  atomic.Bool
-	lease   store.Leaser // ends serving by itself; nil without one
-	origin  string       // of this cache on the bus
+	lease   bus.Leaser // ends serving by itself; nil without one
+	origin  string     // of this cache on the bus
 	writes  atomic.Uint64
 	unsure  numbers // of writes that ended unknown
 	stop    func()  // ends the subscription; nil without a bus
 
 	reminders reminders
 
-	threads     flight.Group[*coherence.Answer[store.Thread]]
-	items       flight.Group[*coherence.Answer[store.Item]]
-	pages       flight.Group[*coherence.Answer[store.Page[store.Item]]]
-	attachments flight.Group[*coherence.Answer[store.Attachment]]
+	threads     flight.Group[*coherence.Answer[chat.Thread]]
+	items       flight.Group[*coherence.Answer[chat.Item]]
+	pages       flight.Group[*coherence.Answer[store.Page[chat.Item]]]
+	attachments flight.Group[*coherence.Answer[chat.Attachment]]
 }
 
 var (
-	_ store.Store         = (*layer)(nil)
-	_ store.Unwrapper     = (*layer)(nil)
-	_ store.Named         = (*layer)(nil)
-	_ store.Sharer        = (*layer)(nil)
-	_ store.StatsReporter = (*layer)(nil)
+	_ store.Store         = (*stacked)(nil)
+	_ store.Unwrapper     = (*stacked)(nil)
+	_ store.Named         = (*stacked)(nil)
+	_ layer.Sharer        = (*stacked)(nil)
+	_ layer.StatsReporter = (*stacked)(nil)
 )
 
-func (l *layer) Unwrap() store.Store     { return l.next }
-func (l *layer) LayerName() string       { return "cache" }
-func (l *layer) ShareBetweenPrincipals() { l.core.Share() }
+func (l *stacked) Unwrap() store.Store     { return l.next }
+func (l *stacked) LayerName() string       { return "cache" }
+func (l *stacked) ShareBetweenPrincipals() { l.core.Share() }
 
 // Close empties the cache, stops its timers and its subscription, and lets calls pass through from now on.
-func (l *layer) Close() error {
+func (l *stacked) Close() error {
 	l.state.Lock()
 	was := l.closed.Swap(true)
 	l.serving.Store(false)
@@ -75,20 +81,20 @@ func (l *layer) Close() error {
 }
 
 // now is the layer's clock, which never stands at 0 once an entry has been loaded.
-func (l *layer) now() time.Duration { return time.Since(l.clock) + 1 }
+func (l *stacked) now() time.Duration { return time.Since(l.clock) + 1 }
 
 // serves reports whether entries may answer at the time now.
-func (l *layer) serves(now time.Duration) bool {
+func (l *stacked) serves(now time.Duration) bool {
 	return l.serving.Load() && (l.lease == nil || now < l.lease.LeasedUntil().Sub(l.clock)+1)
 }
 
 // bypassed reports whether a read passes the cache by.
-func (l *layer) bypassed(h store.Hints) bool {
+func (l *stacked) bypassed(h layer.Hints) bool {
 	return h.Fresh() || !l.serving.Load() || l.lease != nil && !l.serves(l.now())
 }
 
 // expiry returns when what was loaded at begin expires. Jitter only shortens.
-func (l *layer) expiry(begin time.Duration) time.Duration {
+func (l *stacked) expiry(begin time.Duration) time.Duration {
 	if l.cfg.ttl == 0 {
 		return 0
 	}
@@ -106,7 +112,7 @@ type place struct {
 	shard *shard
 }
 
-func (l *layer) place(h store.Hints, kind byte, id string) place {
+func (l *stacked) place(h layer.Hints, kind byte, id string) place {
 	slot := l.core.Words.Slot(kind, id)
 	return place{
 		key:  key{l.core.Partition(h), kind, id},
@@ -125,7 +131,7 @@ func (p place) kept() place {
 
 // lookup returns the entry that is true now: its tag is the word w, loaded before it was looked up. (No tag is the word of a
 // write in progress.) Nil if there is none.
-func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
+func (l *stacked) lookup(p place, h layer.Hints, w generation.Word) *entry {
 	if h.Fresh() || !l.serving.Load() {
 		return nil
 	}
@@ -153,7 +159,7 @@ func (l *layer) lookup(p place, h store.Hints, w generation.Word) *entry {
 }
 
 // hit notes a read answered from e.
-func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
+func (l *stacked) hit(h layer.Hints, k kind, p place, e *entry) {
 	l.stats.requests[k][hit].Add(1)
 	if !h.NoStore() && !e.answered.Load() { // a look spares the processors one another's write
 		e.answered.Store(true)
@@ -168,7 +174,7 @@ func (l *layer) hit(h store.Hints, k kind, p place, e *entry) {
 
 // miss answers a read from the base, in a shared call, and fills the cache with what part makes of the answer: nothing, if
 // it returns false. from answers it from an entry, if it can.
-func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answer[T]], h store.Hints, k kind, p place,
+func miss[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Answer[T]], h layer.Hints, k kind, p place,
 	r coherence.Read, load func(context.Context) (T, error), part func(*T, *entry) bool, from func(*entry) (T, bool)) (T, error) {
 	keep := func(begin time.Duration, a *coherence.Answer[T], err error, fresh bool) {
 		if !r.Word.Idle() || !l.serving.Load() {
@@ -221,11 +227,8 @@ func miss[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 // write passes a write on and keeps what the cache holds true. patch makes, of the entry that was true when the write began,
 // the one that is true after it has succeeded; nil, or a patch that returns false, drops the entry. kind and id are the
 // row's in errors.
-func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place, call func(context.Context) error,
+func (l *stacked) write(ctx context.Context, op store.Op, kind, id string, p place, call func(context.Context) error,
 	patch func(*entry) bool) error {
-	if err := coherence.Ready(ctx, op, kind, id); err != nil {
-		return err
-	}
 	// Also of a closed cache: others may be open.
 	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
 		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
@@ -243,7 +246,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 			var rec coherence.Recorder
 			err := call(rec.Listen(ctx))
 			reports := rec.Reports()
-			coherence.Forward(store.HintsFor(ctx, op), reports)
+			coherence.Forward(layer.HintsFor(ctx, op), reports)
 			if err == nil {
 				l.patch(p, e, before, begin, reports, patch)
 				settled = true
@@ -255,7 +258,7 @@ func (l *layer) write(ctx context.Context, op store.Op, kind, id string, p place
 
 // known returns the entry that a write which began at the word before may patch: one that was true then. No tag is the word
 // of a write in progress, so no other writer was about.
-func (l *layer) known(p place, before generation.Word) *entry {
+func (l *stacked) known(p place, before generation.Word) *entry {
 	if !l.mayPatch {
 		return nil
 	}
@@ -266,14 +269,14 @@ func (l *layer) known(p place, before generation.Word) *entry {
 }
 
 // overtaken drops the entry of a place, which no word will make true again.
-func (l *layer) overtaken(p place) {
+func (l *stacked) overtaken(p place) {
 	if e := p.shard.peek(p.key); e != nil {
 		p.shard.drop(p.key, e, byWrite)
 	}
 }
 
 // patch replaces e by what it is after the write, if that is known.
-func (l *layer) patch(p place, e *entry, before generation.Word, begin time.Duration, reports []coherence.Report,
+func (l *stacked) patch(p place, e *entry, before generation.Word, begin time.Duration, reports []coherence.Report,
 	patch func(*entry) bool) {
 	next := *e
 	// The tag is the word that the end of this write makes of the word it began at. If another write began or ended in
@@ -300,15 +303,15 @@ func (l *layer) patch(p place, e *entry, before generation.Word, begin time.Dura
 	p.shard.replace(p.key, e, &next, begin)
 }
 
-func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
+func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	const op = store.OpLoadThread
-	h := store.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	w := l.core.Words.Load(p.slot)
 	// An id that has an entry is valid.
@@ -316,43 +319,37 @@ func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, 
 		l.hit(h, ofThread, p, e)
 		return e.thread, nil
 	}
-	if err := check(ctx, op, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+	if err := checks.Thread(ctx, op, threadID); err != nil {
+		return chat.Thread{}, err
 	}
 	return l.missThread(ctx, h, p, w)
 }
 
 // missThread is apart so that a hit has no closures to allocate.
-func (l *layer) missThread(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Thread, error) {
+func (l *stacked) missThread(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Thread, error) {
 	p = p.kept()
 	id := p.key.id
-	r := coherence.Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}}
+	r := coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}}
 	return miss(ctx, l, &l.threads, h, ofThread, p, r,
-		func(ctx context.Context) (store.Thread, error) { return l.next.LoadThread(ctx, id) },
-		func(t *store.Thread, e *entry) bool {
+		func(ctx context.Context) (chat.Thread, error) { return l.next.LoadThread(ctx, id) },
+		func(t *chat.Thread, e *entry) bool {
 			e.thread, e.hasThread = *t, true
 			return t.ID == id
 		},
-		func(e *entry) (store.Thread, bool) { return e.thread, e.hasThread })
+		func(e *entry) (chat.Thread, bool) { return e.thread, e.hasThread })
 }
 
-func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
+func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	return l.next.LoadThreads(ctx, q)
 }
 
-func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
+func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	const op = store.OpLoadThreadItems
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	q, err := store.NormalizeQuery(op, store.KindOfItem, q)
+	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
-	if err := store.CheckContext(ctx, op, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	h := store.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	w := l.core.Words.Load(p.slot)
 	larger := false // than a window, as far as is known
@@ -366,8 +363,8 @@ func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return l.missItems(ctx, h, p, w, q, larger)
 }
 
-func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generation.Word, q store.PageQuery,
-	larger bool) (store.Page[store.Item], error) {
+func (l *stacked) missItems(ctx context.Context, h layer.Hints, p place, w generation.Word, q store.PageQuery,
+	larger bool) (store.Page[chat.Item], error) {
 	p = p.kept()
 	id := p.key.id
 	// Ask for the whole window, unless the answer could not be one.
@@ -375,11 +372,11 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 	if q.After == "" && !h.NoStore() && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
 		ask.Limit = max(q.Limit, l.cfg.window)
 	}
-	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.KindOfThread, ID: id, Slot: p.slot, Word: w,
+	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w,
 		Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}}
 	page, err := miss(ctx, l, &l.pages, h, ofItems, p, r,
-		func(ctx context.Context) (store.Page[store.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
-		func(page *store.Page[store.Item], e *entry) bool {
+		func(ctx context.Context) (store.Page[chat.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
+		func(page *store.Page[chat.Item], e *entry) bool {
 			if ask.After != "" || len(page.Data) == 0 { // an empty page may be of a thread that is not there
 				return false
 			}
@@ -387,14 +384,14 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 			e.window = e.window.trim(l.cfg.window)
 			return e.hasWindow
 		},
-		func(e *entry) (store.Page[store.Item], bool) {
+		func(e *entry) (store.Page[chat.Item], bool) {
 			if !e.hasWindow {
-				return store.Page[store.Item]{}, false
+				return store.Page[chat.Item]{}, false
 			}
 			return e.window.page(ask)
 		})
 	if err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
 	if len(page.Data) > q.Limit { // we asked for more
 		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
@@ -403,15 +400,12 @@ func (l *layer) missItems(ctx context.Context, h store.Hints, p place, w generat
 	return page, nil
 }
 
-func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
+func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	const op = store.OpLoadItem
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
-		return store.Item{}, err
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+		return chat.Item{}, err
 	}
-	if err := check(ctx, op, store.KindOfItem, itemID); err != nil {
-		return store.Item{}, err
-	}
-	h := store.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	w := l.core.Words.Load(p.slot)
 	if e := l.lookup(p, h, w); e != nil {
@@ -423,26 +417,26 @@ func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.It
 	return l.missItem(ctx, h, p, w, itemID)
 }
 
-func (l *layer) missItem(ctx context.Context, h store.Hints, p place, w generation.Word, itemID string) (store.Item, error) {
+func (l *stacked) missItem(ctx context.Context, h layer.Hints, p place, w generation.Word, itemID string) (chat.Item, error) {
 	p = p.kept()
 	id := p.key.id
-	r := coherence.Read{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: itemID, Slot: p.slot, Word: w,
+	r := coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Slot: p.slot, Word: w,
 		Args: []string{id, itemID}}
 	return miss(ctx, l, &l.items, h, ofItem, p, r,
-		func(ctx context.Context) (store.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
-		func(it *store.Item, e *entry) bool {
-			e.loose = []store.Item{*it}
+		func(ctx context.Context) (chat.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
+		func(it *chat.Item, e *entry) bool {
+			e.loose = []chat.Item{*it}
 			return it.ID == itemID && it.ThreadID == id
 		},
-		func(e *entry) (store.Item, bool) { return e.item(itemID) })
+		func(e *entry) (chat.Item, bool) { return e.item(itemID) })
 }
 
-func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
+func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	const op = store.OpLoadAttachment
-	if err := check(ctx, op, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
-	h := store.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.AttachmentWord, attachmentID)
 	w := l.core.Words.Load(p.slot)
 	if e := l.lookup(p, h, w); e != nil {
@@ -452,36 +446,29 @@ func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.
 	return l.missAttachment(ctx, h, p, w)
 }
 
-func (l *layer) missAttachment(ctx context.Context, h store.Hints, p place, w generation.Word) (store.Attachment, error) {
+func (l *stacked) missAttachment(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Attachment, error) {
 	p = p.kept()
 	id := p.key.id
-	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: id, Slot: p.slot, Word: w,
+	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Slot: p.slot, Word: w,
 		Args: []string{id}}
 	return miss(ctx, l, &l.attachments, h, ofAttachment, p, r,
-		func(ctx context.Context) (store.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
-		func(a *store.Attachment, e *entry) bool {
+		func(ctx context.Context) (chat.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
+		func(a *chat.Attachment, e *entry) bool {
 			e.attachment = *a
 			return a.ID == id
 		},
-		func(e *entry) (store.Attachment, bool) { return e.attachment, true })
+		func(e *entry) (chat.Attachment, bool) { return e.attachment, true })
 }
 
-// check is what a read of one row asks of its arguments before anything answers.
-func check(ctx context.Context, op store.Op, kind, id string) error {
-	if err := store.CheckID(op, kind, id); err != nil {
-		return err
-	}
-	return store.CheckContext(ctx, op, kind, id)
-}
-
-func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
+func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
 	const op = store.OpSaveThread
-	t, err := store.NormalizeThread(op, thread)
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, t.ID)
-	return l.write(ctx, op, store.KindOfThread, t.ID, p,
+	t := w.Thread
+	p := l.place(layer.HintsFor(ctx, op), coherence.ThreadWord, t.ID)
+	return l.write(ctx, op, store.RowThread, t.ID, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
 		func(e *entry) bool {
 			switch {
@@ -492,56 +479,55 @@ func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
 			case !t.Owner.IsZero(): // it was saved, so it is the stored one
 				e.thread, e.hasThread = t, true
 				// It is no part of the thread's own text, and the caller may have cut it from another.
-				e.thread.Owner = store.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
+				e.thread.Owner = chat.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
 			}
 			return true
 		})
 }
 
-func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
+func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
 	const op = store.OpDeleteThread
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+	if err := checks.Thread(ctx, op, threadID); err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
-	return l.write(ctx, op, store.KindOfThread, threadID, p,
+	p := l.place(layer.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.RowThread, threadID, p,
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
 }
 
-func (l *layer) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpAddThreadItem
-	it, err := store.NormalizeItem(op, threadID, item)
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
-	return l.write(ctx, op, store.KindOfItem, it.ID, p,
+	it := w.Item
+	p := l.place(layer.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.RowItem, it.ID, p,
 		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) },
 		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.add) })
 }
 
-func (l *layer) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpSaveItem
-	it, err := store.NormalizeItem(op, threadID, item)
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
-	return l.write(ctx, op, store.KindOfItem, it.ID, p,
+	it := w.Item
+	p := l.place(layer.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.RowItem, it.ID, p,
 		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) },
 		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.save) })
 }
 
-func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
 		return err
 	}
-	if err := store.CheckID(op, store.KindOfItem, itemID); err != nil {
-		return err
-	}
-	p := l.place(store.HintsFor(ctx, op), coherence.ThreadWord, threadID)
-	return l.write(ctx, op, store.KindOfItem, itemID, p,
+	p := l.place(layer.HintsFor(ctx, op), coherence.ThreadWord, threadID)
+	return l.write(ctx, op, store.RowItem, itemID, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
 		func(e *entry) bool {
 			e.loose = withoutLoose(e.loose, itemID)
@@ -552,14 +538,15 @@ func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		})
 }
 
-func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment) error {
+func (l *stacked) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
 	const op = store.OpSaveAttachment
-	a, err := store.NormalizeAttachment(op, attachment)
+	w, err := checks.SaveAttachment(ctx, attachment)
 	if err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.AttachmentWord, a.ID)
-	return l.write(ctx, op, store.KindOfAttachment, a.ID, p,
+	a := w.Attachment
+	p := l.place(layer.HintsFor(ctx, op), coherence.AttachmentWord, a.ID)
+	return l.write(ctx, op, store.RowAttachment, a.ID, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
 		func(e *entry) bool {
 			stored := e.attachment.Owner
@@ -569,12 +556,12 @@ func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment)
 		})
 }
 
-func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
+func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	const op = store.OpDeleteAttachment
-	if err := store.CheckID(op, store.KindOfAttachment, attachmentID); err != nil {
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
 		return err
 	}
-	p := l.place(store.HintsFor(ctx, op), coherence.AttachmentWord, attachmentID)
-	return l.write(ctx, op, store.KindOfAttachment, attachmentID, p,
+	p := l.place(layer.HintsFor(ctx, op), coherence.AttachmentWord, attachmentID)
+	return l.write(ctx, op, store.RowAttachment, attachmentID, p,
 		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -49,12 +50,12 @@ func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
 // A bus that is there and away again: what others write meanwhile, nobody tells.
 func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
-	var bus store.Bus
+	var wire bus.Bus
 	stack := func(base store.Store) store.Store {
-		return cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(&fitfulBus{Bus: bus}))(base)
+		return cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(&fitfulBus{Bus: wire}))(base)
 	}
 	first := func(base store.Store) store.Store {
-		bus = cache.LocalBus() // one for each history
+		wire = bus.Local() // one for each history
 		return stack(base)
 	}
 	storetest.Linearizable(t, first, append(tried(100, storetest.Coverage{Hits: 1000, PatchedHits: 5, Late: 20}), storetest.Beside(stack))...)
@@ -63,18 +64,18 @@ func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) 
 // fitfulBus loses its connection every while, and says so. What ended unknown meanwhile it tells when it is back: a cache
 // would, within a second, which here is an age.
 type fitfulBus struct {
-	store.Bus
+	bus.Bus
 	steady    bool // it goes only when told to
 	away      atomic.Bool
 	connected func(bool)
 
 	mu     sync.Mutex
-	missed []store.Change
+	missed []bus.Change
 }
 
-func (b *fitfulBus) Subscribe(ctx context.Context, f func(store.Change), connected func(bool)) (stop func()) {
+func (b *fitfulBus) Subscribe(ctx context.Context, f func(bus.Change), connected func(bool)) (stop func()) {
 	b.connected = connected
-	end := b.Bus.Subscribe(ctx, func(c store.Change) {
+	end := b.Bus.Subscribe(ctx, func(c bus.Change) {
 		switch {
 		case !b.away.Load():
 			f(c)

@@ -9,12 +9,12 @@ import (
 
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // key names an entry. The partition is part of it as a value of its own, so no id can reach into another's.
 type key struct {
-	partition store.Partition
+	partition layer.Partition
 	kind      byte // coherence.ThreadWord or AttachmentWord
 	id        string
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
-	"github.com/chatstore/chatstore/store"
 )
 
 // audit fails unless the shard's accounts are exactly what its entries cost, counted anew.
@@ -42,7 +42,7 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 // fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
 func (s *shard) fillWith(id string, size int, answered bool) key {
 	k := key{id: id}
-	s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+	s.fill(k, &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
 	if e := s.peek(k); e != nil && answered {
 		e.answered.Store(true)
 	}
@@ -70,7 +70,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 				s.flush()
 			}
 		default:
-			e := &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", r.IntN(3000))}}
+			e := &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: k.id, Title: strings.Repeat("t", r.IntN(3000))}}
 			if r.IntN(50) == 0 {
 				e.thread.Title = strings.Repeat("t", bytes) // too large
 			}
@@ -195,7 +195,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 			if r.IntN(20) == 0 {
 				size = r.IntN(38_000)
 			}
-			s.fill(k, &entry{tag: 1, hasThread: true, thread: store.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+			s.fill(k, &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
 			if s.peek(k) == nil {
 				t.Fatalf("%d bytes found no room", size)
 			}

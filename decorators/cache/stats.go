@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // kind is what a read asks the cache for.
@@ -38,12 +39,12 @@ type stats struct {
 	unsent   atomic.Uint64
 }
 
-func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
+func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range numKinds {
 		for r := range numResults {
-			dst = append(dst, store.Stat{
+			dst = append(dst, layer.Stat{
 				Name: "chatstore_cache_requests_total", Help: "Reads by what the cache had for them.", Counter: true,
-				Labels: [3]store.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
+				Labels: [3]layer.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
 				Value:  float64(l.stats.requests[k][r].Load()),
 			})
 		}
@@ -66,28 +67,28 @@ func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
 	}
 	for k := range evicted {
 		for why, n := range evicted[k] {
-			dst = append(dst, store.Stat{
+			dst = append(dst, layer.Stat{
 				Name: "chatstore_cache_evictions_total", Help: "Entries that went, by kind and reason.", Counter: true,
-				Labels: [3]store.Label{{Name: "kind", Value: entryKinds[k]}, {Name: "reason", Value: evictionNames[why]}},
+				Labels: [3]layer.Label{{Name: "kind", Value: entryKinds[k]}, {Name: "reason", Value: evictionNames[why]}},
 				Value:  float64(n),
 			})
 		}
 	}
 	for i, n := range [...]uint64{l.stats.patched.Load(), l.stats.dropped.Load()} {
-		dst = append(dst, store.Stat{
+		dst = append(dst, layer.Stat{
 			Name: "chatstore_cache_patches_total", Help: "Writes that met their thread in the cache, by what became of the entry.",
-			Counter: true, Labels: [3]store.Label{{Name: "result", Value: [...]string{"patched", "dropped"}[i]}}, Value: float64(n),
+			Counter: true, Labels: [3]layer.Label{{Name: "result", Value: [...]string{"patched", "dropped"}[i]}}, Value: float64(n),
 		})
 	}
 	dst = append(dst,
-		store.Stat{Name: "chatstore_cache_entries", Help: "Threads and attachments in the cache.", Value: float64(entries)},
-		store.Stat{Name: "chatstore_cache_bytes", Help: "Bytes that the entries of the cache hold.", Value: float64(bytes)},
-		store.Stat{Name: "chatstore_cache_quarantined", Help: "Words held back after writes with an unknown outcome.",
+		layer.Stat{Name: "chatstore_cache_entries", Help: "Threads and attachments in the cache.", Value: float64(entries)},
+		layer.Stat{Name: "chatstore_cache_bytes", Help: "Bytes that the entries of the cache hold.", Value: float64(bytes)},
+		layer.Stat{Name: "chatstore_cache_quarantined", Help: "Words held back after writes with an unknown outcome.",
 			Value: float64(l.core.Words.Quarantined())},
-		store.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
+		layer.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
 			Value: float64(l.stats.unsent.Load())},
 	)
-	if bus, ok := l.cfg.bus.(store.StatsReporter); ok { // it is no layer, and nobody else would ask it
+	if bus, ok := l.cfg.bus.(layer.StatsReporter); ok { // it is no layer, and nobody else would ask it
 		dst = bus.AppendStats(dst)
 	}
 	return l.core.AppendStats(dst, store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)

@@ -3,6 +3,7 @@ package cache
 import (
 	"slices"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -19,18 +20,18 @@ const (
 // window is the newest items of a thread, oldest first, in the order of the base: by CreatedAt, then by insertion. Nothing
 // newer than its first item is missing. A window is never changed once made; its methods return new ones.
 type window struct {
-	items []store.Item
+	items []chat.Item
 	older older
 }
 
 func (w window) complete() bool { return w.older == olderNone }
 
 func (w window) index(id string) int {
-	return slices.IndexFunc(w.items, func(it store.Item) bool { return it.ID == id })
+	return slices.IndexFunc(w.items, func(it chat.Item) bool { return it.ID == id })
 }
 
 // page answers q, which is normal, as the base would; ok is false if the window does not hold all of the answer.
-func (w window) page(q store.PageQuery) (p store.Page[store.Item], ok bool) {
+func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
 	at := -1
 	if q.After != "" {
 		if at = w.index(q.After); at < 0 {
@@ -53,7 +54,7 @@ func (w window) page(q store.PageQuery) (p store.Page[store.Item], ok bool) {
 	if len(rest) == n && w.older != olderNone && (n < q.Limit || w.older == olderUnknown) {
 		return p, false
 	}
-	data := make([]store.Item, n)
+	data := make([]chat.Item, n)
 	for i := range data {
 		data[i] = rest[len(rest)-1-i]
 	}
@@ -61,8 +62,8 @@ func (w window) page(q store.PageQuery) (p store.Page[store.Item], ok bool) {
 }
 
 // pageOf makes a page of its rows and whether there are more.
-func pageOf(data []store.Item, more bool) store.Page[store.Item] {
-	p := store.Page[store.Item]{Data: data, HasMore: more}
+func pageOf(data []chat.Item, more bool) store.Page[chat.Item] {
+	p := store.Page[chat.Item]{Data: data, HasMore: more}
 	if more && len(data) > 0 {
 		p.After = data[len(data)-1].ID
 	}
@@ -71,7 +72,7 @@ func pageOf(data []store.Item, more bool) store.Page[store.Item] {
 
 // windowOf makes a window of the base's answer to a query without cursor; ok is false if the answer contradicts itself, or
 // does not reach the newest item.
-func windowOf(threadID string, order store.Order, p store.Page[store.Item]) (w window, ok bool) {
+func windowOf(threadID string, order store.Order, p store.Page[chat.Item]) (w window, ok bool) {
 	items := slices.Clone(p.Data)
 	w.older = olderNone
 	if p.HasMore {
@@ -106,12 +107,12 @@ func (w window) trim(n int) window {
 }
 
 // insert puts it behind all that are not newer: where the base puts the last one inserted.
-func (w window) insert(it store.Item) window {
+func (w window) insert(it chat.Item) window {
 	at := len(w.items)
 	for at > 0 && w.items[at-1].CreatedAt.After(it.CreatedAt) {
 		at--
 	}
-	items := make([]store.Item, 0, len(w.items)+1)
+	items := make([]chat.Item, 0, len(w.items)+1)
 	items = append(items, w.items[:at]...)
 	items = append(items, it)
 	w.items = append(items, w.items[at:]...)
@@ -119,7 +120,7 @@ func (w window) insert(it store.Item) window {
 }
 
 // beyond reports whether it, not in w, lies among what is older than w; sure is false if that cannot be told.
-func (w window) beyond(it store.Item) (yes, sure bool) {
+func (w window) beyond(it chat.Item) (yes, sure bool) {
 	switch {
 	case w.complete():
 		return false, true
@@ -132,7 +133,7 @@ func (w window) beyond(it store.Item) (yes, sure bool) {
 }
 
 // add is the window after AddThreadItem(it) succeeded; ok is false if it is not known.
-func (w window) add(it store.Item) (_ window, ok bool) {
+func (w window) add(it chat.Item) (_ window, ok bool) {
 	if w.index(it.ID) >= 0 {
 		return window{}, false // the base added what was there: not the thread that w is a window of
 	}
@@ -148,7 +149,7 @@ func (w window) add(it store.Item) (_ window, ok bool) {
 }
 
 // save is the window after SaveItem(it) succeeded; ok is false if it is not known.
-func (w window) save(it store.Item) (_ window, ok bool) {
+func (w window) save(it chat.Item) (_ window, ok bool) {
 	if i := w.index(it.ID); i >= 0 {
 		if !w.items[i].CreatedAt.Equal(it.CreatedAt) {
 			return window{}, false // it moved, perhaps out of the window

@@ -7,14 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
 // at makes an item of a few possible times, so that ties are common.
-func at(id string, minute int) store.Item {
-	return store.Item{ID: id, ThreadID: "thr_1", CreatedAt: noon.Add(time.Duration(minute) * time.Minute)}
+func at(id string, minute int) chat.Item {
+	return chat.Item{ID: id, ThreadID: "thr_1", CreatedAt: noon.Add(time.Duration(minute) * time.Minute)}
 }
 
 // model is a whole thread as the contract has it: rows in order of CreatedAt, then of insertion.
@@ -24,7 +25,7 @@ type model struct {
 }
 
 type row struct {
-	store.Item
+	chat.Item
 	seq int
 }
 
@@ -42,7 +43,7 @@ func (m *model) index(id string) int {
 }
 
 // add reports whether it was inserted: an id that is there is a conflict.
-func (m *model) add(it store.Item) bool {
+func (m *model) add(it chat.Item) bool {
 	if m.index(it.ID) >= 0 {
 		return false
 	}
@@ -52,7 +53,7 @@ func (m *model) add(it store.Item) bool {
 	return true
 }
 
-func (m *model) save(it store.Item) {
+func (m *model) save(it chat.Item) {
 	if i := m.index(it.ID); i >= 0 {
 		m.rows[i].Item = it
 		m.sort()
@@ -65,8 +66,8 @@ func (m *model) remove(id string) {
 	m.rows = slices.DeleteFunc(m.rows, func(r row) bool { return r.ID == id })
 }
 
-func (m *model) items() []store.Item {
-	items := make([]store.Item, len(m.rows))
+func (m *model) items() []chat.Item {
+	items := make([]chat.Item, len(m.rows))
 	for i, r := range m.rows {
 		items[i] = r.Item
 	}
@@ -74,13 +75,13 @@ func (m *model) items() []store.Item {
 }
 
 // page is what a base answers; found is false for an unknown cursor.
-func (m *model) page(q store.PageQuery) (p store.Page[store.Item], found bool) {
+func (m *model) page(q store.PageQuery) (p store.Page[chat.Item], found bool) {
 	rows := m.items()
 	if q.Order == store.NewestFirst {
 		slices.Reverse(rows)
 	}
 	if q.After != "" {
-		i := slices.IndexFunc(rows, func(it store.Item) bool { return it.ID == q.After })
+		i := slices.IndexFunc(rows, func(it chat.Item) bool { return it.ID == q.After })
 		if i < 0 {
 			return p, false
 		}
@@ -96,13 +97,13 @@ func (m *model) window(n int) window {
 	return w.trim(n)
 }
 
-func (m *model) random(r *rand.Rand) store.Item {
+func (m *model) random(r *rand.Rand) chat.Item {
 	return at(fmt.Sprintf("msg_%d", r.IntN(12)), r.IntN(6))
 }
 
 // sameItems is slices.Equal for rows: cmp.Equal would take minutes for all the cases.
-func sameItems(a, b []store.Item) bool {
-	return slices.EqualFunc(a, b, func(a, b store.Item) bool { return a.ID == b.ID && a.CreatedAt.Equal(b.CreatedAt) })
+func sameItems(a, b []chat.Item) bool {
+	return slices.EqualFunc(a, b, func(a, b chat.Item) bool { return a.ID == b.ID && a.CreatedAt.Equal(b.CreatedAt) })
 }
 
 // agree fails unless all that w says is true of m.
@@ -191,12 +192,12 @@ func TestPatchTable(t *testing.T) {
 
 // The rows of DESIGN's patch table, one by one.
 func TestPatchTableRows(t *testing.T) {
-	whole := window{items: []store.Item{at("a", 1), at("b", 2), at("c", 2)}, older: olderNone}
+	whole := window{items: []chat.Item{at("a", 1), at("b", 2), at("c", 2)}, older: olderNone}
 	part := window{items: whole.items, older: olderSome}
 	empty := window{older: olderSome}
 	type op func(window) (window, bool)
-	add := func(it store.Item) op { return func(w window) (window, bool) { return w.add(it) } }
-	save := func(it store.Item) op { return func(w window) (window, bool) { return w.save(it) } }
+	add := func(it chat.Item) op { return func(w window) (window, bool) { return w.add(it) } }
+	save := func(it chat.Item) op { return func(w window) (window, bool) { return w.save(it) } }
 	remove := func(id string) op { return func(w window) (window, bool) { return w.remove(id), true } }
 	for _, c := range []struct {
 		name  string
@@ -246,7 +247,7 @@ func TestPatchTableRows(t *testing.T) {
 
 // A boolean has_more would answer a page that ends at the edge of a window with what was true before the deletion.
 func TestAPageThatEndsAtTheEdgeMissesWhenOlderIsUnknown(t *testing.T) {
-	w := window{items: []store.Item{at("a", 1), at("b", 2)}, older: olderUnknown}
+	w := window{items: []chat.Item{at("a", 1), at("b", 2)}, older: olderUnknown}
 	if _, ok := w.page(store.PageQuery{Limit: 2}); ok {
 		t.Error("answered whether there is more, which it does not know")
 	}
@@ -262,15 +263,15 @@ func TestWindowOfRefusesAnswersThatContradictThemselves(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		order store.Order
-		page  store.Page[store.Item]
+		page  store.Page[chat.Item]
 		ok    bool
 	}{
-		{"newest first", store.NewestFirst, pageOf([]store.Item{b, a}, true), true},
-		{"oldest first, all of it", store.OldestFirst, pageOf([]store.Item{a, b}, false), true},
-		{"oldest first, not all", store.OldestFirst, pageOf([]store.Item{a, b}, true), false},
-		{"wrong order", store.NewestFirst, pageOf([]store.Item{a, b}, true), false},
-		{"another thread's item", store.NewestFirst, pageOf([]store.Item{other, a}, false), false},
-		{"an item twice", store.NewestFirst, pageOf([]store.Item{a, a}, false), false},
+		{"newest first", store.NewestFirst, pageOf([]chat.Item{b, a}, true), true},
+		{"oldest first, all of it", store.OldestFirst, pageOf([]chat.Item{a, b}, false), true},
+		{"oldest first, not all", store.OldestFirst, pageOf([]chat.Item{a, b}, true), false},
+		{"wrong order", store.NewestFirst, pageOf([]chat.Item{a, b}, true), false},
+		{"another thread's item", store.NewestFirst, pageOf([]chat.Item{other, a}, false), false},
+		{"an item twice", store.NewestFirst, pageOf([]chat.Item{a, a}, false), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, ok := windowOf("thr_1", c.order, c.page)

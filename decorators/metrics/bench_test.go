@@ -9,7 +9,9 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // The benchmarks run what they measure in turns with what it is compared to, and report the ratio of the medians: times
@@ -20,7 +22,7 @@ import (
 // empty is a base that costs nothing.
 type empty struct{ *spy }
 
-func (empty) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
+func (empty) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 
 func BenchmarkMetricsLoadThread(b *testing.B) {
 	s := store.Wrap(empty{}, newLayer(b, prometheus.NewRegistry()))
@@ -40,7 +42,7 @@ func BenchmarkMetricsLoadThreadParallel(b *testing.B) {
 // BenchmarkMetricsOverBareObserver is what the counting costs, without what any Observer does.
 func BenchmarkMetricsOverBareObserver(b *testing.B) {
 	s := store.Wrap(empty{}, newLayer(b, prometheus.NewRegistry()))
-	bare := store.Wrap(empty{}, store.Observe("bare", bareObserver{}))
+	bare := store.Wrap(empty{}, layer.Observe("bare", bareObserver{}))
 	compare(b, "x-bare-observer",
 		func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
 		func() { _, _ = bare.LoadThread(b.Context(), "thr_1a2b3c4d") })
@@ -48,18 +50,18 @@ func BenchmarkMetricsOverBareObserver(b *testing.B) {
 
 type bareObserver struct{}
 
-func (bareObserver) Begin(ctx context.Context, _ store.Call) (context.Context, any) {
+func (bareObserver) Begin(ctx context.Context, _ layer.Call) (context.Context, any) {
 	return ctx, bareObserver{}
 }
-func (bareObserver) End(context.Context, store.Call, store.Result, any) {}
+func (bareObserver) End(context.Context, layer.Call, layer.Result, any) {}
 
 // reference makes R.
 func reference(b *testing.B) func() {
-	c, err := lru.New[string, store.Thread](1000)
+	c, err := lru.New[string, chat.Thread](1000)
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.Add("thr_1a2b3c4d", store.Thread{ID: "thr_1a2b3c4d"})
+	c.Add("thr_1a2b3c4d", chat.Thread{ID: "thr_1a2b3c4d"})
 	return func() {
 		if _, ok := c.Get("thr_1a2b3c4d"); !ok {
 			b.Fatal("the reference missed")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -23,7 +24,7 @@ func ExampleNew() {
 	defer store.Close(s) // unregisters
 
 	ctx := context.Background()
-	_ = s.SaveThread(ctx, store.Thread{ID: "thr_1", Title: "never in a label", CreatedAt: time.Now()})
+	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "never in a label", CreatedAt: time.Now()})
 	_, _ = s.LoadThread(ctx, "thr_1")
 	_, _ = s.LoadThread(ctx, "thr_unknown")
 

@@ -46,6 +46,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // The defaults of the options.
@@ -118,7 +119,7 @@ func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	if c.layer != DefaultLayer {
 		name = "metrics(" + c.layer + ")"
 	}
-	observe := store.Observe(name, m)
+	observe := layer.Observe(name, m)
 	return func(next store.Store) store.Store {
 		m.wrap(next)
 		return observe(next)
@@ -175,7 +176,7 @@ type meter struct {
 }
 
 var (
-	_ store.Observer       = (*meter)(nil)
+	_ layer.Observer       = (*meter)(nil)
 	_ prometheus.Collector = (*meter)(nil)
 )
 
@@ -233,7 +234,7 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 }
 
 // Begin counts the call in.
-func (m *meter) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+func (m *meter) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if m.closed.Load() {
 		return ctx, nil
 	}
@@ -243,7 +244,7 @@ func (m *meter) Begin(ctx context.Context, c store.Call) (context.Context, any) 
 }
 
 // End counts the call out.
-func (m *meter) End(ctx context.Context, _ store.Call, r store.Result, state any) {
+func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any) {
 	b := state.(*bound)
 	b.inFlight.Dec()
 	status, seconds := statusOf(r.Code), float64(r.Duration)/float64(time.Second)

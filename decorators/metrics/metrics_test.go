@@ -25,6 +25,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // newLayer fails the test where New does.
@@ -382,7 +383,7 @@ func TestARegistryThatHasANameLeavesNothingBehind(t *testing.T) {
 func TestLayersAndStacksInOneRegistry(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	stack := func(name string) store.Store {
-		return store.Wrap(&reporting{stats: []store.Stat{counter("chatstore_base_calls_total", 3)}},
+		return store.Wrap(&reporting{stats: []layer.Stat{counter("chatstore_base_calls_total", 3)}},
 			newLayer(t, reg, metrics.WithStore(name), metrics.WithLayer("outer")),
 			newLayer(t, reg, metrics.WithStore(name), metrics.WithLayer("inner")))
 	}
@@ -472,7 +473,7 @@ func (l ledger) Unregister(c prometheus.Collector) bool {
 }
 
 func TestCloseUnregistersWhateverWasRegistered(t *testing.T) {
-	for name, stats := range map[string][]store.Stat{
+	for name, stats := range map[string][]layer.Stat{
 		"no statistics":      nil,
 		"only odd ones":      {gauge("taken", 1)},
 		"some statistics":    {gauge("good", 1)},
@@ -506,7 +507,7 @@ func TestAClosedLayerCountsNoMore(t *testing.T) {
 
 func TestClosingAgainDoesNotUnregisterASuccessor(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	base := &reporting{stats: []store.Stat{counter("chatstore_base_calls_total", 1)}}
+	base := &reporting{stats: []layer.Stat{counter("chatstore_base_calls_total", 1)}}
 	old := store.Wrap(base, newLayer(t, reg))
 	_ = store.Close(old)
 	store.Wrap(base, newLayer(t, reg))
@@ -535,7 +536,7 @@ func TestACallUnderWayAtCloseEnds(t *testing.T) {
 }
 
 func TestNilRegistererCountsForNobody(t *testing.T) {
-	s := store.Wrap(&reporting{stats: []store.Stat{counter("x_total", 1)}}, newLayer(t, nil))
+	s := store.Wrap(&reporting{stats: []layer.Stat{counter("x_total", 1)}}, newLayer(t, nil))
 	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
 		t.Error(err)
 	}

@@ -10,12 +10,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // stats is the Collector of what the layers beneath report. Which series there are is found out once, at the wrapping: a
 // reporter always reports the same. So they can be described, and what a registry would refuse is known before any scrape.
 type stats struct {
-	reporters []store.StatsReporter
+	reporters []layer.StatsReporter
 	families  map[string]*family
 	series    map[seriesKey]*series
 	dropped   atomic.Int64 // by the last round
@@ -32,7 +33,7 @@ type family struct {
 // seriesKey tells series apart. The labels are sorted by name, so that their order in a Stat does not count.
 type seriesKey struct {
 	name   string
-	labels [3]store.Label
+	labels [3]layer.Label
 }
 
 type series struct {
@@ -46,7 +47,7 @@ var _ prometheus.Collector = (*stats)(nil)
 // newStats finds the reporters beneath and what they report.
 func newStats(next store.Store, constant prometheus.Labels) *stats {
 	s := &stats{
-		reporters: slices.Collect(store.All[store.StatsReporter](next)),
+		reporters: slices.Collect(store.All[layer.StatsReporter](next)),
 		families:  make(map[string]*family),
 		series:    make(map[seriesKey]*series),
 	}
@@ -61,7 +62,7 @@ func newStats(next store.Store, constant prometheus.Labels) *stats {
 }
 
 // report asks r. It is a user's code perhaps: a panic must not take the process down in the registry's goroutine.
-func report(r store.StatsReporter) (reported []store.Stat, ok bool) {
+func report(r layer.StatsReporter) (reported []layer.Stat, ok bool) {
 	defer func() {
 		if recover() != nil {
 			reported, ok = nil, false
@@ -71,7 +72,7 @@ func report(r store.StatsReporter) (reported []store.Stat, ok bool) {
 }
 
 // add makes a series for st, if it is fit to be one.
-func (s *stats) add(st store.Stat, constant prometheus.Labels) {
+func (s *stats) add(st layer.Stat, constant prometheus.Labels) {
 	key := keyOf(st)
 	if known := s.series[key]; known != nil {
 		known.parts++
@@ -106,9 +107,9 @@ func (s *stats) add(st store.Stat, constant prometheus.Labels) {
 	s.series[key] = &series{family: f, values: values, parts: 1}
 }
 
-func keyOf(st store.Stat) seriesKey {
+func keyOf(st layer.Stat) seriesKey {
 	k := seriesKey{name: st.Name, labels: st.Labels}
-	slices.SortFunc(k.labels[:], func(a, b store.Label) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(k.labels[:], func(a, b layer.Label) int { return strings.Compare(a.Name, b.Name) })
 	return k
 }
 
@@ -119,15 +120,15 @@ var (
 )
 
 // validName also makes it impossible for one name to be a counter here and a gauge elsewhere, which would fail the scrape.
-func validName(st store.Stat) bool {
+func validName(st layer.Stat) bool {
 	return nameOfMetric.MatchString(st.Name) && !notOfMetric.MatchString(st.Name) &&
 		strings.HasSuffix(st.Name, "_total") == st.Counter
 }
 
 // validLabels leaves to the registry what makes a whole family impossible: a reserved name, or one that is there twice.
-func validLabels(labels [3]store.Label) bool {
+func validLabels(labels [3]layer.Label) bool {
 	for _, l := range labels {
-		if l == (store.Label{}) {
+		if l == (layer.Label{}) {
 			continue
 		}
 		if !nameOfMetric.MatchString(l.Name) || slices.Contains(ownLabels, l.Name) || !utf8.ValidString(l.Value) {

@@ -12,26 +12,27 @@ import (
 
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // reporting is a base, or by its layer a layer, that reports stats.
 type reporting struct {
 	spy
-	stats  []store.Stat
-	report func(dst []store.Stat) []store.Stat // in place of stats
+	stats  []layer.Stat
+	report func(dst []layer.Stat) []layer.Stat // in place of stats
 }
 
-func (r *reporting) AppendStats(dst []store.Stat) []store.Stat {
+func (r *reporting) AppendStats(dst []layer.Stat) []layer.Stat {
 	if r.report != nil {
 		return r.report(dst)
 	}
 	return append(dst, r.stats...)
 }
 
-func (r *reporting) Begin(ctx context.Context, _ store.Call) (context.Context, any) { return ctx, nil }
-func (r *reporting) End(context.Context, store.Call, store.Result, any)             {}
+func (r *reporting) Begin(ctx context.Context, _ layer.Call) (context.Context, any) { return ctx, nil }
+func (r *reporting) End(context.Context, layer.Call, layer.Result, any)             {}
 
-func (r *reporting) layer() store.Middleware { return store.Observe("reporting", r) }
+func (r *reporting) layer() store.Middleware { return layer.Observe("reporting", r) }
 
 // guard is a layer that must not be looked through.
 type guard struct {
@@ -39,21 +40,21 @@ type guard struct {
 	store.Store
 }
 
-func counter(name string, value float64, labels ...store.Label) store.Stat {
-	st := store.Stat{Name: name, Help: "Counts.", Counter: true, Value: value}
+func counter(name string, value float64, labels ...layer.Label) layer.Stat {
+	st := layer.Stat{Name: name, Help: "Counts.", Counter: true, Value: value}
 	copy(st.Labels[:], labels)
 	return st
 }
 
-func gauge(name string, value float64, labels ...store.Label) store.Stat {
+func gauge(name string, value float64, labels ...layer.Label) layer.Stat {
 	st := counter(name, value, labels...)
 	st.Counter = false
 	return st
 }
 
 // realistic is what the project's other decorators report in a full stack, and some more.
-func realistic() (stats []store.Stat) {
-	label := func(name, value string) store.Label { return store.Label{Name: name, Value: value} }
+func realistic() (stats []layer.Stat) {
+	label := func(name, value string) layer.Label { return layer.Label{Name: name, Value: value} }
 	for _, kind := range []string{"thread", "items", "item", "attachment"} {
 		for _, result := range []string{"hit", "miss", "bypass"} {
 			stats = append(stats, counter("chatstore_cache_requests_total", 1, label("kind", kind), label("result", result)))
@@ -97,9 +98,9 @@ func stats(t *testing.T, g prometheus.Gatherer) map[string]string {
 func TestStatisticsOfLayersBeneathAreExported(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	n := 0.0
-	outside := &reporting{stats: []store.Stat{gauge("outside", 1)}}
-	above := &reporting{stats: []store.Stat{gauge("above", 1, store.Label{Name: "kind", Value: "x"})}}
-	beyond := &reporting{report: func(dst []store.Stat) []store.Stat {
+	outside := &reporting{stats: []layer.Stat{gauge("outside", 1)}}
+	above := &reporting{stats: []layer.Stat{gauge("above", 1, layer.Label{Name: "kind", Value: "x"})}}
+	beyond := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 		return append(dst, counter("beyond_the_barrier_total", n))
 	}}
 	base := &spy{}
@@ -127,9 +128,9 @@ func TestStatisticsOfLayersBeneathAreExported(t *testing.T) {
 
 func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	k, r := store.Label{Name: "kind", Value: "thread"}, store.Label{Name: "result", Value: "hit"}
-	one := &reporting{stats: []store.Stat{counter("chatstore_cache_requests_total", 2, k, r)}}
-	two := &reporting{stats: []store.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // whatever the order of the labels
+	k, r := layer.Label{Name: "kind", Value: "thread"}, layer.Label{Name: "result", Value: "hit"}
+	one := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 2, k, r)}}
+	two := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // whatever the order of the labels
 	store.Wrap(&spy{}, newLayer(t, reg), one.layer(), two.layer())
 	want := map[string]string{`cache_requests_total{kind="thread",result="hit"}`: "5"}
 	if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
@@ -138,8 +139,8 @@ func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 }
 
 func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
-	l := func(name, value string) store.Label { return store.Label{Name: name, Value: value} }
-	for name, odd := range map[string]store.Stat{
+	l := func(name, value string) layer.Label { return layer.Label{Name: name, Value: value} }
+	for name, odd := range map[string]layer.Stat{
 		"no name":                    gauge("", 1),
 		"name with a space":          gauge("my stat", 1),
 		"name not UTF-8":             gauge("x\xff", 1),
@@ -149,7 +150,7 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 		"suffix of a histogram":      gauge("good_count", 1),
 		"the layer's own": {
 			Name: "chatstore_operations_total", Help: "Calls that ended, by operation and code.", Counter: true, Value: 1,
-			Labels: [3]store.Label{l("operation", "load_thread"), l("code", "ok")},
+			Labels: [3]layer.Label{l("operation", "load_thread"), l("code", "ok")},
 		},
 		"the layer's own count":        gauge("chatstore_page_items_count", 1, l("operation", "load_threads")),
 		"the count of the dropped":     gauge("chatstore_stats_dropped", 1),
@@ -173,7 +174,7 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 			reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Somebody else's."}))
 			reg.MustRegister(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "taken_by_labels", Help: "Counts."}, []string{"x"}))
 			late := name != "a series not there at first"
-			base := &reporting{report: func(dst []store.Stat) []store.Stat {
+			base := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 				dst = append(dst, gauge("good", 1, l("kind", "a")))
 				if late {
 					dst = append(dst, odd)
@@ -201,8 +202,8 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 
 func TestTwoStacksMayNotAgreeOnAStatistic(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	a := &reporting{stats: []store.Stat{gauge("pool", 1, store.Label{Name: "kind", Value: "x"}), gauge("good", 1)}}
-	b := &reporting{stats: []store.Stat{gauge("pool", 2), gauge("good", 2)}}
+	a := &reporting{stats: []layer.Stat{gauge("pool", 1, layer.Label{Name: "kind", Value: "x"}), gauge("good", 1)}}
+	b := &reporting{stats: []layer.Stat{gauge("pool", 2), gauge("good", 2)}}
 	store.Wrap(a, newLayer(t, reg, metrics.WithStore("a")))
 	store.Wrap(b, newLayer(t, reg, metrics.WithStore("b")))
 	want := map[string]string{
@@ -216,8 +217,8 @@ func TestTwoStacksMayNotAgreeOnAStatistic(t *testing.T) {
 func TestAReporterThatPanicsTakesItsSeriesAlone(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	broken := false
-	one := &reporting{stats: []store.Stat{counter("shared_total", 2), counter("one_total", 1)}}
-	two := &reporting{report: func(dst []store.Stat) []store.Stat {
+	one := &reporting{stats: []layer.Stat{counter("shared_total", 2), counter("one_total", 1)}}
+	two := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 		if broken {
 			panic(canary)
 		}

@@ -8,17 +8,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // A hundred readers who come while the first one waits share its call.
 func Example() {
 	var calls atomic.Int64
 	arrived := make(chan struct{})
-	slow := store.Intercept("slow", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	slow := layer.Intercept("slow", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op == store.OpLoadThread {
 				calls.Add(1)
 				<-arrived
@@ -28,7 +30,7 @@ func Example() {
 	s := store.Wrap(memstore.New(), singleflight.New(), slow)
 	defer store.Close(s)
 	ctx := context.Background()
-	_ = s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)})
+	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)})
 
 	var readers sync.WaitGroup
 	for range 100 {

@@ -23,10 +23,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // DefaultTimeout is the time limit of a shared call.
@@ -63,7 +66,7 @@ func New(opts ...Option) store.Middleware {
 		panic("singleflight.New: WithTimeout is negative: use 0 for no limit")
 	}
 	return func(next store.Store) store.Store {
-		l := &layer{next: next}
+		l := &stacked{next: next}
 		l.core.Words = generation.New(words, cfg.hash)
 		l.core.Limit = cfg.timeout
 		l.core.Quarantine = coherence.Quarantine(next, cfg.quarantine)
@@ -71,49 +74,48 @@ func New(opts ...Option) store.Middleware {
 	}
 }
 
-type layer struct {
+// It passes versions on as they are: none of it is its own.
+var checks driver.Checks
+
+type stacked struct {
 	next   store.Store
 	core   coherence.Core
 	closed atomic.Bool
 
-	thread     flight.Group[*coherence.Answer[store.Thread]]
-	threads    flight.Group[*coherence.Answer[store.Page[store.Thread]]]
-	item       flight.Group[*coherence.Answer[store.Item]]
-	items      flight.Group[*coherence.Answer[store.Page[store.Item]]]
-	attachment flight.Group[*coherence.Answer[store.Attachment]]
+	thread     flight.Group[*coherence.Answer[chat.Thread]]
+	threads    flight.Group[*coherence.Answer[store.Page[chat.Thread]]]
+	item       flight.Group[*coherence.Answer[chat.Item]]
+	items      flight.Group[*coherence.Answer[store.Page[chat.Item]]]
+	attachment flight.Group[*coherence.Answer[chat.Attachment]]
 }
 
 var (
-	_ store.Store         = (*layer)(nil)
-	_ store.Unwrapper     = (*layer)(nil)
-	_ store.Named         = (*layer)(nil)
-	_ store.Sharer        = (*layer)(nil)
-	_ store.StatsReporter = (*layer)(nil)
+	_ store.Store         = (*stacked)(nil)
+	_ store.Unwrapper     = (*stacked)(nil)
+	_ store.Named         = (*stacked)(nil)
+	_ layer.Sharer        = (*stacked)(nil)
+	_ layer.StatsReporter = (*stacked)(nil)
 )
 
-func (l *layer) Unwrap() store.Store     { return l.next }
-func (l *layer) LayerName() string       { return "singleflight" }
-func (l *layer) ShareBetweenPrincipals() { l.core.Share() }
+func (l *stacked) Unwrap() store.Store     { return l.next }
+func (l *stacked) LayerName() string       { return "singleflight" }
+func (l *stacked) ShareBetweenPrincipals() { l.core.Share() }
 
-func (l *layer) AppendStats(dst []store.Stat) []store.Stat {
+func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
 	return l.core.AppendStats(dst,
 		store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
 }
 
 // Close lets calls pass through from now on. Calls under way end as usual.
-func (l *layer) Close() error {
+func (l *stacked) Close() error {
 	l.closed.Store(true)
 	l.core.Words.Close()
 	return nil
 }
 
-func read[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
+func read[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
 	load func(context.Context) (T, error)) (T, error) {
-	if err := store.CheckContext(ctx, r.Op, r.Kind, r.ID); err != nil {
-		var zero T
-		return zero, err
-	}
-	h := store.HintsFor(ctx, r.Op)
+	h := layer.HintsFor(ctx, r.Op)
 	if h.Fresh() || l.closed.Load() {
 		return load(ctx)
 	}
@@ -125,26 +127,23 @@ func read[T any](ctx context.Context, l *layer, g *flight.Group[*coherence.Answe
 	return a.Value, err
 }
 
-func (l *layer) threadWord(id string) generation.Slot {
+func (l *stacked) threadWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.ThreadWord, id)
 }
 
-func (l *layer) attachmentWord(id string) generation.Slot {
+func (l *stacked) attachmentWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.AttachmentWord, id)
 }
 
-func (l *layer) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
+func (l *stacked) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
 
 // write moves the words of what a write may change, for as long as it may.
-func (l *layer) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
+func (l *stacked) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
 	words ...generation.Slot) error {
-	if err := coherence.Ready(ctx, op, kind, id); err != nil {
-		return err
-	}
 	return l.moving(ctx, call, words)
 }
 
-func (l *layer) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
+func (l *stacked) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
 	if len(words) == 0 {
 		return call(ctx)
 	}
@@ -154,75 +153,69 @@ func (l *layer) moving(ctx context.Context, call func(context.Context) error, wo
 	return err
 }
 
-func (l *layer) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *layer) GenerateItemID(ctx context.Context, kind store.ItemKind, thread store.Thread) string {
+func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-func (l *layer) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	if err := store.CheckID(store.OpLoadThread, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
+		return chat.Thread{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: threadID,
+	r := coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: threadID,
 		Slot: l.threadWord(threadID), Args: []string{threadID}}
-	return read(ctx, l, &l.thread, r, func(ctx context.Context) (store.Thread, error) {
+	return read(ctx, l, &l.thread, r, func(ctx context.Context) (chat.Thread, error) {
 		return l.next.LoadThread(ctx, threadID)
 	})
 }
 
-func (l *layer) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	q, err := store.NormalizeThreadQuery(q)
+func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	q, err := checks.Threads(ctx, q)
 	if err != nil {
-		return store.Page[store.Thread]{}, err
+		return store.Page[chat.Thread]{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThreads, Kind: store.KindOfThread, ID: q.After,
+	r := coherence.Read{Op: store.OpLoadThreads, Kind: store.RowThread, ID: q.After,
 		Slot: l.listWord(), Args: append(pageArgs(q.PageQuery), filterArgs(q.Owner)...)}
-	p, err := read(ctx, l, &l.threads, r, func(ctx context.Context) (store.Page[store.Thread], error) {
+	p, err := read(ctx, l, &l.threads, r, func(ctx context.Context) (store.Page[chat.Thread], error) {
 		return l.next.LoadThreads(ctx, q)
 	})
 	p.Data = slices.Clone(p.Data) // others share it
 	return p, err
 }
 
-func (l *layer) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	if err := store.CheckID(store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, q)
+func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.KindOfThread, ID: threadID,
+	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: threadID,
 		Slot: l.threadWord(threadID), Args: append(pageArgs(q), threadID)}
-	p, err := read(ctx, l, &l.items, r, func(ctx context.Context) (store.Page[store.Item], error) {
+	p, err := read(ctx, l, &l.items, r, func(ctx context.Context) (store.Page[chat.Item], error) {
 		return l.next.LoadThreadItems(ctx, threadID, q)
 	})
 	p.Data = slices.Clone(p.Data) // others share it
 	return p, err
 }
 
-func (l *layer) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	if err := store.CheckID(store.OpLoadItem, store.KindOfThread, threadID); err != nil {
-		return store.Item{}, err
+func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
+		return chat.Item{}, err
 	}
-	if err := store.CheckID(store.OpLoadItem, store.KindOfItem, itemID); err != nil {
-		return store.Item{}, err
-	}
-	r := coherence.Read{Op: store.OpLoadItem, Kind: store.KindOfItem, ID: itemID,
+	r := coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID,
 		Slot: l.threadWord(threadID), Args: []string{threadID, itemID}}
-	return read(ctx, l, &l.item, r, func(ctx context.Context) (store.Item, error) {
+	return read(ctx, l, &l.item, r, func(ctx context.Context) (chat.Item, error) {
 		return l.next.LoadItem(ctx, threadID, itemID)
 	})
 }
 
-func (l *layer) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
-	if err := store.CheckID(store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: attachmentID,
+	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: attachmentID,
 		Slot: l.attachmentWord(attachmentID), Args: []string{attachmentID}}
-	return read(ctx, l, &l.attachment, r, func(ctx context.Context) (store.Attachment, error) {
+	return read(ctx, l, &l.attachment, r, func(ctx context.Context) (chat.Attachment, error) {
 		return l.next.LoadAttachment(ctx, attachmentID)
 	})
 }
@@ -241,72 +234,69 @@ func filterArgs(f store.OwnerFilter) []string {
 	return []string{"any"}
 }
 
-func (l *layer) SaveThread(ctx context.Context, thread store.Thread) error {
+func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
 	const op = store.OpSaveThread
-	t, err := store.NormalizeThread(op, thread)
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfThread, t.ID,
-		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) }, l.threadWord(t.ID), l.listWord())
+	return l.write(ctx, op, store.RowThread, w.Thread.ID,
+		func(ctx context.Context) error { return l.next.SaveThread(ctx, w.Thread) }, l.threadWord(w.Thread.ID), l.listWord())
 }
 
-func (l *layer) DeleteThread(ctx context.Context, threadID string) error {
+func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
 	const op = store.OpDeleteThread
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+	if err := checks.Thread(ctx, op, threadID); err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfThread, threadID,
+	return l.write(ctx, op, store.RowThread, threadID,
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, l.threadWord(threadID), l.listWord())
 }
 
-func (l *layer) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
+func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpAddThreadItem
-	it, err := store.NormalizeItem(op, threadID, item)
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfItem, it.ID,
-		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) }, l.threadWord(threadID))
+	return l.write(ctx, op, store.RowItem, w.Item.ID,
+		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
 }
 
-func (l *layer) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpSaveItem
-	it, err := store.NormalizeItem(op, threadID, item)
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfItem, it.ID,
-		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) }, l.threadWord(threadID))
+	return l.write(ctx, op, store.RowItem, w.Item.ID,
+		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
 }
 
-func (l *layer) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
-	if err := store.CheckID(op, store.KindOfThread, threadID); err != nil {
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
 		return err
 	}
-	if err := store.CheckID(op, store.KindOfItem, itemID); err != nil {
-		return err
-	}
-	return l.write(ctx, op, store.KindOfItem, itemID,
+	return l.write(ctx, op, store.RowItem, itemID,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) }, l.threadWord(threadID))
 }
 
-func (l *layer) SaveAttachment(ctx context.Context, attachment store.Attachment) error {
+func (l *stacked) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
 	const op = store.OpSaveAttachment
-	a, err := store.NormalizeAttachment(op, attachment)
+	w, err := checks.SaveAttachment(ctx, attachment)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfAttachment, a.ID,
-		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) }, l.attachmentWord(a.ID))
+	return l.write(ctx, op, store.RowAttachment, w.Attachment.ID,
+		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, w.Attachment) }, l.attachmentWord(w.Attachment.ID))
 }
 
-func (l *layer) DeleteAttachment(ctx context.Context, attachmentID string) error {
+func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	const op = store.OpDeleteAttachment
-	if err := store.CheckID(op, store.KindOfAttachment, attachmentID); err != nil {
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.KindOfAttachment, attachmentID,
+	return l.write(ctx, op, store.RowAttachment, attachmentID,
 		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, l.attachmentWord(attachmentID))
 }

@@ -14,9 +14,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/singleflight"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
 
@@ -27,13 +30,13 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 // gate sits beneath the layer: it counts the calls that arrive and holds those that hold names until let go.
 type gate struct {
 	calls atomic.Int64
-	hold  func(store.Call) bool
+	hold  func(layer.Call) bool
 	after func(ctx context.Context) // runs in the held call, once let go
 	open  chan struct{}
 }
 
 func newGate(ops ...store.Op) *gate {
-	return &gate{open: make(chan struct{}), hold: func(c store.Call) bool {
+	return &gate{open: make(chan struct{}), hold: func(c layer.Call) bool {
 		for _, op := range ops {
 			if c.Op == op {
 				return true
@@ -43,7 +46,7 @@ func newGate(ops ...store.Op) *gate {
 	}}
 }
 
-func (g *gate) Intercept(ctx context.Context, c store.Call, next func(context.Context) error) error {
+func (g *gate) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	g.calls.Add(1)
 	err := next(ctx) // the answer is from before the gate opens
 	if g.hold(c) {
@@ -64,14 +67,14 @@ func stack(t *testing.T, g *gate, opts ...singleflight.Option) (s, base store.St
 	t.Helper()
 	base = memstore.New()
 	ctx := t.Context()
-	must(t, base.SaveThread(ctx, store.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
-	it, err := store.NewItem("msg_1", noon, store.EndOfTurn{})
+	must(t, base.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
+	it, err := chat.NewItem("msg_1", noon, chat.EndOfTurn{})
 	must(t, err)
 	must(t, base.AddThreadItem(ctx, "thr_1", it))
-	a, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "notes.txt", MIMEType: "text/plain"})
+	a, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "notes.txt", MIMEType: "text/plain"})
 	must(t, err)
 	must(t, base.SaveAttachment(ctx, a))
-	s = store.Wrap(base, singleflight.New(opts...), store.Intercept("gate", g))
+	s = store.Wrap(base, singleflight.New(opts...), layer.Intercept("gate", g))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s, base
 }
@@ -85,7 +88,7 @@ func must(t *testing.T, err error) {
 
 // followers returns how many callers have joined another's call so far.
 func followers(s store.Store) (n float64) {
-	reporter, _ := store.As[store.StatsReporter](s)
+	reporter, _ := store.As[layer.StatsReporter](s)
 	for _, stat := range reporter.AppendStats(nil) {
 		if stat.Labels[1].Value == "follower" {
 			n += stat.Value
@@ -149,7 +152,7 @@ func TestOtherArgumentsAreOtherCalls(t *testing.T) {
 			apart(func() { _, _ = s.LoadThreadItems(ctx, "thr_2", q) })
 		}
 		for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant("t"), store.InTenant("u"),
-			store.OwnedBy(store.Owner{Tenant: "t", Subject: "s"}), store.OwnedBy(store.Owner{Subject: "ts"})} {
+			store.OwnedBy(chat.Owner{Tenant: "t", Subject: "s"}), store.OwnedBy(chat.Owner{Subject: "ts"})} {
 			apart(func() { _, _ = s.LoadThreads(ctx, store.ThreadQuery{Owner: f}) })
 		}
 		// Joined without lengths, these would be one key.
@@ -186,7 +189,7 @@ func TestEveryCallerHasASliceOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(store.OpLoadThreadItems)
 		s, _ := stack(t, g)
-		pages := make([]store.Page[store.Item], 2)
+		pages := make([]store.Page[chat.Item], 2)
 		var wg sync.WaitGroup
 		for i := range pages {
 			wg.Go(func() { pages[i], _ = s.LoadThreadItems(t.Context(), "thr_1", store.PageQuery{}) })
@@ -212,12 +215,12 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 			}
 			s, _ := stack(t, g)
 			if shared {
-				store.Share(s)
+				layer.Share(s)
 			}
 			var wg sync.WaitGroup
 			for _, who := range []store.Principal{
-				{Owner: store.Owner{Subject: "ada"}}, {Owner: store.Owner{Subject: "bob"}},
-				{Owner: store.Owner{Subject: "ada"}, Roles: []string{"admin"}},
+				{Owner: chat.Owner{Subject: "ada"}}, {Owner: chat.Owner{Subject: "bob"}},
+				{Owner: chat.Owner{Subject: "ada"}, Roles: []string{"admin"}},
 			} {
 				wg.Go(func() { _, _ = s.LoadThread(store.WithPrincipal(t.Context(), who), "thr_1") })
 			}
@@ -233,7 +236,7 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 
 // Read your writes: what began before the write has returned is not for who comes after.
 func TestAReadAfterAWriteJoinsNoCallFromBefore(t *testing.T) {
-	second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+	second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
 	for name, write := range map[string]func(context.Context, store.Store) error{
 		"save": func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, second) },
 		"delete and save again": func(ctx context.Context, s store.Store) error {
@@ -270,12 +273,12 @@ func TestAReadAfterAWriteJoinsNoCallFromBefore(t *testing.T) {
 
 // Every write moves the word of every read that it may change.
 func TestEveryWriteMovesTheWordsOfWhatItChanges(t *testing.T) {
-	newItem := func(id string) store.Item {
-		it, err := store.NewItem(id, noon, store.EndOfTurn{})
+	newItem := func(id string) chat.Item {
+		it, err := chat.NewItem(id, noon, chat.EndOfTurn{})
 		must(t, err)
 		return it
 	}
-	file, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "other.txt", MIMEType: "text/plain"})
+	file, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "other.txt", MIMEType: "text/plain"})
 	must(t, err)
 	thread := []store.Op{store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem}
 	items := []store.Op{store.OpLoadThreadItems, store.OpLoadItem}
@@ -284,7 +287,7 @@ func TestEveryWriteMovesTheWordsOfWhatItChanges(t *testing.T) {
 		moves []store.Op
 	}{
 		"save_thread": {func(ctx context.Context, s store.Store) error {
-			return s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon})
+			return s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon})
 		}, thread},
 		"delete_thread":      {func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, "thr_1") }, thread},
 		"add_thread_item":    {func(ctx context.Context, s store.Store) error { return s.AddThreadItem(ctx, "thr_1", newItem("msg_2")) }, items},
@@ -322,10 +325,10 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 	s, _ := stack(t, g)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.SaveThread(ctx, store.Thread{ID: "thr_1", CreatedAt: noon}); !errors.Is(err, context.Canceled) {
+	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if err := s.SaveThread(ctx, store.Thread{ID: "thr_1"}); !errors.Is(err, store.ErrInvalid) {
+	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"}); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("got %v: arguments come before the context", err)
 	}
 	if n := g.calls.Load(); n != 0 {
@@ -339,12 +342,12 @@ func TestDuringAWriteReadersJoinOnlyWhatHasNotBegun(t *testing.T) {
 		s, base := stack(t, g)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			must(t, s.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+			must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
 		})
 		synctest.Wait() // written, not returned
 		slow := make(chan struct{})
 		held := g.hold
-		g.hold = func(c store.Call) bool {
+		g.hold = func(c layer.Call) bool {
 			if c.Op == store.OpLoadThread && g.calls.Load() == 2 { // the first reader: it has its answer
 				<-slow
 			}
@@ -352,7 +355,7 @@ func TestDuringAWriteReadersJoinOnlyWhatHasNotBegun(t *testing.T) {
 		}
 		wg.Go(func() { _, _ = s.LoadThread(t.Context(), "thr_1") })
 		synctest.Wait()
-		must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "third", CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "third", CreatedAt: noon}))
 		for range 100 {
 			wg.Go(func() {
 				if th, err := s.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "third" {
@@ -374,16 +377,16 @@ func TestAnUnknownWriteIsQuarantined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(store.OpLoadThread)
 		base := memstore.New()
-		must(t, base.SaveThread(t.Context(), store.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
-		second := store.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
-		lost := store.Intercept("lost", store.InterceptorFunc(
-			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
+		second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
+		lost := layer.Intercept("lost", layer.InterceptorFunc(
+			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				if c.Op == store.OpSaveThread {
 					return store.ErrUnavailable // it will be applied later
 				}
 				return next(ctx)
 			}))
-		s := store.Wrap(base, singleflight.New(singleflight.WithQuarantine(time.Minute)), store.Intercept("gate", g), lost)
+		s := store.Wrap(base, singleflight.New(singleflight.WithQuarantine(time.Minute)), layer.Intercept("gate", g), lost)
 		defer store.Close(s)
 		if err := s.SaveThread(t.Context(), second); !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
@@ -519,7 +522,7 @@ func TestVersionsAreReportedToEveryCaller(t *testing.T) {
 		var told atomic.Int32
 		var wg sync.WaitGroup
 		for range 5 {
-			ctx := store.WithVersionRecorder(t.Context(), func(id string, before, after uint64) {
+			ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) {
 				if id == "thr_1" && before == after && after > 0 {
 					told.Add(1)
 				}
@@ -542,7 +545,7 @@ func TestNotesSayWhoLed(t *testing.T) {
 		var got [2]string
 		var wg sync.WaitGroup
 		for i := range got {
-			ctx, n := store.WithNotes(t.Context(), store.OpLoadThread, i)
+			ctx, n := layer.WithNotes(t.Context(), store.OpLoadThread, i)
 			wg.Go(func() {
 				must(t, reads[store.OpLoadThread](ctx, s))
 				_, role, leader := n.Close()

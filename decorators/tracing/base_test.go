@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -41,16 +42,16 @@ func (s *spy) GenerateThreadID(ctx context.Context) string {
 	return "thr_new"
 }
 
-func (s *spy) GenerateItemID(ctx context.Context, kind store.ItemKind, t store.Thread) string {
+func (s *spy) GenerateItemID(ctx context.Context, kind chat.ItemKind, t chat.Thread) string {
 	_ = s.called(ctx, 0, "GenerateItemID", kind, t)
 	return "msg_new"
 }
 
-func (s *spy) LoadThread(ctx context.Context, id string) (store.Thread, error) {
-	return store.Thread{ID: "answer"}, s.called(ctx, store.OpLoadThread, "LoadThread", id)
+func (s *spy) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	return chat.Thread{ID: "answer"}, s.called(ctx, store.OpLoadThread, "LoadThread", id)
 }
 
-func (s *spy) SaveThread(ctx context.Context, t store.Thread) error {
+func (s *spy) SaveThread(ctx context.Context, t chat.Thread) error {
 	return s.called(ctx, store.OpSaveThread, "SaveThread", t)
 }
 
@@ -58,38 +59,38 @@ func (s *spy) DeleteThread(ctx context.Context, id string) error {
 	return s.called(ctx, store.OpDeleteThread, "DeleteThread", id)
 }
 
-func (s *spy) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	p := store.Page[store.Thread]{Data: make([]store.Thread, 2)}
+func (s *spy) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	p := store.Page[chat.Thread]{Data: make([]chat.Thread, 2)}
 	return p, s.called(ctx, store.OpLoadThreads, "LoadThreads", q)
 }
 
-func (s *spy) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[store.Item], error) {
-	p := store.Page[store.Item]{Data: make([]store.Item, 3), HasMore: true, After: "msg_last"}
+func (s *spy) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
+	p := store.Page[chat.Item]{Data: make([]chat.Item, 3), HasMore: true, After: "msg_last"}
 	return p, s.called(ctx, store.OpLoadThreadItems, "LoadThreadItems", id, q)
 }
 
-func (s *spy) AddThreadItem(ctx context.Context, id string, it store.Item) error {
+func (s *spy) AddThreadItem(ctx context.Context, id string, it chat.Item) error {
 	return s.called(ctx, store.OpAddThreadItem, "AddThreadItem", id, it)
 }
 
-func (s *spy) SaveItem(ctx context.Context, id string, it store.Item) error {
+func (s *spy) SaveItem(ctx context.Context, id string, it chat.Item) error {
 	return s.called(ctx, store.OpSaveItem, "SaveItem", id, it)
 }
 
-func (s *spy) LoadItem(ctx context.Context, id, itemID string) (store.Item, error) {
-	return store.Item{ID: "answer"}, s.called(ctx, store.OpLoadItem, "LoadItem", id, itemID)
+func (s *spy) LoadItem(ctx context.Context, id, itemID string) (chat.Item, error) {
+	return chat.Item{ID: "answer"}, s.called(ctx, store.OpLoadItem, "LoadItem", id, itemID)
 }
 
 func (s *spy) DeleteThreadItem(ctx context.Context, id, itemID string) error {
 	return s.called(ctx, store.OpDeleteThreadItem, "DeleteThreadItem", id, itemID)
 }
 
-func (s *spy) SaveAttachment(ctx context.Context, a store.Attachment) error {
+func (s *spy) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	return s.called(ctx, store.OpSaveAttachment, "SaveAttachment", a)
 }
 
-func (s *spy) LoadAttachment(ctx context.Context, id string) (store.Attachment, error) {
-	return store.Attachment{ID: "answer"}, s.called(ctx, store.OpLoadAttachment, "LoadAttachment", id)
+func (s *spy) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
+	return chat.Attachment{ID: "answer"}, s.called(ctx, store.OpLoadAttachment, "LoadAttachment", id)
 }
 
 func (s *spy) DeleteAttachment(ctx context.Context, id string) error {
@@ -103,7 +104,7 @@ func callOp(ctx context.Context, s store.Store, op store.Op) error {
 	case store.OpLoadThread:
 		_, err = s.LoadThread(ctx, "thr_1")
 	case store.OpSaveThread:
-		err = s.SaveThread(ctx, store.Thread{ID: "thr_1"})
+		err = s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
 	case store.OpDeleteThread:
 		err = s.DeleteThread(ctx, "thr_1")
 	case store.OpLoadThreads:
@@ -119,7 +120,7 @@ func callOp(ctx context.Context, s store.Store, op store.Op) error {
 	case store.OpDeleteThreadItem:
 		err = s.DeleteThreadItem(ctx, "thr_1", "msg_1")
 	case store.OpSaveAttachment:
-		err = s.SaveAttachment(ctx, store.Attachment{ID: "atc_1"})
+		err = s.SaveAttachment(ctx, chat.Attachment{ID: "atc_1"})
 	case store.OpLoadAttachment:
 		_, err = s.LoadAttachment(ctx, "atc_1")
 	case store.OpDeleteAttachment:
@@ -181,14 +182,14 @@ func arguments(t *testing.T, method reflect.Type) []any {
 		switch method.In(i) {
 		case reflect.TypeFor[string]():
 			args = append(args, id)
-		case reflect.TypeFor[store.ItemKind]():
-			args = append(args, store.ItemKind(id))
-		case reflect.TypeFor[store.Thread]():
-			args = append(args, store.Thread{ID: id, Title: "title"})
-		case reflect.TypeFor[store.Item]():
+		case reflect.TypeFor[chat.ItemKind]():
+			args = append(args, chat.ItemKind(id))
+		case reflect.TypeFor[chat.Thread]():
+			args = append(args, chat.Thread{ID: id, Title: "title"})
+		case reflect.TypeFor[chat.Item]():
 			args = append(args, newItem(id))
-		case reflect.TypeFor[store.Attachment]():
-			args = append(args, store.Attachment{ID: id, ThreadID: "thread"})
+		case reflect.TypeFor[chat.Attachment]():
+			args = append(args, chat.Attachment{ID: id, ThreadID: "thread"})
 		case reflect.TypeFor[store.PageQuery]():
 			args = append(args, store.PageQuery{Limit: 5, After: id, Order: store.OldestFirst})
 		case reflect.TypeFor[store.ThreadQuery]():

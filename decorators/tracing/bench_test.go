@@ -10,6 +10,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/store"
 )
@@ -22,8 +23,8 @@ import (
 // empty is a base that costs nothing.
 type empty struct{ *spy }
 
-func (empty) LoadThread(context.Context, string) (store.Thread, error) { return store.Thread{}, nil }
-func (empty) DeleteThread(context.Context, string) error               { return nil }
+func (empty) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
+func (empty) DeleteThread(context.Context, string) error              { return nil }
 
 func BenchmarkTracingUnsampledParent(b *testing.B) {
 	tp := sdktrace.NewTracerProvider()
@@ -75,7 +76,7 @@ func (s byHand) start(ctx context.Context, op, id string) (context.Context, trac
 	))
 }
 
-func (s byHand) LoadThread(ctx context.Context, id string) (store.Thread, error) {
+func (s byHand) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	ctx, span := s.start(ctx, "load_thread", id)
 	defer span.End()
 	t, err := s.empty.LoadThread(ctx, id)

@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -32,9 +33,9 @@ func fill(v reflect.Value) {
 		v.SetString(canary)
 	case reflect.Struct:
 		switch p := v.Addr().Interface().(type) {
-		case *store.JSON:
-			*p = must(store.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
-		case *store.Attachment:
+		case *chat.JSON:
+			*p = must(chat.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
+		case *chat.Attachment:
 			*p = canaryAttachment()
 		default:
 			for i := range v.NumField() {
@@ -51,34 +52,34 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func canaryBody[T store.Body]() store.Body {
+func canaryBody[T chat.Body]() chat.Body {
 	var body T
 	fill(reflect.ValueOf(&body).Elem())
 	return body
 }
 
 // canaryBodies are all bodies with content.
-func canaryBodies() []store.Body {
-	return []store.Body{
-		canaryBody[store.UserMessage](), canaryBody[store.AssistantMessage](), canaryBody[store.ClientToolCall](),
-		canaryBody[store.Widget](), canaryBody[store.GeneratedImage](), canaryBody[store.StructuredInput](),
-		canaryBody[store.TaskItem](), canaryBody[store.WorkflowItem](), canaryBody[store.HiddenContextItem](),
-		canaryBody[store.SDKHiddenContext](),
+func canaryBodies() []chat.Body {
+	return []chat.Body{
+		canaryBody[chat.UserMessage](), canaryBody[chat.AssistantMessage](), canaryBody[chat.ClientToolCall](),
+		canaryBody[chat.Widget](), canaryBody[chat.GeneratedImage](), canaryBody[chat.StructuredInput](),
+		canaryBody[chat.TaskItem](), canaryBody[chat.WorkflowItem](), canaryBody[chat.HiddenContextItem](),
+		canaryBody[chat.SDKHiddenContext](),
 	}
 }
 
-func canaryAttachment() store.Attachment {
-	return must(store.NewAttachment("atc_1", store.AttachmentBody{
+func canaryAttachment() chat.Attachment {
+	return must(chat.NewAttachment("atc_1", chat.AttachmentBody{
 		Type: "image", Name: canary, MIMEType: "image/" + canary, PreviewURL: "https://x.test/" + canary,
-		Upload: &store.UploadDescriptor{
+		Upload: &chat.UploadDescriptor{
 			URL: "https://x.test/" + canary, Method: "PUT", Headers: map[string]string{canary: canary},
 		},
-		Metadata: must(store.ParseJSON(`{"` + canary + `":1}`)),
+		Metadata: must(chat.ParseJSON(`{"` + canary + `":1}`)),
 	}))
 }
 
 var canaryPrincipal = store.Principal{
-	Owner: store.Owner{Tenant: "tenant-" + canary, Subject: "subject-" + canary}, Roles: []string{canary},
+	Owner: chat.Owner{Tenant: "tenant-" + canary, Subject: "subject-" + canary}, Roles: []string{canary},
 }
 
 // conversation makes every call of s with the canary in all content and in the cursors. The ids of the calls do not have it:
@@ -86,10 +87,10 @@ var canaryPrincipal = store.Principal{
 func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	t.Helper()
 	ctx = store.WithPrincipal(ctx, canaryPrincipal)
-	object := must(store.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
-	thread := store.Thread{
-		ID: "thr_1", Title: canary, CreatedAt: noon, Status: store.Status{Type: "locked", Reason: canary}, Metadata: object,
-		AllowedImageDomains: must(store.ParseJSON(`["` + canary + `.test"]`)), Owner: canaryPrincipal.Owner,
+	object := must(chat.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
+	thread := chat.Thread{
+		ID: "thr_1", Title: canary, CreatedAt: noon, Status: chat.Status{Type: "locked", Reason: canary}, Metadata: object,
+		AllowedImageDomains: must(chat.ParseJSON(`["` + canary + `.test"]`)), Owner: canaryPrincipal.Owner,
 	}
 	cursor := "thr_" + canary
 	other := thread
@@ -105,7 +106,7 @@ func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	})
 	for i, body := range canaryBodies() {
 		id := fmt.Sprint("msg_", i)
-		item := must(store.NewItem(id, noon, body))
+		item := must(chat.NewItem(id, noon, body))
 		if !strings.Contains(item.JSON().String(), canary) {
 			t.Fatalf("no canary in %v", item)
 		}
@@ -114,7 +115,7 @@ func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 		}
 		_, _ = s.LoadItem(ctx, "thr_1", id)
 	}
-	if err := base.SaveItem(ctx, "thr_1", must(store.NewItem("msg_"+canary+"_cursor", noon, store.EndOfTurn{}))); err != nil {
+	if err := base.SaveItem(ctx, "thr_1", must(chat.NewItem("msg_"+canary+"_cursor", noon, chat.EndOfTurn{}))); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + canary + "_cursor"})

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -27,7 +28,7 @@ func ExampleNew() {
 	)
 
 	ctx, turn := provider.Tracer("example").Start(context.Background(), "turn")
-	_ = s.SaveThread(ctx, store.Thread{ID: "thr_1", Title: "never in a span", CreatedAt: time.Now()})
+	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "never in a span", CreatedAt: time.Now()})
 	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
 	_, _ = s.LoadThread(ctx, "thr_unknown")
 	turn.End()

@@ -39,7 +39,10 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // ScopeName is the name of the instrumentation scope of all spans.
@@ -118,7 +121,7 @@ func New(opts ...Option) store.Middleware {
 	if c.layer != DefaultLayer {
 		name = "tracing(" + c.layer + ")"
 	}
-	return store.Observe(name, newTracer(&c))
+	return layer.Observe(name, newTracer(&c))
 }
 
 // tracer makes the spans. It is an Observer whose state is the span of a write, and of a read the notes, whose origin is the
@@ -131,7 +134,7 @@ type tracer struct {
 	errorType   [store.NumCodes]attribute.KeyValue
 }
 
-var _ store.Observer = (*tracer)(nil)
+var _ layer.Observer = (*tracer)(nil)
 
 func newTracer(c *config) *tracer {
 	t := &tracer{tracer: c.provider.Tracer(ScopeName), alwaysStart: c.alwaysStart}
@@ -148,7 +151,7 @@ func newTracer(c *config) *tracer {
 }
 
 // Begin starts the span, unless it would come to nothing.
-func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+func (t *tracer) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if !t.alwaysStart {
 		if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
 			return ctx, nil
@@ -157,7 +160,7 @@ func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any)
 	inner, span := t.tracer.Start(ctx, c.Op.String(), t.start[c.Op]...)
 	switch {
 	case span.IsRecording() && !c.Op.IsWrite(): // only reads are cached and shared
-		return store.WithNotes(inner, c.Op, span)
+		return layer.WithNotes(inner, c.Op, span)
 	case span.IsRecording() || t.alwaysStart:
 		return inner, span
 	}
@@ -165,17 +168,17 @@ func (t *tracer) Begin(ctx context.Context, c store.Call) (context.Context, any)
 }
 
 // describe appends what the call was for.
-func describe(attrs []attribute.KeyValue, c *store.Call) []attribute.KeyValue {
-	if validID(c.Op, store.KindOfThread, c.ThreadID) {
+func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
+	if validID(c.Op, store.RowThread, c.ThreadID) {
 		attrs = append(attrs, keyThreadID.String(c.ThreadID))
 	}
-	if validID(c.Op, store.KindOfItem, c.ItemID) {
+	if validID(c.Op, store.RowItem, c.ItemID) {
 		attrs = append(attrs, keyItemID.String(c.ItemID))
 	}
 	if validType(c.ItemType) {
 		attrs = append(attrs, keyItemType.String(string(c.ItemType)))
 	}
-	if validID(c.Op, store.KindOfAttachment, c.AttachmentID) {
+	if validID(c.Op, store.RowAttachment, c.AttachmentID) {
 		attrs = append(attrs, keyAttachmentID.String(c.AttachmentID))
 	}
 	if isPage(c.Op) {
@@ -186,11 +189,11 @@ func describe(attrs []attribute.KeyValue, c *store.Call) []attribute.KeyValue {
 
 // validID keeps hostile ids, which the base is going to refuse, out of spans.
 func validID(op store.Op, kind, id string) bool {
-	return id != "" && store.CheckID(op, kind, id) == nil
+	return id != "" && rules.IDFault(id) == ""
 }
 
 // validType is the contract's rule for item types, [a-z0-9_.]{1,64}.
-func validType(t store.ItemType) bool {
+func validType(t chat.ItemType) bool {
 	for _, c := range []byte(t) {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '.') {
 			return false
@@ -202,8 +205,8 @@ func validType(t store.ItemType) bool {
 func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
 
 // End says what the call was and how it went, at once, which costs the SDK one growth less, and ends the span, come what may.
-func (t *tracer) End(_ context.Context, c store.Call, r store.Result, state any) {
-	notes, _ := state.(*store.Notes) // nil of a write
+func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any) {
+	notes, _ := state.(*layer.Notes) // nil of a write
 	span, ok := state.(trace.Span)
 	if !ok {
 		span = notes.Origin().(trace.Span)

@@ -19,8 +19,10 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // record returns a provider that samples every span, and what it recorded.
@@ -279,7 +281,7 @@ func TestAlwaysStartStartsAndEndsBeneathAnUnsampledParent(t *testing.T) {
 func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
 	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
-	ctx, notes := store.WithNotes(t.Context(), store.OpLoadThread, nil)
+	ctx, notes := layer.WithNotes(t.Context(), store.OpLoadThread, nil)
 	_ = callOp(ctx, s, store.OpLoadThread)
 	notes.SetCache("hit")
 	if cache, _, _ := notes.Close(); cache != "hit" {
@@ -297,7 +299,7 @@ func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
 	if sc := trace.SpanContextFromContext(base.ctx); !sc.IsValid() || sc.IsSampled() {
 		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
 	}
-	if store.NotesFor(base.ctx, store.OpLoadThread) != nil {
+	if layer.HintsFor(base.ctx, store.OpLoadThread).Notes != nil {
 		t.Error("notes are taken that nobody reads")
 	}
 	if len(r.Started()) != 0 {
@@ -310,31 +312,31 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 		TraceID: trace.TraceID{7}, SpanID: trace.SpanID{8}, TraceFlags: trace.FlagsSampled,
 	})
 	for name, tt := range map[string]struct {
-		note  func(*store.Notes)
+		note  func(*layer.Notes)
 		want  map[string]string
 		links []trace.SpanContext
 	}{
-		"nothing noted": {func(*store.Notes) {}, map[string]string{}, nil},
-		"cache hit":     {func(n *store.Notes) { n.SetCache("hit") }, map[string]string{"chatstore.cache.result": "hit"}, nil},
+		"nothing noted": {func(*layer.Notes) {}, map[string]string{}, nil},
+		"cache hit":     {func(n *layer.Notes) { n.SetCache("hit") }, map[string]string{"chatstore.cache.result": "hit"}, nil},
 		"follower": {
-			func(n *store.Notes) { n.SetCache("miss"); n.SetFlight("follower", leader) },
+			func(n *layer.Notes) { n.SetCache("miss"); n.SetFlight("follower", leader) },
 			map[string]string{"chatstore.cache.result": "miss", "chatstore.flight.role": "follower"},
 			[]trace.SpanContext{leader},
 		},
 		"leader, its own origin": {
-			func(n *store.Notes) { n.SetFlight("leader", n.Origin()) },
+			func(n *layer.Notes) { n.SetFlight("leader", n.Origin()) },
 			map[string]string{"chatstore.flight.role": "leader"}, nil,
 		},
 		"follower of a caller without a span": {
-			func(n *store.Notes) { n.SetFlight("follower", nil) },
+			func(n *layer.Notes) { n.SetFlight("follower", nil) },
 			map[string]string{"chatstore.flight.role": "follower"}, nil,
 		},
 		"follower of an invalid span": {
-			func(n *store.Notes) { n.SetFlight("follower", trace.SpanContext{}) },
+			func(n *layer.Notes) { n.SetFlight("follower", trace.SpanContext{}) },
 			map[string]string{"chatstore.flight.role": "follower"}, nil,
 		},
 		"follower of something else": {
-			func(n *store.Notes) { n.SetFlight("follower", "a test's leader") },
+			func(n *layer.Notes) { n.SetFlight("follower", "a test's leader") },
 			map[string]string{"chatstore.flight.role": "follower"}, nil,
 		},
 	} {
@@ -345,7 +347,7 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 				}
 				tp, r := record()
 				base := &spy{do: func(ctx context.Context, op store.Op) error {
-					tt.note(store.NotesFor(ctx, op))
+					tt.note(layer.HintsFor(ctx, op).Notes)
 					return nil
 				}}
 				_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))), op)
@@ -375,7 +377,7 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 	tp, r := record()
 	var leader any
 	base := &spy{do: func(ctx context.Context, op store.Op) error {
-		notes := store.NotesFor(ctx, op)
+		notes := layer.HintsFor(ctx, op).Notes
 		if leader == nil {
 			leader = notes.Origin()
 			notes.SetFlight("leader", leader)
@@ -400,7 +402,7 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 func TestNoLinkToASpanThatIsNone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true}
 	base := &spy{do: func(ctx context.Context, op store.Op) error {
-		store.NotesFor(ctx, op).SetFlight("follower",
+		layer.HintsFor(ctx, op).Notes.SetFlight("follower",
 			trace.NewSpanContext(trace.SpanContextConfig{SpanID: trace.SpanID{9}})) // of no trace
 		return nil
 	}}
@@ -412,7 +414,7 @@ func TestNoLinkToASpanThatIsNone(t *testing.T) {
 
 func TestHostileIDsAreLeftOut(t *testing.T) {
 	for name, id := range map[string]string{
-		"too long": strings.Repeat("x", store.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
+		"too long": strings.Repeat("x", chat.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
 	} {
 		tp, r := record()
 		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)))
@@ -548,9 +550,9 @@ func TestOnlyReadsAreNoted(t *testing.T) {
 	for _, op := range store.Ops() {
 		tp, _ := record()
 		noted := false
-		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)), store.Intercept("look", store.InterceptorFunc(
-			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
-				noted = store.NotesFor(ctx, c.Op) != nil
+		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)), layer.Intercept("look", layer.InterceptorFunc(
+			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+				noted = layer.HintsFor(ctx, c.Op).Notes != nil
 				return next(ctx)
 			})))
 		for m := range reflect.TypeFor[store.Store]().Methods() {

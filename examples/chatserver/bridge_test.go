@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -28,8 +29,8 @@ const (
 	sdkSuffix = "-9c27e4"
 )
 
-func sdkOwner(user string) store.Owner {
-	return store.Owner{Tenant: sdkTenant, Subject: user + sdkSuffix}
+func sdkOwner(user string) chat.Owner {
+	return chat.Owner{Tenant: sdkTenant, Subject: user + sdkSuffix}
 }
 
 func newSDKBridge(s store.Store) *sdkBridge { return &sdkBridge{store: s, calls: map[string]int{}} }
@@ -39,17 +40,17 @@ type sdkCall struct {
 	Context struct {
 		User string `json:"user"`
 	} `json:"context"`
-	ThreadID     string           `json:"thread_id"`
-	ItemID       string           `json:"item_id"`
-	AttachmentID string           `json:"attachment_id"`
-	Kind         store.ItemKind   `json:"kind"`
-	Thread       store.Thread     `json:"thread"` // as the rows below, kept byte for byte
-	Item         store.Item       `json:"item"`
-	Attachment   store.Attachment `json:"attachment"`
-	Limit        int              `json:"limit"`
-	After        string           `json:"after"` // "" when null
-	Order        string           `json:"order"`
-	Mode         string           `json:"mode"`
+	ThreadID     string          `json:"thread_id"`
+	ItemID       string          `json:"item_id"`
+	AttachmentID string          `json:"attachment_id"`
+	Kind         chat.ItemKind   `json:"kind"`
+	Thread       chat.Thread     `json:"thread"` // as the rows below, kept byte for byte
+	Item         chat.Item       `json:"item"`
+	Attachment   chat.Attachment `json:"attachment"`
+	Limit        int             `json:"limit"`
+	After        string          `json:"after"` // "" when null
+	Order        string          `json:"order"`
+	Mode         string          `json:"mode"`
 }
 
 func (c *sdkCall) page() store.PageQuery {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/store"
 )
@@ -35,7 +36,7 @@ func TestTwoHundredUsersChat(t *testing.T) {
 }
 
 // bare is the base, with its calls counted.
-func bare(base store.Store, _ store.Bus, reg prometheus.Registerer, _ trace.TracerProvider) (store.Store, error) {
+func bare(base store.Store, _ bus.Bus, reg prometheus.Registerer, _ trace.TracerProvider) (store.Store, error) {
 	inner, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("inner"))
 	if err != nil {
 		return nil, err
@@ -58,7 +59,7 @@ func testLoad(t *testing.T, stack wrapper) {
 	for n := range users {
 		c := newClient(t, srv.url, fmt.Sprint("user", n), testKey)
 		wg.Go(func() {
-			took, err := chat(ctx, c, over)
+			took, err := converse(ctx, c, over)
 			if err != nil {
 				cancel(fmt.Errorf("user %d: %w", n, err))
 			}
@@ -102,9 +103,9 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// chat has conversations until the time is over, each looked at before its next message as a page does, and checks that each
+// converse has conversations until the time is over, each looked at before its next message as a page does, and checks that each
 // has all of its items in their order.
-func chat(ctx context.Context, c *client, over time.Time) (took []time.Duration, err error) {
+func converse(ctx context.Context, c *client, over time.Time) (took []time.Duration, err error) {
 	const length = 20
 	for time.Now().Before(over) {
 		var told []string

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
@@ -215,7 +216,7 @@ func runDriver(t *testing.T, node, url string) map[string]string {
 }
 
 // nameOf names a row as the driver does.
-func nameOf(owner store.Owner, kind string, ids ...string) string {
+func nameOf(owner chat.Owner, kind string, ids ...string) string {
 	user := strings.TrimSuffix(owner.Subject, sdkSuffix)
 	return strings.Join(append([]string{user, kind}, ids...), " ")
 }

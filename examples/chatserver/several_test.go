@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
@@ -28,7 +28,7 @@ func TestTwoServersShowTheSame(t *testing.T) {
 func eventually(t *testing.T, want func() string) {
 	t.Helper()
 	wrong := want()
-	for deadline := time.Now().Add(2 * bus.DefaultLease); wrong != "" && time.Now().Before(deadline); wrong = want() {
+	for deadline := time.Now().Add(2 * pubsub.DefaultLease); wrong != "" && time.Now().Before(deadline); wrong = want() {
 	}
 	if wrong != "" {
 		t.Fatal(wrong)

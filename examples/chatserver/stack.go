@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -21,12 +22,12 @@ import (
 
 // closingBus is a store.Bus with its end.
 type closingBus interface {
-	store.Bus
+	bus.Bus
 	Close() error
 }
 
 // wrapper wraps a base, which others may change, with what tells of their changes, or nil.
-type wrapper func(base store.Store, b store.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error)
+type wrapper func(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error)
 
 // openStack opens the store at where, and wraps it in the recommended stack. closing closes all of it.
 func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trace.TracerProvider) (
@@ -84,7 +85,7 @@ func openRedis(url string, log *slog.Logger) (closingBus, error) {
 }
 
 // wrap is the recommended stack. Without a bus the cache is the only one that the base has.
-func wrap(base store.Store, b store.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error) {
+func wrap(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error) {
 	outer, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("outer"))
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/tracing"
@@ -23,10 +24,10 @@ func Example() {
 	defer store.Close(s)
 	fmt.Println(store.Layers(s))
 
-	ada := store.WithPrincipal(context.Background(), store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}})
-	bob := store.WithPrincipal(context.Background(), store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "bob"}})
+	ada := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
+	bob := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "bob"}})
 
-	thread := store.Thread{ID: "thr_1", Title: "Tea", CreatedAt: time.Date(2026, 5, 1, 16, 0, 0, 0, time.UTC)}
+	thread := chat.Thread{ID: "thr_1", Title: "Tea", CreatedAt: time.Date(2026, 5, 1, 16, 0, 0, 0, time.UTC)}
 	fmt.Println(s.SaveThread(store.WithSaveMode(ada, store.InsertOnly), thread))
 
 	_, err := s.LoadThread(bob, "thr_1")

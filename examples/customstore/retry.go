@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Retry is a rule of one's own: a layer that tries a call up to tries times while the backend is unavailable, with a pause
 // that doubles. A write is tried again only if it surely was not applied: of any other, nobody knows.
 func Retry(tries int, pause time.Duration) store.Middleware {
-	rule := func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	rule := func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		for try := 1; ; try++ {
 			err := next(ctx)
 			again := errors.Is(err, store.ErrUnavailable) && (!c.Op.IsWrite() || errors.Is(err, store.ErrNotApplied))
@@ -24,5 +25,5 @@ func Retry(tries int, pause time.Duration) store.Middleware {
 			}
 		}
 	}
-	return store.Intercept("retry", store.InterceptorFunc(rule))
+	return layer.Intercept("retry", layer.InterceptorFunc(rule))
 }

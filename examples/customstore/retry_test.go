@@ -9,17 +9,18 @@ import (
 
 	"github.com/chatstore/chatstore/examples/customstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // down is a base that fails its first calls.
 func down(failures int, err error, calls *int) store.Store {
-	fail := func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	fail := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if *calls++; *calls <= failures {
 			return err
 		}
 		return next(ctx)
 	}
-	return store.Wrap(customstore.New(), store.Intercept("down", store.InterceptorFunc(fail)))
+	return store.Wrap(customstore.New(), layer.Intercept("down", layer.InterceptorFunc(fail)))
 }
 
 func TestRetry(t *testing.T) {

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // Store keeps everything in maps. A page sorts its whole listing: an index of your database does better.
@@ -20,9 +22,9 @@ type Store struct {
 
 	mu          sync.Mutex
 	seq         int // of the row inserted last
-	threads     table[store.Thread]
-	items       map[string]table[store.Item] // by thread
-	attachments table[store.Attachment]
+	threads     table[chat.Thread]
+	items       map[string]table[chat.Item] // by thread
+	attachments table[chat.Attachment]
 }
 
 var _ store.Store = (*Store)(nil)
@@ -30,9 +32,9 @@ var _ store.Store = (*Store)(nil)
 // New returns an empty Store.
 func New() *Store {
 	return &Store{
-		threads:     table[store.Thread]{},
-		items:       map[string]table[store.Item]{},
-		attachments: table[store.Attachment]{},
+		threads:     table[chat.Thread]{},
+		items:       map[string]table[chat.Item]{},
+		attachments: table[chat.Attachment]{},
 	}
 }
 
@@ -41,7 +43,7 @@ type table[T any] map[string]*row[T]
 
 type row[T any] struct {
 	value T
-	owner store.Owner
+	owner chat.Owner
 	at    time.Time // the order of a listing is by at, then by seq
 	seq   int
 	live  bool // The contract: a deleted row leaves its id and owner behind, so that nobody else can take the id.
@@ -55,7 +57,7 @@ func (t table[T]) get(id string) (value T, ok bool) {
 }
 
 // rowFor returns the row to save a value of that owner in.
-func (t table[T]) rowFor(id string, owner store.Owner, mode store.SaveMode) (*row[T], store.Code) {
+func (t table[T]) rowFor(id string, owner chat.Owner, mode store.SaveMode) (*row[T], store.Code) {
 	r := t[id]
 	if r == nil {
 		r = &row[T]{owner: owner}
@@ -83,7 +85,7 @@ func (r *row[T]) set(value T, at time.Time, seq *int) {
 
 // page lists the rows that match. ok is false if the cursor is none of them: the contract forbids to start again at the
 // first page.
-func (t table[T]) page(q store.PageQuery, match func(store.Owner) bool) (p store.Page[T], ok bool) {
+func (t table[T]) page(q store.PageQuery, match func(chat.Owner) bool) (p store.Page[T], ok bool) {
 	var ids []string
 	for id, r := range t {
 		if r.live && match(r.owner) {
@@ -120,54 +122,38 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Code: code, Kind: kind, ID: id}
 }
 
-// valid is the check of what is asked for by id. The contract: what is invalid is refused before anything else is looked at,
-// and a cancelled call does nothing. The Normalize functions check values and queries.
-func valid(ctx context.Context, op store.Op, kind, id string) error {
-	if err := store.CheckID(op, kind, id); err != nil {
-		return err
-	}
-	return store.CheckContext(ctx, op, kind, id)
-}
-
-// savable is the rest of the check of a save.
-func savable(ctx context.Context, op store.Op, kind, id string) error {
-	if err := store.CheckSaveMode(ctx, op, kind, id); err != nil {
-		return err
-	}
-	return store.CheckContext(ctx, op, kind, id)
-}
+// The contract: every method checks its arguments first. An invalid argument is refused, and a cancelled call does nothing.
+var checks driver.Checks
 
 // LoadThread is the method of [store.ThreadStore].
-func (s *Store) LoadThread(ctx context.Context, threadID string) (store.Thread, error) {
-	if err := valid(ctx, store.OpLoadThread, store.KindOfThread, threadID); err != nil {
-		return store.Thread{}, err
+func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
+		return chat.Thread{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.threads.get(threadID)
 	if !ok {
-		return store.Thread{}, failed(store.OpLoadThread, store.CodeNotFound, store.KindOfThread, threadID)
+		return chat.Thread{}, failed(store.OpLoadThread, store.CodeNotFound, store.RowThread, threadID)
 	}
 	return t, nil
 }
 
 // SaveThread is the method of [store.ThreadStore].
-func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
-	thread, err := store.NormalizeThread(store.OpSaveThread, thread)
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
+	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	if err := savable(ctx, store.OpSaveThread, store.KindOfThread, thread.ID); err != nil {
-		return err
-	}
+	thread = w.Thread
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, code := s.threads.rowFor(thread.ID, thread.Owner, store.SaveModeFrom(ctx))
+	r, code := s.threads.rowFor(thread.ID, thread.Owner, w.Mode)
 	if code != store.CodeOK {
-		return failed(store.OpSaveThread, code, store.KindOfThread, thread.ID)
+		return failed(store.OpSaveThread, code, store.RowThread, thread.ID)
 	}
 	if !r.live {
-		s.items[thread.ID] = table[store.Item]{}
+		s.items[thread.ID] = table[chat.Item]{}
 	}
 	thread.Owner = r.owner
 	r.set(thread, thread.CreatedAt, &s.seq)
@@ -176,112 +162,95 @@ func (s *Store) SaveThread(ctx context.Context, thread store.Thread) error {
 
 // DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	if err := valid(ctx, store.OpDeleteThread, store.KindOfThread, threadID); err != nil {
+	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.threads[threadID]; r != nil {
-		r.value, r.live = store.Thread{}, false
+		r.value, r.live = chat.Thread{}, false
 		delete(s.items, threadID)
 	}
 	return nil
 }
 
 // LoadThreads is the method of [store.ThreadStore].
-func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[store.Thread], error) {
-	q, err := store.NormalizeThreadQuery(q)
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	q, err := checks.Threads(ctx, q)
 	if err != nil {
-		return store.Page[store.Thread]{}, err
-	}
-	if err := store.CheckContext(ctx, store.OpLoadThreads, store.KindOfThread, q.After); err != nil {
-		return store.Page[store.Thread]{}, err
+		return store.Page[chat.Thread]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.threads.page(q.PageQuery, q.Owner.Match)
 	if !ok {
-		return p, failed(store.OpLoadThreads, store.CodeNotFound, store.KindOfThread, q.After)
+		return p, failed(store.OpLoadThreads, store.CodeNotFound, store.RowThread, q.After)
 	}
 	return p, nil
 }
 
 // LoadThreadItems is the method of [store.ItemStore].
-func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[store.Item], error) {
-	if err := store.CheckID(store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	q, err := store.NormalizeQuery(store.OpLoadThreadItems, store.KindOfItem, q)
+func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[store.Item]{}, err
-	}
-	if err := store.CheckContext(ctx, store.OpLoadThreadItems, store.KindOfThread, threadID); err != nil {
-		return store.Page[store.Item]{}, err
+		return store.Page[chat.Item]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.items[threadID].page(q, func(store.Owner) bool { return true })
+	p, ok := s.items[threadID].page(q, func(chat.Owner) bool { return true })
 	if !ok {
-		return p, failed(store.OpLoadThreadItems, store.CodeNotFound, store.KindOfItem, q.After)
+		return p, failed(store.OpLoadThreadItems, store.CodeNotFound, store.RowItem, q.After)
 	}
 	return p, nil
 }
 
 // AddThreadItem is the method of [store.ItemStore].
-func (s *Store) AddThreadItem(ctx context.Context, threadID string, item store.Item) error {
-	return s.saveItem(store.WithSaveMode(ctx, store.InsertOnly), store.OpAddThreadItem, threadID, item)
+func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	return s.saveItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
 // SaveItem is the method of [store.ItemStore].
-func (s *Store) SaveItem(ctx context.Context, threadID string, item store.Item) error {
+func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.saveItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item store.Item) error {
-	item, err := store.NormalizeItem(op, threadID, item)
+func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
+	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	if err := savable(ctx, op, store.KindOfItem, item.ID); err != nil {
-		return err
-	}
+	item = w.Item
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items, ok := s.items[threadID]
 	if !ok {
-		return failed(op, store.CodeNotFound, store.KindOfThread, threadID)
+		return failed(op, store.CodeNotFound, store.RowThread, threadID)
 	}
-	r, code := items.rowFor(item.ID, store.Owner{}, store.SaveModeFrom(ctx))
+	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode)
 	if code != store.CodeOK {
-		return failed(op, code, store.KindOfItem, item.ID)
+		return failed(op, code, store.RowItem, item.ID)
 	}
 	r.set(item, item.CreatedAt, &s.seq)
 	return nil
 }
 
 // LoadItem is the method of [store.ItemStore].
-func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (store.Item, error) {
-	if err := store.CheckID(store.OpLoadItem, store.KindOfThread, threadID); err != nil {
-		return store.Item{}, err
-	}
-	if err := valid(ctx, store.OpLoadItem, store.KindOfItem, itemID); err != nil {
-		return store.Item{}, err
+func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
+		return chat.Item{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	it, ok := s.items[threadID].get(itemID)
 	if !ok {
-		return store.Item{}, failed(store.OpLoadItem, store.CodeNotFound, store.KindOfItem, itemID)
+		return chat.Item{}, failed(store.OpLoadItem, store.CodeNotFound, store.RowItem, itemID)
 	}
 	return it, nil
 }
 
 // DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if err := store.CheckID(store.OpDeleteThreadItem, store.KindOfThread, threadID); err != nil {
-		return err
-	}
-	if err := valid(ctx, store.OpDeleteThreadItem, store.KindOfItem, itemID); err != nil {
+	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -291,19 +260,17 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 }
 
 // SaveAttachment is the method of [store.AttachmentStore].
-func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
-	a, err := store.NormalizeAttachment(store.OpSaveAttachment, a)
+func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
 	}
-	if err := savable(ctx, store.OpSaveAttachment, store.KindOfAttachment, a.ID); err != nil {
-		return err
-	}
+	a = w.Attachment
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, code := s.attachments.rowFor(a.ID, a.Owner, store.SaveModeFrom(ctx))
+	r, code := s.attachments.rowFor(a.ID, a.Owner, w.Mode)
 	if code != store.CodeOK {
-		return failed(store.OpSaveAttachment, code, store.KindOfAttachment, a.ID)
+		return failed(store.OpSaveAttachment, code, store.RowAttachment, a.ID)
 	}
 	a.Owner = r.owner
 	r.set(a, time.Time{}, &s.seq)
@@ -311,28 +278,28 @@ func (s *Store) SaveAttachment(ctx context.Context, a store.Attachment) error {
 }
 
 // LoadAttachment is the method of [store.AttachmentStore].
-func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (store.Attachment, error) {
-	if err := valid(ctx, store.OpLoadAttachment, store.KindOfAttachment, attachmentID); err != nil {
-		return store.Attachment{}, err
+func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
+		return chat.Attachment{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.attachments.get(attachmentID)
 	if !ok {
-		return store.Attachment{}, failed(store.OpLoadAttachment, store.CodeNotFound, store.KindOfAttachment, attachmentID)
+		return chat.Attachment{}, failed(store.OpLoadAttachment, store.CodeNotFound, store.RowAttachment, attachmentID)
 	}
 	return a, nil
 }
 
 // DeleteAttachment is the method of [store.AttachmentStore].
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	if err := valid(ctx, store.OpDeleteAttachment, store.KindOfAttachment, attachmentID); err != nil {
+	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.attachments[attachmentID]; r != nil {
-		r.value, r.live = store.Attachment{}, false
+		r.value, r.live = chat.Attachment{}, false
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -41,7 +42,7 @@ func (s server) serve(ctx context.Context, t transcript, r request) error {
 	}
 	steps := r.steps
 	switch first := steps[0]; {
-	case first.item.Type() == store.TypeUserMessage:
+	case first.item.Type() == chat.TypeUserMessage:
 		if err := s.link(ctx, thread, first); err != nil {
 			return fmt.Errorf("%s: %v: %w", t.name, first, err)
 		}
@@ -68,8 +69,8 @@ func (s server) serve(ctx context.Context, t transcript, r request) error {
 }
 
 // link ties the attachments of a user's message to its thread.
-func (s server) link(ctx context.Context, thread store.Thread, message step) error {
-	body, _, err := store.DecodeItem[store.UserMessage](message.item)
+func (s server) link(ctx context.Context, thread chat.Thread, message step) error {
+	body, _, err := chat.DecodeItem[chat.UserMessage](message.item)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (s server) respond(ctx context.Context, threadID string, steps []step) erro
 	return nil
 }
 
-func (s server) newest(ctx context.Context, threadID string, limit int) (store.Page[store.Item], error) {
+func (s server) newest(ctx context.Context, threadID string, limit int) (store.Page[chat.Item], error) {
 	return s.store.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: limit})
 }
 
@@ -167,7 +168,7 @@ func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trac
 // fidelity is how much of a conversation came back as it went in.
 type fidelity struct {
 	items, same int
-	types       map[store.ItemType]int
+	types       map[chat.ItemType]int
 	changed     []string
 }
 
@@ -179,7 +180,7 @@ func compare(ctx context.Context, t transcript, s store.Store) (fidelity, error)
 			want[st.item.ID] = st.item.JSON().String()
 		}
 	}
-	f := fidelity{items: len(want), types: map[store.ItemType]int{}}
+	f := fidelity{items: len(want), types: map[chat.ItemType]int{}}
 	q := store.PageQuery{Order: store.OldestFirst}
 	for {
 		p, err := s.LoadThreadItems(ctx, t.thread.ID, q)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // patience bounds how long the base is held: a count that is wrong is better than a program that hangs.
@@ -23,7 +24,7 @@ func stampede(ctx context.Context, base store.Store, threadID string, readers in
 	)
 	late, stop := context.WithTimeout(ctx, patience)
 	defer stop()
-	gate := func(ctx context.Context, _ store.Call, next func(context.Context) error) error {
+	gate := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		reached.Add(1)
 		select {
 		case <-everybody:
@@ -32,7 +33,7 @@ func stampede(ctx context.Context, base store.Store, threadID string, readers in
 		}
 		return next(ctx)
 	}
-	s := store.Wrap(base, append(layers, store.Intercept("gate", store.InterceptorFunc(gate)))...)
+	s := store.Wrap(base, append(layers, layer.Intercept("gate", layer.InterceptorFunc(gate)))...)
 	defer store.Close(s)
 
 	var wg sync.WaitGroup

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
 )
@@ -22,7 +23,7 @@ func (l *auditLog) record(_ context.Context, d authz.Denial) {
 		d.Request.Action, d.Kind, d.ID, name(d.Request.Owner), d.Reason, d.Code))
 }
 
-func name(o store.Owner) string {
+func name(o chat.Owner) string {
 	if o.IsZero() {
 		return "nobody"
 	}
@@ -36,7 +37,7 @@ type refusal struct {
 
 // refusals makes every kind of call on the transcript's thread under ctx, and the same on a thread that nobody has.
 func refusals(ctx context.Context, s store.Store, t transcript) ([]refusal, error) {
-	item, err := store.NewItem("msg_stranger", t.thread.CreatedAt, store.AssistantMessage{})
+	item, err := chat.NewItem("msg_stranger", t.thread.CreatedAt, chat.AssistantMessage{})
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func refusals(ctx context.Context, s store.Store, t transcript) ([]refusal, erro
 		{"delete_thread", func(x target) (int, error) { return 0, s.DeleteThread(ctx, x.thread) }},
 		{"delete_attachment", func(x target) (int, error) { return 0, s.DeleteAttachment(ctx, x.attachment) }},
 		{"save_thread", func(x target) (int, error) {
-			return 0, s.SaveThread(ctx, store.Thread{ID: x.thread, CreatedAt: t.thread.CreatedAt})
+			return 0, s.SaveThread(ctx, chat.Thread{ID: x.thread, CreatedAt: t.thread.CreatedAt})
 		}},
 	}
 	theirs := target{t.thread.ID, noItem, noAttachment}

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
@@ -28,8 +29,8 @@ const (
 )
 
 var (
-	ada     = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}}
-	mallory = store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "mallory"}}
+	ada     = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}
+	mallory = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "mallory"}}
 )
 
 // run takes the tour and prints it.
@@ -90,7 +91,7 @@ func heading(w io.Writer, text string) {
 func conversations(ctx context.Context, w io.Writer, all []transcript, s, plain *stack, provider *sdktrace.TracerProvider) error {
 	tracer := provider.Tracer("quickstart")
 	sum := turn{request: "in all"}
-	back := fidelity{types: map[store.ItemType]int{}}
+	back := fidelity{types: map[chat.ItemType]int{}}
 	printed := 0
 	for _, t := range all {
 		turns, err := replay(ctx, t, s, plain, tracer)
@@ -162,7 +163,7 @@ func wrap[T ~string](words []T, n int) []string {
 // stampedes sends many readers at once at a thread that nothing holds yet.
 func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store) error {
 	heading(w, fmt.Sprintf("%d readers at once, on a thread that is not in memory yet, while the base is slow", readers))
-	everyone := func(context.Context, store.Principal, string, store.Owner) (authz.Role, error) {
+	everyone := func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
 		return authz.Viewer, nil
 	}
 	for _, c := range []struct {
@@ -173,7 +174,7 @@ func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store)
 		{"nothing between", func(int) store.Principal { return ada }, nil},
 		{"singleflight, one user's tabs", func(int) store.Principal { return ada }, []store.Middleware{singleflight.New()}},
 		{"authz and cache, as many users who may read it", func(i int) store.Principal {
-			return store.Principal{Owner: store.Owner{Tenant: "acme", Subject: fmt.Sprint("viewer-", i)}}
+			return store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("viewer-", i)}}
 		}, []store.Middleware{authz.New(authz.Grants(everyone), authz.ShareBelow()), cache.New()}},
 	} {
 		calls, err := stampede(ctx, base, t.thread.ID, readers, c.who, c.layers...)

@@ -13,6 +13,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -116,7 +117,7 @@ func TestCompareSeesAChange(t *testing.T) {
 	all, _ := builtins(t)
 	r := replayAll(t, all)
 	end := all[0].requests[0].steps[len(all[0].requests[0].steps)-1].item
-	changed, err := store.ParseItem(strings.Replace(end.JSON().String(), `"type"`, ` "type"`, 1))
+	changed, err := chat.ParseItem(strings.Replace(end.JSON().String(), `"type"`, ` "type"`, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,10 +174,10 @@ func TestTheTranscriptsHaveEveryVariant(t *testing.T) {
 }
 
 // see notes what variants an item shows.
-func see(t *testing.T, it store.Item, saw func(...string)) {
+func see(t *testing.T, it chat.Item, saw func(...string)) {
 	t.Helper()
 	saw(string(it.Type()))
-	body, ok, err := store.DecodeItem[store.Body](it)
+	body, ok, err := chat.DecodeItem[chat.Body](it)
 	if err != nil {
 		t.Fatalf("%v: %v", it, err)
 	}
@@ -184,7 +185,7 @@ func see(t *testing.T, it store.Item, saw func(...string)) {
 		return
 	}
 	switch b := body.(type) {
-	case store.UserMessage:
+	case chat.UserMessage:
 		for _, c := range b.Content {
 			saw("content", c.Type)
 		}
@@ -200,22 +201,22 @@ func see(t *testing.T, it store.Item, saw func(...string)) {
 		if b.InferenceOptions.Model != "" {
 			saw("model")
 		}
-	case store.AssistantMessage:
+	case chat.AssistantMessage:
 		for _, c := range b.Content {
 			for _, a := range c.Annotations {
 				saw("source", a.Source.Type)
 			}
 		}
-	case store.ClientToolCall:
+	case chat.ClientToolCall:
 		saw("client_tool_call", b.Status)
-	case store.StructuredInput:
+	case chat.StructuredInput:
 		saw("structured_input", b.Status)
 		for _, in := range b.Inputs {
 			saw("input", in.Type)
 		}
-	case store.TaskItem:
+	case chat.TaskItem:
 		saw("task", b.Task.Type)
-	case store.WorkflowItem:
+	case chat.WorkflowItem:
 		saw("workflow", b.Workflow.Type)
 		for _, task := range b.Workflow.Tasks {
 			saw("step", task.Type)

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 //go:embed testdata/*.json
@@ -21,8 +21,8 @@ var builtin embed.FS
 // transcript is one conversation, in the order in which it came about.
 type transcript struct {
 	name        string // of the file
-	thread      store.Thread
-	attachments []store.Attachment // what the client uploaded
+	thread      chat.Thread
+	attachments []chat.Attachment // what the client uploaded
 	requests    []request
 }
 
@@ -35,7 +35,7 @@ type request struct {
 // step is one item as it was saved: anew, or in a later state.
 type step struct {
 	n      int // in the file, from 1
-	item   store.Item
+	item   chat.Item
 	update bool
 }
 
@@ -101,10 +101,10 @@ func parseTranscript(name string, text []byte) (transcript, error) {
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", name, err)
 	}
-	if t.thread, err = store.ParseThread(document); err != nil {
+	if t.thread, err = chat.ParseThread(document); err != nil {
 		return t, fmt.Errorf("%s: the thread: %w", name, err)
 	}
-	if _, err := store.NormalizeThread(store.OpSaveThread, t.thread); err != nil {
+	if _, err := t.thread.Normalized(); err != nil {
 		return t, fmt.Errorf("%s: the thread: %w", name, err)
 	}
 	attachments, err := list(members["attachments"])
@@ -113,7 +113,7 @@ func parseTranscript(name string, text []byte) (transcript, error) {
 	}
 	uploaded := map[string]bool{}
 	for i, raw := range attachments {
-		a, err := store.ParseAttachment(raw)
+		a, err := chat.ParseAttachment(raw)
 		if err != nil {
 			return t, fmt.Errorf("%s: attachment %d%s: %w", name, i+1, idIn(raw), err)
 		}
@@ -126,15 +126,15 @@ func parseTranscript(name string, text []byte) (transcript, error) {
 	}
 	steps := make([]step, 0, len(items))
 	for i, raw := range items {
-		it, err := store.ParseItem(raw)
+		it, err := chat.ParseItem(raw)
 		if err != nil {
 			return t, fmt.Errorf("%s: item %d%s: %w", name, i+1, idIn(raw), err)
 		}
-		if it, err = store.NormalizeItem(store.OpAddThreadItem, t.thread.ID, it); err != nil {
+		if it, err = it.Normalized(t.thread.ID); err != nil {
 			return t, fmt.Errorf("%s: item %d%s: %w", name, i+1, idIn(raw), err)
 		}
 		// A message carries its attachments along, so that an export without a list of them will do.
-		body, _, err := store.DecodeItem[store.UserMessage](it)
+		body, _, err := chat.DecodeItem[chat.UserMessage](it)
 		if err != nil {
 			return t, fmt.Errorf("%s: item %d%s: %w", name, i+1, idIn(raw), err)
 		}
@@ -229,11 +229,11 @@ func requests(steps []step) []request {
 		known[s.item.ID] = true
 		kind := ""
 		switch t := s.item.Type(); {
-		case t == store.TypeUserMessage:
+		case t == chat.TypeUserMessage:
 			kind = "user message"
-		case t == store.TypeClientToolCall && s.update:
+		case t == chat.TypeClientToolCall && s.update:
 			kind = "tool output"
-		case t == store.TypeStructuredInput && s.update:
+		case t == chat.TypeStructuredInput && s.update:
 			kind = "answers"
 		case ended:
 			kind = "other"
@@ -243,7 +243,7 @@ func requests(steps []step) []request {
 		}
 		last := &all[len(all)-1]
 		last.steps = append(last.steps, s)
-		ended = s.item.Type() == store.TypeEndOfTurn
+		ended = s.item.Type() == chat.TypeEndOfTurn
 	}
 	return all
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/redisbus"
 	"github.com/chatstore/chatstore/sqlstore"
@@ -50,7 +52,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 	defer func() { err = errors.Join(err, store.Close(s), b.Close()) }()
 
 	// Whoever comes first makes the thread; the other is told that it is there.
-	thread := store.Thread{ID: threadID, Title: "Several", CreatedAt: time.Now()}
+	thread := chat.Thread{ID: threadID, Title: "Several", CreatedAt: time.Now()}
 	err = s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread)
 	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return err
@@ -62,7 +64,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 		default:
 		}
 	}
-	defer b.Subscribe(ctx, func(store.Change) { signalled() }, func(bool) { signalled() })()
+	defer b.Subscribe(ctx, func(bus.Change) { signalled() }, func(bool) { signalled() })()
 
 	lines := make(chan string)
 	go func() {
@@ -78,8 +80,8 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 			if !more {
 				return nil
 			}
-			body := store.UserMessage{Content: []store.UserContent{{Text: line}}}
-			it, err := store.NewItem(s.GenerateItemID(ctx, store.KindMessage, thread), time.Now(), body)
+			body := chat.UserMessage{Content: []chat.UserContent{{Text: line}}}
+			it, err := chat.NewItem(s.GenerateItemID(ctx, chat.KindMessage, thread), time.Now(), body)
 			if err != nil {
 				return err
 			}
@@ -93,7 +95,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 				continue // what is not to be had now is when the next change comes
 			}
 			shown = page.Data[0].ID
-			if m, ok, err := store.DecodeItem[store.UserMessage](page.Data[0]); ok && err == nil {
+			if m, ok, err := chat.DecodeItem[chat.UserMessage](page.Data[0]); ok && err == nil {
 				fmt.Fprintln(out, text(m))
 			}
 		case <-ctx.Done():
@@ -103,7 +105,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 }
 
 // open opens the store, and the bus that tells of what others change in it.
-func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *bus.Bus, err error) {
+func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *pubsub.Bus, err error) {
 	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
 		s, err = sqlstore.OpenPostgres(ctx, where)
 	} else {
@@ -127,7 +129,7 @@ func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *bus.Bu
 	return s, b, nil
 }
 
-func text(m store.UserMessage) string {
+func text(m chat.UserMessage) string {
 	var parts []string
 	for _, c := range m.Content {
 		parts = append(parts, c.Text)

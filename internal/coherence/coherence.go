@@ -10,9 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // The kinds of words.
@@ -29,7 +32,7 @@ const DefaultQuarantine = time.Minute
 // Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: what the base needs
 // (store.WriteBounder), but at least what the user asked for. asked < 0: the user said nothing.
 func Quarantine(base store.Store, asked time.Duration) time.Duration {
-	bound, known := store.As[store.WriteBounder](base)
+	bound, known := store.As[driver.WriteBounder](base)
 	switch {
 	case known:
 		return max(bound.LongestWrite(), asked, 0)
@@ -61,21 +64,21 @@ var roleNames = [...]string{leader: "leader", follower: "follower"}
 func (c *Core) Share() { c.shared.Store(true) }
 
 // Partition returns the partition of a call: the principal's, or one for all where principals share.
-func (c *Core) Partition(h store.Hints) store.Partition {
+func (c *Core) Partition(h layer.Hints) layer.Partition {
 	if c.shared.Load() {
-		return store.Partition{}
+		return layer.Partition{}
 	}
 	return h.Partition()
 }
 
 // detach makes the context of a shared call.
-func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(store.Detached(ctx)) }
+func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(callctx.Detached(ctx)) }
 
 // Unnamed returns ctx without its principal where principals share: what depends on one must fail closed rather than answer
 // all with what one of them may see. Every load that may be stored or shared is made in it.
 func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
-		return store.WithoutPrincipal(ctx)
+		return callctx.WithoutPrincipal(ctx)
 	}
 	return ctx
 }
@@ -96,9 +99,9 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 			c.Words.EndUnknown(s, c.Quarantine)
 		}
 	}()
-	err = call(store.WithUnsettledRecorder(ctx, func() {
+	err = call(callctx.WithUnsettledRecorder(ctx, func() {
 		unsettled.Store(true)
-		store.ReportUnsettled(ctx)
+		layer.ReportUnsettled(ctx)
 	}), before)
 	definite = store.IsDefinite(err) && !unsettled.Load()
 	return definite, err
@@ -106,18 +109,6 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 
 // Hold returns the longest that a write with an unknown outcome is held back for.
 func (c *Core) Hold() time.Duration { return max(c.Quarantine, DefaultQuarantine) }
-
-// Ready checks what is left to check of a write whose arguments are valid. One that its caller has given up is not passed
-// on: nothing then has to be held back for it.
-func Ready(ctx context.Context, op store.Op, kind, id string) error {
-	switch op {
-	case store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment:
-		if err := store.CheckSaveMode(ctx, op, kind, id); err != nil {
-			return err
-		}
-	}
-	return store.CheckContext(ctx, op, kind, id)
-}
 
 // Report is one version report of the base.
 type Report struct {
@@ -133,7 +124,7 @@ type Recorder struct {
 
 // Listen returns a context whose calls report to r.
 func (r *Recorder) Listen(ctx context.Context) context.Context {
-	return store.WithVersionRecorder(ctx, func(id string, before, after uint64) {
+	return callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.reports = append(r.reports, Report{id, before, after})
@@ -156,7 +147,7 @@ func Only(reports []Report, threadID string) (r Report, ok bool) {
 }
 
 // Forward gives the reports to the recorder that the caller has in its context.
-func Forward(h store.Hints, reports []Report) {
+func Forward(h layer.Hints, reports []Report) {
 	for _, r := range reports {
 		h.ReportVersion(r.ThreadID, r.Before, r.After)
 	}
@@ -182,7 +173,7 @@ type Read struct {
 // Share answers r by a call of load that it may share with others that ask for the same: one that began at the same word
 // or, while a write is in progress, one that has not begun yet. load is given a context of its own.
 // What is in the answer is shared: it must not be changed.
-func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h store.Hints, r Read,
+func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h layer.Hints, r Read,
 	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
 	spec := flight.Spec{
 		Key:    key(c.Partition(h), r),
@@ -223,7 +214,7 @@ func classify(ctx context.Context, r Read, err error) error {
 	if _, ok := errors.AsType[*store.Error](err); ok {
 		return err
 	}
-	if gone := store.CheckContext(ctx, r.Op, r.Kind, r.ID); gone != nil {
+	if gone := driver.Done(ctx, r.Op, r.Kind, r.ID); gone != nil {
 		return gone
 	}
 	if errors.Is(err, flight.ErrGoexit) || errors.Is(err, context.DeadlineExceeded) {
@@ -234,7 +225,7 @@ func classify(ctx context.Context, r Read, err error) error {
 
 // key joins length-prefixed parts: no two different reads have one key, whatever their ids contain. A read at a word
 // without writers has the word in its key; the others queue behind one another whatever the word.
-func key(p store.Partition, r Read) string {
+func key(p layer.Partition, r Read) string {
 	b := make([]byte, 0, 128)
 	part := func(s string) {
 		b = strconv.AppendInt(b, int64(len(s)), 10)
@@ -253,12 +244,12 @@ func key(p store.Partition, r Read) string {
 }
 
 // AppendStats appends how often callers led and followed, for ops.
-func (c *Core) AppendStats(dst []store.Stat, ops ...store.Op) []store.Stat {
+func (c *Core) AppendStats(dst []layer.Stat, ops ...store.Op) []layer.Stat {
 	for _, op := range ops {
 		for i, role := range roleNames {
-			dst = append(dst, store.Stat{
+			dst = append(dst, layer.Stat{
 				Name: "chatstore_flights_total", Help: "Reads by their part in a shared call.", Counter: true,
-				Labels: [3]store.Label{{Name: "operation", Value: op.String()}, {Name: "role", Value: role}},
+				Labels: [3]layer.Label{{Name: "operation", Value: op.String()}, {Name: "role", Value: role}},
 				Value:  float64(c.roles[op][i].Load()),
 			})
 		}

@@ -6,19 +6,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 func TestKeysOfDifferentReadsDiffer(t *testing.T) {
-	partition := func(subject string) store.Partition {
-		return store.PartitionFrom(store.WithPrincipal(context.Background(),
-			store.Principal{Owner: store.Owner{Subject: subject}}))
+	partition := func(subject string) layer.Partition {
+		return layer.HintsFor(store.WithPrincipal(context.Background(),
+			store.Principal{Owner: chat.Owner{Subject: subject}}), store.OpLoadThread).Partition()
 	}
 	keys := map[string]int{}
 	n := 0
-	for _, p := range []store.Partition{{}, partition("a"), partition("1:a")} {
+	for _, p := range []layer.Partition{{}, partition("a"), partition("1:a")} {
 		for _, w := range []generation.Word{0, 1 << 24, 2 << 24} {
 			for _, args := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", "b"}, {"ab"}, {"a:b"}, {"1:b"}, {"a", "1:b"}, {"b", "a"}} {
 				keys[key(p, Read{Word: w, Args: args})]++
@@ -30,10 +33,10 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 		t.Errorf("%d different reads have %d keys", n, len(keys))
 	}
 	// Reads during a write queue behind one another, whatever the word.
-	if key(store.Partition{}, Read{Word: 1}) != key(store.Partition{}, Read{Word: 1<<24 + 1}) {
+	if key(layer.Partition{}, Read{Word: 1}) != key(layer.Partition{}, Read{Word: 1<<24 + 1}) {
 		t.Error("two reads during writes would not queue")
 	}
-	if key(store.Partition{}, Read{Word: 1}) == key(store.Partition{}, Read{}) {
+	if key(layer.Partition{}, Read{Word: 1}) == key(layer.Partition{}, Read{}) {
 		t.Error("a read during a write would join one from before it")
 	}
 }
@@ -78,11 +81,11 @@ func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
 		{"conflict", func(context.Context) error { return store.ErrConflict }, true},
 		{"not applied", func(context.Context) error { return errors.Join(unknown, store.ErrNotApplied) }, true},
 		{"unknown", func(context.Context) error { return unknown }, false},
-		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { store.ReportUnsettled(ctx); return nil }, false},
+		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { layer.ReportUnsettled(ctx); return nil }, false},
 	} {
 		c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
 		outer := false // told as well: it may be another cache
-		ctx := store.WithUnsettledRecorder(t.Context(), func() { outer = true })
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { outer = true })
 		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Word) error { return e.call(ctx) })
 		if got := c.Words.Load(0).Idle(); got != e.idle || definite != e.idle {
 			t.Errorf("%s: idle afterwards is %v, definite %v", e.name, got, definite)
@@ -104,7 +107,7 @@ func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
 }
 
 func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
-	r := Read{Op: store.OpLoadThread, Kind: store.KindOfThread, ID: "thr_1"}
+	r := Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: "thr_1"}
 	for _, c := range []struct {
 		err  error
 		want store.Code

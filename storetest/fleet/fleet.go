@@ -32,7 +32,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Fleet says what to run.
@@ -132,7 +134,7 @@ func (w *worker) work(in io.Reader) {
 func (w *worker) write(ctx context.Context) {
 	for n := 1; !w.stop.Load(); n++ {
 		call, cancel := context.WithTimeout(ctx, time.Second)
-		err := w.s.SaveThread(call, store.Thread{ID: threadOf(w.me), Title: strconv.Itoa(n), CreatedAt: time.Now()})
+		err := w.s.SaveThread(call, chat.Thread{ID: threadOf(w.me), Title: strconv.Itoa(n), CreatedAt: time.Now()})
 		cancel()
 		if err == nil {
 			w.say("wrote", w.me, n, time.Now().UnixNano())
@@ -156,7 +158,7 @@ func (w *worker) read(ctx context.Context) {
 }
 
 func hits(s store.Store) (n float64) {
-	for r := range store.All[store.StatsReporter](s) {
+	for r := range store.All[layer.StatsReporter](s) {
 		for _, st := range r.AppendStats(nil) {
 			if st.Name == "chatstore_cache_requests_total" && st.Labels[1].Value == "hit" {
 				n += st.Value

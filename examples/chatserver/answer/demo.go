@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
@@ -75,7 +76,7 @@ func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
 	if t.Message.ID == "" {
 		return a.goOn(ctx, t)
 	}
-	m, _, err := store.DecodeItem[store.UserMessage](t.Message)
+	m, _, err := chat.DecodeItem[chat.UserMessage](t.Message)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
 }
 
 // textOf is what a user has written.
-func textOf(m store.UserMessage) string {
+func textOf(m chat.UserMessage) string {
 	var parts []string
 	for _, c := range m.Content {
 		parts = append(parts, c.Text)
@@ -154,14 +155,14 @@ func (a *Demo) wait(ctx context.Context) error {
 	}
 }
 
-func (a *Demo) echo(ctx context.Context, t *chatkit.Turn, m store.UserMessage, text string) error {
+func (a *Demo) echo(ctx context.Context, t *chatkit.Turn, m chat.UserMessage, text string) error {
 	past, err := t.History(ctx, store.DefaultLimit)
 	if err != nil {
 		return err
 	}
 	said, first := 0, ""
 	for _, it := range past {
-		if m, ok, err := store.DecodeItem[store.UserMessage](it); err == nil && ok {
+		if m, ok, err := chat.DecodeItem[chat.UserMessage](it); err == nil && ok {
 			first = cmp.Or(first, textOf(m))
 			said++
 		}
@@ -198,7 +199,7 @@ func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 	}
 	spoken := false
 	for _, it := range slices.Backward(past) {
-		body, known, err := store.DecodeItem[store.Body](it)
+		body, known, err := chat.DecodeItem[chat.Body](it)
 		if err != nil {
 			return err
 		}
@@ -206,13 +207,13 @@ func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 			continue
 		}
 		switch b := body.(type) {
-		case store.AssistantMessage:
+		case chat.AssistantMessage:
 			spoken = true
-		case store.ClientToolCall:
+		case chat.ClientToolCall:
 			if b.Status == "completed" && !spoken {
 				return a.say(ctx, t, "Your browser says: "+plain(b.Output))
 			}
-		case store.StructuredInput:
+		case chat.StructuredInput:
 			if b.Status != "pending" {
 				return a.say(ctx, t, "Thank you. "+answers(b))
 			}
@@ -221,7 +222,7 @@ func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 	return a.say(ctx, t, "Thank you.")
 }
 
-func answers(form store.StructuredInput) string {
+func answers(form chat.StructuredInput) string {
 	var all []string
 	for _, q := range form.Inputs {
 		told := "no answer"
@@ -264,7 +265,7 @@ func (a *Demo) long(ctx context.Context, t *chatkit.Turn, rest string) error {
 }
 
 // done emits an item that comes whole.
-func done(ctx context.Context, t *chatkit.Turn, body store.Body) error {
+func done(ctx context.Context, t *chatkit.Turn, body chat.Body) error {
 	it, err := t.NewItem(ctx, body)
 	if err != nil {
 		return err
@@ -273,8 +274,8 @@ func done(ctx context.Context, t *chatkit.Turn, body store.Body) error {
 }
 
 // card is the widget's root, after its button was pressed n times.
-func card(n int) (store.JSON, error) {
-	return store.ParseJSON(fmt.Sprintf(`{"type":"Card","children":[`+
+func card(n int) (chat.JSON, error) {
+	return chat.ParseJSON(fmt.Sprintf(`{"type":"Card","children":[`+
 		`{"type":"Title","value":"A card"},`+
 		`{"type":"Text","id":"count","value":"The button was pressed %d times."},`+
 		`{"type":"Button","label":"Press","onClickAction":{"type":"press","payload":{"times":%d}}}]}`, n, n+1))
@@ -285,11 +286,11 @@ func (a *Demo) widget(ctx context.Context, t *chatkit.Turn, _ string) error {
 	if err != nil {
 		return err
 	}
-	return done(ctx, t, store.Widget{Widget: root, CopyText: "A card"})
+	return done(ctx, t, chat.Widget{Widget: root, CopyText: "A card"})
 }
 
 // pressed is the card as the action leaves it, or nil for another action.
-func pressed(action chatkit.Action) (*store.Item, error) {
+func pressed(action chatkit.Action) (*chat.Item, error) {
 	var payload struct {
 		Times int `json:"times"`
 	}
@@ -303,7 +304,7 @@ func pressed(action chatkit.Action) (*store.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	it, err := action.Sender.WithBody(store.Widget{Widget: root, CopyText: "A card"})
+	it, err := action.Sender.WithBody(chat.Widget{Widget: root, CopyText: "A card"})
 	return &it, err
 }
 
@@ -320,16 +321,16 @@ func (a *Demo) Act(ctx context.Context, t *chatkit.Turn, action chatkit.Action) 
 }
 
 // ActNow is Act for who waits for the card.
-func (a *Demo) ActNow(_ context.Context, _ store.Thread, action chatkit.Action) (store.Item, error) {
+func (a *Demo) ActNow(_ context.Context, _ chat.Thread, action chatkit.Action) (chat.Item, error) {
 	it, err := pressed(action)
 	if err != nil || it == nil {
-		return store.Item{}, err
+		return chat.Item{}, err
 	}
 	return *it, nil
 }
 
 func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
-	flow := store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Tasks: []store.Task{}, Expanded: true}}
+	flow := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom", Tasks: []chat.Task{}, Expanded: true}}
 	it, err := t.NewItem(ctx, flow)
 	if err != nil {
 		return err
@@ -338,7 +339,7 @@ func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
 		return err
 	}
 	for i, title := range []string{"Fill the kettle", "Boil the water", "Pour"} {
-		task := store.Task{Type: "custom", Title: title, StatusIndicator: "loading"}
+		task := chat.Task{Type: "custom", Title: title, StatusIndicator: "loading"}
 		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.TaskAdded{Index: i, Task: task}}); err != nil {
 			return err
 		}
@@ -353,7 +354,7 @@ func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
 			return err
 		}
 	}
-	flow.Workflow.Summary, flow.Workflow.Expanded = &store.WorkflowSummary{Title: "Made tea"}, false
+	flow.Workflow.Summary, flow.Workflow.Expanded = &chat.WorkflowSummary{Title: "Made tea"}, false
 	if it, err = it.WithBody(flow); err != nil {
 		return err
 	}
@@ -364,24 +365,24 @@ func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
 }
 
 func (a *Demo) tool(ctx context.Context, t *chatkit.Turn, _ string) error {
-	none, err := store.ParseJSON("{}")
+	none, err := chat.ParseJSON("{}")
 	if err != nil {
 		return err
 	}
-	it, err := t.NewItem(ctx, store.ClientToolCall{Name: "get_local_time", Arguments: none})
+	it, err := t.NewItem(ctx, chat.ClientToolCall{Name: "get_local_time", Arguments: none})
 	if err != nil {
 		return err
 	}
-	if it, err = it.WithBody(store.ClientToolCall{CallID: "call_" + it.ID, Name: "get_local_time", Arguments: none}); err != nil {
+	if it, err = it.WithBody(chat.ClientToolCall{CallID: "call_" + it.ID, Name: "get_local_time", Arguments: none}); err != nil {
 		return err
 	}
 	return t.Emit(ctx, chatkit.ItemDone{Item: it})
 }
 
 func (a *Demo) form(ctx context.Context, t *chatkit.Turn, _ string) error {
-	return done(ctx, t, store.StructuredInput{Inputs: []store.Input{
-		{Type: "multiple_choice", ID: "drink", Question: "Tea or coffee?", Options: []store.InputOption{{Value: "Tea"}, {Value: "Coffee"}}},
-		{Type: "multiple_choice", ID: "with", Question: "With what?", Multiple: true, Options: []store.InputOption{{Value: "Milk"}, {Value: "Sugar"}}},
+	return done(ctx, t, chat.StructuredInput{Inputs: []chat.Input{
+		{Type: "multiple_choice", ID: "drink", Question: "Tea or coffee?", Options: []chat.InputOption{{Value: "Tea"}, {Value: "Coffee"}}},
+		{Type: "multiple_choice", ID: "with", Question: "With what?", Multiple: true, Options: []chat.InputOption{{Value: "Milk"}, {Value: "Sugar"}}},
 		{Type: "freeform", ID: "else", Question: "Anything else?", Description: "In your own words"},
 	}})
 }
@@ -393,7 +394,7 @@ func picture(progress float64) string {
 }
 
 func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
-	it, err := t.NewItem(ctx, store.GeneratedImage{})
+	it, err := t.NewItem(ctx, chat.GeneratedImage{})
 	if err != nil {
 		return err
 	}
@@ -406,12 +407,12 @@ func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
 				return err
 			}
 		}
-		image := store.Image{ID: it.ID, URL: picture(progress)}
+		image := chat.Image{ID: it.ID, URL: picture(progress)}
 		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.ImageUpdated{Image: image, Progress: progress}}); err != nil {
 			return err
 		}
 	}
-	if it, err = it.WithBody(store.GeneratedImage{Image: &store.Image{ID: it.ID, URL: picture(1)}}); err != nil {
+	if it, err = it.WithBody(chat.GeneratedImage{Image: &chat.Image{ID: it.ID, URL: picture(1)}}); err != nil {
 		return err
 	}
 	return t.Emit(ctx, chatkit.ItemDone{Item: it})
@@ -420,16 +421,16 @@ func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
 func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
 	const text = "Water boils at lower temperatures the higher one is."
 	end := len(text)
-	source := func(s store.Source) store.Annotation { return store.Annotation{Source: s, Index: &end} }
-	all := []store.Annotation{
-		source(store.Source{Type: "url", Title: "Boiling point", URL: "https://en.wikipedia.org/wiki/Boiling_point", Attribution: "Wikipedia"}),
-		source(store.Source{Type: "file", Title: "Tea at altitude", Filename: "altitude.pdf"}),
+	source := func(s chat.Source) chat.Annotation { return chat.Annotation{Source: s, Index: &end} }
+	all := []chat.Annotation{
+		source(chat.Source{Type: "url", Title: "Boiling point", URL: "https://en.wikipedia.org/wiki/Boiling_point", Attribution: "Wikipedia"}),
+		source(chat.Source{Type: "file", Title: "Tea at altitude", Filename: "altitude.pdf"}),
 	}
-	it, err := t.NewItem(ctx, store.AssistantMessage{})
+	it, err := t.NewItem(ctx, chat.AssistantMessage{})
 	if err != nil {
 		return err
 	}
-	content := store.AssistantContent{Text: text, Annotations: all}
+	content := chat.AssistantContent{Text: text, Annotations: all}
 	events := []chatkit.Event{
 		chatkit.ItemAdded{Item: it},
 		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.PartAdded{}},
@@ -438,7 +439,7 @@ func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
 		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.AnnotationAdded{AnnotationIndex: 1, Annotation: all[1]}},
 		chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.PartDone{Content: content}},
 	}
-	if it, err = it.WithBody(store.AssistantMessage{Content: []store.AssistantContent{content}}); err != nil {
+	if it, err = it.WithBody(chat.AssistantMessage{Content: []chat.AssistantContent{content}}); err != nil {
 		return err
 	}
 	return emit(ctx, t, append(events, chatkit.ItemDone{Item: it})...)
@@ -459,7 +460,7 @@ func (a *Demo) title(ctx context.Context, t *chatkit.Turn, rest string) error {
 }
 
 func (a *Demo) lock(ctx context.Context, t *chatkit.Turn, _ string) error {
-	t.Thread.Status = store.Status{Type: store.StatusLocked, Reason: "You asked for it."}
+	t.Thread.Status = chat.Status{Type: chat.StatusLocked, Reason: "You asked for it."}
 	return a.say(ctx, t, "Goodbye.")
 }
 
@@ -468,11 +469,11 @@ func (a *Demo) hidden(ctx context.Context, t *chatkit.Turn, rest string) error {
 	if err != nil {
 		return err
 	}
-	content, err := store.ParseJSON(text)
+	content, err := chat.ParseJSON(text)
 	if err != nil {
 		return err
 	}
-	if err := done(ctx, t, store.HiddenContextItem{Content: content}); err != nil {
+	if err := done(ctx, t, chat.HiddenContextItem{Content: content}); err != nil {
 		return err
 	}
 	return a.say(ctx, t, "I'll remember.")
@@ -497,7 +498,7 @@ func (a *Demo) progress(ctx context.Context, t *chatkit.Turn, _ string) error {
 }
 
 func (a *Demo) effect(ctx context.Context, t *chatkit.Turn, _ string) error {
-	data, err := store.ParseJSON(`{"message":"hello, page"}`)
+	data, err := chat.ParseJSON(`{"message":"hello, page"}`)
 	if err != nil {
 		return err
 	}
@@ -505,7 +506,7 @@ func (a *Demo) effect(ctx context.Context, t *chatkit.Turn, _ string) error {
 }
 
 func (a *Demo) remove(ctx context.Context, t *chatkit.Turn, _ string) error {
-	it, err := t.NewItem(ctx, store.AssistantMessage{Content: []store.AssistantContent{{Text: "I did not say this."}}})
+	it, err := t.NewItem(ctx, chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "I did not say this."}}})
 	if err != nil {
 		return err
 	}

@@ -8,9 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
-	"github.com/chatstore/chatstore/store"
 )
 
 func demo(opts ...answer.Option) func(*slog.Logger) chatkit.Responder {
@@ -54,7 +54,7 @@ func TestCommands(t *testing.T) {
 			if !strings.Contains(text(got), c.text) {
 				t.Errorf("said %q, want %q in it", text(got), c.text)
 			}
-			if _, failed := got[len(got)-1]["code"]; !failed && text(got) != "" && text(got) != spoken(last[store.AssistantMessage](g)) {
+			if _, failed := got[len(got)-1]["code"]; !failed && text(got) != "" && text(got) != spoken(last[chat.AssistantMessage](g)) {
 				t.Error("what is stored is not what was streamed")
 			}
 		})
@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 
 func TestEcho(t *testing.T) {
 	g := newRig(t, demo())
-	a, err := store.NewAttachment("atc_1", store.AttachmentBody{Type: "file", Name: "tea.txt", MIMEType: "text/plain"})
+	a, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "tea.txt", MIMEType: "text/plain"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestTool(t *testing.T) {
 	g.say("/form")
 	form := g.items()[1]
 	g.say("/tool")
-	call := last[store.ClientToolCall](g)
+	call := last[chat.ClientToolCall](g)
 	if call.Name != "get_local_time" || call.Status != "pending" || call.CallID == "" {
 		t.Errorf("call %+v", call)
 	}
@@ -156,7 +156,7 @@ func TestActions(t *testing.T) {
 	}
 	shows := func(want string) {
 		t.Helper()
-		if w := last[store.Widget](g); !strings.Contains(w.Widget.String(), want) {
+		if w := last[chat.Widget](g); !strings.Contains(w.Widget.String(), want) {
 			t.Errorf("%q is not in %s", want, w.Widget)
 		}
 	}
@@ -213,7 +213,7 @@ func TestLongCancelled(t *testing.T) {
 			if g.stored() != "assistant_message sdk_hidden_context" {
 				t.Fatalf("stored %q", g.stored())
 			}
-			m, _, err := store.DecodeItem[store.AssistantMessage](g.items()[1])
+			m, _, err := chat.DecodeItem[chat.AssistantMessage](g.items()[1])
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
-	"github.com/chatstore/chatstore/store"
 )
 
 const key = "sk-very-secret"
@@ -67,13 +67,13 @@ func TestOpenAI(t *testing.T) {
 	if got.Model != "large" || !got.Stream {
 		t.Errorf("asked %+v", got)
 	}
-	for _, b := range []store.Body{
-		store.HiddenContextItem{Content: raw(t, `"She likes tea."`)},
-		store.ClientToolCall{Status: "completed", CallID: "c1", Name: "clock", Arguments: raw(t, `{}`), Output: raw(t, `"noon"`)},
-		store.ClientToolCall{Status: "pending", CallID: "c2", Name: "clock"},
-		store.Widget{Widget: raw(t, `{"type":"Card"}`), CopyText: "A card"},
+	for _, b := range []chat.Body{
+		chat.HiddenContextItem{Content: raw(t, `"She likes tea."`)},
+		chat.ClientToolCall{Status: "completed", CallID: "c1", Name: "clock", Arguments: raw(t, `{}`), Output: raw(t, `"noon"`)},
+		chat.ClientToolCall{Status: "pending", CallID: "c2", Name: "clock"},
+		chat.Widget{Widget: raw(t, `{"type":"Card"}`), CopyText: "A card"},
 	} {
-		it, err := store.NewItem(g.s.GenerateItemID(t.Context(), store.KindMessage, store.Thread{}), time.Now(), b)
+		it, err := chat.NewItem(g.s.GenerateItemID(t.Context(), chat.KindMessage, chat.Thread{}), time.Now(), b)
 		if err == nil {
 			err = g.s.AddThreadItem(t.Context(), g.thread, it)
 		}
@@ -115,9 +115,9 @@ func TestOpenAI(t *testing.T) {
 	}
 }
 
-func raw(t *testing.T, text string) store.JSON {
+func raw(t *testing.T, text string) chat.JSON {
 	t.Helper()
-	j, err := store.ParseJSON(text)
+	j, err := chat.ParseJSON(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -207,7 +208,7 @@ func text(events []object) string {
 }
 
 // items are those that are stored, the oldest first.
-func (g *rig) items() []store.Item {
+func (g *rig) items() []chat.Item {
 	g.t.Helper()
 	page, err := g.s.LoadThreadItems(context.Background(), g.thread, store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit})
 	if err != nil {
@@ -227,14 +228,14 @@ func (g *rig) stored() string {
 }
 
 // last returns the newest item's content.
-func last[T store.Body](g *rig) T {
+func last[T chat.Body](g *rig) T {
 	g.t.Helper()
 	items := g.items()
-	b, ok, err := store.DecodeItem[T](items[len(items)-1])
+	b, ok, err := chat.DecodeItem[T](items[len(items)-1])
 	if err != nil || !ok {
 		g.t.Fatalf("the newest item is %v: %v", items[len(items)-1], err)
 	}
 	return b
 }
 
-func spoken(m store.AssistantMessage) string { return m.Content[0].Text }
+func spoken(m chat.AssistantMessage) string { return m.Content[0].Text }

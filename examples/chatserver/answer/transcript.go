@@ -8,7 +8,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 // How much of a conversation a model is shown: so many items, of so many bytes.
@@ -31,17 +31,17 @@ type exchange struct {
 }
 
 // transcribe reads items, the oldest first.
-func transcribe(items []store.Item) (transcript, error) {
+func transcribe(items []chat.Item) (transcript, error) {
 	var t transcript
 	for _, it := range items {
-		body, known, err := store.DecodeItem[store.Body](it)
+		body, known, err := chat.DecodeItem[chat.Body](it)
 		if err != nil {
 			return t, err
 		}
 		if !known {
 			continue
 		}
-		if m, ok := body.(store.UserMessage); ok {
+		if m, ok := body.(chat.UserMessage); ok {
 			t.first = cmp.Or(t.first, textOf(m))
 			t.model = m.InferenceOptions.Model
 		}
@@ -65,30 +65,30 @@ func (t transcript) newest(most int) (messages []openai.ChatCompletionMessagePar
 	return messages, len(messages) > 0
 }
 
-func exchangeOf(id string, body store.Body) exchange {
+func exchangeOf(id string, body chat.Body) exchange {
 	var e exchange
 	switch b := body.(type) {
-	case store.UserMessage:
+	case chat.UserMessage:
 		e.user(asked(b))
-	case store.AssistantMessage:
+	case chat.AssistantMessage:
 		var parts []string
 		for _, c := range b.Content {
 			parts = append(parts, c.Text)
 		}
 		e.assistant(strings.Join(parts, "\n"))
-	case store.HiddenContextItem:
+	case chat.HiddenContextItem:
 		e.system(plain(b.Content))
-	case store.SDKHiddenContext:
+	case chat.SDKHiddenContext:
 		e.system(b.Content)
-	case store.ClientToolCall:
+	case chat.ClientToolCall:
 		if b.Status == "completed" {
 			e.tool(cmp.Or(b.CallID, id), b)
 		}
-	case store.Widget:
+	case chat.Widget:
 		e.assistant("[A widget is shown: " + cmp.Or(b.CopyText, b.Widget.String()) + "]")
-	case store.GeneratedImage:
+	case chat.GeneratedImage:
 		e.assistant("[A picture is shown.]")
-	case store.StructuredInput:
+	case chat.StructuredInput:
 		var questions []string
 		for _, q := range b.Inputs {
 			questions = append(questions, q.Question)
@@ -115,7 +115,7 @@ func add(e *exchange, text string, message func(string) openai.ChatCompletionMes
 }
 
 // tool adds a call and its output. They stay a tool's: what a client says must not pass for the system's word.
-func (e *exchange) tool(id string, call store.ClientToolCall) {
+func (e *exchange) tool(id string, call chat.ClientToolCall) {
 	function := openai.ChatCompletionMessageFunctionToolCallFunctionParam{
 		Name: call.Name, Arguments: cmp.Or(call.Arguments.String(), "{}"),
 	}
@@ -131,7 +131,7 @@ func (e *exchange) tool(id string, call store.ClientToolCall) {
 }
 
 // asked is a user's message with what is quoted in it, and the names of what is attached.
-func asked(m store.UserMessage) string {
+func asked(m chat.UserMessage) string {
 	var parts []string
 	if m.QuotedText != "" {
 		parts = append(parts, "> "+strings.ReplaceAll(m.QuotedText, "\n", "\n> "))
@@ -146,7 +146,7 @@ func asked(m store.UserMessage) string {
 }
 
 // plain is what a free-form content says: a text as it is, and anything else as JSON.
-func plain(j store.JSON) string {
+func plain(j chat.JSON) string {
 	var text string
 	if j.Decode(&text) == nil {
 		return text

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -118,8 +119,8 @@ func (h *Handler) createAttachment(ctx context.Context, p params) (any, error) {
 	case p.Size < 0:
 		return nil, invalid("size: negative")
 	}
-	id := h.store.GenerateItemID(ctx, store.KindAttachment, store.Thread{})
-	body := store.AttachmentBody{Type: "file", Name: p.Name, MIMEType: p.MIMEType}
+	id := h.store.GenerateItemID(ctx, chat.KindAttachment, chat.Thread{})
+	body := chat.AttachmentBody{Type: "file", Name: p.Name, MIMEType: p.MIMEType}
 	if strings.HasPrefix(p.MIMEType, "image/") {
 		body.Type = "image"
 	}
@@ -127,7 +128,7 @@ func (h *Handler) createAttachment(ctx context.Context, p params) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := store.NewAttachment(id, body)
+	a, err := chat.NewAttachment(id, body)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +174,7 @@ func (h *Handler) actNow(ctx context.Context, p params) (any, error) {
 		return nil, err
 	}
 	var answer struct {
-		UpdatedItem *store.Item `json:"updated_item,omitempty"`
+		UpdatedItem *chat.Item `json:"updated_item,omitempty"`
 	}
 	if it.ID == "" {
 		return answer, nil
@@ -199,7 +200,7 @@ func (h *Handler) action(ctx context.Context, p params) (Action, error) {
 	if a.Sender, err = h.store.LoadItem(ctx, p.ThreadID, p.ItemID); err != nil {
 		return Action{}, err
 	}
-	if a.Sender.Type() != store.TypeWidget {
+	if a.Sender.Type() != chat.TypeWidget {
 		return Action{}, invalid("item_id: no widget")
 	}
 	return a, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
@@ -19,13 +20,13 @@ import (
 // at is before every now, that of bubbles (the year 2000) among them.
 func at(second int) time.Time { return time.Date(1999, 1, 2, 3, 4, second, 0, time.UTC) }
 
-func text(s string) store.UserMessage {
-	return store.UserMessage{Content: []store.UserContent{{Text: s}}}
+func text(s string) chat.UserMessage {
+	return chat.UserMessage{Content: []chat.UserContent{{Text: s}}}
 }
 
-func parse(t *testing.T, s string) store.JSON {
+func parse(t *testing.T, s string) chat.JSON {
 	t.Helper()
-	j, err := store.ParseJSON(s)
+	j, err := chat.ParseJSON(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func ids(v any) string {
 
 func TestThreadsAndItemsArePaged(t *testing.T) {
 	g := newRig(t, script{})
-	g.newThread(text("1"), store.HiddenContextItem{Content: parse(t, `"secret"`)}, text("3"), store.SDKHiddenContext{Content: "secret"}, text("5"))
+	g.newThread(text("1"), chat.HiddenContextItem{Content: parse(t, `"secret"`)}, text("3"), chat.SDKHiddenContext{Content: "secret"}, text("5"))
 
 	_, thread := g.ask("ada", "threads.get_by_id", object{"thread_id": "thr"})
 	if got := ids(thread["items"].(object)["data"]); got != "i1 i3 i5" {
@@ -69,7 +70,7 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 	}
 
 	for i := range 110 {
-		it, err := store.NewItem(fmt.Sprint("x", i), at(20), text("x"))
+		it, err := chat.NewItem(fmt.Sprint("x", i), at(20), text("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +83,7 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 	}
 
 	for i := range 3 {
-		if err := g.s.SaveThread(ada, store.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}); err != nil {
+		if err := g.s.SaveThread(ada, chat.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,7 +102,7 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 	const secret = "SECRET"
 	hide := parse(t, `{"k":"`+secret+`"}`)
 	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-		hidden, err := turn.NewItem(ctx, store.HiddenContextItem{Content: hide})
+		hidden, err := turn.NewItem(ctx, chat.HiddenContextItem{Content: hide})
 		if err != nil {
 			return err
 		}
@@ -118,7 +119,7 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		turn.Thread.Metadata, turn.Thread.Title = hide, "t"
 		return nil
 	}})
-	a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: hide})
+	a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: hide})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 			t.Errorf("%q was sent:\n%s", word, answers)
 		}
 	}
-	if m, _, err := store.DecodeItem[store.UserMessage](g.stored(id)[0]); err != nil || len(m.Attachments) != 1 {
+	if m, _, err := chat.DecodeItem[chat.UserMessage](g.stored(id)[0]); err != nil || len(m.Attachments) != 1 {
 		t.Errorf("the message has %d attachments, %v", len(m.Attachments), err)
 	}
 	if !strings.Contains(answers, `"atc"`) || !strings.Contains(answers, `"title":"t"`) {
@@ -183,7 +184,7 @@ func TestAThreadIsRenamedAndDeleted(t *testing.T) {
 // Every request about somebody else's thread is answered as one about a thread that is not there.
 func TestOthersFindNothing(t *testing.T) {
 	g := newRig(t, script{})
-	g.newThread(text("1"), store.ClientToolCall{CallID: "c", Name: "n"}, store.StructuredInput{})
+	g.newThread(text("1"), chat.ClientToolCall{CallID: "c", Name: "n"}, chat.StructuredInput{})
 	for kind, params := range map[string]object{
 		"threads.get_by_id":              {},
 		"threads.update":                 {"title": "mine"},
@@ -217,8 +218,8 @@ func TestOthersFindNothing(t *testing.T) {
 
 func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	g := newRig(t, script{}, chatkit.WithMaxBody(4<<10))
-	g.newThread(text("1"), store.Widget{Widget: parse(t, `{}`)}, store.StructuredInput{Inputs: []store.Input{
-		{Type: "multiple_choice", ID: "q", Question: "?", Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
+	g.newThread(text("1"), chat.Widget{Widget: parse(t, `{}`)}, chat.StructuredInput{Inputs: []chat.Input{
+		{Type: "multiple_choice", ID: "q", Question: "?", Options: []chat.InputOption{{Value: "a"}, {Value: "b"}}},
 	}})
 	many := make([]string, 101)
 	for i := range many {
@@ -314,8 +315,8 @@ func TestOnlyJSONIsRead(t *testing.T) {
 // files is a Files that remembers.
 type files struct{ deleted []string }
 
-func (f *files) Create(_ context.Context, id string, _ int64, b store.AttachmentBody) (store.AttachmentBody, error) {
-	b.Upload = &store.UploadDescriptor{URL: "/up/" + id, Method: "PUT", Headers: map[string]string{}}
+func (f *files) Create(_ context.Context, id string, _ int64, b chat.AttachmentBody) (chat.AttachmentBody, error) {
+	b.Upload = &chat.UploadDescriptor{URL: "/up/" + id, Method: "PUT", Headers: map[string]string{}}
 	return b, nil
 }
 

@@ -5,42 +5,42 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 // draft is an item that was announced and is not done, with the updates that came since: what is saved of it if the client
 // goes away.
 type draft struct {
-	item  store.Item
-	body  store.Body // nil for a type without updates that last
-	parts []part     // of an assistant's message, in place of its Content
+	item  chat.Item
+	body  chat.Body // nil for a type without updates that last
+	parts []part    // of an assistant's message, in place of its Content
 }
 
 // part is a part of an assistant's message that grows without being copied.
 type part struct {
-	content store.AssistantContent // without its text
+	content chat.AssistantContent // without its text
 	text    *strings.Builder
 }
 
-func newPart(c store.AssistantContent) part {
+func newPart(c chat.AssistantContent) part {
 	p := part{c, new(strings.Builder)}
 	p.text.WriteString(c.Text)
 	return p
 }
 
-func newDraft(it store.Item) (*draft, error) {
+func newDraft(it chat.Item) (*draft, error) {
 	d := &draft{item: it}
-	body, known, err := store.DecodeItem[store.Body](it)
+	body, known, err := chat.DecodeItem[chat.Body](it)
 	if err != nil || !known {
 		return d, err
 	}
 	switch b := body.(type) {
-	case store.AssistantMessage:
+	case chat.AssistantMessage:
 		for _, c := range b.Content {
 			d.parts = append(d.parts, newPart(c))
 		}
 		d.body = b
-	case store.WorkflowItem, store.GeneratedImage:
+	case chat.WorkflowItem, chat.GeneratedImage:
 		d.body = b
 	}
 	return d, nil
@@ -73,7 +73,7 @@ func (d *draft) apply(u Update) error {
 		c.Annotations = slices.Insert(slices.Clone(c.Annotations), at, u.Annotation)
 		return nil
 	case TaskAdded:
-		b, ok := d.body.(store.WorkflowItem)
+		b, ok := d.body.(chat.WorkflowItem)
 		if !ok || u.Index < 0 || u.Index > len(b.Workflow.Tasks) {
 			return d.unfit(u)
 		}
@@ -81,24 +81,24 @@ func (d *draft) apply(u Update) error {
 		d.body = b
 		return nil
 	case TaskUpdated:
-		b, ok := d.body.(store.WorkflowItem)
+		b, ok := d.body.(chat.WorkflowItem)
 		if !ok || u.Index < 0 || u.Index >= len(b.Workflow.Tasks) {
 			return d.unfit(u)
 		}
 		b.Workflow.Tasks[u.Index] = u.Task
 		return nil
 	case ImageUpdated:
-		if _, ok := d.body.(store.GeneratedImage); !ok {
+		if _, ok := d.body.(chat.GeneratedImage); !ok {
 			return d.unfit(u)
 		}
-		d.body = store.GeneratedImage{Image: &u.Image}
+		d.body = chat.GeneratedImage{Image: &u.Image}
 		return nil
 	}
 	return d.unfit(u)
 }
 
-func (d *draft) setPart(i int, c store.AssistantContent) error {
-	if _, ok := d.body.(store.AssistantMessage); !ok || i < 0 || i > len(d.parts) || i >= maxParts {
+func (d *draft) setPart(i int, c chat.AssistantContent) error {
+	if _, ok := d.body.(chat.AssistantMessage); !ok || i < 0 || i > len(d.parts) || i >= maxParts {
 		return fmt.Errorf("chatkit: item %q has no place for part %d", d.item.ID, i)
 	}
 	if i == len(d.parts) {
@@ -113,20 +113,20 @@ func (d *draft) unfit(u Update) error {
 }
 
 // content returns a part as it is now.
-func (d *draft) content(i int) store.AssistantContent {
+func (d *draft) content(i int) chat.AssistantContent {
 	c := d.parts[i].content
 	c.Text = d.parts[i].text.String()
 	return c
 }
 
 // current returns the item as it is now.
-func (d *draft) current() (store.Item, error) {
+func (d *draft) current() (chat.Item, error) {
 	body := d.body
 	switch body.(type) {
 	case nil:
 		return d.item, nil
-	case store.AssistantMessage:
-		m := store.AssistantMessage{Content: []store.AssistantContent{}}
+	case chat.AssistantMessage:
+		m := chat.AssistantMessage{Content: []chat.AssistantContent{}}
 		for i := range d.parts {
 			m.Content = append(m.Content, d.content(i))
 		}
@@ -136,19 +136,19 @@ func (d *draft) current() (store.Item, error) {
 }
 
 // partial returns the item as it is to be kept when the client goes away: an assistant's message that says something.
-func (d *draft) partial() (it store.Item, keep bool, err error) {
-	if _, ok := d.body.(store.AssistantMessage); !ok {
-		return store.Item{}, false, nil
+func (d *draft) partial() (it chat.Item, keep bool, err error) {
+	if _, ok := d.body.(chat.AssistantMessage); !ok {
+		return chat.Item{}, false, nil
 	}
 	if !slices.ContainsFunc(d.parts, func(p part) bool { return strings.TrimSpace(p.text.String()) != "" }) {
-		return store.Item{}, false, nil
+		return chat.Item{}, false, nil
 	}
 	it, err = d.current()
 	return it, true, err
 }
 
 // finish makes the draft what its ItemDone says, so that a cut in the midst of saving it keeps the whole.
-func (d *draft) finish(it store.Item) {
+func (d *draft) finish(it chat.Item) {
 	if n, err := newDraft(it); err == nil {
 		*d = *n
 	}

@@ -1,6 +1,6 @@
 package chatkit
 
-import "github.com/chatstore/chatstore/store"
+import "github.com/chatstore/chatstore/chat"
 
 // Event is what a stream is made of. A [Responder] emits those about items, [Progress], [ClientEffect], [Notice] and
 // [Failure]; [ThreadCreated], [ThreadUpdated] and [StreamOptions] are the Handler's own.
@@ -8,7 +8,7 @@ type Event interface{ eventType() string }
 
 // ItemAdded announces an item that is not finished: updates follow, and then ItemDone. Nothing is stored yet.
 type ItemAdded struct {
-	Item store.Item `json:"item"`
+	Item chat.Item `json:"item"`
 }
 
 // ItemUpdated changes an announced item.
@@ -19,7 +19,7 @@ type ItemUpdated struct {
 
 // ItemDone says that an item is finished. It is stored before the client reads this.
 type ItemDone struct {
-	Item store.Item `json:"item"`
+	Item chat.Item `json:"item"`
 }
 
 // ItemRemoved says that an item is gone.
@@ -29,7 +29,7 @@ type ItemRemoved struct {
 
 // ItemReplaced puts an item in the place of the one with the same id.
 type ItemReplaced struct {
-	Item store.Item `json:"item"`
+	Item chat.Item `json:"item"`
 }
 
 // Progress tells the user what the assistant is at. It is not stored.
@@ -40,8 +40,8 @@ type Progress struct {
 
 // ClientEffect asks the client to do something, and waits for no answer. Data is an object.
 type ClientEffect struct {
-	Name string     `json:"name"`
-	Data store.JSON `json:"data"`
+	Name string    `json:"name"`
+	Data chat.JSON `json:"data"`
 }
 
 // Notice shows the user a message that is no part of the conversation. Level is info, warning or danger.
@@ -93,8 +93,8 @@ type Update interface{ updateType() string }
 
 // PartAdded begins a part of an assistant's message.
 type PartAdded struct {
-	Index   int                    `json:"content_index"`
-	Content store.AssistantContent `json:"content"`
+	Index   int                   `json:"content_index"`
+	Content chat.AssistantContent `json:"content"`
 }
 
 // TextDelta appends to the text of a part.
@@ -105,27 +105,27 @@ type TextDelta struct {
 
 // AnnotationAdded adds a source to a part.
 type AnnotationAdded struct {
-	Index           int              `json:"content_index"`
-	AnnotationIndex int              `json:"annotation_index"`
-	Annotation      store.Annotation `json:"annotation"`
+	Index           int             `json:"content_index"`
+	AnnotationIndex int             `json:"annotation_index"`
+	Annotation      chat.Annotation `json:"annotation"`
 }
 
 // PartDone is a part as it is at last.
 type PartDone struct {
-	Index   int                    `json:"content_index"`
-	Content store.AssistantContent `json:"content"`
+	Index   int                   `json:"content_index"`
+	Content chat.AssistantContent `json:"content"`
 }
 
 // TaskAdded adds a task to a workflow.
 type TaskAdded struct {
-	Index int        `json:"task_index"`
-	Task  store.Task `json:"task"`
+	Index int       `json:"task_index"`
+	Task  chat.Task `json:"task"`
 }
 
 // TaskUpdated replaces a task of a workflow.
 type TaskUpdated struct {
-	Index int        `json:"task_index"`
-	Task  store.Task `json:"task"`
+	Index int       `json:"task_index"`
+	Task  chat.Task `json:"task"`
 }
 
 // WidgetTextDelta appends to the text of a component of a widget. Done ends it.
@@ -137,19 +137,19 @@ type WidgetTextDelta struct {
 
 // WidgetComponentUpdated replaces a component of a widget.
 type WidgetComponentUpdated struct {
-	ComponentID string     `json:"component_id"`
-	Component   store.JSON `json:"component"`
+	ComponentID string    `json:"component_id"`
+	Component   chat.JSON `json:"component"`
 }
 
 // WidgetRootUpdated replaces a widget.
 type WidgetRootUpdated struct {
-	Widget store.JSON `json:"widget"`
+	Widget chat.JSON `json:"widget"`
 }
 
 // ImageUpdated is a generated image as far as it is. Progress is from 0 to 1.
 type ImageUpdated struct {
-	Image    store.Image `json:"image"`
-	Progress float64     `json:"progress"`
+	Image    chat.Image `json:"image"`
+	Progress float64    `json:"progress"`
 }
 
 func (PartAdded) updateType() string              { return "assistant_message.content_part.added" }

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -79,7 +80,7 @@ func WithHeartbeat(d time.Duration) Option { return func(c *config) { c.heartbea
 type Files interface {
 	// Create readies a place for an attachment's content, of size bytes as the client says, and returns its body with what
 	// the client must know to upload it.
-	Create(ctx context.Context, id string, size int64, body store.AttachmentBody) (store.AttachmentBody, error)
+	Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (chat.AttachmentBody, error)
 	// Delete forgets the content. It is asked only about attachments that the caller may delete, and may be asked again.
 	Delete(ctx context.Context, id string) error
 }

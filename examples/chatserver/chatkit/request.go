@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -35,9 +36,9 @@ type params struct {
 	Size     int64  `json:"size"`
 	MIMEType string `json:"mime_type"`
 
-	Input  store.JSON `json:"input"`
-	Result store.JSON `json:"result"`
-	Action store.JSON `json:"action"`
+	Input  chat.JSON `json:"input"`
+	Result chat.JSON `json:"result"`
+	Action chat.JSON `json:"action"`
 }
 
 // The most that a request may ask for.
@@ -95,10 +96,10 @@ func decode(what string, text []byte, v any) error {
 
 // userInput is what a user sends. The raw members go into the item as they came, so that what is not known here is kept.
 type userInput struct {
-	Content          store.JSON `json:"content"`
-	Attachments      []string   `json:"attachments"`
-	QuotedText       string     `json:"quoted_text"`
-	InferenceOptions store.JSON `json:"inference_options"`
+	Content          chat.JSON `json:"content"`
+	Attachments      []string  `json:"attachments"`
+	QuotedText       string    `json:"quoted_text"`
+	InferenceOptions chat.JSON `json:"inference_options"`
 }
 
 // formInput is what a user answers to the questions of a structured input.
@@ -112,12 +113,12 @@ type formInput struct {
 
 // actionInput is a custom action.
 type actionInput struct {
-	Type    string     `json:"type"`
-	Payload store.JSON `json:"payload"`
+	Type    string    `json:"type"`
+	Payload chat.JSON `json:"payload"`
 }
 
 // decodeParam decodes one of a request's free-form params.
-func decodeParam[T any](name string, j store.JSON) (T, error) {
+func decodeParam[T any](name string, j chat.JSON) (T, error) {
 	var v T
 	if j.IsZero() {
 		return v, invalid(name + ": missing")

@@ -3,7 +3,7 @@ package chatkit
 import (
 	"context"
 
-	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/chat"
 )
 
 // Responder is the assistant: it answers what users say and do. Its methods are called concurrently, one call a turn.
@@ -21,12 +21,12 @@ type Responder interface {
 // SyncActor is implemented by a [Responder] that also answers actions which wait for their result.
 type SyncActor interface {
 	// ActNow returns the widget as the action leaves it, which is then saved, or the zero Item where nothing changes.
-	ActNow(ctx context.Context, thread store.Thread, action Action) (store.Item, error)
+	ActNow(ctx context.Context, thread chat.Thread, action Action) (chat.Item, error)
 }
 
 // Action is what the user chose in a widget. Sender is the widget's item, the zero Item where there is none.
 type Action struct {
 	Type    string
-	Payload store.JSON
-	Sender  store.Item
+	Payload chat.JSON
+	Sender  chat.Item
 }

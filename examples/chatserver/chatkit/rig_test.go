@@ -16,10 +16,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -75,7 +77,7 @@ func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...cha
 // unserved is a rig without a server, for bubbles: see [rig.call].
 func unserved(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
 	g := &rig{t: t, base: base}
-	g.s = store.Wrap(base, store.Observe("spy", g), authz.New(authz.OwnerOnly()))
+	g.s = store.Wrap(base, layer.Observe("spy", g), authz.New(authz.OwnerOnly()))
 	log := slog.New(slog.NewTextHandler(&g.log, nil))
 	g.h = chatkit.NewHandler(g.s, r, append([]chatkit.Option{chatkit.WithLogger(log)}, opts...)...)
 	return g
@@ -106,14 +108,14 @@ func (g *rig) call(ctx context.Context, kind string, params any) (int, string) {
 
 func as(user string) func(context.Context) context.Context {
 	return func(ctx context.Context) context.Context {
-		return store.WithPrincipal(ctx, store.Principal{Owner: store.Owner{Tenant: "t", Subject: user}})
+		return store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Tenant: "t", Subject: user}})
 	}
 }
 
 var ada = as("ada")(context.Background())
 
 // Begin and End make the rig the spy's Observer: it notes writes.
-func (g *rig) Begin(ctx context.Context, c store.Call) (context.Context, any) {
+func (g *rig) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if c.Op.IsWrite() {
 		g.mu.Lock()
 		g.calls = append(g.calls, c.Op.String())
@@ -122,7 +124,7 @@ func (g *rig) Begin(ctx context.Context, c store.Call) (context.Context, any) {
 	return ctx, nil
 }
 
-func (g *rig) End(context.Context, store.Call, store.Result, any) {}
+func (g *rig) End(context.Context, layer.Call, layer.Result, any) {}
 
 // writes returns the writes since it was called last.
 func (g *rig) writes() string {
@@ -228,13 +230,13 @@ func say(text string) object {
 }
 
 // newThread makes a thread of ada's with these items, whose ids are i1, i2, …
-func (g *rig) newThread(bodies ...store.Body) {
+func (g *rig) newThread(bodies ...chat.Body) {
 	g.t.Helper()
-	if err := g.s.SaveThread(ada, store.Thread{ID: "thr", CreatedAt: at(0)}); err != nil {
+	if err := g.s.SaveThread(ada, chat.Thread{ID: "thr", CreatedAt: at(0)}); err != nil {
 		g.t.Fatal(err)
 	}
 	for i, b := range bodies {
-		it, err := store.NewItem(fmt.Sprintf("i%d", i+1), at(i+1), b)
+		it, err := chat.NewItem(fmt.Sprintf("i%d", i+1), at(i+1), b)
 		if err != nil {
 			g.t.Fatal(err)
 		}
@@ -246,7 +248,7 @@ func (g *rig) newThread(bodies ...store.Body) {
 }
 
 // stored returns the types and ids of a thread's items, the oldest first, as they are in the base.
-func (g *rig) stored(threadID string) []store.Item {
+func (g *rig) stored(threadID string) []chat.Item {
 	g.t.Helper()
 	page, err := g.base.LoadThreadItems(context.Background(), threadID, store.PageQuery{Order: store.OldestFirst, Limit: 1000})
 	if err != nil {
@@ -255,7 +257,7 @@ func (g *rig) stored(threadID string) []store.Item {
 	return page.Data
 }
 
-func itemTypes(items []store.Item) string {
+func itemTypes(items []chat.Item) string {
 	var all []string
 	for _, it := range items {
 		all = append(all, string(it.Type()))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -14,13 +15,13 @@ import (
 type Turn struct {
 	// Thread is the conversation. Its Title, Status, Metadata and AllowedImageDomains may be set: they are then saved and the
 	// client told, with the next event or at the end of the turn.
-	Thread store.Thread
+	Thread chat.Thread
 	// Message is the user's message to answer; its ID is "" where there is none.
-	Message store.Item
+	Message chat.Item
 
 	handler *Handler
-	saved   store.Thread // as it is stored
-	pending []*draft     // announced, not done; the oldest first
+	saved   chat.Thread // as it is stored
+	pending []*draft    // announced, not done; the oldest first
 	send    func(Event) error
 }
 
@@ -112,16 +113,16 @@ func (t *Turn) saveThread(ctx context.Context) error {
 
 // mergeThread saves the thread as it is stored, with what the responder has changed of it and nobody else has: a user may
 // rename a conversation in the midst of an answer.
-func (t *Turn) mergeThread(ctx context.Context) (store.Thread, error) {
+func (t *Turn) mergeThread(ctx context.Context) (chat.Thread, error) {
 	s := t.handler.store
 	unlock, err := t.handler.lock(ctx, t.saved.ID)
 	if err != nil {
-		return store.Thread{}, err
+		return chat.Thread{}, err
 	}
 	defer unlock()
 	now, err := s.LoadThread(ctx, t.saved.ID)
 	if err != nil {
-		return store.Thread{}, err
+		return chat.Thread{}, err
 	}
 	merge(&now.Title, t.saved.Title, t.Thread.Title)
 	merge(&now.Status, t.saved.Status, t.Thread.Status)
@@ -151,15 +152,15 @@ func (t *Turn) drop(d *draft) {
 }
 
 // NewItem returns an item of this thread, made now, with an id that is new.
-func (t *Turn) NewItem(ctx context.Context, body store.Body) (store.Item, error) {
-	id := t.handler.store.GenerateItemID(ctx, store.KindOf(body.ItemType()), t.Thread)
-	it, err := store.NewItem(id, time.Now(), body)
+func (t *Turn) NewItem(ctx context.Context, body chat.Body) (chat.Item, error) {
+	id := t.handler.store.GenerateItemID(ctx, chat.KindOf(body.ItemType()), t.Thread)
+	it, err := chat.NewItem(id, time.Now(), body)
 	it.ThreadID = t.Thread.ID
 	return it, err
 }
 
 // History returns the newest items of the thread, at most n, the oldest of them first. Hidden ones are among them.
-func (t *Turn) History(ctx context.Context, n int) ([]store.Item, error) {
+func (t *Turn) History(ctx context.Context, n int) ([]chat.Item, error) {
 	page, err := t.handler.store.LoadThreadItems(ctx, t.Thread.ID, store.PageQuery{Limit: n, Order: store.NewestFirst})
 	slices.Reverse(page.Data)
 	return page.Data, err
@@ -167,7 +168,7 @@ func (t *Turn) History(ctx context.Context, n int) ([]store.Item, error) {
 
 // Say emits an assistant's message of one part, its text in pieces as they come. An error among them ends it there.
 func (t *Turn) Say(ctx context.Context, pieces iter.Seq2[string, error]) error {
-	it, err := t.NewItem(ctx, store.AssistantMessage{Content: []store.AssistantContent{}})
+	it, err := t.NewItem(ctx, chat.AssistantMessage{Content: []chat.AssistantContent{}})
 	if err != nil {
 		return err
 	}

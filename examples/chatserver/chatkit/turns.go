@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -44,9 +45,9 @@ func (h *Handler) createThread(ctx context.Context, p params, out *stream) error
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // newThread saves a new thread, under another id where the first is taken.
-func (h *Handler) newThread(ctx context.Context) (store.Thread, error) {
+func (h *Handler) newThread(ctx context.Context) (chat.Thread, error) {
 	const draws = 3
-	t := store.Thread{CreatedAt: now(), Status: store.Status{Type: store.StatusActive}}
+	t := chat.Thread{CreatedAt: now(), Status: chat.Status{Type: chat.StatusActive}}
 	var err error
 	for range draws {
 		t.ID = h.store.GenerateThreadID(ctx)
@@ -75,68 +76,68 @@ func (h *Handler) addUserMessage(ctx context.Context, p params, out *stream) err
 }
 
 // activeThread loads a thread that takes messages.
-func (h *Handler) activeThread(ctx context.Context, threadID string) (store.Thread, error) {
+func (h *Handler) activeThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	t, err := h.store.LoadThread(ctx, threadID)
 	if err != nil {
 		return t, err
 	}
-	if t.Status.Type == store.StatusLocked || t.Status.Type == store.StatusClosed {
+	if t.Status.Type == chat.StatusLocked || t.Status.Type == chat.StatusClosed {
 		return t, conflict("thread: " + t.Status.Type)
 	}
 	return t, nil
 }
 
 // userMessage makes the item of a user's input, with the attachments that it names as they are stored. It writes nothing.
-func (h *Handler) userMessage(ctx context.Context, p params) (store.Item, []store.Attachment, error) {
+func (h *Handler) userMessage(ctx context.Context, p params) (chat.Item, []chat.Attachment, error) {
 	in, err := decodeParam[userInput]("input", p.Input)
 	if err != nil {
-		return store.Item{}, nil, err
+		return chat.Item{}, nil, err
 	}
 	if len(in.Attachments) > maxAttachments {
-		return store.Item{}, nil, invalid("input.attachments: more than 10")
+		return chat.Item{}, nil, invalid("input.attachments: more than 10")
 	}
-	attachments := []store.Attachment{}
+	attachments := []chat.Attachment{}
 	for i, id := range in.Attachments {
 		if slices.Contains(in.Attachments[:i], id) {
 			continue
 		}
 		a, err := h.store.LoadAttachment(ctx, id)
 		if err != nil {
-			return store.Item{}, nil, err
+			return chat.Item{}, nil, err
 		}
 		if b, err := a.Decode(); err != nil {
-			return store.Item{}, nil, err
+			return chat.Item{}, nil, err
 		} else if h.files != nil && b.Upload != nil {
-			return store.Item{}, nil, conflict("input.attachments: one is not uploaded yet")
+			return chat.Item{}, nil, conflict("input.attachments: one is not uploaded yet")
 		}
 		attachments = append(attachments, a)
 	}
 	if text := in.Content.String(); text == "" || text == "null" {
-		return store.Item{}, nil, invalid("input.content: missing")
+		return chat.Item{}, nil, invalid("input.content: missing")
 	}
 	text, err := encode(struct {
-		CreatedAt        time.Time          `json:"created_at"`
-		Type             store.ItemType     `json:"type"`
-		Content          store.JSON         `json:"content"`
-		Attachments      []store.Attachment `json:"attachments"`
-		QuotedText       string             `json:"quoted_text,omitempty"`
-		InferenceOptions store.JSON         `json:"inference_options,omitzero"`
-	}{now(), store.TypeUserMessage, in.Content, attachments, in.QuotedText, in.InferenceOptions})
+		CreatedAt        time.Time         `json:"created_at"`
+		Type             chat.ItemType     `json:"type"`
+		Content          chat.JSON         `json:"content"`
+		Attachments      []chat.Attachment `json:"attachments"`
+		QuotedText       string            `json:"quoted_text,omitempty"`
+		InferenceOptions chat.JSON         `json:"inference_options,omitzero"`
+	}{now(), chat.TypeUserMessage, in.Content, attachments, in.QuotedText, in.InferenceOptions})
 	if err != nil {
-		return store.Item{}, nil, err
+		return chat.Item{}, nil, err
 	}
-	it, err := store.ParseItem(text)
+	it, err := chat.ParseItem(text)
 	if err == nil {
-		_, _, err = store.DecodeItem[store.UserMessage](it)
+		_, _, err = chat.DecodeItem[chat.UserMessage](it)
 	}
 	return it, attachments, err
 }
 
 // answer stores a user's message, and has it answered.
 func (h *Handler) answer(
-	ctx context.Context, t store.Thread, message store.Item, attachments []store.Attachment, out *stream,
+	ctx context.Context, t chat.Thread, message chat.Item, attachments []chat.Attachment, out *stream,
 ) error {
-	message.ID = h.store.GenerateItemID(ctx, store.KindMessage, t)
+	message.ID = h.store.GenerateItemID(ctx, chat.KindMessage, t)
 	message.ThreadID = t.ID
 	for _, a := range attachments {
 		a.ThreadID = t.ID
@@ -162,15 +163,15 @@ func (h *Handler) answer(
 }
 
 // pendingCalls returns the client's tool calls that have no output, the newest first.
-func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]store.Item, error) {
+func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]chat.Item, error) {
 	// A call that is pending behind a whole page of other items was given up long ago.
 	page, err := h.store.LoadThreadItems(ctx, threadID, store.PageQuery{Order: store.NewestFirst})
 	if err != nil {
 		return nil, err
 	}
-	var pending []store.Item
+	var pending []chat.Item
 	for _, it := range page.Data {
-		call, ok, err := store.DecodeItem[store.ClientToolCall](it)
+		call, ok, err := chat.DecodeItem[chat.ClientToolCall](it)
 		if err != nil {
 			return nil, err
 		}
@@ -182,7 +183,7 @@ func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]store.It
 }
 
 // remove deletes items, and tells the client of those that it knows.
-func (h *Handler) remove(ctx context.Context, threadID string, items []store.Item, out *stream) error {
+func (h *Handler) remove(ctx context.Context, threadID string, items []chat.Item, out *stream) error {
 	for _, it := range items {
 		if err := h.store.DeleteThreadItem(ctx, threadID, it.ID); err != nil {
 			return err
@@ -219,14 +220,14 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 	if err := h.remove(ctx, t.ID, rest, out); err != nil {
 		return err
 	}
-	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+	return h.turn(ctx, t, chat.Item{}, out, h.responder.Respond)
 }
 
 // completeCall gives the newest pending call its output, and returns it and the other pending ones. Of two outputs at once, one
 // is taken; of two that come to different servers, both may be.
 func (h *Handler) completeCall(
-	ctx context.Context, threadID string, output store.JSON,
-) (it store.Item, rest []store.Item, err error) {
+	ctx context.Context, threadID string, output chat.JSON,
+) (it chat.Item, rest []chat.Item, err error) {
 	unlock, err := h.lock(ctx, threadID)
 	if err != nil {
 		return it, nil, err
@@ -239,7 +240,7 @@ func (h *Handler) completeCall(
 	if len(pending) == 0 {
 		return it, nil, conflict("thread: no tool call is waiting for an output")
 	}
-	call, _, err := store.DecodeItem[store.ClientToolCall](pending[0])
+	call, _, err := chat.DecodeItem[chat.ClientToolCall](pending[0])
 	if err != nil {
 		return it, nil, err
 	}
@@ -273,21 +274,21 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 	if err := out.send(ItemReplaced{it}); err != nil {
 		return err
 	}
-	return h.turn(ctx, t, store.Item{}, out, h.responder.Respond)
+	return h.turn(ctx, t, chat.Item{}, out, h.responder.Respond)
 }
 
 // answerForm saves the answers to a form that waits for them. Of two at once one is taken, as with completeCall.
-func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in formInput) (store.Item, error) {
+func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in formInput) (chat.Item, error) {
 	unlock, err := h.lock(ctx, threadID)
 	if err != nil {
-		return store.Item{}, err
+		return chat.Item{}, err
 	}
 	defer unlock()
 	it, err := h.store.LoadItem(ctx, threadID, itemID)
 	if err != nil {
 		return it, err
 	}
-	form, ok, err := store.DecodeItem[store.StructuredInput](it)
+	form, ok, err := chat.DecodeItem[chat.StructuredInput](it)
 	if err != nil {
 		return it, err
 	}
@@ -300,7 +301,7 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 	form.Status = in.Status
 	for i := range form.Inputs {
 		q := &form.Inputs[i]
-		q.Answer = &store.InputAnswer{Values: []string{}, Skipped: true}
+		q.Answer = &chat.InputAnswer{Values: []string{}, Skipped: true}
 		given, ok := in.Answers[q.ID]
 		if in.Status == "skipped" || !ok || given.Skipped || len(given.Values) == 0 {
 			continue
@@ -309,11 +310,11 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 			given.Values = given.Values[:1]
 		}
 		for _, v := range given.Values {
-			if q.Type == "multiple_choice" && !slices.Contains(q.Options, store.InputOption{Value: v}) {
+			if q.Type == "multiple_choice" && !slices.Contains(q.Options, chat.InputOption{Value: v}) {
 				return it, invalid("input.answers: no option of its question")
 			}
 		}
-		q.Answer = &store.InputAnswer{Values: given.Values}
+		q.Answer = &chat.InputAnswer{Values: given.Values}
 	}
 	if it, err = it.WithBody(form); err != nil {
 		return it, err
@@ -329,7 +330,7 @@ func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
 	if err != nil {
 		return err
 	}
-	if message.Type() != store.TypeUserMessage {
+	if message.Type() != chat.TypeUserMessage {
 		return invalid("item_id: no user message")
 	}
 	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
@@ -343,7 +344,7 @@ func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
 		if err != nil {
 			return err
 		}
-		found := slices.IndexFunc(page.Data, func(it store.Item) bool { return it.ID == message.ID })
+		found := slices.IndexFunc(page.Data, func(it chat.Item) bool { return it.ID == message.ID })
 		behind := page.Data
 		if found >= 0 {
 			behind = page.Data[:found]
@@ -372,7 +373,7 @@ func (h *Handler) customAction(ctx context.Context, p params, out *stream) error
 		return err
 	}
 	defer giveBack()
-	return h.turn(ctx, t, store.Item{}, out, func(ctx context.Context, turn *Turn) error {
+	return h.turn(ctx, t, chat.Item{}, out, func(ctx context.Context, turn *Turn) error {
 		return h.responder.Act(ctx, turn, action)
 	})
 }
@@ -381,7 +382,7 @@ var errTooLong = StatusError{504, "timeout", "the answer took too long"}
 
 // turn has the responder answer, and keeps what must be kept of it, come what may.
 func (h *Handler) turn(
-	ctx context.Context, t store.Thread, message store.Item, out *stream, respond func(context.Context, *Turn) error,
+	ctx context.Context, t chat.Thread, message chat.Item, out *stream, respond func(context.Context, *Turn) error,
 ) error {
 	saving := context.WithoutCancel(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -456,7 +457,7 @@ func (h *Handler) abandon(ctx context.Context, t *Turn) error {
 		}
 		try(err)
 	}
-	note, err := t.NewItem(ctx, store.SDKHiddenContext{
+	note, err := t.NewItem(ctx, chat.SDKHiddenContext{
 		Content: "The user cancelled the stream. Stop responding to the prior request.",
 	})
 	if err == nil {

@@ -16,9 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // pieces yields texts.
@@ -34,7 +36,7 @@ func pieces(texts ...string) func(func(string, error) bool) {
 
 func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-		m, ok, err := store.DecodeItem[store.UserMessage](turn.Message)
+		m, ok, err := chat.DecodeItem[chat.UserMessage](turn.Message)
 		if err != nil || !ok || m.Content[0].Text != "hello" || m.InferenceOptions.Model != "m" || m.QuotedText != "q" {
 			t.Errorf("the turn's message: %v %v %v", m, ok, err)
 		}
@@ -65,7 +67,7 @@ func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	if !strings.Contains(items[0].JSON().String(), `"unknown":[1]`) {
 		t.Errorf("what the server doesn't know of was not kept: %s", items[0].JSON())
 	}
-	answer, _, _ := store.DecodeItem[store.AssistantMessage](items[1])
+	answer, _, _ := chat.DecodeItem[chat.AssistantMessage](items[1])
 	if answer.Content[0].Text != "one two" {
 		t.Errorf("answer: %+v", answer)
 	}
@@ -87,7 +89,7 @@ func (d *takenOnce) GenerateThreadID(context.Context) string {
 	return id
 }
 
-func (d *takenOnce) GenerateItemID(context.Context, store.ItemKind, store.Thread) string {
+func (d *takenOnce) GenerateItemID(context.Context, chat.ItemKind, chat.Thread) string {
 	return "msg_new"
 }
 
@@ -105,14 +107,14 @@ func TestACollidingIDIsDrawnAgain(t *testing.T) {
 
 // What a responder emits, and what the store and the client get of it.
 func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
-	item := func(t *testing.T, id string, b store.Body) store.Item {
-		it, err := store.NewItem(id, at(50), b)
+	item := func(t *testing.T, id string, b chat.Body) chat.Item {
+		it, err := chat.NewItem(id, at(50), b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return it
 	}
-	task := store.WorkflowItem{Workflow: store.Workflow{Type: "custom"}}
+	task := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom"}}
 	for name, test := range map[string]struct {
 		emit           func(t *testing.T) []chatkit.Event
 		writes, events string
@@ -139,13 +141,13 @@ func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 			}
 		}, "", "progress_update notice client_effect"},
 		"updates": {func(t *testing.T) []chatkit.Event {
-			image := item(t, "y", store.GeneratedImage{})
-			widget := item(t, "w", store.Widget{Widget: parse(t, `{}`)})
+			image := item(t, "y", chat.GeneratedImage{})
+			widget := item(t, "w", chat.Widget{Widget: parse(t, `{}`)})
 			return []chatkit.Event{
 				chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemAdded{Item: image}, chatkit.ItemAdded{Item: widget},
-				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskAdded{Task: store.Task{Type: "custom", Title: "a"}}},
-				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskUpdated{Task: store.Task{Type: "custom", Title: "b"}}},
-				chatkit.ItemUpdated{ItemID: "y", Update: chatkit.ImageUpdated{Image: store.Image{ID: "i"}, Progress: 0.5}},
+				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskAdded{Task: chat.Task{Type: "custom", Title: "a"}}},
+				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskUpdated{Task: chat.Task{Type: "custom", Title: "b"}}},
+				chatkit.ItemUpdated{ItemID: "y", Update: chatkit.ImageUpdated{Image: chat.Image{ID: "i"}, Progress: 0.5}},
 				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetTextDelta{ComponentID: "c", Delta: "d"}},
 				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetComponentUpdated{ComponentID: "c", Component: parse(t, `{}`)}},
 				chatkit.ItemUpdated{ItemID: "w", Update: chatkit.WidgetRootUpdated{Widget: parse(t, `{}`)}},
@@ -185,7 +187,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 		}
 		return nil
 	}})
-	call := store.ClientToolCall{CallID: "c", Name: "n"}
+	call := chat.ClientToolCall{CallID: "c", Name: "n"}
 	over := call
 	over.Status = "completed"
 	g.newThread(call, call, over, text("x"))
@@ -197,7 +199,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _, _ := store.DecodeItem[store.ClientToolCall](it)
+	got, _, _ := chat.DecodeItem[chat.ClientToolCall](it)
 	if got.Status != "completed" || got.Output.String() != `{"n":1.5}` || responded != 1 {
 		t.Errorf("the call is %+v, responded %d times", got, responded)
 	}
@@ -211,7 +213,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 
 func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
 	g := newRig(t, script{})
-	g.newThread(store.ClientToolCall{CallID: "c", Name: "n"})
+	g.newThread(chat.ClientToolCall{CallID: "c", Name: "n"})
 	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("never mind")})
 	if got := types(all); got != "thread.item.done thread.item.removed stream_options" {
 		t.Errorf("events: %s", got)
@@ -222,9 +224,9 @@ func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
 }
 
 func TestAFormIsAnsweredOnce(t *testing.T) {
-	form := store.StructuredInput{Inputs: []store.Input{
-		{Type: "multiple_choice", ID: "one", Question: "?", Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
-		{Type: "multiple_choice", ID: "many", Question: "?", Multiple: true, Options: []store.InputOption{{Value: "a"}, {Value: "b"}}},
+	form := chat.StructuredInput{Inputs: []chat.Input{
+		{Type: "multiple_choice", ID: "one", Question: "?", Options: []chat.InputOption{{Value: "a"}, {Value: "b"}}},
+		{Type: "multiple_choice", ID: "many", Question: "?", Multiple: true, Options: []chat.InputOption{{Value: "a"}, {Value: "b"}}},
 		{Type: "freeform", ID: "free", Question: "?"},
 		{Type: "freeform", ID: "none", Question: "?"},
 	}}
@@ -244,13 +246,13 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answered, _, _ := store.DecodeItem[store.StructuredInput](it)
-	var got []store.InputAnswer
+	answered, _, _ := chat.DecodeItem[chat.StructuredInput](it)
+	var got []chat.InputAnswer
 	for _, q := range answered.Inputs {
 		got = append(got, *q.Answer)
 	}
-	skipped := store.InputAnswer{Values: []string{}, Skipped: true}
-	want := []store.InputAnswer{{Values: []string{"a"}}, {Values: []string{"a", "b"}}, skipped, skipped}
+	skipped := chat.InputAnswer{Values: []string{}, Skipped: true}
+	want := []chat.InputAnswer{{Values: []string{"a"}}, {Values: []string{"a", "b"}}, skipped, skipped}
 	if diff := cmp.Diff(want, got); diff != "" || answered.Status != "answered" {
 		t.Errorf("%s (-want +got)\n%s", answered.Status, diff)
 	}
@@ -261,15 +263,15 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	}
 	g.stream("ada", "threads.add_structured_input", object{"thread_id": "thr", "item_id": "i2", "input": object{"status": "skipped"}})
 	it, _ = g.s.LoadItem(ada, "thr", "i2")
-	if second, _, _ := store.DecodeItem[store.StructuredInput](it); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
+	if second, _, _ := chat.DecodeItem[chat.StructuredInput](it); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
 		t.Errorf("skipped: %+v", second)
 	}
 }
 
 // slowly is a base that takes a second for an op.
 func slowly(base store.Store, op store.Op) store.Store {
-	return store.Wrap(base, store.Intercept("slow", store.InterceptorFunc(
-		func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	return store.Wrap(base, layer.Intercept("slow", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op == op {
 				time.Sleep(time.Second) // of a bubble's clock
 			}
@@ -280,7 +282,7 @@ func slowly(base store.Store, op store.Op) store.Store {
 func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := unserved(t, slowly(memstore.New(), store.OpSaveItem), script{})
-		g.newThread(store.StructuredInput{Inputs: []store.Input{}}, store.ClientToolCall{CallID: "c", Name: "n"})
+		g.newThread(chat.StructuredInput{Inputs: []chat.Input{}}, chat.ClientToolCall{CallID: "c", Name: "n"})
 		for kind, params := range map[string]object{
 			"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
 			"threads.add_structured_input":   {"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}},
@@ -409,8 +411,8 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			base := memstore.New()
 			armed := false
-			deleting := store.Intercept("deleting", store.InterceptorFunc(
-				func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+			deleting := layer.Intercept("deleting", layer.InterceptorFunc(
+				func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					if !armed || c.Op != test.op {
 						return next(ctx)
 					}
@@ -429,8 +431,8 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 					return next(ctx)
 				}))
 			g := newRigOver(t, store.Wrap(base, deleting), unchanging{})
-			g.newThread(store.Widget{Widget: parse(t, `{}`)}, store.StructuredInput{}, store.ClientToolCall{CallID: "c", Name: "n"})
-			a, err := store.NewAttachment("atc", store.AttachmentBody{Type: "file", Name: "n", MIMEType: "m"})
+			g.newThread(chat.Widget{Widget: parse(t, `{}`)}, chat.StructuredInput{}, chat.ClientToolCall{CallID: "c", Name: "n"})
+			a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "m"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -459,7 +461,7 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 // unchanging answers an action that waits with the widget as it is.
 type unchanging struct{ script }
 
-func (unchanging) ActNow(_ context.Context, _ store.Thread, a chatkit.Action) (store.Item, error) {
+func (unchanging) ActNow(_ context.Context, _ chat.Thread, a chatkit.Action) (chat.Item, error) {
 	return a.Sender, nil
 }
 
@@ -497,11 +499,11 @@ func TestRetryDeletesWhatFollows(t *testing.T) {
 		}
 		return turn.Say(ctx, pieces("again"))
 	}})
-	bodies := []store.Body{text("1")}
+	bodies := []chat.Body{text("1")}
 	for range 120 { // more than a page
-		bodies = append(bodies, store.AssistantMessage{})
+		bodies = append(bodies, chat.AssistantMessage{})
 	}
-	g.newThread(append(bodies, store.SDKHiddenContext{Content: "c"})...)
+	g.newThread(append(bodies, chat.SDKHiddenContext{Content: "c"})...)
 	all := g.stream("ada", "threads.retry_after_item", object{"thread_id": "thr", "item_id": "i1"})
 	if got := strings.Count(types(all), "thread.item.removed"); got != 120 {
 		t.Errorf("the client was told of %d removals", got)
@@ -513,11 +515,11 @@ func TestRetryDeletesWhatFollows(t *testing.T) {
 
 func TestAClosedThreadTakesNoMessages(t *testing.T) {
 	g := newRig(t, unchanging{})
-	for _, typ := range []string{store.StatusLocked, store.StatusClosed} {
-		if err := g.s.SaveThread(ada, store.Thread{ID: typ, CreatedAt: at(0), Status: store.Status{Type: typ, Reason: "r"}}); err != nil {
+	for _, typ := range []string{chat.StatusLocked, chat.StatusClosed} {
+		if err := g.s.SaveThread(ada, chat.Thread{ID: typ, CreatedAt: at(0), Status: chat.Status{Type: typ, Reason: "r"}}); err != nil {
 			t.Fatal(err)
 		}
-		it, err := store.NewItem("i1", at(1), text("x"))
+		it, err := chat.NewItem("i1", at(1), text("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -595,7 +597,7 @@ func (g *rig) wantKept(id string) {
 	if got := itemTypes(items); got != "user_message assistant_message sdk_hidden_context" {
 		g.t.Fatalf("stored: %s", got)
 	}
-	m, _, err := store.DecodeItem[store.AssistantMessage](items[1])
+	m, _, err := chat.DecodeItem[chat.AssistantMessage](items[1])
 	if err != nil || len(m.Content) != 1 || m.Content[0].Text != "half of a message" {
 		g.t.Errorf("kept: %+v, %v", m, err)
 	}
@@ -623,8 +625,8 @@ func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		left := false
-		leaving := store.Intercept("leaving", store.InterceptorFunc(
-			func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+		leaving := layer.Intercept("leaving", layer.InterceptorFunc(
+			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				if c.Op != store.OpAddThreadItem || c.ItemID != "whole" || left {
 					return next(ctx)
 				}
@@ -633,11 +635,11 @@ func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 				return errors.Join(store.ErrNotApplied, ctx.Err())
 			}))
 		g := unserved(t, store.Wrap(memstore.New(), leaving), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-			begin, err := store.NewItem("whole", at(1), store.AssistantMessage{})
+			begin, err := chat.NewItem("whole", at(1), chat.AssistantMessage{})
 			if err != nil {
 				return err
 			}
-			end, err := begin.WithBody(store.AssistantMessage{Content: []store.AssistantContent{{Text: "all of it"}}})
+			end, err := begin.WithBody(chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "all of it"}}})
 			if err != nil {
 				return err
 			}
@@ -646,7 +648,7 @@ func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 		g.newThread()
 		g.call(ctx, "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
 		it, err := g.s.LoadItem(ada, "thr", "whole")
-		if m, _, _ := store.DecodeItem[store.AssistantMessage](it); err != nil || len(m.Content) != 1 || m.Content[0].Text != "all of it" {
+		if m, _, _ := chat.DecodeItem[chat.AssistantMessage](it); err != nil || len(m.Content) != 1 || m.Content[0].Text != "all of it" {
 			t.Errorf("kept: %+v, %v", m, err)
 		}
 	})
@@ -766,7 +768,7 @@ func TestATurnEndsAtItsLimit(t *testing.T) {
 }
 
 func TestARequestEndsAtItsLimit(t *testing.T) {
-	stuck := store.Intercept("stuck", store.InterceptorFunc(func(ctx context.Context, c store.Call, next func(context.Context) error) error {
+	stuck := layer.Intercept("stuck", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		if !c.Op.IsWrite() {
 			<-ctx.Done()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -50,7 +51,7 @@ func (h *Handler) takeOver(ctx context.Context, threadID string) (_ context.Cont
 
 // begin takes over a thread that takes messages, and returns it as it is then. The caller has looked whether it is its user's:
 // nobody ends what is not theirs.
-func (h *Handler) begin(ctx context.Context, threadID string) (_ context.Context, t store.Thread, giveBack func(), err error) {
+func (h *Handler) begin(ctx context.Context, threadID string) (_ context.Context, t chat.Thread, giveBack func(), err error) {
 	if ctx, giveBack, err = h.takeOver(ctx, threadID); err != nil {
 		return nil, t, nil, err
 	}

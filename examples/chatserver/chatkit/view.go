@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -12,12 +13,12 @@ import (
 
 // thread is a thread as a client sees it, with a page of its items.
 type thread struct {
-	ID        string     `json:"id"`
-	Title     string     `json:"title,omitempty"`
-	CreatedAt time.Time  `json:"created_at"`
-	Status    status     `json:"status"`
-	Domains   store.JSON `json:"allowed_image_domains,omitzero"`
-	Items     page       `json:"items"`
+	ID        string    `json:"id"`
+	Title     string    `json:"title,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	Status    status    `json:"status"`
+	Domains   chat.JSON `json:"allowed_image_domains,omitzero"`
+	Items     page      `json:"items"`
 }
 
 type status struct {
@@ -32,15 +33,15 @@ type page struct {
 	After   string `json:"after,omitempty"`
 }
 
-func viewThread(t store.Thread) thread {
+func viewThread(t chat.Thread) thread {
 	s := status(t.Status)
 	if s.Type == "" {
-		s.Type = store.StatusActive
+		s.Type = chat.StatusActive
 	}
 	return thread{t.ID, t.Title, t.CreatedAt, s, t.AllowedImageDomains, page{Data: []any{}}}
 }
 
-func viewThreads(p store.Page[store.Thread]) page {
+func viewThreads(p store.Page[chat.Thread]) page {
 	v := page{[]any{}, p.HasMore, p.After}
 	for _, t := range p.Data {
 		v.Data = append(v.Data, viewThread(t))
@@ -49,7 +50,7 @@ func viewThreads(p store.Page[store.Thread]) page {
 }
 
 // viewItems leaves the hidden ones out: a page may be short, and its cursor stays right.
-func viewItems(p store.Page[store.Item]) (page, error) {
+func viewItems(p store.Page[chat.Item]) (page, error) {
 	v := page{[]any{}, p.HasMore, p.After}
 	for _, it := range p.Data {
 		if isHidden(it) {
@@ -65,35 +66,35 @@ func viewItems(p store.Page[store.Item]) (page, error) {
 }
 
 // isHidden reports whether an item is for the assistant alone.
-func isHidden(it store.Item) bool {
-	return it.Type() == store.TypeHiddenContext || it.Type() == store.TypeSDKHiddenContext
+func isHidden(it chat.Item) bool {
+	return it.Type() == chat.TypeHiddenContext || it.Type() == chat.TypeSDKHiddenContext
 }
 
 // viewItem takes the metadata from the attachments of a user's message.
-func viewItem(it store.Item) (store.Item, error) {
-	m, ok, err := store.DecodeItem[store.UserMessage](it)
+func viewItem(it chat.Item) (chat.Item, error) {
+	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
 	if err != nil || !ok || len(m.Attachments) == 0 {
 		return it, err
 	}
 	for i, a := range m.Attachments {
 		if m.Attachments[i], err = viewAttachment(a); err != nil {
-			return store.Item{}, err
+			return chat.Item{}, err
 		}
 	}
 	return it.WithBody(m)
 }
 
-func viewAttachment(a store.Attachment) (store.Attachment, error) {
+func viewAttachment(a chat.Attachment) (chat.Attachment, error) {
 	var members map[string]json.RawMessage
 	if err := a.JSON().Decode(&members); err != nil {
-		return store.Attachment{}, err
+		return chat.Attachment{}, err
 	}
 	delete(members, "metadata")
 	text, err := encode(members)
 	if err != nil {
-		return store.Attachment{}, err
+		return chat.Attachment{}, err
 	}
-	return store.ParseAttachment(text)
+	return chat.ParseAttachment(text)
 }
 
 // viewEvent is the event with what it holds as a client sees it.
@@ -140,7 +141,7 @@ func encodeUpdate(u Update) ([]byte, error) {
 	case PartDone:
 		return encodePart(u, u.Index, u.Content)
 	case AnnotationAdded:
-		c, err := wireOf(store.AssistantMessage{Content: []store.AssistantContent{{Annotations: []store.Annotation{u.Annotation}}}},
+		c, err := wireOf(chat.AssistantMessage{Content: []chat.AssistantContent{{Annotations: []chat.Annotation{u.Annotation}}}},
 			"content", "annotations")
 		if err != nil {
 			return nil, err
@@ -158,8 +159,8 @@ func encodeUpdate(u Update) ([]byte, error) {
 	return withType(u.updateType(), u)
 }
 
-func encodePart(u Update, index int, c store.AssistantContent) ([]byte, error) {
-	content, err := wireOf(store.AssistantMessage{Content: []store.AssistantContent{c}}, "content")
+func encodePart(u Update, index int, c chat.AssistantContent) ([]byte, error) {
+	content, err := wireOf(chat.AssistantMessage{Content: []chat.AssistantContent{c}}, "content")
 	if err != nil {
 		return nil, err
 	}
@@ -169,8 +170,8 @@ func encodePart(u Update, index int, c store.AssistantContent) ([]byte, error) {
 	}{index, content})
 }
 
-func encodeTask(u Update, index int, t store.Task) ([]byte, error) {
-	task, err := wireOf(store.WorkflowItem{Workflow: store.Workflow{Type: "custom", Tasks: []store.Task{t}}}, "workflow", "tasks")
+func encodeTask(u Update, index int, t chat.Task) ([]byte, error) {
+	task, err := wireOf(chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom", Tasks: []chat.Task{t}}}, "workflow", "tasks")
 	if err != nil {
 		return nil, err
 	}
@@ -181,8 +182,8 @@ func encodeTask(u Update, index int, t store.Task) ([]byte, error) {
 }
 
 // wireOf returns the part of a body's wire JSON that the path names, where of an array its first.
-func wireOf(b store.Body, path ...string) (json.RawMessage, error) {
-	it, err := store.NewItem("x", time.Unix(0, 0), b)
+func wireOf(b chat.Body, path ...string) (json.RawMessage, error) {
+	it, err := chat.NewItem("x", time.Unix(0, 0), b)
 	if err != nil {
 		return nil, err
 	}

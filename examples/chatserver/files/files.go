@@ -18,9 +18,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/time/rate"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
@@ -33,7 +34,7 @@ type Folder struct {
 	store    store.Store
 	url      string
 	maxBytes int64
-	creating *lru.Cache[store.Owner, *rate.Limiter]
+	creating *lru.Cache[chat.Owner, *rate.Limiter]
 	placing  sync.Mutex // of two uploads of one attachment at once, the first to be whole is its content
 }
 
@@ -53,7 +54,7 @@ func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, erro
 	if err != nil {
 		return nil, err
 	}
-	creating, err := lru.New[store.Owner, *rate.Limiter](10_000)
+	creating, err := lru.New[chat.Owner, *rate.Limiter](10_000)
 	if err == nil {
 		err = sweep(root)
 	}
@@ -88,7 +89,7 @@ func sweep(root *os.Root) error {
 func (f *Folder) Close() error { return f.root.Close() }
 
 // Create tells the client where to put the content. It refuses what is too large, and a user who announces too much.
-func (f *Folder) Create(ctx context.Context, id string, size int64, body store.AttachmentBody) (store.AttachmentBody, error) {
+func (f *Folder) Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (chat.AttachmentBody, error) {
 	if size > f.maxBytes {
 		return body, f.tooLarge()
 	}
@@ -103,7 +104,7 @@ func (f *Folder) Create(ctx context.Context, id string, size int64, body store.A
 		}
 	}
 	url := f.url + "/files/" + id
-	body.Upload = &store.UploadDescriptor{URL: url, Method: http.MethodPut, Headers: map[string]string{}}
+	body.Upload = &chat.UploadDescriptor{URL: url, Method: http.MethodPut, Headers: map[string]string{}}
 	if body.Type == "image" {
 		body.PreviewURL = url
 	}
@@ -157,12 +158,12 @@ func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
 }
 
 // waiting loads an attachment that waits for its content.
-func (f *Folder) waiting(ctx context.Context, id string) (a store.Attachment, b store.AttachmentBody, err error) {
+func (f *Folder) waiting(ctx context.Context, id string) (a chat.Attachment, b chat.AttachmentBody, err error) {
 	if a, err = f.store.LoadAttachment(ctx, id); err != nil {
 		return a, b, err
 	}
 	if b, err = a.Decode(); err == nil && b.Upload == nil {
-		err = &store.Error{Op: store.OpSaveAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeConflict}
+		err = &store.Error{Op: store.OpSaveAttachment, Kind: store.RowAttachment, ID: id, Code: store.CodeConflict}
 	}
 	return a, b, err
 }
@@ -222,7 +223,7 @@ func (f *Folder) get(w http.ResponseWriter, r *http.Request) error {
 	}
 	file, err := f.root.Open(name(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return &store.Error{Op: store.OpLoadAttachment, Kind: store.KindOfAttachment, ID: id, Code: store.CodeNotFound}
+		return &store.Error{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Code: store.CodeNotFound}
 	}
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/files"
@@ -25,7 +26,7 @@ import (
 const limit = 1 << 10
 
 func as(user string) context.Context {
-	return store.WithPrincipal(context.Background(), store.Principal{Owner: store.Owner{Subject: user}})
+	return store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Subject: user}})
 }
 
 // rig is a folder behind real HTTP, over a guarded store.
@@ -60,13 +61,13 @@ func newRig(t *testing.T) *rig {
 }
 
 // announce saves an attachment of ada's that waits for its content.
-func (r *rig) announce(id string, b store.AttachmentBody) store.AttachmentBody {
+func (r *rig) announce(id string, b chat.AttachmentBody) chat.AttachmentBody {
 	r.t.Helper()
 	b, err := r.f.Create(as("ada"), id, 10, b)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	a, err := store.NewAttachment(id, b)
+	a, err := chat.NewAttachment(id, b)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func (r *rig) do(method, user, path string, body io.Reader) (*http.Response, str
 
 func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a.html", MIMEType: "text/html"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a.html", MIMEType: "text/html"})
 	const page = "<script>alert(1)</script>"
 	if res, _ := r.do("PUT", "grace", b.Upload.URL, strings.NewReader(page)); res.StatusCode != 404 {
 		t.Errorf("somebody else's upload: %d", res.StatusCode)
@@ -140,7 +141,7 @@ func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
 
 func TestAnImageIsShown(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", store.AttachmentBody{Type: "image", Name: "cat.png", MIMEType: "image/png"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "image", Name: "cat.png", MIMEType: "image/png"})
 	r.do("PUT", "ada", b.Upload.URL, strings.NewReader("png"))
 	res, _ := r.do("GET", "ada", b.PreviewURL, nil)
 	if res.Header.Get("Content-Type") != "image/png" || res.Header.Get("Content-Disposition") != "inline" {
@@ -150,10 +151,10 @@ func TestAnImageIsShown(t *testing.T) {
 
 func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	r := newRig(t)
-	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, store.AttachmentBody{}); status(err) != 413 {
+	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, chat.AttachmentBody{}); status(err) != 413 {
 		t.Errorf("announced: %v", err)
 	}
-	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
 	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // of no announced length
 	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 413 || !strings.Contains(text, "1024") {
 		t.Errorf("uploaded: %d %s", res.StatusCode, text)
@@ -186,7 +187,7 @@ func (r *rig) uploading(path string) (rest *io.PipeWriter, answered <-chan int) 
 
 func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
 	rest, answered := r.uploading(b.Upload.URL)
 	r.begun()
 	a, err := r.s.LoadAttachment(as("ada"), "atc_1")
@@ -224,7 +225,7 @@ func (r *rig) begun() {
 
 func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
 	rest, answered := r.uploading(b.Upload.URL)
 	r.begun()
 	if err := errors.Join(r.s.DeleteAttachment(as("ada"), "atc_1"), r.f.Delete(as("ada"), "atc_1")); err != nil {
@@ -241,7 +242,7 @@ func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
 
 func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", store.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
 	var mu sync.Mutex
 	var taken []string
 	var wg sync.WaitGroup
@@ -300,8 +301,8 @@ func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
 func TestHostileIDsStayInTheFolder(t *testing.T) {
 	r := newRig(t)
 	for _, id := range []string{"..", "../../x", "a/b", strings.Repeat("x", 256), "…"} {
-		a, err := store.NewAttachment(id, store.AttachmentBody{
-			Type: "file", Name: "x", MIMEType: "y", Upload: &store.UploadDescriptor{Method: "PUT", Headers: map[string]string{}},
+		a, err := chat.NewAttachment(id, chat.AttachmentBody{
+			Type: "file", Name: "x", MIMEType: "y", Upload: &chat.UploadDescriptor{Method: "PUT", Headers: map[string]string{}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -326,7 +327,7 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 	r := newRig(t)
 	allowed := 0
 	for range 100 {
-		_, err := r.f.Create(as("ada"), "atc", 1, store.AttachmentBody{})
+		_, err := r.f.Create(as("ada"), "atc", 1, chat.AttachmentBody{})
 		if err == nil {
 			allowed++
 		} else if status(err) != 429 {
@@ -336,7 +337,7 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 	if allowed < 30 || allowed > 40 {
 		t.Errorf("%d were allowed at once", allowed)
 	}
-	if _, err := r.f.Create(as("grace"), "atc", 1, store.AttachmentBody{}); err != nil {
+	if _, err := r.f.Create(as("grace"), "atc", 1, chat.AttachmentBody{}); err != nil {
 		t.Errorf("and others pay for it: %v", err)
 	}
 }

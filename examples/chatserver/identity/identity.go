@@ -18,6 +18,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -38,7 +39,7 @@ const (
 	cookieName   = "chatserver"
 	sessionLife  = 12 * time.Hour
 	keyBytes     = 32
-	maxSubject   = store.MaxIDBytes
+	maxSubject   = chat.MaxIDBytes
 	cookieMaxAge = int(sessionLife / time.Second)
 )
 
@@ -149,7 +150,7 @@ func (i *Issuer) Require(refuse func(http.ResponseWriter, error), next http.Hand
 			refuse(w, err)
 			return
 		}
-		p := store.Principal{Owner: store.Owner{Tenant: Tenant, Subject: user}}
+		p := store.Principal{Owner: chat.Owner{Tenant: Tenant, Subject: user}}
 		next.ServeHTTP(w, r.WithContext(store.WithPrincipal(r.Context(), p)))
 	})
 }

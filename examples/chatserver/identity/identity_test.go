@@ -14,6 +14,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
 	"github.com/chatstore/chatstore/store"
 )
@@ -131,12 +132,12 @@ func TestRequirePutsThePrincipalIntoTheContext(t *testing.T) {
 	h := i.Require(func(http.ResponseWriter, error) { refused++ },
 		http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got, _ = store.PrincipalFrom(r.Context()) }))
 	h.ServeHTTP(httptest.NewRecorder(), bearer(token))
-	if want := (store.Owner{Tenant: identity.Tenant, Subject: "ada"}); got.Owner != want || refused != 0 {
+	if want := (chat.Owner{Tenant: identity.Tenant, Subject: "ada"}); got.Owner != want || refused != 0 {
 		t.Errorf("%+v, %d refused", got, refused)
 	}
 	got = store.Principal{}
 	h.ServeHTTP(httptest.NewRecorder(), bearer("nonsense"))
-	if got.Owner != (store.Owner{}) || refused != 1 {
+	if got.Owner != (chat.Owner{}) || refused != 1 {
 		t.Errorf("%+v passed, %d refused", got, refused)
 	}
 }

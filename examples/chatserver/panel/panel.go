@@ -17,6 +17,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -25,7 +26,7 @@ type Panel struct {
 	metrics prometheus.Gatherer
 
 	mu   sync.Mutex
-	last *simplelru.LRU[store.Owner, *request]
+	last *simplelru.LRU[chat.Owner, *request]
 	open map[spanKey]*request // of the spans that have not ended
 }
 
@@ -57,7 +58,7 @@ func New(g prometheus.Gatherer) *Panel {
 }
 
 // forget is called for a request that is no longer its user's last.
-func (p *Panel) forget(_ store.Owner, r *request) {
+func (p *Panel) forget(_ chat.Owner, r *request) {
 	for k := range r.open {
 		delete(p.open, k)
 	}

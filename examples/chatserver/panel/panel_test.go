@@ -15,6 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -54,7 +55,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func as(user string) context.Context {
-	return store.WithPrincipal(context.Background(), store.Principal{Owner: store.Owner{Subject: user}})
+	return store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Subject: user}})
 }
 
 // request is one of a user's, followed.
@@ -123,7 +124,7 @@ func TestTheNumbersAreThoseOfTheLayers(t *testing.T) {
 		t.Errorf("before anything: %+v", v)
 	}
 	r.request("ada", "make", func(ctx context.Context) {
-		if err := r.s.SaveThread(ctx, store.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
+		if err := r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -155,7 +156,7 @@ func TestTheNumbersAreThoseOfTheLayers(t *testing.T) {
 func TestTheTraceIsATree(t *testing.T) {
 	r := newRig(t)
 	r.request("ada", "request", func(ctx context.Context) {
-		if err := r.s.SaveThread(ctx, store.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
+		if err := r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		_, outer := r.tracer.Start(ctx, "outer")

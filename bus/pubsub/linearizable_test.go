@@ -1,0 +1,91 @@
+package pubsub_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/bus/pubsub"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+)
+
+// onBus is a stack that owns its bus.
+type onBus struct {
+	store.Store
+	bus *pubsub.Bus
+}
+
+func (s onBus) Unwrap() store.Store { return s.Store }
+func (s onBus) Close() error        { return s.bus.Close() }
+
+// troubled is a hub that loses and delays payloads, and cuts connections, for as long as a history lasts.
+type troubled struct {
+	*hub
+	r *rand.Rand
+}
+
+func newTroubled(seed uint64) *troubled {
+	h := &troubled{newHub(), rand.New(rand.NewPCG(seed, 0))}
+	h.fate = func(_ *conn, payload string) ([]string, time.Duration) {
+		if h.r.IntN(5) == 0 {
+			return nil, 0
+		}
+		return []string{payload}, time.Duration(h.r.IntN(int(delivery)))
+	}
+	return h
+}
+
+const (
+	leaseTime = 10 * time.Millisecond
+	delivery  = time.Millisecond
+)
+
+func (h *troubled) port(name string) *port {
+	p := h.hub.port(name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for range 2 {
+		begin, length := time.Duration(h.r.IntN(int(10*leaseTime))), time.Duration(h.r.IntN(int(4*leaseTime)))
+		time.AfterFunc(begin, func() {
+			p.set(func(context.Context) error { return errFake }, nil)
+			p.cut()
+		})
+		time.AfterFunc(begin+length, func() { p.set(nil, nil) })
+	}
+	return p
+}
+
+// Reads through a cache whose bus loses messages and connections are a lease stale at most, and the time that the channel takes
+// to deliver what says so.
+func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
+	t.Parallel()
+	for name, versions := range map[string][]storetest.LinearizableOption{
+		"over versions":                nil,
+		"over a base without versions": {storetest.WithoutVersions()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var h *troubled
+			stack := func(base store.Store) store.Store {
+				b := pubsub.New(h.port("p"), pubsub.WithLease(leaseTime), pubsub.WithBackoff(time.Millisecond, 2*time.Millisecond),
+					pubsub.WithLogger(slog.New(slog.DiscardHandler)))
+				return onBus{cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b))(base), b}
+			}
+			first := func(base store.Store) store.Store {
+				h = newTroubled(base.(interface{ Seed() uint64 }).Seed())
+				return stack(base)
+			}
+			opts := append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery))
+			if raceDetector { // which sees enough of a few
+				opts = append(opts, storetest.Histories(4))
+			} else {
+				opts = append(opts, storetest.Histories(25), storetest.AtLeast(storetest.Coverage{Hits: 800, Late: 3}))
+			}
+			storetest.Linearizable(t, first, opts...)
+		})
+	}
+}

@@ -1,0 +1,211 @@
+package pubsub
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
+	"github.com/chatstore/chatstore/store"
+)
+
+// ErrUndecodable is what [Decode] returns for a payload that is no message. Whoever receives one may have missed something.
+var ErrUndecodable = errors.New("bus: undecodable payload")
+
+// maxNameBytes is the most bytes that an origin, a publisher or the name of a connection may have.
+const maxNameBytes = 256
+
+// Message is what travels over a [Transport]: changes, a heartbeat, or a goodbye. Its wire form is a JSON object, simple
+// enough to be made by a database trigger:
+//
+//	{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"origin","w":7}    the threads and attachments that a write changed
+//	{"all":true}                                                drop everything
+//	{"t":["thr_1"],"more":[{"t":["thr_2"]}]}                    several writes
+//	{"t":["thr_1"],"p":"publisher","n":12}                      numbered: the publisher's twelfth
+//	{"p":"publisher","n":12,"h":3,"k":"connection"}             a heartbeat, the third on its connection
+//	{"p":"publisher","n":12,"bye":true}                         a goodbye
+//
+// "o" and "w" are the write's [store.Stamp]; "ot" and "os" its Owner's tenant and subject. Members with other names are
+// ignored.
+type Message struct {
+	Changes []bus.Change
+	// Publisher numbers its messages of changes from 1. Number is this message's: 0, without a publisher, if it has none. In
+	// heartbeats and goodbyes it is the last number whose message has been sent, or was lost.
+	Publisher string
+	Number    uint64
+	// Beat is the number of a heartbeat among those of its connection, which Conn names.
+	Beat    uint64
+	Conn    string
+	Goodbye bool
+}
+
+type wireMessage struct {
+	wireChange
+	More      []wireChange `json:"more,omitempty"`
+	Publisher string       `json:"p,omitempty"`
+	Number    uint64       `json:"n,omitempty"`
+	Beat      uint64       `json:"h,omitempty"`
+	Conn      string       `json:"k,omitempty"`
+	Goodbye   bool         `json:"bye,omitempty"`
+}
+
+type wireChange struct {
+	Threads     []string `json:"t,omitempty"`
+	Attachments []string `json:"a,omitempty"`
+	All         bool     `json:"all,omitempty"`
+	Origin      string   `json:"o,omitempty"`
+	Write       uint64   `json:"w,omitempty"`
+	Tenant      string   `json:"ot,omitempty"`
+	Subject     string   `json:"os,omitempty"`
+}
+
+func wireOf(c bus.Change) wireChange {
+	w := wireChange{All: c.All, Origin: c.Origin, Write: c.Write, Tenant: c.Owner.Tenant, Subject: c.Owner.Subject}
+	if c.ThreadID != "" {
+		w.Threads = []string{c.ThreadID}
+	}
+	if c.AttachmentID != "" {
+		w.Attachments = []string{c.AttachmentID}
+	}
+	return w
+}
+
+// changes returns one change for each id. One thread and one attachment share one, as they may have been one.
+func (w wireChange) changes() ([]bus.Change, error) {
+	c := bus.Change{All: w.All, Origin: w.Origin, Write: w.Write, Owner: chat.Owner{Tenant: w.Tenant, Subject: w.Subject}}
+	all := make([]bus.Change, max(len(w.Threads), len(w.Attachments), 1))
+	for i := range all {
+		all[i] = c
+	}
+	for i, id := range w.Threads {
+		if id == "" {
+			return nil, invalid("thread id: empty")
+		}
+		all[i].ThreadID = id
+	}
+	for i, id := range w.Attachments {
+		if id == "" {
+			return nil, invalid("attachment id: empty")
+		}
+		all[i].AttachmentID = id
+	}
+	return all, nil
+}
+
+// Encode returns the wire form of m. It is an error (store.ErrInvalid) if [Decode] would refuse it.
+func Encode(m Message) (string, error) {
+	if err := m.check(); err != nil {
+		return "", err
+	}
+	w := wireMessage{Publisher: m.Publisher, Number: m.Number, Beat: m.Beat, Conn: m.Conn, Goodbye: m.Goodbye}
+	for i, c := range m.Changes {
+		if i == 0 {
+			w.wireChange = wireOf(c)
+		} else {
+			w.More = append(w.More, wireOf(c))
+		}
+	}
+	b, err := json.Marshal(w)
+	return string(b), err
+}
+
+// Decode returns the message of a payload, with a [store.Change] for each id, or ErrUndecodable.
+func Decode(payload string) (Message, error) {
+	m, err := decode(payload)
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	return m, nil
+}
+
+func decode(payload string) (Message, error) {
+	// encoding/json would replace what is not UTF-8, and an id would be another's.
+	if !utf8.ValidString(payload) {
+		return Message{}, invalid("not valid UTF-8")
+	}
+	var w wireMessage
+	if err := json.Unmarshal([]byte(payload), &w); err != nil {
+		return Message{}, err
+	}
+	m := Message{Publisher: w.Publisher, Number: w.Number, Beat: w.Beat, Conn: w.Conn, Goodbye: w.Goodbye}
+	writes := w.More
+	first := w.wireChange
+	if len(first.Threads) > 0 || len(first.Attachments) > 0 || first.All || first.Origin != "" || first.Write != 0 {
+		writes = append([]wireChange{first}, writes...)
+	}
+	for _, one := range writes {
+		changes, err := one.changes()
+		if err != nil {
+			return Message{}, err
+		}
+		m.Changes = append(m.Changes, changes...)
+	}
+	if err := m.check(); err != nil {
+		return Message{}, err
+	}
+	// Half of a surrogate pair, escaped, was replaced as well.
+	if !strings.ContainsRune(payload, utf8.RuneError) {
+		for _, c := range m.Changes {
+			if strings.ContainsRune(c.ThreadID+c.AttachmentID+c.Origin, utf8.RuneError) {
+				return Message{}, invalid("half of a surrogate pair")
+			}
+		}
+	}
+	return m, nil
+}
+
+func invalid(what string) error { return fmt.Errorf("bus: %w: %s", store.ErrInvalid, what) }
+
+func (m Message) check() error {
+	kinds := 0
+	for _, is := range [...]bool{len(m.Changes) > 0, m.Beat != 0, m.Goodbye} {
+		if is {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return invalid("a message is one of changes, a heartbeat and a goodbye")
+	case len(m.Publisher) > maxNameBytes || len(m.Conn) > maxNameBytes:
+		return invalid("publisher or connection: longer than 256 bytes")
+	case !utf8.ValidString(m.Publisher) || !utf8.ValidString(m.Conn):
+		return invalid("publisher or connection: not valid UTF-8")
+	case len(m.Changes) > 0 && (m.Publisher == "") != (m.Number == 0):
+		return invalid("publisher: a number without one, or one without a number")
+	case len(m.Changes) == 0 && m.Publisher == "":
+		return invalid("publisher: none")
+	}
+	for _, c := range m.Changes {
+		if err := checkChange(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkChange refuses a change that others could not decode, or that says nothing.
+func checkChange(c bus.Change) error {
+	if c.ThreadID != "" {
+		if fault := rules.IDFault(c.ThreadID); fault != "" {
+			return invalid("thread id: " + fault)
+		}
+	}
+	if c.AttachmentID != "" {
+		if fault := rules.IDFault(c.AttachmentID); fault != "" {
+			return invalid("attachment id: " + fault)
+		}
+	}
+	if c.ThreadID == "" && c.AttachmentID == "" && !c.All {
+		return invalid("a change of nothing")
+	}
+	for _, s := range [...]string{c.Origin, c.Owner.Tenant, c.Owner.Subject} {
+		if len(s) > maxNameBytes || !utf8.ValidString(s) {
+			return invalid("origin or owner: longer than 256 bytes, or not valid UTF-8")
+		}
+	}
+	return nil
+}

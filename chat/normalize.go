@@ -1,0 +1,95 @@
+package chat
+
+import (
+	"github.com/chatstore/chatstore/internal/jsondoc"
+	"github.com/chatstore/chatstore/internal/rules"
+)
+
+// MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
+const MaxIDBytes = 256
+
+// Normalized checks the thread and returns it as it is stored and read back: times in UTC and cut to microseconds,
+// the zero Status as active, and its JSON final. It is no work, and no allocation, for a thread that is so already.
+func (t Thread) Normalized() (Thread, error) {
+	fail := func(fault string) (Thread, error) {
+		return Thread{}, &Error{Kind: kindThread, ID: t.ID, Field: fault}
+	}
+	if fault := rules.OwnerFault(t.Owner.Tenant, t.Owner.Subject); fault != "" {
+		return fail(fault)
+	}
+	if t.doc == nil || !t.agrees() {
+		fault := rules.FirstOf(rules.Under("id", rules.IDFault(t.ID)), rules.Under("title", rules.UTF8Fault(t.Title)), jsondoc.TimeFault(t.CreatedAt),
+			t.Status.fault(), domainsFault(t.AllowedImageDomains), metadataFault(t.Metadata))
+		if fault != "" {
+			return fail(fault)
+		}
+		d, fault := parseThreadDoc(t.JSON().s)
+		if fault != "" {
+			return fail(fault)
+		}
+		t.doc = d
+	}
+	if t.doc.fault != "" {
+		return fail(t.doc.fault)
+	}
+	t.adopt()
+	return t, nil
+}
+
+// Normalized checks an item that is to be saved in a thread and returns it as it is stored and read back: the ThreadID
+// filled in, CreatedAt in UTC and cut to microseconds, its JSON final. Another thread's ThreadID is ErrInvalid. It is no
+// work, and no allocation, for an item that is so already.
+func (it Item) Normalized(threadID string) (Item, error) {
+	fail := func(fault string) (Item, error) { return Item{}, &Error{Kind: kindItem, ID: it.ID, Field: fault} }
+	if it.doc == nil {
+		return fail("type: missing")
+	}
+	if it.ThreadID == "" {
+		it.ThreadID = threadID
+	}
+	if it.ThreadID != threadID {
+		return fail("thread_id: another thread's")
+	}
+	if !it.agrees() {
+		if fault := rules.FirstOf(rules.Under("id", rules.IDFault(it.ID)), jsondoc.TimeFault(it.CreatedAt)); fault != "" {
+			return fail(fault)
+		}
+		d, fault := parseItemDoc(it.JSON().s)
+		if fault != "" {
+			return fail(fault)
+		}
+		it.doc = d
+	}
+	if it.doc.fault != "" {
+		return fail(it.doc.fault)
+	}
+	return Item{it.doc.id, it.doc.threadID, it.doc.createdAt, it.doc}, nil
+}
+
+// Normalized checks the attachment and returns it as it is stored and read back, its JSON final. It is no work,
+// and no allocation, for an attachment that is so already.
+func (a Attachment) Normalized() (Attachment, error) {
+	fail := func(fault string) (Attachment, error) {
+		return Attachment{}, &Error{Kind: kindAttachment, ID: a.ID, Field: fault}
+	}
+	if fault := rules.OwnerFault(a.Owner.Tenant, a.Owner.Subject); fault != "" {
+		return fail(fault)
+	}
+	if a.doc == nil {
+		return fail(rules.FirstOf(rules.Under("id", rules.IDFault(a.ID)), "type: missing"))
+	}
+	if !a.agrees() {
+		if fault := rules.FirstOf(rules.Under("id", rules.IDFault(a.ID)), threadIDFault(a.ThreadID)); fault != "" {
+			return fail(fault)
+		}
+		d, fault := parseAttachmentDoc(a.JSON().s)
+		if fault != "" {
+			return fail(fault)
+		}
+		a.doc = d
+	}
+	if a.doc.fault != "" {
+		return fail(a.doc.fault)
+	}
+	return Attachment{a.doc.id, a.doc.threadID, a.Owner, a.doc}, nil
+}

@@ -1,0 +1,453 @@
+package jsondoc
+
+import (
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxDepth is how deep the objects and arrays of a JSON text may nest. encoding/json stops at 10,000; ours is lower, so that
+// a value which is accepted also fits into a page, an event or a log line, and into the parsers of other languages.
+const MaxDepth = 1000
+
+// pageDepth is how deep a page nests its rows.
+const PageDepth = 2
+
+// What a text can break. Constant text: it goes into [Error.Field].
+const (
+	FaultUTF8     = "json: not valid UTF-8"
+	FaultSyntax   = "json: not valid"
+	FaultDepth    = "json: nested too deep"
+	FaultObject   = "json: not an object"
+	FaultRepeated = "json: a repeated member name"
+)
+
+// member is a member of an object, or an element of an array, which has no name.
+type Member struct {
+	Name       string // unescaped
+	Start, End int    // of the value, in the text
+}
+
+// scanner checks a JSON text (RFC 8259) and finds the members of its outermost object or the elements of its outermost
+// array. It copies nothing: what it returns are places in the text.
+type Scanner struct {
+	Text    string
+	Members Stack[Member]
+	names   Stack[string] // of the objects being scanned, the innermost last
+	Collect bool          // fill members
+	Slack   int           // levels beyond maxDepth: those of a page around its rows
+	deep    bool          // nested too deep
+	Dup     int           // depth of the outermost object with a repeated name; 0: there is none
+}
+
+// stack is a slice whose first elements are part of it, so that the scanner of a common document lives on its caller's
+// stack, all of it.
+type Stack[T any] struct {
+	few  [24]T
+	more []T // all elements, once they are more than few
+	n    int
+}
+
+func (s *Stack[T]) push(v T) {
+	switch {
+	case s.n < len(s.few):
+		s.few[s.n] = v
+	case s.n == len(s.few):
+		s.more = append(append(s.more[:0], s.few[:]...), v)
+	default:
+		s.more = append(s.more, v)
+	}
+	s.n++
+}
+
+// cut drops all elements but the first n.
+func (s *Stack[T]) cut(n int) {
+	if s.n = n; n > len(s.few) {
+		s.more = s.more[:n]
+	}
+}
+
+func (s *Stack[T]) All() []T {
+	if s.n <= len(s.few) {
+		return s.few[:s.n]
+	}
+	return s.more
+}
+
+// scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
+func (s *Scanner) Scan(text string) (start, end int, fault string) {
+	s.Text = text
+	if !utf8.ValidString(text) {
+		return 0, 0, FaultUTF8
+	}
+	start = s.space(0)
+	end = s.value(start, 1)
+	switch {
+	case s.deep:
+		return 0, 0, FaultDepth
+	case end < 0 || s.space(end) != len(text):
+		return 0, 0, FaultSyntax
+	}
+	return start, end, ""
+}
+
+// space returns the first place from i on that is not white space.
+func (s *Scanner) space(i int) int {
+	for i < len(s.Text) {
+		switch s.Text[i] {
+		case ' ', '\t', '\n', '\r':
+			i++
+		default:
+			return i
+		}
+	}
+	return i
+}
+
+// at returns the byte at i, or 0 behind the end.
+func (s *Scanner) at(i int) byte {
+	if i < len(s.Text) {
+		return s.Text[i]
+	}
+	return 0
+}
+
+// value returns the end of the value that begins at i, or -1. depth is the depth that it has if it is an object or array.
+func (s *Scanner) value(i, depth int) int {
+	switch s.at(i) {
+	case '{':
+		return s.object(i, depth)
+	case '[':
+		return s.array(i, depth)
+	case '"':
+		end, _ := s.str(i)
+		return end
+	case 't':
+		return s.literal(i, "true")
+	case 'f':
+		return s.literal(i, "false")
+	case 'n':
+		return s.literal(i, "null")
+	}
+	return s.number(i)
+}
+
+func (s *Scanner) literal(i int, word string) int {
+	if strings.HasPrefix(s.Text[i:], word) {
+		return i + len(word)
+	}
+	return -1
+}
+
+func (s *Scanner) array(i, depth int) int {
+	if depth > MaxDepth+s.Slack {
+		s.deep = true
+		return -1
+	}
+	i = s.space(i + 1)
+	if s.at(i) == ']' {
+		return i + 1
+	}
+	for {
+		end := s.value(i, depth+1)
+		if end < 0 {
+			return -1
+		}
+		if s.Collect && depth == 1 {
+			s.Members.push(Member{Start: i, End: end})
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case ']':
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// manyNames is the size from which an object's names are looked up in a map instead of one by one: a hostile object may
+// have a million.
+const ManyNames = 24
+
+func (s *Scanner) object(i, depth int) int {
+	if depth > MaxDepth+s.Slack {
+		s.deep = true
+		return -1
+	}
+	base := s.names.n
+	var seen map[string]struct{}
+	i = s.space(i + 1)
+	if s.at(i) == '}' {
+		return i + 1
+	}
+	for {
+		if s.at(i) != '"' {
+			return -1
+		}
+		end, escaped := s.str(i)
+		if end < 0 {
+			return -1
+		}
+		name := s.Text[i+1 : end-1]
+		if escaped {
+			name, _ = Unescape(name)
+		}
+		if s.Dup == 0 || s.Dup > depth {
+			seen = s.name(name, base, depth, seen)
+		}
+		i = s.space(end)
+		if s.at(i) != ':' {
+			return -1
+		}
+		i = s.space(i + 1)
+		if end = s.value(i, depth+1); end < 0 {
+			return -1
+		}
+		if s.Collect && depth == 1 {
+			s.Members.push(Member{name, i, end})
+		}
+		i = s.space(end)
+		switch s.at(i) {
+		case ',':
+			i = s.space(i + 1)
+		case '}':
+			s.names.cut(base)
+			return i + 1
+		default:
+			return -1
+		}
+	}
+}
+
+// name notes a name of the object whose names begin at base, and whether it is repeated.
+func (s *Scanner) name(name string, base, depth int, seen map[string]struct{}) map[string]struct{} {
+	names := s.names.All()[base:]
+	switch {
+	case seen != nil:
+		if _, ok := seen[name]; ok {
+			s.Dup = depth
+		}
+		seen[name] = struct{}{}
+		return seen
+	case len(names) == ManyNames:
+		seen = make(map[string]struct{}, 2*ManyNames)
+		for _, n := range names {
+			seen[n] = struct{}{}
+		}
+		return s.name(name, base, depth, seen)
+	}
+	for _, n := range names {
+		if n == name {
+			s.Dup = depth
+		}
+	}
+	s.names.push(name)
+	return nil
+}
+
+// str returns the end of the string that begins at i, or -1, and whether it has escapes.
+func (s *Scanner) str(i int) (end int, escaped bool) {
+	t := s.Text
+	for i++; i < len(t); i++ {
+		switch c := t[i]; {
+		case c == '"':
+			return i + 1, escaped
+		case c < ' ':
+			return -1, false
+		case c == '\\':
+			escaped = true
+			i++
+			switch s.at(i) {
+			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			case 'u':
+				if len(t)-i <= 4 || Hex4(t[i+1:i+5]) < 0 {
+					return -1, false
+				}
+				i += 4
+			default:
+				return -1, false
+			}
+		}
+	}
+	return -1, false
+}
+
+func (s *Scanner) number(i int) int {
+	if s.at(i) == '-' {
+		i++
+	}
+	switch c := s.at(i); {
+	case c == '0':
+		i++
+	case '1' <= c && c <= '9':
+		i = s.digits(i)
+	default:
+		return -1
+	}
+	if s.at(i) == '.' {
+		if i = s.digits(i + 1); i < 0 {
+			return -1
+		}
+	}
+	if c := s.at(i); c == 'e' || c == 'E' {
+		i++
+		if c := s.at(i); c == '+' || c == '-' {
+			i++
+		}
+		return s.digits(i)
+	}
+	return i
+}
+
+// digits returns the end of the digits at i, or -1 where there are none.
+func (s *Scanner) digits(i int) int {
+	begin := i
+	for c := s.at(i); '0' <= c && c <= '9'; c = s.at(i) {
+		i++
+	}
+	if i == begin {
+		return -1
+	}
+	return i
+}
+
+// hex4 returns the value of four hex digits, or -1.
+func Hex4(s string) rune {
+	var r rune
+	for i := range 4 {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case 'a' <= c && c <= 'f':
+			r = r<<4 | rune(c-'a'+10)
+		case 'A' <= c && c <= 'F':
+			r = r<<4 | rune(c-'A'+10)
+		default:
+			return -1
+		}
+	}
+	return r
+}
+
+// unescape returns what the inside of a valid JSON string stands for. exact is false where it has half a surrogate pair,
+// which no Go string can hold: it becomes U+FFFD, as in encoding/json.
+func Unescape(s string) (text string, exact bool) {
+	exact = true
+	b := make([]byte, 0, len(s))
+	for {
+		i := strings.IndexByte(s, '\\')
+		if i < 0 {
+			return string(append(b, s...)), exact
+		}
+		b = append(b, s[:i]...)
+		c := s[i+1]
+		s = s[i+2:]
+		switch c {
+		case 'b':
+			b = append(b, '\b')
+		case 'f':
+			b = append(b, '\f')
+		case 'n':
+			b = append(b, '\n')
+		case 'r':
+			b = append(b, '\r')
+		case 't':
+			b = append(b, '\t')
+		case 'u':
+			r := Hex4(s)
+			s = s[4:]
+			if utf16.IsSurrogate(r) {
+				low := rune(-1)
+				if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
+					low = Hex4(s[2:])
+				}
+				if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+					exact = false
+				} else {
+					s = s[6:]
+				}
+			}
+			b = utf8.AppendRune(b, r)
+		default: // itself: quote, backslash, slash
+			b = append(b, c)
+		}
+	}
+}
+
+// unquote returns what a valid JSON value stands for if it is a string. exact is as for unescape.
+func Unquote(value string) (text string, ok, exact bool) {
+	if value[0] != '"' {
+		return "", false, false
+	}
+	text = value[1 : len(value)-1]
+	if strings.IndexByte(text, '\\') < 0 {
+		return text, true, true
+	}
+	text, exact = Unescape(text)
+	return text, true, exact
+}
+
+// appendQuoted appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD; whoever must not lose it looks first.
+func AppendQuoted(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	done := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, s[done:i]...)
+				b = append(b, "\uFFFD"...)
+				done = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[done:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		done = i
+	}
+	b = append(b, s[done:]...)
+	return append(b, '"')
+}
+
+// find returns the value of the member called name.
+func Find(text string, members []Member, name string) (value string, ok bool) {
+	for _, m := range members {
+		if m.Name == name {
+			return text[m.Start:m.End], true
+		}
+	}
+	return "", false
+}
+
+// membersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
+// kind, '{' or '['.
+func MembersOf(text string, kind byte) (members []Member, ok bool) {
+	s := Scanner{Collect: true, Slack: PageDepth}
+	start, _, fault := s.Scan(text)
+	if fault != "" || text[start] != kind {
+		return nil, false
+	}
+	return s.Members.All(), true
+}

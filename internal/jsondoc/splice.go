@@ -1,0 +1,55 @@
+package jsondoc
+
+import ()
+
+// edit is a new value, as JSON text, for a member of an object.
+type Edit struct{ Name, Value string }
+
+// splice returns the object's text with the edits made: a member that is there gets its new value, one that is not is added
+// behind the last. Every other byte stays. The text is known to be valid.
+func Splice(text string, edits []Edit) string {
+	s := Scanner{Collect: true}
+	start, _, _ := s.Scan(text)
+	members := s.Members.All()
+	size := len(text)
+	for _, e := range edits {
+		size += len(e.Name) + len(e.Value) + 4
+	}
+	b := make([]byte, 0, size)
+	done := 0
+	for _, m := range members {
+		if v, ok := EditOf(edits, m.Name); ok {
+			b = append(b, text[done:m.Start]...)
+			b = append(b, v...)
+			done = m.End
+		}
+	}
+	at := start + 1 // where members are added
+	if len(members) > 0 {
+		at = members[len(members)-1].End
+	}
+	b = append(b, text[done:at]...)
+	first := len(members) == 0
+	for _, e := range edits {
+		if _, ok := Find(text, members, e.Name); ok {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = AppendQuoted(b, e.Name)
+		b = append(b, ':')
+		b = append(b, e.Value...)
+	}
+	return string(append(b, text[at:]...))
+}
+
+func EditOf(edits []Edit, name string) (string, bool) {
+	for _, e := range edits {
+		if e.Name == name {
+			return e.Value, true
+		}
+	}
+	return "", false
+}

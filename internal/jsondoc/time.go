@@ -1,0 +1,106 @@
+package jsondoc
+
+import (
+	"time"
+)
+
+// wireTime returns t as it is stored: in UTC, cut to microseconds.
+func WireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// sameTime reports whether a set time is stored as doc, which is a stored one.
+func SameTime(set, doc time.Time) bool { return set == doc || WireTime(set).Equal(doc) }
+
+// timeFault returns what is wrong with a CreatedAt.
+func TimeFault(t time.Time) string {
+	t = WireTime(t)
+	switch {
+	case t.IsZero():
+		return "created_at: zero"
+	case t.Year() < 1 || t.Year() > 9999:
+		return "created_at: outside the years 1 to 9999"
+	}
+	return ""
+}
+
+// appendTime appends t as RFC 3339 in UTC, with no more of a fraction than it has. A time that nothing can store, the zero
+// time too, is null.
+func AppendTime(b []byte, t time.Time) []byte {
+	if TimeFault(t) != "" {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999Z")
+	return append(b, '"')
+}
+
+// parseTime reads RFC 3339 with any offset, and without one, which the Python SDK writes for naive times, as UTC. Digits
+// beyond microseconds are cut off.
+func ParseTime(s string) (time.Time, bool) {
+	if len(s) < 19 || s[4] != '-' || s[7] != '-' || s[13] != ':' || s[16] != ':' ||
+		s[10] != 'T' && s[10] != 't' && s[10] != ' ' {
+		return time.Time{}, false
+	}
+	year, month, day := Number(s[:4]), Number(s[5:7]), Number(s[8:10])
+	hour, minute, second := Number(s[11:13]), Number(s[14:16]), Number(s[17:19])
+	if year < 0 || month < 1 || month > 12 || day < 1 ||
+		hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 {
+		return time.Time{}, false
+	}
+	rest := s[19:]
+	micros := 0
+	if len(rest) > 0 && rest[0] == '.' {
+		n := 1
+		for ; n < len(rest) && '0' <= rest[n] && rest[n] <= '9'; n++ {
+			if n <= 6 {
+				micros = micros*10 + int(rest[n]-'0')
+			}
+		}
+		if n == 1 {
+			return time.Time{}, false
+		}
+		for i := n; i <= 6; i++ {
+			micros *= 10
+		}
+		rest = rest[n:]
+	}
+	offset, ok := ParseOffset(rest)
+	if !ok {
+		return time.Time{}, false
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, second, micros*1000, time.UTC)
+	if t.Day() != day { // a day that the month does not have
+		return time.Time{}, false
+	}
+	return t.Add(-offset), true
+}
+
+// parseOffset reads Z, +hh:mm, -hh:mm, or nothing.
+func ParseOffset(s string) (time.Duration, bool) {
+	switch {
+	case s == "", s == "Z", s == "z":
+		return 0, true
+	case len(s) != 6 || s[0] != '+' && s[0] != '-' || s[3] != ':':
+		return 0, false
+	}
+	hours, minutes := Number(s[1:3]), Number(s[4:6])
+	if hours < 0 || hours > 23 || minutes < 0 || minutes > 59 {
+		return 0, false
+	}
+	offset := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	if s[0] == '-' {
+		return -offset, true
+	}
+	return offset, true
+}
+
+// number returns the value of a few digits, or -1.
+func Number(s string) int {
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return -1
+		}
+		n = n*10 + int(s[i]-'0')
+	}
+	return n
+}

@@ -1,0 +1,217 @@
+package driver
+
+import (
+	"context"
+	"errors"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Checks checks the arguments of calls, in the order that the contract has for them, and returns them normalised: what of
+// them breaks a rule, then the save mode, then whether the context is done. Every store, and every layer that answers
+// without its base, calls it first. What it returns is a [*store.Error].
+type Checks struct{}
+
+// SaveThread is what a SaveThread is to do.
+type SaveThread struct {
+	Thread chat.Thread
+	Mode   store.SaveMode
+}
+
+// SaveItem is what an AddThreadItem or SaveItem is to do. The Mode of the former is InsertOnly.
+type SaveItem struct {
+	Item chat.Item
+	Mode store.SaveMode
+}
+
+// SaveAttachment is what a SaveAttachment is to do.
+type SaveAttachment struct {
+	Attachment chat.Attachment
+	Mode       store.SaveMode
+}
+
+// Thread is for calls that take a thread's id.
+func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
+	if err := checkID(op, store.RowThread, threadID); err != nil {
+		return err
+	}
+	return Done(ctx, op, store.RowThread, threadID)
+}
+
+// Item is for calls that take an item's ids.
+func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) error {
+	if err := checkID(op, store.RowThread, threadID); err != nil {
+		return err
+	}
+	if err := checkID(op, store.RowItem, itemID); err != nil {
+		return err
+	}
+	return Done(ctx, op, store.RowItem, itemID)
+}
+
+// Attachment is for calls that take an attachment's id.
+func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) error {
+	if err := checkID(op, store.RowAttachment, attachmentID); err != nil {
+		return err
+	}
+	return Done(ctx, op, store.RowAttachment, attachmentID)
+}
+
+// Threads is for LoadThreads. It returns q with its Limit between 1 and [store.MaxLimit].
+func (Checks) Threads(ctx context.Context, q store.ThreadQuery) (store.ThreadQuery, error) {
+	const op = store.OpLoadThreads
+	fail := func(err error) (store.ThreadQuery, error) { return store.ThreadQuery{}, err }
+	var err error
+	if q.PageQuery, err = pageQuery(op, store.RowThread, q.PageQuery); err != nil {
+		return fail(err)
+	}
+	fault := ""
+	if tenant, ok := q.Owner.Tenant(); ok {
+		fault = rules.PartFault("owner.tenant", tenant)
+	} else {
+		o, _ := q.Owner.Owner()
+		fault = rules.OwnerFault(o.Tenant, o.Subject)
+	}
+	if fault != "" {
+		return fail(refuse(op, store.RowThread, "", fault))
+	}
+	if err := Done(ctx, op, store.RowThread, ""); err != nil {
+		return fail(err)
+	}
+	return q, nil
+}
+
+// Items is for LoadThreadItems. It returns q with its Limit between 1 and [store.MaxLimit].
+func (Checks) Items(ctx context.Context, threadID string, q store.PageQuery) (store.PageQuery, error) {
+	const op = store.OpLoadThreadItems
+	if err := checkID(op, store.RowThread, threadID); err != nil {
+		return store.PageQuery{}, err
+	}
+	q, err := pageQuery(op, store.RowItem, q)
+	if err == nil {
+		err = Done(ctx, op, store.RowThread, threadID)
+	}
+	if err != nil {
+		return store.PageQuery{}, err
+	}
+	return q, nil
+}
+
+// SaveThread is for SaveThread.
+func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error) {
+	const op = store.OpSaveThread
+	n, err := t.Normalized()
+	if err != nil {
+		return SaveThread{}, asked(op, err)
+	}
+	mode, err := saveMode(ctx, op, store.RowThread, n.ID)
+	if err != nil {
+		return SaveThread{}, err
+	}
+	return SaveThread{n, mode}, nil
+}
+
+// SaveItem is for AddThreadItem and SaveItem: op says which.
+func (Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it chat.Item) (SaveItem, error) {
+	if err := checkID(op, store.RowThread, threadID); err != nil {
+		return SaveItem{}, err
+	}
+	n, err := it.Normalized(threadID)
+	if err != nil {
+		return SaveItem{}, asked(op, err)
+	}
+	if op == store.OpAddThreadItem { // whatever the context says
+		if err := Done(ctx, op, store.RowItem, n.ID); err != nil {
+			return SaveItem{}, err
+		}
+		return SaveItem{n, store.InsertOnly}, nil
+	}
+	mode, err := saveMode(ctx, op, store.RowItem, n.ID)
+	if err != nil {
+		return SaveItem{}, err
+	}
+	return SaveItem{n, mode}, nil
+}
+
+// SaveAttachment is for SaveAttachment.
+func (Checks) SaveAttachment(ctx context.Context, a chat.Attachment) (SaveAttachment, error) {
+	const op = store.OpSaveAttachment
+	n, err := a.Normalized()
+	if err != nil {
+		return SaveAttachment{}, asked(op, err)
+	}
+	mode, err := saveMode(ctx, op, store.RowAttachment, n.ID)
+	if err != nil {
+		return SaveAttachment{}, err
+	}
+	return SaveAttachment{n, mode}, nil
+}
+
+func saveMode(ctx context.Context, op store.Op, kind, id string) (store.SaveMode, error) {
+	mode := store.SaveModeFrom(ctx)
+	if mode > store.UpdateOnly {
+		return 0, refuse(op, kind, id, "save mode: unknown")
+	}
+	return mode, Done(ctx, op, kind, id)
+}
+
+// Done returns nil while ctx is not done, and otherwise an error that [store.CodeOf] calls canceled or timeout, and that
+// wraps the context's error, its cause, and [store.ErrNotApplied]: it is called before anything is done.
+func Done(ctx context.Context, op store.Op, kind, id string) error {
+	err := ctx.Err()
+	if err == nil {
+		return nil
+	}
+	e := &store.Error{Op: op, Kind: kind, ID: id, Code: store.CodeCanceled}
+	if errors.Is(err, context.DeadlineExceeded) {
+		e.Code = store.CodeTimeout
+	}
+	if cause := context.Cause(ctx); cause != nil && cause != err {
+		e.Cause = errors.Join(err, store.ErrNotApplied, cause)
+	} else {
+		e.Cause = errors.Join(err, store.ErrNotApplied)
+	}
+	return e
+}
+
+func checkID(op store.Op, kind, id string) error {
+	if fault := rules.IDFault(id); fault != "" {
+		return refuse(op, kind, id, rules.Under("id", fault))
+	}
+	return nil
+}
+
+func pageQuery(op store.Op, kind string, q store.PageQuery) (store.PageQuery, error) {
+	switch {
+	case q.Limit < 0:
+		return store.PageQuery{}, refuse(op, kind, "", "limit: negative")
+	case q.Limit == 0:
+		q.Limit = store.DefaultLimit
+	case q.Limit > store.MaxLimit:
+		q.Limit = store.MaxLimit
+	}
+	if q.Order > store.OldestFirst {
+		return store.PageQuery{}, refuse(op, kind, "", "order: unknown")
+	}
+	if q.After != "" {
+		if fault := rules.IDFault(q.After); fault != "" {
+			return store.PageQuery{}, refuse(op, kind, q.After, rules.Under("after", fault))
+		}
+	}
+	return q, nil
+}
+
+// asked makes an error of a value one of the call that it was given to.
+func asked(op store.Op, err error) error {
+	if err == nil {
+		return nil
+	}
+	e, _ := errors.AsType[*chat.Error](err)
+	return refuse(op, e.Kind, e.ID, e.Field)
+}
+
+func refuse(op store.Op, kind, id, fault string) error {
+	return &store.Error{Op: op, Kind: kind, ID: id, Code: store.CodeInvalid, Field: fault}
+}

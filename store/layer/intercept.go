@@ -1,0 +1,258 @@
+package layer
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Interceptor decides whether, when and how often a call goes on: retries, limits, time-outs, rules of one's own. It must
+// be safe for concurrent use.
+type Interceptor interface {
+	// Intercept calls next to go on with the call, or does not. It may call next again, and from other goroutines; the
+	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
+	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
+	//
+	// A write whose next ended with an unknown outcome (see [IsDefinite]), or is still under way when Intercept returns and
+	// cancelled by that, may take effect later, whatever was tried after it; and one that succeeded did, whatever is said of
+	// it. The layer says so to the caches above ([ReportUnsettled]), which hold the thread back, and an error that would be
+	// definite becomes CodeUnavailable. A rule that tries writes again only on [ErrNotApplied], and waits for the calls that it
+	// started, never comes to that.
+	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
+}
+
+// InterceptorFunc is a function as an [Interceptor].
+type InterceptorFunc func(ctx context.Context, c Call, next func(context.Context) error) error
+
+// Intercept calls f.
+func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(context.Context) error) error {
+	return f(ctx, c, next)
+}
+
+// Intercept returns a layer called name that passes every call through i. It allocates on every call and is not meant for
+// the hottest path: put it beneath a cache, where it fits. If i is an io.Closer, closing the layer closes it, once for every
+// stack that it was put into. It panics if i is nil.
+func Intercept(name string, i Interceptor) store.Middleware {
+	if i == nil {
+		panic("store.Intercept: the Interceptor is nil")
+	}
+	return func(next store.Store) store.Store { return &intercepted{next: next, name: name, i: i} }
+}
+
+type intercepted struct {
+	next store.Store
+	name string
+	i    Interceptor
+}
+
+var (
+	_ store.Store     = (*intercepted)(nil)
+	_ store.Unwrapper = (*intercepted)(nil)
+	_ store.Named     = (*intercepted)(nil)
+)
+
+func (s *intercepted) Unwrap() store.Store { return s.next }
+
+func (s *intercepted) LayerName() string { return s.name }
+
+// Close closes the Interceptor if it can be closed.
+func (s *intercepted) Close() error { return closeIf(s.i) }
+
+var (
+	errNoNext   = errors.New("store: an Interceptor returned nil without a successful next")
+	errLateNext = errors.New("store: an Interceptor called next after it had returned")
+)
+
+// unsettledError is the error that an Interceptor gave for a write of which an attempt may still take effect. It keeps the
+// sentinels in it, which would make the outcome definite, from being found.
+type unsettledError struct{ err error }
+
+func (e *unsettledError) Error() string {
+	return "store: an attempt of the write may still take effect; the last said: " + e.err.Error()
+}
+
+// interception is one call under way through an Interceptor.
+type interception[T any] struct {
+	call func(context.Context) (T, error)
+
+	mu       sync.Mutex
+	answer   T
+	answered bool
+	returned bool
+	running  []context.CancelFunc // of attempts; nil for one that has ended
+	unknown  bool                 // an attempt ended so
+}
+
+// intercept runs one call through i and keeps the answer of its last successful next.
+func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(context.Context) (T, error)) (T, error) {
+	n := interception[T]{call: call}
+	err := func() error {
+		defer n.leave() // also on a panic of the Interceptor: a goroutine it left behind must not go on
+		return i.Intercept(ctx, c, func(ctx context.Context) error { return n.attempt(ctx, c) })
+	}()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var zero T
+	if c.Op.IsWrite() && (n.unknown || n.answered && err != nil) {
+		ReportUnsettled(ctx)
+		if err != nil && store.IsDefinite(err) {
+			err = &store.Error{Op: c.Op, Code: store.CodeUnavailable, Cause: &unsettledError{err}}
+		}
+	}
+	if err != nil {
+		return zero, err
+	}
+	if !n.answered {
+		return zero, &store.Error{Op: c.Op, Code: store.CodeInternal, Cause: errNoNext}
+	}
+	return n.answer, nil
+}
+
+// attempt is what next does.
+func (n *interception[T]) attempt(ctx context.Context, c Call) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.mu.Lock()
+	if n.returned {
+		n.mu.Unlock()
+		return &store.Error{Op: c.Op, Code: store.CodeInternal, Cause: errors.Join(store.ErrNotApplied, errLateNext)}
+	}
+	me := len(n.running)
+	n.running = append(n.running, cancel)
+	n.mu.Unlock()
+
+	definite := false // so it stays on a panic
+	defer func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.running[me] = nil
+		n.unknown = n.unknown || !definite
+	}()
+	v, err := n.call(n.gated(ctx))
+	definite = store.IsDefinite(err)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer, n.answered = v, true
+	return nil
+}
+
+// gated returns ctx with recorders that hear nothing once the call has returned.
+func (n *interception[T]) gated(ctx context.Context) context.Context {
+	d := callctx.Of(ctx)
+	if d.Record == nil && d.Unsettled == nil {
+		return ctx
+	}
+	while := func(f func()) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if !n.returned {
+			f()
+		}
+	}
+	return callctx.With(ctx, func(g *callctx.Data) {
+		if d.Record != nil {
+			g.Record = func(id string, before, after uint64) { while(func() { d.Record(id, before, after) }) }
+		}
+		if d.Unsettled != nil {
+			g.Unsettled = func() { while(d.Unsettled) }
+		}
+	})
+}
+
+// leave ends the call. Attempts that go on are cancelled, so that a base's word on how long an abandoned write may take holds
+// for them, and are unknown.
+func (n *interception[T]) leave() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.returned = true
+	for _, cancel := range n.running {
+		if cancel != nil {
+			cancel()
+			n.unknown = true
+		}
+	}
+}
+
+func (s *intercepted) write(ctx context.Context, c Call, call func(context.Context) error) error {
+	_, err := intercept(ctx, s.i, c, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
+	return err
+}
+
+func (s *intercepted) GenerateThreadID(ctx context.Context) string {
+	return s.next.GenerateThreadID(ctx)
+}
+
+func (s *intercepted) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+	return s.next.GenerateItemID(ctx, kind, thread)
+}
+
+func (s *intercepted) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	c := Call{Op: store.OpLoadThread, ThreadID: threadID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (chat.Thread, error) { return s.next.LoadThread(ctx, threadID) })
+}
+
+func (s *intercepted) SaveThread(ctx context.Context, thread chat.Thread) error {
+	c := Call{Op: store.OpSaveThread, ThreadID: thread.ID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveThread(ctx, thread) })
+}
+
+func (s *intercepted) DeleteThread(ctx context.Context, threadID string) error {
+	c := Call{Op: store.OpDeleteThread, ThreadID: threadID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteThread(ctx, threadID) })
+}
+
+func (s *intercepted) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	c := pageCall(store.OpLoadThreads, "", q.PageQuery)
+	return intercept(ctx, s.i, c, func(ctx context.Context) (store.Page[chat.Thread], error) { return s.next.LoadThreads(ctx, q) })
+}
+
+func (s *intercepted) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	c := pageCall(store.OpLoadThreadItems, threadID, q)
+	return intercept(ctx, s.i, c, func(ctx context.Context) (store.Page[chat.Item], error) {
+		return s.next.LoadThreadItems(ctx, threadID, q)
+	})
+}
+
+func (s *intercepted) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	c := itemCall(store.OpAddThreadItem, threadID, item)
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.AddThreadItem(ctx, threadID, item) })
+}
+
+func (s *intercepted) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+	c := itemCall(store.OpSaveItem, threadID, item)
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveItem(ctx, threadID, item) })
+}
+
+func (s *intercepted) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	c := Call{Op: store.OpLoadItem, ThreadID: threadID, ItemID: itemID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (chat.Item, error) { return s.next.LoadItem(ctx, threadID, itemID) })
+}
+
+func (s *intercepted) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	c := Call{Op: store.OpDeleteThreadItem, ThreadID: threadID, ItemID: itemID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteThreadItem(ctx, threadID, itemID) })
+}
+
+func (s *intercepted) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	c := Call{Op: store.OpSaveAttachment, AttachmentID: a.ID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.SaveAttachment(ctx, a) })
+}
+
+func (s *intercepted) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	c := Call{Op: store.OpLoadAttachment, AttachmentID: attachmentID}
+	return intercept(ctx, s.i, c, func(ctx context.Context) (chat.Attachment, error) {
+		return s.next.LoadAttachment(ctx, attachmentID)
+	})
+}
+
+func (s *intercepted) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	c := Call{Op: store.OpDeleteAttachment, AttachmentID: attachmentID}
+	return s.write(ctx, c, func(ctx context.Context) error { return s.next.DeleteAttachment(ctx, attachmentID) })
+}
