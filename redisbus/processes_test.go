@@ -11,7 +11,7 @@ import (
 
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/redisbus"
-	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/fleet"

@@ -19,7 +19,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/redisbus"
-	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/fleet"
 )

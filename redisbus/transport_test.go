@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/chatstore/chatstore/redisbus/internal/redistest"
+	"github.com/chatstore/chatstore/redisbus/redistest"
 )
 
 func connect(t *testing.T) (*transport, *conn) {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -102,7 +104,7 @@ func recommended(t testing.TB, base store.Store, opts ...cache.Option) store.Sto
 // spareTheDetector skips a test on some kinds of store under the race detector, which watches all of SQLite, translated from C, and
 // takes minutes; it finds what there is to find on the other kinds.
 func spareTheDetector(t *testing.T, kinds ...string) {
-	if _, kind, _ := strings.Cut(t.Name(), "/"); raceDetector && slices.Contains(kinds, kind) {
+	if _, kind, _ := strings.Cut(t.Name(), "/"); testenv.Race && slices.Contains(kinds, kind) {
 		t.Skip("under the race detector this takes minutes; run it without")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/chatstore/chatstore/chat"
@@ -32,7 +34,7 @@ func TestPagedQueriesWalkAnIndex(t *testing.T) {
 	queries := sqlstore.PagedQueries()
 	t.Run("sqlite", func(t *testing.T) {
 		rows := 20_000
-		if raceDetector {
+		if testenv.Race {
 			rows = 2_000
 		}
 		path := filepath.Join(t.TempDir(), "chat.db")

@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/chat"
@@ -60,7 +62,7 @@ func TestBrokenStores(t *testing.T) {
 			slices.Sort(must)
 			// The race detector makes this slow, and finds nothing here that it doesn't find in TestMemstore.
 			var groups []string
-			if raceDetector || testing.Short() {
+			if testenv.Race || testing.Short() {
 				for _, path := range must {
 					group, _, _ := strings.Cut(path, "/")
 					groups = append(groups, group)

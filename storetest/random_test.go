@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
@@ -156,7 +158,7 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 		all = slices.Delete(all, i, i+1)
 	}
 	for i, b := range all {
-		if (raceDetector || testing.Short()) && i%10 != 0 {
+		if (testenv.Race || testing.Short()) && i%10 != 0 {
 			continue
 		}
 		t.Run(b.promise, func(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
@@ -80,7 +82,7 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 				return stack(base)
 			}
 			opts := append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery))
-			if raceDetector { // which sees enough of a few
+			if testenv.Race { // which sees enough of a few
 				opts = append(opts, storetest.Histories(4))
 			} else {
 				opts = append(opts, storetest.Histories(25), storetest.AtLeast(storetest.Coverage{Hits: 800, Late: 3}))

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
@@ -142,7 +144,7 @@ func agree(t *testing.T, m *model, w window, what string) {
 // must leave something wherever DESIGN's table says so.
 func TestPatchTable(t *testing.T) {
 	cases := 300_000
-	if RaceDetector || testing.Short() {
+	if testenv.Race || testing.Short() {
 		cases = 30_000
 	}
 	r := rand.New(rand.NewPCG(1, 2))

@@ -1,10 +1,11 @@
 package metrics_test
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -12,17 +13,9 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Prometheus' own linter knows more rules than the library's. It needs the promtool program; with CHATSTORE_REQUIRE_SERVERS=1
-// it is a failure to be without.
+// Prometheus' own linter knows more rules than the library's.
 func TestPromtoolCheckMetrics(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		const missing = "no promtool: install Debian's package prometheus"
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "1" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
+	promtool := testenv.Program(t, "promtool", "prometheus")
 	reg := prometheus.NewPedanticRegistry()
 	s := store.Wrap(&reporting{stats: realistic()}, newLayer(t, reg))
 	for _, op := range store.Ops() {

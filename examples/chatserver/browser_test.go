@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chromedp/cdproto/emulation"
 	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
@@ -22,7 +24,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
-	"github.com/chatstore/chatstore/examples/internal/needs"
 )
 
 var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")
@@ -38,7 +39,7 @@ type browser struct {
 
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	bin := needs.Program(t, "chromium", "chromium")
+	bin := testenv.Program(t, "chromium", "chromium")
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))

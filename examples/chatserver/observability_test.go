@@ -15,7 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/examples/internal/needs"
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -23,7 +24,7 @@ import (
 const observability = "../../observability"
 
 func TestPromtoolTakesTheRules(t *testing.T) {
-	promtool := needs.Program(t, "promtool", "prometheus")
+	promtool := testenv.Program(t, "promtool", "prometheus")
 	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = observability
@@ -36,7 +37,7 @@ func TestPromtoolTakesTheRules(t *testing.T) {
 // Each query of the dashboard has an answer from what a real server exposes to a real Prometheus, and each series that a rule
 // selects is there.
 func TestEveryQueryFindsItsSeries(t *testing.T) {
-	bin := needs.Program(t, "prometheus", "prometheus")
+	bin := testenv.Program(t, "prometheus", "prometheus")
 	dsn := pgtest.Shared(t).DSN(t) // a bus's series are there only where there is a bus
 	srv := startServer(t, func(c *config) { c.store = dsn })
 	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))

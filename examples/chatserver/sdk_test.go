@@ -15,12 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -96,7 +97,7 @@ func TestNodeSDK(t *testing.T) {
 // CHATSTORE_REQUIRE_SERVERS is 1.
 func findNode(t *testing.T) string {
 	t.Helper()
-	node := needs.Program(t, "node", "nodejs, version 20 or later")
+	node := testenv.Program(t, "node", "nodejs, version 20 or later")
 	version, err := exec.Command(node, "--version").Output()
 	if err != nil {
 		t.Fatalf("%s --version: %v", node, err)
@@ -104,7 +105,7 @@ func findNode(t *testing.T) string {
 	text := strings.TrimSpace(string(version))
 	major, _, _ := strings.Cut(strings.TrimPrefix(text, "v"), ".")
 	if n, err := strconv.Atoi(major); err != nil || n < 20 {
-		needs.Missing(t, "node is "+text+", and has to be 20 or later (Debian package nodejs)")
+		testenv.Missing(t, "node is "+text+", and has to be 20 or later (Debian package nodejs)")
 	}
 	var wanted struct{ Dependencies map[string]string }
 	if err := readJSON(sdkDir+"/package.json", &wanted); err != nil {
@@ -114,7 +115,7 @@ func findNode(t *testing.T) string {
 	var installed struct{ Version string }
 	err = readJSON(sdkDir+"/node_modules/"+sdk+"/package.json", &installed)
 	if errors.Is(err, os.ErrNotExist) || err == nil && installed.Version != wanted.Dependencies[sdk] {
-		needs.Missing(t, sdk+" "+wanted.Dependencies[sdk]+" is not installed: npm ci --prefix examples/chatserver/"+sdkDir)
+		testenv.Missing(t, sdk+" "+wanted.Dependencies[sdk]+" is not installed: npm ci --prefix examples/chatserver/"+sdkDir)
 	}
 	if err != nil {
 		t.Fatal(err)

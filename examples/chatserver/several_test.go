@@ -6,10 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/redisbus/redistest"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/bus/pubsub"
-	"github.com/chatstore/chatstore/examples/internal/needs"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -19,7 +20,7 @@ func TestTwoServersShowTheSame(t *testing.T) {
 		testTwoServers(t, pgtest.Shared(t).DSN(t), "")
 	})
 	t.Run("over Redis", func(t *testing.T) {
-		testTwoServers(t, pgtest.Shared(t).DSN(t), needs.Redis(t))
+		testTwoServers(t, pgtest.Shared(t).DSN(t), redistest.Start(t).URL())
 	})
 }
 

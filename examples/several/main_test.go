@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/examples/internal/needs"
+	"github.com/chatstore/chatstore/redisbus/redistest"
+
 	"github.com/chatstore/chatstore/store"
 )
 
 // Two of the program, on one file and one Redis: what is typed into one is seen in both.
 func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
-	redis, file := needs.Redis(t), filepath.Join(t.TempDir(), "chat.db")
+	redis, file := redistest.Start(t).URL(), filepath.Join(t.TempDir(), "chat.db")
 
 	type program struct {
 		in   *io.PipeWriter

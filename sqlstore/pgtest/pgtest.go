@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -82,8 +84,8 @@ func available(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, errMissing) && os.Getenv("CHATSTORE_REQUIRE_SERVERS") != "1":
-		t.Skip(err)
+	case errors.Is(err, errMissing):
+		testenv.Missing(t, err.Error())
 	default:
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package decorators_test checks what the decorators promise together: each alone, all in every order, and the
 // recommended stack.
-package decorators_test
+package stacktest_test
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -112,7 +114,7 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 		t.Fatalf("%d orders of five", len(orders))
 	}
 	for i, order := range orders {
-		if (raceDetector || testing.Short()) && i%11 != 0 {
+		if (testenv.Race || testing.Short()) && i%11 != 0 {
 			continue // the detector makes all of them take minutes: it looks at some
 		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {

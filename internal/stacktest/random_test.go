@@ -1,8 +1,10 @@
-package decorators_test
+package stacktest_test
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,7 +27,7 @@ const few, enough = 2, 256
 
 func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 	for i, order := range permutations(names()) {
-		if (raceDetector || testing.Short()) && i%11 != 0 {
+		if (testenv.Race || testing.Short()) && i%11 != 0 {
 			continue
 		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {

@@ -1,4 +1,5 @@
-// Package redistest runs a redis-server of a test's own.
+// Package redistest runs a real Redis for a test: a private one, reached by a unix socket only, that ends with the test. It is
+// for this repository's modules, and promises no stable interface.
 package redistest
 
 import (
@@ -12,12 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/redis/go-redis/v9"
 )
 
 // Server is a redis-server on a socket in a folder of its own, without persistence.
 type Server struct {
 	t    testing.TB
+	bin  string
 	dir  string
 	args []string
 	cmd  *exec.Cmd
@@ -28,18 +32,12 @@ type Server struct {
 // the program the test is skipped, and fails if CHATSTORE_REQUIRE_SERVERS is 1.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		const why = "redis-server is not installed (Debian package redis-server)"
-		if os.Getenv("CHATSTORE_REQUIRE_SERVERS") == "1" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	bin := testenv.Program(t, "redis-server", "redis-server")
 	dir, err := os.MkdirTemp("", "redis") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{t: t, dir: dir}
+	s := &Server{t: t, bin: bin, dir: dir}
 	for i := 0; i < len(settings); i += 2 {
 		s.args = append(s.args, "--"+settings[i])
 		s.args = append(s.args, strings.Fields(settings[i+1])...)
@@ -54,6 +52,9 @@ func Start(t testing.TB, settings ...string) *Server {
 
 // Addr is the path of the server's socket, for redis.Options with the Network "unix".
 func (s *Server) Addr() string { return filepath.Join(s.dir, "s") }
+
+// URL is the server's address as redis.ParseURL reads it.
+func (s *Server) URL() string { return "unix://" + s.Addr() }
 
 // Client returns a client, closed when the test ends.
 func (s *Server) Client() *redis.Client {
@@ -96,7 +97,7 @@ func (s *Server) start() {
 	s.t.Helper()
 	args := append([]string{"--port", "0", "--unixsocket", s.Addr(), "--save", "", "--appendonly", "no", "--dir", s.dir,
 		"--loglevel", "warning"}, s.args...)
-	s.cmd = exec.Command("redis-server", args...)
+	s.cmd = exec.Command(s.bin, args...)
 	dieWithParent(s.cmd)
 	var out strings.Builder
 	s.cmd.Stdout, s.cmd.Stderr = &out, &out

@@ -1,4 +1,4 @@
-package decorators_test
+package stacktest_test
 
 // Everything that can go wrong in a base, or with a caller, with every op, through the whole stack. What the caller is told
 // is decided here from the contract (DESIGN 3, 5, 7, 8); the rest is the same for all of it: spans end, gauges return to zero,
@@ -20,6 +20,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -812,7 +814,7 @@ func TestWhateverGoesWrong(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				for i, c := range cases(stack, op) {
-					if raceDetector && i%5 != 0 {
+					if testenv.Race && i%5 != 0 {
 						continue
 					}
 					synctest.Test(t, func(t *testing.T) { c.run(t, known) })

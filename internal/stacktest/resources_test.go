@@ -1,4 +1,4 @@
-package decorators_test
+package stacktest_test
 
 // What a stack takes of its process: memory no more than a stated factor of the cache's bound, and of everything else no
 // more after a million calls than after the first few.
@@ -18,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -110,7 +112,7 @@ func cutFrom(n int, s string) string { return (strings.Repeat("x", n) + s)[n:] }
 // Everything that a cache holds is on its account, whatever the values are like and wherever they come from: the memory is
 // that, and what the allocator rounds up.
 func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
-	if raceDetector {
+	if testenv.Race {
 		t.Skip("the heap is not the one that users have")
 	}
 	const (
@@ -251,10 +253,10 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 // with a fault in every thousand, leave no more behind than the first tenth of them: no series, no goroutine, no file, no memory.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	calls, few := 1_000_000, 100_000
-	if raceDetector {
+	if testenv.Race {
 		few /= 5
 	}
-	if testing.Short() || raceDetector {
+	if testing.Short() || testenv.Race {
 		calls = few + few/2
 	}
 	const threads, items = 200, 10

@@ -1,4 +1,4 @@
-package decorators_test
+package stacktest_test
 
 // What may have happened, though nobody can say so: the promises that several layers hold together.
 
@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
@@ -351,7 +353,7 @@ func (b *multiBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)
 // Random calls, one after the other, over two caches; late and lost writes within the bound; every read must equal the base right now.
 func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 	seeds := uint64(8)
-	if raceDetector || testing.Short() {
+	if testenv.Race || testing.Short() {
 		seeds = 2
 	}
 	for _, mode := range []string{"local", "trigger"} {

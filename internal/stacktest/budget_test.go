@@ -1,4 +1,4 @@
-package decorators_test
+package stacktest_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -268,7 +270,7 @@ func TestBudgetAllocations(t *testing.T) {
 // What the benchmarks show must not get much worse unnoticed. These are ratios in one run, and two to four times what they are,
 // so that what the machine does beside does not matter.
 func TestBudgetRatios(t *testing.T) {
-	if raceDetector {
+	if testenv.Race {
 		t.Skip("the race detector slows some of it down more than other")
 	}
 	alone := store.Wrap(memstore.New(), cache.New())

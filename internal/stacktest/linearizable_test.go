@@ -1,7 +1,9 @@
-package decorators_test
+package stacktest_test
 
 import (
 	"testing"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,7 +19,7 @@ import (
 
 // histories is how many are run of each scenario.
 func histories() storetest.LinearizableOption {
-	if raceDetector || testing.Short() {
+	if testenv.Race || testing.Short() {
 		return storetest.Histories(10)
 	}
 	return storetest.Histories(100)
@@ -25,7 +27,7 @@ func histories() storetest.LinearizableOption {
 
 // seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
 func seen(c storetest.Coverage) storetest.LinearizableOption {
-	if raceDetector || testing.Short() {
+	if testenv.Race || testing.Short() {
 		part := func(n int) int { return n / 20 }
 		c = storetest.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
 			Evictions: part(c.Evictions), Late: part(c.Late), Cancelled: part(c.Cancelled)}

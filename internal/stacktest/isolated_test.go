@@ -1,4 +1,4 @@
-package decorators_test
+package stacktest_test
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -117,7 +119,7 @@ func arrangements() (all []arrangement) {
 
 // traces is n, or a fifth of it for a short run or one under the race detector.
 func traces(n int) storetest.IsolatedOption {
-	if raceDetector || testing.Short() {
+	if testenv.Race || testing.Short() {
 		n /= 5
 	}
 	return storetest.Traces(n)
