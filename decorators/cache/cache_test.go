@@ -1,7 +1,6 @@
 package cache_test
 
 import (
-	"github.com/chatstore/chatstore/bus"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/chatstore/chatstore/bus"
 
 	"go.uber.org/goleak"
 

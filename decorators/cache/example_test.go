@@ -1,11 +1,12 @@
 package cache_test
 
 import (
-	"github.com/chatstore/chatstore/bus"
 	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/chatstore/chatstore/bus"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
+
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
@@ -16,7 +18,7 @@ import (
 // tried is how many histories are run of each scenario, and a floor under what they try. The race detector, which sees enough of a
 // few, is spared the rest.
 func tried(n int, floor storetest.Coverage) []storetest.LinearizableOption {
-	if cache.RaceDetector {
+	if testenv.Race {
 		return []storetest.LinearizableOption{storetest.Histories(n / 6)}
 	}
 	return []storetest.LinearizableOption{storetest.Histories(n), storetest.AtLeast(floor)}

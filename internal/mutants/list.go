@@ -10,9 +10,9 @@ const (
 	entryFile      = "decorators/cache/entry.go"
 	lruFile        = "decorators/cache/lru.go"
 	cacheBusFile   = "decorators/cache/bus.go"
-	sessionFile    = "bus/session.go"
-	peersFile      = "bus/peers.go"
-	scanFile       = "store/scan.go"
+	sessionFile    = "bus/pubsub/session.go"
+	peersFile      = "bus/pubsub/peers.go"
+	scanFile       = "internal/jsondoc/scan.go"
 	guardFile      = "decorators/authz/authz.go"
 	threadsFile    = "decorators/authz/threads.go"
 	itemsFile      = "decorators/authz/items.go"
@@ -24,9 +24,9 @@ const (
 
 // The tests that must notice: whole checks, not the tests of the single guard.
 const (
-	inDecorators = "./decorators"
+	inDecorators = "./internal/stacktest"
 	inCache      = "./decorators/cache"
-	inBus        = "./bus"
+	inBus        = "./bus/pubsub"
 	inStore      = "./store"
 	inMemstore   = "./memstore"
 
@@ -107,7 +107,7 @@ var mutants = []mutant{
 		name: "(pauses between all steps)",
 		what: "nothing but wait between the steps of reads, fills, writes and patches, so that others come between",
 		edits: []edit{
-			{layerFile, "func (l *layer) Unwrap() store.Store     { return l.next }", "func pause() { time.Sleep(time.Duration(rand.IntN(30_000))) }\n\nfunc (l *layer) Unwrap() store.Store { return l.next }"},
+			{layerFile, "func (l *stacked) Unwrap() store.Store     { return l.next }", "func pause() { time.Sleep(time.Duration(rand.IntN(30_000))) }\n\nfunc (l *stacked) Unwrap() store.Store { return l.next }"},
 			{layerFile, "w := l.core.Words.Load(p.slot)\n\t// An id", "w := l.core.Words.Load(p.slot)\n\tpause()\n\t// An id"},
 			{layerFile, "w := l.core.Words.Load(p.slot)\n\tlarger", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tlarger"},
 			{layerFile, "w := l.core.Words.Load(p.slot)\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it"},
@@ -116,7 +116,7 @@ var mutants = []mutant{
 			{layerFile, "begin := l.now()\n\t\t\te := l.known(p, before)\n", "pause()\n\t\t\tbegin := l.now()\n\t\t\te := l.known(p, before)\n\t\t\tpause()\n"},
 			{layerFile, "if err == nil {\n\t\t\t\tl.patch(", "pause()\n\t\t\tif err == nil {\n\t\t\t\tl.patch("},
 			{layerFile, "\tl.stats.patched.Add(1)\n", "\tl.stats.patched.Add(1)\n\tpause()\n"},
-			{coherenceFile, "err = call(store.WithUnsettledRecorder(", "time.Sleep(10 * time.Microsecond)\n\terr = call(store.WithUnsettledRecorder("},
+			{coherenceFile, "err = call(callctx.WithUnsettledRecorder(", "time.Sleep(10 * time.Microsecond)\n\terr = call(callctx.WithUnsettledRecorder("},
 			{coherenceFile, "definite = store.IsDefinite(err) && !unsettled.Load()\n", "definite = store.IsDefinite(err) && !unsettled.Load()\n\ttime.Sleep(10 * time.Microsecond)\n"},
 		},
 		pkg: inDecorators, test: linearizable + "/over_versions",
@@ -351,7 +351,7 @@ var mutants = []mutant{
 	{
 		name:  "a call asks the policy (load_thread)",
 		what:  "nobody is asked: load_thread of a row that is there is allowed",
-		edits: []edit{{threadsFile, "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok {", "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Thread{}, err\n\t} else if !ok && !found {"}},
+		edits: []edit{{threadsFile, "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Thread{}, err\n\t} else if !ok {", "c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Thread{}, err\n\t} else if !ok && !found {"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -369,7 +369,7 @@ var mutants = []mutant{
 	{
 		name:  "a call asks the policy (load_item)",
 		what:  "nobody is asked: load_item of a row that is there is allowed",
-		edits: []edit{{itemsFile, "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Item{}, err\n\t} else if !ok {", "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Item{}, err\n\t} else if !ok && !found {"}},
+		edits: []edit{{itemsFile, "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Item{}, err\n\t} else if !ok {", "c.about(Read, threadID, owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Item{}, err\n\t} else if !ok && !found {"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -387,7 +387,7 @@ var mutants = []mutant{
 	{
 		name:  "a call asks the policy (load_attachment)",
 		what:  "nobody is asked: load_attachment of a row that is there is allowed",
-		edits: []edit{{attachFile, "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Attachment{}, err\n\t} else if !ok {", "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn store.Attachment{}, err\n\t} else if !ok && !found {"}},
+		edits: []edit{{attachFile, "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Attachment{}, err\n\t} else if !ok {", "c.about(Read, \"\", a.Owner), found, store.CodeNotFound); err != nil {\n\t\treturn chat.Attachment{}, err\n\t} else if !ok && !found {"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -423,7 +423,7 @@ var mutants = []mutant{
 	{
 		name:  "a missing row is asked about in the same way",
 		what:  "what is not there is looked for twice",
-		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
+		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -435,7 +435,7 @@ var mutants = []mutant{
 	{
 		name:  "a look at the owner tells no version",
 		what:  "the look at a thread's owner reports the version to the caller",
-		edits: []edit{{guardFile, "t, err := l.next.LoadThread(store.WithoutVersionRecorder(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
+		edits: []edit{{guardFile, "t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -527,13 +527,13 @@ var mutants = []mutant{
 	{
 		name:  "names match exactly",
 		what:  "a member is found by its name in any case",
-		edits: []edit{{scanFile, "if m.name == name {", "if len(m.name) == len(name) && (m.name[0]|32) == name[0] && m.name[1:] == name[1:] {"}},
+		edits: []edit{{scanFile, "if m.Name == name {", "if len(m.Name) == len(name) && (m.Name[0]|32) == name[0] && m.Name[1:] == name[1:] {"}},
 		pkg:   inStore, test: "^TestNamesDifferingInCaseAreOthers$",
 	},
 	{
 		name:  "a repeated name is invalid",
 		what:  "the second of two equal names is let through",
-		edits: []edit{{scanFile, "if n == name {\n\t\t\ts.dup = depth\n\t\t}", "_ = n"}},
+		edits: []edit{{scanFile, "if n == name {\n\t\t\ts.Dup = depth\n\t\t}", "_ = n"}},
 		pkg:   inStore, test: "^(TestFreeFormJSONMayRepeatNames|FuzzItemJSON|FuzzThreadJSON)$",
 	},
 	{
@@ -566,7 +566,7 @@ var mutants = []mutant{
 	{
 		name:  "a shared call has no caller's cancellation",
 		what:  "a shared call runs in its leader's context",
-		edits: []edit{{coherenceFile, "return c.Unnamed(store.Detached(ctx))", "return c.Unnamed(ctx)"}},
+		edits: []edit{{coherenceFile, "return c.Unnamed(callctx.Detached(ctx))", "return c.Unnamed(ctx)"}},
 		pkg:   inDecorators, test: shared,
 	},
 	{
@@ -592,7 +592,7 @@ var mutants = []mutant{
 	{
 		name:  "a call that panics is no longer in flight",
 		what:  "a panic leaves an observed call begun",
-		edits: []edit{{"store/observe.go", "if ob.done {\n\t\tr.Code = CodeOf(ob.err)", "if !ob.done {\n\t\treturn\n\t}\n\tif ob.done {\n\t\tr.Code = CodeOf(ob.err)"}},
+		edits: []edit{{"store/layer/observe.go", "if ob.done {\n\t\tr.Code = store.CodeOf(ob.err)", "if !ob.done {\n\t\treturn\n\t}\n\tif ob.done {\n\t\tr.Code = store.CodeOf(ob.err)"}},
 		pkg:   inDecorators, test: faults,
 	},
 	{
