@@ -2,50 +2,33 @@ package chat
 
 import (
 	"errors"
-	"reflect"
-	"strings"
 
-	"github.com/chatstore/chatstore/internal/jsondoc"
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// ErrInvalid: the argument breaks a rule of the contract. Repeating the call is of no use.
+// ErrInvalid is wrapped by every error of a value that breaks a rule. Trying again does not help.
 var ErrInvalid = errors.New("invalid")
 
-// Error is what the functions and methods of this package return. Its text is made of the kind of value, its id and the
-// rule: never content.
+// Error says which rule a value breaks. Its text names the kind of value, its id and the rule, and never contains content. It
+// wraps [ErrInvalid].
 type Error struct {
-	Kind  string // thread, item or attachment; "" for a bare JSON
-	ID    string
-	Field string // which field breaks which rule, as in "title: not valid UTF-8". Constant text, never content.
+	Kind  string // "thread", "item" or "attachment"; "" for a bare JSON
+	ID    string // of the value
+	Field string // the field and the rule, as in "title: not valid UTF-8"
 	Cause error  `json:"-"` // never in Error()
 }
 
-// Error returns for example
+// Error returns a text like
 //
 //	invalid: item "msg_1": created_at: zero
 func (e *Error) Error() string {
 	if e == nil {
 		return "<nil>"
 	}
-	var b strings.Builder
-	b.WriteString("invalid")
-	if e.Kind != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Kind)
-		if e.ID != "" {
-			b.WriteByte(' ')
-			b.WriteString(rules.QuoteID(e.ID))
-		}
-	}
-	if e.Field != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Field)
-	}
-	return b.String()
+	return rules.Message("invalid", e.Kind, e.ID, e.Field)
 }
 
-// MarshalText returns what Error does, so that an encoder which looks into values finds no cause either.
+// MarshalText returns the text of Error. So an encoder that would look into the struct does not show the cause.
 func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // Unwrap returns ErrInvalid, then the cause.
@@ -67,9 +50,3 @@ const (
 	kindItem       = "item"
 	kindAttachment = "attachment"
 )
-
-// repeats reports whether a name is repeated further within, where t, a struct type, does not have free-form JSON. A nil t
-// has none.
-func repeatedWithin(d *jsondoc.Document, t reflect.Type) bool {
-	return d.Dup > 0 && (t == nil || repeats(d.Text, t))
-}

@@ -5,9 +5,6 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
-const MaxIDBytes = 256
-
 // Normalized checks the thread and returns it as it is stored and read back: times in UTC and cut to microseconds,
 // the zero Status as active, and its JSON final. It is no work, and no allocation, for a thread that is so already.
 func (t Thread) Normalized() (Thread, error) {

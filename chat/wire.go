@@ -615,3 +615,9 @@ func membersRepeat(text string, members []jsondoc.Member, t reflect.Type) bool {
 	}
 	return false
 }
+
+// repeatedWithin reports whether a name is repeated below the document's own members, where t, a struct type, has no free-form
+// JSON. A nil t has none.
+func repeatedWithin(d *jsondoc.Document, t reflect.Type) bool {
+	return d.Dup > 0 && (t == nil || repeats(d.Text, t))
+}

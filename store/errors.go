@@ -156,7 +156,7 @@ func joinsUnknown(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// The kinds of rows that an [Error] is about.
+// The kinds of rows, for the Kind of an [Error].
 const (
 	RowThread     = "thread"
 	RowItem       = "item"
@@ -182,28 +182,14 @@ func (e *Error) Error() string {
 	if e == nil {
 		return "<nil>"
 	}
-	var b strings.Builder
-	if e.Op != 0 {
-		b.WriteString(e.Op.String())
-		b.WriteString(": ")
+	text := rules.Message(strings.ReplaceAll(e.Code.String(), "_", " "), e.Kind, e.ID, e.Field)
+	if e.Op == 0 {
+		return text
 	}
-	b.WriteString(strings.ReplaceAll(e.Code.String(), "_", " "))
-	if e.Kind != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Kind)
-		if e.ID != "" {
-			b.WriteByte(' ')
-			b.WriteString(rules.QuoteID(e.ID))
-		}
-	}
-	if e.Field != "" {
-		b.WriteString(": ")
-		b.WriteString(e.Field)
-	}
-	return b.String()
+	return e.Op.String() + ": " + text
 }
 
-// MarshalText returns what Error does, so that an encoder which looks into values finds no cause either.
+// MarshalText returns the text of Error. So an encoder that would look into the struct does not show the cause.
 func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // Unwrap returns the code's sentinel, then the cause.

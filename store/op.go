@@ -1,7 +1,5 @@
 package store
 
-import ()
-
 // Op names one of the twelve calls that read or write. The two id generators are not ops: they pass through every layer
 // unobserved.
 type Op uint8

@@ -1,3 +1,5 @@
+// Package jsondoc reads and edits JSON text in place, for the values of package chat. It keeps every byte that it does not
+// change, and says what is wrong with a text in constant words, without content.
 package jsondoc
 
 import (
@@ -5,13 +7,13 @@ import (
 	"time"
 )
 
-// document is the JSON of a value, while it is parsed. It is large and lives on its reader's stack.
+// Document is the JSON of a value, while it is parsed. It is large and lives on its reader's stack.
 type Document struct {
 	Scanner
 	Extra int // bytes of the strings read that are no part of the text
 }
 
-// parse finds the members of the text's object. A name that is repeated among them is a fault.
+// Parse finds the members of the text's object. A name that is repeated among them is a fault.
 func (d *Document) Parse(text string) (fault string) {
 	d.Collect = true
 	start, _, fault := d.Scan(text)
@@ -26,7 +28,7 @@ func (d *Document) Parse(text string) (fault string) {
 	return ""
 }
 
-// value returns the text of the member called name; ok is false if it is absent or null.
+// Value returns the text of the member called name; ok is false if it is absent or null.
 func (d *Document) Value(name string) (value string, ok bool) {
 	value, ok = Find(d.Text, d.Members.All(), name)
 	if value == "null" {
@@ -35,7 +37,7 @@ func (d *Document) Value(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// str returns the value of a member that is a string; absent and null are "".
+// Str returns the value of a member that is a string; absent and null are "".
 func (d *Document) Str(name string) (s, fault string) {
 	value, ok := d.Value(name)
 	if !ok {
@@ -51,7 +53,7 @@ func (d *Document) Str(name string) (s, fault string) {
 	return s, ""
 }
 
-// word is str for an id or a type, where a string that Go cannot hold is a fault: what differs elsewhere must not be equal
+// Word is str for an id or a type, where a string that Go cannot hold is a fault: what differs elsewhere must not be equal
 // here.
 func (d *Document) Word(name string) (s, fault string) {
 	if value, ok := d.Value(name); ok {
@@ -62,7 +64,7 @@ func (d *Document) Word(name string) (s, fault string) {
 	return d.Str(name)
 }
 
-// time returns the value of a member that is a time; absent and null are the zero time.
+// Time returns the value of a member that is a time; absent and null are the zero time.
 func (d *Document) Time(name string) (t time.Time, fault string) {
 	value, ok := d.Value(name)
 	if !ok {
@@ -70,7 +72,7 @@ func (d *Document) Time(name string) (t time.Time, fault string) {
 	}
 	s, ok, _ := Unquote(value)
 	if ok {
-		t, ok = ParseTime(s)
+		t, ok = parseTime(s)
 	}
 	if !ok {
 		return time.Time{}, name + ": not an RFC 3339 time"

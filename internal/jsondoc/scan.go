@@ -6,34 +6,34 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep the objects and arrays of a JSON text may nest. encoding/json stops at 10,000; ours is lower, so that
+// MaxDepth is how deep the objects and arrays of a JSON text may nest. encoding/json stops at 10,000; ours is lower, so that
 // a value which is accepted also fits into a page, an event or a log line, and into the parsers of other languages.
 const MaxDepth = 1000
 
-// pageDepth is how deep a page nests its rows.
+// PageDepth is how deep a page nests its rows.
 const PageDepth = 2
 
 // What a text can break. Constant text: it goes into [Error.Field].
 const (
-	FaultUTF8     = "json: not valid UTF-8"
-	FaultSyntax   = "json: not valid"
-	FaultDepth    = "json: nested too deep"
+	faultUTF8     = "json: not valid UTF-8"
+	faultSyntax   = "json: not valid"
+	faultDepth    = "json: nested too deep"
 	FaultObject   = "json: not an object"
 	FaultRepeated = "json: a repeated member name"
 )
 
-// member is a member of an object, or an element of an array, which has no name.
+// Member is a member of an object, or an element of an array, which has no name.
 type Member struct {
 	Name       string // unescaped
 	Start, End int    // of the value, in the text
 }
 
-// scanner checks a JSON text (RFC 8259) and finds the members of its outermost object or the elements of its outermost
+// Scanner checks a JSON text (RFC 8259) and finds the members of its outermost object or the elements of its outermost
 // array. It copies nothing: what it returns are places in the text.
 type Scanner struct {
 	Text    string
-	Members Stack[Member]
-	names   Stack[string] // of the objects being scanned, the innermost last
+	Members stack[Member]
+	names   stack[string] // of the objects being scanned, the innermost last
 	Collect bool          // fill members
 	Slack   int           // levels beyond maxDepth: those of a page around its rows
 	deep    bool          // nested too deep
@@ -42,13 +42,13 @@ type Scanner struct {
 
 // stack is a slice whose first elements are part of it, so that the scanner of a common document lives on its caller's
 // stack, all of it.
-type Stack[T any] struct {
+type stack[T any] struct {
 	few  [24]T
 	more []T // all elements, once they are more than few
 	n    int
 }
 
-func (s *Stack[T]) push(v T) {
+func (s *stack[T]) push(v T) {
 	switch {
 	case s.n < len(s.few):
 		s.few[s.n] = v
@@ -61,32 +61,32 @@ func (s *Stack[T]) push(v T) {
 }
 
 // cut drops all elements but the first n.
-func (s *Stack[T]) cut(n int) {
+func (s *stack[T]) cut(n int) {
 	if s.n = n; n > len(s.few) {
 		s.more = s.more[:n]
 	}
 }
 
-func (s *Stack[T]) All() []T {
+func (s *stack[T]) All() []T {
 	if s.n <= len(s.few) {
 		return s.few[:s.n]
 	}
 	return s.more
 }
 
-// scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
+// Scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
 func (s *Scanner) Scan(text string) (start, end int, fault string) {
 	s.Text = text
 	if !utf8.ValidString(text) {
-		return 0, 0, FaultUTF8
+		return 0, 0, faultUTF8
 	}
 	start = s.space(0)
 	end = s.value(start, 1)
 	switch {
 	case s.deep:
-		return 0, 0, FaultDepth
+		return 0, 0, faultDepth
 	case end < 0 || s.space(end) != len(text):
-		return 0, 0, FaultSyntax
+		return 0, 0, faultSyntax
 	}
 	return start, end, ""
 }
@@ -170,7 +170,7 @@ func (s *Scanner) array(i, depth int) int {
 
 // manyNames is the size from which an object's names are looked up in a map instead of one by one: a hostile object may
 // have a million.
-const ManyNames = 24
+const manyNames = 24
 
 func (s *Scanner) object(i, depth int) int {
 	if depth > MaxDepth+s.Slack {
@@ -193,7 +193,7 @@ func (s *Scanner) object(i, depth int) int {
 		}
 		name := s.Text[i+1 : end-1]
 		if escaped {
-			name, _ = Unescape(name)
+			name, _ = unescape(name)
 		}
 		if s.Dup == 0 || s.Dup > depth {
 			seen = s.name(name, base, depth, seen)
@@ -232,8 +232,8 @@ func (s *Scanner) name(name string, base, depth int, seen map[string]struct{}) m
 		}
 		seen[name] = struct{}{}
 		return seen
-	case len(names) == ManyNames:
-		seen = make(map[string]struct{}, 2*ManyNames)
+	case len(names) == manyNames:
+		seen = make(map[string]struct{}, 2*manyNames)
 		for _, n := range names {
 			seen[n] = struct{}{}
 		}
@@ -263,7 +263,7 @@ func (s *Scanner) str(i int) (end int, escaped bool) {
 			switch s.at(i) {
 			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 			case 'u':
-				if len(t)-i <= 4 || Hex4(t[i+1:i+5]) < 0 {
+				if len(t)-i <= 4 || hex4(t[i+1:i+5]) < 0 {
 					return -1, false
 				}
 				i += 4
@@ -315,7 +315,7 @@ func (s *Scanner) digits(i int) int {
 }
 
 // hex4 returns the value of four hex digits, or -1.
-func Hex4(s string) rune {
+func hex4(s string) rune {
 	var r rune
 	for i := range 4 {
 		switch c := s[i]; {
@@ -334,7 +334,7 @@ func Hex4(s string) rune {
 
 // unescape returns what the inside of a valid JSON string stands for. exact is false where it has half a surrogate pair,
 // which no Go string can hold: it becomes U+FFFD, as in encoding/json.
-func Unescape(s string) (text string, exact bool) {
+func unescape(s string) (text string, exact bool) {
 	exact = true
 	b := make([]byte, 0, len(s))
 	for {
@@ -357,12 +357,12 @@ func Unescape(s string) (text string, exact bool) {
 		case 't':
 			b = append(b, '\t')
 		case 'u':
-			r := Hex4(s)
+			r := hex4(s)
 			s = s[4:]
 			if utf16.IsSurrogate(r) {
 				low := rune(-1)
 				if len(s) >= 6 && s[0] == '\\' && s[1] == 'u' {
-					low = Hex4(s[2:])
+					low = hex4(s[2:])
 				}
 				if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
 					exact = false
@@ -377,7 +377,7 @@ func Unescape(s string) (text string, exact bool) {
 	}
 }
 
-// unquote returns what a valid JSON value stands for if it is a string. exact is as for unescape.
+// Unquote returns what a valid JSON value stands for if it is a string. exact is as for unescape.
 func Unquote(value string) (text string, ok, exact bool) {
 	if value[0] != '"' {
 		return "", false, false
@@ -386,11 +386,11 @@ func Unquote(value string) (text string, ok, exact bool) {
 	if strings.IndexByte(text, '\\') < 0 {
 		return text, true, true
 	}
-	text, exact = Unescape(text)
+	text, exact = unescape(text)
 	return text, true, exact
 }
 
-// appendQuoted appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD; whoever must not lose it looks first.
+// AppendQuoted appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD; whoever must not lose it looks first.
 func AppendQuoted(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
@@ -431,7 +431,7 @@ func AppendQuoted(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// find returns the value of the member called name.
+// Find returns the value of the member called name.
 func Find(text string, members []Member, name string) (value string, ok bool) {
 	for _, m := range members {
 		if m.Name == name {
@@ -441,7 +441,7 @@ func Find(text string, members []Member, name string) (value string, ok bool) {
 	return "", false
 }
 
-// membersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
+// MembersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
 // kind, '{' or '['.
 func MembersOf(text string, kind byte) (members []Member, ok bool) {
 	s := Scanner{Collect: true, Slack: PageDepth}

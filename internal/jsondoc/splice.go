@@ -1,11 +1,9 @@
 package jsondoc
 
-import ()
-
-// edit is a new value, as JSON text, for a member of an object.
+// Edit is a new value, as JSON text, for a member of an object.
 type Edit struct{ Name, Value string }
 
-// splice returns the object's text with the edits made: a member that is there gets its new value, one that is not is added
+// Splice returns the object's text with the edits made: a member that is there gets its new value, one that is not is added
 // behind the last. Every other byte stays. The text is known to be valid.
 func Splice(text string, edits []Edit) string {
 	s := Scanner{Collect: true}
@@ -18,7 +16,7 @@ func Splice(text string, edits []Edit) string {
 	b := make([]byte, 0, size)
 	done := 0
 	for _, m := range members {
-		if v, ok := EditOf(edits, m.Name); ok {
+		if v, ok := editOf(edits, m.Name); ok {
 			b = append(b, text[done:m.Start]...)
 			b = append(b, v...)
 			done = m.End
@@ -45,7 +43,8 @@ func Splice(text string, edits []Edit) string {
 	return string(append(b, text[at:]...))
 }
 
-func EditOf(edits []Edit, name string) (string, bool) {
+// editOf returns the new value of the member called name.
+func editOf(edits []Edit, name string) (string, bool) {
 	for _, e := range edits {
 		if e.Name == name {
 			return e.Value, true

@@ -4,13 +4,13 @@ import (
 	"time"
 )
 
-// wireTime returns t as it is stored: in UTC, cut to microseconds.
+// WireTime returns t as it is stored: in UTC, cut to microseconds.
 func WireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// sameTime reports whether a set time is stored as doc, which is a stored one.
+// SameTime reports whether a set time is stored as doc, which is a stored one.
 func SameTime(set, doc time.Time) bool { return set == doc || WireTime(set).Equal(doc) }
 
-// timeFault returns what is wrong with a CreatedAt.
+// TimeFault returns what is wrong with a CreatedAt.
 func TimeFault(t time.Time) string {
 	t = WireTime(t)
 	switch {
@@ -22,7 +22,7 @@ func TimeFault(t time.Time) string {
 	return ""
 }
 
-// appendTime appends t as RFC 3339 in UTC, with no more of a fraction than it has. A time that nothing can store, the zero
+// AppendTime appends t as RFC 3339 in UTC, with no more of a fraction than it has. A time that nothing can store, the zero
 // time too, is null.
 func AppendTime(b []byte, t time.Time) []byte {
 	if TimeFault(t) != "" {
@@ -35,13 +35,13 @@ func AppendTime(b []byte, t time.Time) []byte {
 
 // parseTime reads RFC 3339 with any offset, and without one, which the Python SDK writes for naive times, as UTC. Digits
 // beyond microseconds are cut off.
-func ParseTime(s string) (time.Time, bool) {
+func parseTime(s string) (time.Time, bool) {
 	if len(s) < 19 || s[4] != '-' || s[7] != '-' || s[13] != ':' || s[16] != ':' ||
 		s[10] != 'T' && s[10] != 't' && s[10] != ' ' {
 		return time.Time{}, false
 	}
-	year, month, day := Number(s[:4]), Number(s[5:7]), Number(s[8:10])
-	hour, minute, second := Number(s[11:13]), Number(s[14:16]), Number(s[17:19])
+	year, month, day := number(s[:4]), number(s[5:7]), number(s[8:10])
+	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
 	if year < 0 || month < 1 || month > 12 || day < 1 ||
 		hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 {
 		return time.Time{}, false
@@ -63,7 +63,7 @@ func ParseTime(s string) (time.Time, bool) {
 		}
 		rest = rest[n:]
 	}
-	offset, ok := ParseOffset(rest)
+	offset, ok := parseOffset(rest)
 	if !ok {
 		return time.Time{}, false
 	}
@@ -75,14 +75,14 @@ func ParseTime(s string) (time.Time, bool) {
 }
 
 // parseOffset reads Z, +hh:mm, -hh:mm, or nothing.
-func ParseOffset(s string) (time.Duration, bool) {
+func parseOffset(s string) (time.Duration, bool) {
 	switch {
 	case s == "", s == "Z", s == "z":
 		return 0, true
 	case len(s) != 6 || s[0] != '+' && s[0] != '-' || s[3] != ':':
 		return 0, false
 	}
-	hours, minutes := Number(s[1:3]), Number(s[4:6])
+	hours, minutes := number(s[1:3]), number(s[4:6])
 	if hours < 0 || hours > 23 || minutes < 0 || minutes > 59 {
 		return 0, false
 	}
@@ -94,7 +94,7 @@ func ParseOffset(s string) (time.Duration, bool) {
 }
 
 // number returns the value of a few digits, or -1.
-func Number(s string) int {
+func number(s string) int {
 	n := 0
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxIDBytes is chat.MaxIDBytes.
+// MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
 const MaxIDBytes = 256
 
 // MaxTypeBytes is the most bytes that an item's type may have.
@@ -130,4 +130,18 @@ func Under(name, fault string) string {
 		return name + "." + fault
 	}
 	return name + ": " + fault
+}
+
+// Message returns the text of an error: what, then the kind of value and its id, then the fault. Each but what may be "".
+func Message(what, kind, id, fault string) string {
+	if kind != "" {
+		what += ": " + kind
+		if id != "" {
+			what += " " + QuoteID(id)
+		}
+	}
+	if fault != "" {
+		what += ": " + fault
+	}
+	return what
 }
