@@ -9,14 +9,8 @@
 // A value is a small struct to be copied and shared. It keeps the JSON that it came from byte for byte, with the members that
 // this package does not know. A field that is set changes its member of that JSON and no other.
 //
-// # Rules
-//
-// A value is checked when it is saved, and by its Normalized method:
-//
-//   - An id has 1 to [MaxIDBytes] bytes of valid UTF-8 without control characters. So have a tenant and a subject.
-//   - Text is valid UTF-8, a payload valid JSON without repeated names outside of free-form parts.
-//   - An item's type matches [a-z0-9_.]{1,64}.
-//   - Times are of the years 1 to 9999. They are kept in UTC, cut to microseconds.
-//
-// A value that breaks a rule is an [*Error], which wraps [ErrInvalid].
+// A value is checked when it is saved, and by its Normalized method. An id, a tenant and a subject have 1 to [MaxIDBytes] bytes
+// of valid UTF-8 without control characters. An item's type matches [a-z0-9_.]{1,64}. A payload is valid JSON without repeated
+// names outside of its free-form parts. Times are of the years 1 to 9999, kept in UTC and cut to microseconds. A value that
+// breaks a rule is an [*Error], which wraps [ErrInvalid].
 package chat

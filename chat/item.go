@@ -64,7 +64,7 @@ type itemDoc struct {
 // It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, thread_id, type or created_at is
 // there and is not a string of its kind; if type is missing; and if a name is repeated in any object outside of free-form
 // JSON, which is what the [Body] of the item's type holds as [JSON]. Names are matched exactly: what differs in case is
-// another member. Limits of ids and the like are [NormalizeItem]'s to check.
+// another member. Limits of ids and the like are [Item.Normalized]'s to check.
 func ParseItem[T ~string | ~[]byte](text T) (Item, error) {
 	d, fault := parseItemDoc(string(text))
 	if fault != "" {

@@ -78,7 +78,7 @@ type threadDoc struct {
 	status    Status
 	domains   JSON
 	metadata  JSON
-	fault     string // what NormalizeThread has against it
+	fault     string // the rule that it breaks, "" for none
 	extra     int    // bytes of strings that are no part of text
 }
 
@@ -88,7 +88,7 @@ type threadDoc struct {
 //
 // It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, title, created_at or status is
 // there and is not of its kind; and if a name is repeated in any object outside of metadata. Names are matched exactly: what
-// differs in case is another member. Limits of ids and the like are [NormalizeThread]'s to check.
+// differs in case is another member. Limits of ids and the like are [Thread.Normalized]'s to check.
 func ParseThread[T ~string | ~[]byte](text T) (Thread, error) {
 	d, fault := parseThreadDoc(string(text))
 	if fault != "" {

@@ -19,7 +19,7 @@
 // # Where the contract leaves a choice
 //
 // A save with the zero Owner names no other owner, so that of a deleted id revives the row as the Owner's it was left
-// by, and an id that was nobody's stays nobody's. Versions are reported (see [store.ReportVersion]) by every call on
+// by, and an id that was nobody's stays nobody's. Versions are reported (see [driver.ReportVersion]) by every call on
 // one thread that was valid and not cancelled: before equals after where nothing was changed, be it that there was nothing
 // to delete or that the write was refused.
 package memstore

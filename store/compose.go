@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/internal/confine"
 )
 
-// Middleware wraps a Store in one more layer. A layer that changes the values passing through says so: see [Rewriter].
+// Middleware wraps a Store in one more layer. Every decorator's New returns one.
 type Middleware func(Store) Store
 
 // Wrap puts the layers around base. The first is the outermost:
@@ -45,7 +45,8 @@ type Named interface{ LayerName() string }
 
 // Barrier is embedded by a layer that must not be looked through, such as one that guards access: whoever holds the stack
 // must not reach the unguarded Store within. [Layers] and [Close] walk past it; [As] and [All] find beyond it only
-// [StatsReporter], [HealthChecker] and [WriteBounder], in wrappers that offer nothing else.
+// [HealthChecker] and the two others of this module that carry no stored data (statistics, and how long a write may take), in
+// wrappers that have no other method.
 type Barrier struct{ next Store }
 
 // NewBarrier returns the Barrier for a layer around next.

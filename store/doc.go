@@ -1,17 +1,15 @@
-// Package store is the contract of chatstore: what a program that keeps chat conversations may ask of its storage, and
-// what every implementation of [Store] owes it.
+// Package store is the contract between a program that keeps chat conversations and its storage: the interface [Store], its
+// errors, queries and save modes, the identity of the caller, and how layers are put around a Store.
 //
-// The contract is that of the ChatKit backend SDKs (Python openai-chatkit, Node chatkit-node-backend-sdk): threads, the
-// items of a thread, and attachments. The package has the interfaces, the values and their JSON, the errors, the identity
-// that travels in a context, and the two primitives, [Observe] and [Intercept], from which decorators are made. It imports
-// the standard library only.
+// The contract is the storage contract of the ChatKit backend SDKs (Python openai-chatkit, Node chatkit-node-backend-sdk):
+// threads, the items of a thread, and attachments. Package chat has their values.
 //
-// Use it to write against any backend, to write a backend of your own (check it with package storetest), or to write a
-// decorator. It holds no data itself: package memstore does.
+// Use this package to write an application against any backend. To write a backend, see package store/driver and check it
+// with package storetest. To write a layer, see package store/layer. This package holds no data; package memstore does.
 //
-//	s := store.Wrap(base, tracing.New(), authz.New(authz.OwnerOnly()), cache.New())
+//	s := store.Wrap(memstore.New(), tracing.New(), authz.New(authz.OwnerOnly()), cache.New())
 //	defer store.Close(s)
-//	ctx = store.WithPrincipal(ctx, store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}})
+//	ctx = store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 //	thread, err := s.LoadThread(ctx, "thr_1a2b3c4d")
 //	if errors.Is(err, store.ErrNotFound) { … }
 package store

@@ -55,7 +55,7 @@ func (p Page[T]) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads a page, its rows byte for byte as [ParseItem] and its like do. Names are matched exactly, and one that
+// UnmarshalJSON reads a page, its rows byte for byte as [chat.ParseItem] and its like do. Names are matched exactly, and one that
 // is repeated is [ErrInvalid], as is what does not fit. Members that are absent or null are zero, others are ignored. An
 // error leaves the page as it was.
 func (p *Page[T]) UnmarshalJSON(data []byte) error {

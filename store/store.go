@@ -11,8 +11,8 @@ import (
 //
 // Every method is safe for concurrent use. Every method that takes a context answers a cancelled one with the context's
 // error, wrapped, and does nothing. Errors are classified by [CodeOf]; what each call promises stands at the method, and
-// what all share (limits of ids, order of checks, times) at the Normalize functions. Package storetest checks a Store
-// against all of it.
+// the rules of ids, text and times in package chat. A method checks its arguments first, then whether the context is done,
+// then what is stored. Package storetest checks a Store against all of it.
 type Store interface {
 	IDGenerator
 	ThreadStore
@@ -31,7 +31,7 @@ type IDGenerator interface {
 
 // ThreadStore keeps threads.
 //
-// An id once used is its owner's for good: a deletion leaves the id and its [Owner] behind, and a save of another owner
+// An id once used is its owner's for good: a deletion leaves the id and its owner ([chat.Owner]) behind, and a save of another owner
 // under that id is [ErrConflict].
 type ThreadStore interface {
 	// LoadThread returns the thread, or [ErrNotFound].

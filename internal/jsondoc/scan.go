@@ -13,7 +13,7 @@ const MaxDepth = 1000
 // PageDepth is how deep a page nests its rows.
 const PageDepth = 2
 
-// What a text can break. Constant text: it goes into [Error.Field].
+// What a text can break. Constant text: it goes into the Field of an error.
 const (
 	faultUTF8     = "json: not valid UTF-8"
 	faultSyntax   = "json: not valid"

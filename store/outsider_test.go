@@ -1,0 +1,72 @@
+package store_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A program of another module finds behind a guard what carries no data, bare, and nothing else.
+func TestAnotherModuleReachesNothingPastABarrier(t *testing.T) {
+	dir := outsider(t)
+	out, err := goIn(dir, "run", "./looks")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const want = `WriteBounder: found true, dumps false, is a store false
+StatsReporter: found true, dumps false, is a store false
+the same methods: found false, dumps false, is a store false
+an unnamed type of the same methods: found false, dumps false, is a store false
+Dump: found false, dumps false, is a store false
+Store and Dump: found false, dumps false, is a store false
+the base's type: found false, dumps false, is a store false
+stores seen: 1
+`
+	if diff := cmp.Diff(want, out); diff != "" {
+		t.Error("(-want, +got)\n" + diff)
+	}
+	out, err = goIn(dir, "build", "./imports")
+	if err == nil || !strings.Contains(out, "use of internal package github.com/chatstore/chatstore/internal/confine not allowed") {
+		t.Errorf("a program that imports internal/confine: %v\n%s", err, out)
+	}
+}
+
+// outsider makes the module of testdata/outsider, which takes this one from its folder, and returns where it is.
+func outsider(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "outsider"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} { // with them, nothing has to be fetched
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "go.mod" {
+			const ours = "github.com/chatstore/chatstore"
+			text = regexp.MustCompile(`(?m)^module .*$`).ReplaceAll(text, []byte("module example.com/outsider\n\nrequire "+ours+" v0.0.0\n\nreplace "+ours+" => "+root))
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func goIn(dir string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false -mod=mod")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,57 @@
+// Command looks is a program of another module. It asks for everything that it can name behind a guard, and prints what it gets.
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// guard is what a layer that guards access looks like from outside.
+type guard struct {
+	store.Barrier
+	store.Store
+}
+
+// secret is a base with something to hide, and with capabilities that may be found.
+type secret struct{ store.Store }
+
+func (secret) Dump() string                            { return "all that is stored" }
+func (secret) LongestWrite() time.Duration             { return time.Minute }
+func (secret) AppendStats(s []layer.Stat) []layer.Stat { return append(s, layer.Stat{Name: "n"}) }
+
+// bounder has the methods of driver.WriteBounder, and is another type.
+type bounder interface{ LongestWrite() time.Duration }
+
+type dumper interface{ Dump() string }
+
+func report[T any](name string, s store.Store) {
+	got, ok := store.As[T](s)
+	_, dumps := any(got).(dumper)
+	_, stores := any(got).(store.Store)
+	fmt.Printf("%s: found %t, dumps %t, is a store %t\n", name, ok, ok && dumps, ok && stores)
+}
+
+func main() {
+	base := secret{memstore.New()}
+	s := guard{store.NewBarrier(base), base}
+	report[driver.WriteBounder]("WriteBounder", s)
+	report[layer.StatsReporter]("StatsReporter", s)
+	report[bounder]("the same methods", s)
+	report[interface{ LongestWrite() time.Duration }]("an unnamed type of the same methods", s)
+	report[dumper]("Dump", s)
+	report[interface {
+		store.Store
+		Dump() string
+	}]("Store and Dump", s)
+	report[secret]("the base's type", s)
+	n := 0
+	for range store.All[store.Store](s) {
+		n++
+	}
+	fmt.Println("stores seen:", n)
+}
