@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -46,6 +47,25 @@ func TestPackagesImportWhatThePageSays(t *testing.T) {
 	for name := range listed {
 		if _, err := os.Stat(filepath.Join("..", name)); err != nil {
 			t.Errorf("architecture.md has a row for %s, which is not there", name)
+		}
+	}
+}
+
+// TestGoDocFitsOnAScreen keeps the documentation of each package short enough to be read whole.
+func TestGoDocFitsOnAScreen(t *testing.T) {
+	for pkg := range imports(t, "..") {
+		if strings.Contains("/"+pkg+"/", "/internal/") || strings.HasPrefix(pkg, "examples") {
+			continue
+		}
+		most := 60
+		if pkg == "chat" || pkg == "store" {
+			most = 75
+		}
+		cmd := exec.Command("go", "doc", ".")
+		cmd.Dir = filepath.Join("..", pkg)
+		out, err := cmd.CombinedOutput()
+		if lines := strings.Count(string(out), "\n"); err != nil || lines > most {
+			t.Errorf("go doc %s prints %d lines, more than %d; %v", pkg, lines, most, err)
 		}
 	}
 }

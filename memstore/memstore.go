@@ -2,7 +2,7 @@
 // reference for whoever writes a Store of their own.
 //
 //	s := memstore.New()
-//	err := s.SaveThread(ctx, store.Thread{ID: s.GenerateThreadID(ctx), CreatedAt: time.Now()})
+//	err := s.SaveThread(ctx, chat.Thread{ID: s.GenerateThreadID(ctx), CreatedAt: time.Now()})
 //	page, err := s.LoadThreads(ctx, store.ThreadQuery{})
 //
 // Use it where what is kept may be lost with the process and fits into memory. It never forgets an id: a deleted thread or
