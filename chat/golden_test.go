@@ -1,11 +1,10 @@
-package store_test
+package chat_test
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
 // What the SDKs write, one of each variant: the Python SDK with all nulls and defaults, naive or Z times, 0 or 6 fraction
@@ -123,13 +122,8 @@ func wantText(t *testing.T, v value, want string) {
 
 func wantInvalid(t *testing.T, err error, field string) {
 	t.Helper()
-	var e *store.Error
-	var v *chat.Error
-	if !errors.As(err, &e) && errors.As(err, &v) {
-		e = &store.Error{Field: v.Field}
-	}
-	if !errors.Is(err, store.ErrInvalid) || e == nil || store.CodeOf(err) != store.CodeInvalid || !store.IsDefinite(err) {
-		t.Errorf("got %v, want ErrInvalid: %s", err, field)
+	if e, ok := errors.AsType[*chat.Error](err); !ok || !errors.Is(err, chat.ErrInvalid) {
+		t.Errorf("got %v, want a chat.Error: %s", err, field)
 	} else if e.Field != field {
 		t.Errorf("got field %q, want %q", e.Field, field)
 	}
