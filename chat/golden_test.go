@@ -7,8 +7,8 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// What the SDKs write, one of each variant: the Python SDK with all nulls and defaults, naive or Z times, 0 or 6 fraction
-// digits; the Node SDK with .mmmZ and absent members instead of nulls.
+// What the SDKs write, one of each variant. The Python SDK writes all nulls and defaults, naive or Z times, and 0 or 6
+// fraction digits. The Node SDK writes .mmmZ, and leaves members out that would be null.
 var goldenItems = map[string]string{
 	"python user_message": `{"id":"msg_1a2b3c4d","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.123456","type":"user_message",` +
 		`"content":[{"type":"input_text","text":"Grüße & <b>\u00fc\ud83d\ude00</b>"},{"type":"input_tag","id":"e_1","text":"@ada","data":{"n":12345678901234567890,"n":1.0},"group":null,"interactive":false}],` +

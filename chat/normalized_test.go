@@ -245,8 +245,8 @@ func genJSON(depth int) *rapid.Generator[string] {
 	})
 }
 
-// TestSplicesOnlyWhatIsSet: over random threads and random changes of fields, a set member has its new value, each other
-// byte stays, what is stored reads back as it was normalised, and setting the fields back gives the text back.
+// TestSplicesOnlyWhatIsSet changes random fields of random threads. A set member has its new value, and each other byte
+// stays. A normalised thread reads back as it was. Setting the fields back gives the text back.
 func TestSplicesOnlyWhatIsSet(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		space := rapid.SampledFrom([]string{"", " ", "\n\t"})

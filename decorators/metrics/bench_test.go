@@ -4,7 +4,6 @@ import (
 	"context"
 	"testing"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/chat"
@@ -13,8 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// The benchmarks run what they measure in turns with what it is compared to, and report the ratio of the medians: times
-// differ between machines, ratios hardly. R is the reference of the project's budgets, lru.Cache[string, chat.Thread].Get.
+// Each benchmark runs in turns with its reference and reports the ratio, xR over [spy.Reference].
 //
 //	go test -run '^$' -bench Metrics ./decorators/metrics
 
@@ -25,7 +23,7 @@ func (empty) LoadThread(context.Context, string) (chat.Thread, error) { return c
 
 func BenchmarkMetricsLoadThread(b *testing.B) {
 	s := store.Wrap(empty{}, newLayer(b, prometheus.NewRegistry()))
-	spy.InTurns(b, "xR", func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") }, reference(b))
+	spy.InTurns(b, "xR", func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") }, spy.Reference(b))
 }
 
 func BenchmarkMetricsLoadThreadParallel(b *testing.B) {
@@ -53,17 +51,3 @@ func (bareObserver) Begin(ctx context.Context, _ layer.Call) (context.Context, a
 	return ctx, bareObserver{}
 }
 func (bareObserver) End(context.Context, layer.Call, layer.Result, any) {}
-
-// reference makes R.
-func reference(b *testing.B) func() {
-	c, err := lru.New[string, chat.Thread](1000)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c.Add("thr_1a2b3c4d", chat.Thread{ID: "thr_1a2b3c4d"})
-	return func() {
-		if _, ok := c.Get("thr_1a2b3c4d"); !ok {
-			b.Fatal("the reference missed")
-		}
-	}
-}

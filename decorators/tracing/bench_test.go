@@ -14,8 +14,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Each benchmark runs what it measures in turns with what it is compared to and reports the ratio of the medians: times
-// differ between machines, ratios hardly.
+// Each benchmark runs in turns with its reference and reports the ratio.
 //
 //	go test -run '^$' -bench Tracing ./decorators/tracing
 

@@ -4,6 +4,10 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/chatstore/chatstore/chat"
 )
 
 // InTurns runs f, the subject of a benchmark, and ref, its reference, in turns. It reports the ratio of their medians in unit:
@@ -34,4 +38,16 @@ func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportMetric(testing.AllocsPerRun(1000, f), "allocs/call")
 	b.ReportMetric(testing.AllocsPerRun(1000, ref), "allocs/reference")
 	b.ReportMetric(0, "ns/op") // of a turn: of no use
+}
+
+// Reference returns one hit of lru.Cache[string, chat.Thread].Get, R in the project's budgets.
+func Reference(b *testing.B) func() {
+	b.Helper()
+	c := must(lru.New[string, chat.Thread](1000))
+	c.Add("thr_1a2b3c4d", chat.Thread{ID: "thr_1a2b3c4d"})
+	return func() {
+		if _, ok := c.Get("thr_1a2b3c4d"); !ok {
+			b.Fatal("the reference missed")
+		}
+	}
 }
