@@ -53,9 +53,13 @@ func TestACauseIsNotEncoded(t *testing.T) {
 		error
 		Detail string
 	}{errors.New("x"), "CANARY"}}
-	text, err := json.Marshal(map[string]any{"pointer": e, "value": *e})
-	if err != nil || strings.Contains(string(text), "CANARY") || !strings.Contains(string(text), e.Field) {
-		t.Errorf("json: %s, %v", text, err)
+	for _, v := range []any{*e, map[string]error{"err": e}} {
+		if text, err := json.Marshal(v); err != nil || strings.Contains(string(text), "CANARY") {
+			t.Errorf("json: %s, %v", text, err)
+		}
+	}
+	if text, err := e.MarshalText(); err != nil || string(text) != e.Error() {
+		t.Errorf("MarshalText: %s, %v", text, err)
 	}
 }
 

@@ -53,6 +53,7 @@ func TestPartitionsAreThePrincipals(t *testing.T) {
 		{}, partition("", ""), partition("a", "b"), partition("", "ab"), partition("a:b", "c"), partition("a", "b:c"),
 		partition("1:a", "b"), partition("", "1:a1:b"), partition("a", "b", "c"), partition("a", "b", "c", "d"),
 		partition("a", "b", "cd"), partition("a", "b", ""), partition("A", "b"),
+		partition("10aaaaaaaaa", ""), partition("1", "aaaaaaaaa0"),
 	}
 	for i, a := range distinct {
 		for j, b := range distinct {

@@ -10,6 +10,7 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
@@ -171,15 +172,23 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 		base.Do = func(ctx context.Context, _ store.Op) error {
 			close(ctx.Value(beganKey{}).(chan struct{}))
 			<-hold
+			layer.ReportUnsettled(ctx)
+			driver.ReportVersion(ctx, "thr_1", 1, 2)
 			return nil
 		}
-		told := false
-		err := s.SaveThread(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), chat.Thread{ID: "thr_1"})
-		if !told || store.IsDefinite(err) {
-			t.Errorf("the rule said %v; got %v, reported %v", answer, err, told)
+		told, versions := 0, 0
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
+		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
+		if told == 0 || store.IsDefinite(err) {
+			t.Errorf("the rule said %v; got %v, reported %d times", answer, err, told)
 		}
+		before := told
 		close(hold)
 		<-done
+		if told != before || versions != 0 {
+			t.Errorf("after the call had returned, %d reports and %d versions", told-before, versions)
+		}
 	}
 }
 
