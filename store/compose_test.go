@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -18,18 +19,16 @@ import (
 // ring is a layer for composition: it embeds a Store because only its place in the chain matters here.
 type ring struct {
 	inner
-	name   string
-	log    *[]string
-	err    error
-	shared bool
+	name string
+	log  *[]string
+	err  error
 }
 
 type inner = store.Store
 
-func (r *ring) Unwrap() store.Store     { return r.inner }
-func (r *ring) LayerName() string       { return r.name }
-func (r *ring) ShareBetweenPrincipals() { r.shared = true }
-func (r *ring) Close() error            { *r.log = append(*r.log, r.name); return r.err }
+func (r *ring) Unwrap() store.Store { return r.inner }
+func (r *ring) LayerName() string   { return r.name }
+func (r *ring) Close() error        { *r.log = append(*r.log, r.name); return r.err }
 func (r *ring) AppendStats(dst []layer.Stat) []layer.Stat {
 	return append(dst, layer.Stat{Name: r.name})
 }
@@ -53,22 +52,20 @@ func walled() store.Middleware {
 
 func TestWrapPutsTheFirstOutermost(t *testing.T) {
 	var log []string
-	s := store.Wrap(&spy{}, rung("a", &log), rung("b", &log), walled(), rung("c", &log))
-	if got := store.Layers(s); !slices.Equal(got, []string{"a", "b", "wall", "c", "*store_test.spy"}) {
+	s := store.Wrap(&spy.Base{}, rung("a", &log), rung("b", &log), walled(), rung("c", &log))
+	if got := store.Layers(s); !slices.Equal(got, []string{"a", "b", "wall", "c", "*spy.Base"}) {
 		t.Errorf("Layers: %v", got)
 	}
-	if base := (&spy{}); store.Wrap(base) != store.Store(base) {
+	if base := (&spy.Base{}); store.Wrap(base) != store.Store(base) {
 		t.Error("no layers are not the base itself")
 	}
 }
 
 func TestWrapRefusesNil(t *testing.T) {
 	for want, f := range map[string]func(){
-		"base is nil":            func() { store.Wrap(nil) },
-		"layer 1 is nil":         func() { store.Wrap(&spy{}, walled(), nil) },
-		"returned a nil Store":   func() { store.Wrap(&spy{}, func(store.Store) store.Store { return nil }) },
-		"the Observer is nil":    func() { layer.Observe("o", nil) },
-		"the Interceptor is nil": func() { layer.Intercept("i", nil) },
+		"base is nil":          func() { store.Wrap(nil) },
+		"layer 1 is nil":       func() { store.Wrap(&spy.Base{}, walled(), nil) },
+		"returned a nil Store": func() { store.Wrap(&spy.Base{}, func(store.Store) store.Store { return nil }) },
 	} {
 		func() {
 			defer func() {
@@ -83,14 +80,14 @@ func TestWrapRefusesNil(t *testing.T) {
 
 type secret interface{ Secret() string }
 
-type vault struct{ *spy }
+type vault struct{ *spy.Base }
 
 func (vault) Secret() string              { return "combination" }
 func (vault) LongestWrite() time.Duration { return time.Hour }
 
 func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 	var log []string
-	s := store.Wrap(vault{&spy{}}, rung("a", &log), rung("b", &log))
+	s := store.Wrap(vault{&spy.Base{}}, rung("a", &log), rung("b", &log))
 	if v, ok := store.As[secret](s); !ok || v.Secret() != "combination" {
 		t.Error("the base's capability was not found through two layers")
 	}
@@ -101,7 +98,7 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 	if !slices.Equal(names, []string{"a", "b"}) {
 		t.Errorf("All: %v", names)
 	}
-	if _, ok := store.As[secret](store.Wrap(&spy{}, rung("a", &log))); ok {
+	if _, ok := store.As[secret](store.Wrap(&spy.Base{}, rung("a", &log))); ok {
 		t.Error("found what nobody has")
 	}
 }
@@ -109,14 +106,14 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 // The invariant of Barrier: whoever holds a guarded stack can get statistics, health and bounds from within, and nothing else.
 func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	var log []string
-	s := store.Wrap(vault{&spy{}}, rung("out", &log), walled(), rung("in", &log))
+	s := store.Wrap(vault{&spy.Base{}}, rung("out", &log), walled(), rung("in", &log))
 	if _, ok := store.As[secret](s); ok {
 		t.Error("a capability that carries data was found behind a barrier")
 	}
-	if _, ok := store.As[store.Unwrapper](store.Wrap(&spy{}, walled(), rung("in", &log))); ok {
+	if _, ok := store.As[store.Unwrapper](store.Wrap(&spy.Base{}, walled(), rung("in", &log))); ok {
 		t.Error("an Unwrapper was found behind a barrier")
 	}
-	if _, ok := store.As[store.Store](store.Wrap(&spy{}, walled())); !ok {
+	if _, ok := store.As[store.Store](store.Wrap(&spy.Base{}, walled())); !ok {
 		t.Error("the guard itself is a Store and in front")
 	}
 	var names []string
@@ -129,7 +126,7 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	if !slices.Equal(names, []string{"out", "in"}) {
 		t.Errorf("statistics: %v", names)
 	}
-	h, ok := store.As[store.HealthChecker](store.Wrap(&spy{}, walled(), rung("in", &log)))
+	h, ok := store.As[store.HealthChecker](store.Wrap(&spy.Base{}, walled(), rung("in", &log)))
 	if !ok || h.CheckHealth(t.Context()).Error() != "in" {
 		t.Error("health behind a barrier was not found")
 	}
@@ -146,14 +143,11 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	for i := range reflect.TypeFor[store.Barrier]().NumMethod() {
 		t.Errorf("Barrier exports %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
 	}
-	if !layer.Guarded(s) || layer.Guarded(store.Wrap(&spy{}, rung("a", &log))) {
-		t.Error("Guarded is wrong")
-	}
 }
 
 func TestCloseClosesEachLayerOnceOutermostFirst(t *testing.T) {
 	var log []string
-	base := store.Wrap(&spy{}, rung("base", &log))
+	base := store.Wrap(&spy.Base{}, rung("base", &log))
 	shared := store.Wrap(base, rung("shared", &log))
 	a := store.Wrap(shared, rung("a1", &log), walled(), rung("a2", &log))
 	b := store.Wrap(shared, rung("b1", &log))
@@ -173,7 +167,7 @@ func TestCloseClosesEachLayerOnceOutermostFirst(t *testing.T) {
 func TestCloseGoesOnAfterAnError(t *testing.T) {
 	var log []string
 	e1, e2 := errors.New("one"), errors.New("two")
-	s := &ring{name: "a", log: &log, err: e1, inner: &ring{name: "b", log: &log, err: e2, inner: &spy{}}}
+	s := &ring{name: "a", log: &log, err: e1, inner: &ring{name: "b", log: &log, err: e2, inner: &spy.Base{}}}
 	if err := store.Close(s); !errors.Is(err, e1) || !errors.Is(err, e2) || len(log) != 2 {
 		t.Errorf("got %v after closing %v", err, log)
 	}
@@ -181,7 +175,7 @@ func TestCloseGoesOnAfterAnError(t *testing.T) {
 		inner
 		_ []int // not comparable
 	}
-	if err := store.Close(odd{inner: &spy{}}, odd{inner: &spy{}}); err != nil {
+	if err := store.Close(odd{inner: &spy.Base{}}, odd{inner: &spy.Base{}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -193,21 +187,11 @@ func (panicking) Close() error { panic("close") }
 
 func TestCloseGoesOnAfterAPanic(t *testing.T) {
 	var log []string
-	s := panicking{&ring{name: "a", log: &log, inner: &ring{name: "b", log: &log, inner: &spy{}}}}
+	s := panicking{&ring{name: "a", log: &log, inner: &ring{name: "b", log: &log, inner: &spy.Base{}}}}
 	defer func() {
 		if r := recover(); r != "close" || !slices.Equal(log, []string{"b"}) {
 			t.Errorf("recovered %v after closing %v", r, log)
 		}
 	}()
 	_ = store.Close(s)
-}
-
-func TestShareStopsAtTheNextBarrier(t *testing.T) {
-	var log []string
-	inside := &ring{inner: &spy{}, name: "inside", log: &log}
-	between := &ring{inner: &wall{inside, store.NewBarrier(inside)}, name: "between", log: &log}
-	layer.Share(between)
-	if !between.shared || inside.shared {
-		t.Errorf("between %v, inside another guard %v", between.shared, inside.shared)
-	}
 }

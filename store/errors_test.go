@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -43,6 +44,17 @@ func TestCodeOf(t *testing.T) {
 		{errors.Join(store.ErrConflict, wrapped(context.DeadlineExceeded)), store.CodeConflict, false},
 		{&store.Error{Cause: errors.Join(store.ErrNotFound, context.Canceled)}, store.CodeNotFound, false},
 		{errors.Join(store.ErrConflict, errors.New("duplicate key")), store.CodeConflict, true},
+		// A value's error is invalid whatever it wraps: after a *store.Error, and before sentinels.
+		{&chat.Error{Kind: store.RowItem, ID: "msg_1", Field: "created_at: zero"}, store.CodeInvalid, true},
+		{&chat.Error{Cause: store.ErrUnavailable}, store.CodeInvalid, true},
+		{&chat.Error{Cause: context.Canceled}, store.CodeInvalid, true},
+		{&chat.Error{Cause: errors.Join(store.ErrConflict, context.DeadlineExceeded)}, store.CodeInvalid, true},
+		{errors.Join(&chat.Error{}, &store.Error{Code: store.CodeConflict}), store.CodeConflict, true},
+		{&store.Error{Code: store.CodeUnavailable, Cause: &chat.Error{}}, store.CodeUnavailable, false},
+		{&store.Error{Cause: &chat.Error{Cause: store.ErrUnavailable}}, store.CodeInvalid, true},
+		{errors.Join(store.ErrNotFound, &chat.Error{}), store.CodeInvalid, true},
+		{errors.Join(store.ErrUnavailable, &chat.Error{}), store.CodeInvalid, false},
+		{(*chat.Error)(nil), store.CodeInternal, false},
 	} {
 		for _, err := range []error{c.err, wrapped(c.err)} {
 			if got := store.CodeOf(err); got != c.want {
@@ -52,6 +64,12 @@ func TestCodeOf(t *testing.T) {
 				t.Errorf("IsDefinite(%v) is %v", err, got)
 			}
 		}
+	}
+}
+
+func TestErrInvalidIsThatOfValues(t *testing.T) {
+	if store.ErrInvalid != chat.ErrInvalid || !errors.Is(&chat.Error{}, store.ErrInvalid) || !errors.Is(&store.Error{Code: store.CodeInvalid}, chat.ErrInvalid) {
+		t.Error("there are two ErrInvalid")
 	}
 }
 

@@ -4,56 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
-
-// timing is an Observer that logs every call. It gets ids, a code and a duration, and by type no content.
-type timing struct{ log *slog.Logger }
-
-func (timing) Begin(ctx context.Context, _ layer.Call) (context.Context, any) { return ctx, struct{}{} }
-
-func (o timing) End(ctx context.Context, c layer.Call, r layer.Result, _ any) {
-	o.log.InfoContext(ctx, c.Op.String(), "thread", c.ThreadID, "code", r.Code)
-}
-
-func ExampleObserve() {
-	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
-		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		},
-	}))
-	s := store.Wrap(&spy{}, layer.Observe("timing", timing{log}))
-	_, _ = s.LoadThread(context.Background(), "thr_1")
-	// Output: level=INFO msg=load_thread thread=thr_1 code=ok
-}
-
-// A rule of one's own in a few lines: reads that the backend cannot answer now are tried once more. Writes are not: the
-// first may have happened.
-func ExampleIntercept() {
-	retry := layer.Intercept("retry", layer.InterceptorFunc(
-		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-			err := next(ctx)
-			if !c.Op.IsWrite() && errors.Is(err, store.ErrUnavailable) {
-				fmt.Println("once more:", c.Op)
-				return next(ctx)
-			}
-			return err
-		}))
-	s := store.Wrap(&spy{err: store.ErrUnavailable}, retry)
-	_, err := s.LoadThread(context.Background(), "thr_1")
-	fmt.Println(store.CodeOf(err))
-	// Output:
-	// once more: load_thread
-	// unavailable
-}
 
 func ExampleWrap() {
 	limit := layer.Intercept("limit", layer.InterceptorFunc(
@@ -62,9 +19,19 @@ func ExampleWrap() {
 			defer cancel()
 			return next(ctx)
 		}))
-	s := store.Wrap(&spy{}, layer.Observe("timing", timing{slog.Default()}), limit)
+	readOnly := layer.Intercept("read only", layer.InterceptorFunc(
+		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+			if c.Op.IsWrite() {
+				return &store.Error{Op: c.Op, Code: store.CodeDenied}
+			}
+			return next(ctx)
+		}))
+	s := store.Wrap(memstore.New(), limit, readOnly)
 	fmt.Println(store.Layers(s))
-	// Output: [timing limit *store_test.spy]
+	fmt.Println(s.SaveThread(context.Background(), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}))
+	// Output:
+	// [limit read only memstore]
+	// save_thread: denied
 }
 
 func ExampleCodeOf() {

@@ -1,10 +1,14 @@
 package store_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -34,6 +38,11 @@ func TestAPageOfTheDeepestRowsCanBeRead(t *testing.T) {
 
 func TestAPageInALogHasNoContent(t *testing.T) {
 	page := store.Page[chat.Thread]{Data: []chat.Thread{{ID: "thr_1", Title: "CANARY"}}, HasMore: true}
+	for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
+		if text := fmt.Sprintf(verb, page); strings.Contains(text, "CANARY") || strings.Contains(text, "43414e415259") {
+			t.Errorf("%s: %s", verb, text)
+		}
+	}
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("listed", "page", page)
 	if strings.Contains(log.String(), "CANARY") || !strings.Contains(log.String(), `"rows":1`) {
@@ -43,4 +52,146 @@ func TestAPageInALogHasNoContent(t *testing.T) {
 	if err := json.Unmarshal([]byte(log.String()), &back); err != nil {
 		t.Error(err)
 	}
+}
+
+// Rows whose bytes no encoder would write.
+const (
+	spaced = "\n{ \"id\" : \"msg_1\" ,\t\"type\":\"user_message\",\r\n \"content\":[ ], \"quoted_text\":\"q\" } "
+	odd    = `{"type":"hologram.v2","id":"msg_\u0031","Type":"x","n":12345678901234567890,"s":"<ü\ud83d\ude00>","beams":[1.0,null]}`
+)
+
+// TestPageJSON: the wire's shape both ways, rows byte for byte.
+func TestPageJSON(t *testing.T) {
+	text := ` {"has_more" : true,"x":{},"data":[` + spaced + `, ` + odd + ` ],"after":"msg_\u0038"} `
+	var p store.Page[chat.Item]
+	data := []byte(text)
+	if err := p.UnmarshalJSON(data); err != nil {
+		t.Fatal(err)
+	}
+	clear(data)
+	if len(p.Data) != 2 || !p.HasMore || p.After != "msg_8" {
+		t.Fatalf("got %v", p)
+	}
+	if got := p.Data[0].JSON().String(); got != strings.TrimSpace(spaced) {
+		t.Errorf("got row %s", got)
+	}
+	if got := p.Data[1].JSON().String(); got != odd {
+		t.Errorf("got row %s", got)
+	}
+	out, err := p.MarshalJSON()
+	if want := `{"data":[` + strings.TrimSpace(spaced) + `,` + odd + `],"has_more":true,"after":"msg_8"}`; err != nil || string(out) != want {
+		t.Errorf("got %s, %v\nwant %s", out, err, want)
+	}
+	for _, empty := range []string{`{}`, `{"Data":[{"type":"x"}],"HAS_MORE":true,"After":"x"}`, `{"data":null,"has_more":null,"after":null}`, `{"data":[],"has_more":false}`} {
+		var e store.Page[chat.Thread]
+		if err := json.Unmarshal([]byte(empty), &e); err != nil || len(e.Data) != 0 || e.HasMore || e.After != "" {
+			t.Errorf("%s: got %v, %v", empty, e, err)
+		}
+		if b, err := json.Marshal(e); err != nil || string(b) != `{"data":[],"has_more":false,"after":null}` {
+			t.Errorf("%s: written as %s, %v", empty, b, err)
+		}
+	}
+	var words store.Page[string]
+	if err := json.Unmarshal([]byte(`{"data":["<a>","b"]}`), &words); err != nil || len(words.Data) != 2 {
+		t.Errorf("got %v, %v", words, err)
+	}
+	if b, err := words.MarshalJSON(); err != nil || string(b) != `{"data":["<a>","b"],"has_more":false,"after":null}` {
+		t.Errorf("got %s, %v", b, err)
+	}
+	for text, field := range map[string]string{
+		`null`:                  "json: not an object",
+		`{"data":{}}`:           "data: not an array",
+		`{"data":[null]}`:       "data: a row does not fit",
+		`{"data":[{"type":7}]}`: "data: a row does not fit",
+		`{"data":[{"type":"x","id":"a","id":"b"}]}`: "data: a row does not fit",
+		`{"has_more":1}`:             "has_more: not a boolean",
+		`{"after":1}`:                "after: not a string",
+		`{"after":"\ud800"}`:         "after: half a surrogate pair",
+		`{"data":[],"data":[]}`:      "json: a repeated member name",
+		`{"data":[],"d\u0061ta":[]}`: "json: a repeated member name",
+	} {
+		before := p
+		err := p.UnmarshalJSON([]byte(text))
+		if e, ok := err.(*store.Error); !ok || e.Code != store.CodeInvalid || e.Field != field || !store.IsDefinite(err) {
+			t.Errorf("%s: got %v, want %s", text, err, field)
+		}
+		if len(p.Data) != len(before.Data) || p.After != before.After {
+			t.Errorf("%s: changed the page", text)
+		}
+	}
+	if _, err := (store.Page[chat.Item]{Data: []chat.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a zero item: got %v", err)
+	}
+}
+
+func FuzzPageJSON(f *testing.F) {
+	f.Add(`{"data":[` + spaced + `,` + odd + `],"has_more":true,"after":"x"}`)
+	f.Add(`{"data":[],"Data":[1],"has_more":false,"after":null}`)
+	f.Add(`{"data":[{"type":"x"},{"type":"y"}],"d\u0061ta":[]}`)
+	f.Add(`null`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var p store.Page[chat.Item]
+		data := []byte(text)
+		if err := p.UnmarshalJSON(data); err != nil {
+			if !errors.Is(err, store.ErrInvalid) || p.Data != nil || p.HasMore || p.After != "" {
+				t.Fatalf("got %v, and a page %v", err, p)
+			}
+			return
+		}
+		if !json.Valid(data) || !utf8.ValidString(text) {
+			t.Fatalf("%q was read, and is not valid", text)
+		}
+		clear(data)
+		var values map[string]json.RawMessage
+		var after string
+		var rows []json.RawMessage
+		if err := json.Unmarshal([]byte(text), &values); err != nil || values == nil || names(t, text) != len(values) {
+			t.Fatalf("%q was read: no object, or a repeated name: %v", text, err)
+		}
+		for name, part := range map[string]any{"after": &after, "data": &rows} {
+			if value, ok := values[name]; ok {
+				if err := json.Unmarshal(value, part); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if p.After != after {
+			t.Fatalf("after: got %q, want %q", p.After, after)
+		}
+		if len(rows) != len(p.Data) {
+			t.Fatalf("got %d rows, want %d", len(p.Data), len(rows))
+		}
+		for i, row := range rows {
+			if p.Data[i].JSON().String() != string(row) {
+				t.Fatalf("row %d: got %q, want %q", i, p.Data[i].JSON(), row)
+			}
+		}
+		out, err := p.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again store.Page[chat.Item]
+		if err := again.UnmarshalJSON(out); err != nil {
+			t.Fatal(err)
+		}
+		if twice, err := again.MarshalJSON(); err != nil || !bytes.Equal(out, twice) {
+			t.Fatalf("got %q, %v, want %q", twice, err, out)
+		}
+	})
+}
+
+// names returns how many names the outermost object of a text has, with repetitions.
+func names(t *testing.T, text string) (n int) {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(text))
+	_, err := dec.Token() // the brace
+	for ; err == nil && dec.More(); n++ {
+		var value json.RawMessage
+		_, err = dec.Token()
+		err = errors.Join(err, dec.Decode(&value))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -106,14 +106,14 @@ func wants(t testing.TB, err, class error) {
 	}
 }
 
-// spy records the calls of the base, and can do something just before one.
-type spy struct {
+// recorder records the calls of the base, and can do something just before one.
+type recorder struct {
 	mu     sync.Mutex
 	calls  []layer.Call
 	before map[store.Op]func() // each runs once
 }
 
-func (s *spy) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+func (s *recorder) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	s.mu.Lock()
 	s.calls = append(s.calls, c)
 	f := s.before[c.Op]
@@ -126,7 +126,7 @@ func (s *spy) Intercept(ctx context.Context, c layer.Call, next func(context.Con
 }
 
 // once has f run just before the next call of op reaches the base.
-func (s *spy) once(op store.Op, f func()) {
+func (s *recorder) once(op store.Op, f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.before == nil {
@@ -136,7 +136,7 @@ func (s *spy) once(op store.Op, f func()) {
 }
 
 // take returns the ops of the calls since the last take.
-func (s *spy) take() []store.Op {
+func (s *recorder) take() []store.Op {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ops []store.Op
@@ -151,12 +151,12 @@ func (s *spy) take() []store.Op {
 type world struct {
 	store.Store // guarded
 	base        store.Store
-	spy         *spy
+	spy         *recorder
 }
 
 func newWorld(t testing.TB, p authz.Policy, opts ...authz.Option) world {
 	t.Helper()
-	w := world{base: memstore.New(), spy: &spy{}}
+	w := world{base: memstore.New(), spy: &recorder{}}
 	seed(t, w.base)
 	w.Store = store.Wrap(w.base, authz.New(p, opts...), layer.Intercept("spy", w.spy))
 	return w

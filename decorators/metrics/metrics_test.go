@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -82,21 +83,8 @@ func TestEveryMethodReachesTheBaseOnceAndIsCounted(t *testing.T) {
 	for m := range reflect.TypeFor[store.Store]().Methods() {
 		t.Run(m.Name, func(t *testing.T) {
 			reg := prometheus.NewPedanticRegistry()
-			base := &spy{}
-			s := store.Wrap(base, newLayer(t, reg))
-			args := arguments(t, m.Type)
-			ctx := t.Context()
-
-			got := invoke(ctx, s, m.Name, args)
-
-			if len(base.calls) != 1 || base.calls[0].method != m.Name {
-				t.Fatalf("the base's calls: %v", base.calls)
-			}
-			if !reflect.DeepEqual(append([]any{}, args...), append([]any{}, base.calls[0].args...)) || base.ctx != ctx {
-				t.Errorf("the base was given %v, want %v", base.calls[0].args, args)
-			}
-			if want := invoke(ctx, &spy{}, m.Name, args); !reflect.DeepEqual(want, got) {
-				t.Errorf("the answer is %v, want the base's, %v", got, want)
+			if ctx := t.Context(); spy.Through(ctx, t, newLayer(t, reg), m) != ctx {
+				t.Error("the base was given another context")
 			}
 			want := map[string]string{}
 			if op := opOf(m.Name); op != 0 {
@@ -129,28 +117,21 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 		store.CodeCanceled, store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic,
 	}
 	for _, op := range store.Ops() {
-		for _, o := range outcomes() {
-			t.Run(op.String()+"/"+o.name, func(t *testing.T) {
+		for _, o := range spy.Outcomes() {
+			t.Run(op.String()+"/"+o.Name, func(t *testing.T) {
 				reg := prometheus.NewPedanticRegistry()
-				s := store.Wrap(&spy{do: o.do}, newLayer(t, reg))
-
-				recovered, err := call(t.Context(), s, op)
-
-				wantRecovered, wantErr := call(t.Context(), &spy{do: o.do}, op)
-				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
-					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
-				}
+				o.Through(t, newLayer(t, reg), op)
 				status := "ok"
-				if slices.Contains(failures, o.code) {
+				if slices.Contains(failures, o.Code) {
 					status = "error"
 				}
 				want := map[string]string{
-					fmt.Sprintf(`operations_total{code="%s",operation="%s"}`, o.code, op):                   "1",
+					fmt.Sprintf(`operations_total{code="%s",operation="%s"}`, o.Code, op):                   "1",
 					fmt.Sprintf(`operation_duration_seconds_count{operation="%s",status="%s"}`, op, status): "1",
 				}
 				got := values(t, reg)
 				for name := range got {
-					if o.code == store.CodeOK && strings.HasPrefix(name, "page_items") {
+					if o.Code == store.CodeOK && strings.HasPrefix(name, "page_items") {
 						delete(got, name)
 					}
 				}
@@ -164,7 +145,7 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 
 func TestCallsUnderWayAreInFlight(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&spy{do: func(_ context.Context, op store.Op) error {
+	s := store.Wrap(&spy.Base{Do: func(_ context.Context, op store.Op) error {
 		want := map[string]string{fmt.Sprintf(`operations_in_flight{operation="%s"}`, op): "1"}
 		got := values(t, reg)
 		for name := range got {
@@ -178,18 +159,18 @@ func TestCallsUnderWayAreInFlight(t *testing.T) {
 		return nil
 	}}, newLayer(t, reg))
 	for _, op := range store.Ops() {
-		_ = callOp(t.Context(), s, op)
+		_ = spy.CallOp(t.Context(), s, op)
 	}
 }
 
 func TestDurationsAreInSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+		s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error {
 			time.Sleep(250 * time.Millisecond)
 			return nil
 		}}, newLayer(t, reg, metrics.WithBuckets(.1, .2, .25, .3)))
-		_ = callOp(t.Context(), s, store.OpLoadThread)
+		_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 		h := histogram(t, reg, "load_thread", "ok")
 		if h.GetSampleSum() != .25 {
 			t.Errorf("the sum is %v seconds, want 0.25", h.GetSampleSum())
@@ -242,12 +223,12 @@ func label(m *dto.Metric, name string) string {
 }
 
 func TestAnObservedCallAllocatesNothing(t *testing.T) {
-	base := &spy{forget: true}
+	base := &spy.Base{Forget: true}
 	s := store.Wrap(base, newLayer(t, prometheus.NewRegistry(), metrics.WithSlow(time.Hour)))
 	for _, op := range store.Ops() {
 		// What callOp and the base allocate is not the layer's.
-		without := testing.AllocsPerRun(100, func() { _ = callOp(t.Context(), base, op) })
-		if n := testing.AllocsPerRun(100, func() { _ = callOp(t.Context(), s, op) }); n != without {
+		without := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), base, op) })
+		if n := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), s, op) }); n != without {
 			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
 		}
 	}
@@ -288,11 +269,11 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				reg := prometheus.NewRegistry()
-				s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+				s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error {
 					time.Sleep(tt.took)
 					return tt.err
 				}}, newLayer(t, reg, tt.opts...))
-				_ = callOp(tt.ctx, s, store.OpLoadThread)
+				_ = spy.CallOp(tt.ctx, s, store.OpLoadThread)
 
 				text := expose(t, reg, expfmt.TypeOpenMetrics)
 				for _, name := range []string{"chatstore_operation_duration_seconds_bucket{", "chatstore_operations_total{"} {
@@ -318,7 +299,7 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 
 func TestEverySeriesIsThereBeforeTheFirstCall(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	store.Wrap(&spy{}, newLayer(t, reg))
+	store.Wrap(&spy.Base{}, newLayer(t, reg))
 	text := expose(t, reg, expfmt.TypeTextPlain)
 	for _, op := range store.Ops() {
 		for code := range store.NumCodes {
@@ -351,7 +332,7 @@ func lines(text string) (series []string) {
 
 func TestASecondLayerOfTheSameNameIsRefusedAndChangesNothing(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&spy{}, newLayer(t, reg))
+	s := store.Wrap(&spy.Base{}, newLayer(t, reg))
 	before := expose(t, reg, expfmt.TypeTextPlain)
 
 	m, err := metrics.New(reg, metrics.WithBuckets(1)) // other buckets are no other names
@@ -388,9 +369,9 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 			newLayer(t, reg, metrics.WithStore(name), metrics.WithLayer("inner")))
 	}
 	a, b := stack("a"), stack("b")
-	_ = callOp(t.Context(), a, store.OpLoadThread)
-	_ = callOp(t.Context(), b, store.OpLoadThread)
-	_ = callOp(t.Context(), b, store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), a, store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), b, store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), b, store.OpLoadThread)
 	text := expose(t, reg, expfmt.TypeTextPlain)
 	for store, n := range map[string]int{"a": 1, "b": 2} {
 		for _, layer := range []string{"outer", "inner"} {
@@ -418,19 +399,19 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 
 func TestTheMiddlewareWrapsOneStore(t *testing.T) {
 	m := newLayer(t, nil)
-	m(&spy{})
+	m(&spy.Base{})
 	defer func() {
 		if got := fmt.Sprint(recover()); !strings.Contains(got, "wraps a Store already: call metrics.New for each") {
 			t.Errorf("panic: %q", got)
 		}
 	}()
-	m(&spy{})
+	m(&spy.Base{})
 }
 
 func TestAClosedLayerLetsCallsPass(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "mine", Help: "The user's own."}))
-	base := &spy{}
+	base := &spy.Base{}
 	s := store.Wrap(base, newLayer(t, reg))
 	for range 2 {
 		if err := store.Close(s); err != nil {
@@ -438,12 +419,12 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 		}
 	}
 	for _, op := range store.Ops() {
-		if err := callOp(t.Context(), s, op); err != nil {
+		if err := spy.CallOp(t.Context(), s, op); err != nil {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
-	if len(base.calls) != len(store.Ops()) {
-		t.Errorf("%d calls reached the base", len(base.calls))
+	if len(base.Calls()) != len(store.Ops()) {
+		t.Errorf("%d calls reached the base", len(base.Calls()))
 	}
 	if diff := cmp.Diff([]string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain))); diff != "" {
 		t.Errorf("what is left (-want +got):\n%s", diff)
@@ -493,11 +474,11 @@ func TestCloseUnregistersWhateverWasRegistered(t *testing.T) {
 
 func TestAClosedLayerCountsNoMore(t *testing.T) {
 	reg := ledger{prometheus.NewPedanticRegistry(), map[prometheus.Collector]bool{}}
-	s := store.Wrap(&spy{}, newLayer(t, reg))
+	s := store.Wrap(&spy.Base{}, newLayer(t, reg))
 	collectors := slices.Collect(maps.Keys(reg.open))
-	_ = callOp(t.Context(), s, store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 	_ = store.Close(s)
-	_ = callOp(t.Context(), s, store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 	after := prometheus.NewPedanticRegistry()
 	after.MustRegister(collectors...)
 	if got := values(t, after)[`operations_total{code="ok",operation="load_thread"}`]; got != "1" {
@@ -520,13 +501,13 @@ func TestClosingAgainDoesNotUnregisterASuccessor(t *testing.T) {
 
 func TestACallUnderWayAtCloseEnds(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
-	s := store.Wrap(&spy{do: func(context.Context, store.Op) error {
+	s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error {
 		close(begun)
 		<-release
 		return nil
 	}}, newLayer(t, prometheus.NewRegistry()))
 	done := make(chan error)
-	go func() { done <- callOp(t.Context(), s, store.OpLoadThread) }()
+	go func() { done <- spy.CallOp(t.Context(), s, store.OpLoadThread) }()
 	<-begun
 	_ = store.Close(s)
 	close(release)
@@ -537,7 +518,7 @@ func TestACallUnderWayAtCloseEnds(t *testing.T) {
 
 func TestNilRegistererCountsForNobody(t *testing.T) {
 	s := store.Wrap(&reporting{stats: []layer.Stat{counter("x_total", 1)}}, newLayer(t, nil))
-	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
 		t.Error(err)
 	}
 	if err := store.Close(s); err != nil {
@@ -568,8 +549,8 @@ func TestOptionsThatAreNone(t *testing.T) {
 
 func TestNoClassicBucketsLeavesTheNativeHistogram(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&spy{}, newLayer(t, reg, metrics.WithBuckets()))
-	_ = callOp(t.Context(), s, store.OpLoadThread)
+	s := store.Wrap(&spy.Base{}, newLayer(t, reg, metrics.WithBuckets()))
+	_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 	h := histogram(t, reg, "load_thread", "ok")
 	if len(h.Bucket) != 0 || len(h.PositiveSpan) != 1 {
 		t.Errorf("%d classic buckets, native %v", len(h.Bucket), h.PositiveSpan)
@@ -586,7 +567,7 @@ func TestCallsAndScrapesAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for range rounds {
 				for _, op := range store.Ops() {
-					_ = callOp(t.Context(), s, op)
+					_ = spy.CallOp(t.Context(), s, op)
 				}
 			}
 		})
@@ -617,15 +598,15 @@ func TestNoContentInMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	base := memstore.New()
 	layer := newLayer(t, reg)
-	conversation(span(t.Context(), trace.FlagsSampled), t, layer(base), base)
-	for i, do := range canaryOutcomes() {
-		s := store.Wrap(&spy{do: do}, newLayer(t, reg, metrics.WithLayer(fmt.Sprint("failing-", i))))
+	spy.Conversation(span(t.Context(), trace.FlagsSampled), t, layer(base), base)
+	for i, do := range spy.Leaks() {
+		s := store.Wrap(&spy.Base{Do: do}, newLayer(t, reg, metrics.WithLayer(fmt.Sprint("failing-", i))))
 		for _, op := range store.Ops() {
-			_, _ = call(store.WithPrincipal(span(t.Context(), trace.FlagsSampled), canaryPrincipal), s, op)
+			_, _ = spy.Try(store.WithPrincipal(span(t.Context(), trace.FlagsSampled), spy.Person), s, op)
 		}
 	}
 	text := expose(t, reg, expfmt.TypeOpenMetrics)
-	for _, word := range []string{canary, "thr_1", "msg_", "atc_1"} { // ids neither: each would be a series
+	for _, word := range []string{spy.Canary, "thr_1", "msg_", "atc_1"} { // ids neither: each would be a series
 		if strings.Contains(text, word) {
 			t.Errorf("%q is in the exposition", word)
 		}
@@ -641,7 +622,7 @@ func TestLint(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	s := store.Wrap(&reporting{stats: realistic()}, newLayer(t, reg))
 	for _, op := range store.Ops() {
-		_ = callOp(t.Context(), s, op)
+		_ = spy.CallOp(t.Context(), s, op)
 	}
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +20,7 @@ func TestPromtoolCheckMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	s := store.Wrap(&reporting{stats: realistic()}, newLayer(t, reg))
 	for _, op := range store.Ops() {
-		_ = callOp(t.Context(), s, op)
+		_ = spy.CallOp(t.Context(), s, op)
 	}
 	cmd := exec.CommandContext(t.Context(), promtool, "check", "metrics")
 	cmd.Stdin = strings.NewReader(expose(t, reg, expfmt.TypeTextPlain))

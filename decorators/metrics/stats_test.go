@@ -11,13 +11,14 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/chatstore/chatstore/decorators/metrics"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
 // reporting is a base, or by its layer a layer, that reports stats.
 type reporting struct {
-	spy
+	spy.Base
 	stats  []layer.Stat
 	report func(dst []layer.Stat) []layer.Stat // in place of stats
 }
@@ -103,7 +104,7 @@ func TestStatisticsOfLayersBeneathAreExported(t *testing.T) {
 	beyond := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 		return append(dst, counter("beyond_the_barrier_total", n))
 	}}
-	base := &spy{}
+	base := &spy.Base{}
 	s := store.Wrap(base,
 		outside.layer(), newLayer(t, reg), above.layer(),
 		func(next store.Store) store.Store { return guard{store.NewBarrier(next), next} },
@@ -131,7 +132,7 @@ func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 	k, r := layer.Label{Name: "kind", Value: "thread"}, layer.Label{Name: "result", Value: "hit"}
 	one := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 2, k, r)}}
 	two := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // whatever the order of the labels
-	store.Wrap(&spy{}, newLayer(t, reg), one.layer(), two.layer())
+	store.Wrap(&spy.Base{}, newLayer(t, reg), one.layer(), two.layer())
 	want := map[string]string{`cache_requests_total{kind="thread",result="hit"}`: "5"}
 	if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -220,11 +221,11 @@ func TestAReporterThatPanicsTakesItsSeriesAlone(t *testing.T) {
 	one := &reporting{stats: []layer.Stat{counter("shared_total", 2), counter("one_total", 1)}}
 	two := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 		if broken {
-			panic(canary)
+			panic(spy.Canary)
 		}
 		return append(dst, counter("shared_total", 3))
 	}}
-	store.Wrap(&spy{}, newLayer(t, reg), one.layer(), two.layer())
+	store.Wrap(&spy.Base{}, newLayer(t, reg), one.layer(), two.layer())
 	whole := map[string]string{`one_total`: "1", `shared_total`: "5"}
 	if diff := cmp.Diff(whole, stats(t, reg)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -247,10 +248,10 @@ func TestSeriesStayUnderTheBudget(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	base := &reporting{stats: realistic()}
 	s := store.Wrap(base, newLayer(t, reg))
-	for _, o := range outcomes() { // calls add none
-		base.do = o.do
+	for _, o := range spy.Outcomes() { // calls add none
+		base.Do = o.Do
 		for _, op := range store.Ops() {
-			_, _ = call(t.Context(), s, op)
+			_, _ = spy.Try(t.Context(), s, op)
 		}
 	}
 	if n, want := len(lines(expose(t, reg, expfmt.TypeTextPlain))), 461+len(realistic()); n != want || n >= 600 {

@@ -2,9 +2,7 @@ package tracing_test
 
 import (
 	"context"
-	"slices"
 	"testing"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -12,16 +10,16 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 )
 
-// Each benchmark runs what it measures in turns with what it is compared to and reports the ratio of the medians: times
-// differ between machines, ratios hardly.
+// Each benchmark runs in turns with its reference and reports the ratio.
 //
 //	go test -run '^$' -bench Tracing ./decorators/tracing
 
 // empty is a base that costs nothing.
-type empty struct{ *spy }
+type empty struct{ store.Store }
 
 func (empty) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 func (empty) DeleteThread(context.Context, string) error              { return nil }
@@ -30,7 +28,7 @@ func BenchmarkTracingUnsampledParent(b *testing.B) {
 	tp := sdktrace.NewTracerProvider()
 	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
 	ctx := unsampled(b.Context())
-	compare(b, "x-bare-call",
+	spy.InTurns(b, "x-bare-call",
 		func() { _, _ = s.LoadThread(ctx, "thr_1a2b3c4d") },
 		func() { _, _ = empty{}.LoadThread(ctx, "thr_1a2b3c4d") })
 }
@@ -41,7 +39,7 @@ func BenchmarkTracingRootNotSampled(b *testing.B) {
 	tracer := tp.Tracer("by hand")
 	opts := []trace.SpanStartOption{trace.WithAttributes(
 		attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"))}
-	compare(b, "x-Start",
+	spy.InTurns(b, "x-Start",
 		func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
 		func() { tracer.Start(b.Context(), "load_thread", opts...) })
 }
@@ -51,12 +49,12 @@ func BenchmarkTracingSampled(b *testing.B) {
 	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
 	hand := byHand{empty{}, tp.Tracer("by hand")}
 	b.Run("read", func(b *testing.B) { // takes notes too
-		compare(b, "x-by-hand",
+		spy.InTurns(b, "x-by-hand",
 			func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
 			func() { _, _ = hand.LoadThread(b.Context(), "thr_1a2b3c4d") })
 	})
 	b.Run("write", func(b *testing.B) {
-		compare(b, "x-by-hand",
+		spy.InTurns(b, "x-by-hand",
 			func() { _ = s.DeleteThread(b.Context(), "thr_1a2b3c4d") },
 			func() { _ = hand.DeleteThread(b.Context(), "thr_1a2b3c4d") })
 	})
@@ -90,33 +88,4 @@ func (s byHand) DeleteThread(ctx context.Context, id string) error {
 	err := s.empty.DeleteThread(ctx, id)
 	span.SetAttributes(attribute.String("chatstore.code", store.CodeOf(err).String()))
 	return err
-}
-
-// compare runs f and ref in turns.
-func compare(b *testing.B, unit string, f, ref func()) {
-	const turn = 1000
-	var fs, refs []time.Duration
-	b.ReportAllocs()
-	run := func(f func()) time.Duration {
-		begin := time.Now()
-		for range turn {
-			f()
-		}
-		return time.Since(begin) / turn
-	}
-	for b.Loop() {
-		fs = append(fs, run(f))
-		b.StopTimer()
-		refs = append(refs, run(ref))
-		b.StartTimer()
-	}
-	slices.Sort(fs)
-	slices.Sort(refs)
-	mine, its := fs[len(fs)/2], refs[len(refs)/2]
-	b.ReportMetric(float64(mine)/float64(its), unit)
-	b.ReportMetric(float64(mine), "ns/call")
-	b.ReportMetric(float64(its), "ns/reference")
-	b.ReportMetric(testing.AllocsPerRun(1000, f), "allocs/call")
-	b.ReportMetric(testing.AllocsPerRun(1000, ref), "allocs/reference")
-	b.ReportMetric(0, "ns/op") // of a turn: of no use
 }

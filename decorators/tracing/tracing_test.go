@@ -2,6 +2,7 @@ package tracing_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -21,6 +22,8 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -56,24 +59,10 @@ func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
 	for m := range methods.Methods() {
 		t.Run(m.Name, func(t *testing.T) {
 			tp, r := record()
-			base := &spy{}
-			s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
-			args := arguments(t, m.Type)
 			ctx := store.WithSaveMode(t.Context(), store.UpdateOnly)
-
-			got := invoke(ctx, s, m.Name, args)
-
-			if diff := cmp.Diff([]string{m.Name}, names(base.calls)); diff != "" {
-				t.Fatalf("the base's calls (-want +got):\n%s", diff)
-			}
-			if !reflect.DeepEqual(append([]any{}, args...), append([]any{}, base.calls[0].args...)) {
-				t.Errorf("the base was given %v, want %v", base.calls[0].args, args)
-			}
-			if store.SaveModeFrom(base.ctx) != store.UpdateOnly {
+			inner := spy.Through(ctx, t, tracing.New(tracing.WithTracerProvider(tp)), m)
+			if store.SaveModeFrom(inner) != store.UpdateOnly {
 				t.Error("the caller's context did not reach the base")
-			}
-			if want := invoke(ctx, &spy{}, m.Name, args); !reflect.DeepEqual(want, got) {
-				t.Errorf("the answer is %v, want the base's, %v", got, want)
 			}
 			if strings.HasPrefix(m.Name, "Generate") {
 				if n := len(r.Started()); n != 0 {
@@ -85,43 +74,28 @@ func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
 			if got, want := strings.ReplaceAll(span.Name(), "_", ""), strings.ToLower(m.Name); got != want {
 				t.Errorf("the span is named %s, want %s", span.Name(), want)
 			}
-			if got := trace.SpanFromContext(base.ctx).SpanContext(); !got.Equal(span.SpanContext()) {
+			if got := trace.SpanFromContext(inner).SpanContext(); !got.Equal(span.SpanContext()) {
 				t.Error("the base's context does not have the span")
 			}
 		})
 	}
 }
 
-func names(calls []spyCall) (names []string) {
-	for _, c := range calls {
-		names = append(names, c.method)
-	}
-	return names
-}
-
 func TestEverySpanEnds(t *testing.T) {
 	failures := []store.Code{store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic}
 	for _, op := range store.Ops() {
-		for _, o := range outcomes() {
-			t.Run(op.String()+"/"+o.name, func(t *testing.T) {
+		for _, o := range spy.Outcomes() {
+			t.Run(op.String()+"/"+o.Name, func(t *testing.T) {
 				tp, r := record()
-				plain := &spy{do: o.do}
-				s := store.Wrap(&spy{do: o.do}, tracing.New(tracing.WithTracerProvider(tp)))
-
-				recovered, err := call(t.Context(), s, op)
-
-				wantRecovered, wantErr := call(t.Context(), plain, op)
-				if err != wantErr || fmt.Sprint(recovered) != fmt.Sprint(wantRecovered) {
-					t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
-				}
+				o.Through(t, tracing.New(tracing.WithTracerProvider(tp)), op)
 				span := one(t, r)
 				attrs := attributesOf(span)
-				if got := attrs["chatstore.code"]; got != o.code.String() {
-					t.Errorf("chatstore.code is %q, want %q", got, o.code)
+				if got := attrs["chatstore.code"]; got != o.Code.String() {
+					t.Errorf("chatstore.code is %q, want %q", got, o.Code)
 				}
 				status, errorType := sdktrace.Status{}, ""
-				if slices.Contains(failures, o.code) {
-					status, errorType = sdktrace.Status{Code: codes.Error}, o.code.String()
+				if slices.Contains(failures, o.Code) {
+					status, errorType = sdktrace.Status{Code: codes.Error}, o.Code.String()
 				}
 				if span.Status() != status || attrs["error.type"] != errorType {
 					t.Errorf("status %+v with error.type %q, want %+v with %q", span.Status(), attrs["error.type"], status, errorType)
@@ -129,7 +103,7 @@ func TestEverySpanEnds(t *testing.T) {
 				if len(span.Events()) != 0 {
 					t.Errorf("events: %v", span.Events())
 				}
-				if o.code != store.CodeOK && attrs["chatstore.page.items"] != "" {
+				if o.Code != store.CodeOK && attrs["chatstore.page.items"] != "" {
 					t.Error("page.items on a page that was not returned")
 				}
 			})
@@ -139,7 +113,7 @@ func TestEverySpanEnds(t *testing.T) {
 
 func TestACancelledCallEndsItsSpan(t *testing.T) {
 	tp, r := record()
-	base := &spy{do: func(ctx context.Context, _ store.Op) error {
+	base := &spy.Base{Do: func(ctx context.Context, _ store.Op) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
@@ -147,7 +121,7 @@ func TestACancelledCallEndsItsSpan(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, op := range store.Ops() {
-		if err := callOp(ctx, s, op); !errors.Is(err, context.Canceled) {
+		if err := spy.CallOp(ctx, s, op); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
@@ -190,9 +164,9 @@ func TestAttributesOfEachOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
 			tp, r := record()
-			s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("backend"),
+			s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("backend"),
 				tracing.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("chatstore.layer", "mine"))))
-			if err := callOp(t.Context(), s, op); err != nil {
+			if err := spy.CallOp(t.Context(), s, op); err != nil {
 				t.Fatal(err)
 			}
 			span := one(t, r)
@@ -232,16 +206,22 @@ func unsampled(ctx context.Context) context.Context {
 
 func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	base := &spy{}
+	base := &spy.Base{}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(p)))
 	ctx := unsampled(t.Context())
 	for _, op := range store.Ops() {
-		if err := callOp(ctx, s, op); err != nil {
+		if err := spy.CallOp(ctx, s, op); err != nil {
 			t.Fatal(err)
 		}
-		if base.ctx != ctx {
-			t.Errorf("%s: the context was changed", op)
+	}
+	calls := base.Calls()
+	for _, c := range calls {
+		if c.Ctx != ctx {
+			t.Errorf("%s: the context was changed", c.Method)
 		}
+	}
+	if len(calls) != len(store.Ops()) {
+		t.Errorf("%d calls reached the base", len(calls))
 	}
 	if p.started != 0 {
 		t.Errorf("%d spans started", p.started)
@@ -250,13 +230,13 @@ func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
 
 func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
 	tp, _ := record()
-	base := &spy{forget: true}
+	base := &spy.Base{Forget: true}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
 	ctx := unsampled(t.Context())
 	for _, op := range store.Ops() {
 		// What callOp and the base allocate is not the layer's.
-		without := testing.AllocsPerRun(100, func() { _ = callOp(ctx, base, op) })
-		if n := testing.AllocsPerRun(100, func() { _ = callOp(ctx, s, op) }); n != without {
+		without := testing.AllocsPerRun(100, func() { _ = spy.CallOp(ctx, base, op) })
+		if n := testing.AllocsPerRun(100, func() { _ = spy.CallOp(ctx, s, op) }); n != without {
 			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
 		}
 	}
@@ -264,25 +244,25 @@ func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
 
 func TestAlwaysStartStartsAndEndsBeneathAnUnsampledParent(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
+	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
 	for _, op := range store.Ops() {
-		_ = callOp(unsampled(t.Context()), s, op)
+		_ = spy.CallOp(unsampled(t.Context()), s, op)
 	}
 	if n := len(store.Ops()); p.started != n || p.ended != n || p.described != 0 {
 		t.Errorf("%d spans started, %d ended, %d described; want %d, %d, 0", p.started, p.ended, p.described, n, n)
 	}
 
 	tp, r := record(sdktrace.WithSampler(sdktrace.AlwaysSample())) // decides otherwise than the parent
-	s = store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithAlwaysStart()))
-	_ = callOp(unsampled(t.Context()), s, store.OpLoadThread)
+	s = store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithAlwaysStart()))
+	_ = spy.CallOp(unsampled(t.Context()), s, store.OpLoadThread)
 	one(t, r)
 }
 
 func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
+	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
 	ctx, notes := layer.WithNotes(t.Context(), store.OpLoadThread, nil)
-	_ = callOp(ctx, s, store.OpLoadThread)
+	_ = spy.CallOp(ctx, s, store.OpLoadThread)
 	notes.SetCache("hit")
 	if cache, _, _ := notes.Close(); cache != "hit" {
 		t.Error("the layer closed notes that are not its own")
@@ -291,15 +271,16 @@ func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
 
 func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
 	tp, r := record(sdktrace.WithSampler(sdktrace.NeverSample()))
-	base := &spy{}
+	base := &spy.Base{}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
-	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
 		t.Fatal(err)
 	}
-	if sc := trace.SpanContextFromContext(base.ctx); !sc.IsValid() || sc.IsSampled() {
+	inner := base.Calls()[0].Ctx
+	if sc := trace.SpanContextFromContext(inner); !sc.IsValid() || sc.IsSampled() {
 		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
 	}
-	if layer.HintsFor(base.ctx, store.OpLoadThread).Notes != nil {
+	if layer.HintsFor(inner, store.OpLoadThread).Notes != nil {
 		t.Error("notes are taken that nobody reads")
 	}
 	if len(r.Started()) != 0 {
@@ -346,11 +327,11 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 					continue // neither cached nor shared
 				}
 				tp, r := record()
-				base := &spy{do: func(ctx context.Context, op store.Op) error {
+				base := &spy.Base{Do: func(ctx context.Context, op store.Op) error {
 					tt.note(layer.HintsFor(ctx, op).Notes)
 					return nil
 				}}
-				_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))), op)
+				_ = spy.CallOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))), op)
 				span := one(t, r)
 				got := map[string]string{}
 				for k, v := range attributesOf(span) {
@@ -376,7 +357,7 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 func TestAFollowerLinksToItsLeader(t *testing.T) {
 	tp, r := record()
 	var leader any
-	base := &spy{do: func(ctx context.Context, op store.Op) error {
+	base := &spy.Base{Do: func(ctx context.Context, op store.Op) error {
 		notes := layer.HintsFor(ctx, op).Notes
 		if leader == nil {
 			leader = notes.Origin()
@@ -387,9 +368,9 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 		return nil
 	}}
 	layer := tracing.New(tracing.WithTracerProvider(tp))
-	_ = callOp(t.Context(), store.Wrap(base, layer), store.OpLoadItem)
+	_ = spy.CallOp(t.Context(), store.Wrap(base, layer), store.OpLoadItem)
 	other := tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("other"))
-	_ = callOp(t.Context(), store.Wrap(base, other), store.OpLoadItem)
+	_ = spy.CallOp(t.Context(), store.Wrap(base, other), store.OpLoadItem)
 	spans := r.Ended()
 	if n := len(spans[0].Links()); n != 0 {
 		t.Errorf("the leader has %d links", n)
@@ -401,12 +382,12 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 
 func TestNoLinkToASpanThatIsNone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true}
-	base := &spy{do: func(ctx context.Context, op store.Op) error {
+	base := &spy.Base{Do: func(ctx context.Context, op store.Op) error {
 		layer.HintsFor(ctx, op).Notes.SetFlight("follower",
 			trace.NewSpanContext(trace.SpanContextConfig{SpanID: trace.SpanID{9}})) // of no trace
 		return nil
 	}}
-	_ = callOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(p))), store.OpLoadThread)
+	_ = spy.CallOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(p))), store.OpLoadThread)
 	if p.ended != 1 || p.linked != 0 {
 		t.Errorf("%d spans ended, %d links", p.ended, p.linked)
 	}
@@ -417,7 +398,7 @@ func TestHostileIDsAreLeftOut(t *testing.T) {
 		"too long": strings.Repeat("x", chat.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
 	} {
 		tp, r := record()
-		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)))
+		s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp)))
 		_, _ = s.LoadThread(t.Context(), id)
 		_, _ = s.LoadItem(t.Context(), id, id)
 		_, _ = s.LoadAttachment(t.Context(), id)
@@ -434,8 +415,8 @@ func TestHostileIDsAreLeftOut(t *testing.T) {
 
 func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true, panics: true}
-	s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(p)))
-	if recovered, _ := call(t.Context(), s, store.OpLoadThread); recovered == nil {
+	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p)))
+	if recovered, _ := spy.Try(t.Context(), s, store.OpLoadThread); recovered == nil {
 		t.Fatal("SetAttributes did not panic")
 	}
 	if p.started != 1 || p.ended != 1 {
@@ -445,7 +426,7 @@ func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
 
 // The API hands a late provider to tracers made before only once in a process: this is that once.
 var lateProvider = sync.OnceValues(func() (before store.Store, r *tracetest.SpanRecorder) {
-	before = store.Wrap(&spy{}, tracing.New())
+	before = store.Wrap(&spy.Base{}, tracing.New())
 	tp, r := record()
 	otel.SetTracerProvider(tp)
 	return before, r
@@ -454,7 +435,7 @@ var lateProvider = sync.OnceValues(func() (before store.Store, r *tracetest.Span
 func TestTheGlobalProviderMayComeLater(t *testing.T) {
 	s, r := lateProvider()
 	n := len(r.Ended())
-	if err := callOp(t.Context(), s, store.OpLoadThread); err != nil {
+	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
 		t.Fatal(err)
 	}
 	if got := len(r.Ended()) - n; got != 1 {
@@ -464,13 +445,13 @@ func TestTheGlobalProviderMayComeLater(t *testing.T) {
 
 func TestConcurrentCalls(t *testing.T) {
 	tp, r := record()
-	s := store.Wrap(&spy{forget: true}, tracing.New(tracing.WithTracerProvider(tp)))
+	s := store.Wrap(&spy.Base{Forget: true}, tracing.New(tracing.WithTracerProvider(tp)))
 	var wg sync.WaitGroup
 	const callers = 8
 	for range callers {
 		wg.Go(func() {
 			for _, op := range store.Ops() {
-				_ = callOp(t.Context(), s, op)
+				_ = spy.CallOp(t.Context(), s, op)
 			}
 		})
 	}
@@ -481,7 +462,7 @@ func TestConcurrentCalls(t *testing.T) {
 }
 
 func TestLayerNames(t *testing.T) {
-	s := store.Wrap(&spy{forget: true}, tracing.New(), tracing.New(tracing.WithLayer("backend")))
+	s := store.Wrap(&spy.Base{Forget: true}, tracing.New(), tracing.New(tracing.WithLayer("backend")))
 	if diff := cmp.Diff([]string{"tracing", "tracing(backend)"}, store.Layers(s)[:2]); diff != "" {
 		t.Error(diff)
 	}
@@ -550,29 +531,43 @@ func TestOnlyReadsAreNoted(t *testing.T) {
 	for _, op := range store.Ops() {
 		tp, _ := record()
 		noted := false
-		s := store.Wrap(&spy{}, tracing.New(tracing.WithTracerProvider(tp)), layer.Intercept("look", layer.InterceptorFunc(
+		s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp)), layer.Intercept("look", layer.InterceptorFunc(
 			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				noted = layer.HintsFor(ctx, c.Op).Notes != nil
 				return next(ctx)
 			})))
-		for m := range reflect.TypeFor[store.Store]().Methods() {
-			if snake(m.Name) == op.String() {
-				invoke(t.Context(), s, m.Name, arguments(t, m.Type))
-			}
-		}
+		_ = spy.CallOp(t.Context(), s, op)
 		if noted == op.IsWrite() {
 			t.Errorf("%s: noted is %v", op, noted)
 		}
 	}
 }
 
-func snake(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('_')
+func TestNoContentInSpans(t *testing.T) {
+	tp, r := record()
+	layer := tracing.New(tracing.WithTracerProvider(tp))
+	base := memstore.New()
+	spy.Conversation(t.Context(), t, layer(base), base)
+	for _, do := range spy.Leaks() {
+		for _, op := range store.Ops() {
+			_, _ = spy.Try(store.WithPrincipal(t.Context(), spy.Person), store.Wrap(&spy.Base{Do: do}, layer), op)
 		}
-		b.WriteRune(r)
 	}
-	return strings.ToLower(b.String())
+
+	seen := map[string]bool{}
+	for _, span := range r.Ended() {
+		seen[span.Name()] = true
+		stub := tracetest.SpanStubFromReadOnlySpan(span)
+		encoded, err := json.Marshal(stub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf("%+v\n%s", stub, encoded)
+		if strings.Contains(text, spy.Canary) {
+			t.Errorf("span %s has content: %s", span.Name(), text)
+		}
+	}
+	if len(seen) != len(store.Ops()) {
+		t.Errorf("spans of %d ops, want all", len(seen))
+	}
 }

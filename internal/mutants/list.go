@@ -27,7 +27,7 @@ const (
 	inDecorators = "./internal/stacktest"
 	inCache      = "./decorators/cache"
 	inBus        = "./bus/pubsub"
-	inStore      = "./store"
+	inChat       = "./chat"
 	inMemstore   = "./memstore"
 
 	linearizable = "^TestTheCacheIsLinearizable$"
@@ -528,13 +528,13 @@ var mutants = []mutant{
 		name:  "names match exactly",
 		what:  "a member is found by its name in any case",
 		edits: []edit{{scanFile, "if m.Name == name {", "if len(m.Name) == len(name) && (m.Name[0]|32) == name[0] && m.Name[1:] == name[1:] {"}},
-		pkg:   inStore, test: "^TestNamesDifferingInCaseAreOthers$",
+		pkg:   inChat, test: "^TestNamesDifferingInCaseAreOthers$",
 	},
 	{
 		name:  "a repeated name is invalid",
 		what:  "the second of two equal names is let through",
 		edits: []edit{{scanFile, "if n == name {\n\t\t\ts.Dup = depth\n\t\t}", "_ = n"}},
-		pkg:   inStore, test: "^(TestFreeFormJSONMayRepeatNames|FuzzItemJSON|FuzzThreadJSON)$",
+		pkg:   inChat, test: "^(TestFreeFormJSONMayRepeatNames|FuzzItemJSON|FuzzThreadJSON)$",
 	},
 	{
 		name:  "an id once used is its owner's",

@@ -1,4 +1,4 @@
-package store_test
+package chat_test
 
 import (
 	"errors"
@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -209,7 +208,7 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 	wantInvalid(t, err, "body: nested too deep")
 	_, err = it.WithBody(ring)
 	wantInvalid(t, err, "body: nested too deep")
-	if _, ok, err := chat.DecodeItem[notAStruct](must[chat.Item](t)(chat.ParseItem(`{"type":"acme.list"}`))); ok || !errors.Is(err, store.ErrInvalid) {
+	if _, ok, err := chat.DecodeItem[notAStruct](must[chat.Item](t)(chat.ParseItem(`{"type":"acme.list"}`))); ok || !errors.Is(err, chat.ErrInvalid) {
 		t.Errorf("decoding no struct: got %v, %v, want ErrInvalid", ok, err)
 	}
 }

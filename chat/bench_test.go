@@ -1,4 +1,4 @@
-package store_test
+package chat_test
 
 import (
 	"encoding/json"
@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
 func BenchmarkValues(b *testing.B) {
@@ -14,13 +13,11 @@ func BenchmarkValues(b *testing.B) {
 	data := []byte(text)
 	it := must[chat.Item](b)(chat.ParseItem(text))
 	th := must[chat.Thread](b)(chat.ParseThread(goldenThreads["node"]))
-	ctx := store.WithSaveMode(b.Context(), store.InsertOnly)
 	for _, c := range []struct {
 		name string
 		size int
 		f    func()
 	}{
-		{"Checks.Thread", 0, func() { _ = checks.Thread(ctx, store.OpLoadThread, "thr_1a2b3c4d") }},
 		{"Item.JSON", 0, func() { _ = it.JSON() }},
 		{"Item.Normalized", 0, func() { _, _ = it.Normalized("thr_1") }},
 		{"Thread.Normalized", 0, func() { _, _ = th.Normalized() }},

@@ -1,7 +1,6 @@
-package store_test
+package chat_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -10,8 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/driver"
 )
 
 var idFaults = []struct{ id, fault string }{
@@ -28,32 +25,21 @@ var idFaults = []struct{ id, fault string }{
 
 var goodIDs = []string{"x", " ", "thr_1a2b3c4d", strings.Repeat("x", 256), strings.Repeat("é", 128), "a/b:c", "日本", "\u2028", "\ufffd", "🙂", "~"}
 
-// TestIDs: 1 to 256 bytes of valid UTF-8 without control characters, wherever there is an id.
-var checks driver.Checks
-
+// TestIDs: 1 to 256 bytes of valid UTF-8 without control characters, wherever a value has an id.
 func TestIDs(t *testing.T) {
 	for _, c := range idFaults {
-		err := checks.Thread(t.Context(), store.OpLoadThread, c.id)
-		wantInvalid(t, err, "id: "+c.fault)
-		if e, ok := errors.AsType[*store.Error](err); !ok || e.Op != store.OpLoadThread || e.Kind != "thread" || e.ID != c.id {
-			t.Errorf("got %#v", err)
-		}
-		_, err = chat.Thread{ID: c.id, CreatedAt: noon}.Normalized()
+		_, err := chat.Thread{ID: c.id, CreatedAt: noon}.Normalized()
 		wantInvalid(t, err, "id: "+c.fault)
 		it := must[chat.Item](t)(chat.NewItem(c.id, noon, chat.EndOfTurn{}))
 		_, err = it.Normalized("thr_1")
 		wantInvalid(t, err, "id: "+c.fault)
-		_, err = it.Normalized(c.id)
-		wantInvalid(t, err, "id: "+c.fault)
-		if e, ok := errors.AsType[*store.Error](err); !ok || e.Kind != "thread" {
-			t.Errorf("a bad thread id: got %#v", err)
+		if e, ok := errors.AsType[*chat.Error](err); !ok || e.Kind != "item" || e.ID != c.id {
+			t.Errorf("got %#v", err)
 		}
 		a := must[chat.Attachment](t)(chat.NewAttachment(c.id, chat.AttachmentBody{Type: "file"}))
 		_, err = a.Normalized()
 		wantInvalid(t, err, "id: "+c.fault)
 		if c.id != "" {
-			_, err = checks.Items(t.Context(), "thr_1", store.PageQuery{After: c.id})
-			wantInvalid(t, err, "after: "+c.fault)
 			for _, bad := range []struct {
 				owner chat.Owner
 				field string
@@ -64,20 +50,13 @@ func TestIDs(t *testing.T) {
 				a.Owner = bad.owner
 				_, err = a.Normalized()
 				wantInvalid(t, err, bad.field+c.fault)
-				_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(bad.owner)})
-				wantInvalid(t, err, bad.field+c.fault)
 			}
-			_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.InTenant(c.id)})
-			wantInvalid(t, err, "owner.tenant: "+c.fault)
 			a.ID, a.ThreadID = "atc_1", c.id
 			_, err = a.Normalized()
 			wantInvalid(t, err, "thread_id: "+c.fault)
 		}
 	}
 	for _, id := range goodIDs {
-		if err := checks.Thread(t.Context(), store.OpLoadThread, id); err != nil {
-			t.Errorf("%q: %v", id, err)
-		}
 		th, err := chat.Thread{ID: id, CreatedAt: noon, Owner: chat.Owner{Tenant: id, Subject: id}}.Normalized()
 		if err != nil || th.ID != id || must[chat.Thread](t)(chat.ParseThread(th.JSON().String())).ID != id {
 			t.Errorf("%q: %v, %v", id, th, err)
@@ -121,8 +100,8 @@ func TestIDsInTheJSON(t *testing.T) {
 	}
 }
 
-// TestNormalizeThreadRefuses: what is set and breaks a rule.
-func TestNormalizeThreadRefuses(t *testing.T) {
+// TestNormalizedRefuses: what is set and breaks a rule.
+func TestNormalizedRefuses(t *testing.T) {
 	for field, set := range map[string]func(*chat.Thread){
 		"title: not valid UTF-8":                         func(th *chat.Thread) { th.Title = "a\xff" },
 		"created_at: zero":                               func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
@@ -186,86 +165,11 @@ func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
 	}
 }
 
-func TestQueries(t *testing.T) {
-	for limit, want := range map[int]int{0: 20, 1: 1, 1000: 1000, 1001: 1000, 1 << 62: 1000} {
-		q, err := checks.Items(t.Context(), "thr_1", store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst})
-		if err != nil || q != (store.PageQuery{Limit: want, After: "x", Order: store.OldestFirst}) {
-			t.Errorf("limit %d: got %+v, %v", limit, q, err)
-		}
-	}
-	_, err := checks.Items(t.Context(), "thr_1", store.PageQuery{Limit: -1})
-	wantInvalid(t, err, "limit: negative")
-	_, err = checks.Items(t.Context(), "thr_1", store.PageQuery{Order: 2})
-	wantInvalid(t, err, "order: unknown")
-	_, err = checks.Threads(t.Context(), store.ThreadQuery{PageQuery: store.PageQuery{Limit: -1}})
-	wantInvalid(t, err, "limit: negative")
-	_, err = checks.Threads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(chat.Owner{Tenant: "t"})})
-	wantInvalid(t, err, "owner: a tenant without a subject")
-	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(chat.Owner{Subject: "s"})} {
-		if q, err := checks.Threads(t.Context(), store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
-			t.Errorf("%+v: got %+v, %v", f, q, err)
-		}
-	}
-}
-
-func TestSaveModes(t *testing.T) {
-	for mode := store.Upsert; mode <= store.UpdateOnly; mode++ {
-		if err := func() error {
-			_, err := checks.SaveThread(store.WithSaveMode(t.Context(), mode), chat.Thread{ID: "x", CreatedAt: noon})
-			return err
-		}(); err != nil {
-			t.Error(err)
-		}
-	}
-	wantInvalid(t, func() error {
-		_, err := checks.SaveThread(store.WithSaveMode(t.Context(), 3), chat.Thread{ID: "x", CreatedAt: noon})
-		return err
-	}(), "save mode: unknown")
-}
-
-// TestCheckContext: the context's error, its cause, and that nothing was done.
-func TestCheckContext(t *testing.T) {
-	if err := driver.Done(t.Context(), store.OpLoadThread, store.RowThread, "x"); err != nil {
-		t.Fatal(err)
-	}
-	reason := errors.New("the reason")
-	canceled, cancel := context.WithCancelCause(t.Context())
-	cancel(reason)
-	plain, cancelPlain := context.WithCancel(t.Context())
-	cancelPlain()
-	late, cancelLate := context.WithDeadline(t.Context(), time.Unix(0, 0))
-	defer cancelLate()
-	for _, c := range []struct {
-		ctx  context.Context
-		code store.Code
-		is   []error
-	}{
-		{canceled, store.CodeCanceled, []error{context.Canceled, reason, store.ErrNotApplied}},
-		{plain, store.CodeCanceled, []error{context.Canceled, store.ErrNotApplied}},
-		{late, store.CodeTimeout, []error{context.DeadlineExceeded, store.ErrNotApplied}},
-	} {
-		err := driver.Done(c.ctx, store.OpSaveItem, store.RowItem, "x")
-		if store.CodeOf(err) != c.code || !store.IsDefinite(err) {
-			t.Errorf("got %v, code %v", err, store.CodeOf(err))
-		}
-		for _, is := range c.is {
-			if !errors.Is(err, is) {
-				t.Errorf("%v is not %v", err, is)
-			}
-		}
-		if strings.Contains(err.Error(), "reason") {
-			t.Errorf("the cause is in the text: %v", err)
-		}
-	}
-}
-
 // TestHotPathsDoNotAllocate: what every cached read and every save of a loaded value does.
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	th := must[chat.Thread](t)(chat.Thread{ID: "thr_1", Title: "T", CreatedAt: noon, Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}.Normalized())
 	it := must[chat.Item](t)(must[chat.Item](t)(chat.ParseItem(goldenItems["python assistant_message"])).Normalized("thr_1"))
 	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python image"]))
-	ctx := store.WithSaveMode(t.Context(), store.InsertOnly)
-	q := store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_1"}, Owner: store.OwnedBy(th.Owner)}
 	active := th
 	active.Status = chat.Status{}
 	for name, f := range map[string]func() error{
@@ -276,15 +180,9 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 			}
 			return nil
 		},
-		"CheckID":      func() error { return checks.Thread(t.Context(), store.OpLoadThread, "thr_1a2b3c4d") },
-		"CheckContext": func() error { return driver.Done(ctx, store.OpLoadThread, store.RowThread, "thr_1") },
-		"CheckSaveMode": func() error {
-			return func() error { _, err := checks.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}); return err }()
-		},
-		"NormalizeThread":      func() error { _, err := th.Normalized(); return err },
-		"NormalizeItem":        func() error { _, err := it.Normalized("thr_1"); return err },
-		"NormalizeAttachment":  func() error { _, err := a.Normalized(); return err },
-		"NormalizeThreadQuery": func() error { _, err := checks.Threads(t.Context(), q); return err },
+		"Thread.Normalized":     func() error { _, err := th.Normalized(); return err },
+		"Item.Normalized":       func() error { _, err := it.Normalized("thr_1"); return err },
+		"Attachment.Normalized": func() error { _, err := a.Normalized(); return err },
 		"Equal": func() error {
 			if !th.Equal(th) || !it.Equal(it) || !a.Equal(a) {
 				return errors.New("not equal")
@@ -347,8 +245,8 @@ func genJSON(depth int) *rapid.Generator[string] {
 	})
 }
 
-// TestSplicesOnlyWhatIsSet: over random threads and random changes of fields, a set member has its new value, each other
-// byte stays, what is stored reads back as it was normalised, and setting the fields back gives the text back.
+// TestSplicesOnlyWhatIsSet changes random fields of random threads. A set member has its new value, and each other byte
+// stays. A normalised thread reads back as it was. Setting the fields back gives the text back.
 func TestSplicesOnlyWhatIsSet(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		space := rapid.SampledFrom([]string{"", " ", "\n\t"})

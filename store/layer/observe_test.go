@@ -1,17 +1,15 @@
-package store_test
+package layer_test
 
 import (
 	"context"
-	"errors"
 	"io"
-	"runtime"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -50,13 +48,14 @@ func TestEveryMethodPassesThroughObserveAndIntercept(t *testing.T) {
 	for name, mw := range map[string]store.Middleware{
 		"observe": layer.Observe("o", &tape{}), "intercept": layer.Intercept("i", through),
 	} {
-		t.Run(name, func(t *testing.T) {
-			base := &spy{}
-			callAll(t.Context(), store.Wrap(base, mw))
-			if d := cmp.Diff(methods(), base.calls); d != "" {
-				t.Errorf("the base got (+) other calls than were made (-):\n%s", d)
-			}
-		})
+		for m := range reflect.TypeFor[store.Store]().Methods() {
+			t.Run(name+"/"+m.Name, func(t *testing.T) {
+				ctx := store.WithSaveMode(t.Context(), store.UpdateOnly)
+				if inner := spy.Through(ctx, t, mw, m); store.SaveModeFrom(inner) != store.UpdateOnly {
+					t.Error("the caller's context did not reach the base")
+				}
+			})
+		}
 	}
 }
 
@@ -64,8 +63,8 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
 			o := &tape{}
-			s := store.Wrap(&spy{}, layer.Observe("o", o))
-			if err := opCalls[op](t.Context(), s); err != nil {
+			s := store.Wrap(&spy.Base{}, layer.Observe("o", o))
+			if err := spy.CallOp(t.Context(), s, op); err != nil {
 				t.Fatal(err)
 			}
 			if len(o.begins) != 1 || o.begins[0].Op != op || len(o.ends) != 1 || o.ends[0].Code != store.CodeOK {
@@ -74,15 +73,16 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 			c, r := o.begins[0], o.ends[0]
 			switch op {
 			case store.OpLoadThreads:
-				if !c.HasCursor || c.Limit != 7 || c.Order != store.NewestFirst || r.Items != 2 || !r.HasMore {
+				if !c.HasCursor || c.Limit != 7 || c.Order != store.NewestFirst || r.Items != 2 || r.HasMore {
 					t.Errorf("told %+v and %+v", c, r)
 				}
 			case store.OpLoadThreadItems:
-				if c.HasCursor || c.Limit != 5 || c.Order != store.OldestFirst || r.Items != 3 || c.ThreadID != "thr_1" {
+				if c.HasCursor || c.Limit != 3 || c.Order != store.OldestFirst || r.Items != 3 || !r.HasMore || c.ThreadID != "thr_1" {
 					t.Errorf("told %+v and %+v", c, r)
 				}
 			case store.OpLoadItem, store.OpSaveItem, store.OpAddThreadItem, store.OpDeleteThreadItem:
-				if c.ThreadID != "thr_1" || c.ItemID != "msg_1" {
+				saved := op == store.OpSaveItem || op == store.OpAddThreadItem
+				if c.ThreadID != "thr_1" || c.ItemID != "msg_1" || (c.ItemType == chat.TypeUserMessage) != saved {
 					t.Errorf("told %+v", c)
 				}
 			case store.OpLoadAttachment, store.OpSaveAttachment, store.OpDeleteAttachment:
@@ -95,30 +95,15 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 }
 
 func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
-	boom := errors.New("boom")
-	for _, c := range []struct {
-		name string
-		base *spy
-		want store.Code
-	}{
-		{"error", &spy{err: store.ErrConflict}, store.CodeConflict},
-		{"panic", &spy{do: func(context.Context) { panic(boom) }}, store.CodePanic},
-		{"goexit", &spy{do: func(context.Context) { runtime.Goexit() }}, store.CodePanic},
-	} {
+	for _, end := range spy.Outcomes() {
 		for _, op := range store.Ops() {
-			o := &tape{}
-			s := store.Wrap(c.base, layer.Observe("o", o))
-			done := make(chan any, 1)
-			go func() {
-				defer func() { done <- recover() }()
-				_ = opCalls[op](t.Context(), s)
-			}()
-			if r := <-done; (c.name == "panic") != (r == boom) {
-				t.Errorf("%s %s: recovered %v; a panic goes on with its value", c.name, op, r)
-			}
-			if len(o.ends) != 1 || o.ends[0].Code != c.want {
-				t.Errorf("%s %s: told %+v", c.name, op, o.ends)
-			}
+			t.Run(end.Name+"/"+op.String(), func(t *testing.T) {
+				o := &tape{}
+				end.Through(t, layer.Observe("o", o), op)
+				if len(o.ends) != 1 || o.ends[0].Code != end.Code {
+					t.Errorf("told %+v", o.ends)
+				}
+			})
 		}
 	}
 }
@@ -126,7 +111,7 @@ func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
 func TestObserveMeasuresTheInnerCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &tape{}
-		s := store.Wrap(&spy{do: func(context.Context) { time.Sleep(3 * time.Second) }}, layer.Observe("o", o))
+		s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error { time.Sleep(3 * time.Second); return nil }}, layer.Observe("o", o))
 		_, _ = s.LoadThread(t.Context(), "thr_1")
 		if o.ends[0].Duration != 3*time.Second {
 			t.Errorf("told %v", o.ends[0].Duration)
@@ -136,9 +121,9 @@ func TestObserveMeasuresTheInnerCall(t *testing.T) {
 
 func TestANilStateHasNoEnd(t *testing.T) {
 	o := &tape{pass: true}
-	s := store.Wrap(&spy{}, layer.Observe("o", o))
+	s := store.Wrap(&spy.Base{}, layer.Observe("o", o))
 	for _, op := range store.Ops() {
-		_ = opCalls[op](t.Context(), s)
+		_ = spy.CallOp(t.Context(), s, op)
 	}
 	if len(o.begins) != 12 || len(o.ends) != 0 {
 		t.Errorf("%d begins, %d ends", len(o.begins), len(o.ends))
@@ -153,7 +138,7 @@ func (*silent) Begin(ctx context.Context, _ layer.Call) (context.Context, any) {
 }
 func (*silent) End(context.Context, layer.Call, layer.Result, any) {}
 
-type still struct{ *spy }
+type still struct{ store.Store }
 
 func (still) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 
@@ -167,7 +152,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 
 func TestClosingAnObservedLayerClosesItsObserver(t *testing.T) {
 	o := &tape{}
-	s := store.Wrap(&spy{}, layer.Observe("o", o))
+	s := store.Wrap(&spy.Base{}, layer.Observe("o", o))
 	if err := store.Close(s); err != nil || o.closed != 1 {
 		t.Errorf("closed %d times, %v", o.closed, err)
 	}

@@ -1,4 +1,4 @@
-package metrics_test
+package spy
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// canary is in everything that people wrote, or that says who they are, and must come out nowhere.
-const canary = "c4n4ry"
+// Canary is in everything that people wrote, or that says who they are. It must come out nowhere.
+const Canary = "c4n4ry"
 
 // fill puts the canary into every field of v, a value of a body.
 func fill(v reflect.Value) {
@@ -25,11 +25,11 @@ func fill(v reflect.Value) {
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(v.Index(0))
 	case reflect.String:
-		v.SetString(canary)
+		v.SetString(Canary)
 	case reflect.Struct:
 		switch p := v.Addr().Interface().(type) {
 		case *chat.JSON:
-			*p = must(chat.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
+			*p = must(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
 		case *chat.Attachment:
 			*p = canaryAttachment()
 		default:
@@ -38,13 +38,6 @@ func fill(v reflect.Value) {
 			}
 		}
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func canaryBody[T chat.Body]() chat.Body {
@@ -65,29 +58,30 @@ func canaryBodies() []chat.Body {
 
 func canaryAttachment() chat.Attachment {
 	return must(chat.NewAttachment("atc_1", chat.AttachmentBody{
-		Type: "image", Name: canary, MIMEType: "image/" + canary, PreviewURL: "https://x.test/" + canary,
+		Type: "image", Name: Canary, MIMEType: "image/" + Canary, PreviewURL: "https://x.test/" + Canary,
 		Upload: &chat.UploadDescriptor{
-			URL: "https://x.test/" + canary, Method: "PUT", Headers: map[string]string{canary: canary},
+			URL: "https://x.test/" + Canary, Method: "PUT", Headers: map[string]string{Canary: Canary},
 		},
-		Metadata: must(chat.ParseJSON(`{"` + canary + `":1}`)),
+		Metadata: must(chat.ParseJSON(`{"` + Canary + `":1}`)),
 	}))
 }
 
-var canaryPrincipal = store.Principal{
-	Owner: chat.Owner{Tenant: "tenant-" + canary, Subject: "subject-" + canary}, Roles: []string{canary},
+// Person is the caller of a [Conversation].
+var Person = store.Principal{
+	Owner: chat.Owner{Tenant: "tenant-" + Canary, Subject: "subject-" + Canary}, Roles: []string{Canary},
 }
 
-// conversation makes every call of s with the canary in all content and in the cursors. The ids of the calls do not have it:
-// the rows that the cursors are the ids of are put into base.
-func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
+// Conversation makes every call of s with the canary in all content and in the cursors. The ids of the calls do not have it.
+// Conversation puts the rows of the cursors into base.
+func Conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	t.Helper()
-	ctx = store.WithPrincipal(ctx, canaryPrincipal)
-	object := must(chat.ParseJSON(`{"` + canary + `":"` + canary + `"}`))
+	ctx = store.WithPrincipal(ctx, Person)
+	object := must(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
 	thread := chat.Thread{
-		ID: "thr_1", Title: canary, CreatedAt: noon, Status: chat.Status{Type: "locked", Reason: canary}, Metadata: object,
-		AllowedImageDomains: must(chat.ParseJSON(`["` + canary + `.test"]`)), Owner: canaryPrincipal.Owner,
+		ID: "thr_1", Title: Canary, CreatedAt: noon, Status: chat.Status{Type: "locked", Reason: Canary}, Metadata: object,
+		AllowedImageDomains: must(chat.ParseJSON(`["` + Canary + `.test"]`)), Owner: Person.Owner,
 	}
-	cursor := "thr_" + canary
+	cursor := "thr_" + Canary
 	other := thread
 	other.ID = cursor
 	for _, err := range []error{s.SaveThread(ctx, thread), base.SaveThread(ctx, other)} {
@@ -97,12 +91,12 @@ func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	}
 	_, _ = s.LoadThread(ctx, "thr_1")
 	_, _ = s.LoadThreads(ctx, store.ThreadQuery{
-		PageQuery: store.PageQuery{After: cursor}, Owner: store.OwnedBy(canaryPrincipal.Owner),
+		PageQuery: store.PageQuery{After: cursor}, Owner: store.OwnedBy(Person.Owner),
 	})
 	for i, body := range canaryBodies() {
 		id := fmt.Sprint("msg_", i)
 		item := must(chat.NewItem(id, noon, body))
-		if !strings.Contains(item.JSON().String(), canary) {
+		if !strings.Contains(item.JSON().String(), Canary) {
 			t.Fatalf("no canary in %v", item)
 		}
 		if err := errors.Join(s.AddThreadItem(ctx, "thr_1", item), s.SaveItem(ctx, "thr_1", item)); err != nil {
@@ -110,11 +104,11 @@ func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 		}
 		_, _ = s.LoadItem(ctx, "thr_1", id)
 	}
-	if err := base.SaveItem(ctx, "thr_1", must(chat.NewItem("msg_"+canary+"_cursor", noon, chat.EndOfTurn{}))); err != nil {
+	if err := base.SaveItem(ctx, "thr_1", must(chat.NewItem("msg_"+Canary+"_cursor", noon, chat.EndOfTurn{}))); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + canary + "_cursor"})
-	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + canary + "_unknown"})
+	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + Canary + "_cursor"})
+	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + Canary + "_unknown"})
 	_ = s.SaveAttachment(ctx, canaryAttachment())
 	_, _ = s.LoadAttachment(ctx, "atc_1")
 	_ = s.DeleteAttachment(ctx, "atc_1")
@@ -122,15 +116,15 @@ func conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	_ = s.DeleteThread(ctx, "thr_1")
 }
 
-// canaryOutcomes are failures whose texts have the canary.
-func canaryOutcomes() []func(context.Context, store.Op) error {
-	err := errors.New(canary)
+// Leaks returns ways for a call to fail with the canary in the error's text; the last one panics.
+func Leaks() []func(context.Context, store.Op) error {
+	err := errors.New(Canary)
 	return []func(context.Context, store.Op) error{
 		func(context.Context, store.Op) error { return err },
 		func(_ context.Context, op store.Op) error {
-			return &store.Error{Op: op, Kind: canary, ID: canary, Code: store.CodeUnavailable, Field: canary, Cause: err}
+			return &store.Error{Op: op, Kind: Canary, ID: Canary, Code: store.CodeUnavailable, Field: Canary, Cause: err}
 		},
-		func(context.Context, store.Op) error { return fmt.Errorf("%s: %w", canary, store.ErrDenied) },
-		func(context.Context, store.Op) error { panic(canary) },
+		func(context.Context, store.Op) error { return fmt.Errorf("%s: %w", Canary, store.ErrDenied) },
+		func(context.Context, store.Op) error { panic(Canary) },
 	}
 }

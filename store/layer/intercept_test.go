@@ -1,4 +1,4 @@
-package store_test
+package layer_test
 
 import (
 	"context"
@@ -8,12 +8,14 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-func intercepting(f layer.InterceptorFunc) (store.Store, *spy) {
-	base := &spy{}
+func intercepting(f layer.InterceptorFunc) (store.Store, *spy.Base) {
+	base := &spy.Base{}
 	return store.Wrap(base, layer.Intercept("rule", f)), base
 }
 
@@ -21,12 +23,12 @@ func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 	refuse := errors.New("not today")
 	s, base := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return refuse })
 	for _, op := range store.Ops() {
-		if err := opCalls[op](t.Context(), s); !errors.Is(err, refuse) {
+		if err := spy.CallOp(t.Context(), s, op); !errors.Is(err, refuse) {
 			t.Errorf("%s: got %v", op, err)
 		}
 	}
-	if len(base.calls) != 0 {
-		t.Errorf("the base got %v", base.calls)
+	if calls := base.Calls(); len(calls) != 0 {
+		t.Errorf("the base got %v", calls)
 	}
 }
 
@@ -37,18 +39,11 @@ func TestAnInterceptorMayRetry(t *testing.T) {
 		}
 		return next(ctx)
 	})
-	base.err = store.ErrUnavailable
-	base.do = func(context.Context) {
-		if len(base.calls) == 1 {
-			return
-		}
-		base.mu.Lock()
-		base.err = nil
-		base.mu.Unlock()
-	}
+	answers := []error{store.ErrUnavailable, store.ErrUnavailable, store.ErrUnavailable, nil}
+	base.Do = func(context.Context, store.Op) error { return answers[len(base.Calls())-1] }
 	_, first := s.LoadThread(t.Context(), "thr_1")
 	th, err := s.LoadThread(t.Context(), "thr_1")
-	if first == nil || err != nil || th.Title != "answer" {
+	if !errors.Is(first, store.ErrUnavailable) || err != nil || th.Title != "answer" || len(base.Calls()) != len(answers) {
 		t.Errorf("got %v, then %v, %v", first, th, err)
 	}
 }
@@ -56,7 +51,7 @@ func TestAnInterceptorMayRetry(t *testing.T) {
 func TestSuccessWithoutANextIsInternal(t *testing.T) {
 	s, _ := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return nil })
 	for _, op := range store.Ops() {
-		if err := opCalls[op](t.Context(), s); store.CodeOf(err) != store.CodeInternal {
+		if err := spy.CallOp(t.Context(), s, op); store.CodeOf(err) != store.CodeInternal {
 			t.Errorf("%s: got %v", op, err)
 		}
 	}
@@ -64,7 +59,7 @@ func TestSuccessWithoutANextIsInternal(t *testing.T) {
 		_ = next(ctx)
 		return nil // although it failed
 	})
-	base.err = store.ErrNotFound
+	base.Do = func(context.Context, store.Op) error { return store.ErrNotFound }
 	if th, err := s.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) != store.CodeInternal || th.Title != "" {
 		t.Errorf("got %v, %v", th, err)
 	}
@@ -95,8 +90,8 @@ func TestALateNextDoesNothing(t *testing.T) {
 			_ = s.DeleteThread(t.Context(), "thr_1")
 		}()
 		err := late(t.Context())
-		if store.CodeOf(err) != store.CodeInternal || !errors.Is(err, store.ErrNotApplied) || len(base.calls) != 0 {
-			t.Errorf("%s: a late next got %v; the base got %v", how, err, base.calls)
+		if store.CodeOf(err) != store.CodeInternal || !errors.Is(err, store.ErrNotApplied) || len(base.Calls()) != 0 {
+			t.Errorf("%s: a late next got %v; the base got %v", how, err, base.Calls())
 		}
 	}
 }
@@ -143,14 +138,9 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 		for _, op := range store.Ops() {
 			s, base := intercepting(retry)
 			answers = c.answers
-			base.do = func(context.Context) {
-				base.mu.Lock()
-				defer base.mu.Unlock()
-				base.err = c.answers[min(len(base.calls), len(c.answers)-1)]
-			}
-			base.err = c.answers[0]
+			base.Do = func(context.Context, store.Op) error { return c.answers[len(base.Calls())-1] }
 			told := false
-			err := opCalls[op](callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), s)
+			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), s, op)
 			if !op.IsWrite() {
 				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || told {
 					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, told)
@@ -179,14 +169,26 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 			<-began
 			return answer
 		})
-		base.do = func(ctx context.Context) { close(ctx.Value(beganKey{}).(chan struct{})); <-hold }
-		told := false
-		err := s.SaveThread(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), chat.Thread{ID: "thr_1"})
-		if !told || store.IsDefinite(err) {
-			t.Errorf("the rule said %v; got %v, reported %v", answer, err, told)
+		base.Do = func(ctx context.Context, _ store.Op) error {
+			close(ctx.Value(beganKey{}).(chan struct{}))
+			<-hold
+			layer.ReportUnsettled(ctx)
+			driver.ReportVersion(ctx, "thr_1", 1, 2)
+			return nil
 		}
+		told, versions := 0, 0
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
+		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
+		if told == 0 || store.IsDefinite(err) {
+			t.Errorf("the rule said %v; got %v, reported %d times", answer, err, told)
+		}
+		before := told
 		close(hold)
 		<-done
+		if told != before || versions != 0 {
+			t.Errorf("after the call had returned, %d reports and %d versions", told-before, versions)
+		}
 	}
 }
 
@@ -201,7 +203,7 @@ func (c *closing) Close() error { c.closed++; return nil }
 
 func TestClosingTheLayerClosesItsInterceptor(t *testing.T) {
 	c := &closing{InterceptorFunc: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { return next(ctx) }}
-	if err := store.Close(store.Wrap(&spy{}, layer.Intercept("rule", c))); err != nil || c.closed != 1 {
+	if err := store.Close(store.Wrap(&spy.Base{}, layer.Intercept("rule", c))); err != nil || c.closed != 1 {
 		t.Errorf("closed %d times, %v", c.closed, err)
 	}
 }

@@ -1,7 +1,6 @@
-package store_test
+package chat_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -9,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
 // wantSameVerdict compares ParseJSON's verdict with encoding/json's. Ours is stricter in two things: UTF-8 and depth.
@@ -17,7 +15,7 @@ func wantSameVerdict(t *testing.T, text string) (valid bool) {
 	t.Helper()
 	_, err := chat.ParseJSON(text)
 	var e *chat.Error
-	if err != nil && (!errors.Is(err, store.ErrInvalid) || !errors.As(err, &e)) {
+	if err != nil && (!errors.Is(err, chat.ErrInvalid) || !errors.As(err, &e)) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
 	if e != nil && e.Field == "json: nested too deep" && strings.Count(text, "[")+strings.Count(text, "{") > 1000 {
@@ -73,7 +71,7 @@ func fuzzed(t *testing.T, text string, v value, err error) (values map[string]js
 	t.Helper()
 	valid := wantSameVerdict(t, text)
 	if err != nil {
-		if !errors.Is(err, store.ErrInvalid) {
+		if !errors.Is(err, chat.ErrInvalid) {
 			t.Fatalf("got %v, want ErrInvalid", err)
 		}
 		return nil, false
@@ -128,12 +126,12 @@ func FuzzItemJSON(f *testing.F) {
 			if made, err := chat.NewItem("msg_1", noon, b); err == nil {
 				decodes[chat.Body](t, made)
 			}
-		} else if err != nil && !errors.Is(err, store.ErrInvalid) {
+		} else if err != nil && !errors.Is(err, chat.ErrInvalid) {
 			t.Fatal(err)
 		}
 		n, err := it.Normalized("thr_1")
 		if err != nil {
-			if !errors.Is(err, store.ErrInvalid) {
+			if !errors.Is(err, chat.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
@@ -150,7 +148,7 @@ func decodes[T chat.Body](t *testing.T, it chat.Item) {
 	t.Helper()
 	text := it.JSON().String()
 	b, ok, err := chat.DecodeItem[T](it)
-	if err != nil && (ok || !errors.Is(err, store.ErrInvalid)) {
+	if err != nil && (ok || !errors.Is(err, chat.ErrInvalid)) {
 		t.Fatalf("%T: %v, %v", b, ok, err)
 	}
 	if !ok {
@@ -185,7 +183,7 @@ func FuzzThreadJSON(f *testing.F) {
 		th.Title, th.CreatedAt = "set\n", noon
 		n, err := th.Normalized()
 		if err != nil {
-			if !errors.Is(err, store.ErrInvalid) {
+			if !errors.Is(err, chat.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
@@ -214,7 +212,7 @@ func FuzzAttachmentJSON(f *testing.F) {
 		wantMember(t, values, "thread_id", a.ThreadID)
 		b, err := a.Decode()
 		if err != nil {
-			if !errors.Is(err, store.ErrInvalid) {
+			if !errors.Is(err, chat.ErrInvalid) {
 				t.Fatal(err)
 			}
 			return
@@ -228,111 +226,6 @@ func FuzzAttachmentJSON(f *testing.F) {
 			if err != nil || !again.Equal(n) || again.ThreadID != "thr_1" {
 				t.Fatalf("%q reads back as %q, %v", n.JSON(), again.JSON(), err)
 			}
-		}
-	})
-}
-
-func FuzzPageJSON(f *testing.F) {
-	for _, text := range goldenItems {
-		f.Add(`{"data":[` + text + `],"has_more":true,"after":"x"}`)
-	}
-	f.Add(`{"data":[],"Data":[1],"has_more":false,"after":null}`)
-	f.Add(`{"data":[{"type":"x"},{"type":"y"}],"d\u0061ta":[]}`)
-	f.Add(`null`)
-	f.Fuzz(func(t *testing.T, text string) {
-		valid := wantSameVerdict(t, text)
-		var p store.Page[chat.Item]
-		data := []byte(text)
-		if err := p.UnmarshalJSON(data); err != nil {
-			if !errors.Is(err, store.ErrInvalid) || p.Data != nil || p.HasMore || p.After != "" {
-				t.Fatalf("got %v, and a page %v", err, p)
-			}
-			return
-		}
-		clear(data)
-		values, repeated := members(t, text)
-		if !valid || repeated {
-			t.Fatalf("%q was read: not valid, or a repeated name", text)
-		}
-		wantMember(t, values, "after", p.After)
-		var rows []json.RawMessage
-		if raw, ok := values["data"]; ok {
-			if err := json.Unmarshal(raw, &rows); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if len(rows) != len(p.Data) {
-			t.Fatalf("got %d rows, want %d", len(p.Data), len(rows))
-		}
-		for i, row := range rows {
-			if p.Data[i].JSON().String() != string(row) {
-				t.Fatalf("row %d: got %q, want %q", i, p.Data[i].JSON(), row)
-			}
-		}
-		out, err := p.MarshalJSON()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var again store.Page[chat.Item]
-		if err := again.UnmarshalJSON(out); err != nil {
-			t.Fatal(err)
-		}
-		if twice, err := again.MarshalJSON(); err != nil || !bytes.Equal(out, twice) {
-			t.Fatalf("got %q, %v, want %q", twice, err, out)
-		}
-	})
-}
-
-// validID is the contract's sentence about ids, as plainly as it can be said.
-func validID(id string) bool {
-	return 1 <= len(id) && len(id) <= 256 && utf8.ValidString(id) && strings.IndexFunc(id, func(r rune) bool {
-		return r < 0x20 || 0x7f <= r && r < 0xa0
-	}) < 0
-}
-
-func FuzzID(f *testing.F) {
-	for _, c := range idFaults {
-		f.Add(c.id)
-	}
-	for _, id := range goodIDs {
-		f.Add(id)
-	}
-	f.Fuzz(func(t *testing.T, id string) {
-		err := checks.Thread(t.Context(), store.OpLoadThread, id)
-		if (err == nil) != validID(id) || err != nil && !errors.Is(err, store.ErrInvalid) {
-			t.Fatalf("%q: %v", id, err)
-		}
-		th, err := chat.Thread{ID: id, CreatedAt: noon}.Normalized()
-		if (err == nil) != validID(id) {
-			t.Fatalf("%q: %v", id, err)
-		}
-		if err != nil {
-			return
-		}
-		if back, err := chat.ParseThread(th.JSON().String()); err != nil || back.ID != id || !back.Equal(th) {
-			t.Fatalf("%q reads back as %q, %v", id, back.ID, err)
-		}
-	})
-}
-
-func FuzzCursor(f *testing.F) {
-	f.Add("msg_1", 0, uint8(0))
-	f.Add("", -1, uint8(2))
-	f.Add("\x00", 1001, uint8(1))
-	f.Fuzz(func(t *testing.T, after string, limit int, order uint8) {
-		in := store.PageQuery{Limit: limit, After: after, Order: store.Order(order)}
-		q, err := checks.Items(t.Context(), "thr_1", in)
-		if ok := limit >= 0 && order <= 1 && (after == "" || validID(after)); ok != (err == nil) || err != nil && !errors.Is(err, store.ErrInvalid) {
-			t.Fatalf("%+v: %v", in, err)
-		}
-		if err != nil {
-			return
-		}
-		if q.Limit < 1 || q.Limit > store.MaxLimit || q.After != after || q.Order != in.Order {
-			t.Fatalf("%+v: got %+v", in, q)
-		}
-		if again, err := checks.Items(t.Context(), "thr_1", q); err != nil || again != q {
-			t.Fatalf("normalised twice: %+v, %v", again, err)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package store_test
+package chat_test
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
 // TestFieldsOfGoldenThreads: what the SDKs write is read, absent and null alike.
@@ -365,10 +364,6 @@ func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	if th.ID != "a" || th.Title != "" || th.Status.Type != "active" {
 		t.Errorf("got %#v, title %q, %+v", th, th.Title, th.Status)
 	}
-	var p store.Page[chat.Item]
-	if err := json.Unmarshal([]byte(`{"Data":[{"type":"x"}],"HAS_MORE":true,"After":"x"}`), &p); err != nil || len(p.Data) != 0 || p.HasMore || p.After != "" {
-		t.Errorf("page: got %v, %v", p, err)
-	}
 }
 
 // TestHostileTexts: depth, and names by the hundred thousand, cost what their size costs.
@@ -483,7 +478,7 @@ func TestNoContentInTexts(t *testing.T) {
 	a := must[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: canary}))
 	a.Owner = th.Owner
 	var log bytes.Buffer
-	for _, v := range []any{th, &th, it, &it, a, &a, []chat.Thread{th}, store.Page[chat.Item]{Data: []chat.Item{it}}, struct{ T chat.Thread }{th}} {
+	for _, v := range []any{th, &th, it, &it, a, &a, []chat.Thread{th}, struct{ T chat.Thread }{th}} {
 		for _, verb := range []string{"%v", "%+v", "%s", "%q", "%#v", "%x"} {
 			if text := fmt.Sprintf(verb, v); strings.Contains(text, canary) || strings.Contains(text, "63616e617279") {
 				t.Errorf("%s of %T: %s", verb, v, text)
@@ -579,66 +574,8 @@ func TestMarshalInOtherValues(t *testing.T) {
 		t.Errorf("got %s, want %s", b, compact.String())
 	}
 	for _, v := range []any{chat.Item{ID: "x"}, chat.Attachment{ID: "x"}} {
-		if _, err := json.Marshal(v); !errors.Is(err, store.ErrInvalid) {
+		if _, err := json.Marshal(v); !errors.Is(err, chat.ErrInvalid) {
 			t.Errorf("%v: got %v, want ErrInvalid", v, err)
 		}
-	}
-}
-
-// TestPageJSON: the wire's shape both ways, rows byte for byte.
-func TestPageJSON(t *testing.T) {
-	one, two := goldenItems["python user_message spaced"], goldenItems["node structured_input"]
-	text := ` {"has_more" : true,"x":{},"data":[` + one + `, ` + two + ` ],"after":"msg_\u0038"} `
-	var p store.Page[chat.Item]
-	data := []byte(text)
-	if err := p.UnmarshalJSON(data); err != nil {
-		t.Fatal(err)
-	}
-	clear(data)
-	if len(p.Data) != 2 || !p.HasMore || p.After != "msg_8" {
-		t.Fatalf("got %v", p)
-	}
-	wantText(t, p.Data[0], strings.TrimSpace(one))
-	wantText(t, p.Data[1], two)
-	out, err := p.MarshalJSON()
-	if want := `{"data":[` + strings.TrimSpace(one) + `,` + two + `],"has_more":true,"after":"msg_8"}`; err != nil || string(out) != want {
-		t.Errorf("got %s, %v\nwant %s", out, err, want)
-	}
-	for _, empty := range []string{`{}`, `{"data":null,"has_more":null,"after":null}`, `{"data":[],"has_more":false}`} {
-		var e store.Page[chat.Thread]
-		if err := json.Unmarshal([]byte(empty), &e); err != nil || len(e.Data) != 0 || e.HasMore || e.After != "" {
-			t.Errorf("%s: got %v, %v", empty, e, err)
-		}
-		if b, err := json.Marshal(e); err != nil || string(b) != `{"data":[],"has_more":false,"after":null}` {
-			t.Errorf("%s: written as %s, %v", empty, b, err)
-		}
-	}
-	var words store.Page[string]
-	if err := json.Unmarshal([]byte(`{"data":["<a>","b"]}`), &words); err != nil || len(words.Data) != 2 {
-		t.Errorf("got %v, %v", words, err)
-	}
-	if b, err := words.MarshalJSON(); err != nil || string(b) != `{"data":["<a>","b"],"has_more":false,"after":null}` {
-		t.Errorf("got %s, %v", b, err)
-	}
-	for text, field := range map[string]string{
-		`null`:                  "json: not an object",
-		`{"data":{}}`:           "data: not an array",
-		`{"data":[null]}`:       "data: a row does not fit",
-		`{"data":[{"type":7}]}`: "data: a row does not fit",
-		`{"data":[{"type":"x","id":"a","id":"b"}]}`: "data: a row does not fit",
-		`{"has_more":1}`:             "has_more: not a boolean",
-		`{"after":1}`:                "after: not a string",
-		`{"after":"\ud800"}`:         "after: half a surrogate pair",
-		`{"data":[],"data":[]}`:      "json: a repeated member name",
-		`{"data":[],"d\u0061ta":[]}`: "json: a repeated member name",
-	} {
-		before := p
-		wantInvalid(t, p.UnmarshalJSON([]byte(text)), field)
-		if len(p.Data) != len(before.Data) || p.After != before.After {
-			t.Errorf("%s: changed the page", text)
-		}
-	}
-	if _, err := (store.Page[chat.Item]{Data: []chat.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
-		t.Errorf("a zero item: got %v", err)
 	}
 }

@@ -1,15 +1,14 @@
-package store_test
+package chat_test
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/store"
 )
 
-// What the SDKs write, one of each variant: the Python SDK with all nulls and defaults, naive or Z times, 0 or 6 fraction
-// digits; the Node SDK with .mmmZ and absent members instead of nulls.
+// What the SDKs write, one of each variant. The Python SDK writes all nulls and defaults, naive or Z times, and 0 or 6
+// fraction digits. The Node SDK writes .mmmZ, and leaves members out that would be null.
 var goldenItems = map[string]string{
 	"python user_message": `{"id":"msg_1a2b3c4d","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.123456","type":"user_message",` +
 		`"content":[{"type":"input_text","text":"Grüße & <b>\u00fc\ud83d\ude00</b>"},{"type":"input_tag","id":"e_1","text":"@ada","data":{"n":12345678901234567890,"n":1.0},"group":null,"interactive":false}],` +
@@ -123,13 +122,8 @@ func wantText(t *testing.T, v value, want string) {
 
 func wantInvalid(t *testing.T, err error, field string) {
 	t.Helper()
-	var e *store.Error
-	var v *chat.Error
-	if !errors.As(err, &e) && errors.As(err, &v) {
-		e = &store.Error{Field: v.Field}
-	}
-	if !errors.Is(err, store.ErrInvalid) || e == nil || store.CodeOf(err) != store.CodeInvalid || !store.IsDefinite(err) {
-		t.Errorf("got %v, want ErrInvalid: %s", err, field)
+	if e, ok := errors.AsType[*chat.Error](err); !ok || !errors.Is(err, chat.ErrInvalid) {
+		t.Errorf("got %v, want a chat.Error: %s", err, field)
 	} else if e.Field != field {
 		t.Errorf("got field %q, want %q", e.Field, field)
 	}

@@ -1,0 +1,333 @@
+package driver_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+)
+
+var (
+	checks driver.Checks
+	noon   = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// in has the arguments of every call, and out what the methods of Checks return for them.
+type in struct {
+	ctx                            context.Context
+	threadID, itemID, attachmentID string
+	threads                        store.ThreadQuery
+	items                          store.PageQuery
+	thread                         chat.Thread
+	item                           chat.Item
+	attachment                     chat.Attachment
+}
+
+type out struct {
+	threads    store.ThreadQuery
+	items      store.PageQuery
+	thread     driver.SaveThread
+	item       driver.SaveItem
+	attachment driver.SaveAttachment
+}
+
+// fault is something wrong with the arguments, and the error that it is.
+type fault struct {
+	spoil           func(*in)
+	kind, id, field string
+}
+
+var (
+	badThreadID     = fault{func(in *in) { in.threadID = "t\n" }, store.RowThread, "t\n", "id: a control character"}
+	badItemID       = fault{func(in *in) { in.itemID = "" }, store.RowItem, "", "id: empty"}
+	badAttachmentID = fault{func(in *in) { in.attachmentID = "\xff" }, store.RowAttachment, "\xff", "id: not valid UTF-8"}
+)
+
+// badMode returns the fault of a save mode that there is not, in a save of the row.
+func badMode(kind, id string) fault {
+	return fault{func(in *in) { in.ctx = store.WithSaveMode(in.ctx, store.UpdateOnly+1) }, kind, id, "save mode: unknown"}
+}
+
+// call is a call of one op and the faults that its arguments can have, in the order in which they are found.
+type call struct {
+	check    func(*in, *out) error
+	faults   []fault
+	kind, id string // what the error of a done context is about
+	want     func(*out)
+}
+
+func only(check func(*in) error) func(*in, *out) error {
+	return func(in *in, _ *out) error { return check(in) }
+}
+
+func ofThread(op store.Op) call {
+	return call{
+		check:  only(func(in *in) error { return checks.Thread(in.ctx, op, in.threadID) }),
+		faults: []fault{badThreadID},
+		kind:   store.RowThread, id: "thr_1",
+	}
+}
+
+func ofItem(op store.Op) call {
+	return call{
+		check:  only(func(in *in) error { return checks.Item(in.ctx, op, in.threadID, in.itemID) }),
+		faults: []fault{badThreadID, badItemID},
+		kind:   store.RowItem, id: "msg_1",
+	}
+}
+
+func ofAttachment(op store.Op) call {
+	return call{
+		check:  only(func(in *in) error { return checks.Attachment(in.ctx, op, in.attachmentID) }),
+		faults: []fault{badAttachmentID},
+		kind:   store.RowAttachment, id: "atc_1",
+	}
+}
+
+func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
+	return call{
+		check: func(in *in, out *out) (err error) {
+			out.item, err = checks.SaveItem(in.ctx, op, in.threadID, in.item)
+			return err
+		},
+		faults: append([]fault{
+			badThreadID,
+			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's"},
+			{func(in *in) { in.item.CreatedAt = time.Time{} }, store.RowItem, "msg_1", "created_at: zero"},
+		}, faults...),
+		kind: store.RowItem, id: "msg_1",
+		want: func(out *out) { out.item.Mode = mode; out.item.Item = good().item },
+	}
+}
+
+// good returns arguments that nothing is wrong with, normalised already.
+func good() in {
+	return in{
+		ctx: store.WithSaveMode(context.Background(), store.UpdateOnly), threadID: "thr_1", itemID: "msg_1", attachmentID: "atc_1",
+		threads:    store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, After: "thr_0"}, Owner: store.InTenant("acme")},
+		items:      store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst},
+		thread:     must(chat.Thread{ID: "thr_1", CreatedAt: noon}.Normalized()),
+		item:       must(must(chat.NewItem("msg_1", noon, chat.EndOfTurn{})).Normalized("thr_1")),
+		attachment: must(must(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"})).Normalized()),
+	}
+}
+
+var calls = map[store.Op]call{
+	store.OpLoadThread:   ofThread(store.OpLoadThread),
+	store.OpDeleteThread: ofThread(store.OpDeleteThread),
+	store.OpSaveThread: {
+		check: func(in *in, out *out) (err error) {
+			out.thread, err = checks.SaveThread(in.ctx, in.thread)
+			return err
+		},
+		faults: []fault{
+			{func(in *in) { in.thread.Title = "\xff" }, store.RowThread, "thr_1", "title: not valid UTF-8"},
+			badMode(store.RowThread, "thr_1"),
+		},
+		kind: store.RowThread, id: "thr_1",
+		want: func(out *out) { out.thread = driver.SaveThread{Thread: good().thread, Mode: store.UpdateOnly} },
+	},
+	store.OpLoadThreads: {
+		check: func(in *in, out *out) (err error) { out.threads, err = checks.Threads(in.ctx, in.threads); return err },
+		faults: []fault{
+			{func(in *in) { in.threads.Limit = -1 }, store.RowThread, "", "limit: negative"},
+			{func(in *in) { in.threads.Order = 2 }, store.RowThread, "", "order: unknown"},
+			{func(in *in) { in.threads.After = "\n" }, store.RowThread, "\n", "after: a control character"},
+			{func(in *in) { in.threads.Owner = store.OwnedBy(chat.Owner{Tenant: "acme"}) }, store.RowThread, "", "owner: a tenant without a subject"},
+		},
+		kind: store.RowThread,
+		want: func(out *out) { out.threads = good().threads },
+	},
+	store.OpLoadThreadItems: {
+		check: func(in *in, out *out) (err error) {
+			out.items, err = checks.Items(in.ctx, in.threadID, in.items)
+			return err
+		},
+		faults: []fault{
+			badThreadID,
+			{func(in *in) { in.items.Limit = -1 }, store.RowItem, "", "limit: negative"},
+			{func(in *in) { in.items.Order = 2 }, store.RowItem, "", "order: unknown"},
+			{func(in *in) { in.items.After = "\n" }, store.RowItem, "\n", "after: a control character"},
+		},
+		kind: store.RowThread, id: "thr_1",
+		want: func(out *out) { out.items = good().items },
+	},
+	store.OpAddThreadItem:    saveOfItem(store.OpAddThreadItem, store.InsertOnly),
+	store.OpSaveItem:         saveOfItem(store.OpSaveItem, store.UpdateOnly, badMode(store.RowItem, "msg_1")),
+	store.OpLoadItem:         ofItem(store.OpLoadItem),
+	store.OpDeleteThreadItem: ofItem(store.OpDeleteThreadItem),
+	store.OpSaveAttachment: {
+		check: func(in *in, out *out) (err error) {
+			out.attachment, err = checks.SaveAttachment(in.ctx, in.attachment)
+			return err
+		},
+		faults: []fault{
+			{func(in *in) { in.attachment.ThreadID = "\n" }, store.RowAttachment, "atc_1", "thread_id: a control character"},
+			badMode(store.RowAttachment, "atc_1"),
+		},
+		kind: store.RowAttachment, id: "atc_1",
+		want: func(out *out) {
+			out.attachment = driver.SaveAttachment{Attachment: good().attachment, Mode: store.UpdateOnly}
+		},
+	},
+	store.OpLoadAttachment:   ofAttachment(store.OpLoadAttachment),
+	store.OpDeleteAttachment: ofAttachment(store.OpDeleteAttachment),
+}
+
+// TestChecksFindTheFirstFault: of arguments with every fault, each found once those before it are mended, the context last.
+func TestChecksFindTheFirstFault(t *testing.T) {
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, op := range store.Ops() {
+		t.Run(op.String(), func(t *testing.T) {
+			c := calls[op]
+			for i := range len(c.faults) + 1 {
+				args, got := good(), out{}
+				args.ctx = done
+				want := store.Error{Op: op, Code: store.CodeCanceled, Kind: c.kind, ID: c.id}
+				if i < len(c.faults) {
+					f := c.faults[i]
+					want = store.Error{Op: op, Code: store.CodeInvalid, Kind: f.kind, ID: f.id, Field: f.field}
+				}
+				for _, f := range c.faults[i:] {
+					f.spoil(&args)
+				}
+				err := c.check(&args, &got)
+				e, ok := err.(*store.Error)
+				if !ok {
+					t.Fatalf("got %v, want %v", err, &want)
+				}
+				if i == len(c.faults) { // TestDone looks at its cause
+					want.Cause = e.Cause
+				}
+				if *e != want || !store.IsDefinite(err) {
+					t.Errorf("got %#v, want %#v", *e, want)
+				}
+				if got != (out{}) {
+					t.Errorf("%v, and yet it returned %+v", err, got)
+				}
+			}
+		})
+	}
+}
+
+func TestChecksReturnGoodArgumentsNormalised(t *testing.T) {
+	for _, op := range store.Ops() {
+		t.Run(op.String(), func(t *testing.T) {
+			c, want := calls[op], out{}
+			if c.want != nil {
+				c.want(&want)
+			}
+			normal, raw := good(), good()
+			raw.thread = chat.Thread{ID: "thr_1", CreatedAt: noon.Add(999).In(time.FixedZone("", 3600))}
+			raw.item = must(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
+			raw.attachment = must(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"}))
+			for _, args := range []in{normal, raw} {
+				var got out
+				if err := c.check(&args, &got); err != nil || !reflect.DeepEqual(got, want) {
+					t.Errorf("got %+v, %v, want %+v", got, err, want)
+				}
+			}
+			var got out
+			if n := testing.AllocsPerRun(100, func() { _ = c.check(&normal, &got) }); n != 0 {
+				t.Errorf("%v allocations for what is normalised", n)
+			}
+		})
+	}
+}
+
+func TestQueries(t *testing.T) {
+	for limit, want := range map[int]int{0: 20, 1: 1, 1000: 1000, 1001: 1000, 1 << 62: 1000} {
+		in := store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst}
+		items, err := checks.Items(t.Context(), "thr_1", in)
+		threads, err2 := checks.Threads(t.Context(), store.ThreadQuery{PageQuery: in})
+		if in.Limit = want; err != nil || err2 != nil || items != in || threads.PageQuery != in {
+			t.Errorf("limit %d: got %+v, %v and %+v, %v", limit, items, err, threads, err2)
+		}
+	}
+	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(chat.Owner{Subject: "s"})} {
+		if q, err := checks.Threads(t.Context(), store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
+			t.Errorf("%+v: got %+v, %v", f, q, err)
+		}
+	}
+}
+
+// TestSaveModes: a save has its context's mode, and an AddThreadItem inserts whatever the context says, even nonsense.
+func TestSaveModes(t *testing.T) {
+	for mode := store.Upsert; mode <= store.UpdateOnly+1; mode++ {
+		var got out
+		args := good()
+		args.ctx = store.WithSaveMode(t.Context(), mode)
+		if err := calls[store.OpAddThreadItem].check(&args, &got); err != nil || got.item.Mode != store.InsertOnly {
+			t.Errorf("AddThreadItem in mode %d: mode %d, %v", mode, got.item.Mode, err)
+		}
+		if mode > store.UpdateOnly {
+			return
+		}
+		for _, op := range []store.Op{store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment} {
+			if err := calls[op].check(&args, &got); err != nil {
+				t.Errorf("%s in mode %d: %v", op, mode, err)
+			}
+		}
+		if got.thread.Mode != mode || got.item.Mode != mode || got.attachment.Mode != mode {
+			t.Errorf("in mode %d: %+v", mode, got)
+		}
+	}
+}
+
+// TestDone: the context's error, its cause, and that nothing was done.
+func TestDone(t *testing.T) {
+	ctx := t.Context()
+	if n := testing.AllocsPerRun(100, func() {
+		if err := driver.Done(ctx, store.OpLoadThread, store.RowThread, "x"); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations while nothing is done", n)
+	}
+	reason := errors.New("the reason")
+	canceled, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	plain, cancelPlain := context.WithCancel(t.Context())
+	cancelPlain()
+	late, cancelLate := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancelLate()
+	for _, c := range []struct {
+		ctx  context.Context
+		code store.Code
+		is   []error
+	}{
+		{canceled, store.CodeCanceled, []error{context.Canceled, reason, store.ErrNotApplied}},
+		{plain, store.CodeCanceled, []error{context.Canceled, store.ErrNotApplied}},
+		{late, store.CodeTimeout, []error{context.DeadlineExceeded, store.ErrNotApplied}},
+	} {
+		err := driver.Done(c.ctx, store.OpSaveItem, store.RowItem, "x")
+		if e, ok := err.(*store.Error); !ok || e.Op != store.OpSaveItem || e.Kind != store.RowItem || e.ID != "x" {
+			t.Errorf("got %#v", err)
+		}
+		if store.CodeOf(err) != c.code || !store.IsDefinite(err) {
+			t.Errorf("got %v, code %v", err, store.CodeOf(err))
+		}
+		for _, is := range c.is {
+			if !errors.Is(err, is) {
+				t.Errorf("%v is not %v", err, is)
+			}
+		}
+		if strings.Contains(err.Error(), "reason") {
+			t.Errorf("the cause is in the text: %v", err)
+		}
+	}
+}
