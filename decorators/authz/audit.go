@@ -58,7 +58,7 @@ type counts struct {
 }
 
 // deny counts and audits a denial.
-func (l *stacked) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
+func (l *guarded) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
 	l.counts.denied[reason].Add(1)
 	if l.audit == nil {
 		return
@@ -72,7 +72,7 @@ func (l *stacked) deny(ctx context.Context, c *call, reason Reason, told store.C
 }
 
 // AppendStats implements [store.StatsReporter].
-func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
+func (l *guarded) AppendStats(dst []layer.Stat) []layer.Stat {
 	decision := func(decision, reason string, n *atomic.Uint64) {
 		dst = append(dst, layer.Stat{
 			Name:    "chatstore_authz_decisions_total",

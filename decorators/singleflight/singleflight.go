@@ -66,7 +66,7 @@ func New(opts ...Option) store.Middleware {
 		panic("singleflight.New: WithTimeout is negative: use 0 for no limit")
 	}
 	return func(next store.Store) store.Store {
-		l := &stacked{next: next}
+		l := &shared{next: next}
 		l.core.Words = generation.New(words, cfg.hash)
 		l.core.Limit = cfg.timeout
 		l.core.Quarantine = coherence.Quarantine(next, cfg.quarantine)
@@ -77,7 +77,7 @@ func New(opts ...Option) store.Middleware {
 // It passes versions on as they are: none of it is its own.
 var checks driver.Checks
 
-type stacked struct {
+type shared struct {
 	next   store.Store
 	core   coherence.Core
 	closed atomic.Bool
@@ -90,30 +90,30 @@ type stacked struct {
 }
 
 var (
-	_ store.Store         = (*stacked)(nil)
-	_ store.Unwrapper     = (*stacked)(nil)
-	_ store.Named         = (*stacked)(nil)
-	_ layer.Sharer        = (*stacked)(nil)
-	_ layer.StatsReporter = (*stacked)(nil)
+	_ store.Store         = (*shared)(nil)
+	_ store.Unwrapper     = (*shared)(nil)
+	_ store.Named         = (*shared)(nil)
+	_ layer.Sharer        = (*shared)(nil)
+	_ layer.StatsReporter = (*shared)(nil)
 )
 
-func (l *stacked) Unwrap() store.Store     { return l.next }
-func (l *stacked) LayerName() string       { return "singleflight" }
-func (l *stacked) ShareBetweenPrincipals() { l.core.Share() }
+func (l *shared) Unwrap() store.Store     { return l.next }
+func (l *shared) LayerName() string       { return "singleflight" }
+func (l *shared) ShareBetweenPrincipals() { l.core.Share() }
 
-func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
+func (l *shared) AppendStats(dst []layer.Stat) []layer.Stat {
 	return l.core.AppendStats(dst,
 		store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
 }
 
 // Close lets calls pass through from now on. Calls under way end as usual.
-func (l *stacked) Close() error {
+func (l *shared) Close() error {
 	l.closed.Store(true)
 	l.core.Words.Close()
 	return nil
 }
 
-func read[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
+func read[T any](ctx context.Context, l *shared, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
 	load func(context.Context) (T, error)) (T, error) {
 	h := layer.HintsFor(ctx, r.Op)
 	if h.Fresh() || l.closed.Load() {
@@ -127,23 +127,23 @@ func read[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Ans
 	return a.Value, err
 }
 
-func (l *stacked) threadWord(id string) generation.Slot {
+func (l *shared) threadWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.ThreadWord, id)
 }
 
-func (l *stacked) attachmentWord(id string) generation.Slot {
+func (l *shared) attachmentWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.AttachmentWord, id)
 }
 
-func (l *stacked) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
+func (l *shared) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
 
 // write moves the words of what a write may change, for as long as it may.
-func (l *stacked) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
+func (l *shared) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
 	words ...generation.Slot) error {
 	return l.moving(ctx, call, words)
 }
 
-func (l *stacked) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
+func (l *shared) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
 	if len(words) == 0 {
 		return call(ctx)
 	}
@@ -153,13 +153,13 @@ func (l *stacked) moving(ctx context.Context, call func(context.Context) error, 
 	return err
 }
 
-func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *shared) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+func (l *shared) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+func (l *shared) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
@@ -170,7 +170,7 @@ func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	})
 }
 
-func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+func (l *shared) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	q, err := checks.Threads(ctx, q)
 	if err != nil {
 		return store.Page[chat.Thread]{}, err
@@ -184,7 +184,7 @@ func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.P
 	return p, err
 }
 
-func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+func (l *shared) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
 		return store.Page[chat.Item]{}, err
@@ -198,7 +198,7 @@ func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.
 	return p, err
 }
 
-func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+func (l *shared) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
 		return chat.Item{}, err
 	}
@@ -209,7 +209,7 @@ func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.I
 	})
 }
 
-func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+func (l *shared) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
 		return chat.Attachment{}, err
 	}
@@ -234,7 +234,7 @@ func filterArgs(f store.OwnerFilter) []string {
 	return []string{"any"}
 }
 
-func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
+func (l *shared) SaveThread(ctx context.Context, thread chat.Thread) error {
 	const op = store.OpSaveThread
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
@@ -244,7 +244,7 @@ func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, w.Thread) }, l.threadWord(w.Thread.ID), l.listWord())
 }
 
-func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
+func (l *shared) DeleteThread(ctx context.Context, threadID string) error {
 	const op = store.OpDeleteThread
 	if err := checks.Thread(ctx, op, threadID); err != nil {
 		return err
@@ -253,7 +253,7 @@ func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, l.threadWord(threadID), l.listWord())
 }
 
-func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+func (l *shared) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpAddThreadItem
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
@@ -263,7 +263,7 @@ func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.
 		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
 }
 
-func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+func (l *shared) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	const op = store.OpSaveItem
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
@@ -273,7 +273,7 @@ func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item)
 		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
 }
 
-func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+func (l *shared) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
 	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
 		return err
@@ -282,7 +282,7 @@ func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string)
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) }, l.threadWord(threadID))
 }
 
-func (l *stacked) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
+func (l *shared) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
 	const op = store.OpSaveAttachment
 	w, err := checks.SaveAttachment(ctx, attachment)
 	if err != nil {
@@ -292,7 +292,7 @@ func (l *stacked) SaveAttachment(ctx context.Context, attachment chat.Attachment
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, w.Attachment) }, l.attachmentWord(w.Attachment.ID))
 }
 
-func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
+func (l *shared) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	const op = store.OpDeleteAttachment
 	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
 		return err
