@@ -6,9 +6,9 @@ import (
 	"slices"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // MaxEmbedded is the most attachments that a user message may name through this layer. Each new one costs a read of the
@@ -94,11 +94,9 @@ func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 		return nil, &store.Error{Op: op, Kind: store.RowItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
 	}
 	message, ok, err := chat.DecodeItem[embedding](item)
-	if e, is := errors.AsType[*chat.Error](err); is {
-		return fail(e.Field)
-	}
 	if err != nil {
-		return fail("not a user_message that can be read")
+		e, _ := errors.AsType[*chat.Error](err) // chat returns no other
+		return fail(e.Field)
 	}
 	if !ok {
 		return nil, nil
@@ -152,7 +150,7 @@ func (l *guarded) checkEmbedded(ctx context.Context, c *call, threadID, itemID s
 
 // embeddedBefore returns what the stored item names. One that does not decode as a user message names nothing.
 func (l *guarded) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
-	it, err := l.next.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
+	it, err := l.next.LoadItem(layer.Own(ctx), threadID, itemID)
 	switch {
 	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
 		return nil, l.stray(c)

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -47,6 +46,9 @@ func New(p Policy, opts ...Option) store.Middleware {
 	}
 }
 
+var checks driver.Checks
+
+// guarded is a Store that asks a policy about every call.
 type guarded struct {
 	store.Barrier
 	next   store.Store
@@ -257,7 +259,7 @@ func (l *guarded) stray(c *call) error {
 
 // threadOwner returns whose the thread is, for a call about something in it.
 func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o chat.Owner, found bool, err error) {
-	t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)
+	t, err := l.next.LoadThread(layer.Own(ctx), threadID)
 	switch {
 	case err == nil && t.ID == threadID:
 		return t.Owner, true, nil
@@ -271,7 +273,7 @@ func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o 
 
 // attachmentOwner returns whose the attachment is.
 func (l *guarded) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
-	a, err := l.next.LoadAttachment(callctx.WithoutVersionRecorder(ctx), attachmentID)
+	a, err := l.next.LoadAttachment(layer.Own(ctx), attachmentID)
 	switch {
 	case err == nil && a.ID == attachmentID:
 		return a.Owner, true, nil

@@ -5,7 +5,6 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/driver"
 )
 
 func (l *guarded) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
@@ -130,5 +129,3 @@ func (l *guarded) DeleteThreadItem(ctx context.Context, threadID, itemID string)
 	}
 	return c.base(l.next.DeleteThreadItem(ctx, threadID, itemID))
 }
-
-var checks driver.Checks

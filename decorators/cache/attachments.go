@@ -42,13 +42,12 @@ func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w g
 }
 
 func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
-	const op = store.OpSaveAttachment
 	w, err := checks.SaveAttachment(ctx, attachment)
 	if err != nil {
 		return err
 	}
 	a := w.Attachment
-	h := layer.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, store.OpSaveAttachment)
 	p := l.place(h, coherence.AttachmentWord, a.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },

@@ -32,7 +32,7 @@
 //
 // # Principals
 //
-// What one principal loaded answers no other, unless an authz layer above decides who may see what and says so
+// An entry answers the principal that loaded it, and no other, unless an authz layer above says that principals share
 // (authz.ShareBelow). A cache around an authz layer would answer without asking the policy: New's Middleware panics there.
 //
 // # Loads
@@ -87,10 +87,8 @@ type config struct {
 	soleWriter  bool
 	bus         bus.Bus
 
-	shards int                               // 0: by the bounds
-	words  int                               // 0: by the bounds
-	hash   func(kind byte, id string) uint64 // nil: random
-	jitter func() float64                    // nil: random
+	words  int            // 0: by the bounds
+	jitter func() float64 // nil: random
 }
 
 // Option changes what New makes.
@@ -149,7 +147,7 @@ func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 
 // WithBus tells other caches of this one's writes, and drops what they tell of. Reads pass the cache by while the bus is not
 // connected, or beyond its lease ([bus.Leaser]). A write returns when the bus has taken its change, or after 5 seconds. A
-// change that the bus does not take is counted (chatstore_cache_unsent_changes_total): others then see the write when the
+// change that the bus does not take is counted (chatstore_cache_unsent_changes_total). Others then see the write when the
 // bus notices the gap, or after their TTL. It contradicts WithSoleWriter. WithBus panics if b is nil.
 func WithBus(b bus.Bus) Option {
 	must(b != nil, "WithBus: the bus is nil: leave the option out where there is none")

@@ -13,12 +13,11 @@ import (
 )
 
 func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
-	const op = store.OpLoadThreadItems
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
-	h := layer.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, store.OpLoadThreadItems)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	w := l.core.Words.Load(p.slot)
 	larger := false // than a window, as far as is known

@@ -55,10 +55,7 @@ var (
 )
 
 func newLayer(next store.Store, c config) *cached {
-	shards := c.shards
-	if shards == 0 {
-		shards = shardsFor(c.maxEntries, c.maxBytes)
-	}
+	shards := shardsFor(c.maxEntries, c.maxBytes)
 	words := c.words
 	if words == 0 {
 		words = wordsFor(c.maxEntries, c.maxBytes)
@@ -76,7 +73,7 @@ func newLayer(next store.Store, c config) *cached {
 	for i := range l.shards {
 		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
 	}
-	l.core.Words = generation.New(words, c.hash)
+	l.core.Words = generation.New(words)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
 	l.serving.Store(c.bus == nil)

@@ -49,13 +49,12 @@ func (l *cached) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pa
 }
 
 func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
-	const op = store.OpSaveThread
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
 	t := w.Thread
-	h := layer.HintsFor(ctx, op)
+	h := layer.HintsFor(ctx, store.OpSaveThread)
 	p := l.place(h, coherence.ThreadWord, t.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },

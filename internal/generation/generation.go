@@ -38,7 +38,6 @@ type Slot uint64
 type Table struct {
 	words []atomic.Uint64
 	seed  maphash.Seed
-	hash  func(kind byte, id string) uint64 // in place of the seed; nil but in tests
 
 	mu          sync.Mutex
 	closed      bool
@@ -52,24 +51,18 @@ type quarantine struct {
 	timer *time.Timer
 }
 
-// New returns a table of at least n words. hash is nil for a random one.
-func New(n int, hash func(kind byte, id string) uint64) *Table {
+// New returns a table of at least n words.
+func New(n int) *Table {
 	return &Table{
 		words:       make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
 		seed:        maphash.MakeSeed(),
-		hash:        hash,
 		quarantines: make(map[Slot]*quarantine),
 	}
 }
 
 // Slot returns the place of the word of an id. Ids of different kinds may be equal.
 func (t *Table) Slot(kind byte, id string) Slot {
-	var h uint64
-	if t.hash != nil {
-		h = t.hash(kind, id)
-	} else {
-		h = maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
-	}
+	h := maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
 	return Slot(h & uint64(len(t.words)-1))
 }
 

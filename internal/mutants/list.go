@@ -433,7 +433,7 @@ var mutants = []mutant{
 	{
 		name:  "a missing row is asked about in the same way",
 		what:  "what is not there is looked for twice",
-		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
+		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(layer.Own(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -445,7 +445,7 @@ var mutants = []mutant{
 	{
 		name:  "a look at the owner tells no version",
 		what:  "the look at a thread's owner reports the version to the caller",
-		edits: []edit{{guardFile, "t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
+		edits: []edit{{guardFile, "t, err := l.next.LoadThread(layer.Own(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
