@@ -18,15 +18,14 @@ type config struct {
 	audit func(context.Context, Denial)
 }
 
-// ShareBelow tells the layers beneath that keep principals apart (package cache, package singleflight), down to the next
-// guard, that they may share what they hold between principals, as this layer decides who may see what. It is right where
-// the base answers everybody alike; where the base itself looks at the principal, leave it out. What is shared gives up
-// timing: a stranger who measures can tell a cached row from one that is not there.
+// ShareBelow lets the layers beneath, down to the next guard, share between principals what they hold. They are layers such as
+// cache and singleflight; this layer decides who may see what. Use it where the base answers all principals alike, and leave it out where the
+// base itself looks at the principal. With it, response times reveal to a stranger whether a row is cached.
 func ShareBelow() Option { return func(c *config) { c.share = true } }
 
-// WithAudit has f told of every denial, before the caller gets the answer. f must be safe for concurrent use and quick:
-// hand on what takes long, or denied calls can be told by the time that they take. What f does changes no answer; a panic
-// of f is swallowed, and counted as chatstore_authz_audit_panics_total. A nil f is no audit.
+// WithAudit calls f for every denial, before the caller gets the answer. f must be safe for concurrent use. It must be quick, or
+// response times reveal which calls are denied. What f does changes no answer: a panic of f is swallowed, and counted as
+// chatstore_authz_audit_panics_total. A nil f is no audit.
 func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *config) { c.audit = f } }
 
 // New returns the layer that asks p about every call. It panics if p is nil.

@@ -15,9 +15,9 @@ type row struct {
 	write    func(ctx context.Context, o chat.Owner) error
 }
 
-// save saves a row. One that is there is saved UpdateOnly, with its own owner; one that is not, InsertOnly: so the row that
-// was decided about is the row that is written, and an editor's save that comes after the owner's delete brings nothing
-// back. Where an Upsert finds the row come or gone since the look, it looks again.
+// save saves a row: an existing one UpdateOnly and with its own owner, a missing one InsertOnly. So the row that was decided about
+// is the row that is written, and an editor's save after the owner's delete does not restore the row. Where an Upsert finds
+// that the row came or went since the look, it looks again.
 func (l *guarded) save(ctx context.Context, c *call, r row) error {
 	again, err := l.saveOnce(ctx, ctx, c, r)
 	if again {

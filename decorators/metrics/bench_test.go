@@ -15,7 +15,7 @@ import (
 )
 
 // The benchmarks run what they measure in turns with what it is compared to, and report the ratio of the medians: times
-// differ between machines, ratios hardly. R is the reference of the project's budgets, lru.Cache[string, store.Thread].Get.
+// differ between machines, ratios hardly. R is the reference of the project's budgets, lru.Cache[string, chat.Thread].Get.
 //
 //	go test -run '^$' -bench Metrics ./decorators/metrics
 

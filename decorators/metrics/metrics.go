@@ -7,8 +7,8 @@
 //	s := store.Wrap(base, outer, authz.New(authz.OwnerOnly()), cache.New(), inner)
 //	defer store.Close(s) // unregisters both
 //
-// Do not use it to follow one call through the layers: package tracing does that, and with both in place, tracing outside,
-// the exemplars of errors and slow calls lead from a series to a trace.
+// Do not use it to follow one call through the layers: package tracing does that. With a tracing layer outside, the exemplars of
+// errors and slow calls lead from a series to a trace.
 //
 // The series of a layer all have the constant labels store and layer, and are there, at zero, before the first call:
 //
@@ -21,11 +21,16 @@
 // The codes canceled, timeout, unavailable, internal and panic have status error. All others are answers, with status ok:
 // a thread that is not there was found out as it should be.
 //
-// What the layers beneath count, down to the base and through every barrier, is exported along ([store.StatsReporter]): of
+// The layer also exports what the layers beneath count, down to the base and through every barrier ([layer.StatsReporter]): of
 // package cache for example chatstore_cache_requests_total{kind, result}. Where two layers report the same series, the sum
-// is exported. What the registry or a linter would refuse is left out rather than failing the scrape, and counted by
-// chatstore_stats_dropped: a name or label that is none in Prometheus, a counter whose name does not end in _total or a
-// gauge whose does, a name taken by another kind of metric, and reporters that panic.
+// is exported.
+//
+// Statistics that would fail the scrape, or that a linter would refuse, are left out and counted by chatstore_stats_dropped:
+//
+//   - a name or a label that Prometheus does not allow
+//   - a counter whose name does not end in _total, or a gauge whose name does
+//   - a name that another kind of metric has
+//   - those of a reporter that panics
 //
 // A layer has 461 series by itself, and stays under 600 together with what the other decorators report. No id, owner or
 // error text is a label: their number does not grow.

@@ -25,8 +25,8 @@
 // The status is Error, without a description, for timeout, unavailable, internal and panic. The answers that a caller has to
 // expect (not_found, conflict, invalid, unauthenticated, denied, and canceled) leave it unset.
 //
-// What people wrote, or who they are, is in no span: no titles, texts, metadata, names, URLs, cursors, owners, principals or
-// error texts, and no RecordError. An id that is none by the contract's rules is left out.
+// No span has content or personal data: no titles, texts, metadata, names, URLs, cursors, owners, principals or error texts. No
+// error is recorded. Ids that break the contract's rules are left out.
 //
 // Beneath a parent that is not sampled no span is started and nothing is allocated.
 package tracing
@@ -181,7 +181,7 @@ func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
 
 func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
 
-// End says what the call was and how it went, at once, which costs the SDK one growth less, and ends the span, come what may.
+// End ends the span, always. It sets all attributes at once, which costs the SDK one growth less.
 func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any) {
 	notes, _ := state.(*layer.Notes) // nil of a write
 	span, ok := state.(trace.Span)
