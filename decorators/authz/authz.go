@@ -19,8 +19,8 @@ type config struct {
 }
 
 // ShareBelow lets the layers beneath, down to the next guard, share between principals what they hold. They are layers such as
-// cache and singleflight; this layer decides who may see what. Use it where the base answers all principals alike, and leave it out where the
-// base itself looks at the principal. With it, response times reveal to a stranger whether a row is cached.
+// cache and singleflight; this layer decides who may see what. Use it where the base answers all principals alike, and leave
+// it out where the base itself looks at the principal. With it, response times reveal to a stranger whether a row is cached.
 func ShareBelow() Option { return func(c *config) { c.share = true } }
 
 // WithAudit calls f for every denial, before the caller gets the answer. f must be safe for concurrent use. It must be quick, or
