@@ -38,6 +38,9 @@ func (t Thread) Normalized() (Thread, error) {
 // work, and no allocation, for an item that is so already.
 func (it Item) Normalized(threadID string) (Item, error) {
 	fail := func(fault string) (Item, error) { return Item{}, &Error{Kind: kindItem, ID: it.ID, Field: fault} }
+	if fault := rules.IDFault(threadID); fault != "" {
+		return Item{}, &Error{Kind: kindThread, ID: threadID, Field: rules.Under("id", fault)}
+	}
 	if it.doc == nil {
 		return fail("type: missing")
 	}

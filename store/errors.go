@@ -93,14 +93,18 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return CodeOK
 	}
-	if e, ok := errors.AsType[*Error](err); ok && e != nil && e.Code != CodeOK {
+	e, _ := errors.AsType[*Error](err)
+	coded := e != nil && e.Code != CodeOK
+	if v, ok := errors.AsType[*chat.Error](err); ok && v != nil {
+		if within, ok := errors.AsType[*Error](v); !coded || ok && within == e {
+			return CodeInvalid // whatever the value's error wraps
+		}
+	}
+	if coded {
 		if int(e.Code) >= NumCodes {
 			return CodeInternal // a base's own idea: the set is closed
 		}
 		return e.Code
-	}
-	if e, ok := errors.AsType[*chat.Error](err); ok && e != nil {
-		return CodeInvalid
 	}
 	if errors.Is(err, ErrUnavailable) {
 		return CodeUnavailable

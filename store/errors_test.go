@@ -48,6 +48,7 @@ func TestCodeOf(t *testing.T) {
 		{&chat.Error{Kind: store.RowItem, ID: "msg_1", Field: "created_at: zero"}, store.CodeInvalid, true},
 		{&chat.Error{Cause: store.ErrUnavailable}, store.CodeInvalid, true},
 		{&chat.Error{Cause: context.Canceled}, store.CodeInvalid, true},
+		{&chat.Error{Cause: &store.Error{Code: store.CodeUnavailable}}, store.CodeInvalid, true},
 		{&chat.Error{Cause: errors.Join(store.ErrConflict, context.DeadlineExceeded)}, store.CodeInvalid, true},
 		{errors.Join(&chat.Error{}, &store.Error{Code: store.CodeConflict}), store.CodeConflict, true},
 		{&store.Error{Code: store.CodeUnavailable, Cause: &chat.Error{}}, store.CodeUnavailable, false},

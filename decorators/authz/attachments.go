@@ -6,16 +6,16 @@ import (
 	"slices"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // MaxEmbedded is the most attachments that a user message may name through this layer. Each new one costs a read of the
 // base; more is [store.ErrInvalid].
 const MaxEmbedded = 100
 
-func (l *stacked) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+func (l *guarded) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (l *stacked) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	})
 }
 
-func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+func (l *guarded) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
 		return chat.Attachment{}, err
 	}
@@ -63,7 +63,7 @@ func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat
 	return a, nil
 }
 
-func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
+func (l *guarded) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err
 	}
@@ -94,11 +94,9 @@ func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 		return nil, &store.Error{Op: op, Kind: store.RowItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
 	}
 	message, ok, err := chat.DecodeItem[embedding](item)
-	if e, is := errors.AsType[*chat.Error](err); is {
-		return fail(e.Field)
-	}
 	if err != nil {
-		return fail("not a user_message that can be read")
+		e, _ := errors.AsType[*chat.Error](err) // chat returns no other
+		return fail(e.Field)
 	}
 	if !ok {
 		return nil, nil
@@ -120,7 +118,7 @@ func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 
 // checkEmbedded returns an error unless the caller may read every attachment that a save of the item adds to it: whoever
 // reads the message is shown what it names. One that may not be read and one that is not there end the call alike.
-func (l *stacked) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
+func (l *guarded) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -151,8 +149,8 @@ func (l *stacked) checkEmbedded(ctx context.Context, c *call, threadID, itemID s
 }
 
 // embeddedBefore returns what the stored item names. One that does not decode as a user message names nothing.
-func (l *stacked) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
-	it, err := l.next.LoadItem(callctx.WithoutVersionRecorder(ctx), threadID, itemID)
+func (l *guarded) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
+	it, err := l.next.LoadItem(layer.Own(ctx), threadID, itemID)
 	switch {
 	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
 		return nil, l.stray(c)

@@ -125,6 +125,26 @@ func TestEmbeddedParserTraps(t *testing.T) {
 	}
 }
 
+// TestAMessageThatCannotBeReadSaysWhere: the caller, who wrote it, is told which member is wrong.
+func TestAMessageThatCannotBeReadSaysWhere(t *testing.T) {
+	w := newWorld(t, authz.OwnerOnly())
+	for members, want := range map[string]string{
+		`"attachments":7`:          "attachments: not an array",
+		`"attachments":[{"id":7}]`: "attachments: not an attachment",
+		`"attachments":[{"type":"file","id":"","name":"n","mime_type":"m"}]`: "attachments: an id is not valid",
+	} {
+		it := parseItem(t, fmt.Sprintf(`{"id":"msg_odd","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, members))
+		for op, save := range map[store.Op]func(context.Context, string, chat.Item) error{
+			store.OpAddThreadItem: w.AddThreadItem, store.OpSaveItem: w.SaveItem,
+		} {
+			want := &store.Error{Op: op, Kind: store.RowItem, ID: "msg_odd", Code: store.CodeInvalid, Field: want}
+			if d := cmp.Diff(error(want), save(as(t, ada), thr, it)); d != "" {
+				t.Errorf("%s (-want +got):\n%s", members, d)
+			}
+		}
+	}
+}
+
 // TestEmbeddedAreBounded: one message does not cost the base thousands of reads.
 func TestEmbeddedAreBounded(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())

@@ -2,10 +2,8 @@ package authz
 
 import (
 	"context"
-	"sync/atomic"
 
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Reason says why a call was denied.
@@ -48,17 +46,8 @@ type Denial struct {
 	Code store.Code
 }
 
-// counts is what the layer counts.
-type counts struct {
-	allowed     atomic.Uint64
-	absent      atomic.Uint64
-	denied      [len(reasonNames)]atomic.Uint64
-	stray       atomic.Uint64
-	auditPanics atomic.Uint64
-}
-
 // deny counts and audits a denial.
-func (l *stacked) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
+func (l *guarded) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
 	l.counts.denied[reason].Add(1)
 	if l.audit == nil {
 		return
@@ -69,35 +58,4 @@ func (l *stacked) deny(ctx context.Context, c *call, reason Reason, told store.C
 		}
 	}()
 	l.audit(ctx, Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: told})
-}
-
-// AppendStats implements [store.StatsReporter].
-func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
-	decision := func(decision, reason string, n *atomic.Uint64) {
-		dst = append(dst, layer.Stat{
-			Name:    "chatstore_authz_decisions_total",
-			Help:    "Decisions about calls: allowed, denied and why, and none about rows that are not there.",
-			Counter: true,
-			Labels:  [3]layer.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
-			Value:   float64(n.Load()),
-		})
-	}
-	decision("allow", "policy", &l.counts.allowed)
-	for r := range l.counts.denied {
-		decision("deny", Reason(r).String(), &l.counts.denied[r])
-	}
-	decision("none", "absent", &l.counts.absent)
-	return append(dst,
-		layer.Stat{
-			Name:    "chatstore_authz_stray_rows_total",
-			Help:    "Answers of the base that had a row which was not asked for, and were withheld.",
-			Counter: true,
-			Value:   float64(l.counts.stray.Load()),
-		},
-		layer.Stat{
-			Name:    "chatstore_authz_audit_panics_total",
-			Help:    "Panics of the audit function, which were swallowed.",
-			Counter: true,
-			Value:   float64(l.counts.auditPanics.Load()),
-		})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -19,15 +18,14 @@ type config struct {
 	audit func(context.Context, Denial)
 }
 
-// ShareBelow tells the layers beneath that keep principals apart (package cache, package singleflight), down to the next
-// guard, that they may share what they hold between principals, as this layer decides who may see what. It is right where
-// the base answers everybody alike; where the base itself looks at the principal, leave it out. What is shared gives up
-// timing: a stranger who measures can tell a cached row from one that is not there.
+// ShareBelow lets the layers beneath, down to the next guard, share between principals what they hold. They are layers such as
+// cache and singleflight; this layer decides who may see what. Use it where the base answers all principals alike, and leave
+// it out where the base itself looks at the principal. With it, response times reveal to a stranger whether a row is cached.
 func ShareBelow() Option { return func(c *config) { c.share = true } }
 
-// WithAudit has f told of every denial, before the caller gets the answer. f must be safe for concurrent use and quick:
-// hand on what takes long, or denied calls can be told by the time that they take. What f does changes no answer; a panic
-// of f is swallowed, and counted as chatstore_authz_audit_panics_total. A nil f is no audit.
+// WithAudit calls f for every denial, before the caller gets the answer. f must be safe for concurrent use. It must be quick, or
+// response times reveal which calls are denied. What f does changes no answer: a panic of f is swallowed, and counted as
+// chatstore_authz_audit_panics_total. A nil f is no audit.
 func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *config) { c.audit = f } }
 
 // New returns the layer that asks p about every call. It panics if p is nil.
@@ -43,11 +41,14 @@ func New(p Policy, opts ...Option) store.Middleware {
 		if cfg.share {
 			layer.Share(next)
 		}
-		return &stacked{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
+		return &guarded{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
 	}
 }
 
-type stacked struct {
+var checks driver.Checks
+
+// guarded is a Store that asks a policy about every call.
+type guarded struct {
 	store.Barrier
 	next   store.Store
 	policy Policy
@@ -56,17 +57,17 @@ type stacked struct {
 }
 
 var (
-	_ store.Store         = (*stacked)(nil)
-	_ store.Named         = (*stacked)(nil)
-	_ layer.StatsReporter = (*stacked)(nil)
+	_ store.Store         = (*guarded)(nil)
+	_ store.Named         = (*guarded)(nil)
+	_ layer.StatsReporter = (*guarded)(nil)
 )
 
 // LayerName returns "authz".
-func (l *stacked) LayerName() string { return "authz" }
+func (l *guarded) LayerName() string { return "authz" }
 
-func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *guarded) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+func (l *guarded) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
@@ -90,7 +91,7 @@ func (c *call) error(code store.Code) error {
 }
 
 // begin starts a call whose arguments are valid.
-func (l *stacked) begin(ctx context.Context, c *call, op store.Op, kind, id string) error {
+func (l *guarded) begin(ctx context.Context, c *call, op store.Op, kind, id string) error {
 	c.Op, c.kind, c.id = op, kind, id
 	c.hints = layer.HintsFor(ctx, op)
 	var ok bool
@@ -130,7 +131,7 @@ const (
 
 // judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is
 // not there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
-func (l *stacked) judge(ctx context.Context, c *call, found bool) (verdict, error) {
+func (l *guarded) judge(ctx context.Context, c *call, found bool) (verdict, error) {
 	d, err := decide(ctx, l.policy, &c.Request)
 	if err == nil && d != Allow && c.Action != Read {
 		r := c.Request
@@ -152,7 +153,7 @@ func (l *stacked) judge(ctx context.Context, c *call, found bool) (verdict, erro
 
 // may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's
 // code.
-func (l *stacked) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
+func (l *guarded) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
 	v, err := l.judge(ctx, c, found)
 	switch v {
 	case failed:
@@ -172,7 +173,7 @@ func (l *stacked) may(ctx context.Context, c *call, found bool, told store.Code)
 }
 
 // fail answers a call whose policy failed. Nothing was written.
-func (l *stacked) fail(ctx context.Context, c *call, err error) error {
+func (l *guarded) fail(ctx context.Context, c *call, err error) error {
 	if gone := driver.Done(ctx, c.Op, c.kind, c.id); gone != nil {
 		return gone // the caller has left, and the policy with it
 	}
@@ -250,14 +251,14 @@ func missing(err error) bool {
 var errStray = errors.New("authz: the base answered with a row that was not asked for")
 
 // stray answers a call for which the base returned a row that was not asked for.
-func (l *stacked) stray(c *call) error {
+func (l *guarded) stray(c *call) error {
 	l.counts.stray.Add(1)
 	return c.before(&store.Error{Code: store.CodeInternal, Cause: errStray})
 }
 
 // threadOwner returns whose the thread is, for a call about something in it.
-func (l *stacked) threadOwner(ctx context.Context, c *call, threadID string) (o chat.Owner, found bool, err error) {
-	t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)
+func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o chat.Owner, found bool, err error) {
+	t, err := l.next.LoadThread(layer.Own(ctx), threadID)
 	switch {
 	case err == nil && t.ID == threadID:
 		return t.Owner, true, nil
@@ -270,8 +271,8 @@ func (l *stacked) threadOwner(ctx context.Context, c *call, threadID string) (o 
 }
 
 // attachmentOwner returns whose the attachment is.
-func (l *stacked) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
-	a, err := l.next.LoadAttachment(callctx.WithoutVersionRecorder(ctx), attachmentID)
+func (l *guarded) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
+	a, err := l.next.LoadAttachment(layer.Own(ctx), attachmentID)
 	switch {
 	case err == nil && a.ID == attachmentID:
 		return a.Owner, true, nil

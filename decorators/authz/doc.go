@@ -4,7 +4,7 @@
 // Use it wherever one Store keeps the conversations of more than one user, outside of any cache:
 //
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
-//	ctx = store.WithPrincipal(ctx, store.Principal{Owner: store.Owner{Tenant: "acme", Subject: "ada"}})
+//	ctx = store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 //	thread, err := s.LoadThread(ctx, id) // ErrNotFound unless it is ada's
 //
 // Do not use it for jobs that act for nobody, such as retention and export: give them a second stack over the same base,
@@ -14,8 +14,8 @@
 // # What a caller gets
 //
 // Arguments are checked first. A call without a principal, or with one that cannot own rows, is [store.ErrUnauthenticated],
-// and the base is not called. A call on a row that the caller may not read is answered as if there were no such row, in
-// value, code, error text, and calls of the base and of the policy:
+// and the base is not called. A call on a row that the caller may not read is answered as if there were no such row. Value, code
+// and error text are the same, and so are the calls of the base and of the policy:
 //
 //   - loads, and saves of items: [store.ErrNotFound]
 //   - LoadThreadItems: an empty page; with After, ErrNotFound
@@ -53,9 +53,9 @@
 //
 // # The base
 //
-// What the base returns is checked: rows with another id, of another thread, or outside of the listing are an internal error,
-// counted as chatstore_authz_stray_rows_total, and are not passed on. Decisions are counted as
-// chatstore_authz_decisions_total, for package metrics to export.
+// The rows of the base are checked. Rows with another id, of another thread, or outside of the listing are withheld: the call is
+// an internal error, counted as chatstore_authz_stray_rows_total. Decisions are counted as chatstore_authz_decisions_total,
+// for package metrics to export.
 //
 // # What it does not do
 //

@@ -22,8 +22,8 @@ const (
 //
 // f is not asked about attachments: whoever may see a thread sees the messages in it, with what they say about their
 // attachments, but not the stored attachments. Nor about one's own threads, about listings (granted threads are reached
-// by id) or about who may create threads. The zero owner says that there is no such thread, or that it is nobody's; f is
-// asked then, so that the call takes as long as any, and its answer is dropped. Grants panics if f is nil.
+// by id) or about who may create threads. For a missing thread, or one without an owner, f is called with the zero owner, so that
+// the call takes as long as any; the answer is dropped. Grants panics if f is nil.
 func Grants(f func(ctx context.Context, p store.Principal, threadID string, owner chat.Owner) (Role, error)) Policy {
 	if f == nil {
 		panic("authz.Grants: the function is nil: pass one that looks grants up")

@@ -5,10 +5,9 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/driver"
 )
 
-func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+func (l *guarded) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	none := store.Page[chat.Item]{}
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
@@ -40,15 +39,15 @@ func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.
 	return page, nil
 }
 
-func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+func (l *guarded) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return l.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
-func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+func (l *guarded) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return l.putItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-func (l *stacked) putItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
+func (l *guarded) putItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func (l *stacked) putItem(ctx context.Context, op store.Op, threadID string, ite
 	return c.base(err)
 }
 
-func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+func (l *guarded) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
 		return chat.Item{}, err
 	}
@@ -113,7 +112,7 @@ func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.I
 	return it, nil
 }
 
-func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+func (l *guarded) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
 		return err
 	}
@@ -130,5 +129,3 @@ func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string)
 	}
 	return c.base(l.next.DeleteThreadItem(ctx, threadID, itemID))
 }
-
-var checks driver.Checks

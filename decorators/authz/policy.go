@@ -40,8 +40,8 @@ type Request struct {
 	Action    Action
 	Op        store.Op
 	ThreadID  string // "" for attachments
-	// Owner is the stored row's, or for Create the one that the row would have. It is zero for a row that belongs to nobody,
-	// and for one that is not there: that is asked about in the same way and the answer dropped, so that neither the time
+	// Owner is the stored row's owner, or for Create the owner that the row would have. It is zero for a row without an owner,
+	// and for a missing row. The policy is asked about a missing row too, and the answer is dropped: so neither the time
 	// that a policy takes nor its failure tells which rows exist.
 	Owner chat.Owner
 }
@@ -60,8 +60,8 @@ const (
 // well before the callers do.
 type Policy interface {
 	Decide(context.Context, Request) (Decision, error)
-	// Scope narrows a listing; the answer is what the base is asked, and what its rows are checked against. f is what the
-	// caller asked for, and never the zero filter. Without ok, or with the zero filter, the page is empty.
+	// Scope narrows a listing. f is the caller's filter, and never the zero filter. The base is asked with the narrowed filter,
+	// and its rows are checked against it. Without ok, or with the zero filter, the page is empty.
 	Scope(ctx context.Context, p store.Principal, f store.OwnerFilter) (narrowed store.OwnerFilter, ok bool, err error)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -421,16 +422,16 @@ func TestGoexitInPolicy(t *testing.T) {
 }
 
 func TestConstructionMisusePanics(t *testing.T) {
-	for name, f := range map[string]func(){
-		"New(nil)":          func() { authz.New(nil) },
-		"AnyOf(nil)":        func() { authz.AnyOf(authz.OwnerOnly(), nil) },
-		"HasRole(\"\")":     func() { authz.HasRole("") },
-		"TenantAdmin(\"\")": func() { authz.TenantAdmin("") },
-		"Grants(nil)":       func() { authz.Grants(nil) },
+	for want, f := range map[string]func(){
+		"authz.New: the policy is nil: ":         func() { authz.New(nil) },
+		"authz.AnyOf: a policy is nil: ":         func() { authz.AnyOf(authz.OwnerOnly(), nil) },
+		"authz.HasRole: the role is empty: ":     func() { authz.HasRole("") },
+		"authz.TenantAdmin: the role is empty: ": func() { authz.TenantAdmin("") },
+		"authz.Grants: the function is nil: ":    func() { authz.Grants(nil) },
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(want, func(t *testing.T) {
 			defer func() {
-				if s, _ := recover().(string); len(s) < 30 {
+				if s := fmt.Sprint(recover()); !strings.HasPrefix(s, want) {
 					t.Errorf("got panic %q, want a sentence", s)
 				}
 			}()

@@ -15,10 +15,10 @@ type row struct {
 	write    func(ctx context.Context, o chat.Owner) error
 }
 
-// save saves a row. One that is there is saved UpdateOnly, with its own owner; one that is not, InsertOnly: so the row that
-// was decided about is the row that is written, and an editor's save that comes after the owner's delete brings nothing
-// back. Where an Upsert finds the row come or gone since the look, it looks again.
-func (l *stacked) save(ctx context.Context, c *call, r row) error {
+// save saves a row: an existing one UpdateOnly and with its own owner, a missing one InsertOnly. So the row that was decided about
+// is the row that is written, and an editor's save after the owner's delete does not restore the row. Where an Upsert finds
+// that the row came or went since the look, it looks again.
+func (l *guarded) save(ctx context.Context, c *call, r row) error {
 	again, err := l.saveOnce(ctx, ctx, c, r)
 	if again {
 		// What is cached may be what the write has just disproved.
@@ -31,7 +31,7 @@ func (l *stacked) save(ctx context.Context, c *call, r row) error {
 }
 
 // saveOnce looks, asks and writes; again says that err may only mean that the row came or went since the look.
-func (l *stacked) saveOnce(ctx, look context.Context, c *call, r row) (again bool, err error) {
+func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again bool, err error) {
 	owner, found, err := r.stored(look)
 	if err != nil {
 		return false, err
@@ -73,7 +73,7 @@ func (l *stacked) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 }
 
 // replace saves over a row of owner's.
-func (l *stacked) replace(ctx context.Context, c *call, r row, owner chat.Owner) (again bool, err error) {
+func (l *guarded) replace(ctx context.Context, c *call, r row, owner chat.Owner) (again bool, err error) {
 	mode := store.SaveModeFrom(ctx)
 	if mode == store.InsertOnly || !r.owner.IsZero() && r.owner != owner {
 		return false, c.error(store.CodeConflict)
@@ -86,7 +86,7 @@ func (l *stacked) replace(ctx context.Context, c *call, r row, owner chat.Owner)
 
 // saveOwn saves a row of the caller's own that comes and goes faster than one can look, or whose id was another's. The
 // policy must allow the save whether the row is there or not; that it is no other's, the base decides with the write.
-func (l *stacked) saveOwn(ctx context.Context, c *call, r row) error {
+func (l *guarded) saveOwn(ctx context.Context, c *call, r row) error {
 	r.owner = c.Principal.Owner
 	if err := l.mayCreate(ctx, c, r); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (l *stacked) saveOwn(ctx context.Context, c *call, r row) error {
 }
 
 // mayCreate returns an error unless the caller may insert the row.
-func (l *stacked) mayCreate(ctx context.Context, c *call, r row) error {
+func (l *guarded) mayCreate(ctx context.Context, c *call, r row) error {
 	d, err := decide(ctx, l.policy, &c.about(Create, r.threadID, r.owner).Request)
 	if err != nil {
 		return l.fail(ctx, c, err)

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+func (l *guarded) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
@@ -44,7 +44,7 @@ func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	return t, nil
 }
 
-func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
+func (l *guarded) SaveThread(ctx context.Context, thread chat.Thread) error {
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
 	})
 }
 
-func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
+func (l *guarded) DeleteThread(ctx context.Context, threadID string) error {
 	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
 	return c.base(l.next.DeleteThread(ctx, threadID))
 }
 
-func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+func (l *guarded) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	none := store.Page[chat.Thread]{}
 	q, err := checks.Threads(ctx, q)
 	if err != nil {

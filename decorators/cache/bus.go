@@ -17,9 +17,9 @@ const publishTimeout = 5 * time.Second
 // newOrigin names a cache among all that may share a bus.
 func newOrigin() string { return rand.Text() }
 
-// announced runs a write, stamped, and tells the bus of it before it returns: of a write that ended unknown without a number,
-// since it may still take effect after this cache's own words have settled. A definite failure changed nothing.
-func (l *stacked) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
+// announced runs a write, stamped, and tells the bus of it before it returns. A write that ended unknown is told without a
+// number, as it may still take effect after this cache's own words have settled. A definite failure changed nothing.
+func (l *cached) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
 	if l.cfg.bus == nil {
 		_, err = write(ctx)
 		return err
@@ -64,7 +64,7 @@ type reminder struct {
 
 // remind tells of a write that ended unknown again and again, until it can have no further effect, and then once more. A cache
 // that was cut off at the first time has held nothing back, and may load what was before the write.
-func (l *stacked) remind(c bus.Change) {
+func (l *cached) remind(c bus.Change) {
 	r := &l.reminders
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (l *stacked) remind(c bus.Change) {
 	r.pending[c] = p
 }
 
-func (l *stacked) remindAgain(c bus.Change, p *reminder) {
+func (l *cached) remindAgain(c bus.Change, p *reminder) {
 	r := &l.reminders
 	r.mu.Lock()
 	if r.closed {
@@ -120,7 +120,7 @@ func (r *reminders) close() {
 }
 
 // publish tells the bus of a change, whoever has left meanwhile.
-func (l *stacked) publish(ctx context.Context, c bus.Change) {
+func (l *cached) publish(ctx context.Context, c bus.Change) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	if l.cfg.bus.Publish(ctx, c) != nil {
@@ -128,13 +128,13 @@ func (l *stacked) publish(ctx context.Context, c bus.Change) {
 	}
 }
 
-func (l *stacked) subscribe(b bus.Bus) {
+func (l *cached) subscribe(b bus.Bus) {
 	l.lease, _ = b.(bus.Leaser)
 	l.stop = b.Subscribe(context.Background(), l.heed, l.connected)
 }
 
 // heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
-func (l *stacked) heed(c bus.Change) {
+func (l *cached) heed(c bus.Change) {
 	if l.own(c) {
 		return // the write moved the words itself, and may have patched
 	}
@@ -156,9 +156,9 @@ func (l *stacked) heed(c bus.Change) {
 	}
 }
 
-// own reports whether a change is a write of this cache's that moved all its words at the right time: not one that ended unknown,
-// nor what a layer beneath wrote beside it, under its stamp.
-func (l *stacked) own(c bus.Change) bool {
+// own reports whether a change is a write of this cache's that moved all its words at the right time. A write that ended unknown
+// is not, nor is what a layer beneath wrote beside it under its stamp.
+func (l *cached) own(c bus.Change) bool {
 	if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {
 		return false
 	}
@@ -172,7 +172,7 @@ const slotBits = 28
 
 func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
 
-func (l *stacked) connected(yes bool) {
+func (l *cached) connected(yes bool) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	if !yes || l.closed.Load() {

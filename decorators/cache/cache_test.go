@@ -13,12 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/chatstore/chatstore/bus"
-
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -1018,48 +1018,48 @@ type guard struct {
 	store.Barrier
 }
 
-func TestAroundAuthzItRefusesUnlessAllowed(t *testing.T) {
+func TestAroundAuthzItPanics(t *testing.T) {
 	base := memstore.New()
 	g := guard{base, store.NewBarrier(base)}
-	func() {
-		defer func() {
-			if r := recover(); !strings.Contains(fmt.Sprint(r), "AllowAroundAuthz") {
-				t.Errorf("panicked with %v; want a sentence that says what to do", r)
-			}
-		}()
-		store.Wrap(g, cache.New())
-	}()
-	p := &probe{}
-	s := store.Wrap(g, cache.New(cache.AllowAroundAuthz(), cache.WithSoleWriter()), layer.Intercept("probe", p))
-	defer store.Close(s)
-	fill(t, base, 3)
-	warm(t, s)
-	// The guard may have changed what was saved: the cache must ask.
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
-	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
-		t.Error("a write through a guard was patched in")
+	for name, next := range map[string]store.Store{"the guard": g, "a layer around the guard": store.Wrap(g, singleflight.New())} {
+		t.Run(name, func(t *testing.T) {
+			wantPanic(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
+				func() { store.Wrap(next, cache.New()) })
+		})
 	}
 }
 
 func TestMisuseIsRefusedAtConstruction(t *testing.T) {
-	for name, opt := range map[string]cache.Option{
-		"WithMaxBytes": cache.WithMaxBytes(0), "WithMaxEntries": cache.WithMaxEntries(-1), "WithTTL": cache.WithTTL(-1),
-		"WithWindow": cache.WithWindow(0), "WithLoadTimeout": cache.WithLoadTimeout(-1),
-		"WithMaxEntries must be 1 to 16777216": cache.WithMaxEntries(math.MaxInt),
-		"WithSoleWriter and WithBus": func(c *cache.Config) {
-			cache.WithSoleWriter()(c)
-			cache.WithBus(bus.Local())(c)
-		},
+	for _, c := range []struct {
+		want string
+		f    func()
+	}{
+		{"cache.WithMaxBytes: the bound must be positive", func() { cache.WithMaxBytes(0) }},
+		{"cache.WithMaxEntries: the bound must be 1 to 16777216", func() { cache.WithMaxEntries(-1) }},
+		{"cache.WithMaxEntries: the bound must be 1 to 16777216", func() { cache.WithMaxEntries(math.MaxInt) }},
+		{"cache.WithTTL: the time is negative", func() { cache.WithTTL(-1) }},
+		{"cache.WithWindow: the number of items must be 1 to 1000", func() { cache.WithWindow(0) }},
+		{"cache.WithWindow: the number of items must be 1 to 1000", func() { cache.WithWindow(store.MaxLimit + 1) }},
+		{"cache.WithLoadTimeout: the time is negative", func() { cache.WithLoadTimeout(-1) }},
+		{"cache.WithQuarantine: the time is negative", func() { cache.WithQuarantine(-1) }},
+		{"cache.WithBus: the bus is nil", func() { cache.WithBus(nil) }},
+		{"cache.New: WithSoleWriter and WithBus contradict each other", func() {
+			cache.New(cache.WithSoleWriter(), cache.WithBus(bus.Local()))
+		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			defer func() {
-				if r := recover(); !strings.Contains(fmt.Sprint(r), name) {
-					t.Errorf("panicked with %v; want the option's name", r)
-				}
-			}()
-			cache.New(opt)
-		})
+		t.Run(c.want, func(t *testing.T) { wantPanic(t, c.want, c.f) })
 	}
+}
+
+// wantPanic fails unless f panics with a sentence that begins with want.
+func wantPanic(t *testing.T, want string, f func()) {
+	t.Helper()
+	defer func() {
+		if r := fmt.Sprint(recover()); !strings.HasPrefix(r, want) {
+			t.Errorf("panicked with %q, want %q", r, want)
+		}
+	}()
+	f()
 }
 
 func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {

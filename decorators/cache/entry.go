@@ -42,6 +42,9 @@ type version struct {
 	known bool
 }
 
+// expired reports whether e's time is over.
+func (e *entry) expired(now time.Duration) bool { return e.expires != 0 && now >= e.expires }
+
 // outdated reports whether answer is known to be of a later state than e.
 func (e *entry) outdated(answer *entry) bool { return e.sure(answer) && e.version.n < answer.version.n }
 
@@ -112,8 +115,8 @@ func earlier(a, b time.Duration) time.Duration {
 	return a
 }
 
-// The fixed costs of an entry: the entry itself, and what the list and the map of the LRU hold for it (the key twice, an
-// element, and the map's spare room). partitionBytes is what package unique holds for a principal beside its text.
+// The fixed costs of an entry. lruBytes is for the list and the map of the LRU: the key twice, an element, and the map's spare
+// room. partitionBytes is what package unique holds for a principal beside its text.
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
 	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
@@ -121,8 +124,8 @@ const (
 	partitionBytes = 200
 )
 
-// cost returns the bytes that an entry holds under k, exact but for what the allocator rounds up, and for what entries share,
-// which counts for each: nobody knows which of a principal's entries is the last.
+// cost returns the bytes that an entry holds under k. It is exact but for what the allocator rounds up. What a principal's
+// entries share counts for each of them, as it stays until the last one has gone.
 func (e *entry) cost(k key) int64 {
 	n := entryBytes + lruBytes + len(k.id)
 	if k.partition != (layer.Partition{}) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
-
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"

@@ -2,9 +2,6 @@ package cache
 
 import "github.com/chatstore/chatstore/store"
 
-// Config is what Options change.
-type Config = config
-
 // OneWord makes all ids share one generation word.
 func OneWord() Option { return func(c *config) { c.words = 1 } }
 
@@ -13,7 +10,7 @@ func NoJitter() Option { return func(c *config) { c.jitter = func() float64 { re
 
 // Audit returns the bytes on the accounts of s, a cache, and what its entries cost, counted anew.
 func Audit(s store.Store) (account, counted int64, entries int) {
-	for _, sh := range s.(*stacked).shards {
+	for _, sh := range s.(*cached).shards {
 		sh.mu.Lock()
 		account += sh.bytes()
 		for _, g := range [...]segment{sh.probation, sh.protected} {
@@ -37,15 +34,15 @@ func (n *Numbers) Has(w uint64) bool { return n.n.has(w) }
 func (n *Numbers) Len() int          { return len(n.n.set) }
 
 // Word returns one of the words of s, a cache.
-func Word(s store.Store) uint64 { return uint64(s.(*stacked).core.Words.Load(0)) }
+func Word(s store.Store) uint64 { return uint64(s.(*cached).core.Words.Load(0)) }
 
 // Serving and Closed return the state of s.
-func Serving(s store.Store) bool { return s.(*stacked).serving.Load() }
-func Closed(s store.Store) bool  { return s.(*stacked).closed.Load() }
+func Serving(s store.Store) bool { return s.(*cached).serving.Load() }
+func Closed(s store.Store) bool  { return s.(*cached).closed.Load() }
 
 // HoldShards makes everything that looks into the entries of s wait until release.
 func HoldShards(s store.Store) (release func()) {
-	shards := s.(*stacked).shards
+	shards := s.(*cached).shards
 	for _, sh := range shards {
 		sh.mu.Lock()
 	}

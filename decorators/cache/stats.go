@@ -39,7 +39,7 @@ type stats struct {
 	unsent   atomic.Uint64
 }
 
-func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
+func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range numKinds {
 		for r := range numResults {
 			dst = append(dst, layer.Stat{

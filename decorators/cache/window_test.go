@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -140,8 +139,8 @@ func agree(t *testing.T, m *model, w window, what string) {
 	}
 }
 
-// TestPatchTable applies random writes to a thread and to windows of it: whatever a patch leaves must be true, and a patch
-// must leave something wherever DESIGN's table says so.
+// TestPatchTable applies random writes to a thread and to windows of the thread. A patched window must be true, and most patches
+// must keep the window.
 func TestPatchTable(t *testing.T) {
 	cases := 300_000
 	if testenv.Race || testing.Short() {
@@ -192,7 +191,7 @@ func TestPatchTable(t *testing.T) {
 	}
 }
 
-// The rows of DESIGN's patch table, one by one.
+// What each write makes of each kind of window.
 func TestPatchTableRows(t *testing.T) {
 	whole := window{items: []chat.Item{at("a", 1), at("b", 2), at("c", 2)}, older: olderNone}
 	part := window{items: whole.items, older: olderSome}

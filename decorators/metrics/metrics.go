@@ -7,8 +7,8 @@
 //	s := store.Wrap(base, outer, authz.New(authz.OwnerOnly()), cache.New(), inner)
 //	defer store.Close(s) // unregisters both
 //
-// Do not use it to follow one call through the layers: package tracing does that, and with both in place, tracing outside,
-// the exemplars of errors and slow calls lead from a series to a trace.
+// Do not use it to follow one call through the layers: package tracing does that. With a tracing layer outside, the exemplars of
+// errors and slow calls lead from a series to a trace.
 //
 // The series of a layer all have the constant labels store and layer, and are there, at zero, before the first call:
 //
@@ -21,11 +21,16 @@
 // The codes canceled, timeout, unavailable, internal and panic have status error. All others are answers, with status ok:
 // a thread that is not there was found out as it should be.
 //
-// What the layers beneath count, down to the base and through every barrier, is exported along ([store.StatsReporter]): of
+// The layer also exports what the layers beneath count, down to the base and through every barrier ([layer.StatsReporter]): of
 // package cache for example chatstore_cache_requests_total{kind, result}. Where two layers report the same series, the sum
-// is exported. What the registry or a linter would refuse is left out rather than failing the scrape, and counted by
-// chatstore_stats_dropped: a name or label that is none in Prometheus, a counter whose name does not end in _total or a
-// gauge whose does, a name taken by another kind of metric, and reporters that panic.
+// is exported.
+//
+// Statistics that would fail the scrape, or that a linter would refuse, are left out and counted by chatstore_stats_dropped:
+//
+//   - a name or a label that Prometheus does not allow
+//   - a counter whose name does not end in _total, or a gauge whose name does
+//   - a name that another kind of metric has
+//   - those of a reporter that panics
 //
 // A layer has 461 series by itself, and stays under 600 together with what the other decorators report. No id, owner or
 // error text is a label: their number does not grow.
@@ -60,50 +65,70 @@ type config struct {
 	store, layer string
 	buckets      []float64
 	slow         time.Duration
-	exemplars    bool
 }
 
 // Option changes what New makes.
 type Option func(*config)
 
 // WithStore sets the constant label store, which tells the stacks of one program apart. The default is [DefaultStore].
-func WithStore(name string) Option { return func(c *config) { c.store = name } }
+// WithStore panics unless the name is valid UTF-8 and not empty.
+func WithStore(name string) Option {
+	checkLabel("WithStore", name)
+	return func(c *config) { c.store = name }
+}
 
 // WithLayer sets the constant label layer, which tells the metrics layers of one stack apart. The default is
-// [DefaultLayer].
-func WithLayer(name string) Option { return func(c *config) { c.layer = name } }
+// [DefaultLayer]. WithLayer panics unless the name is valid UTF-8 and not empty.
+func WithLayer(name string) Option {
+	checkLabel("WithLayer", name)
+	return func(c *config) { c.layer = name }
+}
 
-// WithBuckets sets the upper bounds, in seconds and rising, of the classic buckets of durations. The default is .001, .005,
-// .01, .05, .1, .5, 1, 5, 10. Each bound is 24 series. Without any, only the native histogram is left.
+func checkLabel(option, name string) {
+	if name == "" {
+		panic("metrics." + option + ": the name is empty: leave the option out for the default")
+	}
+	if !utf8.ValidString(name) {
+		panic("metrics." + option + ": the name is not valid UTF-8")
+	}
+}
+
+// WithBuckets sets the upper bounds, in seconds, of the classic buckets of durations. The default is .001, .005, .01, .05, .1,
+// .5, 1, 5, 10. Each bound is 24 series. Without any, only the native histogram is left. WithBuckets panics unless the
+// bounds are above zero and rise.
 func WithBuckets(seconds ...float64) Option {
 	seconds = slices.Clone(seconds)
+	for i, b := range seconds {
+		// The first also refuses NaN, which compares with nothing.
+		if !(b > 0) || i > 0 && b <= seconds[i-1] {
+			panic(fmt.Sprintf("metrics.WithBuckets: the bounds must be above zero and rise: %v", seconds))
+		}
+	}
 	return func(c *config) { c.buckets = seconds }
 }
 
 // WithSlow sets from which duration on a successful call of a sampled span leaves its trace_id as an exemplar. The default
-// is [DefaultSlow]. Calls with status error always do.
-func WithSlow(d time.Duration) Option { return func(c *config) { c.slow = d } }
-
-// WithoutExemplars leaves exemplars out.
-func WithoutExemplars() Option { return func(c *config) { c.exemplars = false } }
+// is [DefaultSlow]. Calls with status error always do. WithSlow panics if d is negative.
+func WithSlow(d time.Duration) Option {
+	if d < 0 {
+		panic("metrics.WithSlow: the duration is negative: use 0 for every call")
+	}
+	return func(c *config) { c.slow = d }
+}
 
 // New registers the metrics with reg and returns the layer that feeds them; a nil reg registers them nowhere. The layer
 // wraps one Store: wrapping a second panics. Closing the layer ([store.Close]) unregisters what New registered, and calls
 // then pass through uncounted. What never wrapped a Store cannot be closed, and stays registered: call New last of what may
 // fail.
 //
-// It is an error, and nothing is registered, if reg has a layer with the same store and layer labels, or an option's value
-// is none (ErrInvalid).
+// It is an error, and nothing is registered, if reg has a layer with the same store and layer labels.
 func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	c := config{
-		store: DefaultStore, layer: DefaultLayer, slow: DefaultSlow, exemplars: true,
+		store: DefaultStore, layer: DefaultLayer, slow: DefaultSlow,
 		buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10},
 	}
 	for _, o := range opts {
 		o(&c)
-	}
-	if err := c.check(); err != nil {
-		return nil, err
 	}
 	m := newMeter(&c, reg)
 	if reg != nil {
@@ -126,24 +151,6 @@ func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	}, nil
 }
 
-func (c *config) check() error {
-	for _, l := range [...]struct{ option, name string }{{"WithStore", c.store}, {"WithLayer", c.layer}} {
-		if l.name == "" {
-			return fmt.Errorf("metrics.%s: the name is empty: %w", l.option, store.ErrInvalid)
-		}
-		if !utf8.ValidString(l.name) {
-			return fmt.Errorf("metrics.%s: the name is not valid UTF-8: %w", l.option, store.ErrInvalid)
-		}
-	}
-	for i, b := range c.buckets {
-		// The first also refuses NaN, which compares with nothing.
-		if !(b > 0) || i > 0 && b <= c.buckets[i-1] {
-			return fmt.Errorf("metrics.WithBuckets: %v: the bounds must be above zero and rise: %w", c.buckets, store.ErrInvalid)
-		}
-	}
-	return nil
-}
-
 // The statuses of a call.
 const (
 	statusOK = iota
@@ -164,15 +171,14 @@ func statusOf(c store.Code) int {
 
 // meter is the Observer and the Collector of a layer. The metrics of an op are bound once, so that a call looks nothing up.
 type meter struct {
-	ops       [store.NumOps]bound
-	slow      time.Duration
-	exemplars bool
-	vecs      []prometheus.Collector
-	constant  prometheus.Labels
-	reg       prometheus.Registerer
-	wrapped   atomic.Bool
-	closed    atomic.Bool
-	stats     atomic.Pointer[stats] // set by wrap; registered by itself, because what is beneath is known only then
+	ops      [store.NumOps]bound
+	slow     time.Duration
+	vecs     []prometheus.Collector
+	constant prometheus.Labels
+	reg      prometheus.Registerer
+	wrapped  atomic.Bool
+	closed   atomic.Bool
+	stats    atomic.Pointer[stats] // set by wrap; registered by itself, because what is beneath is known only then
 }
 
 var (
@@ -190,7 +196,7 @@ type bound struct {
 
 func newMeter(c *config, reg prometheus.Registerer) *meter {
 	constant := prometheus.Labels{"store": c.store, "layer": c.layer}
-	m := &meter{slow: c.slow, exemplars: c.exemplars, constant: constant, reg: reg}
+	m := &meter{slow: c.slow, constant: constant, reg: reg}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "chatstore_operation_duration_seconds", Help: "How long calls took, by operation and whether they failed.",
 		ConstLabels: constant, Buckets: c.buckets,
@@ -251,7 +257,7 @@ func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any
 	if b.items != nil && r.Code == store.CodeOK {
 		b.items.Observe(float64(r.Items))
 	}
-	if m.exemplars && (status == statusError || r.Duration >= m.slow) {
+	if status == statusError || r.Duration >= m.slow {
 		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
 			b.calls[r.Code].(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)

@@ -3,7 +3,6 @@ package metrics_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -260,10 +259,6 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 		{
 			name: "a slow call by option", ctx: span(t.Context(), trace.FlagsSampled), took: time.Millisecond,
 			opts: []metrics.Option{metrics.WithSlow(time.Millisecond)}, want: true,
-		},
-		{
-			name: "without exemplars", ctx: span(t.Context(), trace.FlagsSampled), took: time.Hour, err: store.ErrUnavailable,
-			opts: []metrics.Option{metrics.WithoutExemplars()},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -526,24 +521,30 @@ func TestNilRegistererCountsForNobody(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAreNone(t *testing.T) {
-	for name, opt := range map[string]metrics.Option{
-		"empty store":      metrics.WithStore(""),
-		"empty layer":      metrics.WithLayer(""),
-		"layer not UTF-8":  metrics.WithLayer("\xff"),
-		"falling buckets":  metrics.WithBuckets(2, 1),
-		"equal buckets":    metrics.WithBuckets(1, 1),
-		"NaN bucket":       metrics.WithBuckets(1, math.NaN()),
-		"first bucket NaN": metrics.WithBuckets(math.NaN()),
-		"zero bucket":      metrics.WithBuckets(0, 1),
+func TestMisusePanicsWithASentence(t *testing.T) {
+	for _, c := range []struct {
+		want string
+		f    func()
+	}{
+		{"metrics.WithStore: the name is empty", func() { metrics.WithStore("") }},
+		{"metrics.WithStore: the name is not valid UTF-8", func() { metrics.WithStore("\xff") }},
+		{"metrics.WithLayer: the name is empty", func() { metrics.WithLayer("") }},
+		{"metrics.WithLayer: the name is not valid UTF-8", func() { metrics.WithLayer("\xff") }},
+		{"metrics.WithBuckets: the bounds must be above zero and rise: [2 1]", func() { metrics.WithBuckets(2, 1) }},
+		{"metrics.WithBuckets: the bounds must be above zero and rise: [1 1]", func() { metrics.WithBuckets(1, 1) }},
+		{"metrics.WithBuckets: the bounds must be above zero and rise: [1 NaN]", func() { metrics.WithBuckets(1, math.NaN()) }},
+		{"metrics.WithBuckets: the bounds must be above zero and rise: [NaN]", func() { metrics.WithBuckets(math.NaN()) }},
+		{"metrics.WithBuckets: the bounds must be above zero and rise: [0 1]", func() { metrics.WithBuckets(0, 1) }},
+		{"metrics.WithSlow: the duration is negative", func() { metrics.WithSlow(-1) }},
 	} {
-		reg := prometheus.NewPedanticRegistry()
-		if m, err := metrics.New(reg, opt); !errors.Is(err, store.ErrInvalid) || m != nil {
-			t.Errorf("%s: New: %v", name, err)
-		}
-		if got := expose(t, reg, expfmt.TypeTextPlain); got != "" {
-			t.Errorf("%s: something was registered", name)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, c.want) {
+					t.Errorf("panic %q, want %q", got, c.want)
+				}
+			}()
+			c.f()
+		})
 	}
 }
 

@@ -5,12 +5,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/spy"
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 

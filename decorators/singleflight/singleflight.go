@@ -1,19 +1,20 @@
-// Package singleflight makes one backend call for many equal reads that happen at the same time.
+// Package singleflight lets identical concurrent reads share one call of the base.
 //
-// Use it where nothing is cached, but many ask for the same at once. A stack with package cache needs no singleflight: the
-// cache shares its misses itself. It holds nothing once a call has ended.
+// Use it where nothing is cached, but many callers ask for the same at once. A stack with package cache needs no
+// singleflight: the cache shares its loads itself. The layer holds nothing once a call has ended.
 //
 //	s := store.Wrap(base, singleflight.New())
 //
-// Reads are shared only when nobody can tell: between callers with the same principal (owner and roles), for the same
-// arguments, and never across a write. A read that begins after a write through this layer has returned sees that write.
-// Each caller keeps its own cancellation and deadline. What another process writes may be seen one shared call late;
-// [store.WithFresh] joins none.
+// Sharing changes no answer. Callers share a call only if they have the same principal (owner and roles) and the same arguments.
+// A read that begins after a write through this layer has returned sees that write. Each caller keeps its own cancellation
+// and deadline. Another process's writes may be seen one shared call late. [store.WithFresh] joins no shared call.
 //
-// A panic of the base in a shared call reaches every caller as an error value whose text has the value and the stack of the
-// call, and which unwraps to the value if that is an error. A call that ends its goroutine (runtime.Goexit) is CodeInternal,
-// and one that reaches [WithTimeout] CodeTimeout. The layer counts chatstore_flights_total{operation, role}, by leaders and
-// followers ([store.StatsReporter]).
+// If the base panics in a shared call, every caller that waits for it panics, with an error whose text has the value and the
+// stack of the call. The error unwraps to the value if that is an error. A call that ends its goroutine (runtime.Goexit) is
+// CodeInternal, and one that reaches [WithLoadTimeout] is CodeTimeout.
+//
+// The layer is a [layer.StatsReporter]. It counts chatstore_flights_total{operation, role}: callers by their role, leader or
+// follower.
 package singleflight
 
 import (
@@ -32,52 +33,61 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// DefaultTimeout is the time limit of a shared call.
-const DefaultTimeout = 30 * time.Second
+// DefaultLoadTimeout is the time limit of a shared call unless [WithLoadTimeout] says otherwise.
+const DefaultLoadTimeout = 30 * time.Second
 
 // words is the number of generation words: enough that writes to one thread rarely part the readers of another.
 const words = 1 << 14
 
 type config struct {
-	timeout    time.Duration
-	quarantine time.Duration
-	hash       func(kind byte, id string) uint64 // nil: random
+	loadTimeout time.Duration
+	quarantine  time.Duration
 }
 
 // Option changes what New makes.
 type Option func(*config)
 
-// WithTimeout limits a shared call to d, whatever deadlines its callers have; the default is DefaultTimeout, and 0 means no
-// limit but that somebody waits. Callers of a call that reaches it get context.DeadlineExceeded.
-func WithTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
+// WithLoadTimeout limits a shared call to d, whatever deadlines its callers have; the default is DefaultLoadTimeout. With 0, a
+// call ends when nobody waits for it any more. Callers of a call that reaches the limit get context.DeadlineExceeded.
+// WithLoadTimeout panics if d is negative.
+func WithLoadTimeout(d time.Duration) Option {
+	must(d >= 0, "WithLoadTimeout: the time is negative: use 0 for no limit")
+	return func(c *config) { c.loadTimeout = d }
+}
 
 // WithQuarantine says how long a write with an unknown outcome may still take effect. Until then readers of its thread
-// share only calls that have not begun yet. The default is what the base says ([store.WriteBounder]), else one minute; the
-// larger of the two counts.
-func WithQuarantine(d time.Duration) Option { return func(c *config) { c.quarantine = max(d, 0) } }
+// share only calls that have not begun yet. The default is what the base says ([driver.WriteBounder]), else one minute; the
+// larger of the two counts. WithQuarantine panics if d is negative.
+func WithQuarantine(d time.Duration) Option {
+	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
+	return func(c *config) { c.quarantine = d }
+}
 
-// New returns the layer. It panics on a negative time-out.
-func New(opts ...Option) store.Middleware {
-	cfg := config{timeout: DefaultTimeout, quarantine: -1}
-	for _, o := range opts {
-		o(&cfg)
+func must(ok bool, sentence string) {
+	if !ok {
+		panic("singleflight." + sentence)
 	}
-	if cfg.timeout < 0 {
-		panic("singleflight.New: WithTimeout is negative: use 0 for no limit")
+}
+
+// New returns the layer.
+func New(opts ...Option) store.Middleware {
+	c := config{loadTimeout: DefaultLoadTimeout, quarantine: -1}
+	for _, o := range opts {
+		o(&c)
 	}
 	return func(next store.Store) store.Store {
-		l := &stacked{next: next}
-		l.core.Words = generation.New(words, cfg.hash)
-		l.core.Limit = cfg.timeout
-		l.core.Quarantine = coherence.Quarantine(next, cfg.quarantine)
+		l := &shared{next: next}
+		l.core.Words = generation.New(words)
+		l.core.Limit = c.loadTimeout
+		l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
 		return l
 	}
 }
 
-// It passes versions on as they are: none of it is its own.
 var checks driver.Checks
 
-type stacked struct {
+// shared is a Store whose reads share calls of the base.
+type shared struct {
 	next   store.Store
 	core   coherence.Core
 	closed atomic.Bool
@@ -90,30 +100,30 @@ type stacked struct {
 }
 
 var (
-	_ store.Store         = (*stacked)(nil)
-	_ store.Unwrapper     = (*stacked)(nil)
-	_ store.Named         = (*stacked)(nil)
-	_ layer.Sharer        = (*stacked)(nil)
-	_ layer.StatsReporter = (*stacked)(nil)
+	_ store.Store         = (*shared)(nil)
+	_ store.Unwrapper     = (*shared)(nil)
+	_ store.Named         = (*shared)(nil)
+	_ layer.Sharer        = (*shared)(nil)
+	_ layer.StatsReporter = (*shared)(nil)
 )
 
-func (l *stacked) Unwrap() store.Store     { return l.next }
-func (l *stacked) LayerName() string       { return "singleflight" }
-func (l *stacked) ShareBetweenPrincipals() { l.core.Share() }
+func (l *shared) Unwrap() store.Store     { return l.next }
+func (l *shared) LayerName() string       { return "singleflight" }
+func (l *shared) ShareBetweenPrincipals() { l.core.Share() }
 
-func (l *stacked) AppendStats(dst []layer.Stat) []layer.Stat {
+func (l *shared) AppendStats(dst []layer.Stat) []layer.Stat {
 	return l.core.AppendStats(dst,
 		store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
 }
 
 // Close lets calls pass through from now on. Calls under way end as usual.
-func (l *stacked) Close() error {
+func (l *shared) Close() error {
 	l.closed.Store(true)
 	l.core.Words.Close()
 	return nil
 }
 
-func read[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
+func read[T any](ctx context.Context, l *shared, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
 	load func(context.Context) (T, error)) (T, error) {
 	h := layer.HintsFor(ctx, r.Op)
 	if h.Fresh() || l.closed.Load() {
@@ -127,39 +137,34 @@ func read[T any](ctx context.Context, l *stacked, g *flight.Group[*coherence.Ans
 	return a.Value, err
 }
 
-func (l *stacked) threadWord(id string) generation.Slot {
+func (l *shared) threadWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.ThreadWord, id)
 }
 
-func (l *stacked) attachmentWord(id string) generation.Slot {
+func (l *shared) attachmentWord(id string) generation.Slot {
 	return l.core.Words.Slot(coherence.AttachmentWord, id)
 }
 
-func (l *stacked) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
+func (l *shared) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
 
 // write moves the words of what a write may change, for as long as it may.
-func (l *stacked) write(ctx context.Context, op store.Op, kind, id string, call func(context.Context) error,
-	words ...generation.Slot) error {
-	return l.moving(ctx, call, words)
-}
-
-func (l *stacked) moving(ctx context.Context, call func(context.Context) error, words []generation.Slot) error {
+func (l *shared) write(ctx context.Context, call func(context.Context) error, words ...generation.Slot) error {
 	if len(words) == 0 {
 		return call(ctx)
 	}
 	_, err := l.core.Write(ctx, words[0], func(ctx context.Context, _ generation.Word) error {
-		return l.moving(ctx, call, words[1:])
+		return l.write(ctx, call, words[1:]...)
 	})
 	return err
 }
 
-func (l *stacked) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
+func (l *shared) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
 
-func (l *stacked) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+func (l *shared) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+func (l *shared) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
@@ -170,7 +175,7 @@ func (l *stacked) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	})
 }
 
-func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+func (l *shared) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	q, err := checks.Threads(ctx, q)
 	if err != nil {
 		return store.Page[chat.Thread]{}, err
@@ -184,7 +189,7 @@ func (l *stacked) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.P
 	return p, err
 }
 
-func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+func (l *shared) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
 		return store.Page[chat.Item]{}, err
@@ -198,7 +203,7 @@ func (l *stacked) LoadThreadItems(ctx context.Context, threadID string, q store.
 	return p, err
 }
 
-func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+func (l *shared) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
 		return chat.Item{}, err
 	}
@@ -209,7 +214,7 @@ func (l *stacked) LoadItem(ctx context.Context, threadID, itemID string) (chat.I
 	})
 }
 
-func (l *stacked) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+func (l *shared) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
 		return chat.Attachment{}, err
 	}
@@ -234,69 +239,62 @@ func filterArgs(f store.OwnerFilter) []string {
 	return []string{"any"}
 }
 
-func (l *stacked) SaveThread(ctx context.Context, thread chat.Thread) error {
-	const op = store.OpSaveThread
+func (l *shared) SaveThread(ctx context.Context, thread chat.Thread) error {
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowThread, w.Thread.ID,
-		func(ctx context.Context) error { return l.next.SaveThread(ctx, w.Thread) }, l.threadWord(w.Thread.ID), l.listWord())
+	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveThread(ctx, w.Thread) },
+		l.threadWord(w.Thread.ID), l.listWord())
 }
 
-func (l *stacked) DeleteThread(ctx context.Context, threadID string) error {
-	const op = store.OpDeleteThread
-	if err := checks.Thread(ctx, op, threadID); err != nil {
+func (l *shared) DeleteThread(ctx context.Context, threadID string) error {
+	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowThread, threadID,
-		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, l.threadWord(threadID), l.listWord())
+	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) },
+		l.threadWord(threadID), l.listWord())
 }
 
-func (l *stacked) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
-	const op = store.OpAddThreadItem
-	w, err := checks.SaveItem(ctx, op, threadID, item)
+func (l *shared) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	w, err := checks.SaveItem(ctx, store.OpAddThreadItem, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowItem, w.Item.ID,
-		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
+	return l.write(ctx, func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, w.Item) },
+		l.threadWord(threadID))
 }
 
-func (l *stacked) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
-	const op = store.OpSaveItem
-	w, err := checks.SaveItem(ctx, op, threadID, item)
+func (l *shared) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+	w, err := checks.SaveItem(ctx, store.OpSaveItem, threadID, item)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowItem, w.Item.ID,
-		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, w.Item) }, l.threadWord(threadID))
+	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, w.Item) },
+		l.threadWord(threadID))
 }
 
-func (l *stacked) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	const op = store.OpDeleteThreadItem
-	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+func (l *shared) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowItem, itemID,
-		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) }, l.threadWord(threadID))
+	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
+		l.threadWord(threadID))
 }
 
-func (l *stacked) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
-	const op = store.OpSaveAttachment
+func (l *shared) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
 	w, err := checks.SaveAttachment(ctx, attachment)
 	if err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowAttachment, w.Attachment.ID,
-		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, w.Attachment) }, l.attachmentWord(w.Attachment.ID))
+	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveAttachment(ctx, w.Attachment) },
+		l.attachmentWord(w.Attachment.ID))
 }
 
-func (l *stacked) DeleteAttachment(ctx context.Context, attachmentID string) error {
-	const op = store.OpDeleteAttachment
-	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
+func (l *shared) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err
 	}
-	return l.write(ctx, op, store.RowAttachment, attachmentID,
-		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, l.attachmentWord(attachmentID))
+	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) },
+		l.attachmentWord(attachmentID))
 }

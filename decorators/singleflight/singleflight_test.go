@@ -486,7 +486,7 @@ func TestPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
 func TestOwnTimeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(store.OpLoadThread)
-		s, _ := stack(t, g, singleflight.WithTimeout(time.Second))
+		s, _ := stack(t, g, singleflight.WithLoadTimeout(time.Second))
 		begin := time.Now()
 		_, err := s.LoadThread(t.Context(), "thr_1")
 		if store.CodeOf(err) != store.CodeTimeout || time.Since(begin) != time.Second {
@@ -580,13 +580,20 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 	})
 }
 
-func TestANegativeTimeLimitIsRefused(t *testing.T) {
-	defer func() {
-		if r := recover(); !strings.Contains(fmt.Sprint(r), "WithTimeout") {
-			t.Errorf("panicked with %v", r)
-		}
-	}()
-	singleflight.New(singleflight.WithTimeout(-1))
+func TestMisuseIsRefusedAtConstruction(t *testing.T) {
+	for want, f := range map[string]func(){
+		"singleflight.WithLoadTimeout: the time is negative": func() { singleflight.WithLoadTimeout(-1) },
+		"singleflight.WithQuarantine: the time is negative":  func() { singleflight.WithQuarantine(-1) },
+	} {
+		t.Run(want, func(t *testing.T) {
+			defer func() {
+				if r := fmt.Sprint(recover()); !strings.HasPrefix(r, want) {
+					t.Errorf("panicked with %q", r)
+				}
+			}()
+			f()
+		})
+	}
 }
 
 func TestConformance(t *testing.T) {

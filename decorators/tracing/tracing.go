@@ -25,8 +25,8 @@
 // The status is Error, without a description, for timeout, unavailable, internal and panic. The answers that a caller has to
 // expect (not_found, conflict, invalid, unauthenticated, denied, and canceled) leave it unset.
 //
-// What people wrote, or who they are, is in no span: no titles, texts, metadata, names, URLs, cursors, owners, principals or
-// error texts, and no RecordError. An id that is none by the contract's rules is left out.
+// No span has content or personal data: no titles, texts, metadata, names, URLs, cursors, owners, principals or error texts. No
+// error is recorded. Ids that break the contract's rules are left out.
 //
 // Beneath a parent that is not sampled no span is started and nothing is allocated.
 package tracing
@@ -39,7 +39,6 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -69,10 +68,9 @@ const (
 )
 
 type config struct {
-	provider    trace.TracerProvider
-	layer       string
-	attributes  []attribute.KeyValue
-	alwaysStart bool
+	provider   trace.TracerProvider
+	layer      string
+	attributes []attribute.KeyValue
 }
 
 // Option changes what New makes.
@@ -103,10 +101,6 @@ func WithAttributes(attrs ...attribute.KeyValue) Option {
 	return func(c *config) { c.attributes = append(c.attributes, attrs...) }
 }
 
-// WithAlwaysStart starts a span also beneath a parent that is not sampled, for samplers that may decide otherwise than the
-// parent's, and for span processors that count what is not recorded.
-func WithAlwaysStart() Option { return func(c *config) { c.alwaysStart = true } }
-
 // New returns the layer. It may wrap any number of stores, holds nothing that has to be closed, and is safe for concurrent
 // use as far as the tracer is.
 func New(opts ...Option) store.Middleware {
@@ -127,17 +121,16 @@ func New(opts ...Option) store.Middleware {
 // tracer makes the spans. It is an Observer whose state is the span of a write, and of a read the notes, whose origin is the
 // span: neither has to be allocated for it.
 type tracer struct {
-	tracer      trace.Tracer
-	alwaysStart bool
-	start       [store.NumOps][]trace.SpanStartOption
-	code        [store.NumCodes]attribute.KeyValue
-	errorType   [store.NumCodes]attribute.KeyValue
+	tracer    trace.Tracer
+	start     [store.NumOps][]trace.SpanStartOption
+	code      [store.NumCodes]attribute.KeyValue
+	errorType [store.NumCodes]attribute.KeyValue
 }
 
 var _ layer.Observer = (*tracer)(nil)
 
 func newTracer(c *config) *tracer {
-	t := &tracer{tracer: c.provider.Tracer(ScopeName), alwaysStart: c.alwaysStart}
+	t := &tracer{tracer: c.provider.Tracer(ScopeName)}
 	for _, op := range store.Ops() {
 		attrs := append([]attribute.KeyValue(nil), c.attributes...)
 		attrs = append(attrs, keyOperation.String(op.String()), keyLayer.String(c.layer))
@@ -152,33 +145,32 @@ func newTracer(c *config) *tracer {
 
 // Begin starts the span, unless it would come to nothing.
 func (t *tracer) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
-	if !t.alwaysStart {
-		if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
-			return ctx, nil
-		}
+	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
+		return ctx, nil
 	}
 	inner, span := t.tracer.Start(ctx, c.Op.String(), t.start[c.Op]...)
 	switch {
-	case span.IsRecording() && !c.Op.IsWrite(): // only reads are cached and shared
-		return layer.WithNotes(inner, c.Op, span)
-	case span.IsRecording() || t.alwaysStart:
+	case !span.IsRecording():
+		return inner, nil // the context still says to those beneath that the trace is not sampled
+	case c.Op.IsWrite(): // only reads are cached and shared
 		return inner, span
 	}
-	return inner, nil // the context still says to those beneath that the trace is not sampled
+	return layer.WithNotes(inner, c.Op, span)
 }
 
-// describe appends what the call was for.
+// describe appends what the call was for. It leaves out ids and types that the base is going to refuse, and those that the
+// call does not have.
 func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
-	if validID(c.Op, store.RowThread, c.ThreadID) {
+	if rules.IDFault(c.ThreadID) == "" {
 		attrs = append(attrs, keyThreadID.String(c.ThreadID))
 	}
-	if validID(c.Op, store.RowItem, c.ItemID) {
+	if rules.IDFault(c.ItemID) == "" {
 		attrs = append(attrs, keyItemID.String(c.ItemID))
 	}
-	if validType(c.ItemType) {
+	if rules.TypeFault(string(c.ItemType)) == "" {
 		attrs = append(attrs, keyItemType.String(string(c.ItemType)))
 	}
-	if validID(c.Op, store.RowAttachment, c.AttachmentID) {
+	if rules.IDFault(c.AttachmentID) == "" {
 		attrs = append(attrs, keyAttachmentID.String(c.AttachmentID))
 	}
 	if isPage(c.Op) {
@@ -187,24 +179,9 @@ func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
 	return attrs
 }
 
-// validID keeps hostile ids, which the base is going to refuse, out of spans.
-func validID(op store.Op, kind, id string) bool {
-	return id != "" && rules.IDFault(id) == ""
-}
-
-// validType is the contract's rule for item types, [a-z0-9_.]{1,64}.
-func validType(t chat.ItemType) bool {
-	for _, c := range []byte(t) {
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '.') {
-			return false
-		}
-	}
-	return t != "" && len(t) <= 64
-}
-
 func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
 
-// End says what the call was and how it went, at once, which costs the SDK one growth less, and ends the span, come what may.
+// End ends the span, always. It sets all attributes at once, which costs the SDK one growth less.
 func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any) {
 	notes, _ := state.(*layer.Notes) // nil of a write
 	span, ok := state.(trace.Span)
@@ -213,9 +190,6 @@ func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any)
 	}
 	defer span.End()
 	cache, role, leader := notes.Close()
-	if !span.IsRecording() {
-		return
-	}
 	room := 5
 	if isPage(c.Op) {
 		room = 8

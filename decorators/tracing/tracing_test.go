@@ -242,25 +242,9 @@ func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
 	}
 }
 
-func TestAlwaysStartStartsAndEndsBeneathAnUnsampledParent(t *testing.T) {
-	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
-	for _, op := range store.Ops() {
-		_ = spy.CallOp(unsampled(t.Context()), s, op)
-	}
-	if n := len(store.Ops()); p.started != n || p.ended != n || p.described != 0 {
-		t.Errorf("%d spans started, %d ended, %d described; want %d, %d, 0", p.started, p.ended, p.described, n, n)
-	}
-
-	tp, r := record(sdktrace.WithSampler(sdktrace.AlwaysSample())) // decides otherwise than the parent
-	s = store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithAlwaysStart()))
-	_ = spy.CallOp(unsampled(t.Context()), s, store.OpLoadThread)
-	one(t, r)
-}
-
 func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p), tracing.WithAlwaysStart()))
+	s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(p)))
 	ctx, notes := layer.WithNotes(t.Context(), store.OpLoadThread, nil)
 	_ = spy.CallOp(ctx, s, store.OpLoadThread)
 	notes.SetCache("hit")
@@ -470,12 +454,12 @@ func TestLayerNames(t *testing.T) {
 
 func TestMisusePanicsWithASentence(t *testing.T) {
 	for want, f := range map[string]func(){
-		"WithTracerProvider: the provider is nil": func() { tracing.WithTracerProvider(nil) },
-		"WithLayer: the name is empty":            func() { tracing.WithLayer("") },
+		"tracing.WithTracerProvider: the provider is nil": func() { tracing.WithTracerProvider(nil) },
+		"tracing.WithLayer: the name is empty":            func() { tracing.WithLayer("") },
 	} {
 		func() {
 			defer func() {
-				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, want) {
 					t.Errorf("panic %q, want %q", got, want)
 				}
 			}()

@@ -1,5 +1,5 @@
-// Package coherence is what the cache and the singleflight layer have in common: shared reads that are never older than the
-// caller's own beginning, and writes that tell the reads so. See packages generation and flight for the two halves.
+// Package coherence is what the cache and the singleflight layer have in common: shared reads that never predate their caller's
+// start, and writes that invalidate them. See packages generation and flight for the two halves.
 package coherence
 
 import (
@@ -29,8 +29,8 @@ const (
 // says anything.
 const DefaultQuarantine = time.Minute
 
-// Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: what the base needs
-// (store.WriteBounder), but at least what the user asked for. asked < 0: the user said nothing.
+// Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: as long as the base needs
+// ([driver.WriteBounder]), and at least as long as the user asked for. If asked is negative, the user said nothing.
 func Quarantine(base store.Store, asked time.Duration) time.Duration {
 	bound, known := store.As[driver.WriteBounder](base)
 	switch {
@@ -83,8 +83,8 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write runs a write of the word's ids, and keeps the word in progress until the write has ended, or until its quarantine
-// is over if its outcome is unknown. before is the word before the write. definite says which it was, of what returned.
+// Write runs a write of the word's ids. It keeps the word in progress until the write has ended or, if its outcome is unknown,
+// until its quarantine is over. before is the word before the write. definite says whether the outcome is known.
 func (c *Core) Write(ctx context.Context, s generation.Slot,
 	call func(ctx context.Context, before generation.Word) error) (definite bool, err error) {
 	var unsettled atomic.Bool
@@ -170,9 +170,8 @@ type Read struct {
 	Args []string        // what, besides the op, tells it from other reads
 }
 
-// Share answers r by a call of load that it may share with others that ask for the same: one that began at the same word
-// or, while a write is in progress, one that has not begun yet. load is given a context of its own.
-// What is in the answer is shared: it must not be changed.
+// Share answers r by a call of load that it may share with identical reads: a call that began at the same word or, while a write
+// is in progress, one that has not begun yet. load gets a context of its own. The answer is shared: it must not be changed.
 func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h layer.Hints, r Read,
 	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
 	spec := flight.Spec{

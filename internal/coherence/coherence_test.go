@@ -83,7 +83,7 @@ func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
 		{"unknown", func(context.Context) error { return unknown }, false},
 		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { layer.ReportUnsettled(ctx); return nil }, false},
 	} {
-		c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+		c := &Core{Words: generation.New(1), Quarantine: time.Hour}
 		outer := false // told as well: it may be another cache
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { outer = true })
 		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Word) error { return e.call(ctx) })
@@ -95,7 +95,7 @@ func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
 		}
 		c.Words.Close()
 	}
-	c := &Core{Words: generation.New(1, nil), Quarantine: time.Hour}
+	c := &Core{Words: generation.New(1), Quarantine: time.Hour}
 	defer c.Words.Close()
 	func() {
 		defer func() { _ = recover() }()

@@ -1,7 +1,11 @@
-// Package flight makes one call for many that ask for the same at the same time. It adds to x/sync/singleflight what a
-// shared call of a Store needs: a caller's cancellation ends its own wait and nobody else's; the call ends when its last
-// caller has left, or at its own time limit; a panic reaches every caller as a panic, and Goexit as an error, where bare
-// DoChan would kill the process or hang; and a caller may insist on a call that has not begun yet.
+// Package flight lets concurrent callers with one key share a call. It adds to x/sync/singleflight what a shared call of a Store
+// needs:
+//
+//   - Cancelling one caller ends the wait of that caller only. The call ends when its last caller has left, or at its own
+//     time limit.
+//   - If the call panics, every caller panics. If it exits its goroutine, every caller gets an error. (Bare DoChan would kill
+//     the process or hang.)
+//   - A caller may insist on a call that has not begun yet.
 package flight
 
 import (

@@ -1,10 +1,10 @@
-// Package generation keeps the words by which a layer knows that something it holds, or is loading, was overtaken by a
-// write. A word stands for all ids that hash to it and counts, in one atomic number, the writes that began or ended
-// (the generation) and those in progress.
+// Package generation keeps generation counters, called words. By them a layer knows that a write overtook what it holds or is
+// loading. A word stands for all ids that hash to it. It counts, in one atomic number, the writes that began or ended (the
+// generation) and the writes in progress.
 //
-// What was read at a word without writers is the truth for as long as the word stays the same: a reader takes the word
-// before it loads, tags what it loaded with it, and whoever finds the tag equal to the word again may use it. Words are
-// never evicted. The table knows nothing of principals: a write by anybody moves the word for everybody.
+// A value that was read at a word without writers is true for as long as the word stays the same. A reader takes the word
+// before it loads, and tags the loaded value with it. The value may be used while its tag equals the word. Words are never
+// evicted. The table knows no principals: any write moves the word for all of them.
 package generation
 
 import (
@@ -38,7 +38,6 @@ type Slot uint64
 type Table struct {
 	words []atomic.Uint64
 	seed  maphash.Seed
-	hash  func(kind byte, id string) uint64 // in place of the seed; nil but in tests
 
 	mu          sync.Mutex
 	closed      bool
@@ -52,38 +51,31 @@ type quarantine struct {
 	timer *time.Timer
 }
 
-// New returns a table of at least n words. hash is nil for a random one.
-func New(n int, hash func(kind byte, id string) uint64) *Table {
+// New returns a table of at least n words.
+func New(n int) *Table {
 	return &Table{
 		words:       make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
 		seed:        maphash.MakeSeed(),
-		hash:        hash,
 		quarantines: make(map[Slot]*quarantine),
 	}
 }
 
 // Slot returns the place of the word of an id. Ids of different kinds may be equal.
 func (t *Table) Slot(kind byte, id string) Slot {
-	var h uint64
-	if t.hash != nil {
-		h = t.hash(kind, id)
-	} else {
-		h = maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
-	}
+	h := maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
 	return Slot(h & uint64(len(t.words)-1))
 }
 
 // Load returns the word.
 func (t *Table) Load(s Slot) Word { return Word(t.words[s].Load()) }
 
-// Begin says that a write begins, and returns the word before it.
+// Begin tells that a write begins, and returns the word before it.
 func (t *Table) Begin(s Slot) Word { return Word(t.words[s].Add(generation+1) - (generation + 1)) }
 
-// End says that a write that began has ended and will have no further effect.
+// End tells that a write that began has ended and will have no further effect.
 func (t *Table) End(s Slot) { t.words[s].Add(generation - 1) }
 
-// EndUnknown says that a write that began has ended, but may still take effect within d: until then it counts as in
-// progress.
+// EndUnknown tells that a write that began has ended, but may still take effect within d. Until then it counts as in progress.
 func (t *Table) EndUnknown(s Slot, d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,7 +117,7 @@ func (t *Table) Quarantined() int {
 	return len(t.quarantines)
 }
 
-// Bump says that something changed the ids of the word by another way than a write that began here.
+// Bump tells that the ids of the word were changed other than by a write that began here.
 func (t *Table) Bump(s Slot) { t.words[s].Add(generation) }
 
 // BumpAll bumps every word.

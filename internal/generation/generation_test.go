@@ -7,10 +7,8 @@ import (
 	"time"
 )
 
-func constant(byte, string) uint64 { return 0 }
-
 func TestAWriteMovesTheWordTwiceAndIsInProgressBetween(t *testing.T) {
-	tab := New(1, constant)
+	tab := New(1)
 	s := tab.Slot(0, "a")
 	before := tab.Begin(s)
 	during := tab.Load(s)
@@ -28,7 +26,7 @@ func TestAWriteMovesTheWordTwiceAndIsInProgressBetween(t *testing.T) {
 }
 
 func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
-	tab := New(1, constant)
+	tab := New(1)
 	s := tab.Slot(0, "a")
 	first := tab.Begin(s)
 	second := tab.Begin(s)
@@ -46,7 +44,7 @@ func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
 }
 
 func TestABumpMovesTheWordAlsoDuringAWrite(t *testing.T) {
-	tab := New(4, nil)
+	tab := New(4)
 	s := tab.Slot(0, "a")
 	before := tab.Begin(s)
 	tab.Bump(s)
@@ -68,7 +66,7 @@ func TestABumpMovesTheWordAlsoDuringAWrite(t *testing.T) {
 
 func TestQuarantineKeepsTheWordInProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tab := New(1, constant)
+		tab := New(1)
 		s := tab.Slot(0, "a")
 		tab.Begin(s)
 		tab.EndUnknown(s, time.Minute)
@@ -93,7 +91,7 @@ func TestQuarantineKeepsTheWordInProgress(t *testing.T) {
 
 func TestAShorterQuarantineDoesNotShortenALongerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tab := New(1, constant)
+		tab := New(1)
 		tab.Begin(0)
 		tab.EndUnknown(0, time.Minute)
 		tab.Begin(0)
@@ -109,7 +107,7 @@ func TestAShorterQuarantineDoesNotShortenALongerOne(t *testing.T) {
 
 func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tab := New(1, constant)
+		tab := New(1)
 		tab.Begin(0)
 		tab.EndUnknown(0, time.Hour)
 		tab.Close()
@@ -131,7 +129,7 @@ func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
 }
 
 func TestKindsHaveIndependentWords(t *testing.T) {
-	tab := New(1<<16, nil)
+	tab := New(1<<16)
 	same := 0
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		if tab.Slot(0, id) == tab.Slot(1, id) {
@@ -144,7 +142,7 @@ func TestKindsHaveIndependentWords(t *testing.T) {
 }
 
 func TestWordsUnderRace(t *testing.T) {
-	tab := New(2, nil)
+	tab := New(2)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

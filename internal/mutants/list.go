@@ -6,9 +6,14 @@ const (
 	coherenceFile  = "internal/coherence/coherence.go"
 	flightFile     = "internal/flight/flight.go"
 	layerFile      = "decorators/cache/layer.go"
+	lookupFile     = "decorators/cache/lookup.go"
+	missFile       = "decorators/cache/miss.go"
+	patchFile      = "decorators/cache/patch.go"
+	cachedThreads  = "decorators/cache/threads.go"
+	cachedItems    = "decorators/cache/items.go"
 	windowFile     = "decorators/cache/window.go"
 	entryFile      = "decorators/cache/entry.go"
-	lruFile        = "decorators/cache/lru.go"
+	shardsFile     = "decorators/cache/shards.go"
 	cacheBusFile   = "decorators/cache/bus.go"
 	sessionFile    = "bus/pubsub/session.go"
 	peersFile      = "bus/pubsub/peers.go"
@@ -57,19 +62,19 @@ var mutants = []mutant{
 	{
 		name:  "fill with the word read before the load",
 		what:  "a fill is tagged with the word of its own time",
-		edits: []edit{{layerFile, "e := &entry{tag: r.Word, expires: l.expiry(begin)}", "e := &entry{tag: l.core.Words.Load(p.slot), expires: l.expiry(begin)}"}},
+		edits: []edit{{missFile, "e := &entry{tag: m.Word, expires: l.expiry(begin)}", "e := &entry{tag: l.core.Words.Load(p.slot), expires: l.expiry(begin)}"}},
 		pkg:   inDecorators, test: linearizable,
 	},
 	{
 		name:  "no fill while a write is in progress",
 		what:  "what was loaded during a write is stored under the word of its end",
-		edits: []edit{{layerFile, "if !r.Word.Idle() || !l.serving.Load() {\n\t\t\treturn\n\t\t}\n\t\te := &entry{tag: r.Word,", "if !l.serving.Load() {\n\t\t\treturn\n\t\t}\n\t\te := &entry{tag: l.core.Words.Load(p.slot),"}},
+		edits: []edit{{missFile, "if !m.Word.Idle() || !l.serving.Load() {\n\t\treturn\n\t}\n\tp := m.place\n\te := &entry{tag: m.Word,", "if !l.serving.Load() {\n\t\treturn\n\t}\n\tp := m.place\n\te := &entry{tag: l.core.Words.Load(p.slot),"}},
 		pkg:   inDecorators, test: linearizable,
 	},
 	{
 		name:  "no hit while a write is in progress",
 		what:  "an entry answers until the write has returned",
-		edits: []edit{{layerFile, "if e == nil || e.tag != w {", "if e == nil || e.tag != w && w.Idle() {"}},
+		edits: []edit{{lookupFile, "if e == nil || e.tag != w {", "if e == nil || e.tag != w && w.Idle() {"}},
 		pkg:   inDecorators, test: linearizable,
 	},
 	{
@@ -107,15 +112,14 @@ var mutants = []mutant{
 		name: "(pauses between all steps)",
 		what: "nothing but wait between the steps of reads, fills, writes and patches, so that others come between",
 		edits: []edit{
-			{layerFile, "func (l *stacked) Unwrap() store.Store     { return l.next }", "func pause() { time.Sleep(time.Duration(rand.IntN(30_000))) }\n\nfunc (l *stacked) Unwrap() store.Store { return l.next }"},
-			{layerFile, "w := l.core.Words.Load(p.slot)\n\t// An id", "w := l.core.Words.Load(p.slot)\n\tpause()\n\t// An id"},
-			{layerFile, "w := l.core.Words.Load(p.slot)\n\tlarger", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tlarger"},
-			{layerFile, "w := l.core.Words.Load(p.slot)\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it"},
-			{layerFile, "begin := l.now()\n\t\t\ta, err := coherence.Direct(ctx, load)\n", "begin := l.now()\n\t\t\tpause()\n\t\t\ta, err := coherence.Direct(ctx, load)\n\t\t\tpause()\n"},
-			{layerFile, "a, err = coherence.Direct(l.core.Unnamed(ctx), load)\n", "a, err = coherence.Direct(l.core.Unnamed(ctx), load)\n\t\tpause()\n"},
-			{layerFile, "begin := l.now()\n\t\t\te := l.known(p, before)\n", "pause()\n\t\t\tbegin := l.now()\n\t\t\te := l.known(p, before)\n\t\t\tpause()\n"},
-			{layerFile, "if err == nil {\n\t\t\t\tl.patch(", "pause()\n\t\t\tif err == nil {\n\t\t\t\tl.patch("},
-			{layerFile, "\tl.stats.patched.Add(1)\n", "\tl.stats.patched.Add(1)\n\tpause()\n"},
+			{layerFile, "func (l *cached) Unwrap() store.Store     { return l.next }", "func pause() { time.Sleep(time.Duration(rand.IntN(30_000))) }\n\nfunc (l *cached) Unwrap() store.Store { return l.next }"},
+			{cachedThreads, "w := l.core.Words.Load(p.slot)\n\t// An id", "w := l.core.Words.Load(p.slot)\n\tpause()\n\t// An id"},
+			{cachedItems, "w := l.core.Words.Load(p.slot)\n\tlarger", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tlarger"},
+			{cachedItems, "w := l.core.Words.Load(p.slot)\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it", "w := l.core.Words.Load(p.slot)\n\tpause()\n\tif e := l.lookup(p, h, w); e != nil {\n\t\tif it"},
+			{missFile, "a, err := coherence.Direct(ctx, m.load)\n", "pause()\n\ta, err := coherence.Direct(ctx, m.load)\n\tpause()\n"},
+			{patchFile, "begin := l.now()\n\t\t\te := l.known(p, before)\n", "pause()\n\t\t\tbegin := l.now()\n\t\t\te := l.known(p, before)\n\t\t\tpause()\n"},
+			{patchFile, "if err == nil {\n\t\t\t\tl.patch(", "pause()\n\t\t\tif err == nil {\n\t\t\t\tl.patch("},
+			{patchFile, "\tl.stats.patched.Add(1)\n", "\tl.stats.patched.Add(1)\n\tpause()\n"},
 			{coherenceFile, "err = call(callctx.WithUnsettledRecorder(", "time.Sleep(10 * time.Microsecond)\n\terr = call(callctx.WithUnsettledRecorder("},
 			{coherenceFile, "definite = store.IsDefinite(err) && !unsettled.Load()\n", "definite = store.IsDefinite(err) && !unsettled.Load()\n\ttime.Sleep(10 * time.Microsecond)\n"},
 		},
@@ -159,53 +163,53 @@ var mutants = []mutant{
 	{
 		name:  "a patch from the version that the write met",
 		what:  "an entry is patched whatever version the write met",
-		edits: []edit{{layerFile, "case e.version.known && reported && rep.Before == e.version.n:", "case e.version.known && reported:"}},
+		edits: []edit{{patchFile, "case e.version.known && reported && rep.Before == e.version.n:", "case e.version.known && reported:"}},
 		pkg:   inCache, test: noBus,
 	},
 	{
 		name:  "a patch without versions only by the sole writer",
 		what:  "an entry without a version is patched and renewed by every write",
-		edits: []edit{{layerFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known:\n\t\tnext.expires = l.expiry(begin)"}},
+		edits: []edit{{patchFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known:\n\t\tnext.expires = l.expiry(begin)"}},
 		pkg:   inCache, test: noBus,
 	},
 	{
 		name:  "a renewal only by a version match",
 		what:  "the sole writer's patches renew the time of an entry",
-		edits: []edit{{layerFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:\n\t\tnext.expires = l.expiry(begin)"}},
+		edits: []edit{{patchFile, "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:", "case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:\n\t\tnext.expires = l.expiry(begin)"}},
 		pkg:   inCache, test: "^TestAPatchWithoutAVersionDoesNotRenewTheTTL$",
 	},
 	{
 		name:  "a renewal counts from the begin of the write",
 		what:  "the time of a patched entry counts from the write's end",
-		edits: []edit{{layerFile, "next.expires = l.expiry(begin)", "next.expires = l.expiry(l.now())"}},
+		edits: []edit{{patchFile, "next.expires = l.expiry(begin)", "next.expires = l.expiry(l.now())"}},
 		pkg:   inCache, test: "^TestAPatchRenewsTheTTLFromTheBeginOfItsWrite$",
 	},
 	{
 		name: "the entry is captured after the write began",
 		what: "the entry to be patched is looked up before the word is moved",
 		edits: []edit{
-			{layerFile, "\t// Also of a closed cache: others may be open.\n", "\tcaptured := l.known(p, l.core.Words.Load(p.slot))\n\ttime.Sleep(50 * time.Microsecond)\n"},
-			{layerFile, "e := l.known(p, before)\n", "e := captured\n"},
+			{patchFile, "\t// Also of a closed cache: others may be open.\n", "\tcaptured := l.known(p, l.core.Words.Load(p.slot))\n\ttime.Sleep(50 * time.Microsecond)\n"},
+			{patchFile, "e := l.known(p, before)\n", "e := captured\n"},
 		},
 		pkg: inDecorators, test: linearizable,
 	},
 	{
 		name:  "(the pause of the mutant above)",
 		what:  "nothing but wait before the write",
-		edits: []edit{{layerFile, "\t// Also of a closed cache: others may be open.\n", "\ttime.Sleep(50 * time.Microsecond)\n"}},
+		edits: []edit{{patchFile, "\t// Also of a closed cache: others may be open.\n", "\ttime.Sleep(50 * time.Microsecond)\n"}},
 		pkg:   inDecorators, test: linearizable + "/over_versions",
 		survives: true,
 	},
 	{
 		name:  "the tag of a patch is not read again",
 		what:  "a patch is tagged with the word as it is after the write",
-		edits: []edit{{layerFile, "next.tag = before.AfterWrite()", "next.tag = l.core.Words.Load(p.slot) + 1<<24 - 1"}},
+		edits: []edit{{patchFile, "next.tag = before.AfterWrite()", "next.tag = l.core.Words.Load(p.slot) + 1<<24 - 1"}},
 		pkg:   inDecorators, test: linearizable,
 	},
 	{
 		name:  "layers that rewrite what is saved are not patched over",
 		what:  "an entry is patched with what the caller gave, not what a guard below made of it",
-		edits: []edit{{"decorators/cache/cache.go", "mayPatch: !guarded && !rewrites,", "mayPatch: !guarded || rewrites,"}},
+		edits: []edit{{layerFile, "mayPatch: !rewrites,", "mayPatch: !rewrites || true,"}},
 		pkg:   inCache, test: "^TestOverALayerThatRewritesNothingIsPatched$",
 	},
 
@@ -251,13 +255,13 @@ var mutants = []mutant{
 	{
 		name:  "parts merge under equal tags only",
 		what:  "a fill is merged with what is there, whatever its tag",
-		edits: []edit{{lruFile, "if old != nil && old.tag == e.tag && !old.expired(now)", "if old != nil && !old.expired(now)"}},
+		edits: []edit{{shardsFile, "if old != nil && old.tag == e.tag && !old.expired(now)", "if old != nil && !old.expired(now)"}},
 		pkg:   inDecorators, test: localBus,
 	},
 	{
 		name:  "parts merge under equal versions only",
 		what:  "a fill is merged with what is there, whatever its version",
-		edits: []edit{{lruFile, "case old.version == e.version && (!whole || e.version.known):", "case true:"}},
+		edits: []edit{{shardsFile, "case old.version == e.version && (!whole || e.version.known):", "case true:"}},
 		pkg:   inCache, test: "^TestPartsOfTwoVersionsNeverShareAnEntry$",
 	},
 	{
@@ -269,19 +273,25 @@ var mutants = []mutant{
 	{
 		name:  "the TTL counts from the begin of the load",
 		what:  "the TTL counts from the load's end",
-		edits: []edit{{layerFile, "e := &entry{tag: r.Word, expires: l.expiry(begin)}", "e := &entry{tag: r.Word, expires: l.expiry(l.now())}"}},
+		edits: []edit{{missFile, "e := &entry{tag: m.Word, expires: l.expiry(begin)}", "e := &entry{tag: m.Word, expires: l.expiry(l.now())}"}},
+		pkg:   inCache, test: noBus,
+	},
+	{
+		name:  "an entry answers for its TTL at most",
+		what:  "an entry answers for twice its time",
+		edits: []edit{{layerFile, "return begin + l.cfg.ttl - time.Duration", "return begin + 2*l.cfg.ttl - time.Duration"}},
 		pkg:   inCache, test: noBus,
 	},
 	{
 		name:  "an expired entry does not answer",
 		what:  "entries do not expire",
-		edits: []edit{{lruFile, "return e.expires != 0 && now >= e.expires", "return false"}},
+		edits: []edit{{entryFile, "return e.expires != 0 && now >= e.expires", "return false"}},
 		pkg:   inCache, test: noBus,
 	},
 	{
 		name:  "a fresh read is not answered from an entry",
 		what:  "WithFresh is answered from the cache",
-		edits: []edit{{layerFile, "if h.Fresh() || !l.serving.Load() {\n\t\treturn nil", "if !l.serving.Load() {\n\t\treturn nil"}},
+		edits: []edit{{lookupFile, "if h.Fresh() || !l.serving.Load() {\n\t\treturn nil", "if !l.serving.Load() {\n\t\treturn nil"}},
 		pkg:   inCache, test: noBus,
 	},
 
@@ -423,7 +433,7 @@ var mutants = []mutant{
 	{
 		name:  "a missing row is asked about in the same way",
 		what:  "what is not there is looked for twice",
-		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
+		edits: []edit{{guardFile, "case missing(err):\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner", "case missing(err):\n\t\t_, _ = l.next.LoadThread(layer.Own(ctx), threadID)\n\t\treturn o, false, nil\n\t}\n\treturn o, false, c.before(err)\n}\n\n// attachmentOwner"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -435,7 +445,7 @@ var mutants = []mutant{
 	{
 		name:  "a look at the owner tells no version",
 		what:  "the look at a thread's owner reports the version to the caller",
-		edits: []edit{{guardFile, "t, err := l.next.LoadThread(callctx.WithoutVersionRecorder(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
+		edits: []edit{{guardFile, "t, err := l.next.LoadThread(layer.Own(ctx), threadID)", "t, err := l.next.LoadThread(ctx, threadID)"}},
 		pkg:   inDecorators, test: guardAlone,
 	},
 	{
@@ -501,20 +511,14 @@ var mutants = []mutant{
 	{
 		name:  "principals are kept apart",
 		what:  "all share one partition",
-		edits: []edit{{coherenceFile, "return h.Partition()\n", "return store.Partition{}\n"}},
+		edits: []edit{{coherenceFile, "return h.Partition()\n", "return layer.Partition{}\n"}},
 		pkg:   inDecorators, test: nobodyLearns,
 	},
 	{
 		name:  "principals are kept apart (singleflight)",
 		what:  "flights are joined by all",
-		edits: []edit{{coherenceFile, "Key:    key(c.Partition(h), r),", "Key:    key(store.Partition{}, r),"}},
+		edits: []edit{{coherenceFile, "Key:    key(c.Partition(h), r),", "Key:    key(layer.Partition{}, r),"}},
 		pkg:   inDecorators, test: "^TestNobodyLearnsOfOthers$/^singleflight,_authz$",
-	},
-	{
-		name:  "a revocation is seen when entries expire",
-		what:  "an entry answers for twice its time",
-		edits: []edit{{layerFile, "return begin + l.cfg.ttl - time.Duration", "return begin + 2*l.cfg.ttl - time.Duration"}},
-		pkg:   inDecorators, test: "^TestNobodyLearnsOfOthers$/^cache,_authz$",
 	},
 	{
 		name:  "a cursor is a row of the listing",
@@ -598,19 +602,19 @@ var mutants = []mutant{
 	{
 		name:  "an entry that is replaced leaves the account",
 		what:  "its bytes are counted on",
-		edits: []edit{{lruFile, "g.bytes -= old.bytes", "_ = old"}},
+		edits: []edit{{shardsFile, "g.bytes -= old.bytes", "_ = old"}},
 		pkg:   inDecorators, test: faults,
 	},
 	{
 		name:  "what has answered is protected",
 		what:  "a scan pushes out what is read again and again",
-		edits: []edit{{lruFile, "case mayProtect && s.mayProtect(e) && e.answered.Swap(false):", "case false:"}},
+		edits: []edit{{shardsFile, "case mayProtect && s.mayProtect(e) && e.answered.Swap(false):", "case false:"}},
 		pkg:   inCache, test: "^TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain$",
 	},
 	{
 		name:  "what is protected and expired goes first",
 		what:  "what was hot keeps its place until it is due",
-		edits: []edit{{lruFile, "if some && hot.expired(now) {", "if false {"}},
+		edits: []edit{{shardsFile, "if some && hot.expired(now) {", "if false {"}},
 		pkg:   inCache, test: "^TestWhatIsHotNowTakesThePlaceOfWhatWas$",
 	},
 }

@@ -469,7 +469,7 @@ func newRig(t *testing.T, stack string) *rig {
 		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout), cache.WithSoleWriter())
 		base = unversioned()(base)
 	case "singleflight":
-		middle = singleflight.New(singleflight.WithTimeout(loadTimeout))
+		middle = singleflight.New(singleflight.WithLoadTimeout(loadTimeout))
 	}
 	r.s = store.Wrap(base, tracing.New(traced), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
 		layer("inner"), tracing.New(traced, tracing.WithLayer("base")))

@@ -1,9 +1,10 @@
-// Package decorators_test checks what the decorators promise together: each alone, all in every order, and the
+// Package decorators_test checks what the decorators promise together: each alone, all in every order that can be made, and the
 // recommended stack.
 package stacktest_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ import (
 // five makes one of each decorator, by name.
 var five = map[string]func(t testing.TB) store.Middleware{
 	"authz": func(testing.TB) store.Middleware { return authz.New(authz.OwnerOnly()) },
-	"cache": func(testing.TB) store.Middleware { return cache.New(cache.AllowAroundAuthz()) },
+	"cache": func(testing.TB) store.Middleware { return cache.New() },
 	"metrics": func(t testing.TB) store.Middleware {
 		m, err := metrics.New(prometheus.NewRegistry())
 		if err != nil {
@@ -109,19 +110,49 @@ func TestEachDecoratorAloneConforms(t *testing.T) {
 }
 
 func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
-	orders := permutations(names())
-	if len(orders) != 120 {
-		t.Fatalf("%d orders of five", len(orders))
-	}
-	for i, order := range orders {
-		if (testenv.Race || testing.Short()) && i%11 != 0 {
-			continue // the detector makes all of them take minutes: it looks at some
+	i := 0
+	for _, order := range permutations(names()) {
+		if refused(order) {
+			continue
 		}
+		for _, shared := range []bool{false, true} {
+			if i++; (testenv.Race || testing.Short()) && i%11 != 0 {
+				continue // the detector makes all of them take minutes: it looks at some
+			}
+			t.Run(fmt.Sprintf("%s, shared %t", strings.Join(order, "-"), shared), func(t *testing.T) {
+				t.Parallel()
+				storetest.Run(t, wrapped(shared, order...))
+			})
+		}
+	}
+	if i != 120 {
+		t.Errorf("%d arrangements of five", i)
+	}
+}
+
+// refused reports whether a stack of these layers cannot be made: its cache would answer without asking the policy.
+func refused(order []string) bool {
+	return slices.Index(order, "cache") < slices.Index(order, "authz") && slices.Contains(order, "cache")
+}
+
+func TestNoCacheIsAroundAuthz(t *testing.T) {
+	n := 0
+	for _, order := range permutations(names()) {
+		if !refused(order) {
+			continue
+		}
+		n++
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
-			t.Parallel()
-			// Every other order shares, so that each layer is met in each place both ways.
-			storetest.Run(t, wrapped(i%2 == 1, order...))
+			defer func() {
+				if r := fmt.Sprint(recover()); !strings.Contains(r, "put authz before the cache") {
+					t.Errorf("panicked with %q", r)
+				}
+			}()
+			wrapped(false, order...)(t)
 		})
+	}
+	if n != 60 {
+		t.Errorf("%d orders have the cache around authz", n)
 	}
 }
 

@@ -154,7 +154,7 @@ func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
 	f := storetest.NewFaulty(memstore.New())
 	unknown := errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable)
 	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}})
-	s := store.Wrap(f, cache.New(cache.AllowAroundAuthz()), authz.New(authz.OwnerOnly()))
+	s := store.Wrap(f, authz.New(authz.OwnerOnly()))
 	defer store.Close(s)
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
 	f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Do: storetest.Fail(unknown)})

@@ -9,30 +9,30 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Checks checks the arguments of calls, in the order that the contract has for them, and returns them normalised: what of
-// them breaks a rule, then the save mode, then whether the context is done. Every store, and every layer that answers
-// without its base, calls it first. What it returns is a [*store.Error].
+// Checks checks the arguments of calls, and returns them normalised. Every store, and every layer that answers without its base,
+// calls it first. Its methods check, in the order of the contract, the values, then the save mode, then whether the context is
+// done. Their errors are of type [*store.Error].
 type Checks struct{}
 
-// SaveThread is what a SaveThread is to do.
+// SaveThread is what a call of SaveThread asks for.
 type SaveThread struct {
 	Thread chat.Thread
 	Mode   store.SaveMode
 }
 
-// SaveItem is what an AddThreadItem or SaveItem is to do. The Mode of the former is InsertOnly.
+// SaveItem is what a call of AddThreadItem or SaveItem asks for. The Mode of AddThreadItem is InsertOnly.
 type SaveItem struct {
 	Item chat.Item
 	Mode store.SaveMode
 }
 
-// SaveAttachment is what a SaveAttachment is to do.
+// SaveAttachment is what a call of SaveAttachment asks for.
 type SaveAttachment struct {
 	Attachment chat.Attachment
 	Mode       store.SaveMode
 }
 
-// Thread is for calls that take a thread's id.
+// Thread checks a call that takes a thread's id only.
 func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	return Done(ctx, op, store.RowThread, threadID)
 }
 
-// Item is for calls that take an item's ids.
+// Item checks a call that takes the ids of a thread and an item only.
 func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) error {
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) er
 	return Done(ctx, op, store.RowItem, itemID)
 }
 
-// Attachment is for calls that take an attachment's id.
+// Attachment checks a call that takes an attachment's id only.
 func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) error {
 	if err := checkID(op, store.RowAttachment, attachmentID); err != nil {
 		return err
@@ -59,13 +59,12 @@ func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) 
 	return Done(ctx, op, store.RowAttachment, attachmentID)
 }
 
-// Threads is for LoadThreads. It returns q with its Limit between 1 and [store.MaxLimit].
+// Threads checks a call of LoadThreads. It returns q with a Limit between 1 and [store.MaxLimit].
 func (Checks) Threads(ctx context.Context, q store.ThreadQuery) (store.ThreadQuery, error) {
 	const op = store.OpLoadThreads
-	fail := func(err error) (store.ThreadQuery, error) { return store.ThreadQuery{}, err }
 	var err error
 	if q.PageQuery, err = pageQuery(op, store.RowThread, q.PageQuery); err != nil {
-		return fail(err)
+		return store.ThreadQuery{}, err
 	}
 	fault := ""
 	if tenant, ok := q.Owner.Tenant(); ok {
@@ -75,31 +74,31 @@ func (Checks) Threads(ctx context.Context, q store.ThreadQuery) (store.ThreadQue
 		fault = rules.OwnerFault(o.Tenant, o.Subject)
 	}
 	if fault != "" {
-		return fail(refuse(op, store.RowThread, "", fault))
+		return store.ThreadQuery{}, refuse(op, store.RowThread, "", fault)
 	}
 	if err := Done(ctx, op, store.RowThread, ""); err != nil {
-		return fail(err)
+		return store.ThreadQuery{}, err
 	}
 	return q, nil
 }
 
-// Items is for LoadThreadItems. It returns q with its Limit between 1 and [store.MaxLimit].
+// Items checks a call of LoadThreadItems. It returns q with a Limit between 1 and [store.MaxLimit].
 func (Checks) Items(ctx context.Context, threadID string, q store.PageQuery) (store.PageQuery, error) {
 	const op = store.OpLoadThreadItems
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return store.PageQuery{}, err
 	}
 	q, err := pageQuery(op, store.RowItem, q)
-	if err == nil {
-		err = Done(ctx, op, store.RowThread, threadID)
-	}
 	if err != nil {
+		return store.PageQuery{}, err
+	}
+	if err := Done(ctx, op, store.RowThread, threadID); err != nil {
 		return store.PageQuery{}, err
 	}
 	return q, nil
 }
 
-// SaveThread is for SaveThread.
+// SaveThread checks a call of SaveThread.
 func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error) {
 	const op = store.OpSaveThread
 	n, err := t.Normalized()
@@ -113,11 +112,8 @@ func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error)
 	return SaveThread{n, mode}, nil
 }
 
-// SaveItem is for AddThreadItem and SaveItem: op says which.
+// SaveItem checks a call of AddThreadItem or SaveItem: op says which.
 func (Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it chat.Item) (SaveItem, error) {
-	if err := checkID(op, store.RowThread, threadID); err != nil {
-		return SaveItem{}, err
-	}
 	n, err := it.Normalized(threadID)
 	if err != nil {
 		return SaveItem{}, asked(op, err)
@@ -135,7 +131,7 @@ func (Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it cha
 	return SaveItem{n, mode}, nil
 }
 
-// SaveAttachment is for SaveAttachment.
+// SaveAttachment checks a call of SaveAttachment.
 func (Checks) SaveAttachment(ctx context.Context, a chat.Attachment) (SaveAttachment, error) {
 	const op = store.OpSaveAttachment
 	n, err := a.Normalized()
@@ -157,8 +153,8 @@ func saveMode(ctx context.Context, op store.Op, kind, id string) (store.SaveMode
 	return mode, Done(ctx, op, kind, id)
 }
 
-// Done returns nil while ctx is not done, and otherwise an error that [store.CodeOf] calls canceled or timeout, and that
-// wraps the context's error, its cause, and [store.ErrNotApplied]: it is called before anything is done.
+// Done returns nil while ctx is not done. Otherwise it returns an error of CodeCanceled or CodeTimeout that wraps the context's
+// error, its cause, and [store.ErrNotApplied]. Call it where nothing of the call has been done yet.
 func Done(ctx context.Context, op store.Op, kind, id string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -203,11 +199,8 @@ func pageQuery(op store.Op, kind string, q store.PageQuery) (store.PageQuery, er
 	return q, nil
 }
 
-// asked makes an error of a value one of the call that it was given to.
+// asked makes an error of a value the error of the call that the value was given to.
 func asked(op store.Op, err error) error {
-	if err == nil {
-		return nil
-	}
 	e, _ := errors.AsType[*chat.Error](err)
 	return refuse(op, e.Kind, e.ID, e.Field)
 }

@@ -6,8 +6,9 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 )
 
-// ReportVersion is called by a base that keeps thread versions: by a read with the version of the snapshot it answers from
-// (before == after), by a write with the versions before and after it. It does nothing when nobody listens.
+// ReportVersion tells the layers above a thread's version. A base that keeps thread versions calls it in every call about one
+// thread. A read reports the version of the snapshot that it answers from, as before and after; a write reports the versions
+// before and after it. ReportVersion does nothing when no layer listens.
 //
 // A thread's version is a counter that goes up by one in every transaction that changes the thread or its items. It never
 // restarts for an id, not even when the thread is deleted and made anew. A thread that never was has version 0.

@@ -10,18 +10,18 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Interceptor decides whether, when and how often a call goes on: retries, limits, time-outs, rules of one's own. It must
-// be safe for concurrent use.
+// Interceptor decides whether, when and how often a call goes on: retries, limits, time-outs, rules of one's own. It must be
+// safe for concurrent use.
 type Interceptor interface {
 	// Intercept calls next to go on with the call, or does not. It may call next again, and from other goroutines; the
 	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
 	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
 	//
-	// A write whose next ended with an unknown outcome (see [IsDefinite]), or is still under way when Intercept returns and
-	// cancelled by that, may take effect later, whatever was tried after it; and one that succeeded did, whatever is said of
-	// it. The layer says so to the caches above ([ReportUnsettled]), which hold the thread back, and an error that would be
-	// definite becomes CodeUnavailable. A rule that tries writes again only on [ErrNotApplied], and waits for the calls that it
-	// started, never comes to that.
+	// An attempt of a write may take effect later, although others were made after it. Its outcome was unknown (see
+	// [store.IsDefinite]), or it was still under way when Intercept returned, which cancels it. And an attempt that succeeded
+	// did take effect, also if Intercept returns an error. In these cases the layer calls [ReportUnsettled], so that caches
+	// above hold the thread back, and makes a definite error CodeUnavailable. To avoid them, try a write again only on
+	// [store.ErrNotApplied], and wait for every next that was called.
 	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
 }
 
@@ -33,12 +33,12 @@ func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(contex
 	return f(ctx, c, next)
 }
 
-// Intercept returns a layer called name that passes every call through i. It allocates on every call and is not meant for
-// the hottest path: put it beneath a cache, where it fits. If i is an io.Closer, closing the layer closes it, once for every
-// stack that it was put into. It panics if i is nil.
+// Intercept returns a layer called name that passes every call through i. It allocates on every call: put it beneath a cache
+// where that fits. If i is an io.Closer, closing the layer closes it, once for every stack that it was put into. Intercept
+// panics if i is nil.
 func Intercept(name string, i Interceptor) store.Middleware {
 	if i == nil {
-		panic("store.Intercept: the Interceptor is nil")
+		panic("layer.Intercept: the Interceptor is nil: leave the layer out")
 	}
 	return func(next store.Store) store.Store { return &intercepted{next: next, name: name, i: i} }
 }
@@ -55,24 +55,26 @@ var (
 	_ store.Named     = (*intercepted)(nil)
 )
 
+// Unwrap returns the Store within.
 func (s *intercepted) Unwrap() store.Store { return s.next }
 
+// LayerName returns the name that Intercept was given.
 func (s *intercepted) LayerName() string { return s.name }
 
 // Close closes the Interceptor if it can be closed.
 func (s *intercepted) Close() error { return closeIf(s.i) }
 
 var (
-	errNoNext   = errors.New("store: an Interceptor returned nil without a successful next")
-	errLateNext = errors.New("store: an Interceptor called next after it had returned")
+	errNoNext   = errors.New("layer: an Interceptor returned nil without a successful next")
+	errLateNext = errors.New("layer: an Interceptor called next after it had returned")
 )
 
-// unsettledError is the error that an Interceptor gave for a write of which an attempt may still take effect. It keeps the
-// sentinels in it, which would make the outcome definite, from being found.
+// unsettledError is the error that an Interceptor gave for a write of which an attempt may still take effect. It hides the
+// sentinels in it, which would make the outcome definite.
 type unsettledError struct{ err error }
 
 func (e *unsettledError) Error() string {
-	return "store: an attempt of the write may still take effect; the last said: " + e.err.Error()
+	return "layer: an attempt of the write may still take effect; the last said: " + e.err.Error()
 }
 
 // interception is one call under way through an Interceptor.

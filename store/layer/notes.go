@@ -8,8 +8,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Notes carries what inner layers have to say about a call to the Observer that began it: the cache's result, and the role
-// in a shared flight. All methods may be called on nil, where they do nothing, and concurrently.
+// Notes carries what inner layers have to say about a call to the Observer that began it: the cache's result, and the role in a
+// shared load. Its methods do nothing on nil, and are safe for concurrent use.
 type Notes struct {
 	op     store.Op
 	origin any
@@ -21,8 +21,8 @@ type Notes struct {
 	leader any
 }
 
-// WithNotes returns a context in which calls of op are noted in the returned Notes. origin is what the layers of other
-// calls learn of this one as the leader of a flight: for tracing, a span context.
+// WithNotes returns a context in which calls of op are noted in the returned Notes. Calls that join this one's load get origin as
+// the leader: for tracing, a span.
 func WithNotes(ctx context.Context, op store.Op, origin any) (context.Context, *Notes) {
 	c := &struct { // one allocation
 		callctx.Ctx
@@ -52,7 +52,7 @@ func (n *Notes) SetCache(result string) {
 	}
 }
 
-// SetFlight notes the role in a shared flight, leader or follower, and the origin of the leader's notes.
+// SetFlight notes the role in a shared load, leader or follower, and the origin of the leader's notes.
 func (n *Notes) SetFlight(role string, leader any) {
 	if n == nil {
 		return

@@ -2,24 +2,12 @@ package layer
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
-
-// Call says which call an [Observer] or [Interceptor] is told of. It has ids, never content, and is passed by value. What the
-// caller gave has not been checked yet: an id, or a type, may be anything until a layer beneath has refused it.
-type Call struct {
-	Op           store.Op
-	Order        store.Order   // of a listing
-	HasCursor    bool          // a listing with After
-	Limit        int           // of a listing, as the caller gave it
-	ThreadID     string        // "" for load_threads and attachments
-	ItemID       string        // of item ops
-	ItemType     chat.ItemType // of add_thread_item and save_item
-	AttachmentID string
-}
 
 // Result says how a call ended.
 type Result struct {
@@ -29,22 +17,22 @@ type Result struct {
 	Duration time.Duration
 }
 
-// Observer is told of every call's begin and end. It must be safe for concurrent use.
+// Observer is told of the begin and the end of every call. It must be safe for concurrent use.
 type Observer interface {
-	// Begin returns the context for the inner call (ctx itself, if there is nothing to add) and a state for End. With a nil
-	// state the call passes with no End and no clock read.
+	// Begin returns the context for the inner call, which may be ctx itself, and a state for End. With a nil state End is not
+	// called, and no clock is read.
 	Begin(ctx context.Context, c Call) (inner context.Context, state any)
-	// End is called once for each Begin that returned a state, also when the call panics or exits its goroutine
-	// (CodePanic); the panic then goes on.
+	// End is called once for each Begin that returned a state. If the call panics or exits its goroutine, the code is
+	// store.CodePanic, and the panic goes on after End.
 	End(inner context.Context, c Call, r Result, state any)
 }
 
 // Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
-// layer closes it, once for every stack that it was put into; if o is a [StatsReporter], so is the layer. Observe panics if
+// layer closes it, once for every stack that it was put into. If o is a [StatsReporter], so is the layer. Observe panics if
 // o is nil.
 func Observe(name string, o Observer) store.Middleware {
 	if o == nil {
-		panic("store.Observe: the Observer is nil")
+		panic("layer.Observe: the Observer is nil: leave the layer out")
 	}
 	return func(next store.Store) store.Store {
 		l := &observed{next: next, name: name, o: o}
@@ -55,7 +43,7 @@ func Observe(name string, o Observer) store.Middleware {
 	}
 }
 
-// counting is an observed layer whose Observer counts. Of one that doesn't, [As] must not think it does.
+// counting is an observed layer whose Observer counts. [store.As] must find the capability only there.
 type counting struct {
 	*observed
 	StatsReporter
@@ -73,8 +61,10 @@ var (
 	_ store.Named     = (*observed)(nil)
 )
 
+// Unwrap returns the Store within.
 func (s *observed) Unwrap() store.Store { return s.next }
 
+// LayerName returns the name that Observe was given.
 func (s *observed) LayerName() string { return s.name }
 
 // Close closes the Observer if it can be closed.
@@ -263,10 +253,10 @@ func (s *observed) DeleteAttachment(ctx context.Context, attachmentID string) er
 	return err
 }
 
-func pageCall(op store.Op, threadID string, q store.PageQuery) Call {
-	return Call{Op: op, ThreadID: threadID, Order: q.Order, HasCursor: q.After != "", Limit: q.Limit}
-}
-
-func itemCall(op store.Op, threadID string, it chat.Item) Call {
-	return Call{Op: op, ThreadID: threadID, ItemID: it.ID, ItemType: it.Type()}
+// closeIf closes x if it is an io.Closer.
+func closeIf(x any) error {
+	if c, ok := x.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,8 @@ type key struct {
 }
 
 // shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry is on
-// probation; if it has answered by the time that it would have to go, it is protected instead, from all that comes and is never
-// asked for again: an export must not cost the cache what is hot. Of the protected ones, those used longest ago go back.
+// probation. If it has answered by the time that it would be evicted, it is protected instead, so that an export does not
+// evict what is hot. Of the protected entries, those used longest ago go back on probation.
 type shard struct {
 	mu         sync.Mutex
 	probation  segment
@@ -34,8 +35,8 @@ type shard struct {
 // protectedShare is what of the bounds the protected entries may have.
 const protectedShare = 0.8
 
-// mostProtected bounds how many entries are looked at for one that comes, so that nobody waits for the lock of a shard in which
-// all have answered.
+// mostProtected bounds how many entries one new entry may get protected, so that no caller waits long for the lock of a shard
+// in which all have answered.
 const mostProtected = 64
 
 // segment is one LRU. Its account is exact: bytes is the sum of the costs of its entries.
@@ -254,5 +255,11 @@ func (s *shard) flush() {
 	}
 }
 
-// expired reports whether e's time is over.
-func (e *entry) expired(now time.Duration) bool { return e.expires != 0 && now >= e.expires }
+// shardsFor returns a power of two, up to 16, that leaves every shard at least 64 entries and 1 MiB.
+func shardsFor(entries int, bytes int64) int {
+	n := min(int64(entries/64), bytes>>20, 16)
+	if n < 2 {
+		return 1
+	}
+	return 1 << (bits.Len64(uint64(n)) - 1)
+}

@@ -1,0 +1,71 @@
+package cache
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	const op = store.OpLoadAttachment
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
+		return chat.Attachment{}, err
+	}
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.AttachmentWord, attachmentID)
+	w := l.core.Words.Load(p.slot)
+	if e := l.lookup(p, h, w); e != nil {
+		l.hit(h, ofAttachment, p, e)
+		return e.attachment, nil
+	}
+	return l.missAttachment(ctx, h, p, w)
+}
+
+func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Attachment, error) {
+	p = p.kept()
+	id := p.key.id
+	m := miss[chat.Attachment]{
+		Read: coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Slot: p.slot, Word: w, Args: []string{id}},
+		kind: ofAttachment, hints: h, place: p, calls: &l.attachments,
+		load: func(ctx context.Context) (chat.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
+		fill: func(e *entry, a *chat.Attachment) bool {
+			e.attachment = *a
+			return a.ID == id
+		},
+		from: func(e *entry) (chat.Attachment, bool) { return e.attachment, true },
+	}
+	return m.answer(ctx, l)
+}
+
+func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
+	w, err := checks.SaveAttachment(ctx, attachment)
+	if err != nil {
+		return err
+	}
+	a := w.Attachment
+	h := layer.HintsFor(ctx, store.OpSaveAttachment)
+	p := l.place(h, coherence.AttachmentWord, a.ID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
+		func(e *entry) bool {
+			stored := e.attachment.Owner
+			e.attachment = a
+			e.attachment.Owner = stored
+			return true
+		})
+}
+
+func (l *cached) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	const op = store.OpDeleteAttachment
+	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
+		return err
+	}
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.AttachmentWord, attachmentID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
+}

@@ -1,0 +1,151 @@
+package cache
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	q, err := checks.Items(ctx, threadID, q)
+	if err != nil {
+		return store.Page[chat.Item]{}, err
+	}
+	h := layer.HintsFor(ctx, store.OpLoadThreadItems)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	larger := false // than a window, as far as is known
+	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
+		if page, ok := e.window.page(q); ok {
+			l.hit(h, ofItems, p, e)
+			return page, nil
+		}
+		larger = e.window.older == olderSome
+	}
+	return l.missItems(ctx, h, p, w, q, larger)
+}
+
+func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w generation.Word, q store.PageQuery,
+	larger bool) (store.Page[chat.Item], error) {
+	p = p.kept()
+	id := p.key.id
+	// Ask for the whole window, unless the answer could not be one.
+	ask := q
+	if q.After == "" && !h.NoStore() && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
+		ask.Limit = max(q.Limit, l.cfg.window)
+	}
+	m := miss[store.Page[chat.Item]]{
+		Read: coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w,
+			Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}},
+		kind: ofItems, hints: h, place: p, calls: &l.pages,
+		load: func(ctx context.Context) (store.Page[chat.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
+		fill: func(e *entry, page *store.Page[chat.Item]) bool {
+			if ask.After != "" || len(page.Data) == 0 { // an empty page may be of a thread that is not there
+				return false
+			}
+			e.window, e.hasWindow = windowOf(id, ask.Order, *page)
+			e.window = e.window.trim(l.cfg.window)
+			return e.hasWindow
+		},
+		from: func(e *entry) (store.Page[chat.Item], bool) {
+			if !e.hasWindow {
+				return store.Page[chat.Item]{}, false
+			}
+			return e.window.page(ask)
+		},
+	}
+	page, err := m.answer(ctx, l)
+	if err != nil {
+		return store.Page[chat.Item]{}, err
+	}
+	if len(page.Data) > q.Limit { // we asked for more
+		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
+	}
+	page.Data = slices.Clone(page.Data) // others share it
+	return page, nil
+}
+
+func (l *cached) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	const op = store.OpLoadItem
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+		return chat.Item{}, err
+	}
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	if e := l.lookup(p, h, w); e != nil {
+		if it, ok := e.item(itemID); ok {
+			l.hit(h, ofItem, p, e)
+			return it, nil
+		}
+	}
+	return l.missItem(ctx, h, p, w, itemID)
+}
+
+func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generation.Word, itemID string) (chat.Item, error) {
+	p = p.kept()
+	id := p.key.id
+	m := miss[chat.Item]{
+		Read: coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Slot: p.slot, Word: w, Args: []string{id, itemID}},
+		kind: ofItem, hints: h, place: p, calls: &l.items,
+		load: func(ctx context.Context) (chat.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
+		fill: func(e *entry, it *chat.Item) bool {
+			e.loose = []chat.Item{*it}
+			return it.ID == itemID && it.ThreadID == id
+		},
+		from: func(e *entry) (chat.Item, bool) { return e.item(itemID) },
+	}
+	return m.answer(ctx, l)
+}
+
+func (l *cached) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	const op = store.OpAddThreadItem
+	w, err := checks.SaveItem(ctx, op, threadID, item)
+	if err != nil {
+		return err
+	}
+	it := w.Item
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) },
+		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.add) })
+}
+
+func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+	const op = store.OpSaveItem
+	w, err := checks.SaveItem(ctx, op, threadID, item)
+	if err != nil {
+		return err
+	}
+	it := w.Item
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) },
+		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.save) })
+}
+
+func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	const op = store.OpDeleteThreadItem
+	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+		return err
+	}
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
+		func(e *entry) bool {
+			e.loose = withoutLoose(e.loose, itemID)
+			if e.hasWindow {
+				e.window = e.window.remove(itemID)
+			}
+			return true
+		})
+}

@@ -1,0 +1,75 @@
+package cache
+
+import (
+	"strings"
+
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// place is where a row has its entry and its generation word.
+type place struct {
+	key   key
+	slot  generation.Slot
+	shard *shard
+}
+
+func (l *cached) place(h layer.Hints, kind byte, id string) place {
+	slot := l.core.Words.Slot(kind, id)
+	return place{
+		key:  key{l.core.Partition(h), kind, id},
+		slot: slot,
+		// A word's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
+		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
+	}
+}
+
+// kept returns the place with an id of its own. The caller's may be a part of a longer text, such as a request's body, which
+// would stay in memory for as long as the entry does.
+func (p place) kept() place {
+	p.key.id = strings.Clone(p.key.id)
+	return p
+}
+
+// lookup returns the entry that is true now, or nil. The entry is true if its tag is w, the word loaded before the entry was
+// looked up. While a write is in progress no tag equals the word.
+func (l *cached) lookup(p place, h layer.Hints, w generation.Word) *entry {
+	if h.Fresh() || !l.serving.Load() {
+		return nil
+	}
+	var e *entry
+	if h.NoStore() {
+		e = p.shard.peek(p.key)
+	} else {
+		e = p.shard.get(p.key)
+	}
+	if e == nil || e.tag != w {
+		return nil
+	}
+	if e.expires == 0 && l.lease == nil {
+		return e
+	}
+	now := l.now() // one reading for both
+	if e.expired(now) {
+		p.shard.drop(p.key, e, byExpiry)
+		return nil
+	}
+	if !l.serves(now) {
+		return nil
+	}
+	return e
+}
+
+// hit notes a read answered from e.
+func (l *cached) hit(h layer.Hints, k kind, p place, e *entry) {
+	l.stats.requests[k][hit].Add(1)
+	if !h.NoStore() && !e.answered.Load() { // a look spares the processors one another's write
+		e.answered.Store(true)
+	}
+	if h.Notes != nil {
+		h.Notes.SetCache(resultNames[hit])
+	}
+	if e.version.known {
+		h.ReportVersion(p.key.id, e.version.n, e.version.n)
+	}
+}

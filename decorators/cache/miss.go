@@ -1,0 +1,80 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/flight"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// miss is a read that no entry answered, of a value that is a T.
+type miss[T any] struct {
+	coherence.Read
+	kind  kind
+	hints layer.Hints
+	place place
+	calls *flight.Group[*coherence.Answer[T]]
+	load  func(context.Context) (T, error)
+	fill  func(*entry, *T) bool  // puts a loaded value into an entry; false: the value must not be kept
+	from  func(*entry) (T, bool) // answers the read from an entry that another miss has filled
+}
+
+// answer loads the value, in a shared call unless the caller wants one of its own, and fills the cache.
+func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
+	result, load := missed, m.share
+	if l.bypassed(m.hints) || m.hints.NoStore() {
+		result, load = bypass, m.direct
+	}
+	l.stats.requests[m.kind][result].Add(1)
+	m.hints.Notes.SetCache(resultNames[result])
+	a, err := load(ctx, l)
+	coherence.Forward(m.hints, a.Reports)
+	return a.Value, err
+}
+
+func (m *miss[T]) share(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
+	return coherence.Share(ctx, &l.core, m.calls, m.hints, m.Read, func(ctx context.Context) (*coherence.Answer[T], error) {
+		// Since this caller looked for an entry, an earlier call may have ended and filled the cache.
+		if e := l.lookup(m.place, m.hints, m.Word); e != nil {
+			if v, ok := m.from(e); ok {
+				return &coherence.Answer[T]{Value: v, Reports: e.version.reports(m.place.key.id)}, nil
+			}
+		}
+		return m.fetch(ctx, l, false)
+	})
+}
+
+func (m *miss[T]) direct(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
+	return m.fetch(l.core.Unnamed(ctx), l, m.hints.Fresh())
+}
+
+// fetch loads the value and keeps what it says. A fresh one replaces an entry whose version cannot be compared with its own.
+func (m *miss[T]) fetch(ctx context.Context, l *cached, fresh bool) (*coherence.Answer[T], error) {
+	begin := l.now()
+	a, err := coherence.Direct(ctx, m.load)
+	m.keep(l, begin, a, err, fresh)
+	return a, err
+}
+
+func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], err error, fresh bool) {
+	if !m.Word.Idle() || !l.serving.Load() {
+		return
+	}
+	p := m.place
+	e := &entry{tag: m.Word, expires: l.expiry(begin)}
+	if rep, ok := coherence.Only(a.Reports, p.key.id); ok && rep.Before == rep.After {
+		e.version = version{rep.After, true}
+	}
+	switch {
+	case err == nil && m.fill(e, &a.Value) && !m.hints.NoStore():
+		p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), fresh)
+	case err == nil || store.CodeOf(err) == store.CodeNotFound:
+		// Nothing to store; but another process may have changed, or deleted, what the entry has.
+		if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
+			p.shard.drop(p.key, old, byWrite)
+		}
+	}
+}

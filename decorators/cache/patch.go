@@ -1,0 +1,87 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// write passes a write on and keeps the cache true. patch gets a copy of the entry that was true when the write began, and
+// makes it what is true after the write has succeeded. Without a patch, or if it returns false, the entry is dropped.
+func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(context.Context) error,
+	patch func(*entry) bool) error {
+	// Also of a closed cache: others may be open.
+	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
+		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
+			begin := l.now()
+			e := l.known(p, before)
+			settled := false
+			defer func() {
+				if !settled { // nor after an error or a panic will a word make true again what was there
+					l.overtaken(p)
+				}
+			}()
+			if e == nil || patch == nil {
+				return call(ctx)
+			}
+			var rec coherence.Recorder
+			err := call(rec.Listen(ctx))
+			reports := rec.Reports()
+			coherence.Forward(h, reports)
+			if err == nil {
+				l.patch(p, e, before, begin, reports, patch)
+				settled = true
+			}
+			return err
+		})
+	})
+}
+
+// known returns the entry that a write which began at the word before may patch: one that was true then. No tag is the word
+// of a write in progress, so no other writer was about.
+func (l *cached) known(p place, before generation.Word) *entry {
+	if !l.mayPatch {
+		return nil
+	}
+	if e := p.shard.peek(p.key); e != nil && e.tag == before {
+		return e
+	}
+	return nil
+}
+
+// overtaken drops the entry of a place, which no word will make true again.
+func (l *cached) overtaken(p place) {
+	if e := p.shard.peek(p.key); e != nil {
+		p.shard.drop(p.key, e, byWrite)
+	}
+}
+
+// patch replaces e by what it is after the write, if that is known.
+func (l *cached) patch(p place, e *entry, before generation.Word, begin time.Duration, reports []coherence.Report,
+	patch func(*entry) bool) {
+	next := *e
+	// The tag is the word that the end of this write makes of the word it began at. If another write began or ended in
+	// between, the word is another, and the entry is never used. The word must not be read again here: it would have the
+	// other write in it.
+	next.tag = before.AfterWrite()
+	rep, reported := coherence.Only(reports, p.key.id)
+	known := true
+	switch {
+	case e.version.known && reported && rep.Before == e.version.n:
+		next.version.n = rep.After
+		next.expires = l.expiry(begin) // it was the base's own state just now
+	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
+	default:
+		known = false
+	}
+	if !known || !patch(&next) {
+		l.stats.dropped.Add(1)
+		p.shard.drop(p.key, e, byWrite)
+		return
+	}
+	l.stats.patched.Add(1)
+	p.shard.replace(p.key, e, &next, begin)
+}

@@ -1,0 +1,85 @@
+package cache
+
+import (
+	"context"
+	"strings"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	const op = store.OpLoadThread
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	w := l.core.Words.Load(p.slot)
+	// An id that has an entry is valid.
+	if e := l.lookup(p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
+		l.hit(h, ofThread, p, e)
+		return e.thread, nil
+	}
+	if err := checks.Thread(ctx, op, threadID); err != nil {
+		return chat.Thread{}, err
+	}
+	return l.missThread(ctx, h, p, w)
+}
+
+// missThread is apart so that a hit has no closures to allocate.
+func (l *cached) missThread(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Thread, error) {
+	p = p.kept()
+	id := p.key.id
+	m := miss[chat.Thread]{
+		Read: coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}},
+		kind: ofThread, hints: h, place: p, calls: &l.threads,
+		load: func(ctx context.Context) (chat.Thread, error) { return l.next.LoadThread(ctx, id) },
+		fill: func(e *entry, t *chat.Thread) bool {
+			e.thread, e.hasThread = *t, true
+			return t.ID == id
+		},
+		from: func(e *entry) (chat.Thread, bool) { return e.thread, e.hasThread },
+	}
+	return m.answer(ctx, l)
+}
+
+func (l *cached) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	return l.next.LoadThreads(ctx, q)
+}
+
+func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
+	w, err := checks.SaveThread(ctx, thread)
+	if err != nil {
+		return err
+	}
+	t := w.Thread
+	h := layer.HintsFor(ctx, store.OpSaveThread)
+	p := l.place(h, coherence.ThreadWord, t.ID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
+		func(e *entry) bool {
+			switch {
+			case e.hasThread:
+				stored := e.thread.Owner
+				e.thread = t
+				e.thread.Owner = stored
+			case !t.Owner.IsZero(): // it was saved, so it is the stored one
+				e.thread, e.hasThread = t, true
+				// It is no part of the thread's own text, and the caller may have cut it from another.
+				e.thread.Owner = chat.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
+			}
+			return true
+		})
+}
+
+func (l *cached) DeleteThread(ctx context.Context, threadID string) error {
+	const op = store.OpDeleteThread
+	if err := checks.Thread(ctx, op, threadID); err != nil {
+		return err
+	}
+	h := layer.HintsFor(ctx, op)
+	p := l.place(h, coherence.ThreadWord, threadID)
+	return l.write(ctx, h, p,
+		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
+}

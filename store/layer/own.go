@@ -1,0 +1,17 @@
+package layer
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/internal/callctx"
+)
+
+// Own returns the context for a layer's own reads in the course of a caller's call, such as a look at a row's owner. It is ctx
+// without the recorders and [Notes], which are for the caller's call only. The principal, [store.WithFresh] and
+// [store.WithNoStore] stay.
+func Own(ctx context.Context) context.Context {
+	if d := callctx.Of(ctx); d.Record == nil && d.Unsettled == nil && d.Notes == nil {
+		return ctx
+	}
+	return callctx.With(ctx, func(d *callctx.Data) { d.Record, d.Unsettled, d.Notes = nil, nil, nil })
+}

@@ -1,0 +1,47 @@
+package layer_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+func TestOwnReadsTellTheCallerNothing(t *testing.T) {
+	const op = store.OpLoadThread
+	told := func(what string) func() { return func() { t.Errorf("the caller was told of %s", what) } }
+	for name, listen := range map[string]func(context.Context) context.Context{
+		"versions": func(ctx context.Context) context.Context {
+			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { told("a version")() })
+		},
+		"unsettled writes": func(ctx context.Context) context.Context {
+			return callctx.WithUnsettledRecorder(ctx, told("an unsettled write"))
+		},
+		"notes": func(ctx context.Context) context.Context {
+			ctx, _ = layer.WithNotes(ctx, op, nil)
+			return ctx
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ada := store.Principal{Owner: chat.Owner{Subject: "ada"}}
+			ctx := store.WithNoStore(store.WithFresh(store.WithPrincipal(t.Context(), ada)))
+			own := layer.Own(listen(ctx))
+			driver.ReportVersion(own, "thr_1", 1, 1)
+			layer.ReportUnsettled(own)
+			h := layer.HintsFor(own, op)
+			if h.Notes != nil || h.Recording() {
+				t.Error("the caller listens")
+			}
+			if p, ok := h.Owner(); !ok || p.Owner != ada.Owner || !h.Fresh() || !h.NoStore() {
+				t.Errorf("the principal %v, fresh %v, no store %v: something was lost", p, h.Fresh(), h.NoStore())
+			}
+		})
+	}
+	if ctx := store.WithFresh(t.Context()); layer.Own(ctx) != ctx {
+		t.Error("a context in which no layer listens was copied")
+	}
+}
