@@ -15,8 +15,14 @@ var ada = chat.Owner{Tenant: "acme", Subject: "ada"}
 func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		t.Parallel()
 		spareTheDetector(t, "sqlite", "sqlite_in_memory")
-		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
+		partly(t, "sqlite", "sqlite_in_memory")
+		base := kept{open(t)}
+		storetest.Run(t, func(t *testing.T) store.Store {
+			partly(t, "Limit", "Order")
+			return recommended(t, storetest.NewFaulty(base))
+		})
 	})
 }
 
