@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/internal/testenv"
 
@@ -56,10 +57,13 @@ func closing(t testing.TB) func(s *sqlstore.Store, err error) *sqlstore.Store {
 	}
 }
 
+// patient bounds a hang only: what is busy on a slow machine is waited for.
+var patient = sqlstore.WithRetryFor(time.Minute)
+
 func sqliteFile(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
 	t.Helper()
 	// What a power cut would do is not tested here, so nothing has to wait for the disk.
-	opts = append([]sqlstore.Option{sqlstore.WithDurability(sqlstore.SurvivesKill)}, opts...)
+	opts = append([]sqlstore.Option{sqlstore.WithDurability(sqlstore.SurvivesKill), patient}, opts...)
 	return closing(t)(sqlstore.OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "chat.db"), opts...))
 }
 
@@ -73,7 +77,7 @@ var schemas atomic.Int64
 func postgres(dsn string) opener {
 	return func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
 		t.Helper()
-		opts = append([]sqlstore.Option{sqlstore.WithSchema(fmt.Sprintf("s%d", schemas.Add(1))), sqlstore.WithMaxConns(4)}, opts...)
+		opts = append([]sqlstore.Option{sqlstore.WithSchema(fmt.Sprintf("s%d", schemas.Add(1))), sqlstore.WithMaxConns(4), patient}, opts...)
 		return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
 	}
 }

@@ -147,10 +147,10 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
-	patient := openPG(t, dsn, sqlstore.WithRetryFor(time.Minute))
+	steady := openPG(t, dsn, patient)
 	hasty := openPG(t, dsn, sqlstore.WithRetryFor(20*time.Millisecond)) // for what never succeeds
 	srv.Exec(t, dsn, raising)
-	must(t, patient.SaveThread(t.Context(), thread("thr_1")))
+	must(t, steady.SaveThread(t.Context(), thread("thr_1")))
 	for _, c := range []struct {
 		id       string
 		want     store.Code
@@ -177,9 +177,9 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 	} {
 		s := hasty
 		if c.want == store.CodeOK {
-			s = patient
+			s = steady
 		}
-		before := get[chat.Thread](t)(patient.LoadThread(t.Context(), "thr_1"))
+		before := get[chat.Thread](t)(steady.LoadThread(t.Context(), "thr_1"))
 		err := s.AddThreadItem(t.Context(), "thr_1", item(t, c.id))
 		if store.CodeOf(err) != c.want || store.IsDefinite(err) != c.definite {
 			t.Errorf("%s: got %v, definite %v (cause %v)", c.id, err, store.IsDefinite(err), errors.Unwrap(err))
@@ -190,10 +190,10 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 		if c.definite && err != nil && !errors.Is(err, store.ErrNotApplied) {
 			t.Errorf("%s: %v does not say that it was not applied", c.id, err)
 		}
-		if _, missing := patient.LoadItem(t.Context(), "thr_1", c.id); (missing == nil) != (err == nil) {
+		if _, missing := steady.LoadItem(t.Context(), "thr_1", c.id); (missing == nil) != (err == nil) {
 			t.Errorf("%s: ended with %v, and loading it with %v", c.id, err, missing)
 		}
-		if after := get[chat.Thread](t)(patient.LoadThread(t.Context(), "thr_1")); !after.Equal(before) {
+		if after := get[chat.Thread](t)(steady.LoadThread(t.Context(), "thr_1")); !after.Equal(before) {
 			t.Errorf("%s: the thread has changed", c.id)
 		}
 	}
@@ -270,7 +270,7 @@ func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Start(t)
 	dsn := srv.DSN(t)
-	s := openPG(t, dsn, sqlstore.WithRetryFor(time.Minute))
+	s := openPG(t, dsn, patient)
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	use := func(when string) {
 		t.Helper()
