@@ -159,6 +159,9 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 				case more <- struct{}{}:
 				default:
 				}
+				if err != nil {
+					time.Sleep(time.Millisecond) // a load, not a wait: the server that starts needs the processor
+				}
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
 // A cancelled insert that says it was not applied is not there, then or later; and none says that it does not know.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
-	free, blocked := 400, 80
+	free, blocked := 240, 40
 	if testenv.Full {
 		free, blocked = 1200, 160
 	}
