@@ -6,7 +6,7 @@
 //	s := store.Wrap(base, cache.New(cache.WithBus(b)))
 //
 // Use it where several processes cache one base that does not announce its changes itself. Use it over PostgreSQL too, where
-// announcing them within the transaction costs too much: NOTIFY serialises commits. Within one process, [bus.Local] needs no
+// announcing them within the transaction costs too much: NOTIFY serialises commits. Within one process, bus.Local needs no
 // server. A cache without a bus sees the writes of others at its TTL.
 //
 // # What it promises
