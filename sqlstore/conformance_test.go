@@ -57,6 +57,9 @@ func closing(t testing.TB) func(s *sqlstore.Store, err error) *sqlstore.Store {
 	}
 }
 
+// fast are arguments for a server that does not wait for its disk. A crash of the server alone loses nothing by that.
+var fast = []string{"-c", "fsync=off"}
+
 // patient bounds a hang only: what is busy on a slow machine is waited for.
 var patient = sqlstore.WithRetryFor(time.Minute)
 

@@ -127,7 +127,11 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 // PostgreSQL is stopped and crashes under load; the program goes on with the Store it has.
 func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	t.Parallel()
-	srv := pgtest.Start(t)
+	signals, disk := []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}, fast
+	if testenv.Full {
+		signals, disk = append(signals, syscall.SIGQUIT, syscall.SIGQUIT), nil
+	}
+	srv := pgtest.Start(t, disk...)
 	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var (
@@ -160,7 +164,7 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 				default:
 				}
 				if err != nil {
-					time.Sleep(time.Millisecond) // a load, not a wait: the server that starts needs the processor
+					time.Sleep(5 * time.Millisecond) // a load, not a wait: the server that starts needs the processor
 				}
 			}
 		})
@@ -169,10 +173,6 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(acknowledged)
-	}
-	signals := []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}
-	if testenv.Full {
-		signals = append(signals, syscall.SIGQUIT, syscall.SIGQUIT)
 	}
 	for _, sig := range signals {
 		for from := count(); count() < from+100; {

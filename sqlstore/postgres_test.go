@@ -268,7 +268,7 @@ func TestTheServerIsToldTheCallersDeadline(t *testing.T) {
 // Cut connections and a restarted server are the store's business, not the program's.
 func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
 	t.Parallel()
-	srv := pgtest.Start(t)
+	srv := pgtest.Start(t, fast...)
 	dsn := srv.DSN(t)
 	s := openPG(t, dsn, patient)
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))

@@ -39,7 +39,7 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 // cut and the server goes down and comes back: no read is older than the lease.
 func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 	t.Parallel()
-	srv := pgtest.Start(t)
+	srv := pgtest.Start(t, fast...)
 	dsn := srv.DSN(t)
 	base := openPG(t, dsn)
 	cut := func(who string) func() {
