@@ -1,42 +1,58 @@
+// Package bus defines how caches over one base tell each other of changes. A cache without a [Bus] sees the writes of
+// other caches only when its entries expire.
+//
+// Where the Bus comes from depends on who shares the base:
+//
+//   - Several caches in one process: [Local].
+//   - Several processes over one PostgreSQL: the Bus method of the store in package sqlstore.
+//   - Several processes over any base, with a Redis: package redisbus.
+//   - Any other message channel: package bus/pubsub makes a Bus of it.
+//   - A channel that never loses and never reorders a message, such as a log with offsets: implement Bus directly.
+//
+// A cache takes a Bus by option:
+//
+//	b := bus.Local()
+//	s1 := store.Wrap(base, cache.New(cache.WithBus(b)))
+//	s2 := store.Wrap(base, cache.New(cache.WithBus(b)))
+//
+// One who writes a base that announces its changes itself reads the [Stamp] of each write.
 package bus
 
 import (
 	"context"
 	"time"
-
-	"github.com/chatstore/chatstore/chat"
 )
 
-// Change says that something was changed by another cache's process: what to forget.
+// Change tells the subscribers of a [Bus] what to forget.
 type Change struct {
 	All                    bool // drop everything
 	ThreadID, AttachmentID string
-	Owner                  chat.Owner
-	// Origin and Write are the [Stamp] of the write. With an Origin and no Write, the write ended with an unknown outcome and
-	// may still take effect: every cache holds the thread, or attachment, back for as long as after a write of its own of that
-	// kind. (Of All nothing is held back: it is dropped.)
+	// Origin and Write are the [Stamp] of the write. An Origin without a Write means that the outcome of the write is
+	// unknown: it may still take effect. Every cache then holds the thread, or attachment, back for as long as after such a
+	// write of its own. With All set nothing is held back: everything is dropped.
 	Origin string
 	Write  uint64
 }
 
-// Bus carries changes between caches. A cache takes one by option; backends and message brokers provide it.
+// Bus carries changes between caches.
 type Bus interface {
-	// Publish tells the others of a change. It returns when the change is on its way; an error means that it may be lost.
-	// Where the base itself announces every change, stamped ([StampFrom]), it has nothing to do.
+	// Publish tells the others of a change. It returns when the change is on its way. An error means that the change may be
+	// lost. Publish does nothing where the base announces every change itself, with its stamp ([StampFrom]).
 	Publish(context.Context, Change) error
-	// Subscribe calls f for every change of others, one at a time and in order, until stop is called, which waits for a
-	// running f. connected(false) means that changes may be missed from now on: bypass. connected(true) means that none
-	// will be missed: drop all, then serve. Until its first connected(true) a subscriber bypasses. The end of ctx ends the
-	// subscription as stop does, but waits for nothing.
+	// Subscribe calls f for every change of others, one at a time and in order, until stop is called. stop waits for a
+	// running f. The end of ctx ends the subscription as stop does, but waits for nothing.
+	//
+	// connected(false) means that changes may be missed from now on: bypass the cache. connected(true) means that no change
+	// will be missed: drop everything, then serve. A subscriber bypasses until its first connected(true).
 	Subscribe(ctx context.Context, f func(Change), connected func(bool)) (stop func())
 }
 
-// Leaser is implemented by a [Bus] that could be cut off without noticing at once. A subscriber serves what it holds only
-// while the time is before LeasedUntil, whatever connected said last. It is asked on every read, concurrently, and must
-// cost no more than an atomic load.
+// Leaser is implemented by a [Bus] that can be cut off without noticing it at once. A subscriber serves what it holds only
+// while the time is before LeasedUntil, whatever connected said last.
 type Leaser interface {
-	// LeasedUntil returns until when no change made before now can have gone unnoticed for longer than the Bus promises, by
-	// the monotonic clock. Zero: there is no lease now. One that has run out is there again only after connected(true),
-	// which makes subscribers drop what they had: they do not look for themselves.
+	// LeasedUntil returns the end of the lease, by the monotonic clock. Before it, no change goes unnoticed for longer than
+	// the Bus promises. Zero means that there is no lease. A lease that has run out comes back only after connected(true),
+	// by which subscribers drop what they had: they do not check it themselves. LeasedUntil is called on every read,
+	// concurrently, and must cost no more than an atomic load.
 	LeasedUntil() time.Time
 }

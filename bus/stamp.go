@@ -6,16 +6,16 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 )
 
-// Stamp names a write among those of all caches on a [Bus]: the cache instance, and its own number of the write. The zero
-// Stamp is none.
+// Stamp names a write among those of all caches on a [Bus]: the cache instance, and that instance's number of the write.
+// The zero Stamp names none.
 type Stamp struct {
 	Origin string
 	Write  uint64
 }
 
-// WithStamp returns a context whose writes bear s. A cache stamps what it writes, so that a base whose transactions tell
-// others of their changes can say which write it was, and the cache knows its own. A layer that writes anything else in the
-// course of such a write does that under the zero Stamp.
+// WithStamp returns a context whose writes bear s. A cache stamps its writes. A base that announces changes passes the
+// stamp on, so the cache recognises its own. A layer that makes further writes during a stamped write makes them under the
+// zero Stamp.
 func WithStamp(ctx context.Context, s Stamp) context.Context {
 	return callctx.With(ctx, func(d *callctx.Data) { d.Stamp = callctx.Stamp(s) })
 }

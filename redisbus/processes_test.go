@@ -20,7 +20,7 @@ import (
 // lease bounds the age of a read in this test, together with how long a message may be on its way.
 const (
 	lease    = 1500 * time.Millisecond
-	delivery = 500 * time.Millisecond
+	delivery = time.Second
 )
 
 // openWorker opens the stack of a process of the fleet: all write to one file of SQLite. Entries never expire: what is too old was

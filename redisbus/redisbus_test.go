@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -40,9 +40,10 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// open returns a Bus whose lease does not end by itself on a slow machine.
 func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *pubsub.Bus {
 	t.Helper()
-	b := redisbus.New(c, append([]redisbus.Option{redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
+	b := redisbus.New(c, append([]redisbus.Option{redisbus.WithLease(time.Minute), redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
 		redisbus.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
 	t.Cleanup(func() { b.Close() })
 	return b
@@ -152,7 +153,7 @@ func TestTwoCachesOverOneBaseAgree(t *testing.T) {
 
 func TestAKilledSubscriptionIsNoticed(t *testing.T) {
 	server := redistest.Start(t)
-	w := watch(t, open(t, server.Client(), redisbus.WithLease(time.Minute))) // not by the lease
+	w := watch(t, open(t, server.Client())) // not by the lease
 	w.until("up")
 	for range 3 {
 		must(t, server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
@@ -163,7 +164,7 @@ func TestAKilledSubscriptionIsNoticed(t *testing.T) {
 
 func TestAServerThatStopsAndComesBackIsNoticed(t *testing.T) {
 	server := redistest.Start(t)
-	b := open(t, server.Client(), redisbus.WithLease(time.Second))
+	b := open(t, server.Client())
 	w := watch(t, b)
 	w.until("up")
 	server.Stop()
@@ -191,15 +192,18 @@ func TestAServerThatHangsEndsTheLease(t *testing.T) {
 	if until := b.LeasedUntil(); until.After(paused.Add(lease)) {
 		t.Errorf("leased for %v", until.Sub(paused))
 	}
-	w.until("down")
-	if !b.LeasedUntil().IsZero() {
-		t.Error("still leased")
+	<-time.After(time.Until(paused.Add(lease))) // from now on no heartbeat that was under way makes a new one
+	for !b.LeasedUntil().IsZero() {
+		w.until("down")
 	}
 	closing := open(t, server.Client(), redisbus.WithLease(lease))
 	began := time.Now()
 	must(t, closing.Close())
 	if d := time.Since(began); d > patience/2 {
 		t.Errorf("Close took %v", d)
+	}
+	for len(w.told) > 0 { // on a slow machine the lease may have come and gone before
+		<-w.told
 	}
 	server.Resume()
 	w.until("up")
@@ -208,7 +212,7 @@ func TestAServerThatHangsEndsTheLease(t *testing.T) {
 // A subscriber that does not read is cut off by the server, which drops what it had for it.
 func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 	server := redistest.Start(t, "client-output-buffer-limit", "pubsub 64kb 0 0")
-	a, b := open(t, server.Client(), redisbus.WithLease(time.Minute)), open(t, server.Client(), redisbus.WithLease(time.Minute))
+	a, b := open(t, server.Client()), open(t, server.Client())
 	var once sync.Once
 	running, gate := make(chan struct{}), make(chan struct{})
 	stop := b.Subscribe(t.Context(), func(bus.Change) {
@@ -248,7 +252,7 @@ func TestAServerThatIsNotThereYetIsNoError(t *testing.T) {
 
 func TestAPayloadOfSomebodyElseEndsTheConnection(t *testing.T) {
 	server := redistest.Start(t)
-	b := open(t, server.Client(), redisbus.WithLease(time.Minute))
+	b := open(t, server.Client())
 	w := watch(t, b)
 	w.until("up")
 	must(t, server.Client().Publish(t.Context(), redisbus.DefaultChannel, "garbage").Err())

@@ -20,8 +20,8 @@ type transport struct {
 	channel string
 }
 
-// within runs f in a goroutine and waits until ctx ends: go-redis heeds the context's end only between its own time-outs, and
-// its deadline only with ContextTimeoutEnabled.
+// within runs f in a goroutine and waits for it until ctx ends. go-redis respects the end of a context only between its own
+// timeouts, and its deadline only with ContextTimeoutEnabled.
 func within[T any](ctx context.Context, f func() (T, error), abandon func(T)) (T, error) {
 	type result struct {
 		v   T

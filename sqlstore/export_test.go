@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -51,3 +52,6 @@ func Classified(s *Store, err error) (code store.Code, retry, settled bool) {
 	v := s.engine.classify(err)
 	return v.code, v.retry, v.settled
 }
+
+// WithCancelDelay is how long a server that was asked to cancel a statement has to say what became of it.
+func WithCancelDelay(d time.Duration) Option { return func(c *config) { c.cancelDelay = d } }

@@ -15,8 +15,14 @@ var ada = chat.Owner{Tenant: "acme", Subject: "ada"}
 func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
+		t.Parallel()
 		spareTheDetector(t, "sqlite", "sqlite_in_memory")
-		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
+		partly(t, "sqlite", "sqlite_in_memory")
+		base := kept{open(t)}
+		storetest.Run(t, func(t *testing.T) store.Store {
+			partly(t, "Limit", "Order")
+			return recommended(t, storetest.NewFaulty(base))
+		})
 	})
 }
 
@@ -28,28 +34,29 @@ func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 		"unknown, but applied": storetest.FailAfter(store.ErrUnavailable),
 	}
 	onEach(t, func(t *testing.T, open opener) {
+		base := open(t)
 		for name, fault := range faults {
 			t.Run(name, func(t *testing.T) {
-				base := open(t)
+				id := "thr_" + name
 				faulty := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
 				s := recommended(t, faulty)
 				ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: ada})
-				th := thread("thr_1")
+				th := thread(id)
 				must(t, s.SaveThread(ctx, th))
-				must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
+				must(t, s.AddThreadItem(ctx, id, item(t, "msg_1")))
 				agree := func(when string) {
 					t.Helper()
 					for _, load := range []func(s store.Store) (any, error){
 						func(s store.Store) (any, error) {
-							th, err := s.LoadThread(ctx, "thr_1")
+							th, err := s.LoadThread(ctx, id)
 							return th.Title, err
 						},
 						func(s store.Store) (any, error) {
-							p, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
+							p, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
 							return len(p.Data), err
 						},
 						func(s store.Store) (any, error) {
-							it, err := s.LoadItem(ctx, "thr_1", "msg_1")
+							it, err := s.LoadItem(ctx, id, "msg_1")
 							return it.ID, err
 						},
 					} {
@@ -66,10 +73,10 @@ func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 					write func() error
 				}{
 					{store.OpSaveThread, func() error { th.Title = "new"; return s.SaveThread(ctx, th) }},
-					{store.OpAddThreadItem, func() error { return s.AddThreadItem(ctx, "thr_1", item(t, "msg_2")) }},
-					{store.OpSaveItem, func() error { return s.SaveItem(ctx, "thr_1", item(t, "msg_3")) }},
-					{store.OpDeleteThreadItem, func() error { return s.DeleteThreadItem(ctx, "thr_1", "msg_1") }},
-					{store.OpDeleteThread, func() error { return s.DeleteThread(ctx, "thr_1") }},
+					{store.OpAddThreadItem, func() error { return s.AddThreadItem(ctx, id, item(t, "msg_2")) }},
+					{store.OpSaveItem, func() error { return s.SaveItem(ctx, id, item(t, "msg_3")) }},
+					{store.OpDeleteThreadItem, func() error { return s.DeleteThreadItem(ctx, id, "msg_1") }},
+					{store.OpDeleteThread, func() error { return s.DeleteThread(ctx, id) }},
 				} {
 					faulty.Inject(storetest.Fault{Op: w.op, Times: 1, Do: fault})
 					if err := w.write(); err == nil {

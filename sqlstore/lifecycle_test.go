@@ -61,7 +61,7 @@ func TestCallsAfterCloseAreUnavailable(t *testing.T) {
 func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
-	s := openPG(t, dsn)
+	s := openPG(t, dsn, sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
 	defer func() { must(t, c.Close(context.Background())) }()
@@ -161,8 +161,8 @@ func TestIDsComeFromTheOption(t *testing.T) {
 // Behind a pooler, nothing is left in a session that the next transaction of another program would meet.
 func TestThroughAPoolerNothingIsLeftInASession(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
-	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithPooler())
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithPooler(), sqlstore.WithStatementTimeout(time.Hour))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	must(t, s.SaveThread(ctx, thread("thr_1")))
 	must(t, s.AddThreadItem(bus.WithStamp(ctx, bus.Stamp{Origin: "cache", Write: 1}), "thr_1", item(t, "msg_1")))

@@ -60,7 +60,7 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
 	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
-	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.AnnouncedByBase())...), nil
+	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.WithAnnouncingBase())...), nil
 }
 
 // channel names the channel of a set of tables: no other, and not too long.

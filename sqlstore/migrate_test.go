@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -24,7 +25,7 @@ func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlsto
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "chat.db")
 		f(t, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
-			return sqlstore.OpenSQLite(t.Context(), path, opts...)
+			return sqlstore.OpenSQLite(t.Context(), path, append([]sqlstore.Option{sqlstore.WithDurability(sqlstore.SurvivesKill), patient}, opts...)...)
 		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
 			return nil, sqlstore.MigrateSQLite(t.Context(), path, opts...)
 		})
@@ -32,7 +33,7 @@ func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlsto
 	t.Run("postgres", func(t *testing.T) {
 		dsn := pgtest.Shared(t).DSN(t)
 		f(t, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
-			return sqlstore.OpenPostgres(t.Context(), dsn, append([]sqlstore.Option{sqlstore.WithMaxConns(3)}, opts...)...)
+			return sqlstore.OpenPostgres(t.Context(), dsn, append([]sqlstore.Option{sqlstore.WithMaxConns(3), patient}, opts...)...)
 		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
 			return nil, sqlstore.MigratePostgres(t.Context(), dsn, opts...)
 		})
@@ -41,8 +42,13 @@ func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlsto
 
 func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 	t.Parallel()
-	for round := range 5 {
+	rounds := 2
+	if testenv.Full {
+		rounds = 5
+	}
+	for round := range rounds {
 		places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
+			t.Parallel() // the migrations' library waits a second after a race
 			var (
 				all   [8]*sqlstore.Store
 				errs  [8]error
@@ -162,8 +168,15 @@ func TestAMigratedDatabaseIsOpenedWithoutRightsToCreate(t *testing.T) {
 
 // Migrating may take longer than any call: what limits calls does not limit it, nor the wait for another that migrates.
 func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
+	t.Parallel()
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
+	srv.Exec(t, dsn, `CREATE TABLE limits (lock text, statement text);
+		CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO limits SELECT current_setting('lock_timeout'), current_setting('statement_timeout')
+				FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE '%threads';
+		END $$;
+		CREATE EVENT TRIGGER see ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION see()`)
 	db := get[*sql.DB](t)(sql.Open("pgx", dsn))
 	defer func() { must(t, db.Close()) }()
 	other := get[*sql.Conn](t)(db.Conn(t.Context()))
@@ -172,11 +185,11 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- sqlstore.MigratePostgres(context.Background(), dsn,
-			sqlstore.WithLockTimeout(100*time.Millisecond), sqlstore.WithStatementTimeout(500*time.Millisecond))
+			sqlstore.WithLockTimeout(10*time.Millisecond), sqlstore.WithStatementTimeout(time.Hour))
 	}()
-	for waits := false; !waits; { // for longer than both
+	for waits := false; !waits; { // for longer than it would wait for a lock, by the server's clock
 		must(t, other.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND query_start < clock_timestamp() - interval '600 ms')`).Scan(&waits))
+			WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND query_start < clock_timestamp() - interval '200 ms')`).Scan(&waits))
 		select {
 		case err := <-done:
 			t.Fatalf("it did not wait: %v (cause %v)", err, causeOf(err))
@@ -185,6 +198,11 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 	}
 	get[sql.Result](t)(other.ExecContext(t.Context(), "SELECT pg_advisory_unlock_all()"))
 	must(t, <-done)
+	var lock, statement string
+	must(t, db.QueryRowContext(t.Context(), "SELECT lock, statement FROM limits").Scan(&lock, &statement))
+	if lock != "0" || statement != "0" {
+		t.Errorf("tables were made within %s, locks waited for within %s", statement, lock)
+	}
 }
 
 func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
@@ -213,6 +231,7 @@ func TestASchemaNamedByAReservedWordIsRefused(t *testing.T) {
 
 // A role that may not make tables is told so at once: the rights are not coming while one waits.
 func TestMissingRightsAreSaidAtOnce(t *testing.T) {
+	t.Parallel()
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	srv.Exec(t, dsn, "CREATE ROLE weak LOGIN")

@@ -24,7 +24,8 @@ import (
 
 // network is a way to the server that a test can break.
 type network struct {
-	dsn string
+	dsn    string
+	direct string // a DSN that goes past it
 
 	mu sync.Mutex
 	// on is told what a client sends, before it is passed on, and answers what to do.
@@ -52,7 +53,7 @@ func broken(t *testing.T) *network {
 	dsn := pgtest.Shared(t).DSN(t)
 	dir, err := os.MkdirTemp("", "net") // short: the path of a socket has an end
 	must(t, err)
-	n := &network{on: func([]byte) action { return pass }}
+	n := &network{direct: dsn, on: func([]byte) action { return pass }}
 	socket := ".s.PGSQL.5432"
 	l := get[net.Listener](t)(net.Listen("unix", filepath.Join(dir, socket)))
 	host, rest, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
@@ -173,7 +174,8 @@ func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
 		for _, a := range []action{cut, cutAnswer} {
 			n := broken(t)
-			s := openPG(t, n.dsn, sqlstore.WithPooler()) // so that each message has its statement in it
+			// Each message has its statement in it.
+			s := openPG(t, n.dsn, sqlstore.WithPooler(), patient)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			n.do(first(part, a))
 			var versions []uint64
@@ -194,7 +196,7 @@ func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			n := broken(t)
-			s := openPG(t, n.dsn, sqlstore.WithPooler())
+			s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // for an answer that never comes
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -236,7 +238,8 @@ func TestACommitIsNotCancelled(t *testing.T) {
 // A cancelled call does not go on at the server, where it would hold and wait for locks, and its connection is kept.
 func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
-	s := openPG(t, dsn, sqlstore.WithMaxConns(1))
+	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute),
+		sqlstore.WithCancelDelay(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var before, after, waiting int
 	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&before))

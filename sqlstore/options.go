@@ -31,6 +31,7 @@ type config struct {
 	unmigrated       bool
 	silent           bool
 	listenDSN        string
+	cancelDelay      time.Duration
 }
 
 // Option changes what [OpenSQLite] and [OpenPostgres] make. An option that makes no sense is an error of theirs
@@ -102,7 +103,7 @@ var name = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,31}$`)
 func configured(opts []Option) (config, error) {
 	c := config{
 		ids: store.DefaultIDs{}, prefix: DefaultPrefix, maxConns: DefaultMaxConns, retryFor: DefaultRetryFor,
-		statementTimeout: DefaultStatementTimeout, lockTimeout: DefaultLockTimeout,
+		statementTimeout: DefaultStatementTimeout, lockTimeout: DefaultLockTimeout, cancelDelay: cancelDelay,
 	}
 	for _, o := range opts {
 		o(&c)

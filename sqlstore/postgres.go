@@ -59,7 +59,7 @@ func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 	// A cancelled call asks the server to cancel, and waits for what it says: by default the connection would be cut, and the
 	// statement go on.
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelDelay}
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cfg.cancelDelay}
 	}
 	var settings []stdlib.OptionOpenDB
 	if cfg.pooler {

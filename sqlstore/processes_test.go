@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -37,7 +38,8 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 // Three processes read one another's writes through caches that only the database's notifications empty, while connections are
 // cut and the server goes down and comes back: no read is older than the lease.
 func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
-	srv := pgtest.Start(t)
+	t.Parallel()
+	srv := pgtest.Start(t, fast...)
 	dsn := srv.DSN(t)
 	base := openPG(t, dsn)
 	cut := func(who string) func() {
@@ -62,7 +64,7 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	s := openPG(t, dsn)
-	b := get[*pubsub.Bus](t)(s.Bus(t.Context()))
+	b := get[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour)))
 	defer func() { must(t, b.Close()) }()
 	changes, up := make(chan bus.Change, 100), make(chan bool, 10)
 	stop := b.Subscribe(t.Context(), func(c bus.Change) { changes <- c }, func(ok bool) { up <- ok })
@@ -145,7 +147,9 @@ func (a attempts) WithGroup(string) slog.Handler            { return a }
 func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	tries := make(attempts, 100)
-	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond), pubsub.WithLogger(slog.New(tries))))
+	// With so long a lease it is not the lease's end that tells.
+	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond),
+		pubsub.WithLogger(slog.New(tries))))
 	defer func() { must(t, b.Close()) }()
 	states := make(chan bool, 100)
 	defer b.Subscribe(t.Context(), func(bus.Change) {}, func(on bool) { states <- on })()
@@ -183,6 +187,48 @@ func TestABusBehindAPoolerNeedsItsOwnConnection(t *testing.T) {
 	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithPooler())
 	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A pooler that lets nobody listen: the bus goes past it, and hears what is written through it.
+func TestABusListensWhereItIsTold(t *testing.T) {
+	n := broken(t)
+	asked := make(chan struct{}, 1)
+	n.do(func(sent []byte) action {
+		if !bytes.Contains(sent, []byte("LISTEN")) {
+			return pass
+		}
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return cut
+	})
+	s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.direct))
+	b := get[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
+	defer func() { must(t, b.Close()) }()
+	told := make(chan string, 10)
+	defer b.Subscribe(t.Context(), func(c bus.Change) { told <- c.ThreadID }, func(on bool) { told <- fmt.Sprint(on) })()
+	expect := func(want string) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("told %q, want %q", got, want)
+			}
+		case <-asked:
+			t.Fatal("it listens through the pooler")
+		case <-time.After(time.Minute):
+			t.Fatalf("waited in vain for %q", want)
+		}
+	}
+	expect("true")
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	expect("thr_1")
+
+	wrong := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
+	if _, err := wrong.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid || strings.Contains(fmt.Sprint(err, causeOf(err)), "c4n4ry") {
+		t.Errorf("a DSN that is none: %v (cause %v)", err, causeOf(err))
 	}
 }
 

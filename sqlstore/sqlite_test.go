@@ -35,7 +35,7 @@ func locked(t *testing.T, path string) (unlock func()) {
 
 func TestABusyFileIsWaitedFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "chat.db")
-	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(time.Minute)))
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, patient))
 	unlock := locked(t, path)
 	defer unlock()
 	done := make(chan error)

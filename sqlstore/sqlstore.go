@@ -1,28 +1,29 @@
-// Package sqlstore keeps chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL, shared by
-// many.
+// Package sqlstore keeps chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL.
 //
 //	s, err := sqlstore.OpenSQLite(ctx, "chat.db")
 //	s, err := sqlstore.OpenPostgres(ctx, "postgres://chat@db.internal/chat")
 //	defer s.Close()
 //
-// Both are a complete [store.Store] that passes storetest.Run, report thread versions, and can be wrapped in any
-// decorator. Use SQLite for one program on one machine, PostgreSQL where several programs write. Do not put a SQLite file on
-// a network file system.
+// Both are a complete [store.Store] that passes storetest.Run, report thread versions, and can be wrapped in any decorator.
+// Use SQLite on one machine, for any number of programs on it. Use PostgreSQL for programs on several machines. Do not put a
+// SQLite file on a network file system.
 //
 // # What is kept
 //
-// A value is kept as its JSON text, byte for byte, beside the columns that it is found by. Opening migrates the schema
-// forward unless told otherwise ([WithoutMigration]); several programs may open a database at once. A deleted thread or
-// attachment leaves its id, owner and version behind, so that nobody else can take the id.
+// A value is kept as its JSON text, byte for byte, beside the columns that it is found by. Opening migrates the schema forward
+// unless told otherwise ([WithoutMigration]). Several programs may open a database at once. A deleted thread or attachment
+// leaves its id, owner and version behind: the id stays its owner's.
 //
 // # Errors
 //
-// A write is one transaction. Until its COMMIT is sent it can fail in one way only, by not happening: such errors wrap
-// [store.ErrNotApplied], as does a cancelled context. The COMMIT itself is not cancelled with the caller's context; its
-// verdict is awaited. Only where that cannot be had, as when the connection breaks in that moment, is the outcome unknown
-// ([store.ErrUnavailable]), and [Store.LongestWrite] says for how long. What the database does not let happen for the
-// moment (a lock, a serialization failure, a deadlock) is tried again until it does, [WithRetryFor] or the caller's context
-// ends. What the driver had to say is in an error's cause, never in its text.
+// A write is one transaction. Until its COMMIT is sent, a write that fails has not happened: its error wraps
+// [store.ErrNotApplied]. That includes a cancelled context. The caller's context does not cancel the COMMIT; the write waits
+// for the verdict. The outcome is unknown ([store.ErrUnavailable]) only where no verdict comes, for example when the
+// connection breaks in that moment. [Store.LongestWrite] says how long it stays unknown.
+//
+// A call that meets a lock, a serialization failure or a deadlock is tried again. It ends when it succeeds, when
+// [WithRetryFor] is over, or when the caller's context ends. The driver's own words are in an error's cause, never in its
+// text.
 package sqlstore
 
 import (

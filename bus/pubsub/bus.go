@@ -1,33 +1,40 @@
-// Package bus turns a plain message channel into a [store.Bus] that notices what it may have missed. Message brokers deliver
-// at most once, or lose the end of a connection: a cache that trusts them serves stale answers for as long as they live. Give
-// New a [Transport], which is about 40 lines for any channel that sends to everybody (Redis pub/sub, NATS, LISTEN and NOTIFY):
+// Package pubsub makes a [bus.Bus] of a plain message channel, and notices lost messages. Message brokers deliver at most
+// once, or lose the last messages of a connection. A cache that trusts them serves a stale entry for as long as it lives.
 //
-//	b := bus.New(transport)
+// Use this package to connect caches over a channel of your own. Give [New] a [Transport], which takes about 40 lines for
+// any channel that sends to everybody, such as Redis pub/sub, NATS, or LISTEN and NOTIFY:
+//
+//	b := pubsub.New(transport)
 //	defer b.Close()
 //	s := store.Wrap(base, cache.New(cache.WithBus(b)))
 //
-// The package redisbus has such a transport for Redis. Within one process take cache.LocalBus instead. A channel that never
-// loses or reorders anything, such as a log with offsets, needs none of this.
+// Package redisbus has a Transport for Redis, package sqlstore one for PostgreSQL. Within one process use [bus.Local]
+// instead. A channel that never loses and never reorders a message, such as a log with offsets, does not need this package.
 //
-// # How it notices
+// # How it works
 //
-// Each Bus sends heartbeats on the channel. One that comes back through the same connection proves that the connection was
-// live when it was sent, and leases serving until [WithLease] after that moment ([Bus.LeasedUntil]). The clock is the process's
-// own monotonic one; no two clocks are compared. The time that a machine is suspended for does not count on it: close the Bus
-// before, or keep the cache's TTL short there.
+// Each Bus sends heartbeats on the channel. A heartbeat that comes back through the same connection proves that the
+// connection was live when it was sent. Subscribers may serve until [WithLease] after that moment ([Bus.LeasedUntil]). Each
+// Bus uses the monotonic clock of its process, which stands still while a machine is suspended: close the Bus before that,
+// or keep the cache's TTL short.
 //
-// Each Bus numbers the messages of its changes, and says its last number in the heartbeats. When a number is missing, a
-// publisher falls silent for the length of the lease without a goodbye, or one turns up that has sent messages before it was
-// heard of, the subscribers are told to drop everything (connected(false), then connected(true)). When the connection is lost,
-// a payload cannot be decoded, or the lease ends, they bypass until a new connection, or heartbeat, has proved itself.
+// Each Bus numbers its messages of changes, and its heartbeats carry the last number. Subscribers drop everything, by
+// connected(false) and connected(true), when
 //
-// # What is promised
+//   - a number is missing,
+//   - a publisher is silent for a lease without a goodbye,
+//   - a publisher turns up that sent messages before it was heard of.
 //
-// A lease after a change was handed to Publish, every subscriber that still serves knows it, or has dropped everything since;
-// sooner is the rule. If the change was lost, the time that the channel takes to deliver the news of it is added. That holds if Publish failed too, as long as the publisher still reaches the channel,
-// or has stopped. It does not hold for a publisher that is cut off from the channel and goes on changing the base: after one
-// drop, others see its changes at their TTL, or when it comes back. All that share a channel should have the same lease: to
-// one with a shorter lease, the others seem silent.
+// They bypass the cache when the connection is lost, a payload cannot be decoded, or the lease ends. They serve again when a
+// heartbeat has come back.
+//
+// # What it promises
+//
+// A lease after a change was given to Publish, every subscriber that still serves knows the change, or has dropped
+// everything since. Most know it much sooner. For a lost change, the time to deliver the next message is added. The promise
+// also holds when Publish fails, if the publisher still reaches the channel or has stopped. It does not hold for a publisher
+// that is cut off from the channel and still changes the base. Others drop everything once, and see its further changes at
+// the cache's TTL, or when it comes back. To a Bus with a shorter lease, the others seem silent: give all the same lease.
 package pubsub
 
 import (
@@ -54,8 +61,8 @@ const (
 // connectTime bounds one attempt to connect.
 const connectTime = 5 * time.Second
 
-// beatsPerLease leaves room within the lease for a change to wait for the sending of another (2 beats), to be sent (1), and,
-// if that failed, for the heartbeat that tells (1).
+// beatsPerLease leaves room within a lease. A change waits for the sending of another for 2 beats and is sent within 1. If that
+// fails, the heartbeat that tells of it follows within 1.
 const beatsPerLease = 5
 
 const minLease = 10 * time.Millisecond
@@ -71,25 +78,25 @@ type config struct {
 // Option changes what [New] makes.
 type Option func(*config)
 
-// WithLease says for how long after the sending of a heartbeat its return allows to serve: the longest time for which a lost
-// change goes unnoticed. A fifth of it is the time between heartbeats. The default is DefaultLease, the least 10 milliseconds.
+// WithLease sets how long after the sending of a heartbeat subscribers may serve: the longest time for which a lost change
+// goes unnoticed. Heartbeats are sent five times a lease. The default is DefaultLease, the minimum 10 milliseconds.
 func WithLease(d time.Duration) Option { return func(c *config) { c.lease = d } }
 
-// WithBackoff says how long to wait between attempts to connect: shortest at first, doubling up to longest, each up to half
-// shorter by chance. The defaults are DefaultMinBackoff and DefaultMaxBackoff.
+// WithBackoff sets the wait between attempts to connect. It begins with shortest and doubles up to longest; a random part of
+// up to a half is taken off each. The defaults are DefaultMinBackoff and DefaultMaxBackoff.
 func WithBackoff(shortest, longest time.Duration) Option {
 	return func(c *config) { c.minBackoff, c.maxBackoff = shortest, longest }
 }
 
-// WithLogger says where lost connections and panics of subscribers are logged; the default is slog.Default.
+// WithLogger sets where lost connections and panics of subscribers are logged. The default is slog.Default.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
 
-// AnnouncedByBase makes Publish do nothing, because the base itself sends every change on the channel, by a trigger for
-// example. Such messages have no numbers, so a channel that loses some without losing the connection is not for them.
-func AnnouncedByBase() Option { return func(c *config) { c.announced = true } }
+// WithAnnouncingBase makes Publish do nothing, because the base itself sends every change on the channel, by a trigger for
+// example. Such messages have no numbers. The channel must not lose one without losing the connection.
+func WithAnnouncingBase() Option { return func(c *config) { c.announced = true } }
 
-// Bus is a [store.Bus] over a [Transport]. It is safe for concurrent use. Its own changes come back to its own subscribers
-// too, so that several caches can share one.
+// Bus is a [bus.Bus] over a [Transport]. Its own changes come back to its own subscribers too, so several caches can share
+// one. It is safe for concurrent use.
 type Bus struct {
 	transport Transport
 	config
@@ -121,7 +128,7 @@ var (
 )
 
 // New returns a Bus that connects in the background, and again whenever the connection is lost, until it is closed. It panics
-// on options that make no sense.
+// if t is nil or an option makes no sense.
 func New(t Transport, opts ...Option) *Bus {
 	c := config{lease: DefaultLease, minBackoff: DefaultMinBackoff, maxBackoff: DefaultMaxBackoff}
 	for _, o := range opts {
@@ -152,11 +159,11 @@ func New(t Transport, opts ...Option) *Bus {
 
 func must(ok bool, what string) {
 	if !ok {
-		panic("bus: " + what)
+		panic("pubsub: " + what)
 	}
 }
 
-// LeasedUntil implements [store.Leaser].
+// LeasedUntil implements [bus.Leaser].
 func (b *Bus) LeasedUntil() time.Time {
 	d := b.leased.Load()
 	if d == 0 {
@@ -168,9 +175,9 @@ func (b *Bus) LeasedUntil() time.Time {
 func (b *Bus) setLease(until time.Time) { b.leased.Store(int64(until.Sub(b.epoch))) }
 func (b *Bus) endLease()                { b.leased.Store(0) }
 
-// Publish implements [store.Bus]. It returns when the transport has taken the change, together with others that came
-// meanwhile, and waits for that for two fifths of the lease at most. An error is ErrInvalid, of a change that nobody could
-// decode, or ErrUnavailable: then the change may be lost, which the others will notice, and drop everything.
+// Publish implements [bus.Bus]. It returns when the transport has taken the change, and waits for at most two fifths of the
+// lease. Changes that come meanwhile are sent together. Publish returns [store.ErrInvalid] for a change that nobody could
+// decode, and [store.ErrUnavailable] when the change may be lost: the others notice that and drop everything.
 func (b *Bus) Publish(ctx context.Context, c bus.Change) error {
 	if b.announced {
 		return nil
@@ -182,8 +189,8 @@ func (b *Bus) Publish(ctx context.Context, c bus.Change) error {
 	return err
 }
 
-// Close tells the subscribers that they are not connected, sends the changes that are waiting and a goodbye, for which it takes
-// a fifth of the lease at most, and ends every subscription. It may be called again.
+// Close tells the subscribers that they are not connected, and ends every subscription. It sends the waiting changes and a
+// goodbye, and takes at most a fifth of the lease for them. Close may be called again.
 func (b *Bus) Close() error {
 	b.closing.Do(func() {
 		b.stopReceiving()
@@ -194,7 +201,7 @@ func (b *Bus) Close() error {
 		b.publisher.close()
 		<-b.sent
 		// Without it, the others drop everything when they miss the heartbeats.
-		if bye, err := Encode(Message{Publisher: b.publisher.id, Number: b.publisher.settled(), Goodbye: true}); err == nil {
+		if bye, err := encode(message{Publisher: b.publisher.id, Number: b.publisher.settled(), Goodbye: true}); err == nil {
 			_ = b.transport.Publish(b.sendCtx, bye)
 		}
 	})
@@ -214,7 +221,7 @@ func (b *Bus) receive(ctx context.Context) {
 			wait = b.minBackoff
 		}
 		pause := wait - time.Duration(mathrand.Int64N(int64(wait/2)+1))
-		b.log.Warn("bus: not connected", "error", err, "retry_in", pause)
+		b.log.Warn("pubsub: not connected", "error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -61,8 +61,7 @@ func (h *troubled) port(name string) *port {
 	return p
 }
 
-// Reads through a cache whose bus loses messages and connections are a lease stale at most, and the time that the channel takes
-// to deliver what says so.
+// The bus loses messages and connections. Reads through a cache are then stale by a lease and a delivery at most.
 func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 	t.Parallel()
 	for name, versions := range map[string][]storetest.LinearizableOption{

@@ -8,18 +8,17 @@ import (
 	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/bus"
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
 )
 
-// ErrUndecodable is what [Decode] returns for a payload that is no message. Whoever receives one may have missed something.
-var ErrUndecodable = errors.New("bus: undecodable payload")
+// errUndecodable is what decode returns for a payload that is no message. Whoever receives one may have missed something.
+var errUndecodable = errors.New("pubsub: undecodable payload")
 
 // maxNameBytes is the most bytes that an origin, a publisher or the name of a connection may have.
 const maxNameBytes = 256
 
-// Message is what travels over a [Transport]: changes, a heartbeat, or a goodbye. Its wire form is a JSON object, simple
+// message is what travels over a [Transport]: changes, a heartbeat, or a goodbye. Its wire form is a JSON object, simple
 // enough to be made by a database trigger:
 //
 //	{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"origin","w":7}    the threads and attachments that a write changed
@@ -29,9 +28,8 @@ const maxNameBytes = 256
 //	{"p":"publisher","n":12,"h":3,"k":"connection"}             a heartbeat, the third on its connection
 //	{"p":"publisher","n":12,"bye":true}                         a goodbye
 //
-// "o" and "w" are the write's [store.Stamp]; "ot" and "os" its Owner's tenant and subject. Members with other names are
-// ignored.
-type Message struct {
+// "o" and "w" are the write's [bus.Stamp]. Members with other names are ignored.
+type message struct {
 	Changes []bus.Change
 	// Publisher numbers its messages of changes from 1. Number is this message's: 0, without a publisher, if it has none. In
 	// heartbeats and goodbyes it is the last number whose message has been sent, or was lost.
@@ -59,12 +57,10 @@ type wireChange struct {
 	All         bool     `json:"all,omitempty"`
 	Origin      string   `json:"o,omitempty"`
 	Write       uint64   `json:"w,omitempty"`
-	Tenant      string   `json:"ot,omitempty"`
-	Subject     string   `json:"os,omitempty"`
 }
 
 func wireOf(c bus.Change) wireChange {
-	w := wireChange{All: c.All, Origin: c.Origin, Write: c.Write, Tenant: c.Owner.Tenant, Subject: c.Owner.Subject}
+	w := wireChange{All: c.All, Origin: c.Origin, Write: c.Write}
 	if c.ThreadID != "" {
 		w.Threads = []string{c.ThreadID}
 	}
@@ -76,7 +72,7 @@ func wireOf(c bus.Change) wireChange {
 
 // changes returns one change for each id. One thread and one attachment share one, as they may have been one.
 func (w wireChange) changes() ([]bus.Change, error) {
-	c := bus.Change{All: w.All, Origin: w.Origin, Write: w.Write, Owner: chat.Owner{Tenant: w.Tenant, Subject: w.Subject}}
+	c := bus.Change{All: w.All, Origin: w.Origin, Write: w.Write}
 	all := make([]bus.Change, max(len(w.Threads), len(w.Attachments), 1))
 	for i := range all {
 		all[i] = c
@@ -96,8 +92,8 @@ func (w wireChange) changes() ([]bus.Change, error) {
 	return all, nil
 }
 
-// Encode returns the wire form of m. It is an error (store.ErrInvalid) if [Decode] would refuse it.
-func Encode(m Message) (string, error) {
+// encode returns the wire form of m. It is an error (store.ErrInvalid) if decode would refuse it.
+func encode(m message) (string, error) {
 	if err := m.check(); err != nil {
 		return "", err
 	}
@@ -113,25 +109,25 @@ func Encode(m Message) (string, error) {
 	return string(b), err
 }
 
-// Decode returns the message of a payload, with a [store.Change] for each id, or ErrUndecodable.
-func Decode(payload string) (Message, error) {
-	m, err := decode(payload)
+// decode returns the message of a payload, with a [bus.Change] for each id, or errUndecodable.
+func decode(payload string) (message, error) {
+	m, err := parse(payload)
 	if err != nil {
-		return Message{}, fmt.Errorf("%w: %w", ErrUndecodable, err)
+		return message{}, fmt.Errorf("%w: %w", errUndecodable, err)
 	}
 	return m, nil
 }
 
-func decode(payload string) (Message, error) {
+func parse(payload string) (message, error) {
 	// encoding/json would replace what is not UTF-8, and an id would be another's.
 	if !utf8.ValidString(payload) {
-		return Message{}, invalid("not valid UTF-8")
+		return message{}, invalid("not valid UTF-8")
 	}
 	var w wireMessage
 	if err := json.Unmarshal([]byte(payload), &w); err != nil {
-		return Message{}, err
+		return message{}, err
 	}
-	m := Message{Publisher: w.Publisher, Number: w.Number, Beat: w.Beat, Conn: w.Conn, Goodbye: w.Goodbye}
+	m := message{Publisher: w.Publisher, Number: w.Number, Beat: w.Beat, Conn: w.Conn, Goodbye: w.Goodbye}
 	writes := w.More
 	first := w.wireChange
 	if len(first.Threads) > 0 || len(first.Attachments) > 0 || first.All || first.Origin != "" || first.Write != 0 {
@@ -140,27 +136,27 @@ func decode(payload string) (Message, error) {
 	for _, one := range writes {
 		changes, err := one.changes()
 		if err != nil {
-			return Message{}, err
+			return message{}, err
 		}
 		m.Changes = append(m.Changes, changes...)
 	}
 	if err := m.check(); err != nil {
-		return Message{}, err
+		return message{}, err
 	}
 	// Half of a surrogate pair, escaped, was replaced as well.
 	if !strings.ContainsRune(payload, utf8.RuneError) {
 		for _, c := range m.Changes {
 			if strings.ContainsRune(c.ThreadID+c.AttachmentID+c.Origin, utf8.RuneError) {
-				return Message{}, invalid("half of a surrogate pair")
+				return message{}, invalid("half of a surrogate pair")
 			}
 		}
 	}
 	return m, nil
 }
 
-func invalid(what string) error { return fmt.Errorf("bus: %w: %s", store.ErrInvalid, what) }
+func invalid(what string) error { return fmt.Errorf("pubsub: %w: %s", store.ErrInvalid, what) }
 
-func (m Message) check() error {
+func (m message) check() error {
 	kinds := 0
 	for _, is := range [...]bool{len(m.Changes) > 0, m.Beat != 0, m.Goodbye} {
 		if is {
@@ -202,10 +198,8 @@ func checkChange(c bus.Change) error {
 	if c.ThreadID == "" && c.AttachmentID == "" && !c.All {
 		return invalid("a change of nothing")
 	}
-	for _, s := range [...]string{c.Origin, c.Owner.Tenant, c.Owner.Subject} {
-		if len(s) > maxNameBytes || !utf8.ValidString(s) {
-			return invalid("origin or owner: longer than 256 bytes, or not valid UTF-8")
-		}
+	if len(c.Origin) > maxNameBytes || !utf8.ValidString(c.Origin) {
+		return invalid("origin: longer than 256 bytes, or not valid UTF-8")
 	}
 	return nil
 }

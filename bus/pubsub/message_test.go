@@ -23,6 +23,7 @@ func TestDecode(t *testing.T) {
 		`{"all":true,"o":"cache"}`:                         {{All: true, Origin: "cache"}},
 		`{"t":["thr_1"],"more":[{"a":["atc_1"],"w":2}]}`:   {{ThreadID: "thr_1"}, {AttachmentID: "atc_1", Write: 2}},
 		`{"more":[{"t":["thr_1"]}],"of":"later versions"}`: {{ThreadID: "thr_1"}},
+		`{"t":["thr_1"],"ot":"acme","os":"ada"}`:           {{ThreadID: "thr_1"}}, // members of the first edition
 		`{"t":["` + "\uFFFD" + `"]}`:                       {{ThreadID: "\uFFFD"}},
 		`{"p":"a","n":1,"h":1,"k":"c"}`:                    nil,
 		`{"p":"a","n":0,"bye":true}`:                       nil,

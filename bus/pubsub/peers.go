@@ -28,7 +28,7 @@ const (
 )
 
 // heed follows a publisher's numbers.
-func (p *peers) heed(m Message, now time.Time) (v verdict) {
+func (p *peers) heed(m message, now time.Time) (v verdict) {
 	if m.Publisher == "" {
 		return complete
 	}

@@ -56,9 +56,9 @@ func (p *publisher) signal() {
 
 func unavailable(what string, cause error) error {
 	if cause == nil {
-		return fmt.Errorf("bus: %s: %w", what, store.ErrUnavailable)
+		return fmt.Errorf("pubsub: %s: %w", what, store.ErrUnavailable)
 	}
-	return fmt.Errorf("bus: %s: %w: %w", what, store.ErrUnavailable, cause)
+	return fmt.Errorf("pubsub: %s: %w: %w", what, store.ErrUnavailable, cause)
 }
 
 func (p *publisher) publish(ctx context.Context, c bus.Change) error {
@@ -144,11 +144,11 @@ func (p *publisher) take() (batch []*pending, payload string, closed bool, err e
 	p.queue = slices.Delete(p.queue, 0, n)
 	p.given++
 	p.sending = true
-	m := Message{Publisher: p.id, Number: p.given}
+	m := message{Publisher: p.id, Number: p.given}
 	for _, e := range batch {
 		m.Changes = append(m.Changes, e.change)
 	}
-	payload, err = Encode(m)
+	payload, err = encode(m)
 	return batch, payload, false, err
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-var errNothingBack = errors.New("bus: the connection is open, but no heartbeat comes back")
+var errNothingBack = errors.New("pubsub: the connection is open, but no heartbeat comes back")
 
 // session is the life of one connection.
 type session struct {
@@ -113,7 +113,7 @@ func (s *session) due(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	s.beat++
-	payload, err := Encode(Message{Publisher: b.publisher.id, Number: b.publisher.settled(), Beat: s.beat, Conn: s.name})
+	payload, err := encode(message{Publisher: b.publisher.id, Number: b.publisher.settled(), Beat: s.beat, Conn: s.name})
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (s *session) nextDue() time.Time {
 
 // heed does what a payload says.
 func (s *session) heed(payload string, now time.Time) error {
-	m, err := Decode(payload)
+	m, err := decode(payload)
 	if err != nil {
 		return err
 	}

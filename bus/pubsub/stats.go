@@ -29,7 +29,7 @@ type stats struct {
 	failed      atomic.Uint64
 }
 
-// AppendStats implements [store.StatsReporter].
+// AppendStats implements [layer.StatsReporter].
 func (b *Bus) AppendStats(dst []layer.Stat) []layer.Stat {
 	connected := 0.0
 	if b.stats.connected.Load() {

@@ -21,15 +21,15 @@ type subscriber struct {
 	told    bool // that it is connected; the receiving goroutine's own
 }
 
-// Subscribe implements [store.Bus]. It returns at once: connected(true) comes when the Bus has its lease. f and connected are
-// called by the goroutine that receives, for all subscribers one after the other, so one that takes long delays the heartbeats
-// and, if it takes longer than the lease, ends the serving of all. A panic in f or connected is logged, and so is
-// runtime.Goexit; the others go on, and the subscriber is told connected(false), and connected(true) with the next heartbeat.
+// Subscribe implements [bus.Bus]. It returns at once; connected(true) comes when the Bus has its lease. One goroutine calls f
+// and connected of all subscribers, one after the other. A subscriber that takes long delays the heartbeats; one that takes
+// longer than the lease ends the serving of all. A panic or runtime.Goexit in f or connected is logged, and the others go on.
+// That subscriber is told connected(false), and connected(true) with the next heartbeat.
 //
-// stop and [Bus.Close] wait for a running f, so they must not be called from within f or connected: there, end ctx instead.
+// stop and [Bus.Close] wait for a running f. They must not be called from within f or connected: end ctx there instead.
 func (b *Bus) Subscribe(ctx context.Context, f func(bus.Change), connected func(bool)) (stop func()) {
 	if f == nil || connected == nil {
-		panic("bus: Subscribe needs both functions")
+		panic("pubsub: Subscribe needs both functions")
 	}
 	s := &subscriber{f: f, connected: connected, running: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -67,9 +67,9 @@ func (s *subscriber) call(log *slog.Logger, f func()) (ok bool) {
 		}
 		defer func() {
 			if p := recover(); p != nil {
-				log.Error("bus: a subscriber panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				log.Error("pubsub: a subscriber panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			} else if !ok {
-				log.Error("bus: a subscriber ended its goroutine")
+				log.Error("pubsub: a subscriber ended its goroutine")
 			}
 		}()
 		f()

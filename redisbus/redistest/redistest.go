@@ -111,7 +111,7 @@ func (s *Server) start() {
 		defer close(done)
 		cmd.Wait()
 	}(s.cmd)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := redis.NewClient(&redis.Options{Network: "unix", Addr: s.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	defer c.Close()

@@ -65,7 +65,8 @@ func Shared(t testing.TB) *Server {
 	return shared
 }
 
-// Start returns a server of the test's own, to be stopped and started at will. It waits for its disk, as it would in earnest.
+// Start returns a server of the test's own, to be stopped and started at will. Without arguments it waits for its disk, as it
+// would in earnest.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s, err := start(args...)
