@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chromedp/cdproto/emulation"
 	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
@@ -24,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 

@@ -15,13 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )

@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/redisbus/redistest"
-
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/bus/pubsub"
+	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"

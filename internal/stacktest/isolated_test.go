@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/chat"
@@ -117,13 +115,8 @@ func arrangements() (all []arrangement) {
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
-// traces is n, or a fifth of it for a short run or one under the race detector.
-func traces(n int) storetest.IsolatedOption {
-	if testenv.Race || testing.Short() {
-		n /= 5
-	}
-	return storetest.Traces(n)
-}
+// traces is n, or a fifth of it.
+func traces(n int) storetest.IsolatedOption { return storetest.Traces(tries(n, n/5)) }
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {

@@ -3,8 +3,6 @@ package stacktest_test
 import (
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/bus"
@@ -18,16 +16,11 @@ import (
 )
 
 // histories is how many are run of each scenario.
-func histories() storetest.LinearizableOption {
-	if testenv.Race || testing.Short() {
-		return storetest.Histories(10)
-	}
-	return storetest.Histories(100)
-}
+func histories() storetest.LinearizableOption { return storetest.Histories(tries(100, 10)) }
 
-// seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
+// seen is a floor under what 100 histories of each scenario must have tried. Ten must have tried a twentieth.
 func seen(c storetest.Coverage) storetest.LinearizableOption {
-	if testenv.Race || testing.Short() {
+	if !tryAll() {
 		part := func(n int) int { return n / 20 }
 		c = storetest.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
 			Evictions: part(c.Evictions), Late: part(c.Late), Cancelled: part(c.Cancelled)}

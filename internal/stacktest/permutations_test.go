@@ -1,4 +1,4 @@
-// Package decorators_test checks what the decorators promise together: each alone, all in every order, and the
+// Package stacktest_test checks what the layers promise together: each alone, all in every order, and the
 // recommended stack.
 package stacktest_test
 
@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -21,10 +19,22 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 )
+
+// tryAll reports whether the tests try all that they can. Under the race detector that would take too long.
+func tryAll() bool { return testenv.Full && !testenv.Race }
+
+// tries returns how much of something is tried: all of it, or a part.
+func tries(all, part int) int {
+	if tryAll() {
+		return all
+	}
+	return part
+}
 
 // five makes one of each decorator, by name.
 var five = map[string]func(t testing.TB) store.Middleware{
@@ -114,8 +124,8 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 		t.Fatalf("%d orders of five", len(orders))
 	}
 	for i, order := range orders {
-		if (testenv.Race || testing.Short()) && i%11 != 0 {
-			continue // the detector makes all of them take minutes: it looks at some
+		if i%tries(1, 11) != 0 {
+			continue
 		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
 			t.Parallel()

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/decorators/authz"
@@ -13,6 +11,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -27,7 +26,7 @@ const few, enough = 2, 256
 
 func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 	for i, order := range permutations(names()) {
-		if (testenv.Race || testing.Short()) && i%11 != 0 {
+		if testenv.Race && i%11 != 0 {
 			continue
 		}
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {

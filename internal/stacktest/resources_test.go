@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -29,6 +27,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -252,13 +251,8 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 // A million calls through the recommended stack, over few rows, by ever new strangers and for ever new ids in every hundred, and
 // with a fault in every thousand, leave no more behind than the first tenth of them: no series, no goroutine, no file, no memory.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
-	calls, few := 1_000_000, 100_000
-	if testenv.Race {
-		few /= 5
-	}
-	if testing.Short() || testenv.Race {
-		calls = few + few/2
-	}
+	few := tries(100_000, 20_000)
+	calls := tries(10*few, few+few/2)
 	const threads, items = 200, 10
 	reg := prometheus.NewRegistry()
 	spans := &spanCount{}

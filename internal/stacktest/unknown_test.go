@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
@@ -352,12 +350,8 @@ func (b *multiBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)
 
 // Random calls, one after the other, over two caches; late and lost writes within the bound; every read must equal the base right now.
 func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
-	seeds := uint64(8)
-	if testenv.Race || testing.Short() {
-		seeds = 2
-	}
 	for _, mode := range []string{"local", "trigger"} {
-		for seed := range seeds {
+		for seed := range uint64(tries(8, 2)) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx := t.Context()
 				r := rand.New(rand.NewPCG(seed, 1))
