@@ -115,14 +115,11 @@ func arrangements() (all []arrangement) {
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
-// traces is n, or a fifth of it.
-func traces(n int) storetest.IsolatedOption { return storetest.Traces(tries(n, n/5)) }
-
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{traces(50)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(tries(50, 25))})...)
 		})
 	}
 }
@@ -131,7 +128,7 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), traces(200)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), storetest.Traces(tries(200, 40))})...)
 		})
 	}
 }

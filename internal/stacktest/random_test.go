@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
@@ -82,11 +80,6 @@ func TestRandomCallsThroughTheCache(t *testing.T) {
 
 func TestRandomCallsThroughTheRecommendedStack(t *testing.T) {
 	storetest.Random(t, func(t *testing.T) store.Store {
-		reg := prometheus.NewRegistry()
-		outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-		must(t, err)
-		inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-		must(t, err)
-		return store.Wrap(memstore.New(), tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), tiny(2, few), inner)
+		return inRecommended(t, memstore.New(), tiny(2, few))
 	})
 }

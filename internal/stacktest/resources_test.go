@@ -1,6 +1,6 @@
 package stacktest_test
 
-// What a stack takes of its process: memory no more than a stated factor of the cache's bound, and of everything else no
+// What a stack takes of its process. Memory is at most a stated factor of the cache's bound. Of everything else there is no
 // more after a million calls than after the first few.
 
 import (
@@ -248,8 +248,9 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 	must(t, err)
 }
 
-// A million calls through the recommended stack, over few rows, by ever new strangers and for ever new ids in every hundred, and
-// with a fault in every thousand, leave no more behind than the first tenth of them: no series, no goroutine, no file, no memory.
+// A million calls through the recommended stack leave no more behind than the first tenth of them: no series, no goroutine, no
+// file, no memory. They are about few rows. In every hundred there is a new stranger and a new id, in every thousand a fault.
+// A part of them is 30,000, of which the first 20,000 are compared with all.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	few := tries(100_000, 20_000)
 	calls := tries(10*few, few+few/2)
