@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m)
 }
 
+// hang ends a wait for what a real server or browser does. No test measures it. It is shorter than cache.DefaultTTL, so that no
+// wait ends because an entry expires.
+const hang = 2 * time.Minute
+
 var testKey = bytes.Repeat([]byte("k"), 32)
 
 // running is a server on a port of its own.
@@ -51,7 +55,7 @@ func startServer(t *testing.T, change func(*config)) *running {
 	dir := t.TempDir()
 	c := config{
 		store: filepath.Join(dir, "chat.db"), files: filepath.Join(dir, "files"), key: testKey, users: []string{"ada", "grace"},
-		grace: 10 * time.Second, responder: answer.NewDemo(answer.WithPace(0)), log: slog.New(slog.DiscardHandler), wrap: wrap,
+		grace: hang, responder: answer.NewDemo(answer.WithPace(0)), log: slog.New(slog.DiscardHandler), wrap: wrap,
 	}
 	if change != nil {
 		change(&c)
@@ -90,6 +94,19 @@ func noLeaks(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+// eventually asks again until nothing is wrong: what it asks about happens elsewhere, in a time of its own.
+func eventually(t *testing.T, wrong func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(hang); ; {
+		switch w := wrong(); {
+		case w == "":
+			return
+		case time.Now().After(deadline):
+			t.Fatal(w)
+		}
+	}
 }
 
 // client is a user with a bearer token.
