@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -161,7 +161,7 @@ func (c *client) send(ctx context.Context, method, path, body string) (*http.Res
 }
 
 // object is JSON.
-type object = map[string]any
+type object = chatkittest.Object
 
 // failed is an answer that is an error.
 type failed struct {
@@ -202,28 +202,19 @@ func (c *client) stream(ctx context.Context, kind string, params object, f func(
 		return err
 	}
 	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
-		if !isEvent {
-			continue
-		}
-		var e object
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
+	for e, err := range chatkittest.Events(res.Body) {
+		if err != nil {
 			return err
 		}
 		if e["type"] == "error" {
-			return failed{res.StatusCode, text}
+			return failed{res.StatusCode, fmt.Sprint(e)}
 		}
 		f(e)
 	}
-	return lines.Err()
+	return nil
 }
 
-func input(text string) object {
-	return object{"content": []object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": object{}}
-}
+var input = chatkittest.Input
 
 // newThread has a thread made, with a first message, and returns its id.
 func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {

@@ -34,7 +34,9 @@ func TestErrorsAreToldAsTheyMayBe(t *testing.T) {
 		w := httptest.NewRecorder()
 		chatkit.WriteError(w, test.err)
 		body := w.Body.String()
-		var v struct{ Error struct{ Code, Message string } }
+		var v struct {
+			Error struct{ Code, Message string }
+		}
 		if err := json.Unmarshal([]byte(body), &v); err != nil || w.Code != test.status || v.Error.Code != test.code || v.Error.Message != test.says {
 			t.Errorf("%s: %d %s, %v; want %d %s: %s", name, w.Code, body, err, test.status, test.code, test.says)
 		}

@@ -666,17 +666,22 @@ func TestAMessageThatSaidNothingIsNotKept(t *testing.T) {
 		})
 	}})
 	g.newThread()
-	ctx, cancel := context.WithCancel(t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	<-begun
-	cancel()
-	res.Body.Close()
+	g.sayAndLeave(begun)
 	if err := g.h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := itemTypes(g.stored("thr")); got != "user_message sdk_hidden_context" {
 		t.Errorf("stored: %s", got)
 	}
+}
+
+// sayAndLeave sends a message of ada's, and goes away once begun is closed.
+func (g *rig) sayAndLeave(begun <-chan struct{}) {
+	ctx, cancel := context.WithCancel(g.t.Context())
+	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	<-begun
+	cancel()
+	res.Body.Close()
 }
 
 // A turn that runs to its end although nobody reads it is a turn like any other.
@@ -689,11 +694,7 @@ func TestAResponderThatDoesNotMindIsNotAbandoned(t *testing.T) {
 		return nil
 	}})
 	g.newThread()
-	ctx, cancel := context.WithCancel(t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	<-begun
-	cancel()
-	res.Body.Close()
+	g.sayAndLeave(begun)
 	close(gone)
 	if err := g.h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
