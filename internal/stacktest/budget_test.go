@@ -133,8 +133,8 @@ func BenchmarkBudgetCachedNewest20(b *testing.B) {
 	ratio(b, func() { page(b, ctx, s) })
 }
 
-// usual is a stack as one often meets it: span options and attributes built for every call, metrics looked up by their
-// labels, a generic cache under a joined string key with deep copies by way of JSON, and ownership by a query of its own.
+// usual is a stack as one often meets it. It builds span options and attributes for every call, and looks metrics up by their
+// labels. A generic cache keeps JSON under a joined string key. Ownership is a query of its own.
 type usual struct {
 	base     store.Store
 	tracer   trace.Tracer
@@ -187,8 +187,8 @@ func (u *usual) load(tb testing.TB, ctx context.Context) {
 	}
 }
 
-// The recommended stack against the usual one, both warm, the base of both in memory: with one that is not, the usual
-// stack's ownership query costs a round trip more.
+// The recommended stack against the usual one, both warm, over a base in memory. Over any other, the usual stack's ownership query
+// costs a round trip more.
 func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
 	s, base := recommended(b)
 	seed(b, s, 30)

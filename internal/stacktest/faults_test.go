@@ -1,8 +1,8 @@
 package stacktest_test
 
 // Everything that can go wrong in a base, or with a caller, with every op, through the whole stack. The contract decides what
-// the caller is told. The rest holds for every case: spans end, gauges return to zero, accounts balance, no goroutine stays (or
-// the bubble would not end), and the next caller is told the truth.
+// the caller is told. The rest holds for every case: spans end, gauges return to zero, and accounts balance. Every goroutine ends,
+// or the bubble would not. The next caller is told the truth.
 
 import (
 	"context"
@@ -519,7 +519,7 @@ func (r *rig) tally(t *testing.T) tally {
 }
 
 // collectors is a registry without the checks, which would take most of the time. Of the layers' own metrics, the gauges are
-// the calls in flight, and the counters those that ended; what else they export is neither a Gauge nor a Counter.
+// the calls in flight, and the counters those that ended. They export nothing else as a Gauge or a Counter.
 type collectors []prometheus.Collector
 
 func (c *collectors) Register(x prometheus.Collector) error {

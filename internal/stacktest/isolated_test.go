@@ -90,8 +90,8 @@ func (a arrangement) stack(base store.Store, g *storetest.Grants) store.Store {
 	return store.Wrap(base, mw...)
 }
 
-// arrangements are all orders of a guard with a cache and a singleflight, with either, and alone, shared and not where
-// something can be; and the recommended stack.
+// arrangements are the guard alone, and all its orders with a cache, a singleflight and both. Where layers are below the guard,
+// they share or do not. The last two are a cache larger than a trace, and the recommended stack.
 func arrangements() (all []arrangement) {
 	for _, others := range [][]string{nil, {"cache"}, {"singleflight"}, {"cache", "singleflight"}} {
 		for _, layers := range permutations(append([]string{"authz"}, others...)) {
@@ -133,8 +133,7 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	}
 }
 
-// Around the guard, a cache answers with what was given until the entry expires, and not a moment longer: not even if it is asked
-// all the time.
+// A cache around the guard answers with an entry until it expires, and no longer, however often it is asked.
 func TestARevocationIsSeenAtTheTTLWhereACacheIsOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ttl = time.Minute
@@ -184,8 +183,8 @@ func FuzzIsolated(f *testing.F) {
 	})
 }
 
-// hostileBase lists everybody's threads whatever is asked for, and answers with whatever it has for a row that is not there: for
-// items always, for threads and attachments every third time, as nobody can save what seems to be another row.
+// hostileBase lists everybody's threads, whatever the filter. For a missing row it answers with another: for items always, for
+// threads and attachments every third time. (If it always did, none of these could be saved.)
 type hostileBase struct {
 	store.Store
 	*hostilities

@@ -108,8 +108,8 @@ func between(lo, hi int) func(string) int {
 // cutFrom returns s as a part of a text of n bytes.
 func cutFrom(n int, s string) string { return (strings.Repeat("x", n) + s)[n:] }
 
-// Everything that a cache holds is on its account, whatever the values are like and wherever they come from: the memory is
-// that, and what the allocator rounds up.
+// Everything that a cache holds is on its account, for values of every size and source. Its memory is that, and what the
+// allocator rounds up.
 func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 	if testenv.Race {
 		t.Skip("the heap is not the one that users have")
@@ -248,8 +248,8 @@ func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n 
 	must(t, err)
 }
 
-// A million calls through the recommended stack leave no more behind than the first tenth of them: no series, no goroutine, no
-// file, no memory. They are about few rows. In every hundred there is a new stranger and a new id, in every thousand a fault.
+// A million calls through the recommended stack leave no more series, goroutines, files and memory behind than the first tenth of
+// them. They are about few rows. In every hundred there is a new stranger and a new id, in every thousand a fault.
 // A part of them is 30,000, of which the first 20,000 are compared with all.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	few := tries(100_000, 20_000)
