@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chromedp/cdproto/emulation"
 	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
@@ -24,6 +22,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")
@@ -37,11 +36,19 @@ type browser struct {
 	faults []string
 }
 
+// startPage starts a server and opens its page. What change does is as for startServer. Tests with a browser run beside each
+// other, and so call this first.
+func startPage(t *testing.T, change func(*config)) *browser {
+	t.Helper()
+	t.Parallel()
+	return newBrowser(t, startServer(t, change).url)
+}
+
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
 	bin := testenv.Program(t, "chromium", "chromium")
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850),
+		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850), chromedp.WSURLReadTimeout(hang),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
@@ -108,7 +115,7 @@ func (b *browser) text(selector string) string {
 // until waits for an expression to be true in the page.
 func (b *browser) until(expression string) {
 	b.t.Helper()
-	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond)))
+	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(hang)))
 	if err != nil {
 		b.t.Fatalf("%s: %v; what the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.heard())
 	}
@@ -190,8 +197,7 @@ func contains(selector, text string) string {
 
 // A user has a conversation, finds it after a reload, and deletes it; another finds nothing of it.
 func TestThePage(t *testing.T) {
-	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
-	b := newBrowser(t, srv.url)
+	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
 
 	b.say("Where does the cache keep my thread?")
 	b.until(contains("#items", "You said: Where does the cache keep my thread?"))
@@ -240,8 +246,7 @@ func TestThePage(t *testing.T) {
 
 // Everything that the assistant can do, done in the page.
 func TestThePageShowsEveryItem(t *testing.T) {
-	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
-	b := newBrowser(t, srv.url)
+	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
 
 	b.say("/widget")
 	b.click("[data-type=widget] button")
@@ -302,16 +307,14 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.run(chromedp.KeyEvent(kb.Escape))
 	b.idle()
 	// The server keeps it after the page has hung up: a reload may be ahead of that.
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	eventually(t, func() string {
 		b.run(chromedp.Reload())
 		b.until("document.querySelector('#items .user_message') !== null")
-		if strings.Contains(b.text("#items li:last-child"), "kettle") {
-			break
+		if !strings.Contains(b.text("#items li:last-child"), "kettle") {
+			return "what was stopped is not kept:\n" + b.text("#items")
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("what was stopped is not kept:\n%s", b.text("#items"))
-		}
-	}
+		return ""
+	})
 
 	dir := t.TempDir()
 	if *screenshot != "" {
@@ -332,8 +335,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 
 // A user's draft, attachments and list are not left to the next user of the page, however late the answers come.
 func TestThePageForgetsTheUserBefore(t *testing.T) {
-	srv := startServer(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(0)) })
-	b := newBrowser(t, srv.url)
+	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(0)) })
 	b.say("ada's own words")
 
 	file := filepath.Join(t.TempDir(), "tea.txt")
@@ -392,8 +394,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 
 // A session that ends in another tab is noticed when this one is looked at again.
 func TestThePageNoticesAnotherTabsUser(t *testing.T) {
-	srv := startServer(t, nil)
-	b := newBrowser(t, srv.url)
+	b := startPage(t, nil)
 	b.say("ada's own words")
 	b.do(`fetch("/session", { method: "POST", body: '{"user":"grace"}' })`)
 	b.do("document.dispatchEvent(new Event('visibilitychange'))")
@@ -404,8 +405,7 @@ func TestThePageNoticesAnotherTabsUser(t *testing.T) {
 
 // A tool's result that the server does not take is sent once, and is then for the user to give.
 func TestThePageDoesNotInsist(t *testing.T) {
-	srv := startServer(t, nil)
-	b := newBrowser(t, srv.url)
+	b := startPage(t, nil)
 	b.do(`(() => {
 		const real = window.fetch;
 		window.outputs = 0;
@@ -427,8 +427,7 @@ func TestThePageDoesNotInsist(t *testing.T) {
 
 // What a stream says in passing can be read afterwards, and is announced; a refused feedback is not shown as given.
 func TestThePageSaysWhatHappened(t *testing.T) {
-	srv := startServer(t, nil)
-	b := newBrowser(t, srv.url)
+	b := startPage(t, nil)
 	b.say("/effect")
 	b.until(contains("#items .effect", "hello, page"))
 	b.say("hello")
@@ -448,6 +447,7 @@ func TestThePageSaysWhatHappened(t *testing.T) {
 
 // A link that no browser can decode, or to a thread that is another's, leaves a page that works.
 func TestThePageOfABadLink(t *testing.T) {
+	t.Parallel()
 	srv := startServer(t, nil)
 	id, err := newClient(t, srv.url, "grace", testKey).newThread(t.Context(), "grace's own words", func(object) {})
 	if err != nil {

@@ -47,6 +47,7 @@ func startProgram(t *testing.T, dir string) *program {
 
 // A server is killed in the midst of streams, again and again: what a client was told is done is there afterwards.
 func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
+	t.Parallel()
 	const kills, users, until = 5, 8, 60
 	dir := t.TempDir()
 	key, err := identity.KeyFile(filepath.Join(dir, "chatserver.key"))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 	}
 	pgtest.Main(m)
 }
+
+// hang ends a wait for what a real server or browser does. No test measures it. It is shorter than cache.DefaultTTL, so that no
+// wait ends because an entry expires.
+const hang = 2 * time.Minute
 
 var testKey = bytes.Repeat([]byte("k"), 32)
 
@@ -51,7 +55,7 @@ func startServer(t *testing.T, change func(*config)) *running {
 	dir := t.TempDir()
 	c := config{
 		store: filepath.Join(dir, "chat.db"), files: filepath.Join(dir, "files"), key: testKey, users: []string{"ada", "grace"},
-		grace: 10 * time.Second, responder: answer.NewDemo(answer.WithPace(0)), log: slog.New(slog.DiscardHandler), wrap: wrap,
+		grace: hang, responder: answer.NewDemo(answer.WithPace(0)), log: slog.New(slog.DiscardHandler), wrap: wrap,
 	}
 	if change != nil {
 		change(&c)
@@ -90,6 +94,19 @@ func noLeaks(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
+// eventually asks again until nothing is wrong: what it asks about happens elsewhere, in a time of its own.
+func eventually(t *testing.T, wrong func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(hang); ; {
+		switch w := wrong(); {
+		case w == "":
+			return
+		case time.Now().After(deadline):
+			t.Fatal(w)
+		}
+	}
 }
 
 // client is a user with a bearer token.
@@ -144,7 +161,7 @@ func (c *client) send(ctx context.Context, method, path, body string) (*http.Res
 }
 
 // object is JSON.
-type object = map[string]any
+type object = chatkittest.Object
 
 // failed is an answer that is an error.
 type failed struct {
@@ -185,28 +202,19 @@ func (c *client) stream(ctx context.Context, kind string, params object, f func(
 		return err
 	}
 	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
-		if !isEvent {
-			continue
-		}
-		var e object
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
+	for e, err := range chatkittest.Events(res.Body) {
+		if err != nil {
 			return err
 		}
 		if e["type"] == "error" {
-			return failed{res.StatusCode, text}
+			return failed{res.StatusCode, fmt.Sprint(e)}
 		}
 		f(e)
 	}
-	return lines.Err()
+	return nil
 }
 
-func input(text string) object {
-	return object{"content": []object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": object{}}
-}
+var input = chatkittest.Input
 
 // newThread has a thread made, with a first message, and returns its id.
 func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {

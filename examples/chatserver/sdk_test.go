@@ -13,15 +13,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
-
-	"github.com/chatstore/chatstore/internal/testenv"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -31,6 +29,7 @@ const sdkDir = "testdata/sdk"
 // The SDK whose Store this project implements, chatkit-node-backend-sdk, over the server's stack: testdata/sdk has, for
 // Node, a ChatKitServer, a Store whose methods call the stack through sdkBridge, and a script of every request there is.
 func TestNodeSDK(t *testing.T) {
+	t.Parallel()
 	node := findNode(t)
 	file := filepath.Join(t.TempDir(), "chat.db")
 	base := openSDKBase(t, file)
@@ -163,7 +162,7 @@ func (r *repeatingIDs) GenerateThreadID(ctx context.Context) string {
 // by the names that nameOf makes.
 func runDriver(t *testing.T, node, url string) map[string]string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	scripts, err := filepath.Glob(sdkDir + "/*.mjs")
 	if err != nil {
@@ -176,7 +175,7 @@ func runDriver(t *testing.T, node, url string) map[string]string {
 	}
 	cmd := exec.CommandContext(ctx, node, "driver.mjs", url)
 	cmd.Dir = sdkDir
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = hang
 	var logged strings.Builder
 	cmd.Stderr = &logged
 	out, err := cmd.StdoutPipe()

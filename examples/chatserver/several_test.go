@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
-
-	"github.com/chatstore/chatstore/redisbus/redistest"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/chatstore/chatstore/bus/pubsub"
+	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -22,18 +19,6 @@ func TestTwoServersShowTheSame(t *testing.T) {
 	t.Run("over Redis", func(t *testing.T) {
 		testTwoServers(t, pgtest.Shared(t).DSN(t), redistest.Start(t).URL())
 	})
-}
-
-// eventually asks again until it has what it wants: what another server wrote is on its way to the cache of this one, for no
-// longer than the lease of the bus.
-func eventually(t *testing.T, want func() string) {
-	t.Helper()
-	wrong := want()
-	for deadline := time.Now().Add(2 * pubsub.DefaultLease); wrong != "" && time.Now().Before(deadline); wrong = want() {
-	}
-	if wrong != "" {
-		t.Fatal(wrong)
-	}
 }
 
 func testTwoServers(t *testing.T, dsn, over string) {

@@ -20,7 +20,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// closingBus is a store.Bus with its end.
+// closingBus is a bus that can be closed.
 type closingBus interface {
 	bus.Bus
 	Close() error

@@ -1,8 +1,8 @@
-// Package customstore is a Store of one's own, written to be copied: it keeps threads, items and attachments in maps under
-// one lock, and passes the conformance suite (see store_test.go). Put your database in the maps' place.
+// Package customstore is a Store of one's own, written to be copied. It keeps threads, items and attachments in maps under one
+// lock, and passes the conformance suite (see store_test.go). Put your database in the maps' place.
 //
-// What makes it conformant is marked by "The contract:". It does not report thread versions, which is allowed: a cache
-// above then needs cache.WithSoleWriter to keep its entries through writes (see Example).
+// Comments that begin with "The contract:" say what makes it conformant. It does not report thread versions, which is allowed. A
+// cache above then needs cache.WithSoleWriter to keep its entries through writes (see Example).
 package customstore
 
 import (
@@ -122,7 +122,8 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Code: code, Kind: kind, ID: id}
 }
 
-// The contract: every method checks its arguments first. An invalid argument is refused, and a cancelled call does nothing.
+// The contract: every method refuses invalid arguments first, and a cancelled call does nothing. Checks looks for both, and returns
+// the arguments as they are to be used: a page with its limit, a value with its save mode.
 var checks driver.Checks
 
 // LoadThread is the method of [store.ThreadStore].
@@ -226,7 +227,7 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	if !ok {
 		return failed(op, store.CodeNotFound, store.RowThread, threadID)
 	}
-	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode)
+	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode) // which is InsertOnly for AddThreadItem
 	if code != store.CodeOK {
 		return failed(op, code, store.RowItem, item.ID)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds how long the base is held: a count that is wrong is better than a program that hangs.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // stampede lets many readers, who(i) each, load one thread at once, and holds the base until every one of them waits. It
 // returns how many calls reached the base.

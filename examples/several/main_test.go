@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/redisbus/redistest"
-
 	"github.com/chatstore/chatstore/store"
 )
 

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/chatstore/chatstore/chat"
@@ -83,8 +81,8 @@ func (a arrangement) stack(base store.Store, g *storetest.Grants) store.Store {
 	return store.Wrap(base, mw...)
 }
 
-// arrangements are the orders of a guard with a cache and a singleflight, with either, and alone, shared and not where
-// something can be; and the recommended stack.
+// arrangements are the guard alone, and all its orders with a cache, a singleflight and both. Where layers are below the guard,
+// they share or do not. The last two are a cache larger than a trace, and the recommended stack.
 func arrangements() (all []arrangement) {
 	for _, others := range [][]string{nil, {"cache"}, {"singleflight"}, {"cache", "singleflight"}} {
 		for _, layers := range permutations(append([]string{"authz"}, others...)) {
@@ -107,19 +105,11 @@ func arrangements() (all []arrangement) {
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
-// traces is n, or a fifth of it for a short run or one under the race detector.
-func traces(n int) storetest.IsolatedOption {
-	if testenv.Race || testing.Short() {
-		n /= 5
-	}
-	return storetest.Traces(n)
-}
-
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{traces(50)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(tries(50, 25))})...)
 		})
 	}
 }
@@ -128,7 +118,7 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), traces(200)})...)
+			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), storetest.Traces(tries(200, 40))})...)
 		})
 	}
 }
@@ -153,8 +143,8 @@ func FuzzIsolated(f *testing.F) {
 	})
 }
 
-// hostileBase lists everybody's threads whatever is asked for, and answers with whatever it has for a row that is not there: for
-// items always, for threads and attachments every third time, as nobody can save what seems to be another row.
+// hostileBase lists everybody's threads, whatever the filter. For a missing row it answers with another: for items always, for
+// threads and attachments every third time. (If it always did, none of these could be saved.)
 type hostileBase struct {
 	store.Store
 	*hostilities

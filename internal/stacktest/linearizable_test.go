@@ -3,37 +3,28 @@ package stacktest_test
 import (
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/chatstore/chatstore/bus"
-	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
-	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// histories is how many are run of each scenario.
-func histories() storetest.LinearizableOption {
-	if testenv.Race || testing.Short() {
-		return storetest.Histories(10)
-	}
-	return storetest.Histories(100)
-}
+// histories sets how many are run of each scenario: 100, or a part of them.
+func histories(part int) storetest.LinearizableOption { return storetest.Histories(tries(100, part)) }
 
-// seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
-func seen(c storetest.Coverage) storetest.LinearizableOption {
-	if testenv.Race || testing.Short() {
-		part := func(n int) int { return n / 20 }
-		c = storetest.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
-			Evictions: part(c.Evictions), Late: part(c.Late), Cancelled: part(c.Cancelled)}
+// seen sets what they must have tried: c for 100, and for a part half of its share.
+func seen(part int, c storetest.Coverage) storetest.LinearizableOption {
+	if !tryAll() {
+		share := func(n int) int { return n * part / 200 }
+		c = storetest.Coverage{Hits: share(c.Hits), PatchedHits: share(c.PatchedHits), Joined: share(c.Joined),
+			Evictions: share(c.Evictions), Late: share(c.Late), Cancelled: share(c.Cancelled)}
 	}
 	return storetest.AtLeast(c)
 }
+
+// mutating is the part that a test runs by which mutants are killed: fewer histories let some of them live (internal/mutants).
+const mutating = 40
 
 // small has room for four threads of three items, so that what is held ends in every way there is.
 func small(opts ...cache.Option) store.Middleware {
@@ -44,30 +35,30 @@ func TestTheCacheIsLinearizable(t *testing.T) {
 	t.Parallel()
 	t.Run("over versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		storetest.Linearizable(t, small(), histories(mutating),
+			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("as the sole writer", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(cache.WithSoleWriter()), histories(), storetest.WithoutVersions(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		storetest.Linearizable(t, small(cache.WithSoleWriter()), histories(mutating), storetest.WithoutVersions(),
+			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("over a base without versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(), storetest.WithoutVersions(),
-			seen(storetest.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		storetest.Linearizable(t, small(), histories(mutating), storetest.WithoutVersions(),
+			seen(mutating, storetest.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("with room for everything", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, cache.New(), histories(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
+		storetest.Linearizable(t, cache.New(), histories(mutating),
+			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
 	})
 }
 
 func TestSingleflightIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, singleflight.New(), histories(),
-		seen(storetest.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
+	storetest.Linearizable(t, singleflight.New(), histories(mutating),
+		seen(mutating, storetest.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
 }
 
 func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
@@ -78,33 +69,24 @@ func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Linearizable(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(),
-				seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+			storetest.Linearizable(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(10),
+				seen(10, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 		})
 	}
 }
 
-// whole is the recommended stack around a small cache.
-func whole(t *testing.T, base store.Store, opts ...cache.Option) store.Store {
-	reg := prometheus.NewRegistry()
-	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-	must(t, err)
-	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-	must(t, err)
-	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), small(opts...), inner)
-}
-
 func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, func(base store.Store) store.Store { return whole(t, base) }, histories(), seen(storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+	storetest.Linearizable(t, func(base store.Store) store.Store { return inRecommended(t, base, small()) }, histories(10),
+		seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 }
 
 // Two stacks over one base, with a bus that delivers before a write returns.
 func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]storetest.LinearizableOption{
-		"over versions":                {seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
-		"over a base without versions": {seen(storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
+		"over versions":                {seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
+		"over a base without versions": {seen(10, storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +96,7 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 				return small(cache.WithBus(wire))(base)
 			}
 			second := func(base store.Store) store.Store { return small(cache.WithBus(wire))(base) }
-			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories())...)
+			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories(10))...)
 		})
 	}
 }
@@ -124,9 +106,9 @@ func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T
 	var wire bus.Bus
 	first := func(base store.Store) store.Store {
 		wire = bus.Local() // one for each history
-		return whole(t, base, cache.WithBus(wire))
+		return inRecommended(t, base, small(cache.WithBus(wire)))
 	}
-	second := func(base store.Store) store.Store { return whole(t, base, cache.WithBus(wire)) }
-	storetest.Linearizable(t, first, storetest.Beside(second), histories(),
-		seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
+	second := func(base store.Store) store.Store { return inRecommended(t, base, small(cache.WithBus(wire))) }
+	storetest.Linearizable(t, first, storetest.Beside(second), histories(10),
+		seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
 }

@@ -6,15 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -30,7 +27,7 @@ const few, enough = 2, 256
 func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 	orders := slices.DeleteFunc(permutations(names()), refused)
 	for i := range 2 * len(orders) {
-		if (testenv.Race || testing.Short()) && i%11 != 0 {
+		if testenv.Race && i%11 != 0 {
 			continue
 		}
 		order, shared := orders[i/2], i%2 == 1
@@ -87,11 +84,6 @@ func TestRandomCallsThroughTheCache(t *testing.T) {
 
 func TestRandomCallsThroughTheRecommendedStack(t *testing.T) {
 	storetest.Random(t, func(t *testing.T) store.Store {
-		reg := prometheus.NewRegistry()
-		outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-		must(t, err)
-		inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-		must(t, err)
-		return store.Wrap(memstore.New(), tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), tiny(2, few), inner)
+		return inRecommended(t, memstore.New(), tiny(2, few))
 	})
 }

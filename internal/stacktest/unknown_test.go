@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
@@ -187,13 +185,17 @@ func unversioned() store.Middleware {
 
 func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 	ctx, fresh := t.Context(), store.WithFresh(t.Context())
-	i1 := endOfTurn(t, "msg_1")
-	t.Run("window kept though thread is gone", func(t *testing.T) {
+	// inCache returns a cache around a base, which has a thread of one item.
+	inCache := func(t *testing.T, below ...store.Middleware) (*memstore.Store, store.Store) {
 		base := memstore.New()
-		s := store.Wrap(base, cache.New(), unversioned())
-		defer store.Close(s)
-		must(t, base.SaveThread(ctx, titled("thr_1", "x")))
-		must(t, base.AddThreadItem(ctx, "thr_1", i1))
+		s := store.Wrap(base, append([]store.Middleware{cache.New()}, below...)...)
+		t.Cleanup(func() { must(t, store.Close(s)) })
+		must(t, base.SaveThread(ctx, titled("thr_1", "old")))
+		must(t, base.AddThreadItem(ctx, "thr_1", endOfTurn(t, "msg_1")))
+		return base, s
+	}
+	t.Run("window kept though thread is gone", func(t *testing.T) {
+		base, s := inCache(t, unversioned())
 		s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
 		must(t, base.DeleteThread(ctx, "thr_1"))
 		_, err := s.LoadThread(fresh, "thr_1")
@@ -203,11 +205,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		}
 	})
 	t.Run("item kept though the fresh page is empty", func(t *testing.T) {
-		base := memstore.New()
-		s := store.Wrap(base, cache.New(), unversioned())
-		defer store.Close(s)
-		must(t, base.SaveThread(ctx, titled("thr_1", "x")))
-		must(t, base.AddThreadItem(ctx, "thr_1", i1))
+		base, s := inCache(t, unversioned())
 		s.LoadItem(ctx, "thr_1", "msg_1")
 		must(t, base.DeleteThread(ctx, "thr_1"))
 		p, _ := s.LoadThreadItems(fresh, "thr_1", store.PageQuery{})
@@ -217,10 +215,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		}
 	})
 	t.Run("fresh+nostore", func(t *testing.T) {
-		base := memstore.New()
-		s := store.Wrap(base, cache.New())
-		defer store.Close(s)
-		must(t, base.SaveThread(ctx, titled("thr_1", "old")))
+		base, s := inCache(t)
 		title(ctx, s)
 		must(t, base.SaveThread(ctx, titled("thr_1", "new")))
 		r1 := title(store.WithNoStore(fresh), s)
@@ -352,12 +347,8 @@ func (b *multiBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)
 
 // Random calls, one after the other, over two caches; late and lost writes within the bound; every read must equal the base right now.
 func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
-	seeds := uint64(8)
-	if testenv.Race || testing.Short() {
-		seeds = 2
-	}
 	for _, mode := range []string{"local", "trigger"} {
-		for seed := range seeds {
+		for seed := range uint64(tries(8, 2)) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx := t.Context()
 				r := rand.New(rand.NewPCG(seed, 1))

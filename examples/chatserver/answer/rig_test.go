@@ -1,7 +1,6 @@
 package answer_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -17,13 +16,14 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type object = map[string]any
+type object = chatkittest.Object
 
 // rig is an assistant behind the real handler, with a client that has one conversation.
 type rig struct {
@@ -74,15 +74,10 @@ func (g *rig) request(ctx context.Context, kind string, params object) *http.Res
 	if g.thread != "" {
 		params["thread_id"] = g.thread
 	}
-	body, err := json.Marshal(object{"type": kind, "params": params})
+	req, err := chatkittest.NewRequest(ctx, g.srv.URL, kind, params)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.srv.URL, bytes.NewReader(body))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
 	res, err := g.srv.Client().Do(req)
 	if err != nil {
 		g.t.Fatal(err)
@@ -96,19 +91,12 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 	res := g.request(ctx, kind, params)
 	defer res.Body.Close()
 	var all []object
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() && ctx.Err() == nil { // a line that the client goes away in is not whole
-		text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
-		if !isEvent {
-			if lines.Text() != "" {
-				g.t.Fatalf("%s: %d %s", kind, res.StatusCode, lines.Text())
-			}
-			continue
+	for e, err := range chatkittest.Events(res.Body) {
+		if ctx.Err() != nil {
+			break // a line that the client goes away in is not whole
 		}
-		var e object
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
-			g.t.Fatalf("%v: %s", err, text)
+		if err != nil {
+			g.t.Fatalf("%s: %d %v", kind, res.StatusCode, err)
 		}
 		if e["type"] == "thread.created" {
 			g.thread = e["thread"].(object)["id"].(string)
@@ -123,10 +111,7 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 
 // input is a message, with what else the input is to have.
 func input(text string, more ...object) object {
-	in := object{
-		"content":     []object{{"type": "input_text", "text": text}},
-		"attachments": []string{}, "inference_options": object{},
-	}
+	in := chatkittest.Input(text)
 	for _, m := range more {
 		for k, v := range m {
 			in[k] = v

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -41,7 +42,7 @@ var statuses = [store.NumCodes]int{
 	store.CodePanic:           http.StatusInternalServerError,
 }
 
-// describe returns how an error is told to a client: a store's error has a text that may be shown, any other does not.
+// describe returns how an error is told to a client. The texts of errors of a store, and of values, may be shown; no others.
 func describe(err error) StatusError {
 	if e, ok := errors.AsType[StatusError](err); ok {
 		return e
@@ -53,6 +54,8 @@ func describe(err error) StatusError {
 	e := StatusError{statuses[code], code.String(), "the request failed"}
 	if s, ok := errors.AsType[*store.Error](err); ok {
 		e.Message = s.Error()
+	} else if v, ok := errors.AsType[*chat.Error](err); ok {
+		e.Message = v.Error()
 	} else if errors.Is(err, context.DeadlineExceeded) {
 		e.Message = "the request took too long"
 	}

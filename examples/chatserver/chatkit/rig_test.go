@@ -1,7 +1,6 @@
 package chatkit_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -19,6 +18,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -94,12 +94,10 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
 // call makes a request of ada's without a network, and returns the status and what was answered.
 func (g *rig) call(ctx context.Context, kind string, params any) (int, string) {
 	g.t.Helper()
-	body, err := json.Marshal(object{"type": kind, "params": params})
+	r, err := chatkittest.NewRequest(ctx, "/", kind, params)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body)).WithContext(ctx)
-	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Test-User", "ada")
 	w := httptest.NewRecorder()
 	g.serve(w, r)
@@ -135,20 +133,15 @@ func (g *rig) writes() string {
 	return calls
 }
 
-type object = map[string]any
+type object = chatkittest.Object
 
 // request sends a request, and returns the answer unread.
 func (g *rig) request(ctx context.Context, user, kind string, params any) *http.Response {
 	g.t.Helper()
-	body, err := json.Marshal(object{"type": kind, "params": params})
+	req, err := chatkittest.NewRequest(ctx, g.srv.URL, kind, params)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.srv.URL, bytes.NewReader(body))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Test-User", user)
 	res, err := g.srv.Client().Do(req)
 	if err != nil {
@@ -195,17 +188,11 @@ func (g *rig) stream(user, kind string, params any) []object {
 // events reads a stream as it comes.
 func events(t *testing.T, body io.Reader) func(func(object) bool) {
 	return func(yield func(object) bool) {
-		lines := bufio.NewScanner(body)
-		for lines.Scan() {
-			text, isEvent := strings.CutPrefix(lines.Text(), "data: ")
-			if !isEvent {
-				continue
+		for e, err := range chatkittest.Events(body) {
+			if err != nil {
+				t.Error(err)
 			}
-			var e object
-			if err := json.Unmarshal([]byte(text), &e); err != nil {
-				t.Errorf("%v: %s", err, text)
-			}
-			if !yield(e) {
+			if err != nil || !yield(e) {
 				return
 			}
 		}
@@ -225,9 +212,7 @@ func types(events []object) string {
 	return strings.Join(all, " ")
 }
 
-func say(text string) object {
-	return object{"content": []object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": object{}}
-}
+var say = chatkittest.Input
 
 // newThread makes a thread of ada's with these items, whose ids are i1, i2, …
 func (g *rig) newThread(bodies ...chat.Body) {

@@ -209,7 +209,12 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 	if err != nil {
 		return err
 	}
-	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
+	return h.answerTo(ctx, p.ThreadID, it, rest, out)
+}
+
+// answerTo has the responder answer to an item that the client has completed. It removes those that the client need not complete.
+func (h *Handler) answerTo(ctx context.Context, threadID string, it chat.Item, obsolete []chat.Item, out *stream) error {
+	ctx, t, giveBack, err := h.begin(ctx, threadID)
 	if err != nil {
 		return err
 	}
@@ -217,7 +222,7 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 	if err := out.send(ItemReplaced{it}); err != nil {
 		return err
 	}
-	if err := h.remove(ctx, t.ID, rest, out); err != nil {
+	if err := h.remove(ctx, t.ID, obsolete, out); err != nil {
 		return err
 	}
 	return h.turn(ctx, t, chat.Item{}, out, h.responder.Respond)
@@ -266,15 +271,7 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 	if err != nil {
 		return err
 	}
-	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
-	if err != nil {
-		return err
-	}
-	defer giveBack()
-	if err := out.send(ItemReplaced{it}); err != nil {
-		return err
-	}
-	return h.turn(ctx, t, chat.Item{}, out, h.responder.Respond)
+	return h.answerTo(ctx, p.ThreadID, it, nil, out)
 }
 
 // answerForm saves the answers to a form that waits for them. Of two at once one is taken, as with completeCall.

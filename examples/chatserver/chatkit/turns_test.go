@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -665,17 +666,22 @@ func TestAMessageThatSaidNothingIsNotKept(t *testing.T) {
 		})
 	}})
 	g.newThread()
-	ctx, cancel := context.WithCancel(t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	<-begun
-	cancel()
-	res.Body.Close()
+	g.sayAndLeave(begun)
 	if err := g.h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := itemTypes(g.stored("thr")); got != "user_message sdk_hidden_context" {
 		t.Errorf("stored: %s", got)
 	}
+}
+
+// sayAndLeave sends a message of ada's, and goes away once begun is closed.
+func (g *rig) sayAndLeave(begun <-chan struct{}) {
+	ctx, cancel := context.WithCancel(g.t.Context())
+	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	<-begun
+	cancel()
+	res.Body.Close()
 }
 
 // A turn that runs to its end although nobody reads it is a turn like any other.
@@ -688,11 +694,7 @@ func TestAResponderThatDoesNotMindIsNotAbandoned(t *testing.T) {
 		return nil
 	}})
 	g.newThread()
-	ctx, cancel := context.WithCancel(t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	<-begun
-	cancel()
-	res.Body.Close()
+	g.sayAndLeave(begun)
 	close(gone)
 	if err := g.h.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
@@ -758,13 +760,20 @@ func TestShutdownKeepsWhatItCutsShort(t *testing.T) {
 }
 
 func TestATurnEndsAtItsLimit(t *testing.T) {
-	g := newRig(t, abandoned(nil), chatkit.WithTurnLimit(50*time.Millisecond))
-	g.newThread()
-	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	if last := all[len(all)-1]; last["type"] != "error" || !strings.Contains(last["message"].(string), "too long") {
-		t.Errorf("the stream ends in %v", last)
-	}
-	g.wantKept("thr")
+	synctest.Test(t, func(t *testing.T) {
+		g := unserved(t, memstore.New(), abandoned(nil), chatkit.WithTurnLimit(time.Minute))
+		g.newThread()
+		began := time.Now()
+		_, body := g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+		all := slices.Collect(events(t, strings.NewReader(body)))
+		if last := all[len(all)-1]; last["type"] != "error" || !strings.Contains(last["message"].(string), "too long") {
+			t.Errorf("the stream ends in %v", last)
+		}
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("the stream ends after %v", took)
+		}
+		g.wantKept("thr")
+	})
 }
 
 func TestARequestEndsAtItsLimit(t *testing.T) {
@@ -774,16 +783,18 @@ func TestARequestEndsAtItsLimit(t *testing.T) {
 		}
 		return next(ctx)
 	}))
-	base := memstore.New()
-	g := newRigOver(t, store.Wrap(base, stuck), script{}, chatkit.WithAnswerLimit(20*time.Millisecond), chatkit.WithTurnLimit(20*time.Millisecond))
-	for kind, params := range map[string]object{
-		"threads.get_by_id": {"thread_id": "thr"}, "threads.list": {},
-		"threads.add_user_message": {"thread_id": "thr", "input": say("x")},
-	} {
-		if status, v := g.ask("ada", kind, params); status != 504 {
-			t.Errorf("%s: %d %v", kind, status, v)
+	synctest.Test(t, func(t *testing.T) {
+		g := unserved(t, store.Wrap(memstore.New(), stuck), script{}, chatkit.WithAnswerLimit(time.Second), chatkit.WithTurnLimit(time.Minute))
+		for kind, limit := range map[string]time.Duration{
+			"threads.get_by_id": time.Second, "threads.list": time.Second, "threads.add_user_message": time.Minute,
+		} {
+			began := time.Now()
+			status, body := g.call(t.Context(), kind, object{"thread_id": "thr", "input": say("x")})
+			if took := time.Since(began); status != 504 || took != limit {
+				t.Errorf("%s: %d after %v, %s", kind, status, took, body)
+			}
 		}
-	}
+	})
 }
 
 func TestFailuresEndTheStreamAndNothingElse(t *testing.T) {
@@ -845,8 +856,30 @@ func TestTooManyTurnsAreRefused(t *testing.T) {
 	g.stream("ada", "threads.add_user_message", params) // there is room again
 }
 
+// network is one in memory, whose deadlines a bubble's clock decides.
+type network chan net.Conn
+
+func (n network) Accept() (net.Conn, error) {
+	c, ok := <-n
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (n network) Close() error   { close(n); return nil }
+func (n network) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (n network) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	n <- server
+	return client, nil
+}
+
 // A silent stream is kept alive by comments, and outlives the server's limits for a request.
-func TestASilentStreamBeats(t *testing.T) {
+func TestASilentStreamBeats(t *testing.T) { synctest.Test(t, testBeats) }
+
+func testBeats(t *testing.T) {
 	const beats = 5
 	heard := make(chan struct{})
 	h := chatkit.NewHandler(memstore.New(), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
@@ -856,13 +889,14 @@ func TestASilentStreamBeats(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}}, chatkit.WithHeartbeat(20*time.Millisecond))
-	srv := httptest.NewUnstartedServer(h)
-	srv.Config.ReadTimeout = 30 * time.Millisecond
-	srv.Config.WriteTimeout = 30 * time.Millisecond
-	srv.Start()
+	}}, chatkit.WithHeartbeat(20*time.Second))
+	listener := make(network)
+	srv := &http.Server{Handler: h, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
+	go func() { _ = srv.Serve(listener) }()
 	defer srv.Close()
-	res, err := http.Post(srv.URL, "application/json", strings.NewReader(`{"type":"threads.create","params":{"input":{"content":[]}}}`))
+	client := http.Client{Transport: &http.Transport{DialContext: listener.dial}}
+	defer client.CloseIdleConnections()
+	res, err := client.Post("http://server/", "application/json", strings.NewReader(`{"type":"threads.create","params":{"input":{"content":[]}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -883,7 +917,6 @@ func TestASilentStreamBeats(t *testing.T) {
 			t.Fatalf("%v after\n%s", err, all.String())
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
 	if !strings.Contains(all.String(), `"text":"x"`) {
 		t.Errorf("the stream was cut short:\n%s", all.String())
 	}

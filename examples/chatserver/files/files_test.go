@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -324,20 +325,36 @@ func TestHostileIDsStayInTheFolder(t *testing.T) {
 }
 
 func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
-	r := newRig(t)
-	allowed := 0
-	for range 100 {
-		_, err := r.f.Create(as("ada"), "atc", 1, chat.AttachmentBody{})
-		if err == nil {
-			allowed++
-		} else if status(err) != 429 {
+	synctest.Test(t, func(t *testing.T) {
+		f, err := files.Open(t.TempDir(), memstore.New(), "", limit)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if allowed < 30 || allowed > 40 {
-		t.Errorf("%d were allowed at once", allowed)
-	}
-	if _, err := r.f.Create(as("grace"), "atc", 1, chat.AttachmentBody{}); err != nil {
-		t.Errorf("and others pay for it: %v", err)
-	}
+		defer f.Close()
+		create := func(user string) error {
+			_, err := f.Create(as(user), "atc", 1, chat.AttachmentBody{})
+			return err
+		}
+		allowed := 0
+		for range 100 {
+			if err := create("ada"); err == nil {
+				allowed++
+			} else if status(err) != 429 {
+				t.Fatal(err)
+			}
+		}
+		if allowed != 30 {
+			t.Errorf("%d were allowed at once", allowed)
+		}
+		if err := create("grace"); err != nil {
+			t.Errorf("and others pay for it: %v", err)
+		}
+		time.Sleep(10 * time.Second)
+		if err := create("ada"); err != nil {
+			t.Errorf("after ten seconds: %v", err)
+		}
+		if err := create("ada"); err == nil {
+			t.Error("ten seconds gave leave for two")
+		}
+	})
 }

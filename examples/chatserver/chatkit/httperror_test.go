@@ -1,0 +1,47 @@
+package chatkit_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/store"
+)
+
+func TestErrorsAreToldAsTheyMayBe(t *testing.T) {
+	secret := errors.New("password=hunter2")
+	value := &chat.Error{Kind: "item", ID: "i1", Field: "content: missing", Cause: secret}
+	for name, test := range map[string]struct {
+		err        error
+		status     int
+		code, says string
+	}{
+		"of a store":            {&store.Error{Op: store.OpLoadThread, Code: store.CodeNotFound, Kind: "thread", ID: "thr", Cause: secret}, 404, "not_found", `load_thread: not found: thread "thr"`},
+		"of a value":            {value, 400, "invalid", `invalid: item "i1": content: missing`},
+		"of a value, wrapped":   {fmt.Errorf("%w: %w", secret, value), 400, "invalid", `invalid: item "i1": content: missing`},
+		"of a store by a value": {&store.Error{Op: store.OpLoadItem, Code: store.CodeInternal, Cause: value}, 500, "internal", "load_item: internal"},
+		"of the handler":        {chatkit.StatusError{Status: 418, Code: "teapot", Message: "no coffee"}, 418, "teapot", "no coffee"},
+		"for the user":          {chatkit.Failure{Message: "no tea"}, 502, "failed", "no tea"},
+		"too late":              {fmt.Errorf("%w: %w", secret, context.DeadlineExceeded), 504, "timeout", "the request took too long"},
+		"any other":             {secret, 500, "internal", "the request failed"},
+	} {
+		w := httptest.NewRecorder()
+		chatkit.WriteError(w, test.err)
+		body := w.Body.String()
+		var v struct {
+			Error struct{ Code, Message string }
+		}
+		if err := json.Unmarshal([]byte(body), &v); err != nil || w.Code != test.status || v.Error.Code != test.code || v.Error.Message != test.says {
+			t.Errorf("%s: %d %s, %v; want %d %s: %s", name, w.Code, body, err, test.status, test.code, test.says)
+		}
+		if strings.Contains(body, secret.Error()) {
+			t.Errorf("%s: %s tells a cause", name, body)
+		}
+	}
+}

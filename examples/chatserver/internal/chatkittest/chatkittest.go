@@ -1,0 +1,61 @@
+// Package chatkittest is a client of the ChatKit protocol, for tests.
+package chatkittest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strings"
+)
+
+// Object is JSON.
+type Object = map[string]any
+
+// NewRequest returns a request of that type, for the endpoint at url.
+func NewRequest(ctx context.Context, url, kind string, params any) (*http.Request, error) {
+	body, err := json.Marshal(Object{"type": kind, "params": params})
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return r, err
+}
+
+// Events returns the events of a stream as they come. An error is the last.
+func Events(body io.Reader) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		lines := bufio.NewScanner(body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			line := lines.Text()
+			if line == "" || line[0] == ':' {
+				continue // the end of an event, or a comment
+			}
+			var e Object
+			text, ok := strings.CutPrefix(line, "data: ")
+			if err := json.Unmarshal([]byte(text), &e); !ok || err != nil {
+				yield(nil, fmt.Errorf("not an event: %s", line))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// Input returns a message of a user's.
+func Input(text string) Object {
+	return Object{"content": []Object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": Object{}}
+}
