@@ -43,6 +43,8 @@ func (r *recorder) Helper()                  {}
 func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
 
+func (r *recorder) Fail()    { r.Errorf("not printed") }
+func (r *recorder) FailNow() { r.Fatalf("not printed") }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

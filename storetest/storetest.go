@@ -30,14 +30,11 @@ package storetest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
-	"math/bits"
-	"sync/atomic"
 	"testing"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 // Run checks the Store that open returns against the contract, in subtests named after the promises. It calls open once for
@@ -55,9 +52,9 @@ type config struct {
 	requireVersions bool
 }
 
-// RequireVersions makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
+// WithVersionsRequired makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
 // checks of versions are skipped.
-func RequireVersions() Option { return func(c *config) { c.requireVersions = true } }
+func WithVersionsRequired() Option { return func(c *config) { c.requireVersions = true } }
 
 // check is one promise of the contract.
 type check struct {
@@ -108,7 +105,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	ids := newMint()
+	ids, failures := rows.NewMint(), &failures{ofCheck: make(map[string]int)}
 	for _, g := range suite {
 		t.Run(g.name, func(t tb) {
 			s := open(t)
@@ -117,13 +114,16 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 			}
 			t.Cleanup(func() {
 				if err := store.Close(s); err != nil {
-					t.Errorf("store.Close: got %v, want no error", err)
+					t.Errorf("store.Close: got error %s, want none", report.Error(err))
 				}
 			})
 			for _, c := range g.checks {
-				t.Run(c.name, func(t tb) { c.run(newHarness(t, s, c.rule, cfg, ids)) })
+				t.Run(c.name, func(t tb) { c.run(newHarness(t, s, failures, g.name+"/"+c.name, c.rule, cfg, ids)) })
 			}
 		})
+	}
+	if text := failures.summary(); text != "" {
+		t.Errorf("%s", text)
 	}
 }
 
@@ -132,6 +132,8 @@ type tb interface {
 	Helper()
 	Context() context.Context
 	Cleanup(func())
+	Fail()
+	FailNow()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 	Skipf(format string, args ...any)
@@ -143,21 +145,4 @@ type goTest struct{ *testing.T }
 func (t goTest) Run(name string, f func(tb)) bool {
 	t.Helper()
 	return t.T.Run(name, func(t *testing.T) { f(goTest{t}) })
-}
-
-// mint makes ids that no other check and no other run has. They do not sort in the order in which they are made, so that
-// a Store cannot take the order of ids for the order of insertion.
-type mint struct {
-	run string
-	n   atomic.Uint32
-}
-
-func newMint() *mint {
-	var b [6]byte
-	_, _ = rand.Read(b[:])
-	return &mint{run: hex.EncodeToString(b[:])}
-}
-
-func (m *mint) id(prefix string) string {
-	return fmt.Sprintf("%s_%08x_%s", prefix, bits.Reverse32(m.n.Add(1)), m.run)
 }

@@ -29,8 +29,8 @@ func TestVersionsAreOptional(t *testing.T) {
 	}
 }
 
-func TestRequireVersions(t *testing.T) {
-	log := record(t.Context(), unversioned, []string{"Version"}, RequireVersions())
+func TestWithVersionsRequired(t *testing.T) {
+	log := record(t.Context(), unversioned, []string{"Version"}, WithVersionsRequired())
 	if len(log.failed) != len(versionChecks) {
 		t.Errorf("a Store without versions, where they are required: failed %d of %d checks", len(log.failed), len(versionChecks))
 	}
