@@ -200,6 +200,7 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	})
 	got := c.Make(ctx, q.s)
 	came := got
+	came.Err = nil // its code will do
 	came.Items.Data, came.Threads.Data = slices.Clone(got.Items.Data), slices.Clone(got.Threads.Data)
 	q.made = append(q.made, madeCall{c, came})
 
@@ -257,7 +258,7 @@ func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
 	rt.Helper()
 	var calls strings.Builder
 	for i, m := range q.made {
-		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.Whole(), m.came)
+		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.Whole(), m.Came(m.came))
 	}
 	text := calls.String() + fmt.Sprintf(format, args...)
 	rt.Fatalf("the last of these calls is wrong:\n%s", report.Printable(q.names.Replace(text)))

@@ -105,7 +105,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	ids, failures := rows.NewMint(), &failures{ofCheck: make(map[string]int)}
+	ids, failures := rows.NewMint(), &failures{checks: make(map[string]int)}
 	for _, g := range suite {
 		t.Run(g.name, func(t tb) {
 			s := open(t)
@@ -118,13 +118,15 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 				}
 			})
 			for _, c := range g.checks {
-				t.Run(c.name, func(t tb) { c.run(newHarness(t, s, failures, g.name+"/"+c.name, c.rule, cfg, ids)) })
+				name := g.name + "/" + c.name
+				t.Run(c.name, func(t tb) {
+					defer failures.end(t, name)
+					c.run(newHarness(t, s, failures, name, c.rule, cfg, ids))
+				})
 			}
 		})
 	}
-	if text := failures.summary(); text != "" {
-		t.Errorf("%s", text)
-	}
+	failures.summary(t)
 }
 
 // tb is what the suite asks of a *testing.T, so that its own tests can watch it fail.

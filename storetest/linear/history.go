@@ -331,12 +331,9 @@ func (e *event) String() string {
 
 // what is the call and what came of it.
 func (e *event) what() string {
-	came := e.out.String()
-	switch {
-	case e.kind == unknown:
+	came := e.in.Came(e.out)
+	if e.kind == unknown {
 		came += ", outcome unknown"
-	case e.in.Op.IsWrite() && e.out.Code == store.CodeOK:
-		came = "ok"
 	}
 	return fmt.Sprintf("%s -> %s", e.in, came)
 }

@@ -111,13 +111,19 @@ func (c Call) OfAttachment() bool {
 // String is the call with the title, text or name of a row.
 func (c Call) String() string { return c.text(false) }
 
-// Whole is the call with the JSON of a row.
+// Whole is the call with ids of any length and the JSON of a row.
 func (c Call) Whole() string { return c.text(true) }
 
 func (c Call) text(whole bool) string {
 	var args []string
 	add := func(format string, a ...any) { args = append(args, fmt.Sprintf(format, a...)) }
-	id := func(id string) { add("%q", report.Abridged(id, 80)) }
+	short := func(id string) string {
+		if whole {
+			return id
+		}
+		return report.Abridged(id, 80)
+	}
+	id := func(id string) { add("%q", short(id)) }
 	if c.OfThread() {
 		id(c.Thread.ID)
 	}
@@ -127,9 +133,9 @@ func (c Call) text(whole bool) string {
 			add("%s", Filter(c.Query.Owner))
 		}
 		add("%d", c.Query.Limit)
-		add("%s first", c.Query.Order)
+		add("%s", order(c.Query.Order))
 		if c.Query.After != "" {
-			add("after %q", report.Abridged(c.Query.After, 80))
+			add("after %q", short(c.Query.After))
 		}
 	case store.OpLoadItem, store.OpDeleteThreadItem, store.OpAddThreadItem, store.OpSaveItem:
 		id(c.Item.ID)
@@ -146,7 +152,7 @@ func (c Call) text(whole bool) string {
 	case store.OpAddThreadItem, store.OpSaveItem:
 		add("%s", words(whole, c.Item.JSON(), message(c.Item)))
 		if of := c.Item.ThreadID; of != "" && of != c.Thread.ID {
-			add("of %q", report.Abridged(of, 80))
+			add("of %q", short(of))
 		}
 	}
 	text := method(c.Op) + "(" + strings.Join(args, ", ") + ")"
@@ -187,6 +193,16 @@ func method(op store.Op) (name string) {
 		name += strings.ToUpper(word[:1]) + word[1:]
 	}
 	return name
+}
+
+func order(o store.Order) string {
+	switch o {
+	case store.NewestFirst:
+		return "newest first"
+	case store.OldestFirst:
+		return "oldest first"
+	}
+	return "an unknown order"
 }
 
 // Owner is an owner in words.
@@ -240,7 +256,15 @@ func equalItems(a, b chat.Item) bool { return a.Equal(b) && equalTimes(a.Created
 
 func equalTimes(a, b time.Time) bool { return a.Equal(b) && a.Location() == b.Location() }
 
-// String is the answer in a few words.
+// Came says what came of the call, in a few words.
+func (c Call) Came(a Answer) string {
+	if c.Op.IsWrite() && a.Code == store.CodeOK {
+		return "ok"
+	}
+	return a.String()
+}
+
+// String is the answer to a read in a few words.
 func (a Answer) String() string {
 	switch {
 	case a.Err != nil:
