@@ -89,7 +89,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		t.Parallel()
-		storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
+		storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.WithVersionsRequired())
 	})
 }
 

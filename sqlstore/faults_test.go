@@ -8,6 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 var ada = chat.Owner{Tenant: "acme", Subject: "ada"}
@@ -16,23 +17,23 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		spareTheDetector(t, "sqlite", "sqlite_in_memory")
-		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, storetest.NewFaulty(open(t))) })
+		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, faulty.New(open(t))) })
 	})
 }
 
 // Whatever becomes of a write, the stack shows what the database has.
 func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 	faults := map[string]layer.InterceptorFunc{
-		"not applied":          storetest.Fail(store.ErrNotApplied),
-		"unknown, not applied": storetest.Fail(store.ErrUnavailable),
-		"unknown, but applied": storetest.FailAfter(store.ErrUnavailable),
+		"not applied":          faulty.Fail(store.ErrNotApplied),
+		"unknown, not applied": faulty.Fail(store.ErrUnavailable),
+		"unknown, but applied": faulty.FailAfter(store.ErrUnavailable),
 	}
 	onEach(t, func(t *testing.T, open opener) {
 		for name, fault := range faults {
 			t.Run(name, func(t *testing.T) {
 				base := open(t)
-				faulty := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
-				s := recommended(t, faulty)
+				failing := faulty.New(base, faulty.WithLongestWrite(time.Minute))
+				s := recommended(t, failing)
 				ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: ada})
 				th := thread("thr_1")
 				must(t, s.SaveThread(ctx, th))
@@ -71,7 +72,7 @@ func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 					{store.OpDeleteThreadItem, func() error { return s.DeleteThreadItem(ctx, "thr_1", "msg_1") }},
 					{store.OpDeleteThread, func() error { return s.DeleteThread(ctx, "thr_1") }},
 				} {
-					faulty.Inject(storetest.Fault{Op: w.op, Times: 1, Do: fault})
+					failing.Inject(faulty.Fault{Op: w.op, Times: 1, Do: fault})
 					if err := w.write(); err == nil {
 						t.Errorf("%v did not fail", w.op)
 					}

@@ -101,5 +101,5 @@ func ids[T any](p store.Page[T], id func(T) string) (all []string) {
 func TestInASerializableDatabaseItConforms(t *testing.T) {
 	t.Parallel()
 	open := postgres(pgtest.Shared(t).DSN(t) + " options='-c default_transaction_isolation=serializable'")
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.RequireVersions())
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t) }, storetest.WithVersionsRequired())
 }

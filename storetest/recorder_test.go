@@ -47,7 +47,7 @@ func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
 
 func (r *recorder) Fail()    { r.Errorf(notPrinted) }
-func (r *recorder) FailNow() { r.Fatalf(notPrinted) }
+func (r *recorder) FailNow() { runtime.Goexit() }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -22,11 +22,11 @@ import (
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
 // policy is owners, administrators, and whoever has a part in a thread.
-func policy(g *storetest.Grants) authz.Policy {
+func policy(g *isolate.Grants) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
 		func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 			switch g.Role(p, threadID) {
@@ -46,7 +46,7 @@ const outsideTTL = time.Minute
 type arrangement struct {
 	layers []string
 	share  bool
-	opts   []storetest.IsolatedOption
+	opts   isolate.Options
 }
 
 func (a arrangement) String() string {
@@ -57,7 +57,7 @@ func (a arrangement) String() string {
 	return name
 }
 
-func (a arrangement) stack(base store.Store, g *storetest.Grants) store.Store {
+func (a arrangement) stack(base store.Store, g *isolate.Grants) store.Store {
 	var mw []store.Middleware
 	for i, layer := range a.layers {
 		switch layer {
@@ -100,10 +100,10 @@ func arrangements() (all []arrangement) {
 			guard := slices.Index(layers, "authz")
 			a := arrangement{layers: layers}
 			if slices.Contains(layers[:guard], "cache") {
-				a.opts = append(a.opts, storetest.RevokedWithin(outsideTTL))
+				a.opts.RevokedWithin = outsideTTL
 			}
 			if !slices.Contains(layers, "cache") {
-				a.opts = append(a.opts, storetest.CountingCalls())
+				a.opts.Counting = isolate.CountAll
 			}
 			all = append(all, a)
 			if guard < len(layers)-1 {
@@ -113,23 +113,24 @@ func arrangements() (all []arrangement) {
 		}
 	}
 	return append(all,
-		arrangement{layers: []string{"authz", "larger cache"}, opts: []storetest.IsolatedOption{storetest.CountingOwnCalls()}},
+		arrangement{layers: []string{"authz", "larger cache"}, opts: isolate.Options{Counting: isolate.CountOwn}},
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
 // traces is n, or a fifth of it for a short run or one under the race detector.
-func traces(n int) storetest.IsolatedOption {
+func traces(n int) int {
 	if testenv.Race || testing.Short() {
 		n /= 5
 	}
-	return storetest.Traces(n)
+	return n
 }
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{traces(50)})...)
+			a.opts.Traces = traces(50)
+			isolate.Run(t, a.stack, a.opts)
 		})
 	}
 }
@@ -138,7 +139,8 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), traces(200)})...)
+			a.opts.Base, a.opts.Hostile, a.opts.Traces = hostile, true, traces(200)
+			isolate.Run(t, a.stack, a.opts)
 		})
 	}
 }
@@ -190,7 +192,7 @@ func FuzzIsolated(f *testing.F) {
 			return
 		}
 		a := all[int(data[0])%len(all)]
-		storetest.IsolatedTrace(t, data[1:], a.stack, a.opts...)
+		isolate.Trace(t, data[1:], a.stack, a.opts)
 	})
 }
 

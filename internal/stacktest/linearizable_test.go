@@ -14,25 +14,25 @@ import (
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/linear"
 )
 
 // histories is how many are run of each scenario.
-func histories() storetest.LinearizableOption {
+func histories() linear.Option {
 	if testenv.Race || testing.Short() {
-		return storetest.Histories(10)
+		return linear.WithHistories(10)
 	}
-	return storetest.Histories(100)
+	return linear.WithHistories(100)
 }
 
 // seen is a floor under what the histories must have tried, of which a short run, or one under the race detector, makes a part.
-func seen(c storetest.Coverage) storetest.LinearizableOption {
+func seen(c linear.Coverage) linear.Option {
 	if testenv.Race || testing.Short() {
 		part := func(n int) int { return n / 20 }
-		c = storetest.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
+		c = linear.Coverage{Hits: part(c.Hits), PatchedHits: part(c.PatchedHits), Joined: part(c.Joined),
 			Evictions: part(c.Evictions), Late: part(c.Late), Cancelled: part(c.Cancelled)}
 	}
-	return storetest.AtLeast(c)
+	return linear.WithFloor(c)
 }
 
 // small has room for four threads of three items, so that what is held ends in every way there is.
@@ -44,30 +44,30 @@ func TestTheCacheIsLinearizable(t *testing.T) {
 	t.Parallel()
 	t.Run("over versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(), histories(),
+			seen(linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("as the sole writer", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(cache.WithSoleWriter()), histories(), storetest.WithoutVersions(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(cache.WithSoleWriter()), histories(), linear.WithoutVersions(),
+			seen(linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("over a base without versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(), storetest.WithoutVersions(),
-			seen(storetest.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(), histories(), linear.WithoutVersions(),
+			seen(linear.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("with room for everything", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, cache.New(), histories(),
-			seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
+		linear.Run(t, cache.New(), histories(),
+			seen(linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
 	})
 }
 
 func TestSingleflightIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, singleflight.New(), histories(),
-		seen(storetest.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
+	linear.Run(t, singleflight.New(), histories(),
+		seen(linear.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
 }
 
 func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
@@ -78,8 +78,8 @@ func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Linearizable(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(),
-				seen(storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+			linear.Run(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(),
+				seen(linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 		})
 	}
 }
@@ -96,15 +96,15 @@ func whole(t *testing.T, base store.Store, opts ...cache.Option) store.Store {
 
 func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, func(base store.Store) store.Store { return whole(t, base) }, histories(), seen(storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+	linear.Run(t, func(base store.Store) store.Store { return whole(t, base) }, histories(), seen(linear.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 }
 
 // Two stacks over one base, with a bus that delivers before a write returns.
 func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]storetest.LinearizableOption{
-		"over versions":                {seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
-		"over a base without versions": {seen(storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
+	for name, opts := range map[string][]linear.Option{
+		"over versions":                {seen(linear.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
+		"over a base without versions": {seen(linear.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), linear.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +114,7 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 				return small(cache.WithBus(wire))(base)
 			}
 			second := func(base store.Store) store.Store { return small(cache.WithBus(wire))(base) }
-			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories())...)
+			linear.Run(t, first, append(opts, linear.WithBeside(second), histories())...)
 		})
 	}
 }
@@ -127,6 +127,6 @@ func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T
 		return whole(t, base, cache.WithBus(wire))
 	}
 	second := func(base store.Store) store.Store { return whole(t, base, cache.WithBus(wire)) }
-	storetest.Linearizable(t, first, storetest.Beside(second), histories(),
-		seen(storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
+	linear.Run(t, first, linear.WithBeside(second), histories(),
+		seen(linear.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
 }
