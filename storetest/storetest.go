@@ -10,15 +10,20 @@
 // errors, thread versions, and all of it again from many goroutines. Run it under the race detector. It says nothing about
 // speed, and nothing about what survives a crash.
 //
-// Three more checks try to break what [Run] cannot ask for one promise at a time: [Random] compares random calls with a model of
-// the contract; [Linearizable] lets clients read and write at once through a layer that holds or shares what it reads; [Isolated]
-// plays what several principals do through a guard. [Faulty] makes a Store fail as one chooses.
+// [Random] finds what [Run] cannot ask for one promise at a time: it compares random calls with a model of the contract. The
+// other checks have packages of their own:
+//
+//   - linear lets clients read and write at once through a layer that holds or shares what it reads.
+//   - isolate plays what several principals do through a guard.
+//   - faulty makes a Store fail as one chooses.
+//   - fleet runs several processes around a bus.
 //
 // # How to read a failure
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound,
 // and every message has three parts: the call, what came of it and what should have, and the rule of the contract that
-// says so. Mend the first failing subtest first; a Store that breaks one promise fails, nearly always, one subtest.
+// says so. An error is printed with its causes. Mend the first failing subtest first; a Store that breaks one promise fails,
+// nearly always, one subtest. Of many failures only the first are printed.
 //
 // # What Run asks of the Store
 //
