@@ -193,7 +193,7 @@ func brokenBy(twist func(s *twist, base store.Store)) func() store.Store {
 
 // A failure is a list of calls that a person can follow, and says how to have it again.
 func TestAFailedSequenceIsShrunkToAFewCalls(t *testing.T) {
-	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "10s"})
+	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "5m"})
 	noDelete := brokenBy(func(s *twist, base store.Store) {
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
 			if _, err := base.LoadItem(ctx, threadID, itemID); err == nil {

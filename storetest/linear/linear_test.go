@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -36,7 +37,11 @@ func found(t *testing.T, newStack func(store.Store) store.Store, opts ...Option)
 func passThrough(base store.Store) store.Store { return struct{ store.Store }{base} }
 
 func TestABareBaseIsLinearizable(t *testing.T) {
-	Run(t, passThrough, WithFloor(Coverage{Reads: 20_000, Late: 50, Cancelled: 300}))
+	n, floor := 20, Coverage{Reads: 4000, Late: 10, Cancelled: 60}
+	if testenv.Full {
+		n, floor = 100, Coverage{Reads: 20_000, Late: 50, Cancelled: 300}
+	}
+	Run(t, passThrough, WithHistories(n), WithFloor(floor))
 }
 
 // naive is a cache as one would write it in ten minutes. Its parts can be mended one by one.
