@@ -17,7 +17,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() }, storetest.RequireVersions())
+	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() }, storetest.WithVersionsRequired())
 }
 
 var (

@@ -102,7 +102,7 @@ func TestConformance(t *testing.T) {
 	onEach(t, func(t *testing.T, open opener) {
 		t.Parallel()
 		base := kept{open(t)}
-		storetest.Run(t, func(*testing.T) store.Store { return base }, storetest.RequireVersions())
+		storetest.Run(t, func(*testing.T) store.Store { return base }, storetest.WithVersionsRequired())
 	})
 }
 

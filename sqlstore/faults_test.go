@@ -8,6 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 var ada = chat.Owner{Tenant: "acme", Subject: "ada"}
@@ -21,7 +22,7 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 		base := kept{open(t)}
 		storetest.Run(t, func(t *testing.T) store.Store {
 			partly(t, "Limit", "Order")
-			return recommended(t, storetest.NewFaulty(base))
+			return recommended(t, faulty.New(base))
 		})
 	})
 }
@@ -29,17 +30,17 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 // Whatever becomes of a write, the stack shows what the database has.
 func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 	faults := map[string]layer.InterceptorFunc{
-		"not applied":          storetest.Fail(store.ErrNotApplied),
-		"unknown, not applied": storetest.Fail(store.ErrUnavailable),
-		"unknown, but applied": storetest.FailAfter(store.ErrUnavailable),
+		"not applied":          faulty.Fail(store.ErrNotApplied),
+		"unknown, not applied": faulty.Fail(store.ErrUnavailable),
+		"unknown, but applied": faulty.FailAfter(store.ErrUnavailable),
 	}
 	onEach(t, func(t *testing.T, open opener) {
 		base := open(t)
 		for name, fault := range faults {
 			t.Run(name, func(t *testing.T) {
 				id := "thr_" + name
-				faulty := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
-				s := recommended(t, faulty)
+				failing := faulty.New(base, faulty.WithLongestWrite(time.Minute))
+				s := recommended(t, failing)
 				ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: ada})
 				th := thread(id)
 				must(t, s.SaveThread(ctx, th))
@@ -78,7 +79,7 @@ func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 					{store.OpDeleteThreadItem, func() error { return s.DeleteThreadItem(ctx, id, "msg_1") }},
 					{store.OpDeleteThread, func() error { return s.DeleteThread(ctx, id) }},
 				} {
-					faulty.Inject(storetest.Fault{Op: w.op, Times: 1, Do: fault})
+					failing.Inject(faulty.Fault{Op: w.op, Times: 1, Do: fault})
 					if err := w.write(); err == nil {
 						t.Errorf("%v did not fail", w.op)
 					}

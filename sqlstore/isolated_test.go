@@ -8,12 +8,12 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	t.Parallel()
-	guard := func(g *storetest.Grants, opts ...authz.Option) store.Middleware {
+	guard := func(g *isolate.Grants, opts ...authz.Option) store.Middleware {
 		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 			return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
 		})
@@ -22,16 +22,16 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 	onEach(t, func(t *testing.T, open opener) {
 		spareTheDetector(t, "sqlite_in_memory")
 		base := open(t)
-		over := storetest.Over(func() store.Store { return base })
+		over := func() store.Store { return base }
 		t.Run("guarded", func(t *testing.T) {
-			storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
+			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				return store.Wrap(base, guard(g))
-			}, over, storetest.Traces(10), storetest.CountingCalls())
+			}, isolate.Options{Base: over, Traces: 10, Counting: isolate.CountAll})
 		})
 		t.Run("guarded and cached", func(t *testing.T) {
-			storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
+			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				return store.Wrap(base, guard(g, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
-			}, over, storetest.Traces(10))
+			}, isolate.Options{Base: over, Traces: 10})
 		})
 	})
 }

@@ -104,5 +104,5 @@ func TestInASerializableDatabaseItConforms(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		partly(t, "Limit")
 		return base
-	}, storetest.RequireVersions())
+	}, storetest.WithVersionsRequired())
 }

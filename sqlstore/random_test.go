@@ -12,7 +12,7 @@ func TestRandomCalls(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		s := open(t) // once: opening a database takes longer than a sequence of calls
-		storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.OneIn(4))
+		storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.WithOneIn(4))
 	})
 }
 
@@ -24,7 +24,7 @@ func TestRandomCallsThroughTheRecommendedStackWithATinyCache(t *testing.T) {
 		base := open(t)
 		for window := 2; window <= 3; window++ {
 			s := recommended(t, base, cache.WithWindow(window), cache.WithMaxEntries(2))
-			storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.OneIn(8))
+			storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.WithOneIn(8))
 		}
 	})
 }

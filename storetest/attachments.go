@@ -16,13 +16,13 @@ var attachmentChecks = []check{
 		a := h.ada.newAttachment("a.txt")
 		h.ada.loadAttachment(a.ID).ok() // so that a cache has the old one
 		b := h.ada.attachment("b.txt")
-		b.ID, b.ThreadID = a.ID, h.mint.id("thr")
+		b.ID, b.ThreadID = a.ID, h.mint.ID("thr")
 		h.ada.saveAttachment(b).ok()
 		o := h.ada.loadAttachment(a.ID)
 		sameAttachment(h, o.String()+" after a second SaveAttachment", b, o.ok())
 	}},
 	{"LoadAttachment of a missing one is ErrNotFound", attachmentRule, func(h *harness) {
-		h.ada.loadAttachment(h.mint.id("atc")).is(store.ErrNotFound)
+		h.ada.loadAttachment(h.mint.ID("atc")).is(store.ErrNotFound)
 	}},
 	{"DeleteAttachment deletes", attachmentRule, func(h *harness) {
 		a, kept := h.ada.newAttachment("a.txt"), h.ada.newAttachment("b.txt")
@@ -32,7 +32,7 @@ var attachmentChecks = []check{
 		h.ada.loadAttachment(kept.ID).is(nil)
 	}},
 	{"DeleteAttachment of a missing one is nil", attachmentRule, func(h *harness) {
-		h.ada.deleteAttachment(h.mint.id("atc")).is(nil)
+		h.ada.deleteAttachment(h.mint.ID("atc")).is(nil)
 		a := h.ada.newAttachment("a.txt")
 		h.ada.deleteAttachment(a.ID).ok()
 		h.ada.deleteAttachment(a.ID).is(nil)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 const concurrentRule = "every method is safe for concurrent use: each write takes effect at one instant between its call and its return, and reads see it from then on"
@@ -53,7 +54,7 @@ var concurrencyChecks = slices.Concat(
 			}
 		}},
 		{"writers of many threads do not meet", concurrentRule, func(h *harness) {
-			users := []*user{h.ada, h.bob, h.user(chat.Owner{Subject: h.mint.id("cleo")})}
+			users := []*user{h.ada, h.bob, h.user(chat.Owner{Subject: h.mint.ID("cleo")})}
 			threads := make([]chat.Thread, 2*len(users))
 			for i := range threads {
 				threads[i] = users[i/2].newThread()
@@ -136,7 +137,7 @@ var concurrencyChecks = slices.Concat(
 		{"of many adding one id, one does", concurrentRule, func(h *harness) {
 			t := h.ada.newThread()
 			for range raceRounds / 2 {
-				id := h.mint.id("msg")
+				id := h.mint.ID("msg")
 				it := h.itemWithID(id, at(1), "text")
 				oneWins(h, "AddThreadItem of one id", func(int) error { return h.ada.addItem(t.ID, it).err })
 			}
@@ -227,7 +228,7 @@ func writeItems(u *user, threadID string) (kept []string, err error) {
 		if err := o.check(nil); err != nil {
 			return nil, fmt.Errorf("right after its SaveItem: %w", err)
 		}
-		if text := itemText(o.val); text != "second" {
+		if text := rows.Text(o.val); text != "second" {
 			return nil, fmt.Errorf("%s right after its SaveItem: got the item saved as %q, want the one saved as %q", o, text, "second")
 		}
 		if n%3 == 0 {

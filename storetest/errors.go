@@ -25,25 +25,25 @@ var rowOrderChecks = []check{
 	{"invalid before missing: AddThreadItem", orderOfChecksRule, func(h *harness) {
 		it := h.item(at(1), "text")
 		it.CreatedAt = time.Time{}
-		h.ada.addItem(h.mint.id("thr"), it).is(store.ErrInvalid)
+		h.ada.addItem(h.mint.ID("thr"), it).is(store.ErrInvalid)
 	}},
 	{"invalid before missing: SaveItem", orderOfChecksRule, func(h *harness) {
 		it := h.item(at(1), "text")
 		it.CreatedAt = time.Time{}
-		h.ada.saveItem(h.mint.id("thr"), it).is(store.ErrInvalid)
+		h.ada.saveItem(h.mint.ID("thr"), it).is(store.ErrInvalid)
 	}},
 	{"invalid before missing: LoadItem", orderOfChecksRule, func(h *harness) {
-		h.ada.loadItem(h.mint.id("thr"), "").is(store.ErrInvalid)
+		h.ada.loadItem(h.mint.ID("thr"), "").is(store.ErrInvalid)
 	}},
 	{"invalid before missing: DeleteThreadItem", orderOfChecksRule, func(h *harness) {
-		h.ada.deleteItem(h.mint.id("thr"), "").is(store.ErrInvalid)
+		h.ada.deleteItem(h.mint.ID("thr"), "").is(store.ErrInvalid)
 	}},
 	{"invalid before missing: LoadThreadItems", orderOfChecksRule, func(h *harness) {
-		h.ada.items(h.mint.id("thr"), store.PageQuery{Limit: -1}).is(store.ErrInvalid)
-		h.ada.items(h.mint.id("thr"), store.PageQuery{Limit: -1, After: h.mint.id("msg")}).is(store.ErrInvalid)
+		h.ada.items(h.mint.ID("thr"), store.PageQuery{Limit: -1}).is(store.ErrInvalid)
+		h.ada.items(h.mint.ID("thr"), store.PageQuery{Limit: -1, After: h.mint.ID("msg")}).is(store.ErrInvalid)
 	}},
 	{"invalid before missing: LoadThreads", orderOfChecksRule, func(h *harness) {
-		q := store.PageQuery{Limit: -1, After: h.mint.id("thr")}
+		q := store.PageQuery{Limit: -1, After: h.mint.ID("thr")}
 		h.ada.threads(store.OwnedBy(h.ada.owner), q).is(store.ErrInvalid)
 	}},
 	{"invalid before conflict: AddThreadItem", orderOfChecksRule, func(h *harness) {
@@ -132,7 +132,7 @@ func invalidBeforeContext(op string, calls func(w world, u *user) []outcome[none
 			for i, o := range calls(w, h.ada.in(c.ctx)) {
 				if errors.Is(live[i].err, store.ErrInvalid) {
 					refused++
-					o.args = append(o.args, note("with a "+c.name))
+					o.note = ", with a " + c.name
 					o.is(store.ErrInvalid)
 				}
 			}
@@ -164,7 +164,7 @@ func badItems(w world) []chat.Item {
 func putsBadItems(w world, put func(threadID string, it chat.Item) outcome[none]) []outcome[none] {
 	all := []outcome[none]{put(badID, w.h.item(at(2), "text"))}
 	for _, it := range badItems(w) {
-		all = append(all, put(w.thread.ID, it), put(w.h.mint.id("thr"), it))
+		all = append(all, put(w.thread.ID, it), put(w.h.mint.ID("thr"), it))
 	}
 	return all
 }
@@ -226,12 +226,13 @@ var contextOrderChecks = []check{
 }
 
 // cancelled checks one op under contexts that are over.
-func cancelled(op string, call func(w world, u *user) []error) check {
+func cancelled(op string, calls func(w world, u *user) []outcome[none]) check {
 	return check{op, cancelledRule, func(h *harness) {
 		w := newWorld(h)
 		for _, c := range h.ada.overContexts() {
-			for _, err := range call(w, h.ada.in(c.ctx)) {
-				outcome[none]{h: h, op: op + " with a " + c.name, err: err}.is(c.want)
+			for _, o := range calls(w, h.ada.in(c.ctx)) {
+				o.note = " with a " + c.name
+				o.is(c.want)
 			}
 			w.check("after " + op + " with a " + c.name)
 		}
@@ -239,60 +240,60 @@ func cancelled(op string, call func(w world, u *user) []error) check {
 }
 
 var cancelledChecks = []check{
-	cancelled("LoadThread", func(w world, u *user) []error {
-		return []error{u.loadThread(w.thread.ID).err, u.loadThread(w.h.mint.id("thr")).err}
+	cancelled("LoadThread", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadThread(w.thread.ID)), noValue(u.loadThread(w.h.mint.ID("thr")))}
 	}),
-	cancelled("SaveThread", func(w world, u *user) []error {
+	cancelled("SaveThread", func(w world, u *user) []outcome[none] {
 		changed := w.thread
 		changed.Title = "changed"
-		return []error{u.saveThread(changed).err, u.saveThread(u.thread()).err}
+		return []outcome[none]{u.saveThread(changed), u.saveThread(u.thread())}
 	}),
-	cancelled("DeleteThread", func(w world, u *user) []error {
-		return []error{u.deleteThread(w.thread.ID).err, u.deleteThread(w.h.mint.id("thr")).err}
+	cancelled("DeleteThread", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.deleteThread(w.thread.ID), u.deleteThread(w.h.mint.ID("thr"))}
 	}),
-	cancelled("LoadThreads", func(w world, u *user) []error {
+	cancelled("LoadThreads", func(w world, u *user) []outcome[none] {
 		owned := store.OwnedBy(u.owner)
-		return []error{
-			u.threads(owned, store.PageQuery{}).err,
-			u.threads(owned, store.PageQuery{After: w.thread.ID}).err,
-			u.threads(owned, store.PageQuery{After: w.h.mint.id("thr")}).err,
+		return []outcome[none]{
+			noValue(u.threads(owned, store.PageQuery{})),
+			noValue(u.threads(owned, store.PageQuery{After: w.thread.ID})),
+			noValue(u.threads(owned, store.PageQuery{After: w.h.mint.ID("thr")})),
 		}
 	}),
-	cancelled("LoadThreadItems", func(w world, u *user) []error {
-		return []error{
-			u.items(w.thread.ID, store.PageQuery{}).err,
-			u.items(w.h.mint.id("thr"), store.PageQuery{}).err,
-			u.items(w.thread.ID, store.PageQuery{After: w.item.ID}).err,
-			u.items(w.thread.ID, store.PageQuery{After: w.h.mint.id("msg")}).err,
+	cancelled("LoadThreadItems", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{
+			noValue(u.items(w.thread.ID, store.PageQuery{})),
+			noValue(u.items(w.h.mint.ID("thr"), store.PageQuery{})),
+			noValue(u.items(w.thread.ID, store.PageQuery{After: w.item.ID})),
+			noValue(u.items(w.thread.ID, store.PageQuery{After: w.h.mint.ID("msg")})),
 		}
 	}),
-	cancelled("AddThreadItem", func(w world, u *user) []error {
+	cancelled("AddThreadItem", func(w world, u *user) []outcome[none] {
 		it := w.h.item(at(2), "text")
-		return []error{u.addItem(w.thread.ID, it).err, u.addItem(w.h.mint.id("thr"), it).err}
+		return []outcome[none]{u.addItem(w.thread.ID, it), u.addItem(w.h.mint.ID("thr"), it)}
 	}),
-	cancelled("SaveItem", func(w world, u *user) []error {
-		return []error{u.saveItem(w.thread.ID, rewritten(w.h, w.item, 1)).err, u.saveItem(w.thread.ID, w.h.item(at(2), "text")).err}
+	cancelled("SaveItem", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.saveItem(w.thread.ID, rewritten(w.h, w.item, 1)), u.saveItem(w.thread.ID, w.h.item(at(2), "text"))}
 	}),
-	cancelled("LoadItem", func(w world, u *user) []error {
-		return []error{u.loadItem(w.thread.ID, w.item.ID).err, u.loadItem(w.thread.ID, w.h.mint.id("msg")).err}
+	cancelled("LoadItem", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadItem(w.thread.ID, w.item.ID)), noValue(u.loadItem(w.thread.ID, w.h.mint.ID("msg")))}
 	}),
-	cancelled("DeleteThreadItem", func(w world, u *user) []error {
-		return []error{
-			u.deleteItem(w.thread.ID, w.item.ID).err,
-			u.deleteItem(w.thread.ID, w.h.mint.id("msg")).err,
-			u.deleteItem(w.h.mint.id("thr"), w.item.ID).err,
+	cancelled("DeleteThreadItem", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{
+			u.deleteItem(w.thread.ID, w.item.ID),
+			u.deleteItem(w.thread.ID, w.h.mint.ID("msg")),
+			u.deleteItem(w.h.mint.ID("thr"), w.item.ID),
 		}
 	}),
-	cancelled("SaveAttachment", func(w world, u *user) []error {
+	cancelled("SaveAttachment", func(w world, u *user) []outcome[none] {
 		changed := u.attachment("changed.txt")
 		changed.ID = w.attachment.ID
-		return []error{u.saveAttachment(changed).err, u.saveAttachment(u.attachment("new.txt")).err}
+		return []outcome[none]{u.saveAttachment(changed), u.saveAttachment(u.attachment("new.txt"))}
 	}),
-	cancelled("LoadAttachment", func(w world, u *user) []error {
-		return []error{u.loadAttachment(w.attachment.ID).err, u.loadAttachment(w.h.mint.id("atc")).err}
+	cancelled("LoadAttachment", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{noValue(u.loadAttachment(w.attachment.ID)), noValue(u.loadAttachment(w.h.mint.ID("atc")))}
 	}),
-	cancelled("DeleteAttachment", func(w world, u *user) []error {
-		return []error{u.deleteAttachment(w.attachment.ID).err, u.deleteAttachment(w.h.mint.id("atc")).err}
+	cancelled("DeleteAttachment", func(w world, u *user) []outcome[none] {
+		return []outcome[none]{u.deleteAttachment(w.attachment.ID), u.deleteAttachment(w.h.mint.ID("atc"))}
 	}),
 }
 
@@ -323,7 +324,7 @@ func provoke(h *harness, canary string) []outcome[none] {
 		return t
 	}
 	attachment := func(u *user) chat.Attachment {
-		a, err := chat.NewAttachment(h.mint.id("atc"), chat.AttachmentBody{
+		a, err := chat.NewAttachment(h.mint.ID("atc"), chat.AttachmentBody{
 			Type: "image", Name: canary, MIMEType: "image/png", PreviewURL: "https://example.com/" + canary,
 			Upload: &chat.UploadDescriptor{URL: "https://example.com/" + canary, Method: "PUT", Headers: map[string]string{canary: canary}},
 		})
@@ -358,8 +359,8 @@ func provoke(h *harness, canary string) []outcome[none] {
 	}
 	saveItem(taken.ID, func(i *chat.Item) { i.ID = it.ID })
 	saveItem(taken.ID, func(i *chat.Item) { i.CreatedAt = time.Time{} })
-	saveItem(taken.ID, func(i *chat.Item) { i.ThreadID = h.mint.id("thr") })
-	saveItem(h.mint.id("thr"), func(*chat.Item) {})
+	saveItem(taken.ID, func(i *chat.Item) { i.ThreadID = h.mint.ID("thr") })
+	saveItem(h.mint.ID("thr"), func(*chat.Item) {})
 
 	saveAttachment := func(u *user, change func(*chat.Attachment)) {
 		a := attachment(u)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,36 +14,46 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 // harness is what a check works with: the Store, two users, and ways to say what went wrong.
 type harness struct {
 	t    tb
 	s    store.Store
+	name string // of the check
 	rule string
 	cfg  config
-	mint *mint
+	*failures
+	mint *rows.Mint
 
 	ada, bob *user // two owners of different tenants, new in each check
 }
 
-func newHarness(t tb, s store.Store, rule string, cfg config, m *mint) *harness {
-	h := &harness{t: t, s: s, rule: rule, cfg: cfg, mint: m}
-	h.ada = h.user(chat.Owner{Tenant: m.id("acme"), Subject: m.id("ada")})
-	h.bob = h.user(chat.Owner{Tenant: m.id("bold"), Subject: m.id("bob")})
+func newHarness(t tb, s store.Store, of *failures, name, rule string, cfg config, m *rows.Mint) *harness {
+	h := &harness{t: t, s: s, name: name, rule: rule, cfg: cfg, failures: of, mint: m}
+	h.ada = h.user(chat.Owner{Tenant: m.ID("acme"), Subject: m.ID("ada")})
+	h.bob = h.user(chat.Owner{Tenant: m.ID("bold"), Subject: m.ID("bob")})
 	return h
 }
 
 // errorf reports a failure and the rule it breaks. It may be called from any goroutine.
 func (h *harness) errorf(format string, args ...any) {
 	h.t.Helper()
-	h.t.Errorf("%s\n\tcontract: %s", fmt.Sprintf(format, args...), h.rule)
+	if h.failures.print(h.name) {
+		h.t.Errorf("%s", h.message(format, args...))
+	} else {
+		h.t.Fail()
+	}
 }
 
 // fatalf is errorf where the check cannot go on. Only for the check's own goroutine.
 func (h *harness) fatalf(format string, args ...any) {
 	h.t.Helper()
-	h.t.Fatalf("%s\n\tcontract: %s", fmt.Sprintf(format, args...), h.rule)
+	h.errorf(format, args...)
+	h.t.FailNow()
 }
 
 // bare skips a check of rows that a guard would decide about.
@@ -91,15 +100,8 @@ func sameText(h *harness, what string, want, got chat.JSON) {
 	h.t.Helper()
 	if w, g := want.String(), got.String(); w != g {
 		h.errorf("%s came back with other bytes than were saved (keep x.JSON() as text: no re-encoding, no JSON column "+
-			"type that normalises)\n\twant %s\n\tgot  %s", what, abridged(w), abridged(g))
+			"type that normalises)\n\twant %s\n\tgot  %s", what, report.Abridged(w, 2000), report.Abridged(g, 2000))
 	}
-}
-
-func abridged(s string) string {
-	if len(s) > 2000 {
-		return fmt.Sprintf("%s… (%d bytes)", s[:2000], len(s))
-	}
-	return s
 }
 
 // sameIDs compares the ids of a listing.
@@ -141,41 +143,25 @@ func itemIDs(its []chat.Item) []string {
 }
 
 // at is n seconds after a fixed time.
-func at(n int) time.Time {
-	return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(n) * time.Second)
-}
+var at = rows.At
 
 // item returns a new item of a simple kind, in no thread yet.
 func (h *harness) item(created time.Time, text string) chat.Item {
 	h.t.Helper()
-	return h.itemWithID(h.mint.id("msg"), created, text)
+	return h.itemWithID(h.mint.ID("msg"), created, text)
 }
 
 func (h *harness) itemWithID(id string, created time.Time, text string) chat.Item {
 	h.t.Helper()
-	return h.parseItem(fmt.Sprintf(`{"id":%q,"created_at":%q,"type":"assistant_message",`+
-		`"content":[{"type":"output_text","text":%q,"annotations":[]}]}`, id, created.Format(time.RFC3339Nano), text))
+	return rows.Message(id, created, text)
 }
 
-func (h *harness) parseItem(text string) chat.Item {
+// parsed is a value of package chat, from its JSON.
+func parsed[T any](h *harness, text string) T {
 	h.t.Helper()
-	var it chat.Item
-	err := json.Unmarshal([]byte(text), &it)
-	return value(h, it, err)
-}
-
-func (h *harness) parseThread(text string) chat.Thread {
-	h.t.Helper()
-	var t chat.Thread
-	err := json.Unmarshal([]byte(text), &t)
-	return value(h, t, err)
-}
-
-func (h *harness) parseAttachment(text string) chat.Attachment {
-	h.t.Helper()
-	var a chat.Attachment
-	err := json.Unmarshal([]byte(text), &a)
-	return value(h, a, err)
+	var v T
+	err := json.Unmarshal([]byte(text), &v)
+	return value(h, v, err)
 }
 
 func (h *harness) json(text string) chat.JSON {
@@ -206,37 +192,24 @@ func (h *harness) parallel(n int, f func(i int) error) {
 // outcome is what a call returned, and the words to say so.
 type outcome[T any] struct {
 	h    *harness
-	op   string
-	args []any
+	call call.Call
+	note string // what is odd about the call, if its arguments do not say it
 	val  T
 	err  error
 }
 
-func (o outcome[T]) String() string {
-	args := make([]string, len(o.args))
-	for i, a := range o.args {
-		switch a := a.(type) {
-		case string:
-			args[i] = fmt.Sprintf("%q", abridgedID(a))
-		default:
-			args[i] = fmt.Sprintf("%+v", a)
-		}
-	}
-	return o.op + "(" + strings.Join(args, ", ") + ")"
-}
+func (o outcome[T]) String() string { return o.call.String() + o.note }
 
-func abridgedID(id string) string {
-	if len(id) > 80 {
-		return fmt.Sprintf("%s… (%d bytes)", id[:80], len(id))
-	}
-	return id
+// with is the outcome with one part of what was returned.
+func with[T, U any](o outcome[T], val U) outcome[U] {
+	return outcome[U]{o.h, o.call, o.note, val, o.err}
 }
 
 // ok returns the value; an error ends the check.
 func (o outcome[T]) ok() T {
 	o.h.t.Helper()
 	if o.err != nil {
-		o.h.fatalf("%s: got error %q, want none", o, o.err)
+		o.h.fatalf("%s: got error %s, want none", o, report.Error(o.err))
 	}
 	return o.val
 }
@@ -252,13 +225,13 @@ func (o outcome[T]) is(want error) {
 // check is is for other goroutines than the check's own.
 func (o outcome[T]) check(want error) error {
 	if want == nil && o.err != nil {
-		return fmt.Errorf("%s: got error %q, want none", o, o.err)
+		return fmt.Errorf("%s: got error %s, want none", o, report.Error(o.err))
 	}
 	if o.err == nil && want != nil {
 		return fmt.Errorf("%s: got no error, want %s", o, sentinelName(want))
 	}
 	if !errors.Is(o.err, want) {
-		return fmt.Errorf("%s: got error %q, want %s: wrap it, so that errors.Is finds it", o, o.err, sentinelName(want))
+		return fmt.Errorf("%s: got error %s, want %s: wrap it, so that errors.Is finds it", o, report.Error(o.err), sentinelName(want))
 	}
 	if got := store.CodeOf(o.err); got != store.CodeOf(want) {
 		return fmt.Errorf("%s: got an error that is %s and, for store.CodeOf, %s: wrap one sentinel only", o, sentinelName(want), got)
@@ -324,7 +297,7 @@ func (u *user) mode(m store.SaveMode) *user { return u.in(store.WithSaveMode(u.c
 // thread returns a new thread of the user's that is not saved yet.
 func (u *user) thread() chat.Thread {
 	return chat.Thread{
-		ID:        u.h.mint.id("thr"),
+		ID:        u.h.mint.ID("thr"),
 		Title:     "a title",
 		CreatedAt: at(0),
 		Status:    chat.Status{Type: "active"},
@@ -352,9 +325,9 @@ func (u *user) newItem(threadID string, created time.Time) chat.Item {
 // attachment returns a new attachment of the user's that is not saved yet.
 func (u *user) attachment(name string) chat.Attachment {
 	u.h.t.Helper()
-	a, err := chat.NewAttachment(u.h.mint.id("atc"), chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
+	a := rows.Attachment(u.h.mint.ID("atc"), name)
 	a.Owner = u.owner
-	return value(u.h, a, err)
+	return a
 }
 
 func (u *user) newAttachment(name string) chat.Attachment {
@@ -366,94 +339,68 @@ func (u *user) newAttachment(name string) chat.Attachment {
 
 type none = struct{}
 
+// makes makes a call, of which part is the value.
+func makes[T any](u *user, c call.Call, part func(call.Answer) T) outcome[T] {
+	c.Mode = store.SaveModeFrom(u.ctx)
+	a := c.Make(u.ctx, u.h.s)
+	return outcome[T]{h: u.h, call: c, val: part(a), err: a.Err}
+}
+
+func nothing(call.Answer) none { return none{} }
+
 func (u *user) loadThread(id string) outcome[chat.Thread] {
-	t, err := u.h.s.LoadThread(u.ctx, id)
-	return outcome[chat.Thread]{u.h, "LoadThread", []any{id}, t, err}
+	c := call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: id}}
+	return makes(u, c, func(a call.Answer) chat.Thread { return a.Thread })
 }
 
 func (u *user) saveThread(t chat.Thread) outcome[none] {
-	err := u.h.s.SaveThread(u.ctx, t)
-	return outcome[none]{u.h, "SaveThread", append([]any{t.ID}, u.saveArgs(t.Owner)...), none{}, err}
+	return makes(u, call.Call{Op: store.OpSaveThread, Thread: t}, nothing)
 }
 
 func (u *user) deleteThread(id string) outcome[none] {
-	return outcome[none]{u.h, "DeleteThread", []any{id}, none{}, u.h.s.DeleteThread(u.ctx, id)}
+	return makes(u, call.Call{Op: store.OpDeleteThread, Thread: chat.Thread{ID: id}}, nothing)
 }
 
 func (u *user) threads(f store.OwnerFilter, q store.PageQuery) outcome[store.Page[chat.Thread]] {
-	p, err := u.h.s.LoadThreads(u.ctx, store.ThreadQuery{PageQuery: q, Owner: f})
-	return outcome[store.Page[chat.Thread]]{u.h, "LoadThreads", []any{q, filterName(f)}, p, err}
+	c := call.Call{Op: store.OpLoadThreads, Query: store.ThreadQuery{PageQuery: q, Owner: f}}
+	return makes(u, c, func(a call.Answer) store.Page[chat.Thread] { return a.Threads })
+}
+
+// onItem makes a call on an item, or on the items, of a thread.
+func onItem[T any](u *user, op store.Op, threadID string, it chat.Item, q store.PageQuery, part func(call.Answer) T) outcome[T] {
+	c := call.Call{Op: op, Thread: chat.Thread{ID: threadID}, Item: it, Query: store.ThreadQuery{PageQuery: q}}
+	return makes(u, c, part)
 }
 
 func (u *user) items(threadID string, q store.PageQuery) outcome[store.Page[chat.Item]] {
-	p, err := u.h.s.LoadThreadItems(u.ctx, threadID, q)
-	return outcome[store.Page[chat.Item]]{u.h, "LoadThreadItems", []any{threadID, q}, p, err}
+	return onItem(u, store.OpLoadThreadItems, threadID, chat.Item{}, q, func(a call.Answer) store.Page[chat.Item] { return a.Items })
 }
 
 func (u *user) addItem(threadID string, it chat.Item) outcome[none] {
-	return outcome[none]{u.h, "AddThreadItem", []any{threadID, it.ID}, none{}, u.h.s.AddThreadItem(u.ctx, threadID, it)}
+	return onItem(u, store.OpAddThreadItem, threadID, it, store.PageQuery{}, nothing)
 }
 
 func (u *user) saveItem(threadID string, it chat.Item) outcome[none] {
-	err := u.h.s.SaveItem(u.ctx, threadID, it)
-	return outcome[none]{u.h, "SaveItem", append([]any{threadID, it.ID}, u.saveArgs(chat.Owner{})...), none{}, err}
+	return onItem(u, store.OpSaveItem, threadID, it, store.PageQuery{}, nothing)
 }
 
 func (u *user) loadItem(threadID, itemID string) outcome[chat.Item] {
-	it, err := u.h.s.LoadItem(u.ctx, threadID, itemID)
-	return outcome[chat.Item]{u.h, "LoadItem", []any{threadID, itemID}, it, err}
+	return onItem(u, store.OpLoadItem, threadID, chat.Item{ID: itemID}, store.PageQuery{}, func(a call.Answer) chat.Item { return a.Item })
 }
 
 func (u *user) deleteItem(threadID, itemID string) outcome[none] {
-	return outcome[none]{u.h, "DeleteThreadItem", []any{threadID, itemID}, none{}, u.h.s.DeleteThreadItem(u.ctx, threadID, itemID)}
+	return onItem(u, store.OpDeleteThreadItem, threadID, chat.Item{ID: itemID}, store.PageQuery{}, nothing)
 }
 
 func (u *user) saveAttachment(a chat.Attachment) outcome[none] {
-	err := u.h.s.SaveAttachment(u.ctx, a)
-	return outcome[none]{u.h, "SaveAttachment", append([]any{a.ID}, u.saveArgs(a.Owner)...), none{}, err}
+	return makes(u, call.Call{Op: store.OpSaveAttachment, Attachment: a}, nothing)
 }
 
 func (u *user) loadAttachment(id string) outcome[chat.Attachment] {
-	a, err := u.h.s.LoadAttachment(u.ctx, id)
-	return outcome[chat.Attachment]{u.h, "LoadAttachment", []any{id}, a, err}
+	c := call.Call{Op: store.OpLoadAttachment, Attachment: chat.Attachment{ID: id}}
+	return makes(u, c, func(a call.Answer) chat.Attachment { return a.Attachment })
 }
 
 func (u *user) deleteAttachment(id string) outcome[none] {
-	return outcome[none]{u.h, "DeleteAttachment", []any{id}, none{}, u.h.s.DeleteAttachment(u.ctx, id)}
-}
-
-// saveArgs is what matters of a save beside the id.
-func (u *user) saveArgs(o chat.Owner) []any {
-	var args []any
-	if !o.IsZero() {
-		args = append(args, o)
-	}
-	switch store.SaveModeFrom(u.ctx) {
-	case store.InsertOnly:
-		args = append(args, saveModeName("InsertOnly"))
-	case store.UpdateOnly:
-		args = append(args, saveModeName("UpdateOnly"))
-	case store.Upsert: // which goes without saying
-	default:
-		args = append(args, saveModeName("an unknown save mode"))
-	}
-	return args
-}
-
-type saveModeName string
-
-type filterName store.OwnerFilter
-
-func (f filterName) String() string {
-	filter := store.OwnerFilter(f)
-	if filter.IsAny() {
-		return "AnyOwner()"
-	}
-	if tenant, ok := filter.Tenant(); ok {
-		return fmt.Sprintf("InTenant(%q)", tenant)
-	}
-	if o, _ := filter.Owner(); !o.IsZero() {
-		return fmt.Sprintf("OwnedBy(%+v)", o)
-	}
-	return "OwnerFilter{}"
+	return makes(u, call.Call{Op: store.OpDeleteAttachment, Attachment: chat.Attachment{ID: id}}, nothing)
 }

@@ -97,7 +97,7 @@ var addThreadItemChecks = []check{
 	}},
 	{"the same id in two threads is two rows", itemIDsRule, func(h *harness) {
 		a, b := h.ada.newThread(), h.ada.newThread()
-		id := h.mint.id("msg")
+		id := h.mint.ID("msg")
 		inA, inB := h.itemWithID(id, at(1), "in a"), h.itemWithID(id, at(2), "in b")
 		inA.ThreadID, inB.ThreadID = a.ID, b.ID
 		h.ada.addItem(a.ID, inA).ok()
@@ -216,10 +216,10 @@ var saveItemChecks = []check{
 var loadItemChecks = []check{
 	{"a missing item is ErrNotFound", loadItemRule, func(h *harness) {
 		thread, _ := itemsAt(h, 1)
-		h.ada.loadItem(thread, h.mint.id("msg")).is(store.ErrNotFound)
+		h.ada.loadItem(thread, h.mint.ID("msg")).is(store.ErrNotFound)
 	}},
 	{"a missing thread is ErrNotFound", loadItemRule, func(h *harness) {
-		h.ada.loadItem(h.mint.id("thr"), h.mint.id("msg")).is(store.ErrNotFound)
+		h.ada.loadItem(h.mint.ID("thr"), h.mint.ID("msg")).is(store.ErrNotFound)
 	}},
 	{"through the wrong thread is ErrNotFound", loadItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
@@ -234,11 +234,11 @@ var loadThreadItemsChecks = []check{
 		wantItems(h, h.ada.newThread().ID, "that has no items")
 	}},
 	{"a missing thread is an empty page", loadItemsRule, func(h *harness) {
-		wantItems(h, h.mint.id("thr"), "that does not exist")
+		wantItems(h, h.mint.ID("thr"), "that does not exist")
 	}},
 	{"a missing thread with After is ErrNotFound", loadItemsRule, func(h *harness) {
 		_, its := itemsAt(h, 1)
-		h.ada.items(h.mint.id("thr"), store.PageQuery{After: its[0].ID}).is(store.ErrNotFound)
+		h.ada.items(h.mint.ID("thr"), store.PageQuery{After: its[0].ID}).is(store.ErrNotFound)
 	}},
 	{"lists only this thread's items", backRule, func(h *harness) {
 		thread, its := itemsAt(h, 1, 3)
@@ -258,12 +258,12 @@ var deleteThreadItemChecks = []check{
 	}},
 	{"a missing item is nil", deleteItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
-		h.ada.deleteItem(thread, h.mint.id("msg")).is(nil)
+		h.ada.deleteItem(thread, h.mint.ID("msg")).is(nil)
 		h.ada.deleteItem(thread, its[0].ID).ok()
 		h.ada.deleteItem(thread, its[0].ID).is(nil)
 	}},
 	{"a missing thread is nil", deleteItemRule, func(h *harness) {
-		h.ada.deleteItem(h.mint.id("thr"), h.mint.id("msg")).is(nil)
+		h.ada.deleteItem(h.mint.ID("thr"), h.mint.ID("msg")).is(nil)
 	}},
 	{"through the wrong thread deletes nothing", deleteItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 const (
@@ -38,7 +39,7 @@ type row struct {
 func threadKind(h *harness) kind {
 	return kind{
 		h:     h,
-		newID: func() string { return h.mint.id("thr") },
+		newID: func() string { return h.mint.ID("thr") },
 		save: func(u *user, id string, o chat.Owner, text string) outcome[none] {
 			t := u.thread()
 			t.ID, t.Owner, t.Title = id, o, text
@@ -46,7 +47,7 @@ func threadKind(h *harness) kind {
 		},
 		load: func(u *user, id string) outcome[row] {
 			o := u.loadThread(id)
-			return outcome[row]{h, o.op, o.args, row{o.val.Title, o.val.Owner}, o.err}
+			return with(o, row{o.val.Title, o.val.Owner})
 		},
 		remove: (*user).deleteThread,
 	}
@@ -55,7 +56,7 @@ func threadKind(h *harness) kind {
 func attachmentKind(h *harness) kind {
 	return kind{
 		h:     h,
-		newID: func() string { return h.mint.id("atc") },
+		newID: func() string { return h.mint.ID("atc") },
 		save: func(u *user, id string, o chat.Owner, text string) outcome[none] {
 			a := u.attachment(text)
 			a.ID, a.Owner = id, o
@@ -63,7 +64,7 @@ func attachmentKind(h *harness) kind {
 		},
 		load: func(u *user, id string) outcome[row] {
 			o := u.loadAttachment(id)
-			return outcome[row]{h, o.op, o.args, row{attachmentName(o.val), o.val.Owner}, o.err}
+			return with(o, row{attachmentName(o.val), o.val.Owner})
 		},
 		remove: (*user).deleteAttachment,
 	}
@@ -82,29 +83,16 @@ func itemKind(h *harness) kind {
 	thread := h.ada.newThread().ID
 	return kind{
 		h:     h,
-		newID: func() string { return h.mint.id("msg") },
+		newID: func() string { return h.mint.ID("msg") },
 		save: func(u *user, id string, _ chat.Owner, text string) outcome[none] {
 			return u.saveItem(thread, h.itemWithID(id, at(1), text))
 		},
 		load: func(u *user, id string) outcome[row] {
 			o := u.loadItem(thread, id)
-			return outcome[row]{h, o.op, o.args, row{text: itemText(o.val)}, o.err}
+			return with(o, row{text: rows.Text(o.val)})
 		},
 		remove: func(u *user, id string) outcome[none] { return u.deleteItem(thread, id) },
 	}
-}
-
-// itemText is the text of an item that itemWithID made.
-func itemText(it chat.Item) string {
-	var doc struct {
-		Content []struct {
-			Text string `json:"text"`
-		} `json:"content"`
-	}
-	if err := it.JSON().Decode(&doc); err != nil || len(doc.Content) != 1 {
-		return ""
-	}
-	return doc.Content[0].Text
 }
 
 func bothOwned(name, rule string, run func(h *harness, k kind)) []check {
@@ -179,7 +167,7 @@ var ownerChecks = slices.Concat(
 	}),
 	bothOwned("another owner's save is ErrConflict", ownerRule, func(h *harness, k kind) {
 		id := k.create(h.ada)
-		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.ID("cleo")})
 		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		for _, u := range []*user{h.bob, colleague, namesake} {
 			k.save(u, id, u.owner, "stolen").is(store.ErrConflict)

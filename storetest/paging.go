@@ -46,7 +46,7 @@ func itemListing(h *harness) listing {
 	u, thread := h.ada, h.ada.newThread()
 	return listing{
 		h:     h,
-		newID: func() string { return h.mint.id("msg") },
+		newID: func() string { return h.mint.ID("msg") },
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
 			return idsOnly(u.items(thread.ID, q), itemIDs)
 		},
@@ -61,7 +61,7 @@ func threadListing(h *harness) listing {
 	u := h.ada
 	return listing{
 		h:     h,
-		newID: func() string { return h.mint.id("thr") },
+		newID: func() string { return h.mint.ID("thr") },
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
 			return idsOnly(u.threads(store.OwnedBy(u.owner), q), threadIDs)
 		},
@@ -76,7 +76,7 @@ func threadListing(h *harness) listing {
 
 func idsOnly[T any](o outcome[store.Page[T]], ids func([]T) []string) outcome[store.Page[string]] {
 	p := store.Page[string]{Data: ids(o.val.Data), HasMore: o.val.HasMore, After: o.val.After}
-	return outcome[store.Page[string]]{o.h, o.op, o.args, p, o.err}
+	return with(o, p)
 }
 
 // bothListings makes a check of each of the two listings.

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +16,10 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
+	"github.com/chatstore/chatstore/storetest/internal/spec"
 )
 
 // Random makes random calls, one after the other, on the Store that open returns, and on a model of the contract that is as
@@ -42,8 +48,8 @@ type RandomOption func(*randomConfig)
 
 type randomConfig struct{ oneIn int }
 
-// OneIn has only one in n of the sequences played: for a Store that is slow, or one of many stacks.
-func OneIn(n int) RandomOption { return func(c *randomConfig) { c.oneIn = n } }
+// WithOneIn has only one in n of the sequences played: for a Store that is slow, or one of many stacks.
+func WithOneIn(n int) RandomOption { return func(c *randomConfig) { c.oneIn = n } }
 
 func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 	t.Helper()
@@ -51,7 +57,7 @@ func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	ids := newMint()
+	ids := rows.NewMint()
 	tried, failed := 0, false
 	rapid.Check(t, func(rt *rapid.T) {
 		tried++
@@ -69,7 +75,7 @@ func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 // sequence is one sequence of calls, on a Store and on the model.
 type sequence struct {
 	s     store.Store
-	model *model
+	model *spec.Store
 	empty bool // at the begin: so listings of all are ours
 	calm  bool // one caller, one thread, few items, short pages: what a layer holds is then used
 
@@ -84,12 +90,12 @@ type sequence struct {
 
 // madeCall is a call that was made, and what came of it.
 type madeCall struct {
-	randomCall
-	came string
+	call.Call
+	came call.Answer
 }
 
-func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
-	q := &sequence{s: s, model: newModel(layer.Guarded(s))}
+func newSequence(rt *rapid.T, s store.Store, m *rows.Mint) *sequence {
+	q := &sequence{s: s, model: spec.New(layer.Guarded(s))}
 	var names []string
 	called := func(name, id string) string {
 		names = append(names, id, name)
@@ -97,22 +103,22 @@ func newSequence(rt *rapid.T, s store.Store, m *mint) *sequence {
 	}
 	// Among the ids are some that a Store could take for one: of two kinds of rows, in another case, with a space, too long.
 	for i := range 3 {
-		q.threadIDs = append(q.threadIDs, m.id("thr"))
+		q.threadIDs = append(q.threadIDs, m.ID("thr"))
 		called(fmt.Sprint("thread", i+1), q.threadIDs[i])
 	}
 	for _, name := range []string{"a", "b", "c", "d"} {
-		q.itemIDs = append(q.itemIDs, called(name, m.id("msg")))
+		q.itemIDs = append(q.itemIDs, called(name, m.ID("msg")))
 	}
 	q.itemIDs = append(q.itemIDs, called("A", strings.ToUpper(q.itemIDs[0])), q.threadIDs[0])
 	for i := range store.DefaultLimit + 1 {
-		q.crowd = append(q.crowd, called(fmt.Sprint("crowd", i+1), m.id("msg")))
+		q.crowd = append(q.crowd, called(fmt.Sprint("crowd", i+1), m.ID("msg")))
 	}
-	long := m.id("atc") + strings.Repeat("x", chat.MaxIDBytes)
-	q.attachmentIDs = []string{called("file", m.id("atc")), q.threadIDs[0], called("long", long[:chat.MaxIDBytes])}
+	long := m.ID("atc") + strings.Repeat("x", chat.MaxIDBytes)
+	q.attachmentIDs = []string{called("file", m.ID("atc")), q.threadIDs[0], called("long", long[:chat.MaxIDBytes])}
 	q.attachmentIDs = append(q.attachmentIDs, called("FILE", strings.ToUpper(q.attachmentIDs[0])))
-	acme, corp, ada := called("acme", m.id("acme")), called("corp", m.id("corp")), called("ada", m.id("ada"))
+	acme, corp, ada := called("acme", m.ID("acme")), called("corp", m.ID("corp")), called("ada", m.ID("ada"))
 	q.owners = []chat.Owner{{Tenant: acme, Subject: ada}, {Tenant: acme, Subject: ada + " "}, {Tenant: corp, Subject: ada}}
-	if !q.model.guarded {
+	if !q.model.Guarded {
 		q.owners = append(q.owners, chat.Owner{Subject: ada}, chat.Owner{})
 		p, err := s.LoadThreads(rt.Context(), store.ThreadQuery{Owner: store.AnyOwner()})
 		q.empty = err == nil && len(p.Data) == 0
@@ -133,7 +139,7 @@ func (q *sequence) play(rt *rapid.T) {
 	if once(rt, 8) {
 		q.fill(rt)
 	}
-	call := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call")) }
+	call := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
 	for range 2 { // of one, half the lengths are below 20
 		rt.Repeat(map[string]func(*rapid.T){"a call": call})
 	}
@@ -144,15 +150,11 @@ func (q *sequence) play(rt *rapid.T) {
 func (q *sequence) fill(rt *rapid.T) {
 	id := q.threadIDs[0]
 	by := q.ownerOf(q.threadIDs, id)
-	c := randomCall{command: command{op: store.OpSaveThread, thread: chat.Thread{ID: id, CreatedAt: at(0), Owner: by}}, by: by, names: q.names}
+	c := call.Call{Op: store.OpSaveThread, Thread: chat.Thread{ID: id, CreatedAt: rows.At(0), Owner: by}, By: store.Principal{Owner: by}}
 	q.make(rt, c)
-	c.op, c.thread = store.OpAddThreadItem, chat.Thread{ID: id}
+	c.Op, c.Thread = store.OpAddThreadItem, chat.Thread{ID: id}
 	for _, item := range q.crowd {
-		it, err := chat.NewItem(item, at(rapid.IntRange(0, 3).Draw(rt, "second")), chat.EndOfTurn{})
-		if err != nil {
-			rt.Fatalf("package store refuses an item of the check: %v", err)
-		}
-		c.item = it
+		c.Item = rows.Item(item, rows.At(rapid.IntRange(0, 3).Draw(rt, "second")), chat.EndOfTurn{})
 		q.make(rt, c)
 	}
 }
@@ -161,16 +163,18 @@ func (q *sequence) fill(rt *rapid.T) {
 func (q *sequence) end(rt *rapid.T) {
 	page := store.PageQuery{Limit: pick(rt, 1000, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
 	read := func(op store.Op, by chat.Owner, id string) {
-		c := randomCall{command: command{op: op, thread: chat.Thread{ID: id}, query: page}, by: by,
-			attachment: chat.Attachment{ID: id}, filter: store.OwnedBy(by), names: q.names}
+		c := call.Call{Op: op, Thread: chat.Thread{ID: id}, Attachment: chat.Attachment{ID: id}, By: store.Principal{Owner: by}}
+		if c.Query.PageQuery = page; op == store.OpLoadThreads {
+			c.Query.Owner = store.OwnedBy(by)
+		}
 		for {
 			r := q.make(rt, c)
-			if c.query.After = r.page.After + r.threads.After; c.query.After == "" {
+			if c.Query.After = r.Items.After + r.Threads.After; c.Query.After == "" {
 				return
 			}
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(q.model.threads)) {
+	for _, id := range slices.Sorted(maps.Keys(q.model.Threads)) {
 		read(store.OpLoadThread, q.ownerOf(q.threadIDs, id), id)
 		read(store.OpLoadThreadItems, q.ownerOf(q.threadIDs, id), id)
 	}
@@ -179,45 +183,61 @@ func (q *sequence) end(rt *rapid.T) {
 			read(store.OpLoadThreads, o, "")
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(q.model.attachments)) {
+	for _, id := range slices.Sorted(maps.Keys(q.model.Attachments)) {
 		read(store.OpLoadAttachment, q.ownerOf(q.attachmentIDs, id), id)
 	}
 }
 
 // make makes a call, on the model and on the Store, compares, and returns what the model says.
-func (q *sequence) make(rt *rapid.T, c randomCall) reply {
+func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	rt.Helper()
-	want, v := q.model.play(c)
-	var heard [][2]uint64
-	ctx := callctx.WithVersionRecorder(c.in(rt.Context()), func(id string, before, after uint64) {
-		if id == c.threadID() {
-			heard = append(heard, [2]uint64{before, after})
+	want, v := q.model.Play(c)
+	var heard []spec.Version
+	ctx := callctx.WithVersionRecorder(c.Context(rt.Context()), func(id string, before, after uint64) {
+		if id == c.Thread.ID {
+			heard = append(heard, spec.Version{Before: before, After: after, Due: v.Due})
 		}
 	})
-	got, err := c.onStore(ctx, q.s)
-	q.made = append(q.made, madeCall{c, got.brief(c.op)})
+	got := c.Make(ctx, q.s)
+	came := got
+	came.Err = nil // its code will do
+	came.Items.Data, came.Threads.Data = slices.Clone(got.Items.Data), slices.Clone(got.Threads.Data)
+	q.made = append(q.made, madeCall{c, came})
 
-	if !got.equal(err, want) {
-		if d := cmp.Diff(want.lines(), got.lines()); d != "" {
-			q.fail(rt, "error %v (-want +got):\n%s", err, d)
-		}
-		q.fail(rt, "error %v, in which errors.Is does not find %v", err, sentinels[want.code])
+	if !got.Equal(want) {
+		d := cmp.Diff(lines(want), lines(got))
+		q.fail(rt, "got %s (-want +got):\n%s", report.Error(got.Err), d)
 	}
-	if err != nil {
-		q.checkText(rt, err.Error())
+	if got.Err != nil {
+		if sentinel := sentinels[want.Code]; !errors.Is(got.Err, sentinel) {
+			q.fail(rt, "got %s, in which errors.Is does not find %v", report.Error(got.Err), sentinel)
+		}
+		q.checkText(rt, got.Err.Error())
 	}
 	q.reports = q.reports || len(heard) > 0
 	switch {
-	case len(heard) > 0 && heard[len(heard)-1] != [2]uint64{v.before, v.after}:
-		q.fail(rt, "reported version %d before and %d after, want %d and %d", heard[len(heard)-1][0], heard[len(heard)-1][1], v.before, v.after)
-	case len(heard) == 0 && v.due && q.reports:
-		q.fail(rt, "reported no version, though others did; want %d before and %d after", v.before, v.after)
+	case len(heard) > 0 && heard[len(heard)-1] != v:
+		last := heard[len(heard)-1]
+		q.fail(rt, "reported version %d before and %d after, want %d and %d", last.Before, last.After, v.Before, v.After)
+	case len(heard) == 0 && v.Due && q.reports:
+		q.fail(rt, "reported no version, though others did; want %d before and %d after", v.Before, v.After)
 	}
 	// What was returned is the caller's.
-	clear(got.page.Data)
-	clear(got.threads.Data)
+	clear(got.Items.Data)
+	clear(got.Threads.Data)
 	return want
 }
+
+// sentinels are the errors that errors.Is must find in one of a code.
+var sentinels = map[store.Code]error{
+	store.CodeNotFound: store.ErrNotFound,
+	store.CodeConflict: store.ErrConflict,
+	store.CodeInvalid:  store.ErrInvalid,
+	store.CodeCanceled: context.Canceled,
+	store.CodeTimeout:  context.DeadlineExceeded,
+}
+
+func lines(a call.Answer) []string { return append(a.Rows(), a.Code.String(), a.Edges()) }
 
 // checkText wants none of what is saved in an error's text.
 func (q *sequence) checkText(rt *rapid.T, text string) {
@@ -238,57 +258,8 @@ func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
 	rt.Helper()
 	var calls strings.Builder
 	for i, m := range q.made {
-		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.randomCall, q.names.Replace(m.came))
+		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.Whole(), m.Came(m.came))
 	}
-	rt.Fatalf("the last of these calls is wrong:\n%s%s", calls.String(), q.names.Replace(fmt.Sprintf(format, args...)))
-}
-
-// brief is the reply in a few words.
-func (r reply) brief(op store.Op) string {
-	var ids []string
-	switch {
-	case r.code == store.CodeOK && op == store.OpLoadThreads:
-		ids = threadIDs(r.threads.Data)
-	case r.code == store.CodeOK && op == store.OpLoadThreadItems:
-		ids = itemIDs(r.page.Data)
-	default:
-		return r.code.String()
-	}
-	if r.page.HasMore || r.threads.HasMore {
-		ids = append(ids, "and more")
-	}
-	return "[" + strings.Join(ids, " ") + "]"
-}
-
-// lines are all that is in the reply.
-func (r reply) lines() []string {
-	lines := []string{r.code.String()}
-	thread := func(t chat.Thread) {
-		lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, ownerName(t.Owner), t.CreatedAt, t.JSON()))
-	}
-	item := func(it chat.Item) {
-		lines = append(lines, fmt.Sprintf("%q in %q at %v: %s", it.ID, it.ThreadID, it.CreatedAt, it.JSON()))
-	}
-	if r.thread.ID != "" {
-		thread(r.thread)
-	}
-	if r.item.ID != "" {
-		item(r.item)
-	}
-	if a := r.attachment; a.ID != "" {
-		lines = append(lines, fmt.Sprintf("%q of %s: %s", a.ID, ownerName(a.Owner), a.JSON()))
-	}
-	for _, t := range r.threads.Data {
-		thread(t)
-	}
-	for _, it := range r.page.Data {
-		item(it)
-	}
-	if r.page.HasMore || r.threads.HasMore {
-		lines = append(lines, "HasMore")
-	}
-	if after := r.page.After + r.threads.After; after != "" {
-		lines = append(lines, fmt.Sprintf("After %q", after))
-	}
-	return lines
+	text := calls.String() + fmt.Sprintf(format, args...)
+	rt.Fatalf("the last of these calls is wrong:\n%s", report.Printable(q.names.Replace(text)))
 }

@@ -193,7 +193,7 @@ func brokenBy(twist func(s *twist, base store.Store)) func() store.Store {
 
 // A failure is a list of calls that a person can follow, and says how to have it again.
 func TestAFailedSequenceIsShrunkToAFewCalls(t *testing.T) {
-	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "10s"})
+	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "5m"})
 	noDelete := brokenBy(func(s *twist, base store.Store) {
 		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
 			if _, err := base.LoadItem(ctx, threadID, itemID); err == nil {
@@ -205,7 +205,7 @@ func TestAFailedSequenceIsShrunkToAFewCalls(t *testing.T) {
 	text := tried(t, noDelete).text.String()
 	_, text, _ = strings.Cut(text, "the last of these calls is wrong:\n")
 	calls, after, _ := strings.Cut(text, "reported version 2 before and 2 after, want 2 and 3\n")
-	if n := strings.Count(calls, "\n"); n != 3 || !strings.Contains(calls, "  3. delete_thread_item(") || !strings.Contains(after, "-rapid.seed=") {
+	if n := strings.Count(calls, "\n"); n != 3 || !strings.Contains(calls, "  3. DeleteThreadItem(") || !strings.Contains(after, "-rapid.seed=") {
 		t.Errorf("%d calls:\n%s", n, text)
 	}
 }
@@ -216,8 +216,8 @@ func TestOneInTriesFewer(t *testing.T) {
 		random(t, func() store.Store { n++; return memstore.New() }, opts...)
 		return n
 	}
-	all, tenth := count(), count(OneIn(10))
+	all, tenth := count(), count(WithOneIn(10))
 	if all == 0 || tenth != all/10 {
-		t.Errorf("of %d sequences, OneIn(10) tried %d", all, tenth)
+		t.Errorf("of %d sequences, WithOneIn(10) tried %d", all, tenth)
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
+// notPrinted is what a recorder has of a failure without a message.
+const notPrinted = "not printed"
+
 // recorder is a tb that keeps failures to itself, so that the suite can be seen to fail.
 type recorder struct {
 	ctx  context.Context
@@ -43,6 +46,8 @@ func (r *recorder) Helper()                  {}
 func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
 
+func (r *recorder) Fail()    { r.Errorf(notPrinted) }
+func (r *recorder) FailNow() { runtime.Goexit() }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

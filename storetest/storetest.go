@@ -10,15 +10,20 @@
 // errors, thread versions, and all of it again from many goroutines. Run it under the race detector. It says nothing about
 // speed, and nothing about what survives a crash.
 //
-// Three more checks try to break what [Run] cannot ask for one promise at a time: [Random] compares random calls with a model of
-// the contract; [Linearizable] lets clients read and write at once through a layer that holds or shares what it reads; [Isolated]
-// plays what several principals do through a guard. [Faulty] makes a Store fail as one chooses.
+// [Random] finds what [Run] cannot ask for one promise at a time: it compares random calls with a model of the contract. The
+// other checks have packages of their own:
+//
+//   - linear lets clients read and write at once through a layer that holds or shares what it reads.
+//   - isolate plays what several principals do through a guard.
+//   - faulty makes a Store fail as one chooses.
+//   - fleet runs several processes around a bus.
 //
 // # How to read a failure
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound,
 // and every message has three parts: the call, what came of it and what should have, and the rule of the contract that
-// says so. Mend the first failing subtest first; a Store that breaks one promise fails, nearly always, one subtest.
+// says so. An error is printed with its causes. Mend the first failing subtest first; a Store that breaks one promise fails,
+// nearly always, one subtest. Of many failures only the first are printed.
 //
 // # What Run asks of the Store
 //
@@ -30,14 +35,11 @@ package storetest
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
-	"math/bits"
-	"sync/atomic"
 	"testing"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 // Run checks the Store that open returns against the contract, in subtests named after the promises. It calls open once for
@@ -55,9 +57,9 @@ type config struct {
 	requireVersions bool
 }
 
-// RequireVersions makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
+// WithVersionsRequired makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
 // checks of versions are skipped.
-func RequireVersions() Option { return func(c *config) { c.requireVersions = true } }
+func WithVersionsRequired() Option { return func(c *config) { c.requireVersions = true } }
 
 // check is one promise of the contract.
 type check struct {
@@ -108,7 +110,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	ids := newMint()
+	ids, failures := rows.NewMint(), &failures{checks: make(map[string]int)}
 	for _, g := range suite {
 		t.Run(g.name, func(t tb) {
 			s := open(t)
@@ -117,14 +119,19 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 			}
 			t.Cleanup(func() {
 				if err := store.Close(s); err != nil {
-					t.Errorf("store.Close: got %v, want no error", err)
+					t.Errorf("store.Close: got error %s, want none", report.Error(err))
 				}
 			})
 			for _, c := range g.checks {
-				t.Run(c.name, func(t tb) { c.run(newHarness(t, s, c.rule, cfg, ids)) })
+				name := g.name + "/" + c.name
+				t.Run(c.name, func(t tb) {
+					defer failures.end(t, name)
+					c.run(newHarness(t, s, failures, name, c.rule, cfg, ids))
+				})
 			}
 		})
 	}
+	failures.summary(t)
 }
 
 // tb is what the suite asks of a *testing.T, so that its own tests can watch it fail.
@@ -132,6 +139,8 @@ type tb interface {
 	Helper()
 	Context() context.Context
 	Cleanup(func())
+	Fail()
+	FailNow()
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 	Skipf(format string, args ...any)
@@ -143,21 +152,4 @@ type goTest struct{ *testing.T }
 func (t goTest) Run(name string, f func(tb)) bool {
 	t.Helper()
 	return t.T.Run(name, func(t *testing.T) { f(goTest{t}) })
-}
-
-// mint makes ids that no other check and no other run has. They do not sort in the order in which they are made, so that
-// a Store cannot take the order of ids for the order of insertion.
-type mint struct {
-	run string
-	n   atomic.Uint32
-}
-
-func newMint() *mint {
-	var b [6]byte
-	_, _ = rand.Read(b[:])
-	return &mint{run: hex.EncodeToString(b[:])}
-}
-
-func (m *mint) id(prefix string) string {
-	return fmt.Sprintf("%s_%08x_%s", prefix, bits.Reverse32(m.n.Add(1)), m.run)
 }

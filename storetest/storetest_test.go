@@ -9,7 +9,7 @@ import (
 )
 
 func TestMemstore(t *testing.T) {
-	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() }, storetest.RequireVersions())
+	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() }, storetest.WithVersionsRequired())
 }
 
 // A Store that other programs have put rows into passes as well.

@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 // unversioned is a Store that reports no versions.
@@ -29,8 +32,8 @@ func TestVersionsAreOptional(t *testing.T) {
 	}
 }
 
-func TestRequireVersions(t *testing.T) {
-	log := record(t.Context(), unversioned, []string{"Version"}, RequireVersions())
+func TestWithVersionsRequired(t *testing.T) {
+	log := record(t.Context(), unversioned, []string{"Version"}, WithVersionsRequired())
 	if len(log.failed) != len(versionChecks) {
 		t.Errorf("a Store without versions, where they are required: failed %d of %d checks", len(log.failed), len(versionChecks))
 	}
@@ -141,7 +144,7 @@ func TestMessages(t *testing.T) {
 	if len(messages) != 1 {
 		t.Fatalf("messages: %q", messages)
 	}
-	for _, part := range []string{`LoadItem("thr_`, `", "msg_`, `got error "context canceled"`, "want store.ErrNotFound", "\n\tcontract: " + loadItemRule} {
+	for _, part := range []string{`LoadItem("thr_`, `", "msg_`, `got error "context canceled", want store.ErrNotFound`, "\n\tcontract: " + loadItemRule} {
 		if !strings.Contains(messages[0], part) {
 			t.Errorf("the message lacks %q:\n%s", part, messages[0])
 		}
@@ -180,5 +183,47 @@ func TestStoresAreClosedOnce(t *testing.T) {
 	}, []string{"LoadItem"})
 	if len(log.failed["LoadItem"]) != 1 {
 		t.Errorf("a Close that fails: %v", log.failed)
+	}
+}
+
+// Of a Store that does nothing nearly all checks fail. What is printed of them can be read.
+func TestManyFailuresAreFew(t *testing.T) {
+	nothing := func() store.Store {
+		return &call.Store{IDs: memstore.New(), Do: func(context.Context, call.Call) call.Answer { return call.Answer{} }}
+	}
+	log := record(t.Context(), nothing, nil)
+	lines, whole := 0, 0
+	for path, messages := range log.failed {
+		lines++ // with its name
+		for _, m := range messages {
+			if m != notPrinted {
+				lines += 1 + strings.Count(m, "\n")
+			}
+			if strings.Contains(m, "contract: ") {
+				whole++
+			}
+		}
+		if n := len(messages); path != "" && n > mostOfCheck+1 && messages[mostOfCheck+1] != notPrinted {
+			t.Errorf("%s says %d things", path, n)
+		}
+	}
+	if len(log.failed) < 150 || whole != mostWhole || lines > 450 {
+		t.Errorf("%d failed, %d of their failures are printed, in %d lines", len(log.failed), whole, lines)
+	}
+	if m := log.failed[""]; len(m) != 1 || !strings.Contains(m[0], fmt.Sprintf("%d checks failed. ", len(log.failed)-1)) {
+		t.Errorf("the summary is %q", m)
+	}
+}
+
+// What a Store is to blame for is often in the cause of its error, which the error's text leaves out.
+func TestMessagesSayTheCause(t *testing.T) {
+	log := record(t.Context(), func() store.Store {
+		return &call.Store{IDs: memstore.New(), Do: func(_ context.Context, c call.Call) call.Answer {
+			return call.Answer{Err: &store.Error{Op: c.Op, Code: store.CodeUnavailable, Cause: errors.New("database is locked\x1b[2J")}}
+		}}
+	}, []string{"LoadItem"})
+	want := `unavailable", caused by "database is locked\x1b[2J", want`
+	if m := log.failed["LoadItem/a missing item is ErrNotFound"]; len(m) != 1 || !strings.Contains(m[0], want) {
+		t.Errorf("the messages %q lack %q", m, want)
 	}
 }

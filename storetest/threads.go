@@ -15,7 +15,7 @@ const (
 
 var loadThreadChecks = []check{
 	{"a missing thread is ErrNotFound", "LoadThread of what is not there is ErrNotFound", func(h *harness) {
-		h.ada.loadThread(h.mint.id("thr")).is(store.ErrNotFound)
+		h.ada.loadThread(h.mint.ID("thr")).is(store.ErrNotFound)
 	}},
 	{"what was saved", "what comes back is what was saved", func(h *harness) {
 		t := h.ada.thread()
@@ -113,7 +113,7 @@ var deleteThreadChecks = []check{
 		wantThreads(h, "after DeleteThread of another", kept)
 	}},
 	{"a missing thread is nil", deleteThreadRule, func(h *harness) {
-		h.ada.deleteThread(h.mint.id("thr")).is(nil)
+		h.ada.deleteThread(h.mint.ID("thr")).is(nil)
 		t := h.ada.newThread()
 		h.ada.deleteThread(t.ID).ok()
 		h.ada.deleteThread(t.ID).is(nil)
@@ -166,7 +166,7 @@ var ownerFilterChecks = []check{
 	{"OwnedBy lists one owner's", ownerFilterRule, func(h *harness) {
 		mine := []string{h.ada.newThread().ID, h.ada.newThread().ID}
 		h.bob.newThread()
-		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.ID("cleo")})
 		colleague.newThread()
 		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		namesake.newThread()
@@ -174,7 +174,7 @@ var ownerFilterChecks = []check{
 		sameIDs(h, o.String()+" beside a colleague and a namesake of another tenant", mine, threadIDs(o.ok().Data))
 	}},
 	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
-		base := h.mint.id("o")
+		base := h.mint.ID("o")
 		owners := []chat.Owner{
 			{Tenant: base + "a", Subject: "bc"}, {Tenant: base + "ab", Subject: "c"},
 			{Tenant: base + "a:b", Subject: "c"}, {Tenant: base + "a", Subject: "b:c"},
@@ -204,7 +204,7 @@ var ownerFilterChecks = []check{
 	}},
 	{"InTenant lists every owner of the tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
-		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.id("cleo")})
+		colleague := h.user(chat.Owner{Tenant: h.ada.owner.Tenant, Subject: h.mint.ID("cleo")})
 		want := []string{h.ada.newThread().ID, colleague.newThread().ID}
 		h.bob.newThread()
 		h.nobody().newThread()
@@ -213,7 +213,7 @@ var ownerFilterChecks = []check{
 	}},
 	{"InTenant of no name lists owners without a tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
-		single := h.user(chat.Owner{Subject: h.mint.id("single")}).newThread()
+		single := h.user(chat.Owner{Subject: h.mint.ID("single")}).newThread()
 		owned, unowned := h.ada.newThread(), h.nobody().newThread()
 		contains(h, `LoadThreads(InTenant(""))`, allThreads(h, store.InTenant("")), []string{single.ID}, []string{owned.ID, unowned.ID})
 	}},

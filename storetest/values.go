@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
 const (
@@ -42,7 +44,7 @@ func refusesIDs(name string, call func(w world, u *user, id string) outcome[none
 		w := newWorld(h)
 		for _, bad := range badIDs {
 			o := call(w, h.ada, bad.id)
-			o.args = append(o.args, note("an id "+bad.what))
+			o.note = ", an id " + bad.what
 			o.is(store.ErrInvalid)
 		}
 		w.check("after calls with bad ids")
@@ -59,12 +61,7 @@ func refusesCursors(name string, call func(w world, u *user, q store.PageQuery) 
 	}}
 }
 
-// note is a remark among the arguments of a call.
-type note string
-
-func noValue[T any](o outcome[T]) outcome[none] {
-	return outcome[none]{o.h, o.op, o.args, none{}, o.err}
-}
+func noValue[T any](o outcome[T]) outcome[none] { return with(o, none{}) }
 
 var idChecks = slices.Concat(
 	[]check{
@@ -164,7 +161,7 @@ var idChecks = slices.Concat(
 		k.load(h.ada, ids[1]).is(nil)
 	}),
 	[]check{{"owners that differ in a byte are two", idBytesRule, func(h *harness) {
-		base := h.mint.id("u")
+		base := h.mint.ID("u")
 		users := []*user{h.user(chat.Owner{Tenant: "t" + base, Subject: "ada"}), h.user(chat.Owner{Tenant: "t" + base, Subject: "Ada"}),
 			h.user(chat.Owner{Tenant: "t" + base, Subject: "ada "}), h.user(chat.Owner{Tenant: "T" + base, Subject: "ada"})}
 		var want []string
@@ -182,7 +179,7 @@ var idChecks = slices.Concat(
 func keepsItem(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
 		t := h.ada.newThread()
-		it := h.parseItem(strings.NewReplacer("THREAD", t.ID, "ITEM", h.mint.id("msg")).Replace(text))
+		it := parsed[chat.Item](h, strings.NewReplacer("THREAD", t.ID, "ITEM", h.mint.ID("msg")).Replace(text))
 		it.ThreadID = t.ID
 		h.ada.addItem(t.ID, it).ok()
 		wantItem := func(when string) {
@@ -202,7 +199,7 @@ func keepsItem(name, text string) check {
 // keepsThread is keepsItem for a thread. THREAD stands for its id.
 func keepsThread(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
-		t := h.parseThread(strings.ReplaceAll(text, "THREAD", h.mint.id("thr")))
+		t := parsed[chat.Thread](h, strings.ReplaceAll(text, "THREAD", h.mint.ID("thr")))
 		t.Owner = h.ada.owner
 		for _, when := range []string{" after SaveThread", " after another SaveThread"} {
 			h.ada.saveThread(t).ok()
@@ -219,7 +216,7 @@ func keepsThread(name, text string) check {
 // keepsAttachment is keepsItem for an attachment. ATTACHMENT stands for its id.
 func keepsAttachment(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
-		a := h.parseAttachment(strings.ReplaceAll(text, "ATTACHMENT", h.mint.id("atc")))
+		a := parsed[chat.Attachment](h, strings.ReplaceAll(text, "ATTACHMENT", h.mint.ID("atc")))
 		a.Owner = h.ada.owner
 		for _, when := range []string{" after SaveAttachment", " after another SaveAttachment"} {
 			h.ada.saveAttachment(a).ok()
@@ -280,7 +277,7 @@ var payloadChecks = slices.Concat(
 			var want []chat.Item
 			for i, body := range variants {
 				body = strings.ReplaceAll(body, "ATTACHMENT", file.ID)
-				it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":%q,%s`, h.mint.id("msg"), t.ID, at(i).Format(time.RFC3339), body[1:]))
+				it := parsed[chat.Item](h, fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":%q,%s`, h.mint.ID("msg"), t.ID, at(i).Format(time.RFC3339), body[1:]))
 				h.ada.addItem(t.ID, it).ok()
 				want = append(want, it)
 			}
@@ -305,7 +302,7 @@ var payloadChecks = slices.Concat(
 		{"item types at the limits are kept", "an item's type is [a-z0-9_.]{1,64}", func(h *harness) {
 			t := h.ada.newThread()
 			for _, typ := range []string{"x", "a.b_c.9", strings.Repeat("t", 64)} {
-				it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":%q}`, h.mint.id("msg"), t.ID, typ))
+				it := parsed[chat.Item](h, fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":%q}`, h.mint.ID("msg"), t.ID, typ))
 				h.ada.addItem(t.ID, it).ok()
 				o := h.ada.loadItem(t.ID, it.ID)
 				if got := o.ok().Type(); string(got) != typ {
@@ -323,7 +320,7 @@ var payloadChecks = slices.Concat(
 		}},
 		{"an item without a payload is ErrInvalid", invalidRule, func(h *harness) {
 			t := h.ada.newThread()
-			bare := chat.Item{ID: h.mint.id("msg"), CreatedAt: at(1)}
+			bare := chat.Item{ID: h.mint.ID("msg"), CreatedAt: at(1)}
 			h.ada.addItem(t.ID, bare).is(store.ErrInvalid)
 			h.ada.saveItem(t.ID, bare).is(store.ErrInvalid)
 			wantItems(h, t.ID, "after items without a payload")
@@ -342,7 +339,7 @@ var payloadChecks = slices.Concat(
 				t := h.ada.thread()
 				wrong.change(&t)
 				o := h.ada.saveThread(t)
-				o.args = append(o.args, note(wrong.what))
+				o.note = ", " + wrong.what
 				o.is(store.ErrInvalid)
 				h.ada.loadThread(t.ID).absent()
 			}
@@ -360,8 +357,8 @@ var payloadChecks = slices.Concat(
 		{"names that differ in case are two", trapRule, func(h *harness) {
 			t := h.ada.newThread()
 			file := h.ada.newAttachment("a.txt")
-			id := h.mint.id("msg")
-			it := h.parseItem(fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
+			id := h.mint.ID("msg")
+			it := parsed[chat.Item](h, fmt.Sprintf(`{"id":%q,"thread_id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
 				`"Type":"end_of_turn","ID":"msg_x","CREATED_AT":"1999-01-01T00:00:00Z","Thread_ID":"thr_x",`+
 				`"content":[{"type":"input_text","text":"hello","TEXT":"bye"}],`+
 				`"attachments":[{"type":"file","id":%q,"name":"a.txt","mime_type":"text/plain"}],"ATTACHMENTS":[],"inference_options":{}}`, id, t.ID, file.ID))
@@ -399,7 +396,7 @@ func refusesItem(h *harness, threadID, text string) {
 		err = h.ada.addItem(threadID, it).err
 	}
 	if !errors.Is(err, store.ErrInvalid) {
-		h.errorf("an item %s, parsed and added: got %v, want store.ErrInvalid", abridged(text), err)
+		h.errorf("an item %s, parsed and added: got %v, want store.ErrInvalid", report.Abridged(text, 2000), err)
 	}
 }
 
@@ -422,7 +419,7 @@ func datedItems(h *harness) dated {
 		},
 		load: func(id string) outcome[time.Time] {
 			o := h.ada.loadItem(thread, id)
-			return outcome[time.Time]{h, o.op, o.args, o.val.CreatedAt, o.err}
+			return with(o, o.val.CreatedAt)
 		},
 		list: func() outcome[store.Page[string]] {
 			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}), itemIDs)
@@ -440,7 +437,7 @@ func datedThreads(h *harness) dated {
 		},
 		load: func(id string) outcome[time.Time] {
 			o := h.ada.loadThread(id)
-			return outcome[time.Time]{h, o.op, o.args, o.val.CreatedAt, o.err}
+			return with(o, o.val.CreatedAt)
 		},
 		list: func() outcome[store.Page[string]] {
 			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), threadIDs)
@@ -517,7 +514,7 @@ var timeChecks = slices.Concat(
 			time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), // in UTC, the year 10000
 		} {
 			id, o := d.save(t)
-			o.args = append(o.args, t)
+			o.note = fmt.Sprintf(", created at %v", t)
 			o.is(store.ErrInvalid)
 			d.load(id).absent()
 		}
@@ -598,7 +595,7 @@ var aliasingChecks = []check{
 	{"an item's body is the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.newThread()
 		body := chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "kept"}}}
-		it, err := chat.NewItem(h.mint.id("msg"), at(1), body)
+		it, err := chat.NewItem(h.mint.ID("msg"), at(1), body)
 		it = value(h, it, err)
 		it.ThreadID = t.ID
 		h.ada.addItem(t.ID, it).ok()
@@ -616,7 +613,7 @@ var aliasingChecks = []check{
 		headers := map[string]string{"X-Key": "kept"}
 		body := chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain",
 			Upload: &chat.UploadDescriptor{URL: "https://example.com/up", Method: "PUT", Headers: headers}}
-		a, err := chat.NewAttachment(h.mint.id("atc"), body)
+		a, err := chat.NewAttachment(h.mint.ID("atc"), body)
 		a = value(h, a, err)
 		a.Owner = h.ada.owner
 		h.ada.saveAttachment(a).ok()
@@ -672,8 +669,8 @@ func overwrite(b []byte) {
 // validID checks an id that the Store generated.
 func validID(h *harness, what, id string) {
 	h.t.Helper()
-	if checks.Thread(h.t.Context(), store.OpLoadThread, id) != nil {
-		h.fatalf("%s: got %q, want a valid id", what, abridgedID(id))
+	if rules.IDFault(id) != "" {
+		h.fatalf("%s: got %q, want a valid id", what, report.Abridged(id, 80))
 	}
 }
 

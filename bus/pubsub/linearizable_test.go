@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/linear"
 )
 
 // onBus is a stack that owns its bus.
@@ -64,9 +64,9 @@ func (h *troubled) port(name string) *port {
 // The bus loses messages and connections. Reads through a cache are then stale by a lease and a delivery at most.
 func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 	t.Parallel()
-	for name, versions := range map[string][]storetest.LinearizableOption{
+	for name, versions := range map[string][]linear.Option{
 		"over versions":                nil,
-		"over a base without versions": {storetest.WithoutVersions()},
+		"over a base without versions": {linear.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,13 +80,13 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 				h = newTroubled(base.(interface{ Seed() uint64 }).Seed())
 				return stack(base)
 			}
-			opts := append(versions, storetest.Beside(stack), storetest.StaleBy(leaseTime+2*delivery))
+			opts := append(versions, linear.WithBeside(stack), linear.WithStaleBy(leaseTime+2*delivery))
 			if testenv.Race { // which sees enough of a few
-				opts = append(opts, storetest.Histories(4))
+				opts = append(opts, linear.WithHistories(4))
 			} else {
-				opts = append(opts, storetest.Histories(25), storetest.AtLeast(storetest.Coverage{Hits: 800, Late: 3}))
+				opts = append(opts, linear.WithHistories(25), linear.WithFloor(linear.Coverage{Hits: 800, Late: 3}))
 			}
-			storetest.Linearizable(t, first, opts...)
+			linear.Run(t, first, opts...)
 		})
 	}
 }

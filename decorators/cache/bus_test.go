@@ -16,7 +16,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 func TestTwoCachesOnALocalBusAgree(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, wire := memstore.New(), bus.Local()
-		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		f := faulty.New(base, faulty.WithLongestWrite(time.Minute))
 		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
 		b := store.Wrap(f, cache.New(cache.WithBus(wire)))
 		defer store.Close(a, b)
@@ -195,9 +195,9 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 			}
 		}
 		warmBoth()
-		var thread, file storetest.Late
-		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: thread.Hold(nil)})
-		f.Inject(storetest.Fault{Op: store.OpSaveAttachment, Times: 1, Do: file.Hold(nil)})
+		var thread, file faulty.Late
+		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: thread.Hold(nil)})
+		f.Inject(faulty.Fault{Op: store.OpSaveAttachment, Times: 1, Do: file.Hold(nil)})
 		for _, err := range []error{
 			a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}),
 			a.SaveAttachment(t.Context(), attachment(t, "atc_1", "second")),
@@ -432,11 +432,11 @@ func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, wire := memstore.New(), &handBus{}
-		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		f := faulty.New(base, faulty.WithLongestWrite(time.Minute))
 		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
 		fill(t, base, 1)
-		var late storetest.Late
-		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		var late faulty.Late
+		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
 		b := store.Wrap(f, cache.New(cache.WithBus(wire))) // connected only now
 		defer store.Close(a, b)
@@ -465,14 +465,14 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, local := memstore.New(), bus.Local()
-		f := storetest.NewFaulty(base, storetest.WithLongestWrite(30*time.Second))
+		f := faulty.New(base, faulty.WithLongestWrite(30*time.Second))
 		away := &fitfulBus{Bus: local, steady: true}
 		a := store.Wrap(f, cache.New(cache.WithBus(local)))
 		b := store.Wrap(f, cache.New(cache.WithBus(away)))
 		defer store.Close(a, b)
 		fill(t, base, 1)
-		var late storetest.Late
-		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		var late faulty.Late
+		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 		away.leave()
 		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
 		away.comeBack()

@@ -25,6 +25,7 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -1140,7 +1141,7 @@ func TestConformanceWithTinyBounds(t *testing.T) {
 func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := memstore.New()
-		f := storetest.NewFaulty(base, storetest.WithLongestWrite(time.Minute))
+		f := faulty.New(base, faulty.WithLongestWrite(time.Minute))
 		retry := layer.Intercept("retry", layer.InterceptorFunc(
 			func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				if err := next(ctx); store.CodeOf(err) != store.CodeUnavailable {
@@ -1151,8 +1152,8 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 		s := store.Wrap(f, cache.New(), retry)
 		defer store.Close(s)
 		fill(t, base, 3)
-		var late storetest.Late
-		f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		var late faulty.Late
+		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
 		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
 		warm(t, s)
@@ -1161,7 +1162,7 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 		if got := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); got.Title != want.Title {
 			t.Errorf("the base has %q, the cache answers %q", want.Title, got.Title)
 		}
-		f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Times: 1, Do: storetest.FailAfter(nil)})
+		f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Times: 1, Do: faulty.FailAfter(nil)})
 		if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 50)); err == nil || store.IsDefinite(err) {
 			t.Errorf("an add that was applied, then met itself, ended with %v", err)
 		}

@@ -12,16 +12,16 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/linear"
 )
 
 // tried is how many histories are run of each scenario, and a floor under what they try. The race detector, which sees enough of a
 // few, is spared the rest.
-func tried(n int, floor storetest.Coverage) []storetest.LinearizableOption {
+func tried(n int, floor linear.Coverage) []linear.Option {
 	if testenv.Race {
-		return []storetest.LinearizableOption{storetest.Histories(n / 6)}
+		return []linear.Option{linear.WithHistories(n / 6)}
 	}
-	return []storetest.LinearizableOption{storetest.Histories(n), storetest.AtLeast(floor)}
+	return []linear.Option{linear.WithHistories(n), linear.WithFloor(floor)}
 }
 
 // Without a bus, what another process writes is seen at the TTL, which counts from the begin of a load and is the least of all
@@ -29,15 +29,15 @@ func tried(n int, floor storetest.Coverage) []storetest.LinearizableOption {
 func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 	t.Parallel()
 	const ttl = 3 * time.Millisecond
-	for name, versions := range map[string][]storetest.LinearizableOption{
+	for name, versions := range map[string][]linear.Option{
 		"over versions":                nil,
-		"over a base without versions": {storetest.WithoutVersions()},
+		"over a base without versions": {linear.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter())
-			storetest.Linearizable(t, stack, append(append(versions, storetest.Beside(stack), storetest.StaleBy(ttl)),
-				tried(60, storetest.Coverage{Hits: 1000, Late: 10})...)...)
+			linear.Run(t, stack, append(append(versions, linear.WithBeside(stack), linear.WithStaleBy(ttl)),
+				tried(60, linear.Coverage{Hits: 1000, Late: 10})...)...)
 		})
 	}
 }
@@ -45,8 +45,8 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 // Entries that expire all the time, in one process.
 func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, cache.New(cache.WithMaxEntries(16), cache.WithTTL(time.Millisecond), cache.NoJitter()),
-		tried(60, storetest.Coverage{Hits: 2000, PatchedHits: 50, Late: 20})...)
+	linear.Run(t, cache.New(cache.WithMaxEntries(16), cache.WithTTL(time.Millisecond), cache.NoJitter()),
+		tried(60, linear.Coverage{Hits: 2000, PatchedHits: 50, Late: 20})...)
 }
 
 // A bus that is there and away again: what others write meanwhile, nobody tells.
@@ -60,7 +60,7 @@ func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) 
 		wire = bus.Local() // one for each history
 		return stack(base)
 	}
-	storetest.Linearizable(t, first, append(tried(100, storetest.Coverage{Hits: 1000, PatchedHits: 5, Late: 20}), storetest.Beside(stack))...)
+	linear.Run(t, first, append(tried(100, linear.Coverage{Hits: 1000, PatchedHits: 5, Late: 20}), linear.WithBeside(stack))...)
 }
 
 // fitfulBus loses its connection every while, and says so. What ended unknown meanwhile it tells when it is back: a cache

@@ -37,7 +37,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 const (
@@ -178,7 +178,7 @@ func fixed(f layer.InterceptorFunc) func(*rig) layer.InterceptorFunc {
 
 // failing is a fault that answers with err.
 func failing(name string, err error, code store.Code, unknown bool) fault {
-	return fault{name: name, do: fixed(storetest.Fail(err)), base: code, unknown: unknown}
+	return fault{name: name, do: fixed(faulty.Fail(err)), base: code, unknown: unknown}
 }
 
 // kin marks a fault as such.
@@ -196,7 +196,7 @@ func deaf(d time.Duration) layer.InterceptorFunc {
 }
 
 // held waits until the caller has left, or the base is released.
-var held = func(r *rig) layer.InterceptorFunc { return storetest.Delay(storetest.Until(r.released)) }
+var held = func(r *rig) layer.InterceptorFunc { return faulty.Delay(faulty.Until(r.released)) }
 
 var faults = []fault{
 	failing("unavailable", store.ErrUnavailable, store.CodeUnavailable, true),
@@ -216,16 +216,16 @@ var faults = []fault{
 	kin(failing("bad connection, unclassified", driver.ErrBadConn, store.CodeInternal, true)),
 	failing("the base's own deadline", context.DeadlineExceeded, store.CodeTimeout, true),
 	failing("the base's own cancellation", context.Canceled, store.CodeCanceled, true),
-	{name: "answer lost", do: fixed(storetest.FailAfter(store.ErrUnavailable)), base: store.CodeUnavailable, unknown: true, made: true},
-	{name: "answer lost, unclassified", do: fixed(storetest.FailAfter(io.EOF)), base: store.CodeInternal, unknown: true, made: true},
+	{name: "answer lost", do: fixed(faulty.FailAfter(store.ErrUnavailable)), base: store.CodeUnavailable, unknown: true, made: true},
+	{name: "answer lost, unclassified", do: fixed(faulty.FailAfter(io.EOF)), base: store.CodeInternal, unknown: true, made: true},
 	{name: "applied late", do: func(r *rig) layer.InterceptorFunc { return r.late.Hold(nil) }, base: store.CodeUnavailable, unknown: true},
-	{name: "panic", do: fixed(storetest.Panic("boom")), base: store.CodePanic, unknown: true},
-	{name: "panic after", do: fixed(storetest.PanicAfter("boom")), base: store.CodePanic, unknown: true, made: true},
-	{name: "Goexit", do: fixed(storetest.Goexit()), base: store.CodePanic, exits: true, unknown: true},
-	{name: "Goexit after", do: fixed(storetest.GoexitAfter()), base: store.CodePanic, exits: true, unknown: true, made: true},
+	{name: "panic", do: fixed(faulty.Panic("boom")), base: store.CodePanic, unknown: true},
+	{name: "panic after", do: fixed(faulty.PanicAfter("boom")), base: store.CodePanic, unknown: true, made: true},
+	{name: "Goexit", do: fixed(faulty.Goexit()), base: store.CodePanic, exits: true, unknown: true},
+	{name: "Goexit after", do: fixed(faulty.GoexitAfter()), base: store.CodePanic, exits: true, unknown: true, made: true},
 	{name: "too slow for its caller", do: held, base: store.CodeTimeout, unknown: true, caller: hasDeadline, waits: true},
 	{name: "slow, and deaf", do: fixed(deaf(slowness)), base: store.CodeOK, made: true, caller: hasDeadline},
-	{name: "too slow for a shared load", do: fixed(storetest.Delay(storetest.Until(nil))), base: store.CodeTimeout, unknown: true},
+	{name: "too slow for a shared load", do: fixed(faulty.Delay(faulty.Until(nil))), base: store.CodeTimeout, unknown: true},
 	{name: "too slow for a shared load, and deaf", do: fixed(deaf(loadTimeout + time.Second)), base: store.CodeOK},
 	{name: "cancelled before", caller: goneBefore},
 	{name: "too late before", caller: lateBefore},
@@ -437,12 +437,12 @@ func (c cell) others(subject want) want {
 // rig is a stack with what is needed to see through it.
 type rig struct {
 	base    *memstore.Store
-	faulty  *storetest.Faulty
+	faulty  *faulty.Store
 	s       store.Store
 	metrics collectors
 	spans   *tracetest.SpanRecorder
 
-	late     storetest.Late
+	late     faulty.Late
 	gate     chan struct{} // until all have come
 	released chan struct{} // by which a base that waits goes on
 	leave    context.CancelFunc
@@ -451,7 +451,7 @@ type rig struct {
 func newRig(t *testing.T, stack string) *rig {
 	r := &rig{base: memstore.New(), spans: tracetest.NewSpanRecorder(),
 		gate: make(chan struct{}), released: make(chan struct{})}
-	r.faulty = storetest.NewFaulty(r.base, storetest.WithLongestWrite(quarantine))
+	r.faulty = faulty.New(r.base, faulty.WithLongestWrite(quarantine))
 	traced := tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans)))
 	layer := func(name string) store.Middleware {
 		m, err := metrics.New(&r.metrics, metrics.WithLayer(name), metrics.WithBuckets())
@@ -642,7 +642,7 @@ func (c cell) run(t *testing.T, balances *balances) {
 func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending, others []*ending) {
 	if c.fault.do != nil {
 		do := c.fault.do(r)
-		r.faulty.Inject(storetest.Fault{Op: c.struck(),
+		r.faulty.Inject(faulty.Fault{Op: c.struck(),
 			Do: func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
 				<-r.gate
 				return do(ctx, call, next)

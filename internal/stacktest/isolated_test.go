@@ -18,11 +18,11 @@ import (
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
 // policy is owners, administrators, and whoever has a part in a thread.
-func policy(g *storetest.Grants) authz.Policy {
+func policy(g *isolate.Grants) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
 		func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
 			switch g.Role(p, threadID) {
@@ -39,7 +39,7 @@ func policy(g *storetest.Grants) authz.Policy {
 type arrangement struct {
 	layers []string
 	share  bool
-	opts   []storetest.IsolatedOption
+	opts   isolate.Options
 }
 
 func (a arrangement) String() string {
@@ -50,7 +50,7 @@ func (a arrangement) String() string {
 	return name
 }
 
-func (a arrangement) stack(base store.Store, g *storetest.Grants) store.Store {
+func (a arrangement) stack(base store.Store, g *isolate.Grants) store.Store {
 	var mw []store.Middleware
 	for _, layer := range a.layers {
 		switch layer {
@@ -91,7 +91,7 @@ func arrangements() (all []arrangement) {
 			}
 			a := arrangement{layers: layers}
 			if !slices.Contains(layers, "cache") {
-				a.opts = append(a.opts, storetest.CountingCalls())
+				a.opts.Counting = isolate.CountAll
 			}
 			all = append(all, a)
 			if layers[len(layers)-1] != "authz" {
@@ -101,7 +101,7 @@ func arrangements() (all []arrangement) {
 		}
 	}
 	return append(all,
-		arrangement{layers: []string{"authz", "larger cache"}, opts: []storetest.IsolatedOption{storetest.CountingOwnCalls()}},
+		arrangement{layers: []string{"authz", "larger cache"}, opts: isolate.Options{Counting: isolate.CountOwn}},
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 
@@ -109,7 +109,8 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.Traces(tries(50, 25))})...)
+			a.opts.Traces = tries(50, 25)
+			isolate.Run(t, a.stack, a.opts)
 		})
 	}
 }
@@ -118,7 +119,8 @@ func TestNobodyIsShownWhatAHostileBaseHandsOut(t *testing.T) {
 	for _, a := range arrangements() {
 		t.Run(a.String(), func(t *testing.T) {
 			t.Parallel()
-			storetest.Isolated(t, a.stack, slices.Concat(a.opts, []storetest.IsolatedOption{storetest.OverHostile(hostile), storetest.Traces(tries(200, 40))})...)
+			a.opts.Base, a.opts.Hostile, a.opts.Traces = hostile, true, tries(200, 40)
+			isolate.Run(t, a.stack, a.opts)
 		})
 	}
 }
@@ -139,7 +141,7 @@ func FuzzIsolated(f *testing.F) {
 			return
 		}
 		a := all[int(data[0])%len(all)]
-		storetest.IsolatedTrace(t, data[1:], a.stack, a.opts...)
+		isolate.Trace(t, data[1:], a.stack, a.opts)
 	})
 }
 

@@ -7,20 +7,20 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/linear"
 )
 
 // histories sets how many are run of each scenario: 100, or a part of them.
-func histories(part int) storetest.LinearizableOption { return storetest.Histories(tries(100, part)) }
+func histories(part int) linear.Option { return linear.WithHistories(tries(100, part)) }
 
 // seen sets what they must have tried: c for 100, and for a part half of its share.
-func seen(part int, c storetest.Coverage) storetest.LinearizableOption {
+func seen(part int, c linear.Coverage) linear.Option {
 	if !tryAll() {
 		share := func(n int) int { return n * part / 200 }
-		c = storetest.Coverage{Hits: share(c.Hits), PatchedHits: share(c.PatchedHits), Joined: share(c.Joined),
+		c = linear.Coverage{Hits: share(c.Hits), PatchedHits: share(c.PatchedHits), Joined: share(c.Joined),
 			Evictions: share(c.Evictions), Late: share(c.Late), Cancelled: share(c.Cancelled)}
 	}
-	return storetest.AtLeast(c)
+	return linear.WithFloor(c)
 }
 
 // mutating is the part that a test runs by which mutants are killed: fewer histories let some of them live (internal/mutants).
@@ -35,30 +35,30 @@ func TestTheCacheIsLinearizable(t *testing.T) {
 	t.Parallel()
 	t.Run("over versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(mutating),
-			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(), histories(mutating),
+			seen(mutating, linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("as the sole writer", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(cache.WithSoleWriter()), histories(mutating), storetest.WithoutVersions(),
-			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(cache.WithSoleWriter()), histories(mutating), linear.WithoutVersions(),
+			seen(mutating, linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("over a base without versions", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, small(), histories(mutating), storetest.WithoutVersions(),
-			seen(mutating, storetest.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+		linear.Run(t, small(), histories(mutating), linear.WithoutVersions(),
+			seen(mutating, linear.Coverage{Hits: 4000, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 	})
 	t.Run("with room for everything", func(t *testing.T) {
 		t.Parallel()
-		storetest.Linearizable(t, cache.New(), histories(mutating),
-			seen(mutating, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
+		linear.Run(t, cache.New(), histories(mutating),
+			seen(mutating, linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Late: 30, Cancelled: 300}))
 	})
 }
 
 func TestSingleflightIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, singleflight.New(), histories(mutating),
-		seen(mutating, storetest.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
+	linear.Run(t, singleflight.New(), histories(mutating),
+		seen(mutating, linear.Coverage{Joined: 800, Late: 30, Cancelled: 300}))
 }
 
 func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
@@ -69,24 +69,24 @@ func TestCacheAndSingleflightAreLinearizableInEitherOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Linearizable(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(10),
-				seen(10, storetest.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+			linear.Run(t, func(base store.Store) store.Store { return store.Wrap(base, mw...) }, histories(10),
+				seen(10, linear.Coverage{Hits: 4000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 		})
 	}
 }
 
 func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 	t.Parallel()
-	storetest.Linearizable(t, func(base store.Store) store.Store { return inRecommended(t, base, small()) }, histories(10),
-		seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
+	linear.Run(t, func(base store.Store) store.Store { return inRecommended(t, base, small()) }, histories(10),
+		seen(10, linear.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 }
 
 // Two stacks over one base, with a bus that delivers before a write returns.
 func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
-	for name, opts := range map[string][]storetest.LinearizableOption{
-		"over versions":                {seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
-		"over a base without versions": {seen(10, storetest.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), storetest.WithoutVersions()},
+	for name, opts := range map[string][]linear.Option{
+		"over versions":                {seen(10, linear.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300})},
+		"over a base without versions": {seen(10, linear.Coverage{Hits: 3000, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}), linear.WithoutVersions()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +96,7 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 				return small(cache.WithBus(wire))(base)
 			}
 			second := func(base store.Store) store.Store { return small(cache.WithBus(wire))(base) }
-			storetest.Linearizable(t, first, append(opts, storetest.Beside(second), histories(10))...)
+			linear.Run(t, first, append(opts, linear.WithBeside(second), histories(10))...)
 		})
 	}
 }
@@ -109,6 +109,6 @@ func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T
 		return inRecommended(t, base, small(cache.WithBus(wire)))
 	}
 	second := func(base store.Store) store.Store { return inRecommended(t, base, small(cache.WithBus(wire))) }
-	storetest.Linearizable(t, first, storetest.Beside(second), histories(10),
-		seen(10, storetest.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
+	linear.Run(t, first, linear.WithBeside(second), histories(10),
+		seen(10, linear.Coverage{Hits: 3000, PatchedHits: 40, Joined: 100, Evictions: 100, Late: 30, Cancelled: 300}))
 }

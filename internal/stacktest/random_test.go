@@ -55,7 +55,7 @@ func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 					}
 				}
 				return store.Wrap(memstore.New(), mw...)
-			}, storetest.OneIn(10))
+			}, storetest.WithOneIn(10))
 		})
 	}
 }

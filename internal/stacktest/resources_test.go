@@ -31,7 +31,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 // heap returns the bytes that are alive.
@@ -262,13 +262,13 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
 	must(t, err)
 	// Nothing is unknown for longer than a call takes, or most threads would never be cached.
-	base := storetest.NewFaulty(memstore.New(), storetest.WithLongestWrite(time.Millisecond))
+	base := faulty.New(memstore.New(), faulty.WithLongestWrite(time.Millisecond))
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.1))))), outer,
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithMaxBytes(1<<20), cache.WithMaxEntries(190)), inner)
 	t.Cleanup(func() { must(t, store.Close(s)) })
-	base.Inject(storetest.Fault{When: everyThousandth(0), Do: storetest.FailAfter(nil)})
-	base.Inject(storetest.Fault{When: everyThousandth(250), Do: storetest.Fail(io.EOF)})
-	base.Inject(storetest.Fault{When: everyThousandth(500), Do: storetest.PanicAfter("boom")})
+	base.Inject(faulty.Fault{When: everyThousandth(0), Do: faulty.FailAfter(nil)})
+	base.Inject(faulty.Fault{When: everyThousandth(250), Do: faulty.Fail(io.EOF)})
+	base.Inject(faulty.Fault{When: everyThousandth(500), Do: faulty.PanicAfter("boom")})
 
 	ctx := store.WithPrincipal(t.Context(), ada)
 	gone, cancel := context.WithCancel(ctx)

@@ -21,7 +21,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
-	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 func titled(id, title string) chat.Thread {
@@ -73,8 +73,8 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				base := memstore.New()
-				f := storetest.NewFaulty(base, storetest.WithLongestWrite(c.bound))
-				f.Inject(storetest.Fault{Op: store.OpSaveThread, Times: 1,
+				f := faulty.New(base, faulty.WithLongestWrite(c.bound))
+				f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1,
 					Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 						time.Sleep(c.runs)
 						if c.heedless {
@@ -149,13 +149,13 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 }
 
 func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
-	f := storetest.NewFaulty(memstore.New())
+	f := faulty.New(memstore.New())
 	unknown := errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable)
 	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}})
 	s := store.Wrap(f, authz.New(authz.OwnerOnly()))
 	defer store.Close(s)
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
-	f.Inject(storetest.Fault{Op: store.OpAddThreadItem, Do: storetest.Fail(unknown)})
+	f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Do: faulty.Fail(unknown)})
 	err := s.AddThreadItem(ctx, "thr_1", endOfTurn(t, "msg_1"))
 	if store.IsDefinite(err) != store.IsDefinite(unknown) {
 		t.Errorf("below authz definite %v, above %v (%v)", store.IsDefinite(unknown), store.IsDefinite(err), err)
@@ -272,8 +272,8 @@ func TestTheStampOfAWriteIsNoOtherWrites(t *testing.T) {
 
 func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := storetest.NewFaulty(memstore.New())
-		f.Inject(storetest.Fault{Op: store.OpSaveThread,
+		f := faulty.New(memstore.New())
+		f.Inject(faulty.Fault{Op: store.OpSaveThread,
 			Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 				time.Sleep(time.Second)
 				err := next(context.WithoutCancel(ctx))
@@ -369,10 +369,10 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 					})))
 				}
 				var wg sync.WaitGroup
-				f := storetest.NewFaulty(base, storetest.WithLongestWrite(bound))
+				f := faulty.New(base, faulty.WithLongestWrite(bound))
 				rr := rand.New(rand.NewPCG(seed, 2))
 				var rmu sync.Mutex
-				f.Inject(storetest.Fault{When: func(c layer.Call) bool { return c.Op.IsWrite() }, Do: func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+				f.Inject(faulty.Fault{When: func(c layer.Call) bool { return c.Op.IsWrite() }, Do: func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					rmu.Lock()
 					k := rr.IntN(8)
 					d := time.Duration(rr.Int64N(int64(bound)))

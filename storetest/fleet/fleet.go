@@ -1,5 +1,6 @@
 // Package fleet checks with real processes what a bus between caches promises: that no read is older than its bound, whatever is
-// cut or killed, and that all agree with the base once the writing is over.
+// cut or killed, and that all agree with the base once the writing is over. Use it for a bus of your own. Package linear checks
+// more, in virtual time, of a cache whose bus needs no server.
 //
 // A test program runs itself again as each of the processes:
 //
@@ -35,6 +36,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
 // Fleet says what to run.
@@ -47,8 +49,8 @@ type Fleet struct {
 	Bound time.Duration
 	// Base is where the processes write to in the end.
 	Base store.Store
-	// Disturb are what is done to the fleet while it works: a cut connection, a restarted server. Between two of them there is
-	// time for some hundred reads by each process.
+	// Disturb are what is done to the fleet while it works: a cut connection, a restarted server. Before each, and after the
+	// last, Run waits until each process has made some hundred reads and some writes.
 	Disturb []func()
 }
 
@@ -120,7 +122,7 @@ func (w *worker) work(in io.Reader) {
 		case "read":
 			for i := range w.all {
 				t, err := w.s.LoadThread(ctx, threadOf(i))
-				w.say("last", i, t.Title, errors.Join(err))
+				w.say("last", i, t.Title, report.Error(err))
 			}
 			w.say("hits", hits(w.s))
 		}
@@ -175,14 +177,16 @@ type event struct {
 	thread int
 	n      int
 	at     int64
+	hits   int // of "hits", which has none of the three
 	text   string
 }
 
 // process is a worker, seen from the test.
 type process struct {
-	in    io.WriteCloser
-	said  chan event // what is not "wrote" or "read"
-	reads atomic.Int64
+	in     io.WriteCloser
+	said   chan event // what is not "wrote" or "read"
+	reads  atomic.Int64
+	writes atomic.Int64
 }
 
 // Run runs the fleet. It fails the test when a read did not have a write that was acknowledged Bound before the read began; when,
@@ -199,6 +203,10 @@ func Run(t *testing.T, f Fleet) {
 		fleet  []*process
 		ended  sync.WaitGroup
 	)
+	var patience <-chan time.Time // until shortly before go test's own
+	if deadline, ok := t.Deadline(); ok {
+		patience = time.After(time.Until(deadline) - 10*time.Second)
+	}
 	for i := range f.Processes {
 		cmd := exec.Command(os.Args[0], f.Args...)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d/%d", workerEnv, i, f.Processes))
@@ -221,6 +229,8 @@ func Run(t *testing.T, f Fleet) {
 					mu.Unlock()
 					if e.word == "read" {
 						p.reads.Add(1)
+					} else {
+						p.writes.Add(1)
 					}
 					select {
 					case moved <- struct{}{}:
@@ -242,20 +252,21 @@ func Run(t *testing.T, f Fleet) {
 		}
 	}()
 
-	const some = 300
+	// busy waits until each process has read and written more, however long that takes.
 	busy := func() {
 		t.Helper()
-		var from []int64
+		const reads, writes = 300, 10
+		type done struct{ reads, writes int64 }
+		var from []done
 		for _, p := range fleet {
-			from = append(from, p.reads.Load())
+			from = append(from, done{p.reads.Load(), p.writes.Load()})
 		}
-		patience := time.After(time.Minute)
 		for i, p := range fleet {
-			for p.reads.Load() < from[i]+some {
+			for p.reads.Load() < from[i].reads+reads || p.writes.Load() < from[i].writes+writes {
 				select {
 				case <-moved:
 				case <-patience:
-					t.Fatalf("process %d has made %d reads in a minute", i, p.reads.Load()-from[i])
+					t.Fatalf("process %d has made %d reads and %d writes before the test's time was up", i, p.reads.Load()-from[i].reads, p.writes.Load()-from[i].writes)
 				}
 			}
 		}
@@ -273,20 +284,20 @@ func Run(t *testing.T, f Fleet) {
 	}
 	tell("stop")
 	for _, p := range fleet {
-		p.expect(t, "stopped")
+		p.expect(t, patience, "stopped")
 	}
 	<-time.After(f.Bound) // this is the promise: no sooner need they agree
 	tell("read")
 	var hits int
 	for _, p := range fleet {
 		for range f.Processes {
-			e := p.expect(t, "last")
+			e := p.expect(t, patience, "last")
 			want, err := f.Base.LoadThread(t.Context(), threadOf(e.thread))
 			if err != nil || strconv.Itoa(e.n) != want.Title {
-				t.Errorf("process %d reads %s of thread %d in the end; the base has %q, %v", e.worker, e.text, e.thread, want.Title, err)
+				t.Errorf("process %d reads %s of thread %d in the end; the base has %q, error %s", e.worker, e.text, e.thread, want.Title, report.Error(err))
 			}
 		}
-		hits += p.expect(t, "hits").thread
+		hits += p.expect(t, patience, "hits").hits
 	}
 	for _, p := range fleet {
 		_ = p.in.Close()
@@ -340,7 +351,7 @@ func check(t *testing.T, f Fleet, events []event, hits int) {
 	}
 }
 
-func (p *process) expect(t *testing.T, word string) event {
+func (p *process) expect(t *testing.T, patience <-chan time.Time, word string) event {
 	t.Helper()
 	select {
 	case e := <-p.said:
@@ -348,8 +359,8 @@ func (p *process) expect(t *testing.T, word string) event {
 			t.Fatalf("process %d says %q, want %q", e.worker, e.text, word)
 		}
 		return e
-	case <-time.After(time.Minute):
-		t.Fatalf("no process says %q", word)
+	case <-patience:
+		t.Fatalf("no process says %q before the test's time is up", word)
 		return event{}
 	}
 }
@@ -367,6 +378,10 @@ func parse(line string) event {
 	if len(words) > 0 {
 		e.word = words[0]
 	}
-	e.thread, e.n, e.at = int(number(1)), int(number(2)), number(3)
+	if e.word == "hits" {
+		e.hits = int(number(1))
+	} else {
+		e.thread, e.n, e.at = int(number(1)), int(number(2)), number(3)
+	}
 	return e
 }

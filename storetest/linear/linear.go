@@ -1,28 +1,11 @@
-package storetest
-
-import (
-	"fmt"
-	"math"
-	"slices"
-	"strings"
-	"testing"
-	"time"
-
-	"github.com/chatstore/chatstore/store"
-)
-
-// Linearizable checks that reads through a stack of layers are never older than they may be: that a read which begins after
+// Package linear checks that reads through a stack of layers are never older than they may be: that a read which begins after
 // a write has returned sees it, whatever the two have in common, whichever way the thread is read, and also next to readers
 // that go past the layers; and that every read equals what the base held at some instant between the read's begin and end.
+// Use it for a layer that holds or shares what it reads. It says nothing of a store by itself: that is for storetest.Run.
 //
 //	func TestMyCacheIsLinearizable(t *testing.T) {
-//		storetest.Linearizable(t, mycache.New(), storetest.AtLeast(storetest.Coverage{Hits: 1000}))
+//		linear.Run(t, mycache.New(), linear.WithFloor(linear.Coverage{Hits: 1000}))
 //	}
-//
-// newStack is a [store.Middleware]: it is called at the beginning of each history, with a base that is empty and slow. The stack
-// is closed at its end, with [store.Close]. All calls are made as one principal, who owns the thread, so a guarded stack passes
-// as well. What has to draw lots beside the history, such as a bus that loses messages, finds its seed in the base's method
-// Seed() uint64.
 //
 // A history is a few clients who read and write one thread at the same time: by LoadThread, LoadItem and pages of all
 // shapes, and by every write. There are several scenarios, because one that had every fault at once would see almost nothing
@@ -36,26 +19,44 @@ import (
 //	crowded      other threads that want the same room
 //	failing      reads of the base that fail or panic
 //
-// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. So thousands take a
-// minute, and one that breaks a promise breaks it again; [Replay] runs it alone. (A layer that draws random numbers itself,
-// such as for the jitter of a TTL, makes repetition a matter of luck.) A history that fails is made shorter as long as it
-// goes on to fail, and is printed as a list of calls.
+// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. So thousands
+// take a minute, and one that breaks a promise breaks it again; [WithReplay] runs it alone. (A layer that draws random numbers
+// itself, such as for the jitter of a TTL, makes repetition a matter of luck.) A history that fails is made shorter as long as
+// it goes on to fail, and is printed as a list of calls.
+package linear
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+)
+
+// Run runs histories through the stack. newStack is a [store.Middleware]: it is called at the beginning of each history, with a
+// base that is empty and slow. The stack is closed at its end, with [store.Close]. All calls are made as one principal, who owns
+// the thread, so a guarded stack passes as well. What has to draw lots beside the history, such as a bus that loses messages,
+// finds its seed in the base's method Seed() uint64.
 //
-// Two checkers look at each. The first compares every read with the log of what the base held; the second gives the whole
-// history, across all keys of the thread, to porcupine, which knows only what clients saw. Calls must not fail either, unless the
-// base did or the caller had left, and a write that was answered must have taken effect once, before its answer. See
-// [StaleBy] and [Beside] for stacks that promise less.
-func Linearizable(t *testing.T, newStack func(base store.Store) store.Store, opts ...LinearizableOption) {
+// Two checkers look at each history. The first compares every read with the log of what the base held. The second gives the
+// whole history, across all keys of the thread, to porcupine, which knows only what clients saw. Calls must not fail either,
+// unless the base did or the caller had left, and a write that was answered must have taken effect once, before its answer.
+// See [WithStaleBy] and [WithBeside] for stacks that promise less.
+func Run(t *testing.T, newStack func(base store.Store) store.Store, opts ...Option) {
 	t.Helper()
-	c := linearizable{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
+	c := check{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
 	for _, o := range opts {
 		o(&c)
 	}
 	if known := func(s scenario) bool { return s.name == c.replay }; c.replay != "" && !slices.ContainsFunc(scenarios, known) {
-		t.Fatalf("storetest.Replay: there is no scenario %q", c.replay)
+		t.Fatalf("linear.WithReplay: there is no scenario %q", c.replay)
 	}
 	if c.histories < 1 {
-		t.Fatalf("storetest.Histories: %d prove nothing", c.histories)
+		t.Fatalf("linear.WithHistories: %d prove nothing", c.histories)
 	}
 	var seen Coverage
 	for _, s := range scenarios {
@@ -74,43 +75,43 @@ func Linearizable(t *testing.T, newStack func(base store.Store) store.Store, opt
 	}
 	t.Logf("%+v", seen)
 	for _, short := range seen.below(c.floor) {
-		t.Errorf("the histories tried too little to prove anything: %s: give the stack larger bounds, or run more (storetest.Histories)", short)
+		t.Errorf("the histories tried too little to prove anything: %s: give the stack larger bounds, or run more (linear.WithHistories)", short)
 	}
 }
 
-// LinearizableOption changes what [Linearizable] asks for.
-type LinearizableOption func(*linearizable)
+// Option changes what [Run] asks for.
+type Option func(*check)
 
-// Histories sets how many histories are run of each scenario; the default is 100.
-func Histories(n int) LinearizableOption { return func(c *linearizable) { c.histories = n } }
+// WithHistories sets how many histories are run of each scenario; the default is 100. The floor does not change with it.
+func WithHistories(n int) Option { return func(c *check) { c.histories = n } }
 
-// Replay runs one history alone: the scenario and the seed are in the message of a failure.
-func Replay(scenario string, seed uint64) LinearizableOption {
-	return func(c *linearizable) { c.replay, c.seed, c.histories = scenario, seed, 1 }
+// WithReplay runs one history alone: the scenario and the seed are in the message of a failure.
+func WithReplay(scenario string, seed uint64) Option {
+	return func(c *check) { c.replay, c.seed, c.histories = scenario, seed, 1 }
 }
 
-// Beside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
+// WithBeside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
 // order; clients are spread over all of them. Between stacks that tell one another of a write before it returns, no more can be
 // had than that a read which begins after that sees it: while the write is under way, the others answer with what it is about to
 // replace. So a read may also equal what the base held before a write through another stack that had not returned at
 // the read's begin, and porcupine is not asked.
-func Beside(newStack ...func(base store.Store) store.Store) LinearizableOption {
-	return func(c *linearizable) { c.stacks = append(c.stacks, newStack...) }
+func WithBeside(newStack ...func(base store.Store) store.Store) Option {
+	return func(c *check) { c.stacks = append(c.stacks, newStack...) }
 }
 
-// StaleBy says that reads may be older than linearizable by d: each must equal what the base held at some instant between d
+// WithStaleBy says that reads may be older than linearizable by d: each must equal what the base held at some instant between d
 // before its begin and its end. Porcupine is not asked then. [store.WithFresh] must still see the base. Clients take their time, so
 // that a history lasts a few d.
-func StaleBy(d time.Duration) LinearizableOption { return func(c *linearizable) { c.stale = d } }
+func WithStaleBy(d time.Duration) Option { return func(c *check) { c.stale = d } }
 
 // WithoutVersions has the base report no thread versions ([store.ReportVersion]).
-func WithoutVersions() LinearizableOption { return func(c *linearizable) { c.unversioned = true } }
+func WithoutVersions() Option { return func(c *check) { c.unversioned = true } }
 
-// AtLeast fails the test if the histories of all scenarios together show less than floor: a check of a cache that was never
+// WithFloor fails the test if the histories of all scenarios together show less than floor: a check of a cache that was never
 // hit proves nothing.
-func AtLeast(floor Coverage) LinearizableOption { return func(c *linearizable) { c.floor = floor } }
+func WithFloor(floor Coverage) Option { return func(c *check) { c.floor = floor } }
 
-// Coverage says how much the histories of [Linearizable] tried.
+// Coverage says how much the histories of [Run] tried.
 type Coverage struct {
 	Histories   int // that were run
 	Reads       int // through a stack, answered
@@ -149,8 +150,8 @@ func (c *Coverage) below(floor Coverage) (short []string) {
 	return short
 }
 
-// linearizable is what the options say.
-type linearizable struct {
+// check is what the options say.
+type check struct {
 	stacks      []func(store.Store) store.Store
 	histories   int
 	replay      string
@@ -161,12 +162,12 @@ type linearizable struct {
 }
 
 // search runs the histories of a scenario until one breaks a promise, which it returns in its shortest form.
-func (c *linearizable) search(t *testing.T, s scenario, seen *Coverage) *violation {
+func (c *check) search(t *testing.T, s scenario, seen *Coverage) *violation {
 	for i := range c.histories {
 		seed := c.seed + uint64(i)
 		h := c.run(t, s, seed, s.whole())
 		if t.Failed() {
-			t.Logf("in the history of storetest.Replay(%q, %d)", s.name, seed)
+			t.Logf("in the history of linear.WithReplay(%q, %d)", s.name, seed)
 			return nil
 		}
 		seen.add(h.coverage())
@@ -178,7 +179,7 @@ func (c *linearizable) search(t *testing.T, s scenario, seen *Coverage) *violati
 }
 
 // shorten looks for a part of a failing history that fails as well: of each client, only its first calls.
-func (c *linearizable) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
+func (c *check) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
 	v.scenario, v.seed = s.name, seed
 	if v.undecided {
 		return v
@@ -210,7 +211,7 @@ type violation struct {
 
 func (v *violation) report(t *testing.T) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nThe history, by begin, and what the base did; run it alone with storetest.Replay(%q, %d).\n", v.why, v.scenario, v.seed)
+	fmt.Fprintf(&b, "%s\n\nThe history, by begin, and what the base did; run it alone with linear.WithReplay(%q, %d).\n", v.why, v.scenario, v.seed)
 	commits := v.history.log[1:]
 	upTo := func(seq int64) {
 		for len(commits) > 0 && commits[0].seq < seq {
@@ -232,5 +233,5 @@ func (v *violation) report(t *testing.T) string {
 			fmt.Fprintf(&b, "\nA picture of it is in %s (kept with go test -artifacts).\n", path)
 		}
 	}
-	return b.String()
+	return report.Printable(b.String())
 }

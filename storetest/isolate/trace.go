@@ -1,4 +1,4 @@
-package storetest
+package isolate
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 // The people of the traces. Those before root are compared.
@@ -119,13 +122,7 @@ func (s step) owner() int {
 	return -1
 }
 
-func (s step) ofThread() bool {
-	switch s.op {
-	case store.OpLoadThreads, store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
-		return false
-	}
-	return true
-}
+func (s step) ofThread() bool { return call.Call{Op: s.op}.OfThread() }
 
 func (s step) isRead() bool { return !s.op.IsWrite() }
 
@@ -265,14 +262,6 @@ func (w *stage) attachmentID(i int) string { return traceAttachments[i] + w.tag 
 
 func (w *stage) grant(s step) grant { return grant{w.principals[s.who].Owner, w.threadID(s.thread)} }
 
-// as is the context of a call of who's.
-func (w *stage) as(ctx context.Context, who int) context.Context {
-	if who == nobody {
-		return ctx
-	}
-	return store.WithPrincipal(ctx, w.principals[who])
-}
-
 // filter is the filter of this stage's owners.
 func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
 	if o, ok := f.Owner(); ok {
@@ -285,19 +274,9 @@ func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
 	return f
 }
 
-// do makes the call.
-func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
-	ctx = store.WithSaveMode(w.as(ctx, s.who), s.mode)
-	var versions strings.Builder
-	ctx = callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
-		fmt.Fprintf(&versions, ", version of %s %d %d", id, before, after)
-	})
-	switch s.odd {
-	case fresh:
-		ctx = store.WithFresh(ctx)
-	case noStore:
-		ctx = store.WithNoStore(ctx)
-	}
+// call is the call of a step.
+func (w *stage) call(s step) call.Call {
+	c := call.Call{Op: s.op, By: w.principals[s.who], Mode: s.mode, Fresh: s.odd == fresh, NoStore: s.odd == noStore, Query: s.query}
 	threadID, itemID, attachmentID := w.threadID(s.thread), traceItems[s.item], w.attachmentID(s.attachment)
 	switch s.odd {
 	case badThreadID:
@@ -305,66 +284,47 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	case badItemID:
 		itemID = notAnID
 	}
-	q := s.query
-	if q.After != "" && slices.Contains(traceThreads, q.After) {
-		q.After += w.tag
+	if slices.Contains(traceThreads, c.Query.After) {
+		c.Query.After += w.tag
 	}
-	q.Owner = w.filter(q.Owner)
-
-	var (
-		answer, edges string
-		err           error
-	)
+	c.Query.Owner = w.filter(c.Query.Owner)
+	c.Thread.ID, c.Item.ID, c.Attachment.ID = threadID, itemID, attachmentID
 	switch s.op {
-	case store.OpLoadThread:
-		var th chat.Thread
-		th, err = on.LoadThread(ctx, threadID)
-		answer = seenThread(th)
 	case store.OpSaveThread:
-		err = on.SaveThread(ctx, chat.Thread{ID: threadID, Title: fmt.Sprint(s.n, " of ", threadID), CreatedAt: at(s.n % 3), Owner: w.named(s)})
-	case store.OpDeleteThread:
-		err = on.DeleteThread(ctx, threadID)
-	case store.OpLoadThreads:
-		var p store.Page[chat.Thread]
-		p, err = on.LoadThreads(ctx, q)
-		for _, th := range p.Data {
-			answer += seenThread(th) + " "
-		}
-		edges = seenEdges(p)
-	case store.OpLoadThreadItems:
-		var p store.Page[chat.Item]
-		p, err = on.LoadThreadItems(ctx, threadID, q.PageQuery)
-		for _, it := range p.Data {
-			answer += it.JSON().String() + " "
-		}
-		edges = seenEdges(p)
-	case store.OpAddThreadItem:
-		err = on.AddThreadItem(ctx, threadID, w.message(s, itemID, attachmentID))
-	case store.OpSaveItem:
-		err = on.SaveItem(ctx, threadID, w.message(s, itemID, attachmentID))
-	case store.OpLoadItem:
-		var it chat.Item
-		it, err = on.LoadItem(ctx, threadID, itemID)
-		answer = it.JSON().String()
-	case store.OpDeleteThreadItem:
-		err = on.DeleteThreadItem(ctx, threadID, itemID)
+		c.Thread = chat.Thread{ID: threadID, Title: fmt.Sprint(s.n, " of ", threadID), CreatedAt: rows.At(s.n % 3), Owner: w.named(s)}
+	case store.OpAddThreadItem, store.OpSaveItem:
+		c.Item = w.message(s, itemID, attachmentID)
 	case store.OpSaveAttachment:
-		a := newAttachment(attachmentID, fmt.Sprint(s.n, " of ", attachmentID))
-		a.Owner = w.named(s)
-		err = on.SaveAttachment(ctx, a)
-	case store.OpLoadAttachment:
-		var a chat.Attachment
-		a, err = on.LoadAttachment(ctx, attachmentID)
-		answer = fmt.Sprintf("%s of %+v", a.JSON(), a.Owner)
-	case store.OpDeleteAttachment:
-		err = on.DeleteAttachment(ctx, attachmentID)
+		c.Attachment = rows.Attachment(attachmentID, fmt.Sprint(s.n, " of ", attachmentID))
+		c.Attachment.Owner = w.named(s)
 	}
-	if err != nil {
-		answer += err.Error()
-	}
-	untagged := func(s string) string { return strings.ReplaceAll(s, w.tag, "") }
-	return observation{step: s, text: untagged(answer), edges: untagged(edges), versions: untagged(versions.String()), code: store.CodeOf(err)}
+	return c
 }
+
+// do makes the call.
+func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
+	c := w.call(s)
+	var versions strings.Builder
+	ctx = callctx.WithVersionRecorder(c.Context(ctx), func(id string, before, after uint64) {
+		fmt.Fprintf(&versions, ", version of %s %d %d", id, before, after)
+	})
+	a := c.Make(ctx, on)
+	o := observation{step: s, text: strings.Join(a.Rows(), " "), versions: w.untagged(versions.String()), code: a.Code}
+	switch {
+	case a.Err != nil:
+		o.text += a.Err.Error()
+		o.causes = w.untagged(report.Error(a.Err))
+	case s.op == store.OpLoadThreads, s.op == store.OpLoadThreadItems:
+		o.edges = w.untagged(a.Edges())
+	case s.isRead() && o.text == "":
+		o.text = "an empty row"
+	}
+	o.text = w.untagged(o.text)
+	return o
+}
+
+// untagged is a text without this stage's tag.
+func (w *stage) untagged(text string) string { return strings.ReplaceAll(text, w.tag, "") }
 
 // other is who is named for the owner where that is another.
 func (s step) other() int { return (s.who + 1) % tess }
@@ -380,39 +340,16 @@ func (w *stage) named(s step) chat.Owner {
 	return chat.Owner{}
 }
 
-func newAttachment(id, name string) chat.Attachment {
-	a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
-	if err != nil {
-		panic(err) // only for what is not valid
-	}
-	a.ID = id
-	return a
-}
-
 func (w *stage) message(s step, id, attachmentID string) chat.Item {
 	body := chat.UserMessage{Content: []chat.UserContent{{Text: fmt.Sprint(s.n, " in ", w.threadID(s.thread))}}}
 	if s.embeds && attachmentID != notAnID {
-		body.Attachments = []chat.Attachment{newAttachment(attachmentID, "embedded")}
+		body.Attachments = []chat.Attachment{rows.Attachment(attachmentID, "embedded")}
 	}
-	it, err := chat.NewItem("msg", at(s.n%3), body)
-	if err != nil {
-		panic(err) // only for what is not valid
-	}
-	it.ID = id
+	it := rows.Item(id, rows.At(s.n%3), body)
 	if s.odd == otherThreadsItem {
 		it.ThreadID = w.threadID((s.thread + 1) % len(traceThreads))
 	}
 	return it
-}
-
-func seenThread(t chat.Thread) string { return fmt.Sprintf("%s of %+v", t.JSON(), t.Owner) }
-
-func seenQuery(q store.PageQuery) string {
-	return fmt.Sprintf("%s, %d after %q", q.Order, q.Limit, q.After)
-}
-
-func seenEdges[T any](p store.Page[T]) string {
-	return fmt.Sprintf("%d, more %v after %q", len(p.Data), p.HasMore, p.After)
 }
 
 // taken has everybody save under the ids of others that the trace has saved under, but for those who may.
@@ -446,42 +383,7 @@ func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g 
 }
 
 func (s step) String() string {
-	who, thread, item, attachment := peopleNames[s.who], traceThreads[s.thread], traceItems[s.item], traceAttachments[s.attachment]
-	var odd string
-	switch s.odd {
-	case badThreadID:
-		thread, attachment = fmt.Sprintf("%q", notAnID), fmt.Sprintf("%q", notAnID)
-	case badItemID:
-		item = fmt.Sprintf("%q", notAnID)
-	default:
-		odd = []string{otherThreadsItem: ", an item of another thread", fresh: ", fresh", noStore: ", leaving nothing in a cache",
-			naming: ", naming themselves the owner", namingOther: ", naming another the owner", oddities: ""}[s.odd]
-	}
-	if _, ok := s.embedded(); ok {
-		odd += ", with " + attachment
-	}
-	if s.with != s.who {
-		who += " and " + peopleNames[s.with] + ", at once"
-	}
-	var args string
-	switch s.op {
-	case store.OpLoadThreads:
-		args = fmt.Sprintf("%s, %s", seenQuery(s.query.PageQuery), filterName(s.query.Owner))
-	case store.OpLoadThreadItems:
-		args = thread + ", " + seenQuery(s.query.PageQuery)
-	case store.OpLoadThread, store.OpDeleteThread:
-		args = thread
-	case store.OpSaveThread:
-		args = thread + modeName(s.mode)
-	case store.OpSaveAttachment:
-		args = attachment + modeName(s.mode)
-	case store.OpLoadAttachment, store.OpDeleteAttachment:
-		args = attachment
-	case store.OpSaveItem:
-		args = thread + ", " + item + modeName(s.mode)
-	default:
-		args = thread + ", " + item
-	}
+	who, thread := peopleNames[s.who], traceThreads[s.thread]
 	switch {
 	case s.kind == waiting:
 		return "time goes by"
@@ -490,5 +392,14 @@ func (s step) String() string {
 	case s.kind == granting:
 		return fmt.Sprintf("%s is made %s of %s", who, s.role, thread)
 	}
-	return fmt.Sprintf("%s: %s(%s%s)", who, s.op, args, odd)
+	if s.with != s.who {
+		who += " and " + peopleNames[s.with] + ", at once"
+	}
+	c := newStage("").call(s)
+	c.By = store.Principal{}
+	text := who + ": " + c.String()
+	if a, ok := s.embedded(); ok {
+		text += ", with " + traceAttachments[a]
+	}
+	return text
 }

@@ -1,4 +1,4 @@
-package storetest_test
+package faulty_test
 
 import (
 	"context"
@@ -15,10 +15,13 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/faulty"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-func TestFaultyWithoutFaults(t *testing.T) {
-	storetest.Run(t, func(*testing.T) store.Store { return storetest.NewFaulty(memstore.New()) }, storetest.RequireVersions())
+func TestWithoutFaults(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Store { return faulty.New(memstore.New()) }, storetest.WithVersionsRequired())
 }
 
 func titled(title string) chat.Thread {
@@ -61,25 +64,25 @@ func TestFaults(t *testing.T) {
 		want   string
 		stored string
 	}{
-		{"Fail", storetest.Fail(errLost), "error: connection lost", "old"},
-		{"Fail of nil", storetest.Fail(nil), "error: unavailable", "old"},
-		{"FailAfter", storetest.FailAfter(errLost), "error: connection lost", "new"},
-		{"FailAfter of nil", storetest.FailAfter(nil), "error: unavailable", "new"},
-		{"Panic", storetest.Panic("ouch"), "panic: ouch", "old"},
-		{"PanicAfter", storetest.PanicAfter("ouch"), "panic: ouch", "new"},
-		{"Goexit", storetest.Goexit(), "goexit", "old"},
-		{"GoexitAfter", storetest.GoexitAfter(), "goexit", "new"},
-		{"Delay", storetest.Delay(func(context.Context) error { return nil }), "error: <nil>", "new"},
-		{"Delay that fails", storetest.Delay(func(context.Context) error { return errLost }), "error: connection lost", "old"},
-		{"Late", new(storetest.Late).Hold(nil), "error: unavailable", "old"},
+		{"Fail", faulty.Fail(errLost), "error: connection lost", "old"},
+		{"Fail of nil", faulty.Fail(nil), "error: unavailable", "old"},
+		{"FailAfter", faulty.FailAfter(errLost), "error: connection lost", "new"},
+		{"FailAfter of nil", faulty.FailAfter(nil), "error: unavailable", "new"},
+		{"Panic", faulty.Panic("ouch"), "panic: ouch", "old"},
+		{"PanicAfter", faulty.PanicAfter("ouch"), "panic: ouch", "new"},
+		{"Goexit", faulty.Goexit(), "goexit", "old"},
+		{"GoexitAfter", faulty.GoexitAfter(), "goexit", "new"},
+		{"Delay", faulty.Delay(func(context.Context) error { return nil }), "error: <nil>", "new"},
+		{"Delay that fails", faulty.Delay(func(context.Context) error { return errLost }), "error: connection lost", "old"},
+		{"Late", new(faulty.Late).Hold(nil), "error: unavailable", "old"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			base := memstore.New()
-			f := storetest.NewFaulty(base)
+			f := faulty.New(base)
 			if err := f.SaveThread(t.Context(), titled("old")); err != nil {
 				t.Fatal(err)
 			}
-			f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: c.do})
+			f.Inject(faulty.Fault{Op: store.OpSaveThread, Do: c.do})
 			if got := ending(func() error { return f.SaveThread(t.Context(), titled("new")) }); got != c.want {
 				t.Errorf("SaveThread: got %s, want %s", got, c.want)
 			}
@@ -92,11 +95,11 @@ func TestFaults(t *testing.T) {
 
 // A read that fails has no answer, be it that the call was made.
 func TestAFailedReadHasNoAnswer(t *testing.T) {
-	f := storetest.NewFaulty(memstore.New())
+	f := faulty.New(memstore.New())
 	if err := f.SaveThread(t.Context(), titled("old")); err != nil {
 		t.Fatal(err)
 	}
-	f.Inject(storetest.Fault{Op: store.OpLoadThread, Do: storetest.FailAfter(errLost)})
+	f.Inject(faulty.Fault{Op: store.OpLoadThread, Do: faulty.FailAfter(errLost)})
 	if th, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, errLost) || th.ID != "" {
 		t.Errorf("LoadThread: got %v, error %v, want no thread and %v", th, err, errLost)
 	}
@@ -105,9 +108,9 @@ func TestAFailedReadHasNoAnswer(t *testing.T) {
 // Until ends with the channel, and with the context, which is the call's error then.
 func TestUntil(t *testing.T) {
 	base := memstore.New()
-	f := storetest.NewFaulty(base)
+	f := faulty.New(base)
 	release := make(chan struct{})
-	f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: storetest.Delay(storetest.Until(release))})
+	f.Inject(faulty.Fault{Op: store.OpSaveThread, Do: faulty.Delay(faulty.Until(release))})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- f.SaveThread(ctx, titled("cancelled")) }()
@@ -136,9 +139,9 @@ func TestUntil(t *testing.T) {
 // version to a recorder whose call is over. It keeps its save mode.
 func TestLate(t *testing.T) {
 	base := memstore.New()
-	f := storetest.NewFaulty(base)
-	var late storetest.Late
-	f.Inject(storetest.Fault{Op: store.OpSaveThread, Do: late.Hold(errLost)})
+	f := faulty.New(base)
+	var late faulty.Late
+	f.Inject(faulty.Fault{Op: store.OpSaveThread, Do: late.Hold(errLost)})
 	reports := 0
 	ctx, cancel := context.WithCancel(callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reports++ }))
 	for _, title := range []string{"first", "second"} {
@@ -178,22 +181,22 @@ func TestWhichCallsAFaultHits(t *testing.T) {
 	var inThread2 = func(c layer.Call) bool { return c.ThreadID == "thr_2" }
 	for _, c := range []struct {
 		name  string
-		fault storetest.Fault
+		fault faulty.Fault
 		want  string // of LoadThread thr_1, LoadThread thr_2, LoadItem thr_1, LoadItem thr_2, twice: x is hit
 	}{
-		{"every call", storetest.Fault{}, "xxxxxxxx"},
-		{"an op", storetest.Fault{Op: store.OpLoadItem}, "..xx..xx"},
-		{"a predicate", storetest.Fault{When: inThread2}, ".x.x.x.x"},
-		{"an op and a predicate", storetest.Fault{Op: store.OpLoadItem, When: inThread2}, "...x...x"},
-		{"the first two", storetest.Fault{Times: 2}, "xx......"},
-		{"the third", storetest.Fault{Skip: 2, Times: 1}, "..x....."},
-		{"all but the first three", storetest.Fault{Skip: 3}, "...xxxxx"},
-		{"the second of an op", storetest.Fault{Op: store.OpLoadThread, Skip: 1, Times: 1}, ".x......"},
-		{"the second of a predicate", storetest.Fault{When: inThread2, Skip: 1, Times: 1}, "...x...."},
+		{"every call", faulty.Fault{}, "xxxxxxxx"},
+		{"an op", faulty.Fault{Op: store.OpLoadItem}, "..xx..xx"},
+		{"a predicate", faulty.Fault{When: inThread2}, ".x.x.x.x"},
+		{"an op and a predicate", faulty.Fault{Op: store.OpLoadItem, When: inThread2}, "...x...x"},
+		{"the first two", faulty.Fault{Times: 2}, "xx......"},
+		{"the third", faulty.Fault{Skip: 2, Times: 1}, "..x....."},
+		{"all but the first three", faulty.Fault{Skip: 3}, "...xxxxx"},
+		{"the second of an op", faulty.Fault{Op: store.OpLoadThread, Skip: 1, Times: 1}, ".x......"},
+		{"the second of a predicate", faulty.Fault{When: inThread2, Skip: 1, Times: 1}, "...x...."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := storetest.NewFaulty(memstore.New())
-			c.fault.Do = storetest.Fail(errLost)
+			f := faulty.New(memstore.New())
+			c.fault.Do = faulty.Fail(errLost)
 			f.Inject(c.fault)
 			got := ""
 			hit := func(err error) {
@@ -223,9 +226,9 @@ func TestWhichCallsAFaultHits(t *testing.T) {
 // Of several faults the one injected first acts, and the others count the call all the same.
 func TestSeveralFaults(t *testing.T) {
 	first, second := errors.New("first"), errors.New("second")
-	f := storetest.NewFaulty(memstore.New())
-	f.Inject(storetest.Fault{Times: 1, Do: storetest.Fail(first)})
-	f.Inject(storetest.Fault{Times: 2, Do: storetest.Fail(second)})
+	f := faulty.New(memstore.New())
+	f.Inject(faulty.Fault{Times: 1, Do: faulty.Fail(first)})
+	f.Inject(faulty.Fault{Times: 2, Do: faulty.Fail(second)})
 	for i, want := range []error{first, second, store.ErrNotFound} {
 		if _, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, want) {
 			t.Errorf("call %d: got error %v, want %v", i+1, err, want)
@@ -233,54 +236,13 @@ func TestSeveralFaults(t *testing.T) {
 	}
 }
 
-// of makes one call of op.
-func of(t *testing.T, s store.Store, op store.Op) error {
-	t.Helper()
-	ctx := t.Context()
-	it, err := chat.NewItem("msg_1", titled("").CreatedAt, chat.EndOfTurn{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch op {
-	case store.OpLoadThread:
-		_, err = s.LoadThread(ctx, "thr_1")
-	case store.OpSaveThread:
-		err = s.SaveThread(ctx, titled("title"))
-	case store.OpDeleteThread:
-		err = s.DeleteThread(ctx, "thr_1")
-	case store.OpLoadThreads:
-		_, err = s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, After: "thr_0", Order: store.OldestFirst}})
-	case store.OpLoadThreadItems:
-		_, err = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst})
-	case store.OpAddThreadItem:
-		err = s.AddThreadItem(ctx, "thr_1", it)
-	case store.OpSaveItem:
-		err = s.SaveItem(ctx, "thr_1", it)
-	case store.OpLoadItem:
-		_, err = s.LoadItem(ctx, "thr_1", "msg_1")
-	case store.OpDeleteThreadItem:
-		err = s.DeleteThreadItem(ctx, "thr_1", "msg_1")
-	case store.OpSaveAttachment:
-		err = s.SaveAttachment(ctx, a)
-	case store.OpLoadAttachment:
-		_, err = s.LoadAttachment(ctx, "atc_1")
-	case store.OpDeleteAttachment:
-		err = s.DeleteAttachment(ctx, "atc_1")
-	}
-	return err
-}
-
-// Every op is counted, can be hit, and tells predicates the same Call as store.Intercept does; the generators are none.
-func TestEveryOpOfAFaulty(t *testing.T) {
+// Every op is counted, can be hit, and tells predicates the same Call as layer.Intercept does; the generators are none.
+func TestEveryOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
-			f := storetest.NewFaulty(memstore.New())
+			f := faulty.New(memstore.New())
 			var outside, inside layer.Call
-			f.Inject(storetest.Fault{Op: op, Do: storetest.Fail(errLost), When: func(c layer.Call) bool {
+			f.Inject(faulty.Fault{Op: op, Do: faulty.Fail(errLost), When: func(c layer.Call) bool {
 				inside = c
 				return true
 			}})
@@ -289,9 +251,12 @@ func TestEveryOpOfAFaulty(t *testing.T) {
 					outside = c
 					return next(ctx)
 				})))
+			q := store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst}
+			c := call.Call{Op: op, Thread: titled("title"), Item: rows.Message("msg_1", rows.At(0), "text"), Attachment: rows.Attachment("atc_1", "a.txt"),
+				Query: store.ThreadQuery{PageQuery: q}}
 			_ = s.GenerateThreadID(t.Context())
 			_ = s.GenerateItemID(t.Context(), chat.KindMessage, chat.Thread{})
-			if err := of(t, s, op); !errors.Is(err, errLost) {
+			if err := c.Make(t.Context(), s).Err; !errors.Is(err, errLost) {
 				t.Errorf("%s: got error %v, want %v", op, err, errLost)
 			}
 			if inside != outside || inside.Op != op {
@@ -311,11 +276,11 @@ func TestEveryOpOfAFaulty(t *testing.T) {
 
 func TestReset(t *testing.T) {
 	base := memstore.New()
-	f := storetest.NewFaulty(base)
+	f := faulty.New(base)
 	if err := f.SaveThread(t.Context(), titled("kept")); err != nil {
 		t.Fatal(err)
 	}
-	f.Inject(storetest.Fault{Do: storetest.Fail(nil)})
+	f.Inject(faulty.Fault{Do: faulty.Fail(nil)})
 	f.Reset()
 	if f.Total() != 0 {
 		t.Errorf("calls after Reset: got %d, want 0", f.Total())
@@ -326,9 +291,9 @@ func TestReset(t *testing.T) {
 }
 
 // Beside each other, exactly as many calls are hit as the fault says.
-func TestFaultyConcurrently(t *testing.T) {
-	f := storetest.NewFaulty(memstore.New())
-	f.Inject(storetest.Fault{Op: store.OpLoadThread, Skip: 50, Times: 30, Do: storetest.Fail(errLost)})
+func TestConcurrently(t *testing.T) {
+	f := faulty.New(memstore.New())
+	f.Inject(faulty.Fault{Op: store.OpLoadThread, Skip: 50, Times: 30, Do: faulty.Fail(errLost)})
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	hit := 0
@@ -340,7 +305,7 @@ func TestFaultyConcurrently(t *testing.T) {
 					hit++
 					mu.Unlock()
 				}
-				f.Inject(storetest.Fault{Op: store.OpSaveItem, Do: storetest.Fail(nil)})
+				f.Inject(faulty.Fault{Op: store.OpSaveItem, Do: faulty.Fail(nil)})
 			}
 		})
 	}
@@ -353,16 +318,16 @@ func TestFaultyConcurrently(t *testing.T) {
 // unbounded is a Store without capabilities.
 type unbounded struct{ store.Store }
 
-func TestFaultyLongestWrite(t *testing.T) {
+func TestLongestWrite(t *testing.T) {
 	base := memstore.New()
 	for _, c := range []struct {
 		what string
-		f    *storetest.Faulty
+		f    *faulty.Store
 		want time.Duration
 	}{
-		{"the base's", storetest.NewFaulty(base), 0},
-		{"an unknown base's", storetest.NewFaulty(unbounded{base}), time.Minute},
-		{"the option's", storetest.NewFaulty(base, storetest.WithLongestWrite(time.Hour)), time.Hour},
+		{"the base's", faulty.New(base), 0},
+		{"an unknown base's", faulty.New(unbounded{base}), time.Minute},
+		{"the option's", faulty.New(base, faulty.WithLongestWrite(time.Hour)), time.Hour},
 	} {
 		if b, ok := store.As[driver.WriteBounder](c.f); !ok || b.LongestWrite() != c.want {
 			t.Errorf("LongestWrite, %s: got %v, want %v", c.what, c.f.LongestWrite(), c.want)
@@ -370,13 +335,13 @@ func TestFaultyLongestWrite(t *testing.T) {
 	}
 }
 
-func TestFaultyMisusePanics(t *testing.T) {
+func TestMisusePanics(t *testing.T) {
 	for name, misuse := range map[string]func(){
-		"no base":       func() { storetest.NewFaulty(nil) },
-		"no Do":         func() { storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{}) },
-		"negative Skip": func() { storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{Skip: -1, Do: storetest.Fail(nil)}) },
+		"no base":       func() { faulty.New(nil) },
+		"no Do":         func() { faulty.New(memstore.New()).Inject(faulty.Fault{}) },
+		"negative Skip": func() { faulty.New(memstore.New()).Inject(faulty.Fault{Skip: -1, Do: faulty.Fail(nil)}) },
 		"negative Times": func() {
-			storetest.NewFaulty(memstore.New()).Inject(storetest.Fault{Times: -1, Do: storetest.Fail(nil)})
+			faulty.New(memstore.New()).Inject(faulty.Fault{Times: -1, Do: faulty.Fail(nil)})
 		},
 	} {
 		if got := ending(func() error { misuse(); return nil }); len(got) < 20 || got[:6] != "panic:" {
@@ -385,10 +350,10 @@ func TestFaultyMisusePanics(t *testing.T) {
 	}
 }
 
-func ExampleFaulty() {
+func ExampleNew() {
 	ctx := context.Background()
-	f := storetest.NewFaulty(memstore.New())
-	f.Inject(storetest.Fault{Op: store.OpSaveThread, Skip: 1, Times: 1, Do: storetest.FailAfter(store.ErrUnavailable)})
+	f := faulty.New(memstore.New())
+	f.Inject(faulty.Fault{Op: store.OpSaveThread, Skip: 1, Times: 1, Do: faulty.FailAfter(store.ErrUnavailable)})
 
 	thread := titled("Night trains")
 	fmt.Println(f.SaveThread(ctx, thread))

@@ -1,4 +1,19 @@
-package storetest
+// Package isolate checks that a guarded stack lets nobody learn of what is not theirs, however they ask: noninterference. Use
+// it for a guard, its rules, and what lies around it. It does not check what can be told from how long a call takes.
+//
+//	func TestMyStackIsolates(t *testing.T) {
+//		isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
+//			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"),
+//				authz.TenantAdmin("tenant_admin"), authz.Grants(granted(g)))))
+//		}, isolate.Options{})
+//	}
+//
+// In random traces six people ask for everybody's few threads, items and attachments through every op, with valid arguments and
+// others: ada and bob of the tenant acme and an ada of another tenant, who own what there is; tess, who has the role
+// "tenant_admin" in acme, and root, who has the role "admin"; and somebody who is not known at all. What each of them observes
+// must be what they observe when the calls of the others are left out of the trace: values, codes, error texts, the edges of
+// pages, versions. Root may see all, and so is not compared. The guard under test must implement these rules.
+package isolate
 
 import (
 	"context"
@@ -15,43 +30,31 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/faulty"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// Isolated checks that a guarded stack lets nobody learn of what is not theirs, however they ask: noninterference. It plays
-// random traces in which six people ask for everybody's few threads, items and attachments through every op, with valid
-// arguments and others: ada and bob of the tenant acme and an ada of another tenant, who own what there is; tess, who has the role
-// "tenant_admin" in acme, and root, who has the role "admin"; and somebody who is not known at all. What each of them observes
-// must be what they observe when the calls of the others are left out of the trace: values, codes, error texts, the edges of pages,
-// versions. Root may see all, and so is not compared.
+// Run plays random traces through the stack. newStack puts it over a base, for each play of a trace; Run closes it.
 //
-//	func TestMyStackIsolates(t *testing.T) {
-//		storetest.Isolated(t, func(base store.Store, g *storetest.Grants) store.Store {
-//			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"),
-//				authz.TenantAdmin("tenant_admin"), authz.Grants(granted(g)))))
-//		})
-//	}
-//
-// In mid-trace, the owners give others a part in a thread, as viewer or editor, and take it back; g says who has one. It must count
-// from the very next call on. So a flow is allowed, and the calls stay in, where somebody writes what the observer may see at
-// that time: their own rows, their tenant's, or, in a second comparison, the threads that they have a part in at some time. What they
-// observe of those before and after must not depend on the threads at all.
+// In mid-trace, the owners give others a part in a thread, as viewer or editor, and take it back; g says who has one. It must
+// count from the very next call on. So a flow is allowed, and the calls stay in, where somebody writes what the observer may see
+// at that time: their own rows, their tenant's, or, in a second comparison, the threads that they have a part in at some time.
+// What they observe of those before and after must not depend on the threads at all.
 //
 // Two things tell of others by design. A save under an id that somebody has used is ErrConflict: the first save of such an id
-// stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict and
-// change nothing. And what a call costs: see [CountingCalls].
+// stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict
+// and change nothing. And what a call costs: see [Counting].
 //
-// The guard under test must implement these rules; of parts in threads it need know nothing with [WithoutGrants].
-//
-// A trace that fails is made shorter and printed, with the data by which [IsolatedTrace] repeats it. Calls come one after the
-// other, but for reads that two make at once: a stack that keeps something of its own needs a lock. What can be told from how long a
-// call takes is not checked.
-func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, opts ...IsolatedOption) {
+// A trace that fails is made shorter and printed, with the data by which [Trace] repeats it. Calls come one after the other, but
+// for reads that two make at once: a stack that keeps something of its own needs a lock.
+func Run(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, opts Options) {
 	t.Helper()
-	c := newIsolated(newStack, opts)
-	if c.traces < 1 {
-		t.Fatalf("%d traces", c.traces)
+	c := newCheck(newStack, opts)
+	if c.Traces < 1 {
+		t.Fatalf("%d traces", c.Traces)
 	}
-	for seed := range uint64(c.traces) {
+	for seed := range uint64(c.Traces) {
 		if !c.check(t, randomTrace(seed)) {
 			return
 		}
@@ -61,58 +64,61 @@ func Isolated(t *testing.T, newStack func(base store.Store, g *Grants) store.Sto
 		what     string
 	}
 	counts := []count{{c.compared, 300, "calls compared"}, {c.refused, 50, "calls refused"}}
-	if !c.grantless {
+	if !c.WithoutGrants {
 		counts = append(counts, count{c.shared, 10, "reads of a thread by somebody who has a part in it"})
 	}
-	if !c.grantless && !c.hostile {
+	if !c.WithoutGrants && !c.Hostile {
 		counts = append(counts, count{c.edited, 1, "writes by editors"})
 	}
 	for _, few := range counts {
-		if few.n < few.least*c.traces/10 {
-			t.Errorf("%d traces had %d %s: they prove nothing", c.traces, few.n, few.what)
+		if few.n < few.least*c.Traces/10 {
+			t.Errorf("%d traces had %d %s: they prove nothing", c.Traces, few.n, few.what)
 		}
 	}
 }
 
-// IsolatedTrace checks one trace, which it reads from data: any data is a trace. It is for fuzz targets.
-func IsolatedTrace(t *testing.T, data []byte, newStack func(base store.Store, g *Grants) store.Store, opts ...IsolatedOption) {
+// Trace checks one trace, which it reads from data: any data is a trace. It is for fuzz targets.
+func Trace(t *testing.T, data []byte, newStack func(base store.Store, g *Grants) store.Store, opts Options) {
 	t.Helper()
-	newIsolated(newStack, opts).check(t, data)
+	newCheck(newStack, opts).check(t, data)
 }
 
-// IsolatedOption changes what [Isolated] asks for.
-type IsolatedOption func(*isolated)
+// Options say what [Run] asks for. The zero Options are for a guard that knows owners, administrators and parts in threads.
+type Options struct {
+	// Traces is how many traces are played; 0 means 100.
+	Traces int
 
-// Over sets the base, in place of a memstore. open is called for each play of a trace, of which there are some for each trace, and
-// may return the same Store every time: ids and owners are new in each. Isolated closes the layers around the base, not the base.
-// Reads of two at once take a base in memory, for virtual time: over any other they are made one after the other.
-func Over(open func() store.Store) IsolatedOption {
-	return func(c *isolated) { c.open, c.hostile, c.bubbles = open, false, false }
+	// Base returns the Store beneath; nil means a new memstore. It is called for each play of a trace, of which there are some
+	// for each trace, and may return the same Store every time: ids and owners are new in each. Run closes the layers around the
+	// base, not the base. Reads of two at once take a base in memory, for virtual time: over any other, and so over any Base
+	// that is not Hostile, they are made one after the other.
+	Base func() store.Store
+
+	// Hostile says that Base, in memory, hands out what was not asked for. What others do then changes what one observes, if
+	// only that a call fails. So traces are not compared: nobody must be shown a row, or an id, that they may not see.
+	Hostile bool
+
+	// Counting says of which calls the cost is compared, in calls of the base.
+	Counting Counting
+
+	// RevokedWithin is how long the stack may go on to answer with what a principal had a part in, as a cache around a guard
+	// does: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest], which a base
+	// in memory can.
+	RevokedWithin time.Duration
+
+	// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
+	WithoutGrants bool
 }
 
-// OverHostile is [Over] for a base, in memory, that hands out what was not asked for. What others do then changes what one observes, if only
-// that a call fails. So traces are not compared: nobody must be shown a row, or an id, that they may not see.
-func OverHostile(open func() store.Store) IsolatedOption {
-	return func(c *isolated) { c.open, c.hostile, c.bubbles = open, true, true }
-}
+// Counting says of which calls the cost is compared.
+type Counting uint8
 
-// CountingCalls has the calls compared that each call costs the base. It is for stacks that hold nothing: what a cache shared by
-// all holds tells of others by being quick. Saves under others' ids are left out.
-func CountingCalls() IsolatedOption { return func(c *isolated) { c.counting = ofAll } }
-
-// CountingOwnCalls is [CountingCalls] for what one may see only. It is for stacks with a cache that keeps principals apart, and is
-// larger than a trace.
-func CountingOwnCalls() IsolatedOption { return func(c *isolated) { c.counting = ofOwn } }
-
-// RevokedWithin is for stacks that for as long as d may go on to answer with what a principal had a part in, such as a cache
-// around a guard: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest], which a base in memory can.
-func RevokedWithin(d time.Duration) IsolatedOption { return func(c *isolated) { c.late = d } }
-
-// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
-func WithoutGrants() IsolatedOption { return func(c *isolated) { c.grantless = true } }
-
-// Traces sets how many traces are played, at least 1; the default is 100.
-func Traces(n int) IsolatedOption { return func(c *isolated) { c.traces = n } }
+// The countings.
+const (
+	CountNone Counting = iota
+	CountOwn           // calls on what one may see: for stacks with a cache that keeps principals apart, and is larger than a trace
+	CountAll           // all but saves under others' ids: for stacks that hold nothing, as a cache shared by all tells of others by being quick
+)
 
 // Grants says who has a part in whose thread. It changes between calls only, and so may be read in any of them.
 type Grants struct{ roles map[grant]string }
@@ -127,34 +133,23 @@ func (g *Grants) Role(p store.Principal, threadID string) string {
 	return g.roles[grant{p.Owner, threadID}]
 }
 
-// isolated is what the options say, and what was seen.
-type isolated struct {
-	newStack  func(store.Store, *Grants) store.Store
-	open      func() store.Store
-	hostile   bool
-	counting  counting
-	late      time.Duration
-	bubbles   bool
-	grantless bool
-	traces    int
-	mint      *mint
+// check is what the options say, and what was seen.
+type check struct {
+	Options
+	newStack func(store.Store, *Grants) store.Store
+	bubbles  bool
+	mint     *rows.Mint
 
 	compared, refused, shared, edited int
 }
 
-// counting says of which calls the cost is compared.
-type counting uint8
-
-const (
-	ofNone counting = iota
-	ofOwn
-	ofAll
-)
-
-func newIsolated(newStack func(store.Store, *Grants) store.Store, opts []IsolatedOption) *isolated {
-	c := &isolated{newStack: newStack, open: func() store.Store { return memstore.New() }, bubbles: true, traces: 100, mint: newMint()}
-	for _, o := range opts {
-		o(c)
+func newCheck(newStack func(store.Store, *Grants) store.Store, opts Options) *check {
+	c := &check{Options: opts, newStack: newStack, bubbles: opts.Base == nil || opts.Hostile, mint: rows.NewMint()}
+	if c.Base == nil {
+		c.Base = func() store.Store { return memstore.New() }
+	}
+	if c.Traces == 0 {
+		c.Traces = 100
 	}
 	return c
 }
@@ -205,28 +200,28 @@ func randomTrace(seed uint64) []byte {
 }
 
 // parse is [parseTrace], without what the guard does not know.
-func (c *isolated) parse(data []byte) []step {
+func (c *check) parse(data []byte) []step {
 	trace := parseTrace(data)
-	if c.grantless {
+	if c.WithoutGrants {
 		trace = slices.DeleteFunc(trace, func(s step) bool { return s.kind == granting })
 	}
 	return trace
 }
 
 // check plays a trace, and reports how it shows one principal what is another's. It returns false then.
-func (c *isolated) check(t *testing.T, data []byte) bool {
+func (c *check) check(t *testing.T, data []byte) bool {
 	t.Helper()
 	why := c.leak(t, c.parse(data))
 	if why == "" {
 		return true
 	}
 	data, why = c.shorten(t, data, why)
-	t.Errorf("%s\n\nThe trace, which IsolatedTrace repeats from the data %q:\n%s", why, data, traceText(c.parse(data)))
+	t.Errorf("%s\n\nThe trace, which isolate.Trace repeats from the data %q:\n%s", report.Printable(why), data, report.Printable(traceText(c.parse(data))))
 	return false
 }
 
 // shorten leaves out of a trace what it does not take to leak: halves first, single steps in the end.
-func (c *isolated) shorten(t *testing.T, data []byte, why string) ([]byte, string) {
+func (c *check) shorten(t *testing.T, data []byte, why string) ([]byte, string) {
 	t.Helper()
 	data = data[:len(data)/stepBytes*stepBytes]
 	for size := len(data) / stepBytes / 2; size > 0; size /= 2 {
@@ -244,10 +239,10 @@ func (c *isolated) shorten(t *testing.T, data []byte, why string) ([]byte, strin
 }
 
 // leak returns what a trace shows to whom it must not, or "".
-func (c *isolated) leak(t *testing.T, trace []step) string {
+func (c *check) leak(t *testing.T, trace []step) string {
 	t.Helper()
 	why := c.leakOnce(t, trace)
-	if c.counting == ofOwn { // with other ids, no two share a word of the cache by chance
+	if c.Counting == CountOwn { // with other ids, no two share a word of the cache by chance
 		for i := 0; i < 2 && why != ""; i++ {
 			why = c.leakOnce(t, trace)
 		}
@@ -255,10 +250,10 @@ func (c *isolated) leak(t *testing.T, trace []step) string {
 	return why
 }
 
-func (c *isolated) leakOnce(t *testing.T, trace []step) string {
+func (c *check) leakOnce(t *testing.T, trace []step) string {
 	t.Helper()
 	whole := c.play(t, trace, true)
-	if whole.wrong != "" || c.hostile {
+	if whole.wrong != "" || c.Hostile {
 		return whole.wrong
 	}
 	for who := range root {
@@ -283,7 +278,7 @@ func (c *isolated) leakOnce(t *testing.T, trace []step) string {
 
 // compare returns what who can tell from the whole trace that they cannot from one with what they see only, which is either what
 // they may always see, or all that they ever may. What they have a part in at the time of a call is compared only then.
-func (c *isolated) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
+func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
 	t.Helper()
 	alone := c.play(t, purged(trace, who, see), false).of(who)
 	for i, w := range whole.of(who) {
@@ -310,11 +305,11 @@ func (c *isolated) compare(t *testing.T, whole played, trace []step, who int, se
 
 // counts reports whether the cost of a call is compared, given whether all is there that the caller ever may see: what they
 // did with it may still be in their part of a cache.
-func (c *isolated) counts(s step, all bool) bool {
-	switch c.counting {
-	case ofAll:
+func (c *check) counts(s step, all bool) bool {
+	switch c.Counting {
+	case CountAll:
 		return !s.takes()
-	case ofOwn:
+	case CountOwn:
 		own := owned(s.who)
 		o, ok := s.object()
 		a, embeds := s.embedded()
@@ -380,6 +375,7 @@ type played struct {
 type observation struct {
 	step      step
 	text      string // the rows, and the error
+	causes    string // of the error, which nobody is shown: for whoever reads of a failure
 	edges     string // of a page
 	versions  string
 	code      store.Code
@@ -390,7 +386,10 @@ type observation struct {
 }
 
 func (o observation) String() string {
-	text := fmt.Sprintf("%s%s%s, for %d calls of the base", o.text, o.edges, o.versions, o.calls)
+	text := fmt.Sprintf("%s %s%s, for %d calls of the base", o.text, o.edges, o.versions, o.calls)
+	if o.causes != "" {
+		text += ", error " + o.causes
+	}
 	if o.together {
 		text += ", made at once with another's"
 	}
@@ -410,29 +409,29 @@ func (p played) of(who int) (seen []observation) {
 type keptOpen struct{ store.Store }
 
 // play plays a trace on a new stack. If all, it is everybody's, and what is true of every trace is checked.
-func (c *isolated) play(t *testing.T, trace []step, all bool) (p played) {
+func (c *check) play(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
-	if !c.bubbles && c.late == 0 {
+	if !c.bubbles && c.RevokedWithin == 0 {
 		return c.playHere(t, trace, all)
 	}
 	synctest.Test(t, func(t *testing.T) { p = c.playHere(t, trace, all) })
 	return p
 }
 
-func (c *isolated) playHere(t *testing.T, trace []step, all bool) (p played) {
+func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
-	play := &play{c: c, stage: newStage(c.mint.id("")), base: NewFaulty(keptOpen{c.open()}),
+	play := &play{c: c, stage: newStage(c.mint.ID("")), base: faulty.New(keptOpen{c.Base()}),
 		grants: &Grants{roles: map[grant]string{}}, revoked: map[part]time.Time{}, saved: map[int]int{}}
 	play.stack = c.newStack(play.base, play.grants)
 	defer func() {
 		if err := store.Close(play.stack); err != nil {
-			t.Errorf("closing the stack: %v", err)
+			t.Errorf("closing the stack: %s", report.Error(err))
 		}
 	}()
 	for _, st := range trace {
 		switch st.kind {
 		case waiting:
-			time.Sleep(c.late) // in a bubble, or no time at all
+			time.Sleep(c.RevokedWithin) // in a bubble, or no time at all
 		case granting:
 			if play.role(st) != "" {
 				play.revoked[st.part()] = time.Now()
@@ -456,7 +455,7 @@ func (c *isolated) playHere(t *testing.T, trace []step, all bool) (p played) {
 			}
 		}
 	}
-	if all && !c.hostile {
+	if all && !c.Hostile {
 		p.wrong = play.taken(t.Context(), play.stack, play.base, trace, play.grants)
 	}
 	return p
@@ -465,8 +464,8 @@ func (c *isolated) playHere(t *testing.T, trace []step, all bool) (p played) {
 // play is one play of a trace.
 type play struct {
 	*stage
-	c       *isolated
-	base    *Faulty
+	c       *check
+	base    *faulty.Store
 	stack   store.Store
 	grants  *Grants
 	revoked map[part]time.Time // when, last
@@ -508,7 +507,7 @@ func (p *play) role(s step) string {
 // late reports whether a stack may still answer as if the principal had a part in a thread.
 func (p *play) late(of part) bool {
 	at, ok := p.revoked[of]
-	return ok && time.Since(at) < p.c.late
+	return ok && time.Since(at) < p.c.RevokedWithin
 }
 
 // make makes the call, or both, while the base waits for the second.
@@ -523,7 +522,7 @@ func (p *play) make(ctx context.Context, s step) []observation {
 		return append(p.make(ctx, s.by(s.who)), p.make(ctx, s.by(s.with))...)
 	}
 	both := make(chan struct{})
-	p.base.Inject(Fault{Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+	p.base.Inject(faulty.Fault{Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		<-both
 		return next(ctx)
 	}})
@@ -571,7 +570,7 @@ func (p *play) wrong(ctx context.Context, o observation) string {
 		if o.code != store.CodeUnauthenticated && o.code != store.CodeInvalid {
 			return fmt.Sprintf("nobody is known to make call %d, %s:\n  %s", st.n, st, o)
 		}
-	case p.c.hostile:
+	case p.c.Hostile:
 		may := p.owned(st.who)
 		for i := range traceThreads {
 			of := step{kind: granting, thread: i}.by(st.who)
@@ -585,7 +584,7 @@ func (p *play) wrong(ctx context.Context, o observation) string {
 }
 
 // shows returns what o shows of rows that its caller may not see.
-func (c *isolated) shows(o observation, may objectSet) string {
+func (c *check) shows(o observation, may objectSet) string {
 	st := o.step
 	c.compared++
 	if o.code == store.CodeNotFound || o.code == store.CodeInternal {
@@ -610,7 +609,7 @@ func (c *isolated) shows(o observation, may objectSet) string {
 }
 
 // honours returns how o is not what one may do who has a part in the thread, of which the base says truth.
-func (c *isolated) honours(role string, o, truth observation) string {
+func (c *check) honours(role string, o, truth observation) string {
 	st := o.step
 	if st.odd == badThreadID || st.odd == badItemID {
 		return ""

@@ -1,4 +1,4 @@
-package storetest
+package linear
 
 import (
 	"context"
@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/report"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
 // scenario is a way in which clients and a base behave. The times are upper bounds of what is drawn.
@@ -51,14 +53,14 @@ var simOwner = chat.Owner{Tenant: "acme", Subject: "ada"}
 const simThread = "thr_main"
 
 // run makes one history.
-func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
+func (c *check) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
 	t.Helper()
 	if c.stale > 0 { // time enough to see what is too old
 		s.think, s.latency, s.writes = max(s.think, c.stale), max(s.latency, c.stale/6), s.writes/2
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h = newHistory(s)
-		base := &simBase{h: h, s: &s, seed: seed, versions: !c.unversioned, thread: simThread, Store: memstore.New()}
+		base := newBase(h, &s, seed, !c.unversioned)
 		stacks := make([]store.Store, len(c.stacks))
 		for i, newStack := range c.stacks {
 			stacks[i] = newStack(base)
@@ -72,7 +74,7 @@ func (c *linearizable) run(t *testing.T, s scenario, seed uint64, part excerpt) 
 				stat(s, "chatstore_cache_evictions_total", "reason", "bytes"))
 		}
 		if err := store.Close(stacks...); err != nil {
-			t.Errorf("closing the stack: %v", err)
+			t.Errorf("closing the stack: %s", report.Error(err))
 		}
 	})
 	return h
@@ -121,9 +123,9 @@ func (m *simulation) play(seed uint64, part excerpt) {
 	time.Sleep(2 * longestWrite) // a quarantine's end
 	for range 2 {
 		for via := range m.stacks {
-			m.call(m.ctx, 0, via, command{op: store.OpLoadThread, thread: chat.Thread{ID: simThread}})
+			m.call(m.ctx, 0, via, call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: simThread}})
 			for _, q := range []store.PageQuery{{Limit: 2}, {Limit: 20}, {Limit: 20, Order: store.OldestFirst}} {
-				m.call(m.ctx, 0, via, command{op: store.OpLoadThreadItems, thread: chat.Thread{ID: simThread}, query: q})
+				m.call(m.ctx, 0, via, call.Call{Op: store.OpLoadThreadItems, Thread: chat.Thread{ID: simThread}, Query: store.ThreadQuery{PageQuery: q}})
 			}
 		}
 	}
@@ -136,21 +138,18 @@ func (m *simulation) begin(r *rand.Rand) {
 	}
 	m.base.prompt = true
 	defer func() { m.base.prompt = false }()
-	m.call(m.ctx, 0, pastStacks, command{op: store.OpSaveThread, thread: newThread("0.0", 0)})
+	m.call(m.ctx, 0, pastStacks, call.Call{Op: store.OpSaveThread, Thread: newThread("0.0", 0)})
 	for i, id := range simItems {
 		if r.IntN(2) == 0 {
-			in := command{op: store.OpAddThreadItem, thread: chat.Thread{ID: simThread}, item: newItem(id, i/2, "0.0")}
+			in := call.Call{Op: store.OpAddThreadItem, Thread: chat.Thread{ID: simThread}, Item: newItem(id, i/2, "0.0")}
 			m.call(m.ctx, 0, pastStacks, in)
 		}
 	}
 }
 
 // call makes a call and notes it.
-func (m *simulation) call(ctx context.Context, client, via int, c command, opts ...func(*event)) {
+func (m *simulation) call(ctx context.Context, client, via int, c call.Call) {
 	e := &event{client: client, via: via, in: c}
-	for _, o := range opts {
-		o(e)
-	}
 	var s store.Store = m.base
 	if via != pastStacks {
 		s = m.stacks[via]
@@ -161,23 +160,23 @@ func (m *simulation) call(ctx context.Context, client, via int, c command, opts 
 	m.h.end(e, a, kind)
 }
 
-func (m *simulation) attempt(ctx context.Context, c command, s store.Store, e *event) (a answer, kind eventKind) {
+func (m *simulation) attempt(ctx context.Context, c call.Call, s store.Store, e *event) (a call.Answer, kind eventKind) {
 	defer func() {
 		if p := recover(); p != nil {
 			if text := fmt.Sprint(p); !strings.Contains(text, errLost.Error()) {
 				e.panicked = text
 			}
-			a, kind = answer{code: store.CodePanic}, void
-			if c.op.IsWrite() {
+			a, kind = call.Answer{Code: store.CodePanic}, void
+			if c.Op.IsWrite() {
 				kind = unknown
 			}
 		}
 	}()
-	a, err := c.call(ctx, s)
+	a = c.Make(c.Context(ctx), s)
 	switch {
-	case err == nil, a.code == store.CodeNotFound, a.code == store.CodeConflict:
+	case a.Code == store.CodeOK, a.Code == store.CodeNotFound, a.Code == store.CodeConflict:
 		return a, known
-	case !c.op.IsWrite(), store.IsDefinite(err):
+	case !c.Op.IsWrite(), store.IsDefinite(a.Err):
 		return a, void
 	}
 	return a, unknown
@@ -224,18 +223,17 @@ func (c *client) step() {
 		c.other(ctx, via)
 		return
 	}
-	fresh := false
-	in := c.command(via)
-	c.look = in.op.IsWrite() && c.r.IntN(2) == 0
-	if via != pastStacks && !in.op.IsWrite() {
+	in := c.draw(via)
+	c.look = in.Op.IsWrite() && c.r.IntN(2) == 0
+	if via != pastStacks && !in.Op.IsWrite() {
 		switch c.r.IntN(16) {
 		case 0:
-			ctx, fresh = store.WithFresh(ctx), true
+			in.Fresh = true
 		case 1:
-			ctx = store.WithNoStore(ctx)
+			in.NoStore = true
 		}
 	}
-	c.call(ctx, c.n, via, in, func(e *event) { e.fresh = fresh })
+	c.call(ctx, c.n, via, in)
 }
 
 // other uses a thread that no history is kept of.
@@ -245,34 +243,34 @@ func (c *client) other(ctx context.Context, via int) {
 	}
 	t := newThread("other", 0)
 	t.ID = fmt.Sprintf("thr_other%d", c.r.IntN(8))
-	in := command{op: store.OpSaveThread, thread: t}
+	in := call.Call{Op: store.OpSaveThread, Thread: t}
 	if c.r.IntN(3) > 0 {
-		in.op = store.OpLoadThread
+		in.Op = store.OpLoadThread
 	}
 	c.attempt(ctx, in, c.stacks[via], new(event))
 }
 
-// command draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
-func (c *client) command(via int) command {
-	in := command{thread: chat.Thread{ID: simThread}}
+// draw draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
+func (c *client) draw(via int) call.Call {
+	in := call.Call{Thread: chat.Thread{ID: simThread}}
 	id := c.r.IntN(6)
-	in.item.ID = simItems[id]
+	in.Item.ID = simItems[id]
 	if via == pastStacks || c.look || c.r.Float64() >= c.scenario.writes {
 		switch n := c.r.IntN(10); {
 		case n < 3:
-			in.op = store.OpLoadThread
+			in.Op = store.OpLoadThread
 		case n < 5:
-			in.op = store.OpLoadItem
+			in.Op = store.OpLoadItem
 		default:
-			in.op = store.OpLoadThreadItems
-			in.query.Limit = simLimits[c.r.IntN(len(simLimits))]
+			in.Op = store.OpLoadThreadItems
+			in.Query.Limit = simLimits[c.r.IntN(len(simLimits))]
 			if c.r.IntN(3) == 0 {
-				in.query.Order = store.OldestFirst
+				in.Query.Order = store.OldestFirst
 			}
 			if c.look {
-				in.query.Order = store.NewestFirst // the edge of what a cache would hold
+				in.Query.Order = store.NewestFirst // the edge of what a cache would hold
 			} else if c.r.IntN(4) == 0 {
-				in.query.After = simItems[id]
+				in.Query.After = simItems[id]
 			}
 		}
 		return in
@@ -284,25 +282,25 @@ func (c *client) command(via int) command {
 		second = c.r.IntN(4)
 	}
 	if c.r.IntN(8) == 0 {
-		in.mode = store.InsertOnly + store.SaveMode(c.r.IntN(2))
+		in.Mode = store.InsertOnly + store.SaveMode(c.r.IntN(2))
 	}
 	switch n := c.r.IntN(40); {
 	case n < 8:
-		in.op = store.OpSaveThread
-		in.thread = newThread(text, c.r.IntN(2))
-		if in.mode == store.UpdateOnly {
-			in.thread.Owner = chat.Owner{} // which leaves it as it is
+		in.Op = store.OpSaveThread
+		in.Thread = newThread(text, c.r.IntN(2))
+		if in.Mode == store.UpdateOnly {
+			in.Thread.Owner = chat.Owner{} // which leaves it as it is
 		}
 	case n < 10:
-		in.op, in.mode = store.OpDeleteThread, store.Upsert
+		in.Op, in.Mode = store.OpDeleteThread, store.Upsert
 	case n < 22:
-		in.op, in.mode = store.OpAddThreadItem, store.Upsert
-		in.item = newItem(simItems[id], second, text)
+		in.Op, in.Mode = store.OpAddThreadItem, store.Upsert
+		in.Item = newItem(simItems[id], second, text)
 	case n < 34:
-		in.op = store.OpSaveItem
-		in.item = newItem(simItems[id], second, text)
+		in.Op = store.OpSaveItem
+		in.Item = newItem(simItems[id], second, text)
 	default:
-		in.op, in.mode = store.OpDeleteThreadItem, store.Upsert
+		in.Op, in.Mode = store.OpDeleteThreadItem, store.Upsert
 	}
 	return in
 }
@@ -317,10 +315,7 @@ func newThread(title string, second int) chat.Thread {
 }
 
 func newItem(id string, second int, text string) chat.Item {
-	it, err := chat.NewItem(id, simTime(second), chat.AssistantMessage{Content: []chat.AssistantContent{{Text: text}}})
-	if err != nil {
-		panic(err) // only for what is not valid
-	}
+	it := rows.Message(id, simTime(second), text)
 	it.ThreadID = simThread
 	return it
 }

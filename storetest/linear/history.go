@@ -1,4 +1,4 @@
-package storetest
+package linear
 
 import (
 	"cmp"
@@ -13,6 +13,8 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/spec"
 )
 
 // history is what clients saw of one thread, and the log of what the base held. Begins, ends and commits are numbered, in
@@ -33,7 +35,7 @@ type history struct {
 type state struct {
 	seq  int64
 	at   time.Duration
-	spec threadSpec
+	spec spec.Thread
 	by   *event // the call that made it so; nil of the first state
 }
 
@@ -41,12 +43,11 @@ type state struct {
 type event struct {
 	client int
 	via    int // the stack; past all of them: pastStacks
-	fresh  bool
-	in     command
+	in     call.Call
 
 	call, ret     int64
 	callAt, retAt time.Duration
-	out           answer
+	out           call.Answer
 	kind          eventKind
 	left          bool   // the caller, before it had an answer
 	panicked      string // with what, if it was not the base that did
@@ -83,7 +84,7 @@ func (h *history) begin(e *event) {
 	h.events = append(h.events, e)
 }
 
-func (h *history) end(e *event, a answer, k eventKind) {
+func (h *history) end(e *event, a call.Answer, k eventKind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e.left {
@@ -102,11 +103,11 @@ func (h *history) baseRead() {
 type eventKey struct{}
 
 // committed logs that a write has taken effect.
-func (h *history) committed(ctx context.Context, c command) {
+func (h *history) committed(ctx context.Context, c call.Call) {
 	by, _ := ctx.Value(eventKey{}).(*event)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	after, _ := c.on(h.log[len(h.log)-1].spec)
+	after, _ := h.log[len(h.log)-1].spec.Play(c)
 	h.log = append(h.log, state{seq: h.next(), at: h.now(), spec: after, by: by})
 	if by != nil && by.ret != 0 {
 		h.cover.Late++
@@ -118,7 +119,7 @@ func (h *history) inOrder() []*event {
 }
 
 // check returns how the history breaks what is promised, if it does.
-func (h *history) check(c *linearizable) *violation {
+func (h *history) check(c *check) *violation {
 	for _, e := range h.inOrder() {
 		if why := h.wrong(e, c.stale); why != "" {
 			return &violation{history: h, event: e, why: why}
@@ -139,7 +140,7 @@ func (h *history) check(c *linearizable) *violation {
 // wrong says what is wrong with one event, for itself.
 func (h *history) wrong(e *event, stale time.Duration) string {
 	lossy := h.scenario.lostReads > 0 // a guard reads before it writes
-	if e.in.op.IsWrite() {
+	if e.in.Op.IsWrite() {
 		lossy = lossy || h.scenario.lostWrites > 0
 	}
 	switch {
@@ -149,9 +150,9 @@ func (h *history) wrong(e *event, stale time.Duration) string {
 		return "A call failed, though its caller had not left, and the base had not failed."
 	case e.kind != known:
 		return ""
-	case e.in.op.IsWrite() && !h.wrote(e, stale):
+	case e.in.Op.IsWrite() && !h.wrote(e, stale):
 		return "A write was answered with what it had not done between its begin and its end, or did twice."
-	case !e.in.op.IsWrite() && !h.held(e, stale):
+	case !e.in.Op.IsWrite() && !h.held(e, stale):
 		return fmt.Sprintf("A read returned what the base did not hold at any time from its begin to its end%s, but:\n%s",
 			since(stale), h.couldBe(e, stale))
 	}
@@ -169,12 +170,12 @@ func (h *history) wrote(e *event, stale time.Duration) bool {
 		}
 	}
 	if commits > 0 {
-		return commits == 1 && within && e.out.code == store.CodeOK
+		return commits == 1 && within && e.out.Code == store.CodeOK
 	}
 	for i, s := range h.log {
 		if h.overlaps(i, e, stale) {
-			_, want := e.in.on(s.spec)
-			if want.equal(e.out) && (want.code != store.CodeOK || !e.in.changes(s.spec)) {
+			_, want := s.spec.Play(e.in)
+			if want.Equal(e.out) && (want.Code != store.CodeOK || !s.spec.Changes(e.in)) {
 				return true
 			}
 		}
@@ -193,7 +194,7 @@ func since(d time.Duration) string {
 func (h *history) held(e *event, stale time.Duration) bool {
 	for i := range h.log {
 		if h.overlaps(i, e, stale) {
-			if _, want := e.in.on(h.log[i].spec); want.equal(e.out) {
+			if _, want := h.log[i].spec.Play(e.in); want.Equal(e.out) {
 				return true
 			}
 		}
@@ -211,10 +212,10 @@ func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
 		return true
 	}
 	end := h.log[i+1]
-	if end.seq > e.call || !e.fresh && stale > 0 && end.at >= e.callAt-stale {
+	if end.seq > e.call || !e.in.Fresh && stale > 0 && end.at >= e.callAt-stale {
 		return true
 	}
-	if e.fresh || e.via == pastStacks {
+	if e.in.Fresh || e.via == pastStacks {
 		return false
 	}
 	// Of a write through another stack, this one hears when it returns.
@@ -234,7 +235,7 @@ func (h *history) couldBe(e *event, stale time.Duration) string {
 	text := ""
 	for i := range h.log {
 		if h.overlaps(i, e, stale) {
-			_, want := e.in.on(h.log[i].spec)
+			_, want := h.log[i].spec.Play(e.in)
 			text += fmt.Sprintf("  from %d on: %s\n", h.log[i].seq, want)
 		}
 	}
@@ -243,18 +244,18 @@ func (h *history) couldBe(e *event, stale time.Duration) string {
 
 // threadModel is the contract, for porcupine.
 var threadModel = porcupine.Model{
-	Init: func() any { return threadSpec{} },
+	Init: func() any { return spec.Thread{} },
 	Step: func(s, in, out any) (bool, any) {
 		e := in.(*event)
-		after, want := e.in.on(s.(threadSpec))
-		return e.kind == unknown || want.equal(e.out), after
+		after, want := s.(spec.Thread).Play(e.in)
+		return e.kind == unknown || want.Equal(e.out), after
 	},
-	Equal: func(a, b any) bool { return a.(threadSpec).equal(b.(threadSpec)) },
-	Hash:  func(s any) uint64 { return s.(threadSpec).hash() },
+	Equal: func(a, b any) bool { return a.(spec.Thread).Equal(b.(spec.Thread)) },
+	Hash:  func(s any) uint64 { return s.(spec.Thread).Hash() },
 	DescribeOperation: func(in, out any) string {
 		return in.(*event).what()
 	},
-	DescribeState: func(s any) string { return s.(threadSpec).String() },
+	DescribeState: func(s any) string { return s.(spec.Thread).String() },
 }
 
 // operations is the history as porcupine takes it: a write whose outcome is unknown may take effect until the end of time,
@@ -292,7 +293,7 @@ func (h *history) coverage() Coverage {
 		if e.kind == unknown {
 			c.Unknown++
 		}
-		if e.via == pastStacks || e.in.op.IsWrite() || e.kind != known {
+		if e.via == pastStacks || e.in.Op.IsWrite() || e.kind != known {
 			continue
 		}
 		c.Reads++
@@ -302,7 +303,7 @@ func (h *history) coverage() Coverage {
 		}
 		c.Hits++
 		if i > 0 {
-			if _, was := e.in.on(h.at(h.reads[i-1])); !was.equal(e.out) {
+			if _, was := h.at(h.reads[i-1]).Play(e.in); !was.Equal(e.out) {
 				c.PatchedHits++
 			}
 		}
@@ -311,7 +312,7 @@ func (h *history) coverage() Coverage {
 }
 
 // at is the state at seq.
-func (h *history) at(seq int64) threadSpec {
+func (h *history) at(seq int64) spec.Thread {
 	i := len(h.log) - 1
 	for h.log[i].seq > seq {
 		i--
@@ -330,15 +331,9 @@ func (e *event) String() string {
 
 // what is the call and what came of it.
 func (e *event) what() string {
-	fresh := ""
-	if e.fresh {
-		fresh = " fresh"
+	came := e.in.Came(e.out)
+	if e.kind == unknown {
+		came += ", outcome unknown"
 	}
-	switch {
-	case e.kind == unknown:
-		return fmt.Sprintf("%s -> %s, outcome unknown", e.in, e.out.code)
-	case e.kind == void, e.in.op.IsWrite():
-		return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out.code)
-	}
-	return fmt.Sprintf("%s%s -> %s", e.in, fresh, e.out)
+	return fmt.Sprintf("%s -> %s", e.in, came)
 }

@@ -1,8 +1,6 @@
 package storetest
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,181 +9,27 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
-
-// randomCall is a call of any op, with its caller and its context.
-type randomCall struct {
-	command    // the op, and the arguments of a call on a thread; for LoadThreads, the query
-	by         chat.Owner
-	attachment chat.Attachment // SaveAttachment: the row; otherwise its ID
-	filter     store.OwnerFilter
-	end        ended
-	fresh      bool
-	noStore    bool
-	names      *strings.Replacer
-}
-
-// ended is how a context is over before the call; the zero value: it isn't.
-type ended struct {
-	word string
-	err  error
-	in   func(context.Context) (context.Context, context.CancelFunc)
-}
-
-var endings = []ended{
-	{", cancelled", context.Canceled, context.WithCancel},
-	{", past its deadline", context.DeadlineExceeded, func(ctx context.Context) (context.Context, context.CancelFunc) {
-		return context.WithDeadline(ctx, time.Unix(0, 0))
-	}},
-}
-
-// in returns the context of the call.
-func (c randomCall) in(ctx context.Context) context.Context {
-	if !c.by.IsZero() {
-		ctx = store.WithPrincipal(ctx, store.Principal{Owner: c.by})
-	}
-	if c.mode != store.Upsert {
-		ctx = store.WithSaveMode(ctx, c.mode)
-	}
-	if c.fresh {
-		ctx = store.WithFresh(ctx)
-	}
-	if c.noStore {
-		ctx = store.WithNoStore(ctx)
-	}
-	if c.end.in != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = c.end.in(ctx)
-		cancel()
-	}
-	return ctx
-}
-
-// onStore makes the call.
-func (c randomCall) onStore(ctx context.Context, s store.Store) (r reply, err error) {
-	switch c.op {
-	case store.OpLoadThreads:
-		r.threads, err = s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
-	case store.OpSaveAttachment:
-		err = s.SaveAttachment(ctx, c.attachment)
-	case store.OpLoadAttachment:
-		r.attachment, err = s.LoadAttachment(ctx, c.attachment.ID)
-	case store.OpDeleteAttachment:
-		err = s.DeleteAttachment(ctx, c.attachment.ID)
-	default:
-		r.answer, err = c.call(ctx, s)
-	}
-	r.code = store.CodeOf(err)
-	return r, err
-}
-
-var checks driver.Checks
-
-// normalized is the call with its arguments as they are stored, or ErrInvalid.
-func (c randomCall) normalized() (_ randomCall, err error) {
-	switch c.op {
-	case store.OpLoadThreads, store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
-	default:
-		err = checks.Thread(context.Background(), c.op, c.thread.ID)
-	}
-	if err != nil {
-		return c, err
-	}
-	switch c.op {
-	case store.OpLoadThreads:
-		var q store.ThreadQuery
-		q, err = checks.Threads(context.Background(), store.ThreadQuery{PageQuery: c.query, Owner: c.filter})
-		c.query = q.PageQuery
-	case store.OpSaveAttachment:
-		c.attachment, err = c.attachment.Normalized()
-	case store.OpLoadAttachment, store.OpDeleteAttachment:
-		err = checks.Attachment(context.Background(), c.op, c.attachment.ID)
-	case store.OpSaveThread:
-		c.thread, err = c.thread.Normalized()
-	case store.OpAddThreadItem, store.OpSaveItem:
-		c.item, err = c.item.Normalized(c.thread.ID)
-	case store.OpLoadThreadItems:
-		c.query, err = checks.Items(context.Background(), c.thread.ID, c.query)
-	case store.OpLoadItem, store.OpDeleteThreadItem:
-		err = checks.Item(context.Background(), c.op, c.thread.ID, c.item.ID)
-	}
-	if err == nil && c.mode > store.UpdateOnly {
-		err = store.ErrInvalid
-	}
-	return c, err
-}
-
-func (c randomCall) short(id string) string { return abridgedID(c.names.Replace(id)) }
-
-// GoString is how rapid shows a call, before we do.
-func (c randomCall) GoString() string { return c.op.String() }
-
-func (c randomCall) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s(", c.op)
-	page := func() {
-		fmt.Fprintf(&b, "%d, %s first", c.query.Limit, c.query.Order)
-		if c.query.After != "" {
-			fmt.Fprintf(&b, ", after %q", c.short(c.query.After))
-		}
-	}
-	var body string
-	switch c.op {
-	case store.OpLoadThreads:
-		fmt.Fprintf(&b, "%s, ", filterName(c.filter))
-		page()
-	case store.OpLoadThreadItems:
-		fmt.Fprintf(&b, "%q, ", c.short(c.threadID()))
-		page()
-	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
-		fmt.Fprintf(&b, "%q", c.short(c.attachment.ID))
-		body = c.attachment.JSON().String()
-	case store.OpLoadItem, store.OpDeleteThreadItem, store.OpAddThreadItem, store.OpSaveItem:
-		fmt.Fprintf(&b, "%q, %q", c.short(c.threadID()), c.short(c.item.ID))
-		body = c.item.JSON().String()
-	default:
-		fmt.Fprintf(&b, "%q", c.short(c.threadID()))
-		body = c.thread.JSON().String()
-	}
-	switch c.op {
-	case store.OpSaveThread:
-		fmt.Fprintf(&b, ", %s, of %s", body, ownerName(c.thread.Owner))
-	case store.OpSaveAttachment:
-		fmt.Fprintf(&b, ", %s, of %s", body, ownerName(c.attachment.Owner))
-	case store.OpAddThreadItem, store.OpSaveItem:
-		fmt.Fprintf(&b, ", %s", body)
-	}
-	fmt.Fprintf(&b, ") by %s%s%s", ownerName(c.by), modeName(c.mode), c.end.word)
-	if c.mode > store.UpdateOnly {
-		b.WriteString(", unknown save mode")
-	}
-	if c.fresh {
-		b.WriteString(", fresh")
-	}
-	if c.noStore {
-		b.WriteString(", no store")
-	}
-	return c.names.Replace(b.String())
-}
-
-func ownerName(o chat.Owner) string {
-	if o.IsZero() {
-		return "nobody"
-	}
-	return fmt.Sprintf("%q@%q", o.Subject, o.Tenant)
-}
 
 func pick[T any](rt *rapid.T, from ...T) T { return rapid.SampledFrom(from).Draw(rt, "") }
 
 // once is true once in n times.
 func once(rt *rapid.T, n int) bool { return rapid.IntRange(1, n).Draw(rt, "") == n }
 
+// drawn is a call that rapid says little of, before we do.
+type drawn struct{ call.Call }
+
+// GoString is how rapid shows it.
+func (d drawn) GoString() string { return d.Op.String() }
+
 // call is a generator of calls.
-func (q *sequence) call() *rapid.Generator[randomCall] {
-	return rapid.Custom(func(rt *rapid.T) randomCall {
-		return drawing{sequence: q, rt: rt, odd: once(rt, 4)}.call(pick(rt, randomOps...))
+func (q *sequence) call() *rapid.Generator[drawn] {
+	return rapid.Custom(func(rt *rapid.T) drawn {
+		return drawn{drawing{sequence: q, rt: rt, odd: once(rt, 4)}.call(pick(rt, randomOps...))}
 	})
 }
 
@@ -205,50 +49,50 @@ var randomOps = []store.Op{
 	store.OpSaveAttachment, store.OpSaveAttachment, store.OpLoadAttachment, store.OpLoadAttachment, store.OpDeleteAttachment,
 }
 
-func (d drawing) call(op store.Op) randomCall {
-	c := randomCall{command: command{op: op}, names: d.names}
+func (d drawing) call(op store.Op) call.Call {
+	c := call.Call{Op: op}
 	switch op {
 	case store.OpLoadThreads:
-		c.query = d.page(d.threadIDs)
-		c.by, c.filter = d.listing()
+		c.Query.PageQuery = d.page(d.threadIDs)
+		c.By.Owner, c.Query.Owner = d.listing()
 	case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
 		id := d.id(d.attachmentIDs)
-		c.by = d.caller(d.attachmentIDs, id)
-		c.attachment.ID = id
+		c.By.Owner = d.caller(d.attachmentIDs, id)
+		c.Attachment.ID = id
 		if op == store.OpSaveAttachment {
-			c.attachment = d.attachment(id, c.by)
+			c.Attachment = d.attachment(id, c.By.Owner)
 		}
 	default:
 		id := d.id(d.threadIDs)
-		if !d.model.threads[id].exists && once(d.rt, 2) {
+		if !d.model.Threads[id].Exists && once(d.rt, 2) {
 			op = store.OpSaveThread // where there is none, there is little else to do
 		}
-		c.op, c.by, c.thread.ID = op, d.caller(d.threadIDs, id), id
+		c.Op, c.By.Owner, c.Thread.ID = op, d.caller(d.threadIDs, id), id
 		switch op {
 		case store.OpSaveThread:
-			c.thread = d.thread(id, c.by)
+			c.Thread = d.thread(id, c.By.Owner)
 		case store.OpAddThreadItem, store.OpSaveItem:
-			c.item = d.item(id, d.id(d.itemIDs))
+			c.Item = d.item(id, d.id(d.itemIDs))
 		case store.OpLoadItem, store.OpDeleteThreadItem:
-			c.item.ID = d.id(d.itemIDs)
+			c.Item.ID = d.id(d.itemIDs)
 		case store.OpLoadThreadItems:
-			c.query = d.page(d.itemIDs)
+			c.Query.PageQuery = d.page(d.itemIDs)
 		}
 	}
 	switch op {
 	case store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment, store.OpAddThreadItem:
 		if once(d.rt, 3) {
-			c.mode = pick(d.rt, store.InsertOnly, store.UpdateOnly)
+			c.Mode = pick(d.rt, store.InsertOnly, store.UpdateOnly)
 		}
 		if op != store.OpAddThreadItem && d.odd && once(d.rt, 3) {
-			c.mode = unknownMode
+			c.Mode = unknownMode
 		}
 	}
 	if !op.IsWrite() {
-		c.fresh, c.noStore = once(d.rt, 10), once(d.rt, 10)
+		c.Fresh, c.NoStore = once(d.rt, 10), once(d.rt, 10)
 	}
 	if d.odd && once(d.rt, 2) {
-		c.end = pick(d.rt, endings...)
+		c.End = pick(d.rt, call.Cancelled, call.Late)
 	}
 	return c
 }
@@ -263,16 +107,16 @@ func (d drawing) id(from []string) string {
 
 // caller draws who calls. Behind a guard it is always the same one, as what others may is the guard's to say.
 func (d drawing) caller(ids []string, id string) chat.Owner {
-	if d.model.guarded {
+	if d.model.Guarded {
 		return d.ownerOf(ids, id)
 	}
 	if once(d.rt, 2) {
 		return pick(d.rt, d.owners...)
 	}
-	if t := d.model.threads[id]; t.used {
-		return t.owner
+	if t := d.model.Threads[id]; t.Used {
+		return t.Owner
 	}
-	return d.model.attachments[id].owner
+	return d.model.Attachments[id].Owner
 }
 
 // listing draws who lists whose threads.
@@ -281,7 +125,7 @@ func (d drawing) listing() (chat.Owner, store.OwnerFilter) {
 	if d.odd && once(d.rt, 3) {
 		return by, pick(d.rt, store.OwnedBy(chat.Owner{Tenant: "t"}), store.OwnedBy(chat.Owner{Subject: "a\nb"}), store.InTenant("\xff"))
 	}
-	if d.model.guarded {
+	if d.model.Guarded {
 		return by, pick(d.rt, store.OwnerFilter{}, store.OwnedBy(by))
 	}
 	filters := []store.OwnerFilter{store.InTenant(d.owners[0].Tenant)}
@@ -327,7 +171,7 @@ func (d drawing) time() time.Time {
 		return pick(d.rt, time.Date(1969, 7, 20, 20, 17, 40, 999, time.UTC), time.Date(1, 1, 1, 0, 0, 0, 1e3, time.UTC),
 			time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC))
 	}
-	t := at(rapid.IntRange(0, 3).Draw(d.rt, "")).Add(pick[time.Duration](d.rt, 0, 0, 0, 999, 1000, 1001, 123456789))
+	t := rows.At(rapid.IntRange(0, 3).Draw(d.rt, "")).Add(pick[time.Duration](d.rt, 0, 0, 0, 999, 1000, 1001, 123456789))
 	if once(d.rt, 10) {
 		t = t.In(time.FixedZone("", -(9*3600 + 1800)))
 	}
@@ -351,7 +195,7 @@ func (d drawing) owner(caller chat.Owner) chat.Owner {
 // fill puts ids into a text of the suite's, if they are ids.
 func fill(text, thread, item, attachment string) string {
 	ok := func(id string) string {
-		if checks.Thread(context.Background(), store.OpLoadThread, id) != nil {
+		if rules.IDFault(id) != "" {
 			return "bad"
 		}
 		return id
@@ -392,9 +236,9 @@ func eachFreeForm(text string) []string {
 // thread draws a row to save: often the stored one, as it is or with a field set, as servers do.
 func (d drawing) thread(id string, by chat.Owner) chat.Thread {
 	var t chat.Thread
-	old := d.model.threads[id]
-	if old.exists && once(d.rt, 2) {
-		t = old.thread
+	old := d.model.Threads[id]
+	if old.Exists && once(d.rt, 2) {
+		t = old.Row
 	} else {
 		t = parse(d.rt, chat.ParseThread[string], fill(pick(d.rt, threadTexts...), id, "", ""))
 	}
@@ -430,11 +274,11 @@ func (d drawing) item(threadID, id string) chat.Item {
 		return chat.Item{ID: id, CreatedAt: d.time()} // has no payload
 	}
 	var it chat.Item
-	if old, err := d.model.threads[threadID].loadItem(id); err == nil && once(d.rt, 2) {
+	if old, err := d.model.Threads[threadID].Item(id); err == nil && once(d.rt, 2) {
 		it = old
 	} else {
 		texts := itemTexts
-		if d.model.guarded { // which attachments a message may have is the guard's to say
+		if d.model.Guarded { // which attachments a message may have is the guard's to say
 			texts = itemTextsWithoutAttachments
 		}
 		it = parse(d.rt, chat.ParseItem[string], fill(pick(d.rt, texts...), threadID, id, d.attachmentIDs[0]))
@@ -458,8 +302,8 @@ func (d drawing) attachment(id string, by chat.Owner) chat.Attachment {
 		return chat.Attachment{ID: id, Owner: by} // has no payload
 	}
 	var a chat.Attachment
-	if old := d.model.attachments[id]; old.exists && once(d.rt, 2) {
-		a = old.row
+	if old := d.model.Attachments[id]; old.Exists && once(d.rt, 2) {
+		a = old.Row
 	} else {
 		a = parse(d.rt, chat.ParseAttachment[string], fill(pick(d.rt, attachmentTexts...), "", "", id))
 	}

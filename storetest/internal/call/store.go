@@ -1,0 +1,89 @@
+package call
+
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Store is a Store as one function: each of its calls is a call of Do. The zero Mode of a save's Call is its context's.
+type Store struct {
+	IDs store.Store // which makes the ids
+	Do  func(ctx context.Context, c Call) Answer
+}
+
+var _ store.Store = (*Store)(nil)
+
+// GenerateThreadID is that of IDs.
+func (s *Store) GenerateThreadID(ctx context.Context) string { return s.IDs.GenerateThreadID(ctx) }
+
+// GenerateItemID is that of IDs.
+func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+	return s.IDs.GenerateItemID(ctx, kind, thread)
+}
+
+// LoadThread is Do; so are the other eleven.
+func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	a := s.Do(ctx, Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: threadID}})
+	return a.Thread, a.Err
+}
+
+// SaveThread is described at LoadThread.
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
+	return s.Do(ctx, Call{Op: store.OpSaveThread, Thread: thread, Mode: store.SaveModeFrom(ctx)}).Err
+}
+
+// DeleteThread is described at LoadThread.
+func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
+	return s.Do(ctx, Call{Op: store.OpDeleteThread, Thread: chat.Thread{ID: threadID}}).Err
+}
+
+// LoadThreads is described at LoadThread.
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	a := s.Do(ctx, Call{Op: store.OpLoadThreads, Query: q})
+	return a.Threads, a.Err
+}
+
+// LoadThreadItems is described at LoadThread.
+func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	a := s.Do(ctx, Call{Op: store.OpLoadThreadItems, Thread: chat.Thread{ID: threadID}, Query: store.ThreadQuery{PageQuery: q}})
+	return a.Items, a.Err
+}
+
+// AddThreadItem is described at LoadThread.
+func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	return s.Do(ctx, Call{Op: store.OpAddThreadItem, Thread: chat.Thread{ID: threadID}, Item: item}).Err
+}
+
+// SaveItem is described at LoadThread.
+func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+	return s.Do(ctx, Call{Op: store.OpSaveItem, Thread: chat.Thread{ID: threadID}, Item: item, Mode: store.SaveModeFrom(ctx)}).Err
+}
+
+// LoadItem is described at LoadThread.
+func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	a := s.Do(ctx, Call{Op: store.OpLoadItem, Thread: chat.Thread{ID: threadID}, Item: chat.Item{ID: itemID}})
+	return a.Item, a.Err
+}
+
+// DeleteThreadItem is described at LoadThread.
+func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	return s.Do(ctx, Call{Op: store.OpDeleteThreadItem, Thread: chat.Thread{ID: threadID}, Item: chat.Item{ID: itemID}}).Err
+}
+
+// SaveAttachment is described at LoadThread.
+func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	return s.Do(ctx, Call{Op: store.OpSaveAttachment, Attachment: a, Mode: store.SaveModeFrom(ctx)}).Err
+}
+
+// LoadAttachment is described at LoadThread.
+func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	a := s.Do(ctx, Call{Op: store.OpLoadAttachment, Attachment: chat.Attachment{ID: attachmentID}})
+	return a.Attachment, a.Err
+}
+
+// DeleteAttachment is described at LoadThread.
+func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	return s.Do(ctx, Call{Op: store.OpDeleteAttachment, Attachment: chat.Attachment{ID: attachmentID}}).Err
+}

@@ -1,0 +1,165 @@
+package spec
+
+import (
+	"context"
+	"slices"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+)
+
+// Store is a whole Store: threads, their listing, and attachments.
+type Store struct {
+	Guarded     bool // by a guard under which every call is the owner's
+	Threads     map[string]StoredThread
+	Attachments map[string]Attachment
+	seq         int // of the next thread
+}
+
+// StoredThread is a thread with its place among others.
+type StoredThread struct {
+	Thread
+	seq     int // of its insertion
+	version uint64
+}
+
+// Attachment is one attachment.
+type Attachment struct {
+	Exists, Used bool
+	Owner        chat.Owner
+	Row          chat.Attachment
+}
+
+// New returns an empty Store.
+func New(guarded bool) *Store {
+	return &Store{Guarded: guarded, Threads: make(map[string]StoredThread), Attachments: make(map[string]Attachment)}
+}
+
+// Version is that of a thread before and after a call. A Store that reports versions reports it if it is due.
+type Version struct {
+	Before, After uint64
+	Due           bool
+}
+
+// Play makes the call: arguments are looked at first, then the context, then the rows.
+func (m *Store) Play(c call.Call) (call.Answer, Version) {
+	v := m.Threads[c.Thread.ID].version
+	unchanged := Version{Before: v, After: v}
+	norm, err := normalized(c)
+	if err == nil {
+		err = c.End.Err()
+	}
+	switch {
+	case err != nil:
+		return call.Answer{Code: store.CodeOf(err)}, unchanged
+	case c.Op == store.OpLoadThreads:
+		return m.list(norm), unchanged
+	case c.OfAttachment():
+		return m.onAttachment(norm), unchanged
+	}
+	return m.onThread(norm)
+}
+
+var checks driver.Checks
+
+// normalized is the call with its arguments as they are stored, or ErrInvalid.
+func normalized(c call.Call) (_ call.Call, err error) {
+	ctx := context.Background()
+	if c.OfThread() {
+		if err := checks.Thread(ctx, c.Op, c.Thread.ID); err != nil {
+			return c, err
+		}
+	}
+	switch c.Op {
+	case store.OpLoadThreads:
+		c.Query, err = checks.Threads(ctx, c.Query)
+	case store.OpLoadThreadItems:
+		c.Query.PageQuery, err = checks.Items(ctx, c.Thread.ID, c.Query.PageQuery)
+	case store.OpLoadItem, store.OpDeleteThreadItem:
+		err = checks.Item(ctx, c.Op, c.Thread.ID, c.Item.ID)
+	case store.OpLoadAttachment, store.OpDeleteAttachment:
+		err = checks.Attachment(ctx, c.Op, c.Attachment.ID)
+	case store.OpSaveThread:
+		c.Thread, err = c.Thread.Normalized()
+	case store.OpAddThreadItem, store.OpSaveItem:
+		c.Item, err = c.Item.Normalized(c.Thread.ID)
+	case store.OpSaveAttachment:
+		c.Attachment, err = c.Attachment.Normalized()
+	}
+	if err == nil && c.Mode > store.UpdateOnly {
+		err = store.ErrInvalid
+	}
+	return c, err
+}
+
+// named is the owner that a save names: behind a guard, the caller, where an insert names none.
+func (m *Store) named(c call.Call, used bool, owner chat.Owner) chat.Owner {
+	if m.Guarded && !used && owner.IsZero() {
+		return c.By.Owner
+	}
+	return owner
+}
+
+func (m *Store) onThread(c call.Call) (call.Answer, Version) {
+	t := m.Threads[c.Thread.ID]
+	c.Thread.Owner = m.named(c, t.Used, c.Thread.Owner)
+	after, a := t.Play(c)
+	v := Version{Before: t.version, After: t.version, Due: a.Code == store.CodeOK && after.Exists}
+	if c.Op.IsWrite() {
+		if v.Due = a.Code == store.CodeOK && t.Changes(c); v.Due {
+			v.After++
+		}
+		if after.Exists && !t.Exists {
+			t.seq = m.seq
+			m.seq++
+		}
+		t.Thread, t.version = after, v.After
+		m.Threads[c.Thread.ID] = t
+	}
+	return a, v
+}
+
+func (m *Store) list(c call.Call) (r call.Answer) {
+	filter := c.Query.Owner
+	if m.Guarded && filter == (store.OwnerFilter{}) {
+		filter = store.OwnedBy(c.By.Owner)
+	}
+	var rows []row[chat.Thread]
+	for id, t := range m.Threads {
+		if t.Exists && filter.Match(t.Owner) {
+			rows = append(rows, row[chat.Thread]{id: id, at: t.Row.CreatedAt, seq: t.seq, value: t.Row})
+		}
+	}
+	slices.SortFunc(rows, inOrder)
+	p, err := pageOf(rows, c.Query.PageQuery)
+	r.Threads, r.Code = p, store.CodeOf(err)
+	return r
+}
+
+func (m *Store) onAttachment(c call.Call) (r call.Answer) {
+	id := c.Attachment.ID
+	a := m.Attachments[id]
+	var err error
+	switch {
+	case c.Op == store.OpDeleteAttachment:
+		a.Exists = false
+	case c.Op == store.OpLoadAttachment && !a.Exists:
+		err = store.ErrNotFound
+	case c.Op == store.OpLoadAttachment:
+		r.Attachment = a.Row
+	default:
+		if err = allows(c.Mode, a.Exists); err != nil {
+			break
+		}
+		a.Owner, err = ownerAfter(a.Used, a.Owner, m.named(c, a.Used, c.Attachment.Owner))
+		a.Exists, a.Used, a.Row = true, true, c.Attachment
+		a.Row.Owner = a.Owner
+	}
+	if err == nil {
+		m.Attachments[id] = a
+	}
+	r.Code = store.CodeOf(err)
+	return r
+}

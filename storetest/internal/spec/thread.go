@@ -1,0 +1,219 @@
+// Package spec is what the contract says of a Store, as simply as it can be said: what would be slow to do, and is hard to
+// get wrong.
+package spec
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+)
+
+// Thread is one thread. It is a value: a write returns the state after it, and leaves the state before as it was. Arguments
+// are valid and normalised.
+type Thread struct {
+	Exists bool
+	Used   bool // the id has, or once had, a thread: it is Owner's
+	Owner  chat.Owner
+	Row    chat.Thread
+	items  []row[chat.Item] // oldest first
+	seq    int              // of the next insertion
+}
+
+// Play is what the contract says of a call on a thread in state s.
+func (s Thread) Play(c call.Call) (after Thread, a call.Answer) {
+	var err error
+	switch c.Op {
+	case store.OpLoadThread:
+		a.Thread, err = s.load()
+	case store.OpLoadThreadItems:
+		a.Items, err = pageOf(s.items, c.Query.PageQuery)
+	case store.OpLoadItem:
+		a.Item, err = s.Item(c.Item.ID)
+	case store.OpSaveThread:
+		s, err = s.save(c.Thread, c.Mode)
+	case store.OpDeleteThread:
+		s.Exists, s.Row, s.items = false, chat.Thread{}, nil
+	case store.OpAddThreadItem:
+		s, err = s.addItem(c.Item)
+	case store.OpSaveItem:
+		s, err = s.saveItem(c.Item, c.Mode)
+	case store.OpDeleteThreadItem:
+		if i := s.find(c.Item.ID); i >= 0 {
+			s.items = slices.Delete(slices.Clone(s.items), i, i+1)
+		}
+	}
+	a.Code = store.CodeOf(err)
+	return s, a
+}
+
+// Changes reports whether a write that succeeds on s changes it.
+func (s Thread) Changes(c call.Call) bool {
+	switch c.Op {
+	case store.OpDeleteThread:
+		return s.Exists
+	case store.OpDeleteThreadItem:
+		return s.find(c.Item.ID) >= 0
+	}
+	return true
+}
+
+// row is a row of a listing, with its place.
+type row[T any] struct {
+	id    string
+	at    time.Time
+	seq   int // of its insertion, which decides between equal times
+	value T
+}
+
+func inOrder[T any](a, b row[T]) int {
+	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq))
+}
+
+// pageOf is a page of rows, which are in order, oldest first.
+func pageOf[T any](rows []row[T], q store.PageQuery) (store.Page[T], error) {
+	rows = slices.Clone(rows)
+	if q.Order == store.NewestFirst {
+		slices.Reverse(rows)
+	}
+	if q.After != "" {
+		i := slices.IndexFunc(rows, func(r row[T]) bool { return r.id == q.After })
+		if i < 0 {
+			return store.Page[T]{}, store.ErrNotFound
+		}
+		rows = rows[i+1:]
+	}
+	limit := q.Limit
+	switch {
+	case limit == 0:
+		limit = store.DefaultLimit
+	case limit > store.MaxLimit:
+		limit = store.MaxLimit
+	}
+	var p store.Page[T]
+	for _, r := range rows[:min(limit, len(rows))] {
+		p.Data = append(p.Data, r.value)
+	}
+	if p.HasMore = len(rows) > limit; p.HasMore {
+		p.After = rows[limit-1].id
+	}
+	return p, nil
+}
+
+// allows is what a save's mode says of a row that exists, or does not.
+func allows(mode store.SaveMode, exists bool) error {
+	switch {
+	case mode == store.InsertOnly && exists:
+		return store.ErrConflict
+	case mode == store.UpdateOnly && !exists:
+		return store.ErrNotFound
+	}
+	return nil
+}
+
+// ownerAfter is the owner of a row after a save that names one. An id once used is its owner's for good, and a row that is
+// there without an owner is nobody's.
+func ownerAfter(used bool, owner, named chat.Owner) (chat.Owner, error) {
+	switch {
+	case !used:
+		return named, nil
+	case named.IsZero() || named == owner:
+		return owner, nil
+	}
+	return chat.Owner{}, store.ErrConflict
+}
+
+func (s Thread) load() (chat.Thread, error) {
+	if !s.Exists {
+		return chat.Thread{}, store.ErrNotFound
+	}
+	return s.Row, nil
+}
+
+func (s Thread) save(t chat.Thread, mode store.SaveMode) (Thread, error) {
+	if err := allows(mode, s.Exists); err != nil {
+		return s, err
+	}
+	owner, err := ownerAfter(s.Used, s.Owner, t.Owner)
+	if err != nil {
+		return s, err
+	}
+	t.Owner = owner
+	s.Exists, s.Used, s.Owner, s.Row = true, true, owner, t
+	return s, nil
+}
+
+func (s Thread) find(itemID string) int {
+	return slices.IndexFunc(s.items, func(r row[chat.Item]) bool { return r.id == itemID })
+}
+
+// Item returns an item of the thread.
+func (s Thread) Item(itemID string) (chat.Item, error) {
+	i := s.find(itemID)
+	if i < 0 {
+		return chat.Item{}, store.ErrNotFound
+	}
+	return s.items[i].value, nil
+}
+
+func (s Thread) addItem(it chat.Item) (Thread, error) {
+	switch {
+	case !s.Exists:
+		return s, store.ErrNotFound
+	case s.find(it.ID) >= 0:
+		return s, store.ErrConflict
+	}
+	return s.saveItem(it, store.Upsert)
+}
+
+func (s Thread) saveItem(it chat.Item, mode store.SaveMode) (Thread, error) {
+	if !s.Exists {
+		return s, store.ErrNotFound
+	}
+	i := s.find(it.ID)
+	if err := allows(mode, i >= 0); err != nil {
+		return s, err
+	}
+	r := row[chat.Item]{id: it.ID, at: it.CreatedAt, seq: s.seq, value: it}
+	s.items = slices.Clone(s.items)
+	if i >= 0 {
+		r.seq = s.items[i].seq
+		s.items[i] = r
+	} else {
+		s.items = append(s.items, r)
+		s.seq++
+	}
+	slices.SortFunc(s.items, inOrder)
+	return s, nil
+}
+
+// Equal reports whether nothing that can follow will tell s from o.
+func (s Thread) Equal(o Thread) bool {
+	return s.Exists == o.Exists && s.Used == o.Used && s.Owner == o.Owner && s.Row.Equal(o.Row) && s.seq == o.seq &&
+		slices.EqualFunc(s.items, o.items, func(a, b row[chat.Item]) bool { return a.seq == b.seq && a.value.Equal(b.value) })
+}
+
+// Hash is equal for equal states.
+func (s Thread) Hash() uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, s.Row.Title)
+	for _, r := range s.items {
+		fmt.Fprint(h, r.seq, r.at.UnixMicro(), r.id, ";")
+	}
+	return h.Sum64()
+}
+
+// String is the thread in a few words.
+func (s Thread) String() string {
+	if !s.Exists {
+		return "no thread"
+	}
+	_, a := s.Play(call.Call{Op: store.OpLoadThreadItems, Query: store.ThreadQuery{PageQuery: store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit}}})
+	return s.Row.Title + ": " + a.String()
+}

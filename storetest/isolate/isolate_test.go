@@ -1,0 +1,260 @@
+package isolate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+)
+
+type newStack = func(store.Store, *Grants) store.Store
+
+// leaks returns what the first trace that shows anything shows, and the trace.
+func (c *check) leaks(t *testing.T) (data []byte, why string) {
+	t.Helper()
+	for seed := range uint64(c.Traces) {
+		data := randomTrace(seed)
+		if why := c.leak(t, parseTrace(data)); why != "" {
+			return data, why
+		}
+	}
+	return nil, ""
+}
+
+func guarded(base store.Store, g *Grants) store.Store {
+	return store.Wrap(base, authz.New(rules(parts(g))))
+}
+
+func rules(more ...authz.Policy) authz.Policy {
+	return authz.AnyOf(append(more, authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"))...)
+}
+
+var roles = map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}
+
+func parts(g *Grants) authz.Policy {
+	return authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
+		return roles[g.Role(p, threadID)], nil
+	})
+}
+
+// twisted is a guarded stack in which the calls of one op are another's, around the guard, or else beneath it.
+func twisted(outside bool, op store.Op, do func(ctx context.Context, c call.Call, next, base store.Store) call.Answer) newStack {
+	return func(base store.Store, g *Grants) store.Store {
+		around := func(next store.Store) store.Store {
+			return &call.Store{IDs: next, Do: func(ctx context.Context, c call.Call) call.Answer {
+				if c.Op == op {
+					return do(ctx, c, next, base)
+				}
+				return c.Make(ctx, next)
+			}}
+		}
+		if outside {
+			return around(guarded(base, g))
+		}
+		return guarded(around(base), g)
+	}
+}
+
+func cachedOutside(ttl time.Duration) newStack {
+	return func(base store.Store, g *Grants) store.Store {
+		// A cache refuses to be put around a guard that it can see.
+		unseen := struct{ store.Store }{store.Wrap(base, authz.New(rules(parts(g))))}
+		return store.Wrap(unseen, cache.New(cache.WithTTL(ttl), cache.WithMaxEntries(8)))
+	}
+}
+
+func cachedInside(opts ...authz.Option) newStack {
+	return func(base store.Store, g *Grants) store.Store {
+		return store.Wrap(base, authz.New(rules(parts(g)), opts...), cache.New(cache.WithMaxEntries(256)))
+	}
+}
+
+func TestPassesStacksThatIsolate(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stack newStack
+		opts  Options
+	}{
+		{"a guard", guarded, Options{Counting: CountAll}},
+		{"a cache within a guard, apart", cachedInside(), Options{Counting: CountOwn}},
+		{"a guard that knows no parts", func(base store.Store, _ *Grants) store.Store {
+			return store.Wrap(base, authz.New(authz.OwnerOnly()))
+		}, Options{WithoutGrants: true}},
+		{"a cache around a guard", cachedOutside(time.Minute), Options{RevokedWithin: time.Minute}},
+	} {
+		c.opts.Traces = 30
+		t.Run(c.name, func(t *testing.T) { Run(t, c.stack, c.opts) })
+	}
+}
+
+func TestFindsWhatLeaks(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		stack newStack
+		opts  Options
+		want  string
+	}{
+		{"no guard", func(base store.Store, _ *Grants) store.Store { return base }, Options{}, "must not attach"},
+		{"a part that is not given", func(base store.Store, _ *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules()))
+		}, Options{}, "should be what the base has"},
+		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
+			var mu sync.Mutex
+			had := map[string]authz.Role{}
+			return store.Wrap(base, authz.New(rules(authz.Grants(
+				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
+					key := p.Owner.Tenant + p.Owner.Subject + threadID
+					mu.Lock()
+					defer mu.Unlock()
+					had[key] = max(had[key], roles[g.Role(p, threadID)])
+					return had[key], nil
+				}))))
+		}, Options{}, "can tell"},
+		{"an editor who may not write", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, layer.Intercept("deaf", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+				if p, ok := store.PrincipalFrom(ctx); ok && c.Op == store.OpSaveItem && g.Role(p, c.ThreadID) == "editor" {
+					return store.ErrConflict
+				}
+				return next(ctx)
+			})), authz.New(rules(parts(g))))
+		}, Options{}, "should be done"},
+		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules(authz.Grants(
+				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
+					if g.Role(p, threadID) != "" {
+						return authz.Editor, nil
+					}
+					return authz.NoRole, nil
+				}))))
+		}, Options{}, "should be denied"},
+		{"tenants that are not told apart", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules(parts(g), subjectOnly{authz.OwnerOnly()})))
+		}, Options{}, "must not attach"},
+		{"a cache around the guard", cachedOutside(time.Minute), Options{}, "can tell"},
+		{"a cache that answers for longer than is said", cachedOutside(time.Minute), Options{RevokedWithin: 50 * time.Second}, "can tell"},
+		{"a shared cache, to whom counts", cachedInside(authz.ShareBelow()), Options{Counting: CountOwn}, "can tell"},
+		{"a cache of what is not theirs, to whom counts", cachedInside(), Options{Counting: CountAll}, "can tell"},
+		{"an error that names the owner", twisted(true, store.OpLoadThread, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
+			a := c.Make(ctx, next)
+			if row := c.Make(ctx, base); a.Err != nil && row.Err == nil {
+				a.Err = fmt.Errorf("%w: it is %s's", a.Err, row.Thread.Owner.Subject)
+			}
+			return a
+		}), Options{}, "can tell"},
+		{"a page that is filtered afterwards", twisted(true, store.OpLoadThreads, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
+			p, ok := store.PrincipalFrom(ctx)
+			if !ok || len(p.Roles) > 0 {
+				return c.Make(ctx, next)
+			}
+			c.Query.Owner = store.AnyOwner()
+			a := c.Make(ctx, base)
+			a.Threads.Data = slices.DeleteFunc(a.Threads.Data, func(t chat.Thread) bool { return t.Owner != p.Owner })
+			return a
+		}), Options{}, "can tell"},
+		{"a cursor of another's thread", guarded, Options{Base: func() store.Store {
+			base, held := memstore.New(), map[string]bool{}
+			return &call.Store{IDs: base, Do: func(ctx context.Context, c call.Call) call.Answer {
+				a := c.Make(ctx, base)
+				switch c.Op {
+				case store.OpAddThreadItem:
+					held[c.Item.ID] = true
+				case store.OpLoadThreadItems:
+					if _, missing := base.LoadThread(ctx, c.Thread.ID); missing == nil && errors.Is(a.Err, store.ErrNotFound) && held[c.Query.After] {
+						c.Query.After = ""
+						return c.Make(ctx, base)
+					}
+				}
+				return a
+			}}
+		}}, "can tell"},
+		{"an attachment that one may not read", twisted(false, store.OpLoadAttachment, func(ctx context.Context, c call.Call, next, _ store.Store) call.Answer {
+			a := c.Make(ctx, next)
+			if p, ok := store.PrincipalFrom(ctx); ok && a.Err == nil {
+				a.Attachment.Owner = p.Owner
+			}
+			return a
+		}), Options{}, "must not attach"},
+		{"versions of what is hidden", twisted(true, store.OpLoadThread, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
+			c.Make(ctx, base)
+			return c.Make(ctx, next)
+		}), Options{}, "can tell"},
+		{"another call of the base for what is there", twisted(true, store.OpLoadAttachment, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
+			if c.Make(ctx, base).Err == nil {
+				c.Make(ctx, base)
+			}
+			return c.Make(ctx, next)
+		}), Options{Counting: CountAll}, "can tell"},
+		{"a taken id that can be had", twisted(true, store.OpSaveAttachment, func(ctx context.Context, c call.Call, next, _ store.Store) call.Answer {
+			a := c.Make(ctx, next)
+			if errors.Is(a.Err, store.ErrConflict) {
+				a.Err = nil
+			}
+			return a
+		}), Options{}, "that id is taken"},
+		{"a flight that strangers join", func(base store.Store, g *Grants) store.Store {
+			var flights singleflight.Group
+			return twisted(true, store.OpLoadThread, func(ctx context.Context, c call.Call, next, _ store.Store) call.Answer {
+				a, _, _ := flights.Do(c.Thread.ID, func() (any, error) { return c.Make(ctx, next), nil })
+				return a.(call.Answer)
+			})(base, g)
+		}, Options{}, "at once"},
+		{"a hostile base that is believed", func(base store.Store, _ *Grants) store.Store { return store.Wrap(base, knownOnly) },
+			Options{Hostile: true}, "must not attach"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, why := newCheck(c.stack, c.opts).leaks(t)
+			if !strings.Contains(why, c.want) {
+				t.Errorf("got %q, want something that says %q", why, c.want)
+			}
+		})
+	}
+}
+
+// knownOnly lets everybody pass who is known at all.
+var knownOnly = layer.Intercept("known", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+	if _, ok := store.PrincipalFrom(ctx); !ok {
+		return store.ErrUnauthenticated
+	}
+	return next(ctx)
+}))
+
+// subjectOnly takes an owner of the same name in another tenant for the same.
+type subjectOnly struct{ authz.Policy }
+
+func (subjectOnly) Decide(_ context.Context, r authz.Request) (authz.Decision, error) {
+	if r.Owner.Subject == r.Principal.Owner.Subject && r.Action == authz.Read {
+		return authz.Allow, nil
+	}
+	return authz.Deny, nil
+}
+
+func TestAShortenedTraceStillLeaks(t *testing.T) {
+	c := newCheck(cachedOutside(time.Minute), Options{})
+	data, why := c.leaks(t)
+	data, _ = c.shorten(t, data, why)
+	// Somebody saves the thread, and the guest is let in, reads, and is shown out.
+	trace := parseTrace(data)
+	if why := c.leak(t, trace); why == "" || len(trace) > 6 {
+		t.Errorf("got %q of the trace\n%s", why, traceText(trace))
+	}
+}
+
+func TestAnyDataIsATrace(t *testing.T) {
+	for _, data := range []string{"", "short", strings.Repeat("\xff", 4000)} {
+		Trace(t, []byte(data), guarded, Options{})
+	}
+}

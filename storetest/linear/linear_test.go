@@ -1,0 +1,399 @@
+package linear
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest"
+	"github.com/chatstore/chatstore/storetest/internal/call"
+)
+
+// found runs the histories until one breaks a promise.
+func found(t *testing.T, newStack func(store.Store) store.Store, opts ...Option) *violation {
+	t.Helper()
+	c := check{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
+	for _, o := range opts {
+		o(&c)
+	}
+	var seen Coverage
+	for _, s := range scenarios {
+		if v := c.search(t, s, &seen); v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+func passThrough(base store.Store) store.Store { return struct{ store.Store }{base} }
+
+func TestABareBaseIsLinearizable(t *testing.T) {
+	n, floor := 20, Coverage{Reads: 4000, Late: 10, Cancelled: 60}
+	if testenv.Full {
+		n, floor = 100, Coverage{Reads: 20_000, Late: 50, Cancelled: 300}
+	}
+	Run(t, passThrough, WithHistories(n), WithFloor(floor))
+}
+
+// naive is a cache as one would write it in ten minutes. Its parts can be mended one by one.
+type naive struct {
+	dropBefore, dropAfter bool
+	perKey                bool // a write drops the rows it names, and not what they are part of
+	refuseFill            bool // a load during which something was written is not kept
+}
+
+func (n naive) wrap(base store.Store) store.Store {
+	type key struct {
+		op           store.Op
+		thread, item string
+		q            store.ThreadQuery
+	}
+	var mu sync.Mutex
+	held, gen := map[key]call.Answer{}, 0
+	drop := func(c call.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		gen++
+		if !n.perKey {
+			clear(held)
+			return
+		}
+		delete(held, key{op: store.OpLoadThread, thread: c.Thread.ID})
+		delete(held, key{op: store.OpLoadItem, thread: c.Thread.ID, item: c.Item.ID})
+	}
+	return &call.Store{IDs: base, Do: func(ctx context.Context, c call.Call) call.Answer {
+		if c.Op.IsWrite() {
+			if n.dropBefore {
+				drop(c)
+			}
+			if n.dropAfter {
+				defer drop(c)
+			}
+			return c.Make(ctx, base)
+		}
+		k := key{c.Op, c.Thread.ID, c.Item.ID, c.Query}
+		mu.Lock()
+		a, ok := held[k]
+		was := gen
+		mu.Unlock()
+		if ok {
+			return a
+		}
+		a = c.Make(ctx, base)
+		mu.Lock()
+		defer mu.Unlock()
+		if a.Err == nil && (!n.refuseFill || gen == was) {
+			held[k] = a
+		}
+		return a
+	}}
+}
+
+func TestFindsWhatNaiveCachesDo(t *testing.T) {
+	for name, n := range map[string]naive{
+		"never drops":                       {},
+		"drops before the write only":       {dropBefore: true},
+		"drops after the write only":        {dropAfter: true, refuseFill: true},
+		"drops before and after, but fills": {dropBefore: true, dropAfter: true},
+		"drops the rows it names":           {dropBefore: true, dropAfter: true, refuseFill: true, perKey: true},
+		"forgets writes that come late":     {dropBefore: true, dropAfter: true, refuseFill: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if found(t, n.wrap) == nil {
+				t.Error("no history shows it")
+			}
+		})
+	}
+}
+
+// bent is a stack with the calls of one op of another kind.
+func bent(op store.Op, do func(ctx context.Context, c call.Call, base store.Store) call.Answer) func(store.Store) store.Store {
+	return func(base store.Store) store.Store {
+		return &call.Store{IDs: base, Do: func(ctx context.Context, c call.Call) call.Answer {
+			if c.Op == op {
+				return do(ctx, c, base)
+			}
+			return c.Make(ctx, base)
+		}}
+	}
+}
+
+// What a stack may not answer, also where porcupine is not asked: beside another stack, and where reads may be stale.
+func TestFindsAnswersThatAreNot(t *testing.T) {
+	var n atomic.Int64
+	for name, stack := range map[string]func(store.Store) store.Store{
+		"reads that always fail": bent(store.OpLoadThread, func(context.Context, call.Call, store.Store) call.Answer {
+			return call.Answer{Err: store.ErrUnavailable}
+		}),
+		"callers who never left are told that they have": bent(store.OpLoadThread, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+			if n.Add(1)%3 == 0 {
+				return call.Answer{Err: context.Canceled}
+			}
+			return c.Make(ctx, base)
+		}),
+		"a panic of the stack's own": bent(store.OpLoadThread, func(context.Context, call.Call, store.Store) call.Answer { panic("mine") }),
+		"writes that are swallowed": bent(store.OpAddThreadItem, func(context.Context, call.Call, store.Store) call.Answer {
+			return call.Answer{}
+		}),
+		"writes that take effect after they have returned": bent(store.OpAddThreadItem, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+			go func() {
+				defer func() { _ = recover() }()
+				c.Make(context.WithoutCancel(ctx), base)
+			}()
+			return call.Answer{}
+		}),
+		"writes that are refused after they have taken effect": bent(store.OpAddThreadItem, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+			a := c.Make(ctx, base)
+			if a.Err == nil {
+				a.Err = store.ErrConflict
+			}
+			return a
+		}),
+		"writes that are made twice": bent(store.OpAddThreadItem, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+			a := c.Make(ctx, base)
+			if c.Op = store.OpSaveItem; a.Err == nil {
+				c.Make(ctx, base)
+			}
+			return a
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, opts := range [][]Option{nil, {WithBeside(passThrough)}, {WithStaleBy(time.Millisecond)}} {
+				if found(t, stack, append(opts, WithHistories(20))...) == nil {
+					t.Errorf("no history shows it, with %d options", len(opts))
+				}
+			}
+		})
+	}
+}
+
+// A write of one's own shows what came before it: it is no longer under way, whoever it was that began it.
+func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(scenario{})
+		save := func(via int, title string) *event {
+			return &event{via: via, in: call.Call{Op: store.OpSaveThread, Thread: newThread(title, 0)}}
+		}
+		do := func(e *event) {
+			h.begin(e)
+			h.committed(context.WithValue(t.Context(), eventKey{}, e), e.in)
+		}
+		first, others, own := save(0, "first"), save(1, "another's"), save(0, "one's own")
+		do(first)
+		h.end(first, call.Answer{}, known)
+		do(others) // does not return
+		do(own)
+		h.end(own, call.Answer{}, known)
+		read := &event{in: call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: simThread}}, out: call.Answer{Thread: newThread("first", 0)}}
+		h.begin(read)
+		h.end(read, read.out, known)
+		h.end(others, call.Answer{}, known)
+		if h.check(&check{stacks: make([]func(store.Store) store.Store, 2)}) == nil {
+			t.Error("a read from before one's own write was let through")
+		}
+	})
+}
+
+// joining shares any call for the same thread that is under way.
+type joining struct {
+	store.Store
+	mu    sync.Mutex
+	calls map[string]*joined
+}
+
+type joined struct {
+	done chan struct{}
+	t    chat.Thread
+	err  error
+}
+
+func (j *joining) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	j.mu.Lock()
+	c, ok := j.calls[id]
+	if !ok {
+		c = &joined{done: make(chan struct{})}
+		j.calls[id] = c
+		go func() {
+			defer func() {
+				if p := recover(); p != nil {
+					c.err = errLost
+				}
+				j.mu.Lock()
+				delete(j.calls, id)
+				j.mu.Unlock()
+				close(c.done)
+			}()
+			c.t, c.err = j.Store.LoadThread(context.WithoutCancel(ctx), id)
+		}()
+	}
+	j.mu.Unlock()
+	<-c.done
+	return c.t, c.err
+}
+
+func TestFindsFlightsThatAreJoinedAcrossAWrite(t *testing.T) {
+	v := found(t, func(base store.Store) store.Store { return &joining{Store: base, calls: map[string]*joined{}} })
+	if v == nil {
+		t.Fatal("no history shows it")
+	}
+	if v.event == nil || v.event.in.Op != store.OpLoadThread {
+		t.Errorf("found %v, want a load of the thread", v.event)
+	}
+}
+
+// lagging answers LoadThread a while after it looked: linearizable for porcupine as long as nobody saw the newer thread
+// meanwhile, and yet not what the base held.
+type lagging struct {
+	store.Store
+	mu   sync.Mutex
+	last chat.Thread
+	at   time.Time
+}
+
+func (l *lagging) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
+	if id == simThread {
+		l.mu.Lock()
+		last, at := l.last, l.at
+		l.mu.Unlock()
+		if last.ID != "" && time.Since(at) < 20*time.Microsecond {
+			return last, nil
+		}
+	}
+	t, err := l.Store.LoadThread(ctx, id)
+	if err == nil && id == simThread {
+		l.mu.Lock()
+		l.last, l.at = t, time.Now()
+		l.mu.Unlock()
+	}
+	return t, err
+}
+
+// The log of the base shows what porcupine alone lets through.
+func TestFindsWhatNobodyCouldNotice(t *testing.T) {
+	lag := func(base store.Store) store.Store { return &lagging{Store: base} }
+	v := found(t, lag, WithHistories(300))
+	if v == nil {
+		t.Fatal("no history shows it")
+	}
+	if v.event == nil {
+		t.Error("it was porcupine that found it")
+	}
+	if found(t, lag, WithHistories(30), WithStaleBy(time.Millisecond)) != nil {
+		t.Error("what is allowed to be stale is not")
+	}
+}
+
+// A history in which every read is what the base held at some instant, and which cannot be put into one order: porcupine's to
+// find. (Two reads of one client, the second older than the first, during one write.)
+func TestFindsReadsThatGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(scenario{})
+		do := func(e event, during ...event) {
+			h.begin(&e)
+			for _, d := range during {
+				h.begin(&d)
+				h.end(&d, d.out, known)
+			}
+			if e.in.Op.IsWrite() {
+				h.committed(context.WithValue(t.Context(), eventKey{}, &e), e.in)
+			}
+			h.end(&e, e.out, known)
+		}
+		old, changed := newThread("old", 0), newThread("changed", 0)
+		load := func(client int, title chat.Thread) event {
+			return event{client: client, in: call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: simThread}}, out: call.Answer{Thread: title}}
+		}
+		do(event{in: call.Call{Op: store.OpSaveThread, Thread: old}})
+		write := event{in: call.Call{Op: store.OpSaveThread, Thread: changed}}
+		do(write, load(1, old), load(1, old))
+		c := &check{stacks: make([]func(store.Store) store.Store, 1)}
+		if v := h.check(c); v != nil {
+			t.Errorf("reads before a write takes effect: %s", v.why)
+		}
+		// Two reads that overlap the commit: the first sees it, the second does not.
+		h2 := newHistory(scenario{})
+		first := event{in: call.Call{Op: store.OpSaveThread, Thread: old}}
+		h2.begin(&first)
+		h2.committed(t.Context(), first.in)
+		h2.end(&first, call.Answer{}, known)
+		w, long := event{client: 0, in: write.in}, load(2, old)
+		h2.begin(&w)
+		h2.begin(&long) // spans the commit
+		h2.committed(t.Context(), w.in)
+		seen := load(1, changed)
+		h2.begin(&seen)
+		h2.end(&seen, seen.out, known)
+		later := load(1, old)
+		h2.begin(&later)
+		h2.end(&later, later.out, known)
+		h2.end(&long, long.out, known)
+		h2.end(&w, call.Answer{}, known)
+		if v := h2.check(c); v == nil {
+			t.Error("a read that goes back was let through")
+		}
+	})
+}
+
+func TestAViolationIsReportedAsAShortList(t *testing.T) {
+	v := found(t, naive{}.wrap)
+	if v == nil {
+		t.Fatal("no history shows it")
+	}
+	text := v.report(t)
+	for _, want := range []string{"did not hold", "committed: ", fmt.Sprintf("linear.WithReplay(%q, %d)", v.scenario, v.seed), "> "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q:\n%s", want, text)
+		}
+	}
+	if n := len(v.history.events); n > 40 {
+		t.Errorf("%d calls are left of it, want a short list:\n%s", n, text)
+	}
+}
+
+// The seed is all there is: a history that shows a fault shows it again.
+func TestTheSameSeedIsTheSameHistory(t *testing.T) {
+	text := func(s scenario, seed uint64) string {
+		c := check{stacks: []func(store.Store) store.Store{naive{dropBefore: true, dropAfter: true}.wrap}}
+		var lines []string
+		for _, e := range c.run(t, s, seed, s.whole()).inOrder() {
+			// But for the numbers: two things of one instant are in no order.
+			lines = append(lines, fmt.Sprintf("%v %v %d %s", e.callAt, e.retAt, e.client, e.what()))
+		}
+		return strings.Join(lines, "\n")
+	}
+	for _, s := range scenarios {
+		for seed := range uint64(20) {
+			if a, b := text(s, seed), text(s, seed); a != b {
+				t.Fatalf("%s %d:\n%s\n\nand then\n\n%s", s.name, seed, a, b)
+			}
+		}
+	}
+	if text(scenarios[0], 1) == text(scenarios[0], 2) {
+		t.Error("two seeds are one history")
+	}
+}
+
+func TestAFloorThatIsNotReachedFails(t *testing.T) {
+	short := (&Coverage{Hits: 10, Joined: 3}).below(Coverage{Hits: 11, Joined: 3, Late: 1})
+	if !slices.Equal(short, []string{"Hits is 10, want at least 11", "Late is 0, want at least 1"}) {
+		t.Errorf("%q", short)
+	}
+}
+
+// What is simulated must be a Store too, when it is left in peace.
+func TestTheSimulatedBaseConforms(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Store {
+		b := newBase(newHistory(scenario{}), &scenario{}, 0, true)
+		b.prompt = true
+		return b
+	}, storetest.WithVersionsRequired())
+}
