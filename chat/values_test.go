@@ -42,7 +42,7 @@ func diffFields(a, b chat.Thread) string {
 	return cmp.Diff(fields(a), fields(b))
 }
 
-// TestThreadLiteral: a thread made in Go has a proper JSON, and reads back as Normalize returns it.
+// TestThreadLiteral: a thread made in Go has a proper JSON, and reads back as Normalized returns it.
 func TestThreadLiteral(t *testing.T) {
 	for _, c := range []struct {
 		thread chat.Thread
@@ -72,7 +72,7 @@ func TestThreadLiteral(t *testing.T) {
 	}
 }
 
-// TestZeroStatusIsActive: in JSON, in Equal, and as Normalize returns it.
+// TestZeroStatusIsActive: in JSON, in Equal, and as Normalized returns it.
 func TestZeroStatusIsActive(t *testing.T) {
 	for _, status := range []string{``, `,"status":null`, `,"status":{}`, `,"status":{"type":"active"}`, `,"status":{ "type" : "active", "since":9, "reason":"r" }`} {
 		text := `{"id":"thr_1","created_at":"2026-01-02T03:04:05"` + status + `}`

@@ -56,12 +56,12 @@ var (
 	badAttachmentID = fault{func(in *in) { in.attachmentID = "\xff" }, store.RowAttachment, "\xff", "id: not valid UTF-8"}
 )
 
-// badMode returns the fault of a save mode that there is not, in a save of the row.
+// badMode returns the fault of an unknown save mode.
 func badMode(kind, id string) fault {
 	return fault{func(in *in) { in.ctx = store.WithSaveMode(in.ctx, store.UpdateOnly+1) }, kind, id, "save mode: unknown"}
 }
 
-// call is a call of one op and the faults that its arguments can have, in the order in which they are found.
+// call is a call of one op. Its faults are in the order in which Checks must find them.
 type call struct {
 	check    func(*in, *out) error
 	faults   []fault
@@ -187,7 +187,8 @@ var calls = map[store.Op]call{
 	store.OpDeleteAttachment: ofAttachment(store.OpDeleteAttachment),
 }
 
-// TestChecksFindTheFirstFault: of arguments with every fault, each found once those before it are mended, the context last.
+// TestChecksFindTheFirstFault gives each call every fault at once, a done context too, and mends the first until none is
+// left. The error is always about the first that is left. The context is the last.
 func TestChecksFindTheFirstFault(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
