@@ -72,10 +72,12 @@ func TestGoDocFitsOnAScreen(t *testing.T) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// arrows reads the rows | `package` | what it is for | what it imports |.
+// arrows reads the rows of the table | package | for | imports |.
 func arrows(page string) map[string][]string {
 	all := map[string][]string{}
-	for line := range strings.Lines(page) {
+	_, table, _ := strings.Cut(page, "| package | for | imports |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for line := range strings.Lines(table) {
 		cells := strings.Split(line, "|")
 		if len(cells) != 5 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`") {
 			continue
