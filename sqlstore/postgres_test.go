@@ -36,7 +36,7 @@ func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
 	return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
 }
 
-// A cancelled insert that says it was not applied is not there, then or later; and none says that it does not know.
+// A cancelled insert that says it was not applied is never there. Each says which it was.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
 	free, blocked := 240, 40
