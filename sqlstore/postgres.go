@@ -184,7 +184,7 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P03", "55P03", "25006": // cannot_connect_now, lock_not_available, read_only_sql_transaction
 		v.code = store.CodeUnavailable
-	case "57014": // query_canceled, by a time-out or by request
+	case "57014": // query_canceled, by a timeout or by request
 		v.code = store.CodeTimeout
 	case "23505": // unique_violation
 		v.code = store.CodeConflict
