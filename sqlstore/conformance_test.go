@@ -114,16 +114,16 @@ func recommended(t testing.TB, base store.Store, opts ...cache.Option) store.Sto
 	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), layer("inner"))
 }
 
-// spareTheDetector skips a test on some kinds of store under the race detector, which watches all of SQLite, translated from C, and
-// takes minutes; it finds what there is to find on the other kinds.
+// spareTheDetector skips a test on some kinds of store under the race detector. It would take minutes there, as it watches all of
+// SQLite, translated from C. It finds the races of this package on the other kinds.
 func spareTheDetector(t *testing.T, kinds ...string) {
 	if _, kind, _ := strings.Cut(t.Name(), "/"); testenv.Race && slices.Contains(kinds, kind) {
 		t.Skip("under the race detector this takes minutes; run it without")
 	}
 }
 
-// partly skips a test on some kinds of store, or some groups of checks, unless all are asked for: what the test is about shows on
-// the others too, and what these are about in other tests.
+// partly skips a test on some kinds of store, or some groups of its checks, unless all are asked for. The test shows its point on
+// the other kinds, and other tests check those groups.
 func partly(t *testing.T, names ...string) {
 	if _, name, _ := strings.Cut(t.Name(), "/"); !testenv.Full && slices.Contains(names, name[strings.LastIndex(name, "/")+1:]) {
 		t.Skip("tried with CHATSTORE_FULL=1")

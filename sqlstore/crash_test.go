@@ -62,8 +62,7 @@ func mustJSON(text string) chat.JSON {
 	return j
 }
 
-// whole checks that every acknowledged item is there, and that no write is there by half: an item without its version, or a
-// version without its item.
+// whole checks that every acknowledged item is there, and that each write is there as a whole: an item together with its version.
 func whole(t *testing.T, s store.Store, acknowledged []string) {
 	t.Helper()
 	there := map[string]bool{}

@@ -15,17 +15,17 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Bus returns a bus for the caches of all programs that use this database of PostgreSQL: triggers tell of every change, in the
-// transaction that makes it, so that no writer can forget to, and none can be early. It listens on a connection of its own
+// Bus returns a bus for the caches of all programs that use this database of PostgreSQL. Triggers tell of every change, in the
+// transaction that makes it: no writer can forget it, or tell too early. The Bus listens on a connection of its own
 // ([WithListenDSN]). Close it after the stacks that use it.
 //
 //	b, err := s.Bus(ctx)
 //	stack := store.Wrap(s, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
 //
-// A cached read is then at most as old as the bus's lease (pubsub.WithLease). One Bus serves any number of caches. While the
-// triggers are switched off, caches are bypassed.
+// A cached read is then at most as old as the bus's lease ([pubsub.WithLease]). One Bus serves any number of caches. While the
+// triggers are switched off, the caches are bypassed.
 //
-// It is [store.ErrInvalid] over SQLite, behind a pooler without [WithListenDSN], and where the triggers are switched off
+// Bus returns [store.ErrInvalid] over SQLite, behind a pooler without [WithListenDSN], and where the triggers are switched off
 // ([WithoutNotify]).
 func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
@@ -79,8 +79,8 @@ func (c config) notifies() (text string, args []any) {
 		[]any{c.prefix + `notify\_%`, c.qualified("threads"), c.qualified("items"), c.qualified("attachments"), notifications}
 }
 
-// switchedOff is what listeners are told when the triggers are switched off: no message that a bus can read, so that each
-// takes it for a loss, connects again, and is refused until they are on.
+// switchedOff is sent to listeners when the triggers are switched off. A bus cannot decode it, so it connects again, and Connect
+// refuses it until the triggers are on.
 const switchedOff = "switched off"
 
 // notify switches the triggers on or off, all of them or none.

@@ -15,8 +15,8 @@ import (
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-// BenchmarkTriggers measures what the triggers cost writers: the same items, with and without them, in turns, on a server that
-// waits for its disk. ratio is the throughput with them to that without.
+// BenchmarkTriggers measures what the triggers cost writers. It writes the same items with and without them, in turns, on a server
+// that waits for its disk. ratio is the throughput with them by that without.
 //
 //	go test -run '^$' -bench Triggers -benchtime 1x .
 func BenchmarkTriggers(b *testing.B) {

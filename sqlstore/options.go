@@ -72,8 +72,8 @@ type Durability uint8
 const (
 	// SurvivesPowerCut is the default: every commit waits until the disk says that it has it (synchronous=FULL).
 	SurvivesPowerCut Durability = iota
-	// SurvivesKill: a program that is killed, also with SIGKILL, loses nothing; a machine that loses power, or crashes, may
-	// lose the last commits, but nothing half (synchronous=NORMAL). Much faster where disks are honest.
+	// SurvivesKill: a program that is killed, also with SIGKILL, loses nothing. A machine that crashes or loses power may lose
+	// the last commits, each as a whole (synchronous=NORMAL). Much faster where disks are honest.
 	SurvivesKill
 )
 
@@ -82,16 +82,17 @@ const (
 func WithDurability(d Durability) Option { return func(c *config) { c.durability = d } }
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
-// transaction mode: nothing is prepared and no setting outlives a transaction, so that reads are bounded by their context
-// only. Migrate over a direct connection ([MigratePostgres]): the lock that keeps programs from migrating at once is a session's.
+// transaction mode. Nothing is prepared, and no setting outlives a transaction: only their context bounds reads. Migrate over
+// a direct connection ([MigratePostgres]), because the lock that keeps programs from migrating at once belongs to a session.
 func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
-// WithoutNotify switches off the triggers of PostgreSQL by which a [Store.Bus] hears of changes, for sites that commit more than
-// they can take: NOTIFY makes commits wait for one another (the README has the price). It is the database that they are
-// switched off in, for all: the last program to migrate it decides. SQLite has none.
+// WithoutNotify switches off the triggers of PostgreSQL by which a [Store.Bus] hears of changes. They cost commits: NOTIFY makes
+// commits wait for one another (the README has figures). The triggers are switched off in the database, for all programs: the
+// last program to migrate it decides. SQLite has none.
 func WithoutNotify() Option { return func(c *config) { c.silent = true } }
 
-// WithListenDSN names a direct connection for [Store.Bus], where the Store's own goes through a pooler: there nobody can listen.
+// WithListenDSN names a direct connection for [Store.Bus]. It is needed where the Store's own connections go through a pooler,
+// as nobody can listen there.
 func WithListenDSN(dsn string) Option { return func(c *config) { c.listenDSN = dsn } }
 
 // WithoutMigration leaves the schema as it is: see [MigrateSQLite] and [MigratePostgres]. Opening then fails if the schema is

@@ -13,8 +13,8 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// Rows of one time are listed in the order in which they were committed, so that a walk beside writers, which goes on from
-// where it stopped, meets each: a sequence of the database's, handed out before the commit, loses some.
+// Rows of one time are listed in the order in which they were committed, so that a walk beside writers meets each of them. With a
+// sequence of the database, whose numbers are given out before the commit, it would miss some.
 func TestAWalkOverTiesBesideWritersMeetsEveryRow(t *testing.T) {
 	const writers, each = 6, 60
 	onEach(t, func(t *testing.T, open opener) {

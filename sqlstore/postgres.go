@@ -169,8 +169,8 @@ func (e *postgresEngine) healthy(ctx context.Context) error {
 	return err
 }
 
-// classify knows SQLSTATE (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back; one whose session
-// was ended, or whose connection broke, may have been carried out before.
+// classify knows SQLSTATE (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back. A COMMIT whose
+// session ended, or whose connection broke, may have been carried out before.
 func (e *postgresEngine) classify(err error) verdict {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -184,7 +184,7 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P03", "55P03", "25006": // cannot_connect_now, lock_not_available, read_only_sql_transaction
 		v.code = store.CodeUnavailable
-	case "57014": // query_canceled, by a time-out or by request
+	case "57014": // query_canceled, by a timeout or by request
 		v.code = store.CodeTimeout
 	case "23505": // unique_violation
 		v.code = store.CodeConflict
@@ -213,8 +213,8 @@ func (e *postgresEngine) raced(err error) bool {
 	return e.classify(err).retry
 }
 
-// unanswered classifies the errors that are not the server's. Of a COMMIT they settle nothing: pgconn.SafeToRetry is no word on
-// it, as pgx says "conn closed", and that it is safe, also of a connection that broke while the answer was awaited.
+// unanswered classifies the errors that are not the server's. They never settle a COMMIT. Nor does pgconn.SafeToRetry: pgx calls
+// a connection safe ("conn closed") also when it broke while the answer was awaited.
 func unanswered(err error) verdict {
 	v := verdict{code: store.CodeUnavailable}
 	_, isNet := errors.AsType[net.Error](err)

@@ -36,7 +36,7 @@ func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
 	return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
 }
 
-// A cancelled insert that says it was not applied is not there, then or later; and none says that it does not know.
+// A cancelled insert that says it was not applied is never there. Each says which it was.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
 	free, blocked := 240, 40
@@ -325,7 +325,7 @@ func TestAMissingServerAndAnUnparsableDSNAreErrorsWithoutThePassword(t *testing.
 func TestWhatIsSaidOfALostWriteIsLongEnough(t *testing.T) {
 	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithStatementTimeout(7*time.Second), sqlstore.WithLockTimeout(3*time.Second))
 	if got := s.LongestWrite(); got != 15*time.Second {
-		t.Errorf("got %v, want the sum of the time-outs and of the interval in which the server looks for its client", got)
+		t.Errorf("got %v, want the sum of the timeouts and of the interval in which the server looks for its client", got)
 	}
 	if s := sqliteMemory(t); s.LongestWrite() != 0 {
 		t.Errorf("SQLite: %v", s.LongestWrite())

@@ -35,8 +35,8 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	return store.Wrap(s, cache.New(cache.WithBus(b), cache.WithTTL(0))), nil
 }
 
-// Three processes read one another's writes through caches that only the database's notifications empty, while connections are
-// cut and the server goes down and comes back: no read is older than the lease.
+// Three processes read one another's writes through caches that only the database's notifications empty. Meanwhile connections
+// are cut, and the server goes down and comes back.
 func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Start(t, fast...)

@@ -162,8 +162,8 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 	return nil
 }
 
-// LongestWrite returns how long after a write's failure with an unknown outcome it may still take effect: in PostgreSQL, the
-// longest that a server goes on with a statement whose client is gone. In SQLite it is zero.
+// LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. In PostgreSQL that is the
+// longest time for which a server goes on with a statement whose client is gone. In SQLite it is zero.
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.

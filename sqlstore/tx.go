@@ -22,8 +22,8 @@ func (c call) error(code store.Code, cause error) error {
 	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
 }
 
-// refused is what a call found in the database that decides it: the contract's refusal, a row that makes no sense, or, if it
-// is nil, that there is nothing to do. A transaction is rolled back; trying again would find the same.
+// refused wraps the outcome of a call that the database's rows decide: a refusal of the contract, or a row that makes no sense.
+// With a nil err there is nothing to do. The transaction is rolled back; another attempt would find the same.
 type refused struct{ err error }
 
 func (r refused) Error() string { return "refused" }
@@ -48,8 +48,8 @@ func (s *Store) read(ctx context.Context, c call, f func(context.Context, asker)
 // errClosed is the cause of what a closed Store answers.
 var errClosed = errors.New("sqlstore: the Store is closed")
 
-// try makes attempts until one succeeds, is refused, or fails for good. settled says of an error that the attempt had, and
-// will have, no effect: no other is made after one of which that is not known.
+// try makes attempts until one succeeds, is refused, or fails permanently. settled reports of an error that the attempt has had
+// no effect, and will have none. After an error that is not settled, try makes no other attempt.
 func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, err error)) error {
 	if !s.calls.TryRLock() { // Close has it, or waits for it
 		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, errClosed))
