@@ -1,12 +1,20 @@
-// Command mutants removes, one after the other, the guards that the promises hang on, and runs the tests that must notice. A
-// mutant is an edit of a source file that the compiler is shown in place of the file (go test -overlay): nothing of it is
-// in the packages themselves.
+// Command mutants removes, one after the other, the guards that the promises hang on, and runs the tests that must notice.
 //
 //	go run ./internal/mutants                 all of them
-//	go run ./internal/mutants -run quarantine those whose name matches
+//	go run ./internal/mutants -run quarantine those whose guard matches
 //	go run ./internal/mutants -table          what they are, as docs/proof.md has it
 //
-// It ends with 1 if a mutant survives, and with 2 if one cannot be made or run.
+// A mutant is a patch file in testdata/mutants. The compiler is shown the patched files in place of the real ones (go test
+// -overlay): the packages themselves have no trace of it. A patch begins with what it is:
+//
+//	guard: a quarantine is extended by later ones
+//	without: the first quarantine of a slot ends all
+//	test: ./internal/stacktest ^TestTheCacheIsLinearizable$
+//
+// "race: yes" runs the test under the race detector. "survives: yes" marks a change that must go unnoticed: a test that notices
+// it proves nothing.
+//
+// It ends with 1 if a mutant survives, and with 2 if one cannot be made or run. It needs git, which applies the patches.
 package main
 
 import (
@@ -27,37 +35,38 @@ import (
 
 // mutant is a guard taken away.
 type mutant struct {
-	name  string // of the guard
-	what  string // the mutant does, in a sentence
-	edits []edit
-	pkg   string // whose tests must notice
-	test  string // which, as for -run
-	race  bool   // runs them under the race detector
-	// survives marks what is no mutant: an edit that must go unnoticed, or a test that notices proves nothing.
+	patch    string   // the file
+	files    []string // that it changes
+	guard    string   // its name
+	without  string   // what happens without it, in a sentence
+	pkg      string   // whose tests must notice
+	test     string   // which, as for -run
+	race     bool
 	survives bool
 }
-
-// edit replaces a text that the file has exactly once.
-type edit struct{ file, old, new string }
 
 // limit is how long the tests of one mutant may take. A mutant that makes them hang is killed too.
 const limit = 4 * time.Minute
 
 func main() {
-	run := flag.String("run", ".", "only the mutants whose name `matches`")
+	run := flag.String("run", ".", "only the mutants whose guard `matches`")
 	table := flag.Bool("table", false, "print what they are and run nothing")
 	verbose := flag.Bool("v", false, "print what the tests said")
 	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "how many at a time")
 	flag.Parse()
+	root, err := root()
+	if err != nil {
+		fail(err)
+	}
+	mutants, err := read(filepath.Join(root, "internal", "mutants", "testdata", "mutants"))
+	if err != nil {
+		fail(err)
+	}
 	if *table {
 		fmt.Print(markdown(mutants))
 		return
 	}
 	chosen, err := choose(mutants, *run)
-	if err != nil {
-		fail(err)
-	}
-	root, err := root()
 	if err != nil {
 		fail(err)
 	}
@@ -85,13 +94,13 @@ func main() {
 			switch {
 			case err != nil:
 				broken++
-				fmt.Printf("broken    %s: %v\n%s", m.name, err, output)
+				fmt.Printf("broken    %s: %v\n%s", m.guard, err, output)
 				return
 			case (v == alive) != m.survives:
 				survived++
-				fmt.Printf("%-9s %s (%s %s), but must not have\n", v, m.name, m.pkg, m.test)
+				fmt.Printf("%-9s %s (%s %s), but must not have\n", v, m.guard, m.pkg, m.test)
 			default:
-				fmt.Printf("%-9s %s (%s %s, %v)\n", v, m.name, m.pkg, m.test, time.Since(began).Round(100*time.Millisecond))
+				fmt.Printf("%-9s %s (%s %s, %v)\n", v, m.guard, m.pkg, m.test, time.Since(began).Round(100*time.Millisecond))
 			}
 			if *verbose {
 				os.Stdout.Write(output)
@@ -113,13 +122,71 @@ func fail(err error) {
 	os.Exit(2)
 }
 
+// read reads all patches of a folder, in the order of their names.
+func read(dir string) ([]mutant, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.patch"))
+	if err != nil {
+		return nil, err
+	}
+	var all []mutant
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		m, err := parse(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if m.patch, err = filepath.Abs(file); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// parse reads what a patch says of itself, and which files it changes.
+func parse(text string) (m mutant, err error) {
+	head := true
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if file, ok := strings.CutPrefix(line, "+++ b/"); ok {
+			m.files = append(m.files, file)
+		}
+		head = head && !strings.HasPrefix(line, "--- ")
+		if !head || line == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(line, ": ")
+		switch key {
+		case "guard":
+			m.guard = value
+		case "without":
+			m.without = value
+		case "test":
+			m.pkg, m.test, _ = strings.Cut(value, " ")
+		case "race":
+			m.race = value == "yes"
+		case "survives":
+			m.survives = value == "yes"
+		default:
+			return m, fmt.Errorf("%q is no line of a patch's head", line)
+		}
+	}
+	if m.guard == "" || m.without == "" || m.test == "" || len(m.files) == 0 {
+		return m, fmt.Errorf("it lacks its guard, without, test or change")
+	}
+	return m, nil
+}
+
 func choose(all []mutant, pattern string) (chosen []mutant, err error) {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
 		return nil, err
 	}
 	for _, m := range all {
-		if re.MatchString(m.name) {
+		if re.MatchString(m.guard) {
 			chosen = append(chosen, m)
 		}
 	}
@@ -197,34 +264,28 @@ func judge(output []byte, exit error) (v verdict, _ []byte, err error) {
 	return alive, text.Bytes(), nil
 }
 
-// overlay writes the mutated files and the list of them that the go command reads.
+// overlay writes the patched files and the list of them that the go command reads.
 func (m mutant) overlay(root, dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	texts := map[string]string{}
-	for _, e := range m.edits {
-		file := filepath.Join(root, e.file)
-		text, ok := texts[file]
-		if !ok {
-			b, err := os.ReadFile(file)
-			if err != nil {
-				return "", err
-			}
-			text = string(b)
-		}
-		if n := strings.Count(text, e.old); n != 1 {
-			return "", fmt.Errorf("%s has this %d times, not once:\n%s", e.file, n, e.old)
-		}
-		texts[file] = strings.Replace(text, e.old, e.new, 1)
-	}
 	replace := map[string]string{}
-	for file, text := range texts {
-		mutated := filepath.Join(dir, fmt.Sprintf("%d.go", len(replace)))
-		if err := os.WriteFile(mutated, []byte(text), 0o600); err != nil {
+	for _, file := range m.files {
+		real, patched := filepath.Join(root, file), filepath.Join(dir, file)
+		text, err := os.ReadFile(real)
+		if err != nil {
 			return "", err
 		}
-		replace[file] = mutated
+		if err := os.MkdirAll(filepath.Dir(patched), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(patched, text, 0o600); err != nil {
+			return "", err
+		}
+		replace[real] = patched
+	}
+	apply := exec.Command("git", "apply", m.patch)
+	apply.Dir = dir
+	apply.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir)) // dir is no repository
+	if out, err := apply.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the patch does not apply: %w\n%s", err, out)
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -243,7 +304,7 @@ func markdown(all []mutant) string {
 		if m.survives {
 			by = "nothing: " + by + " must pass"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.name, m.what, by)
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.guard, m.without, by)
 	}
 	return b.String()
 }

@@ -8,27 +8,52 @@ import (
 	"testing"
 )
 
+func all(t *testing.T) []mutant {
+	t.Helper()
+	mutants, err := read(filepath.Join("testdata", "mutants"))
+	if err != nil || len(mutants) == 0 {
+		t.Fatalf("%d mutants, %v", len(mutants), err)
+	}
+	return mutants
+}
+
 // The page that says what is checked lists what is.
 func TestTheTableIsOnThePage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "proof.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(page), markdown(mutants)) {
+	if !strings.Contains(string(page), markdown(all(t))) {
 		t.Error("docs/proof.md lacks the table that go run ./internal/mutants -table prints: put it in place of the one it has")
 	}
 }
 
-// An edit that no longer fits its file is an error here at once, and not only where all mutants are run.
-func TestEveryEditFits(t *testing.T) {
+// A patch that no longer applies is an error here at once, and not only where all mutants are run.
+func TestEveryPatchApplies(t *testing.T) {
 	names := map[string]bool{}
-	for i, m := range mutants {
-		if names[m.name] {
-			t.Errorf("%s is listed twice", m.name)
+	for i, m := range all(t) {
+		if names[m.guard] {
+			t.Errorf("%s is listed twice", m.guard)
 		}
-		names[m.name] = true
+		names[m.guard] = true
 		if _, err := m.overlay(filepath.Join("..", ".."), filepath.Join(t.TempDir(), strconv.Itoa(i))); err != nil {
-			t.Errorf("%s: %v", m.name, err)
+			t.Errorf("%s: %v", m.patch, err)
+		}
+	}
+}
+
+func TestAPatchWithoutItsHeadIsRefused(t *testing.T) {
+	const (
+		head   = "guard: g\nwithout: w\ntest: ./p ^TestX$\n"
+		change = "--- a/p/f.go\n+++ b/p/f.go\n@@ -1 +1 @@\n-a\n+guard: b\n"
+	)
+	m, err := parse(head + "\n" + change)
+	if err != nil || m.guard != "g" || m.without != "w" || m.pkg != "./p" || m.test != "^TestX$" || len(m.files) != 1 || m.files[0] != "p/f.go" {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	for _, bad := range []string{"", head, change, head + "rase: yes\n" + change, strings.Replace(head, " ^TestX$", "", 1) + change} {
+		if m, err := parse(bad); err == nil {
+			t.Errorf("%q: got %+v", bad, m)
 		}
 	}
 }
