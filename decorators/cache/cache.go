@@ -34,26 +34,6 @@
 //
 // An entry answers the principal that loaded it, and no other, unless an authz layer above says that principals share
 // (authz.ShareBelow). A cache around an authz layer would answer without asking the policy: New's Middleware panics there.
-//
-// # Loads
-//
-// Concurrent misses for one key share a load. If the base panics in it, every caller that waits for it panics, with an error
-// whose text has the value and the stack of the load. The error unwraps to the value if that is an error. A load that ends
-// its goroutine (runtime.Goexit) is CodeInternal, and one that reaches [WithLoadTimeout] is CodeTimeout.
-//
-// # Statistics
-//
-// The layer is a [layer.StatsReporter]:
-//
-//	chatstore_cache_requests_total{kind, result}     kind: thread, items, item, attachment; result: hit, miss, bypass
-//	chatstore_cache_evictions_total{kind, reason}    reason: entries, bytes, expired, overtaken, too_large, flushed
-//	chatstore_cache_patches_total{result}            writes that met an entry: patched, dropped
-//	chatstore_cache_entries, chatstore_cache_bytes   what is held now
-//	chatstore_cache_quarantined                      words held back after writes with an unknown outcome
-//	chatstore_cache_unsent_changes_total             changes that the bus did not take
-//	chatstore_flights_total{operation, role}         loads: leader, follower
-//
-// The statistics of a bus that has some are among them.
 package cache
 
 import (
@@ -156,6 +136,26 @@ func WithBus(b bus.Bus) Option {
 
 // New returns the cache as a Middleware. New panics if two options contradict each other. The Middleware panics around an
 // authz layer.
+//
+// # Loads
+//
+// Concurrent misses for one key share a load. If the base panics in it, every caller that waits for it panics, with an error
+// whose text has the value and the stack of the load. The error unwraps to the value if that is an error. A load that ends
+// its goroutine (runtime.Goexit) is CodeInternal, and one that reaches [WithLoadTimeout] is CodeTimeout.
+//
+// # Statistics
+//
+// The layer is a [layer.StatsReporter]:
+//
+//	chatstore_cache_requests_total{kind, result}     kind: thread, items, item, attachment; result: hit, miss, bypass
+//	chatstore_cache_evictions_total{kind, reason}    reason: entries, bytes, expired, overtaken, too_large, flushed
+//	chatstore_cache_patches_total{result}            writes that met an entry: patched, dropped
+//	chatstore_cache_entries, chatstore_cache_bytes   what is held now
+//	chatstore_cache_quarantined                      words held back after writes with an unknown outcome
+//	chatstore_cache_unsent_changes_total             changes that the bus did not take
+//	chatstore_flights_total{operation, role}         loads: leader, follower
+//
+// The statistics of a bus that has some are among them.
 func New(opts ...Option) store.Middleware {
 	c := config{
 		maxBytes: DefaultMaxBytes, maxEntries: DefaultMaxEntries, ttl: DefaultTTL, window: DefaultWindow,
