@@ -1,9 +1,7 @@
 package storetest
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"runtime"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/chatstore/chatstore/internal/testenv"
 
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -74,44 +71,23 @@ func set(t *testing.T, flags map[string]string) {
 
 // unversionedBroken are broken stores beside the suite's, that report no versions: those give much away.
 var unversionedBroken = []broken{
-	{"a page at the end claims that there is more", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
-			p, err := base.LoadThreadItems(ctx, threadID, q)
-			if n := len(p.Data); n > 0 && n == q.Limit && !p.HasMore {
-				p.HasMore, p.After = true, p.Data[n-1].ID
-			}
-			return p, err
+	{"a page at the end claims that there is more", on(store.OpLoadThreadItems, func(m *made) {
+		if n := len(m.make().Items.Data); n > 0 && n == m.Query.Limit && !m.a.Items.HasMore {
+			m.a.Items.HasMore, m.a.Items.After = true, m.a.Items.Data[n-1].ID
 		}
-	}, nil},
-	{"equal times are ordered by id", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
-			p, err := base.LoadThreadItems(ctx, threadID, q)
-			if q.Order == store.OldestFirst && !p.HasMore {
-				slices.SortStableFunc(p.Data, func(a, b chat.Item) int {
-					return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
-				})
-			}
-			return p, err
+	}), nil},
+	{"equal times are ordered by id", on(store.OpLoadThreadItems, func(m *made) {
+		if m.make(); m.Query.Order == store.OldestFirst && !m.a.Items.HasMore {
+			slices.SortStableFunc(m.a.Items.Data, byID)
 		}
-	}, nil},
-	{"a replaced item goes behind its ties", func(s *twist, base store.Store) {
-		s.saveItem = func(ctx context.Context, threadID string, it chat.Item) error {
-			if _, err := base.LoadItem(ctx, threadID, it.ID); err == nil && store.SaveModeFrom(ctx) == store.Upsert && !it.JSON().IsZero() {
-				_ = base.DeleteThreadItem(ctx, threadID, it.ID)
-			}
-			return base.SaveItem(ctx, threadID, it)
+	}), nil},
+	{"a replaced item goes behind its ties", on(store.OpSaveItem, func(m *made) {
+		if m.stored().Err == nil && m.Mode == store.Upsert && !m.Item.JSON().IsZero() {
+			_ = m.base.DeleteThreadItem(m.ctx, m.Thread.ID, m.Item.ID)
 		}
-	}, nil},
-	{"an unknown cursor is the first page", func(s *twist, base store.Store) {
-		s.loadItems = func(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
-			p, err := base.LoadThreadItems(ctx, threadID, q)
-			if errors.Is(err, store.ErrNotFound) {
-				q.After = ""
-				return base.LoadThreadItems(ctx, threadID, q)
-			}
-			return p, err
-		}
-	}, nil},
+		m.make()
+	}), nil},
+	{"an unknown cursor is the first page", brokenPages[0].ops, nil},
 }
 
 // unseen are the suite's broken stores that random calls, one after the other, do not show.
@@ -163,7 +139,7 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 		}
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
-			if !tried(t, brokenBy(b.twist)).failed {
+			if !tried(t, b.open).failed {
 				t.Error("no sequence shows it")
 			}
 		})
@@ -174,35 +150,22 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 	for _, b := range unversionedBroken {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
-			open := brokenBy(b.twist)
-			if !tried(t, func() store.Store { return store.Wrap(open(), hide) }).failed {
+			if !tried(t, func() store.Store { return store.Wrap(b.open(), hide) }).failed {
 				t.Error("no sequence shows it")
 			}
 		})
 	}
 }
 
-func brokenBy(twist func(s *twist, base store.Store)) func() store.Store {
-	return func() store.Store {
-		base := memstore.New()
-		s := newTwist(base)
-		twist(s, base)
-		return s
-	}
-}
-
 // A failure is a list of calls that a person can follow, and says how to have it again.
 func TestAFailedSequenceIsShrunkToAFewCalls(t *testing.T) {
 	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "5m"})
-	noDelete := brokenBy(func(s *twist, base store.Store) {
-		s.deleteItem = func(ctx context.Context, threadID, itemID string) error {
-			if _, err := base.LoadItem(ctx, threadID, itemID); err == nil {
-				return nil
-			}
-			return base.DeleteThreadItem(ctx, threadID, itemID)
+	noDelete := broken{ops: on(store.OpDeleteThreadItem, func(m *made) {
+		if _, err := m.base.LoadItem(m.ctx, m.Thread.ID, m.Item.ID); err != nil {
+			m.make()
 		}
-	})
-	text := tried(t, noDelete).text.String()
+	})}
+	text := tried(t, noDelete.open).text.String()
 	_, text, _ = strings.Cut(text, "the last of these calls is wrong:\n")
 	calls, after, _ := strings.Cut(text, "reported version 2 before and 2 after, want 2 and 3\n")
 	if n := strings.Count(calls, "\n"); n != 3 || !strings.Contains(calls, "  3. DeleteThreadItem(") || !strings.Contains(after, "-rapid.seed=") {

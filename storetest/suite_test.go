@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,22 +9,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 // unversioned is a Store that reports no versions.
-func unversioned() store.Store {
-	base := memstore.New()
-	s := newTwist(base)
-	s.saveThread = func(ctx context.Context, t chat.Thread) error {
-		return base.SaveThread(callctx.WithoutVersionRecorder(ctx), t)
-	}
-	return s
-}
+func unversioned() store.Store { return broken{ops: on(store.OpSaveThread, silent)}.open() }
 
 func TestVersionsAreOptional(t *testing.T) {
 	log := record(t.Context(), unversioned, []string{"Version"})
@@ -41,65 +33,38 @@ func TestWithVersionsRequired(t *testing.T) {
 
 // guard lets owners at their rows and nobody else, in the way of package authz, but simpler.
 type guard struct {
-	*twist
+	store.Store
 	store.Barrier
 }
 
 func newGuard(base store.Store) store.Store {
-	s := newTwist(base)
-	own := func(ctx context.Context, o chat.Owner) error {
-		p, ok := store.PrincipalFrom(ctx)
-		if !ok {
-			return store.ErrUnauthenticated
+	load := func(m *made) {
+		p, ok := store.PrincipalFrom(m.ctx)
+		a := m.make()
+		if o := cmp.Or(a.Thread.Owner, a.Attachment.Owner); a.Err == nil && !ok {
+			m.a = call.Answer{Err: store.ErrUnauthenticated}
+		} else if a.Err == nil && p.Owner != o && !o.IsZero() {
+			m.a = call.Answer{Err: store.ErrNotFound}
 		}
-		if p.Owner != o && !o.IsZero() {
-			return store.ErrNotFound
-		}
-		return nil
 	}
-	s.loadThread = func(ctx context.Context, id string) (chat.Thread, error) {
-		t, err := base.LoadThread(ctx, id)
-		if err == nil {
-			err = own(ctx, t.Owner)
-		}
-		return t, err
+	save := func(m *made) {
+		m.Thread.Owner, m.Attachment.Owner = cmp.Or(m.Thread.Owner, m.caller()), cmp.Or(m.Attachment.Owner, m.caller())
+		m.make()
 	}
-	s.loadThreads = func(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
-		p, ok := store.PrincipalFrom(ctx)
-		if !ok {
-			return store.Page[chat.Thread]{}, store.ErrUnauthenticated
-		}
-		if q.Owner == (store.OwnerFilter{}) {
-			q.Owner = store.OwnedBy(p.Owner)
-		}
-		q.Owner, ok = q.Owner.Intersect(store.OwnedBy(p.Owner))
-		if !ok {
-			return store.Page[chat.Thread]{}, nil
-		}
-		return base.LoadThreads(ctx, q)
-	}
-	s.saveThread = func(ctx context.Context, t chat.Thread) error {
-		if t.Owner.IsZero() {
-			p, _ := store.PrincipalFrom(ctx)
-			t.Owner = p.Owner
-		}
-		return base.SaveThread(ctx, t)
-	}
-	s.saveAttachment = func(ctx context.Context, a chat.Attachment) error {
-		if a.Owner.IsZero() {
-			p, _ := store.PrincipalFrom(ctx)
-			a.Owner = p.Owner
-		}
-		return base.SaveAttachment(ctx, a)
-	}
-	s.loadAttachment = func(ctx context.Context, id string) (chat.Attachment, error) {
-		a, err := base.LoadAttachment(ctx, id)
-		if err == nil {
-			err = own(ctx, a.Owner)
-		}
-		return a, err
-	}
-	return guard{s, store.NewBarrier(base)}
+	return guard{twisted(base, ops{store.OpLoadThread: load, store.OpLoadAttachment: load, store.OpSaveThread: save, store.OpSaveAttachment: save,
+		store.OpLoadThreads: func(m *made) {
+			p, ok := store.PrincipalFrom(m.ctx)
+			if !ok {
+				m.a.Err = store.ErrUnauthenticated
+				return
+			}
+			if m.Query.Owner == (store.OwnerFilter{}) {
+				m.Query.Owner = store.OwnedBy(p.Owner)
+			}
+			if m.Query.Owner, ok = m.Query.Owner.Intersect(store.OwnedBy(p.Owner)); ok {
+				m.make()
+			}
+		}}), store.NewBarrier(base)}
 }
 
 // A guarded Store passes, and the checks of what a guard decides are skipped by name.
@@ -128,18 +93,11 @@ func TestGuardedStore(t *testing.T) {
 
 // A reader of a failure knows what was called, what came of it, what should have, and by which rule.
 func TestMessages(t *testing.T) {
-	log := record(t.Context(), func() store.Store {
-		base := memstore.New()
-		s := newTwist(base)
-		s.loadItem = func(ctx context.Context, threadID, itemID string) (chat.Item, error) {
-			it, err := base.LoadItem(ctx, threadID, itemID)
-			if err != nil {
-				return it, context.Canceled
-			}
-			return it, nil
+	log := record(t.Context(), broken{ops: on(store.OpLoadItem, func(m *made) {
+		if m.make().Err != nil {
+			m.a.Err = context.Canceled
 		}
-		return s
-	}, []string{"LoadItem"})
+	})}.open, []string{"LoadItem"})
 	messages := log.failed["LoadItem/a missing item is ErrNotFound"]
 	if len(messages) != 1 {
 		t.Fatalf("messages: %q", messages)
@@ -159,7 +117,7 @@ func TestNilStoreIsAFailure(t *testing.T) {
 }
 
 type closing struct {
-	*twist
+	store.Store
 	closed *int
 	err    error
 }
@@ -173,13 +131,13 @@ func TestStoresAreClosedOnce(t *testing.T) {
 	opened, closed := 0, 0
 	log := record(t.Context(), func() store.Store {
 		opened++
-		return closing{newTwist(memstore.New()), &closed, nil}
+		return closing{twisted(memstore.New(), nil), &closed, nil}
 	}, nil)
 	if len(log.failed) > 0 || opened != len(suite) || closed != opened {
 		t.Errorf("opened %d Stores for %d groups and closed %d: %v", opened, len(suite), closed, log.failed)
 	}
 	log = record(t.Context(), func() store.Store {
-		return closing{newTwist(memstore.New()), &closed, context.Canceled}
+		return closing{twisted(memstore.New(), nil), &closed, context.Canceled}
 	}, []string{"LoadItem"})
 	if len(log.failed["LoadItem"]) != 1 {
 		t.Errorf("a Close that fails: %v", log.failed)

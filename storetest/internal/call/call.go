@@ -155,7 +155,7 @@ func (c Call) text(whole bool) string {
 			add("of %q", short(of))
 		}
 	}
-	text := method(c.Op) + "(" + strings.Join(args, ", ") + ")"
+	text := Method(c.Op) + "(" + strings.Join(args, ", ") + ")"
 	if !c.By.Owner.IsZero() {
 		text += " by " + Owner(c.By.Owner)
 	}
@@ -187,8 +187,8 @@ func message(it chat.Item) string {
 	return fmt.Sprintf("at %s %q", it.CreatedAt.Format("04:05.999999999"), report.Abridged(rows.Text(it), 80))
 }
 
-// method is the name of an op's method: that of load_thread is LoadThread.
-func method(op store.Op) (name string) {
+// Method is the name of an op's method: that of load_thread is LoadThread.
+func Method(op store.Op) (name string) {
 	for word := range strings.SplitSeq(op.String(), "_") {
 		name += strings.ToUpper(word[:1]) + word[1:]
 	}

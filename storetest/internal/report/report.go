@@ -47,7 +47,7 @@ func Printable(text string) string {
 		switch {
 		case r == unicode.ReplacementChar && !strings.HasPrefix(text[i:], string(r)):
 			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case r == '\n', r == '\t', unicode.IsPrint(r):
+		case r == '\n', r == '\t', unicode.IsPrint(r), unicode.Is(unicode.Zs, r):
 			b.WriteRune(r)
 		default:
 			quoted := fmt.Sprintf("%q", string(r))
