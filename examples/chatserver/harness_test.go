@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
 	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
 )
 
 // childArgs has the arguments of a test that runs the program itself, as a process that can be killed.
@@ -263,10 +265,21 @@ func itemIDs(items []object) []string {
 	return ids
 }
 
-// sum adds up a family's samples that have these labels, of what the server exposes.
-func (r *running) sum(t *testing.T, family string, labels ...string) float64 {
+// reads returns how many reads a metrics layer has counted.
+func reads(t *testing.T, registry *prometheus.Registry, layer string) (n float64) {
 	t.Helper()
-	families, err := r.registry.Gather()
+	for _, op := range store.Ops() {
+		if !op.IsWrite() {
+			n += sum(t, registry, "chatstore_operations_total", "layer", layer, "operation", op.String())
+		}
+	}
+	return n
+}
+
+// sum adds up a family's samples that have these labels.
+func sum(t *testing.T, registry *prometheus.Registry, family string, labels ...string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,19 +85,13 @@ func testLoad(t *testing.T, stack wrapper) {
 	if grown := ended - started; grown > cacheBound+32<<20 {
 		t.Errorf("the heap has grown by %d MiB, of which the cache may be 64", grown>>20)
 	}
-	if held := srv.sum(t, "chatstore_cache_bytes"); held > cacheBound {
+	if held := sum(t, srv.registry, "chatstore_cache_bytes"); held > cacheBound {
 		t.Errorf("the cache holds %.0f bytes", held)
-	}
-	var reads float64
-	for _, op := range store.Ops() {
-		if !op.IsWrite() {
-			reads += srv.sum(t, "chatstore_operations_total", "layer", "inner", "operation", op.String())
-		}
 	}
 	slices.Sort(turns)
 	at := func(q float64) time.Duration { return turns[int(q*float64(len(turns)-1))].Round(time.Millisecond / 10) }
 	t.Logf("%d turns of %d users in %v: p50 %v, p99 %v; %.2f base reads a turn; heap %+d MiB",
-		len(turns), users, *loadTime, at(.5), at(.99), reads/float64(len(turns)), (ended-started)>>20)
+		len(turns), users, *loadTime, at(.5), at(.99), reads(t, srv.registry, "inner")/float64(len(turns)), (ended-started)>>20)
 	if err := srv.stop(); err != nil {
 		t.Error(err)
 	}

@@ -52,7 +52,7 @@ const (
 // server is the whole program but its flags and its listener.
 type server struct {
 	http     *http.Server
-	chat     *chatkit.Handler
+	chatkit  *chatkit.Handler
 	registry *prometheus.Registry
 	grace    time.Duration
 	url      string
@@ -94,7 +94,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		return nil, err
 	}
 	srv.closing = append(srv.closing, folder.Close)
-	srv.chat = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log),
+	srv.chatkit = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log),
 		chatkit.WithMetrics(chatkit.NewMetrics(registry)))
 
 	guarded := func(h http.Handler) http.Handler { return issuer.Require(chatkit.WriteError, h) }
@@ -120,7 +120,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		})
 	}
 	mux := routes([]route{
-		{"POST /chatkit", traced("POST /chatkit", followed(srv.chat))},
+		{"POST /chatkit", traced("POST /chatkit", followed(srv.chatkit))},
 		{"PUT /files/{id}", traced("PUT /files/{id}", followed(limited(folder.Put)))},
 		{"GET /files/{id}", traced("GET /files/{id}", followed(limited(folder.Get)))},
 		{"GET /panel", guarded(seen)},
@@ -243,7 +243,7 @@ func (srv *server) serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		_ = srv.chat.Shutdown(grace) // its error: that streams were cut short
+		_ = srv.chatkit.Shutdown(grace) // its error: that streams were cut short
 	}()
 	// No longer accepts, and waits for what is under way, which Shutdown of the turns bounds but for slow clients.
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), srv.grace+5*time.Second)

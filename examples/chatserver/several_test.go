@@ -81,7 +81,7 @@ func testTwoServers(t *testing.T, dsn, over string) {
 			return ""
 		})
 	}
-	if hits := servers[0].sum(t, "chatstore_cache_requests_total", "result", "hit"); hits == 0 {
+	if hits := sum(t, servers[0].registry, "chatstore_cache_requests_total", "result", "hit"); hits == 0 {
 		t.Error("no read was answered by a cache: this test shows nothing")
 	}
 }

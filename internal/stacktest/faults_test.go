@@ -453,7 +453,7 @@ func newRig(t *testing.T, stack string) *rig {
 		gate: make(chan struct{}), released: make(chan struct{})}
 	r.faulty = faulty.New(r.base, faulty.WithLongestWrite(quarantine))
 	traced := tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans)))
-	layer := func(name string) store.Middleware {
+	counting := func(name string) store.Middleware {
 		m, err := metrics.New(&r.metrics, metrics.WithLayer(name), metrics.WithBuckets())
 		must(t, err)
 		return m
@@ -469,8 +469,8 @@ func newRig(t *testing.T, stack string) *rig {
 	case "singleflight":
 		middle = singleflight.New(singleflight.WithLoadTimeout(loadTimeout))
 	}
-	r.s = store.Wrap(base, tracing.New(traced), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
-		layer("inner"), tracing.New(traced, tracing.WithLayer("base")))
+	r.s = store.Wrap(base, tracing.New(traced), counting("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), middle,
+		counting("inner"), tracing.New(traced, tracing.WithLayer("base")))
 	th := titled("thr_1", "old")
 	th.Owner = ada.Owner
 	must(t, r.base.SaveThread(t.Context(), th))
@@ -508,11 +508,11 @@ func (r *rig) tally(t *testing.T) tally {
 			for _, l := range d.Label {
 				label[l.GetName()] = l.GetValue()
 			}
-			layer, op, code := sum.calls[label["layer"]], opOf[label["operation"]], codeOf[label["code"]]
-			if layer[op] == nil {
-				layer[op] = make(map[store.Code]int)
+			calls, op, code := sum.calls[label["layer"]], opOf[label["operation"]], codeOf[label["code"]]
+			if calls[op] == nil {
+				calls[op] = make(map[store.Code]int)
 			}
-			layer[op][code] = n
+			calls[op][code] = n
 		}
 	}
 	return sum

@@ -22,7 +22,7 @@ import (
 // OpenAI is an assistant that has a model answer, behind an endpoint that speaks OpenAI's chat completions. The model sees the
 // newest part of the conversation as text: attachments and images by their names only. It is safe for concurrent use.
 type OpenAI struct {
-	chat         openai.ChatCompletionService
+	completions  openai.ChatCompletionService
 	model        string
 	models       []string
 	instructions string
@@ -70,7 +70,7 @@ func NewOpenAI(baseURL, apiKey, model string, opts ...OpenAIOption) *OpenAI {
 	if apiKey != "" {
 		settings = append(settings, option.WithAPIKey(apiKey))
 	}
-	a.chat = openai.NewChatCompletionService(settings...)
+	a.completions = openai.NewChatCompletionService(settings...)
 	return a
 }
 
@@ -143,7 +143,7 @@ func (a *OpenAI) pieces(ctx context.Context, params openai.ChatCompletionNewPara
 		defer cancel(nil)
 		silence := time.AfterFunc(a.patience, func() { cancel(errSilent) })
 		defer silence.Stop()
-		stream := a.chat.NewStreaming(asking, params)
+		stream := a.completions.NewStreaming(asking, params)
 		defer stream.Close()
 
 		said, finished := false, false
