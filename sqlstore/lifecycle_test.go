@@ -131,8 +131,8 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"schema":              sqlstore.WithSchema("a.b"),
 		"no connections":      sqlstore.WithMaxConns(0),
 		"retries":             sqlstore.WithRetryFor(-1),
-		"statement timeout":  sqlstore.WithStatementTimeout(0),
-		"lock timeout":       sqlstore.WithLockTimeout(time.Microsecond),
+		"statement timeout":   sqlstore.WithStatementTimeout(0),
+		"lock timeout":        sqlstore.WithLockTimeout(time.Microsecond),
 		"durability":          sqlstore.WithDurability(7),
 	} {
 		_, lite := sqlstore.OpenSQLite(t.Context(), ":memory:", o)

@@ -8,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"

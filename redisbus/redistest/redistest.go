@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/redis/go-redis/v9"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // Server is a redis-server on a socket in a folder of its own, without persistence.

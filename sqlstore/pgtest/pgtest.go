@@ -21,9 +21,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/jackc/pgx/v5"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // Server is a PostgreSQL of the tests' own.
