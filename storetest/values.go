@@ -12,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
@@ -38,12 +39,17 @@ var badIDs = []struct{ what, id string }{
 	{"that is not UTF-8", "a\xff\xfeb"},
 }
 
-// refusesIDs is a check that an op refuses every bad id.
-func refusesIDs(name string, call func(w world, u *user, id string) outcome[none]) check {
-	return check{"bad ids are ErrInvalid: " + name, idRule, func(h *harness) {
+// refusesIDs is a check that an op refuses every bad id where set puts it.
+func refusesIDs(op store.Op, where string, set func(c *call.Call, id string)) check {
+	return check{"bad ids are ErrInvalid: " + call.Method(op) + where, idRule, func(h *harness) {
 		w := newWorld(h)
 		for _, bad := range badIDs {
-			o := call(w, h.ada, bad.id)
+			c := w.calls(op)[0]
+			if op == store.OpAddThreadItem || op == store.OpSaveItem {
+				c.Item = h.item(at(2), "text")
+			}
+			set(&c, bad.id)
+			o := h.ada.make(c)
 			o.note = ", an id " + bad.what
 			o.is(store.ErrInvalid)
 		}
@@ -52,70 +58,42 @@ func refusesIDs(name string, call func(w world, u *user, id string) outcome[none
 }
 
 // refusesCursors is refusesIDs for the cursor of a listing, where the empty one is the first page.
-func refusesCursors(name string, call func(w world, u *user, q store.PageQuery) outcome[none]) check {
-	return check{"bad cursors are ErrInvalid: " + name, idRule, func(h *harness) {
+func refusesCursors(op store.Op) check {
+	return check{"bad cursors are ErrInvalid: " + call.Method(op), idRule, func(h *harness) {
 		w := newWorld(h)
 		for _, bad := range badIDs[1:] {
-			call(w, h.ada, store.PageQuery{After: bad.id}).is(store.ErrInvalid)
+			c := w.calls(op)[0]
+			c.Query.After = bad.id
+			h.ada.make(c).is(store.ErrInvalid)
 		}
 	}}
 }
 
-func noValue[T any](o outcome[T]) outcome[none] { return with(o, none{}) }
+func threadIDOf(c *call.Call, id string)     { c.Thread.ID = id }
+func itemIDOf(c *call.Call, id string)       { c.Item.ID = id }
+func attachmentIDOf(c *call.Call, id string) { c.Attachment.ID = id }
 
 var idChecks = slices.Concat(
 	[]check{
-		refusesIDs("LoadThread", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadThread(id)) }),
-		refusesIDs("SaveThread", func(_ world, u *user, id string) outcome[none] {
-			t := u.thread()
-			t.ID = id
-			return u.saveThread(t)
-		}),
-		refusesIDs("DeleteThread", func(_ world, u *user, id string) outcome[none] { return u.deleteThread(id) }),
-		refusesIDs("LoadThreadItems", func(_ world, u *user, id string) outcome[none] {
-			return noValue(u.items(id, store.PageQuery{}))
-		}),
-		refusesIDs("AddThreadItem, thread", func(_ world, u *user, id string) outcome[none] {
-			return u.addItem(id, u.h.item(at(2), "text"))
-		}),
-		refusesIDs("AddThreadItem, item", func(w world, u *user, id string) outcome[none] {
-			it := u.h.item(at(2), "text")
-			it.ID = id
-			return u.addItem(w.thread.ID, it)
-		}),
-		refusesIDs("SaveItem, thread", func(_ world, u *user, id string) outcome[none] {
-			return u.saveItem(id, u.h.item(at(2), "text"))
-		}),
-		refusesIDs("SaveItem, item", func(w world, u *user, id string) outcome[none] {
-			it := u.h.item(at(2), "text")
-			it.ID = id
-			return u.saveItem(w.thread.ID, it)
-		}),
-		refusesIDs("LoadItem, thread", func(w world, u *user, id string) outcome[none] {
-			return noValue(u.loadItem(id, w.item.ID))
-		}),
-		refusesIDs("LoadItem, item", func(w world, u *user, id string) outcome[none] {
-			return noValue(u.loadItem(w.thread.ID, id))
-		}),
-		refusesIDs("DeleteThreadItem, thread", func(w world, u *user, id string) outcome[none] {
-			return u.deleteItem(id, w.item.ID)
-		}),
-		refusesIDs("DeleteThreadItem, item", func(w world, u *user, id string) outcome[none] {
-			return u.deleteItem(w.thread.ID, id)
-		}),
-		refusesIDs("SaveAttachment", func(_ world, u *user, id string) outcome[none] {
-			a := u.attachment("a.txt")
-			a.ID = id
-			return u.saveAttachment(a)
-		}),
-		refusesIDs("LoadAttachment", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadAttachment(id)) }),
-		refusesIDs("DeleteAttachment", func(_ world, u *user, id string) outcome[none] { return u.deleteAttachment(id) }),
-		refusesCursors("LoadThreadItems", func(w world, u *user, q store.PageQuery) outcome[none] {
-			return noValue(u.items(w.thread.ID, q))
-		}),
-		refusesCursors("LoadThreads", func(_ world, u *user, q store.PageQuery) outcome[none] {
-			return noValue(u.threads(store.OwnedBy(u.owner), q))
-		}),
+		refusesIDs(store.OpLoadThread, "", threadIDOf),
+		refusesIDs(store.OpSaveThread, "", threadIDOf),
+		refusesIDs(store.OpDeleteThread, "", threadIDOf),
+		refusesIDs(store.OpLoadThreadItems, "", threadIDOf),
+		refusesIDs(store.OpAddThreadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpAddThreadItem, ", item", itemIDOf),
+		refusesIDs(store.OpSaveItem, ", thread", threadIDOf),
+		refusesIDs(store.OpSaveItem, ", item", itemIDOf),
+		refusesIDs(store.OpLoadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpLoadItem, ", item", itemIDOf),
+		refusesIDs(store.OpDeleteThreadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpDeleteThreadItem, ", item", itemIDOf),
+		refusesIDs(store.OpSaveAttachment, "", attachmentIDOf),
+		refusesIDs(store.OpLoadAttachment, "", attachmentIDOf),
+		refusesIDs(store.OpDeleteAttachment, "", attachmentIDOf),
+	},
+	[]check{
+		refusesCursors(store.OpLoadThreadItems),
+		refusesCursors(store.OpLoadThreads),
 		{"a tenant without a subject is ErrInvalid", idRule, func(h *harness) {
 			t, a := h.ada.thread(), h.ada.attachment("a.txt")
 			t.Owner.Subject, a.Owner.Subject = "", ""
