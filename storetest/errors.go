@@ -93,15 +93,12 @@ func newWorld(h *harness) world {
 func (w world) check(when string) {
 	w.h.t.Helper()
 	u := w.h.ada
-	t := u.loadThread(w.thread.ID)
-	sameThread(w.h, t.String()+" "+when, w.thread, t.ok())
-	l := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
-	sameIDs(w.h, l.String()+" "+when, []string{w.thread.ID}, threadIDs(l.ok().Data))
-	wantItems(w.h, w.thread.ID, when, w.item)
-	it := u.loadItem(w.thread.ID, w.item.ID)
-	same(w.h, it.String()+" "+when, w.item, it.ok())
-	a := u.loadAttachment(w.attachment.ID)
-	sameAttachment(w.h, a.String()+" "+when, w.attachment, a.ok())
+	when = " " + when
+	wants(u.loadThread(w.thread.ID), when, w.thread)
+	lists(u.threads(store.OwnedBy(u.owner), store.PageQuery{}), when, []string{w.thread.ID})
+	wantItems(w.h, w.thread.ID, when[1:], w.item)
+	wants(u.loadItem(w.thread.ID, w.item.ID), when, w.item)
+	wants(u.loadAttachment(w.attachment.ID), when, w.attachment)
 }
 
 // overContext is a context that is over, and the error that says so.
@@ -159,7 +156,9 @@ func (w world) badCalls(op store.Op) (all []call.Call) {
 	bad(list, there, func(c *call.Call) { c.Query.Limit = -1 })
 	bad(list, there, func(c *call.Call) { c.Query.After = badID })
 	bad(list, there, func(c *call.Call) { c.Query.Order = 9 })
-	bad(save, there, func(c *call.Call) { c.Mode, c.Thread, c.Item, c.Attachment = unknownMode, w.thread, w.item, w.attachment })
+	bad(save, there, func(c *call.Call) {
+		c.Mode, c.Thread, c.Item, c.Attachment = unknownMode, w.thread, w.item, w.attachment
+	})
 	bad(op == store.OpSaveThread, there, func(c *call.Call) { c.Thread.AllowedImageDomains = w.h.json(`{}`) })
 	bad(op == store.OpSaveAttachment, there, func(c *call.Call) { c.Attachment = chat.Attachment{ID: c.Attachment.ID, Owner: c.Attachment.Owner} })
 	bad(op == store.OpLoadItem || op == store.OpDeleteThreadItem, there, func(c *call.Call) { c.Item.ID = badID })

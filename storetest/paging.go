@@ -48,7 +48,7 @@ func itemListing(h *harness) listing {
 		h:     h,
 		newID: func() string { return h.mint.ID("msg") },
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
-			return idsOnly(u.items(thread.ID, q), itemIDs)
+			return idsOnly(u.items(thread.ID, q))
 		},
 		insert: func(id string, sec int) outcome[none] {
 			return u.addItem(thread.ID, h.itemWithID(id, at(sec), "text"))
@@ -63,7 +63,7 @@ func threadListing(h *harness) listing {
 		h:     h,
 		newID: func() string { return h.mint.ID("thr") },
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
-			return idsOnly(u.threads(store.OwnedBy(u.owner), q), threadIDs)
+			return idsOnly(u.threads(store.OwnedBy(u.owner), q))
 		},
 		insert: func(id string, sec int) outcome[none] {
 			t := u.thread()
@@ -74,8 +74,8 @@ func threadListing(h *harness) listing {
 	}
 }
 
-func idsOnly[T any](o outcome[store.Page[T]], ids func([]T) []string) outcome[store.Page[string]] {
-	p := store.Page[string]{Data: ids(o.val.Data), HasMore: o.val.HasMore, After: o.val.After}
+func idsOnly[T any](o outcome[store.Page[T]]) outcome[store.Page[string]] {
+	p := store.Page[string]{Data: idsOf(o.val.Data), HasMore: o.val.HasMore, After: o.val.After}
 	return with(o, p)
 }
 
@@ -134,8 +134,7 @@ var afterChecks = slices.Concat(
 		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 			want := inOrder(ids, order)
 			for i, id := range want {
-				o := l.page(store.PageQuery{After: id, Order: order})
-				sameIDs(h, o.String(), want[i+1:], o.ok().Data)
+				lists(l.page(store.PageQuery{After: id, Order: order}), "", want[i+1:])
 			}
 		}
 	}),
@@ -203,22 +202,19 @@ var pageAfterChecks = slices.Concat(
 var orderChecks = slices.Concat(
 	bothListings("by CreatedAt", orderRule, func(h *harness, l listing) {
 		c, a, d, b := l.add(3), l.add(1), l.add(4), l.add(2)
-		o := l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst})
-		sameIDs(h, o.String()+" of rows inserted in another order than created", []string{a, b, c, d}, o.ok().Data)
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows inserted in another order than created", []string{a, b, c, d})
 	}),
 	bothListings("equal times by insertion", orderRule, func(h *harness, l listing) {
 		late := l.add(9)
 		ids := l.fill(12)
-		o := l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst})
-		sameIDs(h, o.String()+" of rows of equal times", append(ids, late), o.ok().Data)
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows of equal times", append(ids, late))
 	}),
 	bothListings("newest first is the exact reverse", orderRule, func(h *harness, l listing) {
 		for i := range 12 {
 			l.add(i % 4)
 		}
 		oldest := l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}).ok()
-		newest := l.page(store.PageQuery{Limit: 50, Order: store.NewestFirst})
-		sameIDs(h, newest.String()+" against the reverse of oldest first", reversed(oldest.Data), newest.ok().Data)
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.NewestFirst}), " against the reverse of oldest first", reversed(oldest.Data))
 	}),
 	ties(store.OldestFirst, "oldest first"),
 	ties(store.NewestFirst, "newest first"),
@@ -272,8 +268,7 @@ var limitChecks = slices.Concat(
 	bothListings("is kept", limitRule, func(h *harness, l listing) {
 		ids := l.fill(25)
 		for _, limit := range []int{1, 2, 24, 25, 26} {
-			o := l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst})
-			sameIDs(h, o.String(), ids[:min(limit, len(ids))], o.ok().Data)
+			lists(l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst}), "", ids[:min(limit, len(ids))])
 		}
 	}),
 	bothListings("zero is 20", limitRule, func(h *harness, l listing) {

@@ -147,8 +147,7 @@ var idChecks = slices.Concat(
 			want = append(want, u.newThread().ID)
 		}
 		for i, u := range users {
-			o := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
-			sameIDs(h, o.String(), want[i:i+1], threadIDs(o.ok().Data))
+			lists(u.threads(store.OwnedBy(u.owner), store.PageQuery{}), "", want[i:i+1])
 		}
 	}}},
 )
@@ -400,7 +399,7 @@ func datedItems(h *harness) dated {
 			return with(o, o.val.CreatedAt)
 		},
 		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}), itemIDs)
+			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}))
 		},
 	}
 }
@@ -418,7 +417,7 @@ func datedThreads(h *harness) dated {
 			return with(o, o.val.CreatedAt)
 		},
 		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), threadIDs)
+			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}))
 		},
 	}
 }
@@ -506,8 +505,7 @@ var timeChecks = slices.Concat(
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
-		o := d.list()
-		sameIDs(h, o.String()+" of rows saved in several zones", ids, o.ok().Data)
+		lists(d.list(), " of rows saved in several zones", ids)
 	}),
 	bothDated("rows of one microsecond are ties", func(h *harness, d dated) {
 		var ids []string
@@ -516,8 +514,7 @@ var timeChecks = slices.Concat(
 			o.ok()
 			ids = append(ids, id)
 		}
-		o := d.list()
-		sameIDs(h, o.String()+" of rows of one microsecond, by insertion", ids, o.ok().Data)
+		lists(d.list(), " of rows of one microsecond, by insertion", ids)
 	}),
 )
 
@@ -526,10 +523,9 @@ var aliasingChecks = []check{
 		thread, its := itemsAt(h, 1, 2, 3, 4, 5)
 		for _, q := range []store.PageQuery{{Order: store.OldestFirst}, {}, {Limit: 2}, {Limit: 2, After: its[3].ID}} {
 			first := h.ada.items(thread, q)
-			want := itemIDs(first.ok().Data)
+			want := idsOf(first.ok().Data)
 			scribble(first.val.Data, h.item(at(9), "scribble"))
-			again := h.ada.items(thread, q)
-			sameIDs(h, again.String()+" after the caller wrote into the page before", want, itemIDs(again.ok().Data))
+			lists(h.ada.items(thread, q), " after the caller wrote into the page before", want)
 		}
 		wantItems(h, thread, "after the caller wrote into pages", its...)
 	}},
@@ -539,8 +535,7 @@ var aliasingChecks = []check{
 		first := h.ada.threads(store.OwnedBy(h.ada.owner), q)
 		scribble(first.ok().Data, h.ada.thread())
 		wantThreads(h, "after the caller wrote into the page before", ts...)
-		o := h.ada.loadThread(ts[0].ID)
-		sameThread(h, o.String()+" after the caller wrote into a page", ts[0], o.ok())
+		wants(h.ada.loadThread(ts[0].ID), " after the caller wrote into a page", ts[0])
 	}},
 	{"bytes that were parsed are the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.thread()
@@ -568,7 +563,7 @@ var aliasingChecks = []check{
 		err = fresh.UnmarshalJSON([]byte(text))
 		fresh = value(h, fresh, err)
 		fresh.ThreadID = t.ID
-		same(h, o.String()+" after the caller overwrote the bytes that it had parsed", fresh, o.ok())
+		wants(o, " after the caller overwrote the bytes that it had parsed", fresh)
 	}},
 	{"an item's body is the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.newThread()
