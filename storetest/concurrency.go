@@ -120,7 +120,7 @@ var concurrencyChecks = slices.Concat(
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					for range 40 {
-						if err := l.insert(l.newID(), 0).check(nil); err != nil {
+						if err := l.insert(l.newID(), at(0)).check(nil); err != nil {
 							h.errorf("%v", err)
 						}
 					}

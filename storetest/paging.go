@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -19,18 +20,24 @@ const (
 // listing is the items of one thread or the threads of one owner, with nothing but ids and times: what is checked of
 // paging is the same for both.
 type listing struct {
-	h      *harness
-	newID  func() string
-	page   func(q store.PageQuery) outcome[store.Page[string]]
-	insert func(id string, sec int) outcome[none]
-	remove func(id string) outcome[none]
+	h       *harness
+	newID   func() string
+	page    func(q store.PageQuery) outcome[store.Page[string]]
+	insert  func(id string, created time.Time) outcome[none]
+	created func(id string) outcome[time.Time]
+	remove  func(id string) outcome[none]
 }
 
 // add inserts a row created sec seconds after the suite's time and returns its id.
 func (l listing) add(sec int) string {
-	id := l.newID()
-	l.insert(id, sec).ok()
+	id, o := l.save(at(sec))
+	o.ok()
 	return id
+}
+
+func (l listing) save(created time.Time) (id string, o outcome[none]) {
+	id = l.newID()
+	return id, l.insert(id, created)
 }
 
 // fill inserts n rows of one time and returns their ids, oldest first.
@@ -50,8 +57,14 @@ func itemListing(h *harness) listing {
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
 			return idsOnly(u.items(thread.ID, q))
 		},
-		insert: func(id string, sec int) outcome[none] {
-			return u.addItem(thread.ID, h.itemWithID(id, at(sec), "text"))
+		insert: func(id string, created time.Time) outcome[none] {
+			it := h.itemWithID(id, at(0), "text")
+			it.CreatedAt = created
+			return u.addItem(thread.ID, it)
+		},
+		created: func(id string) outcome[time.Time] {
+			o := u.loadItem(thread.ID, id)
+			return with(o, o.val.CreatedAt)
 		},
 		remove: func(id string) outcome[none] { return u.deleteItem(thread.ID, id) },
 	}
@@ -65,10 +78,14 @@ func threadListing(h *harness) listing {
 		page: func(q store.PageQuery) outcome[store.Page[string]] {
 			return idsOnly(u.threads(store.OwnedBy(u.owner), q))
 		},
-		insert: func(id string, sec int) outcome[none] {
+		insert: func(id string, created time.Time) outcome[none] {
 			t := u.thread()
-			t.ID, t.CreatedAt = id, at(sec)
+			t.ID, t.CreatedAt = id, created
 			return u.saveThread(t)
+		},
+		created: func(id string) outcome[time.Time] {
+			o := u.loadThread(id)
+			return with(o, o.val.CreatedAt)
 		},
 		remove: func(id string) outcome[none] { return u.deleteThread(id) },
 	}

@@ -377,144 +377,92 @@ func refusesItem(h *harness, threadID, text string) {
 	}
 }
 
-// dated is threads, or items of one thread, with nothing but a time.
-type dated struct {
-	h    *harness
-	save func(created time.Time) (id string, o outcome[none])
-	load func(id string) outcome[time.Time]
-	list func() outcome[store.Page[string]] // oldest first
-}
-
-func datedItems(h *harness) dated {
-	thread := h.ada.newThread().ID
-	return dated{
-		h: h,
-		save: func(created time.Time) (string, outcome[none]) {
-			it := h.item(at(0), "text")
-			it.CreatedAt = created
-			return it.ID, h.ada.addItem(thread, it)
-		},
-		load: func(id string) outcome[time.Time] {
-			o := h.ada.loadItem(thread, id)
-			return with(o, o.val.CreatedAt)
-		},
-		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}))
-		},
-	}
-}
-
-func datedThreads(h *harness) dated {
-	return dated{
-		h: h,
-		save: func(created time.Time) (string, outcome[none]) {
-			t := h.ada.thread()
-			t.CreatedAt = created
-			return t.ID, h.ada.saveThread(t)
-		},
-		load: func(id string) outcome[time.Time] {
-			o := h.ada.loadThread(id)
-			return with(o, o.val.CreatedAt)
-		},
-		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}))
-		},
-	}
-}
-
-func bothDated(name string, run func(h *harness, d dated)) []check {
-	return []check{
-		{"items: " + name, timeRule, func(h *harness) { run(h, datedItems(h)) }},
-		{"threads: " + name, timeRule, func(h *harness) { run(h, datedThreads(h)) }},
-	}
-}
-
 // comesBack saves a row created at in and wants it back as created at want, in UTC.
-func (d dated) comesBack(in, want time.Time) {
-	d.h.t.Helper()
-	id, saved := d.save(in)
+func (l listing) comesBack(in, want time.Time) {
+	l.h.t.Helper()
+	id, saved := l.save(in)
 	saved.ok()
-	o := d.load(id)
+	o := l.created(id)
 	if got := o.ok(); !got.Equal(want) || got.Location() != time.UTC {
-		d.h.errorf("%s of a row saved with CreatedAt %v: got %v, want %v", o, in, got, want)
+		l.h.errorf("%s of a row saved with CreatedAt %v: got %v, want %v", o, in, got, want)
 	}
 }
 
 var timeChecks = slices.Concat(
-	bothDated("microseconds are kept", func(h *harness, d dated) {
+	bothListings("microseconds are kept", timeRule, func(h *harness, l listing) {
 		for _, us := range []int{1, 999, 123456, 999999} {
 			t := at(0).Add(time.Duration(us) * time.Microsecond)
-			d.comesBack(t, t)
+			l.comesBack(t, t)
 		}
 		var ids []string
 		for _, us := range []int{2, 1, 0} {
-			id, o := d.save(at(-9).Add(time.Duration(us) * time.Microsecond))
+			id, o := l.save(at(-9).Add(time.Duration(us) * time.Microsecond))
 			o.ok()
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
-		o := d.list()
+		o := l.page(store.PageQuery{Order: store.OldestFirst})
 		sameIDs(h, o.String()+" of rows a microsecond apart", ids, o.ok().Data[:min(3, len(o.val.Data))])
 	}),
-	bothDated("nanoseconds are cut off", func(h *harness, d dated) {
+	bothListings("nanoseconds are cut off", timeRule, func(h *harness, l listing) {
 		for _, ms := range []int{0, 5, 999} {
 			t := at(0).Add(time.Duration(ms) * time.Millisecond)
-			d.comesBack(t.Add(999*time.Nanosecond), t)
+			l.comesBack(t.Add(999*time.Nanosecond), t)
 		}
 	}),
-	bothDated("nanoseconds before 1970 are cut off downwards", func(h *harness, d dated) {
+	bothListings("nanoseconds before 1970 are cut off downwards", timeRule, func(h *harness, l listing) {
 		t := time.Date(1969, 7, 20, 20, 17, 40, 0, time.UTC)
-		d.comesBack(t.Add(999*time.Nanosecond), t)
+		l.comesBack(t.Add(999*time.Nanosecond), t)
 	}),
-	bothDated("a zone becomes UTC", func(h *harness, d dated) {
+	bothListings("a zone becomes UTC", timeRule, func(h *harness, l listing) {
 		zone := time.FixedZone("somewhere", -(9*3600 + 1800))
-		d.comesBack(at(0).In(zone), at(0))
+		l.comesBack(at(0).In(zone), at(0))
 	}),
-	bothDated("zero is ErrInvalid", func(h *harness, d dated) {
-		id, o := d.save(time.Time{})
+	bothListings("zero is ErrInvalid", timeRule, func(h *harness, l listing) {
+		id, o := l.save(time.Time{})
 		o.is(store.ErrInvalid)
-		d.load(id).absent()
+		l.created(id).absent()
 	}),
-	bothDated("years 1 to 9999 are kept", func(h *harness, d dated) {
+	bothListings("years 1 to 9999 are kept", timeRule, func(h *harness, l listing) {
 		for _, t := range []time.Time{
 			time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), time.Date(1582, 10, 10, 0, 0, 0, 0, time.UTC),
 			time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), time.Unix(0, 0).UTC(), time.Date(2400, 2, 29, 0, 0, 0, 0, time.UTC),
 			time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 		} {
-			d.comesBack(t, t)
+			l.comesBack(t, t)
 		}
 	}),
-	bothDated("other years are ErrInvalid", func(h *harness, d dated) {
+	bothListings("other years are ErrInvalid", timeRule, func(h *harness, l listing) {
 		for _, t := range []time.Time{
 			time.Date(0, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
 			time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(99999, 1, 1, 0, 0, 0, 0, time.UTC),
 			time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), // in UTC, the year 10000
 		} {
-			id, o := d.save(t)
+			id, o := l.save(t)
 			o.note = fmt.Sprintf(", created at %v", t)
 			o.is(store.ErrInvalid)
-			d.load(id).absent()
+			l.created(id).absent()
 		}
 	}),
-	bothDated("the order is that of instants", func(h *harness, d dated) {
+	bothListings("the order is that of instants", timeRule, func(h *harness, l listing) {
 		east := time.FixedZone("east", 10*3600)
 		var ids []string
 		for _, t := range []time.Time{at(1), at(0).In(east), at(-1), at(-100).In(east)} {
-			id, o := d.save(t)
+			id, o := l.save(t)
 			o.ok()
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
-		lists(d.list(), " of rows saved in several zones", ids)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows saved in several zones", ids)
 	}),
-	bothDated("rows of one microsecond are ties", func(h *harness, d dated) {
+	bothListings("rows of one microsecond are ties", timeRule, func(h *harness, l listing) {
 		var ids []string
 		for _, ns := range []int{900, 100, 500} {
-			id, o := d.save(at(0).Add(time.Duration(ns)))
+			id, o := l.save(at(0).Add(time.Duration(ns)))
 			o.ok()
 			ids = append(ids, id)
 		}
-		lists(d.list(), " of rows of one microsecond, by insertion", ids)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows of one microsecond, by insertion", ids)
 	}),
 )
 
