@@ -1,6 +1,6 @@
-// Package fleet checks with real processes what a bus between caches promises: that no read is older than its bound, whatever is
-// cut or killed, and that all agree with the base once the writing is over. Use it for a bus of your own. Package linear checks
-// more, in virtual time, of a cache whose bus needs no server.
+// Package fleet checks with real processes what a bus between caches promises: no read is older than its bound, even when
+// connections are cut and servers killed. All agree with the base once the writing is over. Use it for a bus of your own. Package
+// linear checks more, in virtual time, of a cache whose bus needs no server.
 //
 // A test program runs itself again as each of the processes:
 //
@@ -193,8 +193,8 @@ type process struct {
 	writes atomic.Int64
 }
 
-// Run runs the fleet. It fails the test when a read did not have a write that was acknowledged Bound before the read began; when,
-// Bound after the last write, a process does not read what the base has; and when the fleet did too little to tell.
+// Run runs the fleet. It fails the test when a read lacks a write that was acknowledged Bound before the read began. It fails when,
+// Bound after the last write, a process does not read what the base has. It fails when the fleet did too little to tell.
 func Run(t *testing.T, f Fleet) {
 	t.Helper()
 	if f.Processes == 0 {
@@ -225,8 +225,12 @@ func Run(t *testing.T, f Fleet) {
 		ended.Go(func() {
 			for in := json.NewDecoder(out); ; {
 				e := event{worker: i}
-				if in.Decode(&e) != nil {
-					break // it has ended
+				if err := in.Decode(&e); err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Errorf("process %d says what is no event: %v", i, err)
+						_ = cmd.Process.Kill()
+					}
+					break
 				}
 				switch e.Word {
 				case "wrote", "read":
