@@ -29,10 +29,7 @@ var brokenPages = []broken{
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err != nil {
 			m.a = call.Answer{}
 		}
-	}), []string{
-		"After/threads: unknown cursor is ErrNotFound",
-		"After/threads: a deleted row as cursor is ErrNotFound",
-	}},
+	}), []string{"After/threads: unknown cursor is ErrNotFound", "After/threads: a deleted row as cursor is ErrNotFound"}},
 	{"threads: another owner's thread is a cursor", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err == nil {
 			m.a = call.Answer{}
@@ -68,10 +65,7 @@ var brokenPages = []broken{
 		if n > 0 && len(p.Data) == 0 {
 			p.HasMore, p.After = false, ""
 		}
-	}), []string{
-		"Order/threads: ties by pages of 1, 3 and 7, newest first",
-		"Order/threads: ties while others are added, newest first",
-	}},
+	}), []string{"Order/threads: ties by pages of 1, 3 and 7, newest first", "Order/threads: ties while others are added, newest first"}},
 	{"items: pages are offsets", func() ops {
 		// After names a row, but the page begins where the row stood when its page was read.
 		var place memory[int]
@@ -97,10 +91,7 @@ var brokenPages = []broken{
 			}
 			m.a.Items = p
 		}}
-	}, []string{
-		"Order/items: ties while others are added, newest first",
-		maybe("Concurrency/a walk over ties while rows are added"),
-	}},
+	}, []string{"Order/items: ties while others are added, newest first", maybe("Concurrency/a walk over ties while rows are added")}},
 	{"items: After is set on the last page", on(store.OpLoadThreadItems, func(m *made) {
 		if n := len(m.make().Items.Data); n > 0 {
 			m.a.Items.After = m.a.Items.Data[n-1].ID
@@ -120,10 +111,7 @@ var brokenPages = []broken{
 		if m.make(); m.Query.Limit == 50 && m.Query.Order == store.OldestFirst {
 			slices.SortStableFunc(m.a.Items.Data, byID)
 		}
-	}), []string{
-		"Order/items: equal times by insertion",
-		"Order/items: newest first is the exact reverse",
-	}},
+	}), []string{"Order/items: equal times by insertion", "Order/items: newest first is the exact reverse"}},
 	{"threads: newest first keeps ties oldest first", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.Query.Order == store.NewestFirst && m.Query.Limit == 50 {
 			slices.Reverse(m.a.Threads.Data)
@@ -137,10 +125,7 @@ var brokenPages = []broken{
 	}), []string{"Order/threads: by CreatedAt"}},
 	{"items: a negative limit is the default", on(store.OpLoadThreadItems, func(m *made) {
 		m.Query.Limit = max(m.Query.Limit, 0)
-	}), []string{
-		"Limit/items: negative is ErrInvalid",
-		"OrderOfChecks/invalid before missing: LoadThreadItems",
-	}},
+	}), []string{"Limit/items: negative is ErrInvalid", "OrderOfChecks/invalid before missing: LoadThreadItems"}},
 	{"threads: a negative limit is none", on(store.OpLoadThreads, func(m *made) {
 		if m.Query.Limit < 0 && m.Query.After == "" {
 			m.Query.Limit = store.MaxLimit
@@ -178,10 +163,7 @@ var brokenThreads = []broken{
 				_ = m.base.DeleteThreadItem(m.quiet(), m.Thread.ID, it.ID)
 			}
 		}
-	}), []string{
-		"Concurrency/writers of many threads do not meet",
-		"SaveThread/items survive a replace",
-	}},
+	}), []string{"Concurrency/writers of many threads do not meet", "SaveThread/items survive a replace"}},
 	{"SaveThread merges metadata", on(store.OpSaveThread, func(m *made) {
 		if old := m.stored(); old.Err == nil && m.Thread.Metadata.IsZero() {
 			m.Thread.Metadata = old.Thread.Metadata
@@ -233,10 +215,7 @@ var brokenThreads = []broken{
 				}
 			}
 		}}
-	}, []string{
-		"DeleteThread/its items do not come back with a new thread of that id",
-		maybe("Concurrency/no item outlives its thread"),
-	}},
+	}, []string{"DeleteThread/its items do not come back with a new thread of that id", maybe("Concurrency/no item outlives its thread")}},
 	{"an item is found when its thread is gone", func() ops {
 		var items memory[chat.Item]
 		return ops{store.OpAddThreadItem: func(m *made) {
@@ -314,18 +293,12 @@ var brokenItems = []broken{
 			}
 			in.set(m.Item.ID, m.Thread.ID)
 		}}
-	}, []string{
-		"AddThreadItem/the same id in two threads is two rows",
-		"DeleteThread/another thread's items stay",
-	}},
+	}, []string{"AddThreadItem/the same id in two threads is two rows", "DeleteThread/another thread's items stay"}},
 	{"SaveItem does not insert", on(store.OpSaveItem, func(m *made) {
 		if m.Item.CreatedAt.Equal(at(2)) {
 			m.mode(store.UpdateOnly)
 		}
-	}), []string{
-		"SaveItem/inserts",
-		"Version/SaveItem counts",
-	}},
+	}), []string{"SaveItem/inserts", "Version/SaveItem counts"}},
 	{"SaveItem does not replace", on(store.OpSaveItem, insertsOnly), []string{"SaveItem/replaces", andMore}},
 	{"SaveItem makes a missing thread", on(store.OpSaveItem, makesThread), []string{
 		"SaveItem/a deleted thread is ErrNotFound",
@@ -400,10 +373,7 @@ var brokenItems = []broken{
 				m.fail(store.CodeNotFound)
 			}
 		}}
-	}, []string{
-		"After/items: a deleted row as cursor is ErrNotFound",
-		"DeleteThreadItem/the item is gone",
-	}},
+	}, []string{"After/items: a deleted row as cursor is ErrNotFound", "DeleteThreadItem/the item is gone"}},
 }
 
 func nothingDone(m *made) { m.answer(call.Answer{Err: m.ctx.Err()}) }
@@ -576,10 +546,7 @@ var brokenOwners = []broken{
 			return
 		}
 		m.make()
-	}), []string{
-		"Concurrency/attachments: delete and recreate let no other owner in",
-		"UsedID/attachments: its owner may use a deleted id again",
-	}},
+	}), []string{"Concurrency/attachments: delete and recreate let no other owner in", "UsedID/attachments: its owner may use a deleted id again"}},
 	{"InsertOnly is ignored", on(store.OpSaveThread, func(m *made) {
 		if m.Mode == store.InsertOnly {
 			m.mode(store.Upsert)
@@ -592,18 +559,12 @@ var brokenOwners = []broken{
 		if m.Mode == store.InsertOnly && strings.HasPrefix(m.Item.ID, "msg_") {
 			m.fail(store.CodeConflict)
 		}
-	}), []string{
-		"SaveMode/items: InsertOnly of a new row inserts",
-		"Concurrency/items: of many InsertOnly saves of one id, one wins",
-	}},
+	}), []string{"SaveMode/items: InsertOnly of a new row inserts", "Concurrency/items: of many InsertOnly saves of one id, one wins"}},
 	{"UpdateOnly is ignored", on(store.OpSaveItem, func(m *made) {
 		if m.Mode == store.UpdateOnly {
 			m.mode(store.Upsert)
 		}
-	}), []string{
-		"SaveMode/items: UpdateOnly of a deleted row is ErrNotFound",
-		"SaveMode/items: UpdateOnly of a missing row is ErrNotFound",
-	}},
+	}), []string{"SaveMode/items: UpdateOnly of a deleted row is ErrNotFound", "SaveMode/items: UpdateOnly of a missing row is ErrNotFound"}},
 	{"UpdateOnly never updates", on(store.OpSaveAttachment, func(m *made) {
 		if m.Mode == store.UpdateOnly && m.stored().Err == nil {
 			m.answer(call.Answer{})
@@ -760,10 +721,7 @@ var brokenRaces = []broken{
 				m.a.Item = old
 			}
 		}}
-	}, []string{
-		"Concurrency/many writers and readers of one thread",
-		"Concurrency/writers of many threads do not meet",
-	}},
+	}, []string{"Concurrency/many writers and readers of one thread", "Concurrency/writers of many threads do not meet"}},
 	{"a listing lags behind", func() ops {
 		var last memory[store.Page[chat.Thread]]
 		return ops{store.OpLoadThreads: func(m *made) {

@@ -158,10 +158,7 @@ var brokenValues = []broken{
 	{"times before 1970 are refused", refuses(store.OpSaveThread, func(m *made) bool {
 		y := m.Thread.CreatedAt.Year()
 		return y > 0 && y < 1970 && !m.Thread.CreatedAt.IsZero()
-	}), []string{
-		"Time/threads: nanoseconds before 1970 are cut off downwards",
-		"Time/threads: years 1 to 9999 are kept",
-	}},
+	}), []string{"Time/threads: nanoseconds before 1970 are cut off downwards", "Time/threads: years 1 to 9999 are kept"}},
 	{"nanoseconds order ties", func() ops {
 		var ns memory[int]
 		return ops{store.OpAddThreadItem: func(m *made) {
