@@ -29,10 +29,7 @@ var brokenPages = []broken{
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err != nil {
 			m.a = call.Answer{}
 		}
-	}), []string{
-		"After/threads: unknown cursor is ErrNotFound",
-		"After/threads: a deleted row as cursor is ErrNotFound",
-	}},
+	}), []string{"After/threads: unknown cursor is ErrNotFound", "After/threads: a deleted row as cursor is ErrNotFound"}},
 	{"threads: another owner's thread is a cursor", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err == nil {
 			m.a = call.Answer{}
@@ -68,10 +65,7 @@ var brokenPages = []broken{
 		if n > 0 && len(p.Data) == 0 {
 			p.HasMore, p.After = false, ""
 		}
-	}), []string{
-		"Order/threads: ties by pages of 1, 3 and 7, newest first",
-		"Order/threads: ties while others are added, newest first",
-	}},
+	}), []string{"Order/threads: ties by pages of 1, 3 and 7, newest first", "Order/threads: ties while others are added, newest first"}},
 	{"items: pages are offsets", func() ops {
 		// After names a row, but the page begins where the row stood when its page was read.
 		var place memory[int]
@@ -97,10 +91,7 @@ var brokenPages = []broken{
 			}
 			m.a.Items = p
 		}}
-	}, []string{
-		"Order/items: ties while others are added, newest first",
-		maybe("Concurrency/a walk over ties while rows are added"),
-	}},
+	}, []string{"Order/items: ties while others are added, newest first", maybe("Concurrency/a walk over ties while rows are added")}},
 	{"items: After is set on the last page", on(store.OpLoadThreadItems, func(m *made) {
 		if n := len(m.make().Items.Data); n > 0 {
 			m.a.Items.After = m.a.Items.Data[n-1].ID
@@ -120,10 +111,7 @@ var brokenPages = []broken{
 		if m.make(); m.Query.Limit == 50 && m.Query.Order == store.OldestFirst {
 			slices.SortStableFunc(m.a.Items.Data, byID)
 		}
-	}), []string{
-		"Order/items: equal times by insertion",
-		"Order/items: newest first is the exact reverse",
-	}},
+	}), []string{"Order/items: equal times by insertion", "Order/items: newest first is the exact reverse"}},
 	{"threads: newest first keeps ties oldest first", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.Query.Order == store.NewestFirst && m.Query.Limit == 50 {
 			slices.Reverse(m.a.Threads.Data)
@@ -134,20 +122,14 @@ var brokenPages = []broken{
 		if t := &m.Thread; t.CreatedAt.Nanosecond() == 0 && t.CreatedAt.After(at(0)) && t.CreatedAt.Before(at(5)) {
 			t.CreatedAt = at(1)
 		}
-		m.make()
 	}), []string{"Order/threads: by CreatedAt"}},
 	{"items: a negative limit is the default", on(store.OpLoadThreadItems, func(m *made) {
 		m.Query.Limit = max(m.Query.Limit, 0)
-		m.make()
-	}), []string{
-		"Limit/items: negative is ErrInvalid",
-		"OrderOfChecks/invalid before missing: LoadThreadItems",
-	}},
+	}), []string{"Limit/items: negative is ErrInvalid", "OrderOfChecks/invalid before missing: LoadThreadItems"}},
 	{"threads: a negative limit is none", on(store.OpLoadThreads, func(m *made) {
 		if m.Query.Limit < 0 && m.Query.After == "" {
 			m.Query.Limit = store.MaxLimit
 		}
-		m.make()
 	}), []string{"Limit/threads: negative is ErrInvalid"}},
 	{"items: a limit has no bound", on(store.OpLoadThreadItems, func(m *made) {
 		if p := m.make().Items; m.Query.Limit > store.MaxLimit && p.HasMore {
@@ -160,13 +142,11 @@ var brokenPages = []broken{
 		if m.Query.Limit == 0 {
 			m.Query.Limit = 50
 		}
-		m.make()
 	}), []string{"Limit/threads: zero is 20"}},
 	{"items: a page has one row too many", on(store.OpLoadThreadItems, func(m *made) {
 		if m.Query.Limit == 24 {
 			m.Query.Limit++
 		}
-		m.make()
 	}), []string{"Limit/items: is kept"}},
 }
 
@@ -183,27 +163,21 @@ var brokenThreads = []broken{
 				_ = m.base.DeleteThreadItem(m.quiet(), m.Thread.ID, it.ID)
 			}
 		}
-	}), []string{
-		"Concurrency/writers of many threads do not meet",
-		"SaveThread/items survive a replace",
-	}},
+	}), []string{"Concurrency/writers of many threads do not meet", "SaveThread/items survive a replace"}},
 	{"SaveThread merges metadata", on(store.OpSaveThread, func(m *made) {
 		if old := m.stored(); old.Err == nil && m.Thread.Metadata.IsZero() {
 			m.Thread.Metadata = old.Thread.Metadata
 		}
-		m.make()
 	}), []string{"SaveThread/a replace clears what the new value lacks"}},
 	{"SaveThread does not move the thread", on(store.OpSaveThread, func(m *made) {
 		if old := m.stored(); old.Err == nil && !m.Thread.CreatedAt.IsZero() {
 			m.Thread.CreatedAt = old.Thread.CreatedAt
 		}
-		m.make()
 	}), []string{"SaveThread/a new CreatedAt moves it"}},
 	{"SaveThread puts a replaced thread behind its ties", on(store.OpSaveThread, func(m *made) {
 		if m.stored().Err == nil && m.Thread.CreatedAt.Equal(at(1)) {
 			_ = m.base.DeleteThread(m.quiet(), m.Thread.ID)
 		}
-		m.make()
 	}), []string{"SaveThread/a replace keeps the place among ties"}},
 	{"SaveThread does nothing", on(store.OpSaveThread, nothingDone), []string{"SaveThread/inserts", andMore}},
 	{"SaveThread does not replace", on(store.OpSaveThread, insertsOnly), []string{"SaveThread/replaces", andMore}},
@@ -211,7 +185,6 @@ var brokenThreads = []broken{
 		if m.Thread.AllowedImageDomains.String() == `["example.com"]` {
 			m.Thread.AllowedImageDomains = chat.JSON{}
 		}
-		m.make()
 	}), []string{"LoadThread/what was saved"}},
 	{"DeleteThread leaves the thread in listings", func() ops {
 		var deleted memory[chat.Thread]
@@ -220,7 +193,6 @@ var brokenThreads = []broken{
 			if l, err := m.base.LoadThreads(m.ctx, q); err == nil && len(l.Data) == 2 && m.Thread.ID == l.Data[1].ID && l.Data[0].CreatedAt.Equal(at(0)) {
 				deleted.set(m.caller().Subject, l.Data[1])
 			}
-			m.make()
 		}, store.OpLoadThreads: func(m *made) {
 			m.make()
 			if t, ok := deleted.get(m.caller().Subject); ok && m.a.Err == nil && len(m.a.Threads.Data) == 1 {
@@ -235,7 +207,6 @@ var brokenThreads = []broken{
 			if its := m.items(m.Thread.ID); len(its) > 0 {
 				left.set(m.Thread.ID, its)
 			}
-			m.make()
 		}, store.OpSaveThread: func(m *made) {
 			m.make()
 			if its, ok := left.get(m.Thread.ID); ok && m.a.Err == nil {
@@ -244,10 +215,7 @@ var brokenThreads = []broken{
 				}
 			}
 		}}
-	}, []string{
-		"DeleteThread/its items do not come back with a new thread of that id",
-		maybe("Concurrency/no item outlives its thread"),
-	}},
+	}, []string{"DeleteThread/its items do not come back with a new thread of that id", maybe("Concurrency/no item outlives its thread")}},
 	{"an item is found when its thread is gone", func() ops {
 		var items memory[chat.Item]
 		return ops{store.OpAddThreadItem: func(m *made) {
@@ -267,12 +235,10 @@ var brokenThreads = []broken{
 			if a := m.Attachment; a.ThreadID != "" {
 				of.set(a.ThreadID, a.ID)
 			}
-			m.make()
 		}, store.OpDeleteThread: func(m *made) {
 			if a, ok := of.get(m.Thread.ID); ok {
 				_ = m.base.DeleteAttachment(m.ctx, a)
 			}
-			m.make()
 		}}
 	}, []string{"DeleteThread/attachments stay"}},
 	{"who has no threads sees everybody's", on(store.OpLoadThreads, func(m *made) {
@@ -286,7 +252,6 @@ var brokenThreads = []broken{
 var brokenItems = []broken{
 	{"AddThreadItem replaces", on(store.OpAddThreadItem, func(m *made) {
 		m.Op = store.OpSaveItem
-		m.make()
 	}), []string{
 		"AddThreadItem/an equal item again is ErrConflict",
 		"AddThreadItem/an existing id is ErrConflict",
@@ -299,7 +264,6 @@ var brokenItems = []broken{
 			m.forgive(store.ErrConflict)
 			return
 		}
-		m.make()
 	}), []string{"AddThreadItem/an equal item again is ErrConflict"}},
 	{"AddThreadItem does nothing", on(store.OpAddThreadItem, nothingDone), []string{"AddThreadItem/inserts", andMore}},
 	{"AddThreadItem makes a missing thread", on(store.OpAddThreadItem, makesThread), []string{
@@ -311,13 +275,10 @@ var brokenItems = []broken{
 		var deleted memory[bool]
 		return ops{store.OpDeleteThreadItem: func(m *made) {
 			deleted.set(m.place(), true)
-			m.make()
 		}, store.OpAddThreadItem: func(m *made) {
 			if _, ok := deleted.get(m.place()); ok {
 				m.fail(store.CodeConflict)
-				return
 			}
-			m.make()
 		}}
 	}, []string{"AddThreadItem/a deleted item's id is free"}},
 	{"AddThreadItem leaves an empty ThreadID empty", bareThreadID(store.OpAddThreadItem), []string{"AddThreadItem/an empty ThreadID is filled in"}},
@@ -331,21 +292,13 @@ var brokenItems = []broken{
 				return
 			}
 			in.set(m.Item.ID, m.Thread.ID)
-			m.make()
 		}}
-	}, []string{
-		"AddThreadItem/the same id in two threads is two rows",
-		"DeleteThread/another thread's items stay",
-	}},
+	}, []string{"AddThreadItem/the same id in two threads is two rows", "DeleteThread/another thread's items stay"}},
 	{"SaveItem does not insert", on(store.OpSaveItem, func(m *made) {
 		if m.Item.CreatedAt.Equal(at(2)) {
 			m.mode(store.UpdateOnly)
 		}
-		m.make()
-	}), []string{
-		"SaveItem/inserts",
-		"Version/SaveItem counts",
-	}},
+	}), []string{"SaveItem/inserts", "Version/SaveItem counts"}},
 	{"SaveItem does not replace", on(store.OpSaveItem, insertsOnly), []string{"SaveItem/replaces", andMore}},
 	{"SaveItem makes a missing thread", on(store.OpSaveItem, makesThread), []string{
 		"SaveItem/a deleted thread is ErrNotFound",
@@ -357,7 +310,6 @@ var brokenItems = []broken{
 		var in memory[string]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			in.set(m.Item.ID, m.Thread.ID)
-			m.make()
 		}, store.OpSaveItem: func(m *made) {
 			m.make()
 			if other, ok := in.get(m.Item.ID); ok && other != m.Thread.ID && m.a.Err == nil {
@@ -370,13 +322,11 @@ var brokenItems = []broken{
 		if err == nil && len(p.Data) == 3 && m.Item.CreatedAt.Equal(at(1)) && m.Mode == store.Upsert {
 			_ = m.base.DeleteThreadItem(m.quiet(), m.Thread.ID, m.Item.ID)
 		}
-		m.make()
 	}), []string{"SaveItem/a replace keeps the place among ties"}},
 	{"SaveItem keeps the old CreatedAt", on(store.OpSaveItem, func(m *made) {
 		if old := m.stored(); old.Err == nil && !m.Item.CreatedAt.IsZero() {
 			m.Item.CreatedAt = old.Item.CreatedAt
 		}
-		m.make()
 	}), []string{"SaveItem/a new CreatedAt moves it"}},
 	{"LoadItem of a missing item is a zero item", on(store.OpLoadItem, func(m *made) {
 		if m.make(); m.ends(store.ErrNotFound) && len(m.items(m.Thread.ID)) > 0 {
@@ -398,7 +348,6 @@ var brokenItems = []broken{
 		var added memory[chat.Item]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			added.set("last", m.Item)
-			m.make()
 		}, store.OpLoadThreadItems: func(m *made) {
 			m.make()
 			foreign, _ := added.get("last")
@@ -417,23 +366,17 @@ var brokenItems = []broken{
 		return ops{store.OpDeleteThreadItem: func(m *made) {
 			if it := m.stored(); it.Err == nil && it.Item.CreatedAt.Equal(at(2)) {
 				deleted.set(m.place(), true)
-				return
+				m.answer(call.Answer{})
 			}
-			m.make()
 		}, store.OpLoadItem: func(m *made) {
 			if _, ok := deleted.get(m.place()); ok {
 				m.fail(store.CodeNotFound)
-				return
 			}
-			m.make()
 		}}
-	}, []string{
-		"After/items: a deleted row as cursor is ErrNotFound",
-		"DeleteThreadItem/the item is gone",
-	}},
+	}, []string{"After/items: a deleted row as cursor is ErrNotFound", "DeleteThreadItem/the item is gone"}},
 }
 
-func nothingDone(m *made) { m.a.Err = m.ctx.Err() }
+func nothingDone(m *made) { m.answer(call.Answer{Err: m.ctx.Err()}) }
 
 func insertsOnly(m *made) {
 	m.mode(store.InsertOnly)
@@ -443,10 +386,8 @@ func insertsOnly(m *made) {
 // missingIsMissing deletes what is there, and says of what is not that it is not.
 func missingIsMissing(m *made) {
 	if gone := m.stored(); errors.Is(gone.Err, store.ErrNotFound) {
-		m.a.Err = gone.Err
-		return
+		m.answer(gone)
 	}
-	m.make()
 }
 
 func makesThread(m *made) {
@@ -458,7 +399,6 @@ func makesThread(m *made) {
 
 func takesOthersItem(m *made) {
 	m.Item.ThreadID = m.Thread.ID
-	m.make()
 }
 
 func bareThreadID(op store.Op) func() ops {
@@ -483,12 +423,10 @@ func ignoresThread(op store.Op) func() ops {
 		var in memory[string]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			in.set(m.Item.ID, m.Thread.ID)
-			m.make()
 		}, op: func(m *made) {
 			if other, ok := in.get(m.Item.ID); ok && errors.Is(m.stored().Err, store.ErrNotFound) {
 				m.Thread.ID = other
 			}
-			m.make()
 		}}
 	}
 }
@@ -499,7 +437,6 @@ var brokenAttachments = []broken{
 		if m.stored().Err == nil {
 			m.Attachment.ThreadID = ""
 		}
-		m.make()
 	}), []string{"Attachment/SaveAttachment replaces"}},
 	{"LoadAttachment of a missing one is a zero attachment", on(store.OpLoadAttachment, func(m *made) { m.forgive(store.ErrNotFound) }),
 		[]string{"Attachment/LoadAttachment of a missing one is ErrNotFound"}},
@@ -542,7 +479,6 @@ var brokenOwners = []broken{
 		if _, known := store.PrincipalFrom(m.ctx); !known {
 			m.Attachment.Owner = chat.Owner{Subject: "anonymous"}
 		}
-		m.make()
 	}), []string{"Owner/attachments: an insert with the zero Owner is unowned"}},
 	{"a replace with the zero Owner clears it", func() ops {
 		var cleared memory[bool]
@@ -610,15 +546,11 @@ var brokenOwners = []broken{
 			return
 		}
 		m.make()
-	}), []string{
-		"Concurrency/attachments: delete and recreate let no other owner in",
-		"UsedID/attachments: its owner may use a deleted id again",
-	}},
+	}), []string{"Concurrency/attachments: delete and recreate let no other owner in", "UsedID/attachments: its owner may use a deleted id again"}},
 	{"InsertOnly is ignored", on(store.OpSaveThread, func(m *made) {
 		if m.Mode == store.InsertOnly {
 			m.mode(store.Upsert)
 		}
-		m.make()
 	}), []string{
 		"Concurrency/threads: of many InsertOnly saves of one id, one wins",
 		"SaveMode/threads: InsertOnly of an existing row is ErrConflict",
@@ -626,25 +558,16 @@ var brokenOwners = []broken{
 	{"InsertOnly never inserts", on(store.OpSaveItem, func(m *made) {
 		if m.Mode == store.InsertOnly && strings.HasPrefix(m.Item.ID, "msg_") {
 			m.fail(store.CodeConflict)
-			return
 		}
-		m.make()
-	}), []string{
-		"SaveMode/items: InsertOnly of a new row inserts",
-		"Concurrency/items: of many InsertOnly saves of one id, one wins",
-	}},
+	}), []string{"SaveMode/items: InsertOnly of a new row inserts", "Concurrency/items: of many InsertOnly saves of one id, one wins"}},
 	{"UpdateOnly is ignored", on(store.OpSaveItem, func(m *made) {
 		if m.Mode == store.UpdateOnly {
 			m.mode(store.Upsert)
 		}
-		m.make()
-	}), []string{
-		"SaveMode/items: UpdateOnly of a deleted row is ErrNotFound",
-		"SaveMode/items: UpdateOnly of a missing row is ErrNotFound",
-	}},
+	}), []string{"SaveMode/items: UpdateOnly of a deleted row is ErrNotFound", "SaveMode/items: UpdateOnly of a missing row is ErrNotFound"}},
 	{"UpdateOnly never updates", on(store.OpSaveAttachment, func(m *made) {
-		if m.Mode != store.UpdateOnly || m.stored().Err != nil {
-			m.make()
+		if m.Mode == store.UpdateOnly && m.stored().Err == nil {
+			m.answer(call.Answer{})
 		}
 	}), []string{"SaveMode/attachments: UpdateOnly of an existing row replaces"}},
 	{"UpdateOnly revives what was deleted", afterDeletion(func(m *made, deleted bool) {
@@ -660,19 +583,16 @@ var brokenOwners = []broken{
 		if m.Query.Owner == (store.OwnerFilter{}) {
 			m.Query.Owner = store.AnyOwner()
 		}
-		m.make()
 	}), []string{"OwnerFilter/the zero filter lists rows without an owner"}},
 	{"InTenant of no name lists everything", on(store.OpLoadThreads, func(m *made) {
 		if m.Query.Owner == store.InTenant("") {
 			m.Query.Owner = store.AnyOwner()
 		}
-		m.make()
 	}), []string{"OwnerFilter/InTenant of no name lists owners without a tenant"}},
 	{"InTenant lists the caller's own", on(store.OpLoadThreads, func(m *made) {
 		if tenant, ok := m.Query.Owner.Tenant(); ok && tenant != "" {
 			m.Query.Owner = store.OwnedBy(m.caller())
 		}
-		m.make()
 	}), []string{"OwnerFilter/InTenant lists every owner of the tenant"}},
 	{"AnyOwner omits rows without an owner", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.Query.Owner.IsAny() {
@@ -683,7 +603,6 @@ var brokenOwners = []broken{
 		if o, ok := m.Query.Owner.Owner(); ok && o.Tenant != "" {
 			m.Query.Owner = store.InTenant(o.Tenant)
 		}
-		m.make()
 	}), []string{
 		"ID/owners that differ in a byte are two",
 		"OwnerFilter/OwnedBy keeps tenant and subject apart",
@@ -722,7 +641,6 @@ func afterDeletion(save func(m *made, deleted bool)) func() ops {
 		var deleted memory[bool]
 		return ops{store.OpDeleteAttachment: func(m *made) {
 			deleted.set(m.Attachment.ID, true)
-			m.make()
 		}, store.OpSaveAttachment: func(m *made) {
 			was, _ := deleted.get(m.Attachment.ID)
 			save(m, was)
@@ -731,14 +649,8 @@ func afterDeletion(save func(m *made, deleted bool)) func() ops {
 }
 
 var brokenModes = []broken{
-	{"an unknown mode of threads is an upsert", on(store.OpSaveThread, func(m *made) {
-		m.knownMode()
-		m.make()
-	}), []string{"SaveMode/threads: an unknown mode is ErrInvalid"}},
-	{"an unknown mode of items is an upsert", on(store.OpSaveItem, func(m *made) {
-		m.knownMode()
-		m.make()
-	}), []string{"SaveMode/items: an unknown mode is ErrInvalid"}},
+	{"an unknown mode of threads is an upsert", on(store.OpSaveThread, (*made).knownMode), []string{"SaveMode/threads: an unknown mode is ErrInvalid"}},
+	{"an unknown mode of items is an upsert", on(store.OpSaveItem, (*made).knownMode), []string{"SaveMode/items: an unknown mode is ErrInvalid"}},
 	{"an unknown mode of attachments is refused too late", on(store.OpSaveAttachment, func(m *made) {
 		if refused := m.make(); m.ends(store.ErrInvalid) && m.Mode > store.UpdateOnly {
 			m.knownMode()
@@ -748,10 +660,8 @@ var brokenModes = []broken{
 	}), []string{"SaveMode/attachments: an unknown mode is ErrInvalid"}},
 	{"AddThreadItem heeds UpdateOnly", on(store.OpAddThreadItem, func(m *made) {
 		if old := m.stored(); errors.Is(old.Err, store.ErrNotFound) && m.Mode == store.UpdateOnly {
-			m.a.Err = old.Err
-			return
+			m.answer(old)
 		}
-		m.make()
 	}), []string{"AddThreadItem/inserts under any save mode"}},
 	{"AddThreadItem replaces under UpdateOnly", on(store.OpAddThreadItem, func(m *made) {
 		if m.make(); m.ends(store.ErrConflict) && m.Mode == store.UpdateOnly {
@@ -775,14 +685,12 @@ var brokenRaces = []broken{
 		if m.Mode == store.InsertOnly && errors.Is(found.Err, store.ErrNotFound) {
 			m.mode(store.Upsert)
 		}
-		m.make()
 	}), []string{"Concurrency/attachments: of many InsertOnly saves of one id, one wins"}},
 	{"UpdateOnly looks, then saves", on(store.OpSaveThread, func(m *made) {
 		if m.Mode == store.UpdateOnly && m.stored().Err == nil {
 			runtime.Gosched()
 			m.mode(store.Upsert)
 		}
-		m.make()
 	}), []string{"Concurrency/no update resurrects a deleted thread"}},
 	{"a late item outlives its thread", func() ops {
 		// What a table of items without a foreign key does.
@@ -807,17 +715,13 @@ var brokenRaces = []broken{
 			if old := m.stored(); old.Err == nil && m.Item.CreatedAt.Equal(at(0)) {
 				before.set(m.Item.ID, old.Item)
 			}
-			m.make()
 		}, store.OpLoadItem: func(m *made) {
 			m.make()
 			if old, ok := before.get(m.Item.ID); ok && m.a.Err == nil {
 				m.a.Item = old
 			}
 		}}
-	}, []string{
-		"Concurrency/many writers and readers of one thread",
-		"Concurrency/writers of many threads do not meet",
-	}},
+	}, []string{"Concurrency/many writers and readers of one thread", "Concurrency/writers of many threads do not meet"}},
 	{"a listing lags behind", func() ops {
 		var last memory[store.Page[chat.Thread]]
 		return ops{store.OpLoadThreads: func(m *made) {
@@ -844,13 +748,12 @@ var brokenCancellations = []broken{
 		if _, err := m.base.LoadThread(context.WithoutCancel(m.quiet()), m.Thread.ID); errors.Is(err, store.ErrNotFound) {
 			m.ctx = context.WithoutCancel(m.ctx)
 		}
-		m.make()
 	}), []string{"CancelledContext/AddThreadItem"}},
 	{"LoadThreads with a cursor is deaf", on(store.OpLoadThreads, deafWithCursor), []string{"CancelledContext/LoadThreads"}},
 	{"LoadThreadItems with a cursor is deaf", on(store.OpLoadThreadItems, deafWithCursor), []string{"CancelledContext/LoadThreadItems"}},
 	{"LoadThreads looks for the cursor before the context", on(store.OpLoadThreads, func(m *made) {
-		if m.a = m.Make(context.WithoutCancel(m.quiet()), m.base); !m.ends(store.ErrNotFound) {
-			m.make()
+		if a := m.Make(context.WithoutCancel(m.quiet()), m.base); errors.Is(a.Err, store.ErrNotFound) {
+			m.answer(a)
 		}
 	}), []string{"CancelledContext/LoadThreads"}},
 }
@@ -861,12 +764,10 @@ func deafIfMissing(m *made) {
 	if errors.Is(deaf.stored().Err, store.ErrNotFound) {
 		m.ctx = deaf.ctx
 	}
-	m.make()
 }
 
 func deafWithCursor(m *made) {
 	if m.Query.After != "" {
 		m.ctx = context.WithoutCancel(m.ctx)
 	}
-	m.make()
 }

@@ -38,18 +38,21 @@ type made struct {
 	base store.Store
 	call.Call
 	a    call.Answer
+	done bool          // there is an answer; otherwise the call is made as it is then
 	kind chat.ItemKind // of a generated id
 }
 
 // make has the base make the call, as it is now.
 func (m *made) make() call.Answer {
-	m.a = m.Make(m.ctx, m.base)
+	m.answer(m.Make(m.ctx, m.base))
 	return m.a
 }
 
+func (m *made) answer(a call.Answer) { m.a, m.done = a, true }
+
 func (m *made) ends(with error) bool { return errors.Is(m.a.Err, with) }
 
-func (m *made) fail(c store.Code) { m.a = call.Answer{Err: &store.Error{Op: m.Op, Code: c}} }
+func (m *made) fail(c store.Code) { m.answer(call.Answer{Err: &store.Error{Op: m.Op, Code: c}}) }
 
 // forgive makes the call, and keeps one error of it quiet.
 func (m *made) forgive(err error) {
@@ -136,7 +139,9 @@ func twisted(base store.Store, of ops) store.Store {
 		}
 		m := &made{ctx: ctx, base: base, Call: c}
 		m.Mode = store.SaveModeFrom(ctx)
-		do(m)
+		if do(m); !m.done {
+			m.make()
+		}
 		return m.a
 	}}
 }

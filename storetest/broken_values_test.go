@@ -30,7 +30,6 @@ func reencodes(f func(text string) string) func() ops {
 			out.ID, out.ThreadID, out.CreatedAt = it.ID, it.ThreadID, it.CreatedAt
 			m.Item = out
 		}
-		m.make()
 	}
 	return func() ops { return ops{store.OpAddThreadItem: save, store.OpSaveItem: save} }
 }
@@ -60,7 +59,6 @@ var brokenValues = []broken{
 		t := m.Thread
 		m.Thread = chat.Thread{ID: t.ID, Title: t.Title, CreatedAt: t.CreatedAt, Status: t.Status,
 			AllowedImageDomains: t.AllowedImageDomains, Metadata: t.Metadata, Owner: t.Owner}
-		m.make()
 	}), []string{
 		"Payload/a thread of the Node SDK is kept byte for byte",
 		"Payload/a thread of the Python SDK is kept byte for byte",
@@ -75,7 +73,6 @@ var brokenValues = []broken{
 				m.Attachment = b
 			}
 		}
-		m.make()
 	}), []string{
 		"Payload/an attachment of the Node SDK is kept byte for byte",
 		"Payload/an attachment of the Python SDK is kept byte for byte",
@@ -98,13 +95,11 @@ var brokenValues = []broken{
 		if m.Item.JSON().IsZero() {
 			m.Item, _ = chat.NewItem(m.Item.ID, m.Item.CreatedAt, chat.EndOfTurn{})
 		}
-		m.make()
 	}), []string{"Payload/an item without a payload is ErrInvalid"}},
 	{"metadata of any shape is taken", on(store.OpSaveThread, func(m *made) {
 		if strings.HasPrefix(m.Thread.Metadata.String(), "[1") {
 			m.Thread.Metadata = chat.JSON{}
 		}
-		m.make()
 	}), []string{"Payload/a thread of the wrong shape is ErrInvalid"}},
 	{"a refused save leaves half a row", on(store.OpSaveThread, func(m *made) {
 		if refused := m.make(); m.ends(store.ErrInvalid) && !utf8.ValidString(m.Thread.Title) {
@@ -116,13 +111,11 @@ var brokenValues = []broken{
 	}), []string{"Payload/a refused save leaves the stored row"}},
 	{"times are cut to milliseconds", on(store.OpSaveThread, func(m *made) {
 		m.Thread.CreatedAt = m.Thread.CreatedAt.Truncate(time.Millisecond)
-		m.make()
 	}), []string{"Time/threads: microseconds are kept"}},
 	{"nanoseconds are kept", func() ops {
 		var created memory[time.Time]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			created.set(m.Item.ID, m.Item.CreatedAt)
-			m.make()
 		}, store.OpLoadItem: func(m *made) {
 			m.make()
 			if t, ok := created.get(m.Item.ID); ok && t.Year() > 1970 && t.Truncate(time.Microsecond).Equal(m.a.Item.CreatedAt) {
@@ -134,13 +127,11 @@ var brokenValues = []broken{
 		if t := &m.Thread; t.CreatedAt.Year() == 1969 {
 			t.CreatedAt = time.UnixMicro(t.CreatedAt.UnixNano() / 1000)
 		}
-		m.make()
 	}), []string{"Time/threads: nanoseconds before 1970 are cut off downwards"}},
 	{"the zone is kept", func() ops {
 		var zone memory[*time.Location]
 		return ops{store.OpSaveThread: func(m *made) {
 			zone.set(m.Thread.ID, m.Thread.CreatedAt.Location())
-			m.make()
 		}, store.OpLoadThread: func(m *made) {
 			m.make()
 			if z, ok := zone.get(m.Thread.ID); ok {
@@ -153,32 +144,25 @@ var brokenValues = []broken{
 			_, offset := c.Zone()
 			m.Thread.CreatedAt = at(int(c.Sub(at(0)).Seconds()) + offset).Add(c.Sub(c.Truncate(1e9)))
 		}
-		m.make()
 	}), []string{"Time/threads: a zone becomes UTC", "Time/threads: the order is that of instants"}},
 	{"a zero time is now", on(store.OpSaveThread, func(m *made) {
 		if m.Thread.CreatedAt.IsZero() {
 			m.Thread.CreatedAt = at(0)
 		}
-		m.make()
 	}), []string{"Time/threads: zero is ErrInvalid"}},
 	{"years wrap", on(store.OpAddThreadItem, func(m *made) {
 		if m.Item.CreatedAt.UTC().Year() > 9999 {
 			m.Item.CreatedAt = at(0)
 		}
-		m.make()
 	}), []string{"Time/items: other years are ErrInvalid"}},
 	{"times before 1970 are refused", refuses(store.OpSaveThread, func(m *made) bool {
 		y := m.Thread.CreatedAt.Year()
 		return y > 0 && y < 1970 && !m.Thread.CreatedAt.IsZero()
-	}), []string{
-		"Time/threads: nanoseconds before 1970 are cut off downwards",
-		"Time/threads: years 1 to 9999 are kept",
-	}},
+	}), []string{"Time/threads: nanoseconds before 1970 are cut off downwards", "Time/threads: years 1 to 9999 are kept"}},
 	{"nanoseconds order ties", func() ops {
 		var ns memory[int]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			ns.set(m.Item.ID, m.Item.CreatedAt.Nanosecond())
-			m.make()
 		}, store.OpLoadThreadItems: func(m *made) {
 			if m.make(); m.Query.PageQuery == (store.PageQuery{Order: store.OldestFirst}) {
 				slices.SortStableFunc(m.a.Items.Data, func(a, b chat.Item) int {
@@ -219,11 +203,9 @@ var brokenValues = []broken{
 	}, []string{"Aliasing/a page of threads is the caller's"}},
 	{"bad ids are taken", on(store.OpLoadThread, func(m *made) {
 		m.Thread.ID = cmp.Or(m.Thread.ID, "empty")
-		m.make()
 	}), []string{"ID/bad ids are ErrInvalid: LoadThread"}},
 	{"a long id is cut off", on(store.OpSaveAttachment, func(m *made) {
 		m.Attachment.ID = m.Attachment.ID[:min(len(m.Attachment.ID), chat.MaxIDBytes)]
-		m.make()
 	}), []string{"ID/bad ids are ErrInvalid: SaveAttachment"}},
 	{"ids are at most 64 bytes", refuses(store.OpSaveAttachment, func(m *made) bool { return len(m.Attachment.ID) > 64 }),
 		[]string{"ID/attachments: ids at the limits are kept"}},
@@ -240,14 +222,12 @@ var brokenValues = []broken{
 		if m.Thread.Owner.Subject == "" {
 			m.Thread.Owner.Tenant = ""
 		}
-		m.make()
 	}), []string{"ID/a tenant without a subject is ErrInvalid"}},
 	{"subjects are trimmed", on(store.OpLoadThreads, func(m *made) {
 		if o, ok := m.Query.Owner.Owner(); ok {
 			o.Subject = strings.TrimSpace(o.Subject)
 			m.Query.Owner = store.OwnedBy(o)
 		}
-		m.make()
 	}), []string{"ID/owners that differ in a byte are two"}},
 	{"short ids are refused", refuses(store.OpSaveAttachment, func(m *made) bool { return len(m.Attachment.ID) == len("atc_12345678") }),
 		[]string{"Generators/generated ids can be saved"}},
@@ -272,9 +252,7 @@ func refuses(op store.Op, bad func(m *made) bool) func() ops {
 	return on(op, func(m *made) {
 		if bad(m) {
 			m.fail(store.CodeInvalid)
-			return
 		}
-		m.make()
 	})
 }
 
@@ -285,14 +263,11 @@ var brokenCalls = []broken{
 		if m.Query.After != "" && m.Query.Limit < 0 {
 			m.Query.Limit = 1
 		}
-		m.make()
 	}), []string{"OrderOfChecks/invalid before missing: LoadThreads"}},
 	{"AddThreadItem looks for the item before it validates", on(store.OpAddThreadItem, func(m *made) {
 		if m.stored().Err == nil {
 			m.fail(store.CodeConflict)
-			return
 		}
-		m.make()
 	}), []string{"OrderOfChecks/invalid before conflict: AddThreadItem"}},
 	{"ownership comes before existence", ownerFirst(store.OpSaveThread), []string{"OrderOfChecks/missing before owner: SaveThread"}},
 	{"the owner of a missing attachment matters", ownerFirst(store.OpSaveAttachment), []string{"OrderOfChecks/missing before owner: SaveAttachment"}},
@@ -300,16 +275,13 @@ var brokenCalls = []broken{
 		old := m.stored()
 		if old.Err == nil && !m.Thread.Owner.IsZero() && old.Thread.Owner != m.Thread.Owner && m.Thread.Title == "\xff" {
 			m.fail(store.CodeConflict)
-			return
 		}
-		m.make()
 	}), []string{"OrderOfChecks/invalid before owner: SaveThread"}},
 	{"a cancelled context reads on", on(store.OpLoadItem, deaf), []string{"CancelledContext/LoadItem"}},
 	{"a deadline is not heeded", on(store.OpLoadThreads, func(m *made) {
 		if errors.Is(m.ctx.Err(), context.DeadlineExceeded) {
 			m.ctx = context.WithoutCancel(m.ctx)
 		}
-		m.make()
 	}), []string{"CancelledContext/LoadThreads"}},
 	{"a cancelled write is done", on(store.OpSaveAttachment, func(m *made) {
 		over := m.ctx.Err()
@@ -350,16 +322,13 @@ var brokenCalls = []broken{
 		if strings.Contains(m.Attachment.ID, "\x00") {
 			panic("NUL")
 		}
-		m.make()
 	}), []string{"ID/bad ids are ErrInvalid: DeleteAttachment"}},
 }
 
 func threadFirst(m *made) {
 	if t := m.thread(m.Thread.ID); errors.Is(t.Err, store.ErrNotFound) {
-		m.a.Err = t.Err
-		return
+		m.answer(t)
 	}
-	m.make()
 }
 
 // ownerFirst has a save of a row that is not there conflict if its id is another's.
@@ -383,7 +352,7 @@ func ownerFirst(op store.Op) func() ops {
 
 // hear makes the call, and has f hear of versions in place of its caller.
 func (m *made) hear(f func(id string, before, after uint64)) {
-	m.a = m.Make(callctx.WithVersionRecorder(m.quiet(), f), m.base)
+	m.answer(m.Make(callctx.WithVersionRecorder(m.quiet(), f), m.base))
 }
 
 var brokenVersions = []broken{
@@ -452,7 +421,7 @@ func countsNothing(m *made) {
 	m.hear(func(id string, before, _ uint64) { driver.ReportVersion(m.ctx, id, before, before) })
 }
 
-func silent(m *made) { m.a = m.Make(m.quiet(), m.base) }
+func silent(m *made) { m.answer(m.Make(m.quiet(), m.base)) }
 
 func deaf(m *made) {
 	m.ctx = context.WithoutCancel(m.ctx)
@@ -477,10 +446,7 @@ func good(id *string) {
 
 // takingBadIDs are stores of which one op takes a bad id for a good one.
 func takingBadIDs() []broken {
-	goodThread := func(m *made) {
-		good(&m.Thread.ID)
-		m.make()
-	}
+	goodThread := func(m *made) { good(&m.Thread.ID) }
 	goodItem := func(m *made) {
 		good(&m.Item.ID)
 		m.make()
@@ -489,7 +455,6 @@ func takingBadIDs() []broken {
 		if m.Query.After != "" {
 			good(&m.Query.After)
 		}
-		m.make()
 	}
 	var all []broken
 	for _, c := range []struct {
@@ -515,7 +480,6 @@ func takingBadIDs() []broken {
 		{"ids are ErrInvalid: DeleteThreadItem, thread", store.OpDeleteThreadItem, goodThread},
 		{"ids are ErrInvalid: LoadAttachment", store.OpLoadAttachment, func(m *made) {
 			good(&m.Attachment.ID)
-			m.make()
 		}},
 	} {
 		all = append(all, broken{"bad " + c.leaf + " not", on(c.op, c.do), []string{"ID/bad " + c.leaf}})
@@ -529,7 +493,6 @@ func takingBadIDs() []broken {
 			if m.Thread.Owner.Subject != "" {
 				good(&m.Thread.Owner.Subject)
 			}
-			m.make()
 		}), []string{"ID/a bad tenant or subject is ErrInvalid"}},
 	)
 }
@@ -537,8 +500,8 @@ func takingBadIDs() []broken {
 // contextFirst are stores of which one op looks at its context before its arguments.
 func contextFirst() (all []broken) {
 	first := func(m *made) {
-		if m.a.Err = m.ctx.Err(); m.a.Err == nil {
-			m.make()
+		if err := m.ctx.Err(); err != nil {
+			m.answer(call.Answer{Err: err})
 		}
 	}
 	for _, op := range store.Ops() {
@@ -550,7 +513,6 @@ func contextFirst() (all []broken) {
 				first(m)
 				return
 			}
-			m.make()
 		}), []string{"OrderOfChecks/invalid before context: SaveThread"}},
 		broken{"LoadThreadItems looks at its context before the query", on(store.OpLoadThreadItems, func(m *made) {
 			if rules.IDFault(m.Thread.ID) != "" {
@@ -570,7 +532,6 @@ func reencoding() (all []broken) {
 			out.Owner = m.Thread.Owner
 			m.Thread = out
 		}
-		m.make()
 	}
 	saveAttachment := func(m *made, f func(text string) string) {
 		var out chat.Attachment
@@ -578,7 +539,6 @@ func reencoding() (all []broken) {
 			out.Owner = m.Attachment.Owner
 			m.Attachment = out
 		}
-		m.make()
 	}
 	for _, k := range []struct {
 		name string

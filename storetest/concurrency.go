@@ -38,7 +38,7 @@ var concurrencyChecks = slices.Concat(
 				return err
 			})
 			o := h.ada.items(t.ID, store.PageQuery{Limit: store.MaxLimit, Order: store.OldestFirst})
-			got := itemIDs(o.ok().Data)
+			got := idsOf(o.ok().Data)
 			for i, want := range kept {
 				// Rows of one time by one writer are in the order in which it added them.
 				var mine []string
@@ -71,10 +71,8 @@ var concurrencyChecks = slices.Concat(
 			})
 			for i, t := range threads {
 				u := users[i/2]
-				o := u.items(t.ID, store.PageQuery{Limit: store.MaxLimit, Order: store.OldestFirst})
-				sameIDs(h, o.String()+" after writes to it and to others", kept[i], itemIDs(o.ok().Data))
-				l := u.loadThread(t.ID)
-				sameThread(h, l.String()+" after writes to it and to others", t, l.ok())
+				lists(u.items(t.ID, store.PageQuery{Limit: store.MaxLimit, Order: store.OldestFirst}), " after writes to it and to others", kept[i])
+				wants(u.loadThread(t.ID), " after writes to it and to others", t)
 			}
 		}},
 		{"threads of one owner come and go", concurrentRule, func(h *harness) {
@@ -103,14 +101,14 @@ var concurrencyChecks = slices.Concat(
 					if err := l.check(nil); err != nil {
 						return err
 					}
-					if !slices.Contains(threadIDs(l.val.Data), t.ID) {
+					if !slices.Contains(idsOf(l.val.Data), t.ID) {
 						return fmt.Errorf("%s right after SaveThread(%q): the thread is missing", l, t.ID)
 					}
 				}
 				return nil
 			})
 			o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: store.MaxLimit})
-			got, want := threadIDs(o.ok().Data), slices.Concat(kept...)
+			got, want := idsOf(o.ok().Data), slices.Concat(kept...)
 			slices.Sort(got)
 			slices.Sort(want)
 			sameIDs(h, o.String()+" after all writers are done, sorted by id", want, got)
@@ -122,7 +120,7 @@ var concurrencyChecks = slices.Concat(
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					for range 40 {
-						if err := l.insert(l.newID(), 0).check(nil); err != nil {
+						if err := l.insert(l.newID(), at(0)).check(nil); err != nil {
 							h.errorf("%v", err)
 						}
 					}
@@ -160,8 +158,7 @@ var concurrencyChecks = slices.Concat(
 					return o.check(nil)
 				})
 				h.ada.saveThread(t).ok()
-				o := h.ada.items(t.ID, store.PageQuery{})
-				sameIDs(h, o.String()+" of a thread deleted beside writes to it, and made anew", nil, itemIDs(o.ok().Data))
+				lists(h.ada.items(t.ID, store.PageQuery{}), " of a thread deleted beside writes to it, and made anew", nil)
 			}
 		}},
 		{"no update resurrects a deleted thread", concurrentRule, func(h *harness) {
@@ -245,7 +242,7 @@ func writeItems(u *user, threadID string) (kept []string, err error) {
 		if err := p.check(nil); err != nil {
 			return nil, err
 		}
-		if !slices.Contains(itemIDs(p.val.Data), it.ID) {
+		if !slices.Contains(idsOf(p.val.Data), it.ID) {
 			return nil, fmt.Errorf("%s right after AddThreadItem(%q): the item is missing", p, it.ID)
 		}
 	}
@@ -260,7 +257,7 @@ func readWhile(h *harness, threadID string, more func() bool) error {
 		if err := errors.Join(t.check(nil), p.check(nil)); err != nil {
 			return err
 		}
-		ids := itemIDs(p.val.Data)
+		ids := idsOf(p.val.Data)
 		slices.Sort(ids)
 		if n := len(slices.Compact(ids)); n != len(p.val.Data) {
 			return fmt.Errorf("%s while others write: got %d rows with %d ids", p, len(p.val.Data), n)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 const (
@@ -92,15 +93,12 @@ func newWorld(h *harness) world {
 func (w world) check(when string) {
 	w.h.t.Helper()
 	u := w.h.ada
-	t := u.loadThread(w.thread.ID)
-	sameThread(w.h, t.String()+" "+when, w.thread, t.ok())
-	l := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
-	sameIDs(w.h, l.String()+" "+when, []string{w.thread.ID}, threadIDs(l.ok().Data))
-	wantItems(w.h, w.thread.ID, when, w.item)
-	it := u.loadItem(w.thread.ID, w.item.ID)
-	same(w.h, it.String()+" "+when, w.item, it.ok())
-	a := u.loadAttachment(w.attachment.ID)
-	sameAttachment(w.h, a.String()+" "+when, w.attachment, a.ok())
+	when = " " + when
+	wants(u.loadThread(w.thread.ID), when, w.thread)
+	lists(u.threads(store.OwnedBy(u.owner), store.PageQuery{}), when, []string{w.thread.ID})
+	wantItems(w.h, w.thread.ID, when[1:], w.item)
+	wants(u.loadItem(w.thread.ID, w.item.ID), when, w.item)
+	wants(u.loadAttachment(w.attachment.ID), when, w.attachment)
 }
 
 // overContext is a context that is over, and the error that says so.
@@ -122,180 +120,107 @@ func (u *user) overContexts() []overContext {
 	}
 }
 
-// invalidBeforeContext checks that bad arguments to one op are ErrInvalid under contexts that are over too. That they are
-// so under others is for other checks to say: an argument that is taken there is left out.
-func invalidBeforeContext(op string, calls func(w world, u *user) []outcome[none]) check {
-	return check{"invalid before context: " + op, contextLastRule, func(h *harness) {
-		w := newWorld(h)
-		live, refused := calls(w, h.ada), 0
-		for _, c := range h.ada.overContexts() {
-			for i, o := range calls(w, h.ada.in(c.ctx)) {
-				if errors.Is(live[i].err, store.ErrInvalid) {
-					refused++
-					o.note = ", with a " + c.name
-					o.is(store.ErrInvalid)
-				}
-			}
-		}
-		if refused == 2*len(live) {
-			w.check("after invalid calls of " + op)
-		}
-	}}
-}
-
 // badID is refused everywhere.
 const badID = "a\nb"
 
-// badThreads are refused, each for a reason of its own.
-func badThreads(w world) []chat.Thread {
-	id, domains := w.thread, w.thread
-	id.ID, domains.AllowedImageDomains = badID, w.h.json(`{}`)
-	return []chat.Thread{id, domains}
+// calls are calls of an op that do something, or would if the row were there: on what newWorld saved, and on what there is not.
+func (w world) calls(op store.Op) []call.Call {
+	w.h.t.Helper()
+	there := call.Call{Op: op, Thread: w.thread, Item: rewritten(w.h, w.item, 1), Attachment: w.h.ada.attachment("changed.txt"),
+		Query: store.ThreadQuery{Owner: store.OwnedBy(w.h.ada.owner)}}
+	there.Thread.Title, there.Attachment.ID = "changed", w.attachment.ID
+	gone, newItem, cursor, unknown := there, there, there, there
+	gone.Thread.ID, gone.Item.ThreadID, gone.Attachment.ID = w.h.mint.ID("thr"), "", w.h.mint.ID("atc")
+	newItem.Item = w.h.item(at(2), "text")
+	if cursor.Query.After = w.thread.ID; op == store.OpLoadThreadItems {
+		cursor.Query.After = w.item.ID
+	}
+	unknown.Query.After = w.h.mint.ID("row")
+	return []call.Call{there, gone, newItem, cursor, unknown}
 }
 
-// badItems is badThreads for items.
-func badItems(w world) []chat.Item {
-	id, created := rewritten(w.h, w.item, 1), rewritten(w.h, w.item, 1)
-	id.ID, created.CreatedAt = badID, time.Time{}
-	return []chat.Item{id, created, {ID: w.item.ID, CreatedAt: at(1)}}
-}
-
-// putsBadItems calls AddThreadItem or SaveItem.
-func putsBadItems(w world, put func(threadID string, it chat.Item) outcome[none]) []outcome[none] {
-	all := []outcome[none]{put(badID, w.h.item(at(2), "text"))}
-	for _, it := range badItems(w) {
-		all = append(all, put(w.thread.ID, it), put(w.h.mint.ID("thr"), it))
+// badCalls are calls of an op that are refused, each for a reason of its own.
+func (w world) badCalls(op store.Op) (all []call.Call) {
+	w.h.t.Helper()
+	there, gone := w.calls(op)[0], w.calls(op)[1]
+	bad := func(applies bool, of call.Call, change func(c *call.Call)) {
+		if change(&of); applies {
+			all = append(all, of)
+		}
+	}
+	list := op == store.OpLoadThreads || op == store.OpLoadThreadItems
+	save := op == store.OpSaveThread || op == store.OpSaveItem || op == store.OpSaveAttachment
+	put := op == store.OpAddThreadItem || op == store.OpSaveItem
+	bad(there.OfThread(), there, func(c *call.Call) { c.Thread.ID = badID })
+	bad(there.OfAttachment(), there, func(c *call.Call) { c.Attachment.ID = badID })
+	bad(list, there, func(c *call.Call) { c.Query.Limit = -1 })
+	bad(list, there, func(c *call.Call) { c.Query.After = badID })
+	bad(list, there, func(c *call.Call) { c.Query.Order = 9 })
+	bad(save, there, func(c *call.Call) {
+		c.Mode, c.Thread, c.Item, c.Attachment = unknownMode, w.thread, w.item, w.attachment
+	})
+	bad(op == store.OpSaveThread, there, func(c *call.Call) { c.Thread.AllowedImageDomains = w.h.json(`{}`) })
+	bad(op == store.OpSaveAttachment, there, func(c *call.Call) { c.Attachment = chat.Attachment{ID: c.Attachment.ID, Owner: c.Attachment.Owner} })
+	bad(op == store.OpLoadItem || op == store.OpDeleteThreadItem, there, func(c *call.Call) { c.Item.ID = badID })
+	for _, of := range []call.Call{there, gone} {
+		bad(put, of, func(c *call.Call) { c.Item.ID = badID })
+		bad(put, of, func(c *call.Call) { c.Item.CreatedAt = time.Time{} })
+		bad(put, of, func(c *call.Call) { c.Item = chat.Item{ID: c.Item.ID, CreatedAt: at(1)} })
 	}
 	return all
 }
 
-var contextOrderChecks = []check{
-	invalidBeforeContext("LoadThread", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadThread(badID))}
-	}),
-	invalidBeforeContext("SaveThread", func(w world, u *user) []outcome[none] {
-		all := []outcome[none]{u.mode(unknownMode).saveThread(w.thread)}
-		for _, t := range badThreads(w) {
-			all = append(all, u.saveThread(t))
-		}
-		return all
-	}),
-	invalidBeforeContext("DeleteThread", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.deleteThread(badID)}
-	}),
-	invalidBeforeContext("LoadThreads", func(w world, u *user) []outcome[none] {
-		owned := store.OwnedBy(u.owner)
-		return []outcome[none]{
-			noValue(u.threads(owned, store.PageQuery{Limit: -1})),
-			noValue(u.threads(owned, store.PageQuery{After: badID})),
-			noValue(u.threads(owned, store.PageQuery{Order: 9})),
-		}
-	}),
-	invalidBeforeContext("LoadThreadItems", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{
-			noValue(u.items(badID, store.PageQuery{})),
-			noValue(u.items(w.thread.ID, store.PageQuery{Limit: -1})),
-			noValue(u.items(w.thread.ID, store.PageQuery{After: badID})),
-			noValue(u.items(w.thread.ID, store.PageQuery{Order: 9})),
-		}
-	}),
-	invalidBeforeContext("AddThreadItem", func(w world, u *user) []outcome[none] {
-		return putsBadItems(w, u.addItem)
-	}),
-	invalidBeforeContext("SaveItem", func(w world, u *user) []outcome[none] {
-		return append(putsBadItems(w, u.saveItem), u.mode(unknownMode).saveItem(w.thread.ID, w.item))
-	}),
-	invalidBeforeContext("LoadItem", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadItem(badID, w.item.ID)), noValue(u.loadItem(w.thread.ID, badID))}
-	}),
-	invalidBeforeContext("DeleteThreadItem", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.deleteItem(badID, w.item.ID), u.deleteItem(w.thread.ID, badID)}
-	}),
-	invalidBeforeContext("SaveAttachment", func(w world, u *user) []outcome[none] {
-		id := w.attachment
-		id.ID = badID
-		bare := chat.Attachment{ID: w.attachment.ID, Owner: u.owner}
-		return []outcome[none]{u.saveAttachment(id), u.saveAttachment(bare), u.mode(unknownMode).saveAttachment(w.attachment)}
-	}),
-	invalidBeforeContext("LoadAttachment", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadAttachment(badID))}
-	}),
-	invalidBeforeContext("DeleteAttachment", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.deleteAttachment(badID)}
-	}),
-}
+func (u *user) make(c call.Call) outcome[none] { return makes(u.mode(c.Mode), c, nothing) }
 
-// cancelled checks one op under contexts that are over.
-func cancelled(op string, calls func(w world, u *user) []outcome[none]) check {
-	return check{op, cancelledRule, func(h *harness) {
+// invalidBeforeContext checks that bad arguments are ErrInvalid under contexts that are over too. That they are so under
+// others is for other checks to say: an argument that is taken there is left out.
+func invalidBeforeContext(op store.Op) check {
+	return check{"invalid before context: " + call.Method(op), contextLastRule, func(h *harness) {
 		w := newWorld(h)
-		for _, c := range h.ada.overContexts() {
-			for _, o := range calls(w, h.ada.in(c.ctx)) {
-				o.note = " with a " + c.name
-				o.is(c.want)
+		refused, calls := 0, w.badCalls(op)
+		for _, c := range calls {
+			if !errors.Is(h.ada.make(c).err, store.ErrInvalid) {
+				continue
 			}
-			w.check("after " + op + " with a " + c.name)
+			refused++
+			for _, over := range h.ada.overContexts() {
+				o := h.ada.in(over.ctx).make(c)
+				o.note = ", with a " + over.name
+				o.is(store.ErrInvalid)
+			}
+		}
+		if refused == len(calls) {
+			w.check("after invalid calls of " + call.Method(op))
 		}
 	}}
 }
 
-var cancelledChecks = []check{
-	cancelled("LoadThread", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadThread(w.thread.ID)), noValue(u.loadThread(w.h.mint.ID("thr")))}
-	}),
-	cancelled("SaveThread", func(w world, u *user) []outcome[none] {
-		changed := w.thread
-		changed.Title = "changed"
-		return []outcome[none]{u.saveThread(changed), u.saveThread(u.thread())}
-	}),
-	cancelled("DeleteThread", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.deleteThread(w.thread.ID), u.deleteThread(w.h.mint.ID("thr"))}
-	}),
-	cancelled("LoadThreads", func(w world, u *user) []outcome[none] {
-		owned := store.OwnedBy(u.owner)
-		return []outcome[none]{
-			noValue(u.threads(owned, store.PageQuery{})),
-			noValue(u.threads(owned, store.PageQuery{After: w.thread.ID})),
-			noValue(u.threads(owned, store.PageQuery{After: w.h.mint.ID("thr")})),
+// cancelled checks one op under contexts that are over.
+func cancelled(op store.Op) check {
+	return check{call.Method(op), cancelledRule, func(h *harness) {
+		w := newWorld(h)
+		for _, over := range h.ada.overContexts() {
+			for _, c := range w.calls(op) {
+				o := h.ada.in(over.ctx).make(c)
+				o.note = ", with a " + over.name
+				o.is(over.want)
+			}
+			w.check("after " + call.Method(op) + " with a " + over.name)
 		}
-	}),
-	cancelled("LoadThreadItems", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{
-			noValue(u.items(w.thread.ID, store.PageQuery{})),
-			noValue(u.items(w.h.mint.ID("thr"), store.PageQuery{})),
-			noValue(u.items(w.thread.ID, store.PageQuery{After: w.item.ID})),
-			noValue(u.items(w.thread.ID, store.PageQuery{After: w.h.mint.ID("msg")})),
-		}
-	}),
-	cancelled("AddThreadItem", func(w world, u *user) []outcome[none] {
-		it := w.h.item(at(2), "text")
-		return []outcome[none]{u.addItem(w.thread.ID, it), u.addItem(w.h.mint.ID("thr"), it)}
-	}),
-	cancelled("SaveItem", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.saveItem(w.thread.ID, rewritten(w.h, w.item, 1)), u.saveItem(w.thread.ID, w.h.item(at(2), "text"))}
-	}),
-	cancelled("LoadItem", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadItem(w.thread.ID, w.item.ID)), noValue(u.loadItem(w.thread.ID, w.h.mint.ID("msg")))}
-	}),
-	cancelled("DeleteThreadItem", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{
-			u.deleteItem(w.thread.ID, w.item.ID),
-			u.deleteItem(w.thread.ID, w.h.mint.ID("msg")),
-			u.deleteItem(w.h.mint.ID("thr"), w.item.ID),
-		}
-	}),
-	cancelled("SaveAttachment", func(w world, u *user) []outcome[none] {
-		changed := u.attachment("changed.txt")
-		changed.ID = w.attachment.ID
-		return []outcome[none]{u.saveAttachment(changed), u.saveAttachment(u.attachment("new.txt"))}
-	}),
-	cancelled("LoadAttachment", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{noValue(u.loadAttachment(w.attachment.ID)), noValue(u.loadAttachment(w.h.mint.ID("atc")))}
-	}),
-	cancelled("DeleteAttachment", func(w world, u *user) []outcome[none] {
-		return []outcome[none]{u.deleteAttachment(w.attachment.ID), u.deleteAttachment(w.h.mint.ID("atc"))}
-	}),
+	}}
 }
+
+func eachOp(f func(store.Op) check) (all []check) {
+	for _, op := range store.Ops() {
+		all = append(all, f(op))
+	}
+	return all
+}
+
+var (
+	contextOrderChecks = eachOp(invalidBeforeContext)
+	cancelledChecks    = eachOp(cancelled)
+)
 
 var errorChecks = []check{
 	{"texts are free of content", errorTextRule, func(h *harness) {

@@ -73,26 +73,25 @@ func value[T any](h *harness, v T, err error) T {
 	return v
 }
 
-// same compares by the values' own Equal and shows a difference field by field.
-func same[T interface{ Equal(T) bool }](h *harness, what string, want, got T) {
-	h.t.Helper()
+// wants compares a row by its own Equal, but for its Owner, which has checks of its own, and shows a difference field by field.
+func wants[T interface{ Equal(T) bool }](o outcome[T], when string, want T) {
+	o.h.t.Helper()
+	got := o.ok()
+	switch want := any(want).(type) {
+	case chat.Thread:
+		any(&got).(*chat.Thread).Owner = want.Owner
+	case chat.Attachment:
+		any(&got).(*chat.Attachment).Owner = want.Owner
+	}
 	if !want.Equal(got) {
-		h.errorf("%s is not what was saved (-want +got):\n%s", what, cmp.Diff(view(want), view(got)))
+		o.h.errorf("%s%s is not what was saved (-want +got):\n%s", o, when, cmp.Diff(view(want), view(got)))
 	}
 }
 
-// sameThread is same for threads without their Owner, which has checks of its own.
-func sameThread(h *harness, what string, want, got chat.Thread) {
-	h.t.Helper()
-	got.Owner = want.Owner
-	same(h, what, want, got)
-}
-
-// sameAttachment is same for attachments without their Owner, which has checks of its own.
-func sameAttachment(h *harness, what string, want, got chat.Attachment) {
-	h.t.Helper()
-	got.Owner = want.Owner
-	same(h, what, want, got)
+// lists compares the ids of a page.
+func lists[T any](o outcome[store.Page[T]], when string, want []string) {
+	o.h.t.Helper()
+	sameIDs(o.h, o.String()+when, want, idsOf(o.ok().Data))
 }
 
 // sameText compares JSON byte for byte.
@@ -126,18 +125,17 @@ func view(v any) map[string]string {
 	return map[string]string{"value": fmt.Sprint(v)}
 }
 
-func threadIDs(ts []chat.Thread) []string {
-	var ids []string
-	for _, t := range ts {
-		ids = append(ids, t.ID)
-	}
-	return ids
-}
-
-func itemIDs(its []chat.Item) []string {
-	var ids []string
-	for _, it := range its {
-		ids = append(ids, it.ID)
+// idsOf are the ids of threads, of items, or of what are ids already.
+func idsOf[T any](rows []T) (ids []string) {
+	for _, row := range rows {
+		switch row := any(row).(type) {
+		case chat.Thread:
+			ids = append(ids, row.ID)
+		case chat.Item:
+			ids = append(ids, row.ID)
+		case string:
+			ids = append(ids, row)
+		}
 	}
 	return ids
 }

@@ -22,18 +22,17 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/spec"
 )
 
-// Random makes random calls, one after the other, on the Store that open returns, and on a model of the contract that is as
-// simple as it can be said, and compares every answer: the values, byte for byte, the errors, the edges of pages, and the
-// thread versions, if the Store reports any.
+// Random makes random calls, one after the other, on the Store that open returns and on a simple model of the contract. It compares
+// every answer: the values, byte for byte, the errors, the edges of pages, and the thread versions, if the Store reports any.
 //
 //	func TestRandomCalls(t *testing.T) {
 //		storetest.Random(t, func(t *testing.T) store.Store { return mystore.New() })
 //	}
 //
-// Where [Run] checks one promise after the other, Random finds what goes wrong only between them. open is called for each
-// sequence of calls, a hundred of them or twenty with -short, and may return the same Store every time: ids and owners are new in each. But only in
-// an empty one are listings of everybody's threads, and of nobody's, checked as well. Random closes nothing. A guarded Store
-// is called as by [Run]: by the owner of the row.
+// Where [Run] checks one promise after the other, Random finds what goes wrong only between them. open is called for each sequence
+// of calls: a hundred, or twenty with -short. It may return the same Store every time: ids and owners are new in each. Only in an
+// empty one are listings of everybody's threads, and of nobody's, checked too. Random closes nothing. A guarded Store is called by
+// the owner of the row.
 //
 // A sequence that fails is made shorter, and printed call by call, with the flags that repeat it. Those are of
 // [pgregory.net/rapid], as is -rapid.checks=10000, which tries as many sequences, and as are the files below testdata/rapid, which it

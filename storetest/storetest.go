@@ -1,14 +1,13 @@
-// Package storetest is what a [store.Store] must do, as code: a conformance suite that anybody who writes a Store, or a
-// layer around one, runs with one call.
+// Package storetest checks what a [store.Store] must do: a conformance suite for anybody who writes a Store, or a layer around
+// one. One call runs it:
 //
 //	func TestConformance(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) store.Store { return mystore.New() })
 //	}
 //
-// It checks every row of the contract: cursors and pages, order and ties, owners and whose an id is, save modes, what a
-// write may touch, limits of ids and payloads, the order of checks, JSON byte for byte, aliasing, times, cancelled contexts,
-// errors, thread versions, and all of it again from many goroutines. Run it under the race detector. It says nothing about
-// speed, and nothing about what survives a crash.
+// It checks every promise of the contract: pages and cursors, order and ties, owners and used ids, save modes, what a write may
+// touch, limits, the order of checks, JSON byte for byte, aliasing, times, cancelled contexts, errors, and thread versions. Then it
+// checks them from many goroutines. Run it under the race detector. It checks neither speed nor what survives a crash.
 //
 // [Random] finds what [Run] cannot ask for one promise at a time: it compares random calls with a model of the contract. The
 // other checks have packages of their own:
@@ -20,17 +19,16 @@
 //
 // # How to read a failure
 //
-// A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound,
-// and every message has three parts: the call, what came of it and what should have, and the rule of the contract that
-// says so. An error is printed with its causes. Mend the first failing subtest first; a Store that breaks one promise fails,
-// nearly always, one subtest. Of many failures only the first are printed.
+// A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound. A
+// message has the call, what came of it, what should have, and the rule of the contract. An error is printed with its causes. Mend
+// the first failing subtest first: a Store that breaks one promise mostly fails one subtest. Of many failures only the first
+// are printed.
 //
 // # What Run asks of the Store
 //
-// Rows that other tests left behind do no harm: ids and owners are new in each run. Every call is made as the principal
-// that owns the row, so that a guarded Store (package authz) passes as well as a bare one; what a guard itself decides, such
-// as who sees rows that nobody owns, is skipped there, and the log says so. Thread versions are checked if the Store
-// reports any.
+// Rows that other tests left behind do no harm: ids and owners are new in each run. Every call is made as the owner of the row,
+// so a guarded Store (package authz) passes too. What a guard decides, such as who sees rows without an owner, is skipped there,
+// and the log says so. Thread versions are checked if the Store reports any.
 package storetest
 
 import (

@@ -49,20 +49,19 @@ func newGuard(base store.Store) store.Store {
 	}
 	save := func(m *made) {
 		m.Thread.Owner, m.Attachment.Owner = cmp.Or(m.Thread.Owner, m.caller()), cmp.Or(m.Attachment.Owner, m.caller())
-		m.make()
 	}
 	return guard{twisted(base, ops{store.OpLoadThread: load, store.OpLoadAttachment: load, store.OpSaveThread: save, store.OpSaveAttachment: save,
 		store.OpLoadThreads: func(m *made) {
 			p, ok := store.PrincipalFrom(m.ctx)
 			if !ok {
-				m.a.Err = store.ErrUnauthenticated
+				m.answer(call.Answer{Err: store.ErrUnauthenticated})
 				return
 			}
 			if m.Query.Owner == (store.OwnerFilter{}) {
 				m.Query.Owner = store.OwnedBy(p.Owner)
 			}
-			if m.Query.Owner, ok = m.Query.Owner.Intersect(store.OwnedBy(p.Owner)); ok {
-				m.make()
+			if m.Query.Owner, ok = m.Query.Owner.Intersect(store.OwnedBy(p.Owner)); !ok {
+				m.answer(call.Answer{})
 			}
 		}}), store.NewBarrier(base)}
 }

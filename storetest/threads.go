@@ -23,18 +23,15 @@ var loadThreadChecks = []check{
 		t.Metadata = h.json(`{"k":["v",1,null]}`)
 		t.AllowedImageDomains = h.json(`["example.com"]`)
 		h.ada.saveThread(t).ok()
-		o := h.ada.loadThread(t.ID)
-		sameThread(h, o.String(), t, o.ok())
+		wants(h.ada.loadThread(t.ID), "", t)
 	}},
 }
 
 var saveThreadChecks = []check{
 	{"inserts", saveThreadRule, func(h *harness) {
 		t := h.ada.newThread()
-		o := h.ada.loadThread(t.ID)
-		sameThread(h, o.String(), t, o.ok())
-		l := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
-		sameIDs(h, l.String(), []string{t.ID}, threadIDs(l.ok().Data))
+		wants(h.ada.loadThread(t.ID), "", t)
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{}), "", []string{t.ID})
 	}},
 	{"replaces", saveThreadRule, func(h *harness) {
 		t := h.ada.newThread()
@@ -43,10 +40,8 @@ var saveThreadChecks = []check{
 		t.Status = chat.Status{Type: "closed", Reason: "done"}
 		t.Metadata = h.json(`{"new":true}`)
 		h.ada.saveThread(t).ok()
-		o := h.ada.loadThread(t.ID)
-		sameThread(h, o.String()+" after a second SaveThread", t, o.ok())
-		l := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
-		sameIDs(h, l.String(), []string{t.ID}, threadIDs(l.ok().Data))
+		wants(h.ada.loadThread(t.ID), " after a second SaveThread", t)
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{}), "", []string{t.ID})
 	}},
 	{"a replace clears what the new value lacks", saveThreadRule, func(h *harness) {
 		t := h.ada.thread()
@@ -55,16 +50,14 @@ var saveThreadChecks = []check{
 		bare := h.ada.thread()
 		bare.ID, bare.Title = t.ID, ""
 		h.ada.saveThread(bare).ok()
-		o := h.ada.loadThread(t.ID)
-		sameThread(h, o.String()+" after a SaveThread without title and metadata", bare, o.ok())
+		wants(h.ada.loadThread(t.ID), " after a SaveThread without title and metadata", bare)
 	}},
 	{"items survive a replace", saveThreadRule, func(h *harness) {
 		t := h.ada.newThread()
 		a, b := h.ada.newItem(t.ID, at(1)), h.ada.newItem(t.ID, at(2))
 		t.Title = "another title"
 		h.ada.saveThread(t).ok()
-		o := h.ada.items(t.ID, store.PageQuery{Order: store.OldestFirst})
-		sameIDs(h, o.String()+" after SaveThread", []string{a.ID, b.ID}, itemIDs(o.ok().Data))
+		lists(h.ada.items(t.ID, store.PageQuery{Order: store.OldestFirst}), " after SaveThread", []string{a.ID, b.ID})
 	}},
 	{"a new CreatedAt moves it", moveRule, func(h *harness) {
 		ts := threadsAt(h, 1, 2, 3)
@@ -100,8 +93,7 @@ func threadsAt(h *harness, secs ...int) []chat.Thread {
 
 func wantThreads(h *harness, when string, ts ...chat.Thread) {
 	h.t.Helper()
-	o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
-	sameIDs(h, o.String()+" "+when, threadIDs(ts), threadIDs(o.ok().Data))
+	lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), " "+when, idsOf(ts))
 }
 
 var deleteThreadChecks = []check{
@@ -135,8 +127,7 @@ var deleteThreadChecks = []check{
 		h.ada.deleteThread(t.ID).ok()
 		h.ada.saveThread(t).ok()
 		h.ada.loadItem(t.ID, it.ID).absent()
-		o := h.ada.items(t.ID, store.PageQuery{})
-		sameIDs(h, o.String()+" after DeleteThread and SaveThread of the same id", nil, itemIDs(o.ok().Data))
+		lists(h.ada.items(t.ID, store.PageQuery{}), " after DeleteThread and SaveThread of the same id", nil)
 		h.ada.addItem(t.ID, it).ok() // its id is free again
 	}},
 	{"another thread's items stay", deleteThreadRule, func(h *harness) {
@@ -144,8 +135,7 @@ var deleteThreadChecks = []check{
 		it := h.ada.newItem(t.ID, at(1))
 		h.ada.addItem(other.ID, h.itemWithID(it.ID, at(1), "the other's")).ok()
 		h.ada.deleteThread(t.ID).ok()
-		o := h.ada.items(other.ID, store.PageQuery{})
-		sameIDs(h, o.String()+" after DeleteThread of another thread", []string{it.ID}, itemIDs(o.ok().Data))
+		lists(h.ada.items(other.ID, store.PageQuery{}), " after DeleteThread of another thread", []string{it.ID})
 		h.ada.loadItem(other.ID, it.ID).is(nil)
 	}},
 	{"attachments stay", deleteThreadRule, func(h *harness) {
@@ -154,8 +144,7 @@ var deleteThreadChecks = []check{
 		a.ThreadID = t.ID
 		h.ada.saveAttachment(a).ok()
 		h.ada.deleteThread(t.ID).ok()
-		o := h.ada.loadAttachment(a.ID)
-		sameAttachment(h, o.String()+" after DeleteThread of its thread", a, o.ok())
+		wants(h.ada.loadAttachment(a.ID), " after DeleteThread of its thread", a)
 	}},
 }
 
@@ -170,8 +159,7 @@ var ownerFilterChecks = []check{
 		colleague.newThread()
 		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		namesake.newThread()
-		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst})
-		sameIDs(h, o.String()+" beside a colleague and a namesake of another tenant", mine, threadIDs(o.ok().Data))
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), " beside a colleague and a namesake of another tenant", mine)
 	}},
 	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
 		base := h.mint.ID("o")
@@ -186,14 +174,12 @@ var ownerFilterChecks = []check{
 			want = append(want, h.user(owner).newThread().ID)
 		}
 		for i, owner := range owners {
-			o := h.user(owner).threads(store.OwnedBy(owner), store.PageQuery{})
-			sameIDs(h, o.String(), want[i:i+1], threadIDs(o.ok().Data))
+			lists(h.user(owner).threads(store.OwnedBy(owner), store.PageQuery{}), "", want[i:i+1])
 		}
 	}},
 	{"OwnedBy of an owner without threads is empty", ownerFilterRule, func(h *harness) {
 		h.ada.newThread()
-		o := h.bob.threads(store.OwnedBy(h.bob.owner), store.PageQuery{})
-		sameIDs(h, o.String(), nil, threadIDs(o.ok().Data))
+		lists(h.bob.threads(store.OwnedBy(h.bob.owner), store.PageQuery{}), "", nil)
 	}},
 	{"the zero filter lists rows without an owner", ownerFilterRule, func(h *harness) {
 		h.bare()
@@ -208,8 +194,7 @@ var ownerFilterChecks = []check{
 		want := []string{h.ada.newThread().ID, colleague.newThread().ID}
 		h.bob.newThread()
 		h.nobody().newThread()
-		o := h.ada.threads(store.InTenant(h.ada.owner.Tenant), store.PageQuery{Order: store.OldestFirst})
-		sameIDs(h, o.String(), want, threadIDs(o.ok().Data))
+		lists(h.ada.threads(store.InTenant(h.ada.owner.Tenant), store.PageQuery{Order: store.OldestFirst}), "", want)
 	}},
 	{"InTenant of no name lists owners without a tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
@@ -233,8 +218,7 @@ var ownerFilterChecks = []check{
 			other.CreatedAt = at(i)
 			h.bob.saveThread(other).ok()
 		}
-		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: 10, Order: store.OldestFirst})
-		sameIDs(h, o.String()+" between as many rows of another owner", want[:10], threadIDs(o.ok().Data))
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: 10, Order: store.OldestFirst}), " between as many rows of another owner", want[:10])
 	}},
 }
 
@@ -242,7 +226,7 @@ var ownerFilterChecks = []check{
 func allThreads(h *harness, f store.OwnerFilter) []string {
 	h.t.Helper()
 	l := listing{h: h, page: func(q store.PageQuery) outcome[store.Page[string]] {
-		return idsOnly(h.ada.threads(f, q), threadIDs)
+		return idsOnly(h.ada.threads(f, q))
 	}}
 	return l.walk(store.MaxLimit, store.NewestFirst, undisturbed)
 }

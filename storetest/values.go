@@ -12,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
@@ -38,12 +39,17 @@ var badIDs = []struct{ what, id string }{
 	{"that is not UTF-8", "a\xff\xfeb"},
 }
 
-// refusesIDs is a check that an op refuses every bad id.
-func refusesIDs(name string, call func(w world, u *user, id string) outcome[none]) check {
-	return check{"bad ids are ErrInvalid: " + name, idRule, func(h *harness) {
+// refusesIDs is a check that an op refuses every bad id where set puts it.
+func refusesIDs(op store.Op, where string, set func(c *call.Call, id string)) check {
+	return check{"bad ids are ErrInvalid: " + call.Method(op) + where, idRule, func(h *harness) {
 		w := newWorld(h)
 		for _, bad := range badIDs {
-			o := call(w, h.ada, bad.id)
+			c := w.calls(op)[0]
+			if op == store.OpAddThreadItem || op == store.OpSaveItem {
+				c.Item = h.item(at(2), "text")
+			}
+			set(&c, bad.id)
+			o := h.ada.make(c)
 			o.note = ", an id " + bad.what
 			o.is(store.ErrInvalid)
 		}
@@ -52,70 +58,42 @@ func refusesIDs(name string, call func(w world, u *user, id string) outcome[none
 }
 
 // refusesCursors is refusesIDs for the cursor of a listing, where the empty one is the first page.
-func refusesCursors(name string, call func(w world, u *user, q store.PageQuery) outcome[none]) check {
-	return check{"bad cursors are ErrInvalid: " + name, idRule, func(h *harness) {
+func refusesCursors(op store.Op) check {
+	return check{"bad cursors are ErrInvalid: " + call.Method(op), idRule, func(h *harness) {
 		w := newWorld(h)
 		for _, bad := range badIDs[1:] {
-			call(w, h.ada, store.PageQuery{After: bad.id}).is(store.ErrInvalid)
+			c := w.calls(op)[0]
+			c.Query.After = bad.id
+			h.ada.make(c).is(store.ErrInvalid)
 		}
 	}}
 }
 
-func noValue[T any](o outcome[T]) outcome[none] { return with(o, none{}) }
+func threadIDOf(c *call.Call, id string)     { c.Thread.ID = id }
+func itemIDOf(c *call.Call, id string)       { c.Item.ID = id }
+func attachmentIDOf(c *call.Call, id string) { c.Attachment.ID = id }
 
 var idChecks = slices.Concat(
 	[]check{
-		refusesIDs("LoadThread", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadThread(id)) }),
-		refusesIDs("SaveThread", func(_ world, u *user, id string) outcome[none] {
-			t := u.thread()
-			t.ID = id
-			return u.saveThread(t)
-		}),
-		refusesIDs("DeleteThread", func(_ world, u *user, id string) outcome[none] { return u.deleteThread(id) }),
-		refusesIDs("LoadThreadItems", func(_ world, u *user, id string) outcome[none] {
-			return noValue(u.items(id, store.PageQuery{}))
-		}),
-		refusesIDs("AddThreadItem, thread", func(_ world, u *user, id string) outcome[none] {
-			return u.addItem(id, u.h.item(at(2), "text"))
-		}),
-		refusesIDs("AddThreadItem, item", func(w world, u *user, id string) outcome[none] {
-			it := u.h.item(at(2), "text")
-			it.ID = id
-			return u.addItem(w.thread.ID, it)
-		}),
-		refusesIDs("SaveItem, thread", func(_ world, u *user, id string) outcome[none] {
-			return u.saveItem(id, u.h.item(at(2), "text"))
-		}),
-		refusesIDs("SaveItem, item", func(w world, u *user, id string) outcome[none] {
-			it := u.h.item(at(2), "text")
-			it.ID = id
-			return u.saveItem(w.thread.ID, it)
-		}),
-		refusesIDs("LoadItem, thread", func(w world, u *user, id string) outcome[none] {
-			return noValue(u.loadItem(id, w.item.ID))
-		}),
-		refusesIDs("LoadItem, item", func(w world, u *user, id string) outcome[none] {
-			return noValue(u.loadItem(w.thread.ID, id))
-		}),
-		refusesIDs("DeleteThreadItem, thread", func(w world, u *user, id string) outcome[none] {
-			return u.deleteItem(id, w.item.ID)
-		}),
-		refusesIDs("DeleteThreadItem, item", func(w world, u *user, id string) outcome[none] {
-			return u.deleteItem(w.thread.ID, id)
-		}),
-		refusesIDs("SaveAttachment", func(_ world, u *user, id string) outcome[none] {
-			a := u.attachment("a.txt")
-			a.ID = id
-			return u.saveAttachment(a)
-		}),
-		refusesIDs("LoadAttachment", func(_ world, u *user, id string) outcome[none] { return noValue(u.loadAttachment(id)) }),
-		refusesIDs("DeleteAttachment", func(_ world, u *user, id string) outcome[none] { return u.deleteAttachment(id) }),
-		refusesCursors("LoadThreadItems", func(w world, u *user, q store.PageQuery) outcome[none] {
-			return noValue(u.items(w.thread.ID, q))
-		}),
-		refusesCursors("LoadThreads", func(_ world, u *user, q store.PageQuery) outcome[none] {
-			return noValue(u.threads(store.OwnedBy(u.owner), q))
-		}),
+		refusesIDs(store.OpLoadThread, "", threadIDOf),
+		refusesIDs(store.OpSaveThread, "", threadIDOf),
+		refusesIDs(store.OpDeleteThread, "", threadIDOf),
+		refusesIDs(store.OpLoadThreadItems, "", threadIDOf),
+		refusesIDs(store.OpAddThreadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpAddThreadItem, ", item", itemIDOf),
+		refusesIDs(store.OpSaveItem, ", thread", threadIDOf),
+		refusesIDs(store.OpSaveItem, ", item", itemIDOf),
+		refusesIDs(store.OpLoadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpLoadItem, ", item", itemIDOf),
+		refusesIDs(store.OpDeleteThreadItem, ", thread", threadIDOf),
+		refusesIDs(store.OpDeleteThreadItem, ", item", itemIDOf),
+		refusesIDs(store.OpSaveAttachment, "", attachmentIDOf),
+		refusesIDs(store.OpLoadAttachment, "", attachmentIDOf),
+		refusesIDs(store.OpDeleteAttachment, "", attachmentIDOf),
+	},
+	[]check{
+		refusesCursors(store.OpLoadThreadItems),
+		refusesCursors(store.OpLoadThreads),
 		{"a tenant without a subject is ErrInvalid", idRule, func(h *harness) {
 			t, a := h.ada.thread(), h.ada.attachment("a.txt")
 			t.Owner.Subject, a.Owner.Subject = "", ""
@@ -169,8 +147,7 @@ var idChecks = slices.Concat(
 			want = append(want, u.newThread().ID)
 		}
 		for i, u := range users {
-			o := u.threads(store.OwnedBy(u.owner), store.PageQuery{})
-			sameIDs(h, o.String(), want[i:i+1], threadIDs(o.ok().Data))
+			lists(u.threads(store.OwnedBy(u.owner), store.PageQuery{}), "", want[i:i+1])
 		}
 	}}},
 )
@@ -400,146 +377,92 @@ func refusesItem(h *harness, threadID, text string) {
 	}
 }
 
-// dated is threads, or items of one thread, with nothing but a time.
-type dated struct {
-	h    *harness
-	save func(created time.Time) (id string, o outcome[none])
-	load func(id string) outcome[time.Time]
-	list func() outcome[store.Page[string]] // oldest first
-}
-
-func datedItems(h *harness) dated {
-	thread := h.ada.newThread().ID
-	return dated{
-		h: h,
-		save: func(created time.Time) (string, outcome[none]) {
-			it := h.item(at(0), "text")
-			it.CreatedAt = created
-			return it.ID, h.ada.addItem(thread, it)
-		},
-		load: func(id string) outcome[time.Time] {
-			o := h.ada.loadItem(thread, id)
-			return with(o, o.val.CreatedAt)
-		},
-		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.items(thread, store.PageQuery{Order: store.OldestFirst}), itemIDs)
-		},
-	}
-}
-
-func datedThreads(h *harness) dated {
-	return dated{
-		h: h,
-		save: func(created time.Time) (string, outcome[none]) {
-			t := h.ada.thread()
-			t.CreatedAt = created
-			return t.ID, h.ada.saveThread(t)
-		},
-		load: func(id string) outcome[time.Time] {
-			o := h.ada.loadThread(id)
-			return with(o, o.val.CreatedAt)
-		},
-		list: func() outcome[store.Page[string]] {
-			return idsOnly(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), threadIDs)
-		},
-	}
-}
-
-func bothDated(name string, run func(h *harness, d dated)) []check {
-	return []check{
-		{"items: " + name, timeRule, func(h *harness) { run(h, datedItems(h)) }},
-		{"threads: " + name, timeRule, func(h *harness) { run(h, datedThreads(h)) }},
-	}
-}
-
 // comesBack saves a row created at in and wants it back as created at want, in UTC.
-func (d dated) comesBack(in, want time.Time) {
-	d.h.t.Helper()
-	id, saved := d.save(in)
+func (l listing) comesBack(in, want time.Time) {
+	l.h.t.Helper()
+	id, saved := l.save(in)
 	saved.ok()
-	o := d.load(id)
+	o := l.created(id)
 	if got := o.ok(); !got.Equal(want) || got.Location() != time.UTC {
-		d.h.errorf("%s of a row saved with CreatedAt %v: got %v, want %v", o, in, got, want)
+		l.h.errorf("%s of a row saved with CreatedAt %v: got %v, want %v", o, in, got, want)
 	}
 }
 
 var timeChecks = slices.Concat(
-	bothDated("microseconds are kept", func(h *harness, d dated) {
+	bothListings("microseconds are kept", timeRule, func(h *harness, l listing) {
 		for _, us := range []int{1, 999, 123456, 999999} {
 			t := at(0).Add(time.Duration(us) * time.Microsecond)
-			d.comesBack(t, t)
+			l.comesBack(t, t)
 		}
 		var ids []string
 		for _, us := range []int{2, 1, 0} {
-			id, o := d.save(at(-9).Add(time.Duration(us) * time.Microsecond))
+			id, o := l.save(at(-9).Add(time.Duration(us) * time.Microsecond))
 			o.ok()
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
-		o := d.list()
+		o := l.page(store.PageQuery{Order: store.OldestFirst})
 		sameIDs(h, o.String()+" of rows a microsecond apart", ids, o.ok().Data[:min(3, len(o.val.Data))])
 	}),
-	bothDated("nanoseconds are cut off", func(h *harness, d dated) {
+	bothListings("nanoseconds are cut off", timeRule, func(h *harness, l listing) {
 		for _, ms := range []int{0, 5, 999} {
 			t := at(0).Add(time.Duration(ms) * time.Millisecond)
-			d.comesBack(t.Add(999*time.Nanosecond), t)
+			l.comesBack(t.Add(999*time.Nanosecond), t)
 		}
 	}),
-	bothDated("nanoseconds before 1970 are cut off downwards", func(h *harness, d dated) {
+	bothListings("nanoseconds before 1970 are cut off downwards", timeRule, func(h *harness, l listing) {
 		t := time.Date(1969, 7, 20, 20, 17, 40, 0, time.UTC)
-		d.comesBack(t.Add(999*time.Nanosecond), t)
+		l.comesBack(t.Add(999*time.Nanosecond), t)
 	}),
-	bothDated("a zone becomes UTC", func(h *harness, d dated) {
+	bothListings("a zone becomes UTC", timeRule, func(h *harness, l listing) {
 		zone := time.FixedZone("somewhere", -(9*3600 + 1800))
-		d.comesBack(at(0).In(zone), at(0))
+		l.comesBack(at(0).In(zone), at(0))
 	}),
-	bothDated("zero is ErrInvalid", func(h *harness, d dated) {
-		id, o := d.save(time.Time{})
+	bothListings("zero is ErrInvalid", timeRule, func(h *harness, l listing) {
+		id, o := l.save(time.Time{})
 		o.is(store.ErrInvalid)
-		d.load(id).absent()
+		l.created(id).absent()
 	}),
-	bothDated("years 1 to 9999 are kept", func(h *harness, d dated) {
+	bothListings("years 1 to 9999 are kept", timeRule, func(h *harness, l listing) {
 		for _, t := range []time.Time{
 			time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), time.Date(1582, 10, 10, 0, 0, 0, 0, time.UTC),
 			time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC), time.Unix(0, 0).UTC(), time.Date(2400, 2, 29, 0, 0, 0, 0, time.UTC),
 			time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
 		} {
-			d.comesBack(t, t)
+			l.comesBack(t, t)
 		}
 	}),
-	bothDated("other years are ErrInvalid", func(h *harness, d dated) {
+	bothListings("other years are ErrInvalid", timeRule, func(h *harness, l listing) {
 		for _, t := range []time.Time{
 			time.Date(0, 12, 31, 23, 59, 59, 0, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
 			time.Date(-5000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(99999, 1, 1, 0, 0, 0, 0, time.UTC),
 			time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), // in UTC, the year 10000
 		} {
-			id, o := d.save(t)
+			id, o := l.save(t)
 			o.note = fmt.Sprintf(", created at %v", t)
 			o.is(store.ErrInvalid)
-			d.load(id).absent()
+			l.created(id).absent()
 		}
 	}),
-	bothDated("the order is that of instants", func(h *harness, d dated) {
+	bothListings("the order is that of instants", timeRule, func(h *harness, l listing) {
 		east := time.FixedZone("east", 10*3600)
 		var ids []string
 		for _, t := range []time.Time{at(1), at(0).In(east), at(-1), at(-100).In(east)} {
-			id, o := d.save(t)
+			id, o := l.save(t)
 			o.ok()
 			ids = append(ids, id)
 		}
 		slices.Reverse(ids)
-		o := d.list()
-		sameIDs(h, o.String()+" of rows saved in several zones", ids, o.ok().Data)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows saved in several zones", ids)
 	}),
-	bothDated("rows of one microsecond are ties", func(h *harness, d dated) {
+	bothListings("rows of one microsecond are ties", timeRule, func(h *harness, l listing) {
 		var ids []string
 		for _, ns := range []int{900, 100, 500} {
-			id, o := d.save(at(0).Add(time.Duration(ns)))
+			id, o := l.save(at(0).Add(time.Duration(ns)))
 			o.ok()
 			ids = append(ids, id)
 		}
-		o := d.list()
-		sameIDs(h, o.String()+" of rows of one microsecond, by insertion", ids, o.ok().Data)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows of one microsecond, by insertion", ids)
 	}),
 )
 
@@ -548,10 +471,9 @@ var aliasingChecks = []check{
 		thread, its := itemsAt(h, 1, 2, 3, 4, 5)
 		for _, q := range []store.PageQuery{{Order: store.OldestFirst}, {}, {Limit: 2}, {Limit: 2, After: its[3].ID}} {
 			first := h.ada.items(thread, q)
-			want := itemIDs(first.ok().Data)
+			want := idsOf(first.ok().Data)
 			scribble(first.val.Data, h.item(at(9), "scribble"))
-			again := h.ada.items(thread, q)
-			sameIDs(h, again.String()+" after the caller wrote into the page before", want, itemIDs(again.ok().Data))
+			lists(h.ada.items(thread, q), " after the caller wrote into the page before", want)
 		}
 		wantItems(h, thread, "after the caller wrote into pages", its...)
 	}},
@@ -561,8 +483,7 @@ var aliasingChecks = []check{
 		first := h.ada.threads(store.OwnedBy(h.ada.owner), q)
 		scribble(first.ok().Data, h.ada.thread())
 		wantThreads(h, "after the caller wrote into the page before", ts...)
-		o := h.ada.loadThread(ts[0].ID)
-		sameThread(h, o.String()+" after the caller wrote into a page", ts[0], o.ok())
+		wants(h.ada.loadThread(ts[0].ID), " after the caller wrote into a page", ts[0])
 	}},
 	{"bytes that were parsed are the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.thread()
@@ -590,7 +511,7 @@ var aliasingChecks = []check{
 		err = fresh.UnmarshalJSON([]byte(text))
 		fresh = value(h, fresh, err)
 		fresh.ThreadID = t.ID
-		same(h, o.String()+" after the caller overwrote the bytes that it had parsed", fresh, o.ok())
+		wants(o, " after the caller overwrote the bytes that it had parsed", fresh)
 	}},
 	{"an item's body is the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.newThread()

@@ -42,9 +42,9 @@ func versioned(name string, run func(h *harness)) check {
 		t := h.ada.thread()
 		if !recorded(h.ada, t.ID, func(u *user) { u.saveThread(t).ok() }).reported {
 			if h.cfg.requireVersions {
-				h.fatalf("SaveThread(%q): reported no version, and storetest.RequireVersions wants one", t.ID)
+				h.fatalf("SaveThread(%q): reported no version, and storetest.WithVersionsRequired wants one", t.ID)
 			}
-			h.t.Skipf("skipped: the Store reports no thread versions (storetest.RequireVersions makes that a failure)")
+			h.t.Skipf("skipped: the Store reports no thread versions (storetest.WithVersionsRequired makes that a failure)")
 		}
 		run(h)
 	}}

@@ -171,12 +171,7 @@ func Fail(err error) layer.InterceptorFunc {
 
 // FailAfter makes the call and then fails it with err, or with [store.ErrUnavailable] if that is nil: what was written is
 // written, and the caller cannot know.
-func FailAfter(err error) layer.InterceptorFunc {
-	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		_ = next(ctx)
-		return lost(err)
-	}
-}
+func FailAfter(err error) layer.InterceptorFunc { return after(Fail(err)) }
 
 // Panic panics with v instead of making the call.
 func Panic(v any) layer.InterceptorFunc {
@@ -184,12 +179,7 @@ func Panic(v any) layer.InterceptorFunc {
 }
 
 // PanicAfter makes the call and then panics with v.
-func PanicAfter(v any) layer.InterceptorFunc {
-	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		_ = next(ctx)
-		panic(v)
-	}
-}
+func PanicAfter(v any) layer.InterceptorFunc { return after(Panic(v)) }
 
 // Goexit ends the goroutine, as runtime.Goexit and a failed t.Fatal do, instead of making the call.
 func Goexit() layer.InterceptorFunc {
@@ -200,11 +190,13 @@ func Goexit() layer.InterceptorFunc {
 }
 
 // GoexitAfter makes the call and then ends the goroutine.
-func GoexitAfter() layer.InterceptorFunc {
-	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+func GoexitAfter() layer.InterceptorFunc { return after(Goexit()) }
+
+// after makes the call before the fault.
+func after(fault layer.InterceptorFunc) layer.InterceptorFunc {
+	return func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		_ = next(ctx)
-		runtime.Goexit()
-		return nil
+		return fault(ctx, c, next)
 	}
 }
 

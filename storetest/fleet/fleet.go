@@ -1,6 +1,6 @@
-// Package fleet checks with real processes what a bus between caches promises: that no read is older than its bound, whatever is
-// cut or killed, and that all agree with the base once the writing is over. Use it for a bus of your own. Package linear checks
-// more, in virtual time, of a cache whose bus needs no server.
+// Package fleet checks with real processes what a bus between caches promises: no read is older than its bound, even when
+// connections are cut and servers killed. All agree with the base once the writing is over. Use it for a bus of your own. Package
+// linear checks more, in virtual time, of a cache whose bus needs no server.
 //
 // A test program runs itself again as each of the processes:
 //
@@ -19,6 +19,7 @@ package fleet
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,6 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,7 +78,7 @@ func Worker(open func(ctx context.Context, args []string) (store.Store, error)) 
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(2)
 	}
-	w := &worker{s: s, me: me, all: all, out: bufio.NewWriter(os.Stdout)}
+	w := &worker{s: s, me: me, all: all, out: json.NewEncoder(os.Stdout)}
 	w.work(os.Stdin)
 	if err := store.Close(s); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
@@ -93,14 +93,13 @@ type worker struct {
 	stop    atomic.Bool
 
 	mu  sync.Mutex
-	out *bufio.Writer
+	out *json.Encoder
 }
 
-func (w *worker) say(words ...any) {
+func (w *worker) say(e event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, _ = fmt.Fprintln(w.out, words...)
-	_ = w.out.Flush()
+	_ = w.out.Encode(e)
 }
 
 func threadOf(i int) string { return fmt.Sprintf("thr_fleet_%d", i) }
@@ -118,13 +117,13 @@ func (w *worker) work(in io.Reader) {
 		case "stop":
 			w.stop.Store(true)
 			writing.Wait()
-			w.say("stopped")
+			w.say(event{Word: "stopped"})
 		case "read":
 			for i := range w.all {
 				t, err := w.s.LoadThread(ctx, threadOf(i))
-				w.say("last", i, t.Title, report.Error(err))
+				w.say(event{Word: "last", Thread: i, N: number(t), Text: report.Error(err)})
 			}
-			w.say("hits", hits(w.s))
+			w.say(event{Word: "hits", Hits: hits(w.s)})
 		}
 	}
 	w.stop.Store(true)
@@ -139,7 +138,7 @@ func (w *worker) write(ctx context.Context) {
 		err := w.s.SaveThread(call, chat.Thread{ID: threadOf(w.me), Title: strconv.Itoa(n), CreatedAt: time.Now()})
 		cancel()
 		if err == nil {
-			w.say("wrote", w.me, n, time.Now().UnixNano())
+			w.say(event{Word: "wrote", Thread: w.me, N: n, At: time.Now().UnixNano()})
 		}
 		time.Sleep(rand.N(writePace)) // a load, not a wait
 	}
@@ -153,32 +152,37 @@ func (w *worker) read(ctx context.Context) {
 		t, err := w.s.LoadThread(call, threadOf(i))
 		cancel()
 		if err == nil {
-			w.say("read", i, t.Title, begin.UnixNano())
+			w.say(event{Word: "read", Thread: i, N: number(t), At: begin.UnixNano()})
 		}
 		time.Sleep(rand.N(readPace)) // a load, not a wait
 	}
 }
 
-func hits(s store.Store) (n float64) {
+// number is the number of the write that a thread is of.
+func number(t chat.Thread) int {
+	n, _ := strconv.Atoi(t.Title)
+	return n
+}
+
+func hits(s store.Store) (n int) {
 	for r := range store.All[layer.StatsReporter](s) {
 		for _, st := range r.AppendStats(nil) {
 			if st.Name == "chatstore_cache_requests_total" && st.Labels[1].Value == "hit" {
-				n += st.Value
+				n += int(st.Value)
 			}
 		}
 	}
 	return n
 }
 
-// event is what a process has said.
+// event is what a process says.
 type event struct {
-	worker int
-	word   string
-	thread int
-	n      int
-	at     int64
-	hits   int // of "hits", which has none of the three
-	text   string
+	Word      string // wrote, read, stopped, last or hits
+	Thread, N int    // that was written or read, and the number of the write
+	At        int64  // when a write had returned, or a read began
+	Hits      int    // of the caches
+	Text      string // of an error
+	worker    int
 }
 
 // process is a worker, seen from the test.
@@ -189,8 +193,8 @@ type process struct {
 	writes atomic.Int64
 }
 
-// Run runs the fleet. It fails the test when a read did not have a write that was acknowledged Bound before the read began; when,
-// Bound after the last write, a process does not read what the base has; and when the fleet did too little to tell.
+// Run runs the fleet. It fails the test when a read lacks a write that was acknowledged Bound before the read began. It fails when,
+// Bound after the last write, a process does not read what the base has. It fails when the fleet did too little to tell.
 func Run(t *testing.T, f Fleet) {
 	t.Helper()
 	if f.Processes == 0 {
@@ -219,15 +223,21 @@ func Run(t *testing.T, f Fleet) {
 		p := &process{in: in, said: make(chan event, 2*f.Processes)}
 		fleet = append(fleet, p)
 		ended.Go(func() {
-			for lines := bufio.NewScanner(out); lines.Scan(); {
-				e := parse(lines.Text())
-				e.worker = i
-				switch e.word {
+			for in := json.NewDecoder(out); ; {
+				e := event{worker: i}
+				if err := in.Decode(&e); err != nil {
+					if !errors.Is(err, io.EOF) {
+						t.Errorf("process %d says what is no event: %v", i, err)
+						_ = cmd.Process.Kill()
+					}
+					break
+				}
+				switch e.Word {
 				case "wrote", "read":
 					mu.Lock()
 					events = append(events, e)
 					mu.Unlock()
-					if e.word == "read" {
+					if e.Word == "read" {
 						p.reads.Add(1)
 					} else {
 						p.writes.Add(1)
@@ -292,12 +302,13 @@ func Run(t *testing.T, f Fleet) {
 	for _, p := range fleet {
 		for range f.Processes {
 			e := p.expect(t, patience, "last")
-			want, err := f.Base.LoadThread(t.Context(), threadOf(e.thread))
-			if err != nil || strconv.Itoa(e.n) != want.Title {
-				t.Errorf("process %d reads %s of thread %d in the end; the base has %q, error %s", e.worker, e.text, e.thread, want.Title, report.Error(err))
+			want, err := f.Base.LoadThread(t.Context(), threadOf(e.Thread))
+			if err != nil || strconv.Itoa(e.N) != want.Title {
+				t.Errorf("process %d reads write %d of thread %d in the end, error %s; the base has %q, error %s",
+					e.worker, e.N, e.Thread, e.Text, want.Title, report.Error(err))
 			}
 		}
-		hits += p.expect(t, patience, "hits").hits
+		hits += p.expect(t, patience, "hits").Hits
 	}
 	for _, p := range fleet {
 		_ = p.in.Close()
@@ -312,28 +323,28 @@ func check(t *testing.T, f Fleet, events []event, hits int) {
 	writes := make([][]event, f.Processes)
 	var reads []event
 	for _, e := range events {
-		if e.word == "wrote" {
-			writes[e.thread] = append(writes[e.thread], e)
+		if e.Word == "wrote" {
+			writes[e.Thread] = append(writes[e.Thread], e)
 		} else {
 			reads = append(reads, e)
 		}
 	}
 	stale, oldest, foreign := 0, time.Duration(0), 0
 	for _, r := range reads {
-		all := writes[r.thread]
+		all := writes[r.Thread]
 		// The first acknowledged write that the read did not have.
-		missed, _ := slices.BinarySearchFunc(all, r.n+1, func(w event, n int) int { return w.n - n })
+		missed, _ := slices.BinarySearchFunc(all, r.N+1, func(w event, n int) int { return w.N - n })
 		if missed < len(all) {
-			age := time.Duration(r.at - all[missed].at)
+			age := time.Duration(r.At - all[missed].At)
 			oldest = max(oldest, age)
 			if age > f.Bound {
 				if stale++; stale <= 5 {
 					t.Errorf("process %d read write %d of thread %d, %v after write %d of it was acknowledged: the bound is %v",
-						r.worker, r.n, r.thread, age, all[missed].n, f.Bound)
+						r.worker, r.N, r.Thread, age, all[missed].N, f.Bound)
 				}
 			}
 		}
-		if r.worker != r.thread && r.n > 1 {
+		if r.worker != r.Thread && r.N > 1 {
 			foreign++
 		}
 	}
@@ -355,33 +366,12 @@ func (p *process) expect(t *testing.T, patience <-chan time.Time, word string) e
 	t.Helper()
 	select {
 	case e := <-p.said:
-		if e.word != word {
-			t.Fatalf("process %d says %q, want %q", e.worker, e.text, word)
+		if e.Word != word {
+			t.Fatalf("process %d says %q, want %q", e.worker, e.Word, word)
 		}
 		return e
 	case <-patience:
 		t.Fatalf("no process says %q before the test's time is up", word)
 		return event{}
 	}
-}
-
-// parse reads a line of a worker.
-func parse(line string) event {
-	e := event{text: line}
-	words := strings.Fields(line)
-	number := func(i int) (n int64) {
-		if i < len(words) {
-			n, _ = strconv.ParseInt(words[i], 10, 64)
-		}
-		return n
-	}
-	if len(words) > 0 {
-		e.word = words[0]
-	}
-	if e.word == "hits" {
-		e.hits = int(number(1))
-	} else {
-		e.thread, e.n, e.at = int(number(1)), int(number(2)), number(3)
-	}
-	return e
 }

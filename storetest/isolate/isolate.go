@@ -1,5 +1,5 @@
-// Package isolate checks that a guarded stack lets nobody learn of what is not theirs, however they ask: noninterference. Use
-// it for a guard, its rules, and what lies around it. It does not check what can be told from how long a call takes.
+// Package isolate checks that a guarded stack lets no caller learn of what is not theirs, however they ask: noninterference.
+// Use it for a guard, its rules, and the layers around it. It does not check what response times tell.
 //
 //	func TestMyStackIsolates(t *testing.T) {
 //		isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
@@ -8,11 +8,18 @@
 //		}, isolate.Options{})
 //	}
 //
-// In random traces six people ask for everybody's few threads, items and attachments through every op, with valid arguments and
-// others: ada and bob of the tenant acme and an ada of another tenant, who own what there is; tess, who has the role
-// "tenant_admin" in acme, and root, who has the role "admin"; and somebody who is not known at all. What each of them observes
-// must be what they observe when the calls of the others are left out of the trace: values, codes, error texts, the edges of
-// pages, versions. Root may see all, and so is not compared. The guard under test must implement these rules.
+// In random traces six people ask for everybody's few threads, items and attachments, through every op, with valid arguments
+// and others:
+//
+//	ada, bob         of the tenant acme; they own rows
+//	another ada      of another tenant; she owns rows too
+//	tess             has the role "tenant_admin" in acme
+//	root             has the role "admin"
+//	nobody           is not known at all
+//
+// Each trace is played again for each of them, without the calls of the others. What they observe must be the same: values,
+// codes, error texts, the edges of pages, versions. Root may see all, and is not compared. The guard under test must implement
+// these rules.
 package isolate
 
 import (
@@ -38,9 +45,9 @@ import (
 // Run plays random traces through the stack. newStack puts it over a base, for each play of a trace; Run closes it.
 //
 // In mid-trace, the owners give others a part in a thread, as viewer or editor, and take it back; g says who has one. It must
-// count from the very next call on. So a flow is allowed, and the calls stay in, where somebody writes what the observer may see
-// at that time: their own rows, their tenant's, or, in a second comparison, the threads that they have a part in at some time.
-// What they observe of those before and after must not depend on the threads at all.
+// count from the very next call on. Calls that write what the observer may see at that time stay in the trace: their own rows and
+// their tenant's. In a second comparison, so do calls on threads that they have a part in at some time. What they observe of
+// those before and after must not depend on the threads at all.
 //
 // Two things tell of others by design. A save under an id that somebody has used is ErrConflict: the first save of such an id
 // stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict
@@ -101,9 +108,8 @@ type Options struct {
 	// Counting says of which calls the cost is compared, in calls of the base.
 	Counting Counting
 
-	// RevokedWithin is how long the stack may go on to answer with what a principal had a part in, as a cache around a guard
-	// does: in that time they may read the thread as it is. The traces then run in bubbles of [testing/synctest], which a base
-	// in memory can.
+	// RevokedWithin is how long a principal may still read a thread after their part in it was taken back, as through a cache
+	// around a guard. The traces then run in bubbles of [testing/synctest], which takes a base in memory.
 	RevokedWithin time.Duration
 
 	// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.

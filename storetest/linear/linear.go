@@ -1,7 +1,7 @@
-// Package linear checks that reads through a stack of layers are never older than they may be: that a read which begins after
-// a write has returned sees it, whatever the two have in common, whichever way the thread is read, and also next to readers
-// that go past the layers; and that every read equals what the base held at some instant between the read's begin and end.
-// Use it for a layer that holds or shares what it reads. It says nothing of a store by itself: that is for storetest.Run.
+// Package linear checks that reads through a stack of layers are never older than they may be. A read that begins after a write
+// has returned must see it, whichever way the thread is read, and also next to readers that go past the layers. Every read must
+// equal what the base held at some instant between the read's begin and end. Use it for a layer that holds or shares what it
+// reads. For a store by itself, use storetest.Run.
 //
 //	func TestMyCacheIsLinearizable(t *testing.T) {
 //		linear.Run(t, mycache.New(), linear.WithFloor(linear.Coverage{Hits: 1000}))
@@ -19,10 +19,9 @@
 //	crowded      other threads that want the same room
 //	failing      reads of the base that fail or panic
 //
-// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. So thousands
-// take a minute, and one that breaks a promise breaks it again; [WithReplay] runs it alone. (A layer that draws random numbers
-// itself, such as for the jitter of a TTL, makes repetition a matter of luck.) A history that fails is made shorter as long as
-// it goes on to fail, and is printed as a list of calls.
+// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. Thousands take a
+// minute. A history that fails is made shorter while it still fails, and is printed as a list of calls. [WithReplay] runs it
+// alone. It fails again, unless a layer draws random numbers itself, such as for the jitter of a TTL.
 package linear
 
 import (
@@ -91,10 +90,9 @@ func WithReplay(scenario string, seed uint64) Option {
 }
 
 // WithBeside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
-// order; clients are spread over all of them. Between stacks that tell one another of a write before it returns, no more can be
-// had than that a read which begins after that sees it: while the write is under way, the others answer with what it is about to
-// replace. So a read may also equal what the base held before a write through another stack that had not returned at
-// the read's begin, and porcupine is not asked.
+// order; clients are spread over all of them. A stack hears of another's write when that returns: until then it answers with what
+// the write replaces. So a read may also equal what the base held before a write through another stack that had not returned
+// at the read's begin. Porcupine is not asked then.
 func WithBeside(newStack ...func(base store.Store) store.Store) Option {
 	return func(c *check) { c.stacks = append(c.stacks, newStack...) }
 }

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
@@ -204,44 +206,23 @@ func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
 }
 
 // joining shares any call for the same thread that is under way.
-type joining struct {
-	store.Store
-	mu    sync.Mutex
-	calls map[string]*joined
-}
-
-type joined struct {
-	done chan struct{}
-	t    chat.Thread
-	err  error
-}
-
-func (j *joining) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
-	j.mu.Lock()
-	c, ok := j.calls[id]
-	if !ok {
-		c = &joined{done: make(chan struct{})}
-		j.calls[id] = c
-		go func() {
+func joining(base store.Store) store.Store {
+	var flights singleflight.Group
+	return bent(store.OpLoadThread, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+		a, _, _ := flights.Do(c.Thread.ID, func() (a any, _ error) {
 			defer func() {
-				if p := recover(); p != nil {
-					c.err = errLost
+				if recover() != nil {
+					a = call.Answer{Err: errLost}
 				}
-				j.mu.Lock()
-				delete(j.calls, id)
-				j.mu.Unlock()
-				close(c.done)
 			}()
-			c.t, c.err = j.Store.LoadThread(context.WithoutCancel(ctx), id)
-		}()
-	}
-	j.mu.Unlock()
-	<-c.done
-	return c.t, c.err
+			return c.Make(context.WithoutCancel(ctx), base), nil
+		})
+		return a.(call.Answer)
+	})(base)
 }
 
 func TestFindsFlightsThatAreJoinedAcrossAWrite(t *testing.T) {
-	v := found(t, func(base store.Store) store.Store { return &joining{Store: base, calls: map[string]*joined{}} })
+	v := found(t, joining)
 	if v == nil {
 		t.Fatal("no history shows it")
 	}
@@ -252,42 +233,40 @@ func TestFindsFlightsThatAreJoinedAcrossAWrite(t *testing.T) {
 
 // lagging answers LoadThread a while after it looked: linearizable for porcupine as long as nobody saw the newer thread
 // meanwhile, and yet not what the base held.
-type lagging struct {
-	store.Store
-	mu   sync.Mutex
-	last chat.Thread
-	at   time.Time
-}
-
-func (l *lagging) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
-	if id == simThread {
-		l.mu.Lock()
-		last, at := l.last, l.at
-		l.mu.Unlock()
-		if last.ID != "" && time.Since(at) < 20*time.Microsecond {
-			return last, nil
+func lagging(base store.Store) store.Store {
+	var mu sync.Mutex
+	var last call.Answer
+	var at time.Time
+	return bent(store.OpLoadThread, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+		if c.Thread.ID != simThread {
+			return c.Make(ctx, base)
 		}
-	}
-	t, err := l.Store.LoadThread(ctx, id)
-	if err == nil && id == simThread {
-		l.mu.Lock()
-		l.last, l.at = t, time.Now()
-		l.mu.Unlock()
-	}
-	return t, err
+		mu.Lock()
+		was, then := last, at
+		mu.Unlock()
+		if was.Thread.ID != "" && time.Since(then) < 20*time.Microsecond {
+			return was
+		}
+		a := c.Make(ctx, base)
+		if a.Err == nil {
+			mu.Lock()
+			last, at = a, time.Now()
+			mu.Unlock()
+		}
+		return a
+	})(base)
 }
 
 // The log of the base shows what porcupine alone lets through.
 func TestFindsWhatNobodyCouldNotice(t *testing.T) {
-	lag := func(base store.Store) store.Store { return &lagging{Store: base} }
-	v := found(t, lag, WithHistories(300))
+	v := found(t, lagging, WithHistories(300))
 	if v == nil {
 		t.Fatal("no history shows it")
 	}
 	if v.event == nil {
 		t.Error("it was porcupine that found it")
 	}
-	if found(t, lag, WithHistories(30), WithStaleBy(time.Millisecond)) != nil {
+	if found(t, lagging, WithHistories(30), WithStaleBy(time.Millisecond)) != nil {
 		t.Error("what is allowed to be stale is not")
 	}
 }
@@ -320,24 +299,17 @@ func TestFindsReadsThatGoBack(t *testing.T) {
 			t.Errorf("reads before a write takes effect: %s", v.why)
 		}
 		// Two reads that overlap the commit: the first sees it, the second does not.
-		h2 := newHistory(scenario{})
-		first := event{in: call.Call{Op: store.OpSaveThread, Thread: old}}
-		h2.begin(&first)
-		h2.committed(t.Context(), first.in)
-		h2.end(&first, call.Answer{}, known)
-		w, long := event{client: 0, in: write.in}, load(2, old)
-		h2.begin(&w)
-		h2.begin(&long) // spans the commit
-		h2.committed(t.Context(), w.in)
-		seen := load(1, changed)
-		h2.begin(&seen)
-		h2.end(&seen, seen.out, known)
-		later := load(1, old)
-		h2.begin(&later)
-		h2.end(&later, later.out, known)
-		h2.end(&long, long.out, known)
-		h2.end(&w, call.Answer{}, known)
-		if v := h2.check(c); v == nil {
+		h = newHistory(scenario{})
+		do(event{in: call.Call{Op: store.OpSaveThread, Thread: old}})
+		w, long := event{in: write.in}, load(2, old)
+		h.begin(&w)
+		h.begin(&long) // spans the commit
+		h.committed(t.Context(), w.in)
+		do(load(1, changed))
+		do(load(1, old))
+		h.end(&long, long.out, known)
+		h.end(&w, call.Answer{}, known)
+		if v := h.check(c); v == nil {
 			t.Error("a read that goes back was let through")
 		}
 	})

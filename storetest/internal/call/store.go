@@ -29,61 +29,50 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, e
 	return a.Thread, a.Err
 }
 
-// SaveThread is described at LoadThread.
 func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	return s.Do(ctx, Call{Op: store.OpSaveThread, Thread: thread, Mode: store.SaveModeFrom(ctx)}).Err
 }
 
-// DeleteThread is described at LoadThread.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	return s.Do(ctx, Call{Op: store.OpDeleteThread, Thread: chat.Thread{ID: threadID}}).Err
 }
 
-// LoadThreads is described at LoadThread.
 func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	a := s.Do(ctx, Call{Op: store.OpLoadThreads, Query: q})
 	return a.Threads, a.Err
 }
 
-// LoadThreadItems is described at LoadThread.
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	a := s.Do(ctx, Call{Op: store.OpLoadThreadItems, Thread: chat.Thread{ID: threadID}, Query: store.ThreadQuery{PageQuery: q}})
 	return a.Items, a.Err
 }
 
-// AddThreadItem is described at LoadThread.
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.Do(ctx, Call{Op: store.OpAddThreadItem, Thread: chat.Thread{ID: threadID}, Item: item}).Err
 }
 
-// SaveItem is described at LoadThread.
 func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.Do(ctx, Call{Op: store.OpSaveItem, Thread: chat.Thread{ID: threadID}, Item: item, Mode: store.SaveModeFrom(ctx)}).Err
 }
 
-// LoadItem is described at LoadThread.
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	a := s.Do(ctx, Call{Op: store.OpLoadItem, Thread: chat.Thread{ID: threadID}, Item: chat.Item{ID: itemID}})
 	return a.Item, a.Err
 }
 
-// DeleteThreadItem is described at LoadThread.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	return s.Do(ctx, Call{Op: store.OpDeleteThreadItem, Thread: chat.Thread{ID: threadID}, Item: chat.Item{ID: itemID}}).Err
 }
 
-// SaveAttachment is described at LoadThread.
 func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	return s.Do(ctx, Call{Op: store.OpSaveAttachment, Attachment: a, Mode: store.SaveModeFrom(ctx)}).Err
 }
 
-// LoadAttachment is described at LoadThread.
 func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	a := s.Do(ctx, Call{Op: store.OpLoadAttachment, Attachment: chat.Attachment{ID: attachmentID}})
 	return a.Attachment, a.Err
 }
 
-// DeleteAttachment is described at LoadThread.
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	return s.Do(ctx, Call{Op: store.OpDeleteAttachment, Attachment: chat.Attachment{ID: attachmentID}}).Err
 }
