@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
@@ -282,11 +283,11 @@ func oneWins(h *harness, what string, call func(i int) error) (winner int) {
 		case err == nil:
 			wins, winner = wins+1, i
 		case !errors.Is(err, store.ErrConflict):
-			h.fatalf("%s by %d goroutines: got %v, want one nil and else store.ErrConflict", what, n, errs)
+			h.fatalf("%s by %d goroutines: got %s, want one nil and else store.ErrConflict", what, n, report.Error(errors.Join(errs...)))
 		}
 	}
 	if wins != 1 {
-		h.fatalf("%s by %d goroutines: got %v, want one nil and else store.ErrConflict", what, n, errs)
+		h.fatalf("%s by %d goroutines: got %s, want one nil and else store.ErrConflict", what, n, report.Error(errors.Join(errs...)))
 	}
 	return winner
 }

@@ -68,7 +68,7 @@ func (h *harness) bare() {
 func value[T any](h *harness, v T, err error) T {
 	h.t.Helper()
 	if err != nil {
-		h.t.Fatalf("package store refuses a value that the check needs: %v", err)
+		h.t.Fatalf("package chat refuses a value that the check needs: error %s", report.Error(err))
 	}
 	return v
 }

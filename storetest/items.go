@@ -19,7 +19,45 @@ const (
 
 var modeNames = map[store.SaveMode]string{store.Upsert: "Upsert", store.InsertOnly: "InsertOnly", store.UpdateOnly: "UpdateOnly"}
 
-var addThreadItemChecks = []check{
+// putChecks are of what AddThreadItem and SaveItem share.
+func putChecks(rule string, put func(u *user, threadID string, it chat.Item) outcome[none]) []check {
+	return []check{
+		{"a missing thread is ErrNotFound", rule, func(h *harness) {
+			t := h.ada.thread()
+			put(h.ada, t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
+			h.ada.loadThread(t.ID).absent()
+			h.ada.saveThread(t).ok()
+			wantItems(h, t.ID, "that was saved after a call for an item in it had failed")
+		}},
+		{"a deleted thread is ErrNotFound", rule, func(h *harness) {
+			thread, its := itemsAt(h, 1)
+			h.ada.deleteThread(thread).ok()
+			put(h.ada, thread, its[0]).is(store.ErrNotFound)
+			put(h.ada, thread, h.item(at(1), "text")).is(store.ErrNotFound)
+		}},
+		{"an empty ThreadID is filled in", threadIDRule, func(h *harness) {
+			t := h.ada.newThread()
+			it := h.item(at(1), "text")
+			put(h.ada, t.ID, it).ok()
+			it.ThreadID = t.ID
+			wants(h.ada.loadItem(t.ID, it.ID), "", it)
+		}},
+		{"another thread's ThreadID is ErrInvalid", threadIDRule, func(h *harness) {
+			thread, its := itemsAt(h, 1)
+			other := h.ada.newThread()
+			it := its[0]
+			if rule == addItemRule { // of an id that is free everywhere
+				it = h.item(at(1), "text")
+				it.ThreadID = thread
+			}
+			put(h.ada, other.ID, it).is(store.ErrInvalid)
+			wantItems(h, other.ID, "after a call for another thread's item")
+			wantItems(h, thread, "whose item was to be another's", its...)
+		}},
+	}
+}
+
+var addThreadItemChecks = append(putChecks(addItemRule, (*user).addItem), []check{
 	{"inserts", addItemRule, func(h *harness) {
 		t := h.ada.newThread()
 		h.ada.items(t.ID, store.PageQuery{}).ok() // so that a cache has the empty page
@@ -56,40 +94,12 @@ var addThreadItemChecks = []check{
 			wantItems(h, t.ID, "after an AddThreadItem, under "+modeNames[m]+", of an id that it has", it)
 		}
 	}},
-	{"a missing thread is ErrNotFound", addItemRule, func(h *harness) {
-		t := h.ada.thread()
-		it := h.item(at(1), "text")
-		h.ada.addItem(t.ID, it).is(store.ErrNotFound)
-		h.ada.loadThread(t.ID).absent()
-		h.ada.saveThread(t).ok()
-		wantItems(h, t.ID, "that was saved after an AddThreadItem had failed")
-	}},
-	{"a deleted thread is ErrNotFound", addItemRule, func(h *harness) {
-		t := h.ada.newThread()
-		h.ada.deleteThread(t.ID).ok()
-		h.ada.addItem(t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
-	}},
 	{"a deleted item's id is free", addItemRule, func(h *harness) {
 		t := h.ada.newThread()
 		it := h.ada.newItem(t.ID, at(1))
 		h.ada.deleteItem(t.ID, it.ID).ok()
 		h.ada.addItem(t.ID, it).is(nil)
 		wantItems(h, t.ID, "after the item was added, deleted and added", it)
-	}},
-	{"an empty ThreadID is filled in", threadIDRule, func(h *harness) {
-		t := h.ada.newThread()
-		it := h.item(at(1), "text")
-		h.ada.addItem(t.ID, it).ok()
-		it.ThreadID = t.ID
-		wants(h.ada.loadItem(t.ID, it.ID), "", it)
-	}},
-	{"another thread's ThreadID is ErrInvalid", threadIDRule, func(h *harness) {
-		t, other := h.ada.newThread(), h.ada.newThread()
-		it := h.item(at(1), "text")
-		it.ThreadID = other.ID
-		h.ada.addItem(t.ID, it).is(store.ErrInvalid)
-		wantItems(h, t.ID, "after an AddThreadItem of another thread's item")
-		wantItems(h, other.ID, "that the item named, while another was called")
 	}},
 	{"the same id in two threads is two rows", itemIDsRule, func(h *harness) {
 		a, b := h.ada.newThread(), h.ada.newThread()
@@ -103,7 +113,7 @@ var addThreadItemChecks = []check{
 		h.ada.deleteItem(b.ID, id).ok()
 		h.ada.loadItem(a.ID, id).is(nil)
 	}},
-}
+}...)
 
 // wantItems lists a thread's items, oldest first, and compares ids and values.
 func wantItems(h *harness, threadID, when string, want ...chat.Item) {
@@ -134,7 +144,7 @@ func rewritten(h *harness, it chat.Item, sec int) chat.Item {
 	return it
 }
 
-var saveItemChecks = []check{
+var saveItemChecks = append(putChecks(saveItemRule, (*user).saveItem), []check{
 	{"inserts", saveItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
 		it := h.item(at(2), "text")
@@ -150,18 +160,6 @@ var saveItemChecks = []check{
 		h.ada.saveItem(thread, its[1]).ok()
 		wantItems(h, thread, "after SaveItem of the second", its...)
 		wants(h.ada.loadItem(thread, its[1].ID), " after SaveItem", its[1])
-	}},
-	{"a missing thread is ErrNotFound", saveItemRule, func(h *harness) {
-		t := h.ada.thread()
-		h.ada.saveItem(t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
-		h.ada.loadThread(t.ID).absent()
-		h.ada.saveThread(t).ok()
-		wantItems(h, t.ID, "that was saved after a SaveItem had failed")
-	}},
-	{"a deleted thread is ErrNotFound", saveItemRule, func(h *harness) {
-		thread, its := itemsAt(h, 1)
-		h.ada.deleteThread(thread).ok()
-		h.ada.saveItem(thread, its[0]).is(store.ErrNotFound)
 	}},
 	{"a new CreatedAt moves it", moveRule, func(h *harness) {
 		thread, its := itemsAt(h, 1, 2, 3)
@@ -179,27 +177,13 @@ var saveItemChecks = []check{
 		h.ada.saveItem(thread, its[1]).ok()
 		wantItems(h, thread, "of equal times, after the second was moved away and back", its...)
 	}},
-	{"an empty ThreadID is filled in", threadIDRule, func(h *harness) {
-		t := h.ada.newThread()
-		it := h.item(at(1), "text")
-		h.ada.saveItem(t.ID, it).ok()
-		it.ThreadID = t.ID
-		wants(h.ada.loadItem(t.ID, it.ID), "", it)
-	}},
-	{"another thread's ThreadID is ErrInvalid", threadIDRule, func(h *harness) {
-		thread, its := itemsAt(h, 1)
-		other := h.ada.newThread()
-		h.ada.saveItem(other.ID, its[0]).is(store.ErrInvalid)
-		wantItems(h, other.ID, "after a SaveItem of another thread's item")
-		wantItems(h, thread, "whose item was saved into another", its...)
-	}},
 	{"leaves the same id in another thread alone", itemIDsRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
 		other := h.ada.newThread()
 		h.ada.saveItem(other.ID, h.itemWithID(its[0].ID, at(5), "the other's")).ok()
 		wantItems(h, thread, "after SaveItem of the same id in another thread", its...)
 	}},
-}
+}...)
 
 var loadItemChecks = []check{
 	{"a missing item is ErrNotFound", loadItemRule, func(h *harness) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/report"
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
@@ -189,7 +190,7 @@ var ownerChecks = slices.Concat(
 				winner, loser = 1, 0
 			}
 			if errs[winner] != nil || !errors.Is(errs[loser], store.ErrConflict) {
-				h.fatalf("two racing first saves of %q by two owners: got %v and %v, want one nil and one store.ErrConflict", id, errs[0], errs[1])
+				h.fatalf("two racing first saves of %q by two owners: got error %s and error %s, want none and store.ErrConflict", id, report.Error(errs[0]), report.Error(errs[1]))
 			}
 			k.wantText(users[winner], id, "after the race that its owner has won", users[winner].owner.Subject)
 		}

@@ -373,7 +373,7 @@ func refusesItem(h *harness, threadID, text string) {
 		err = h.ada.addItem(threadID, it).err
 	}
 	if !errors.Is(err, store.ErrInvalid) {
-		h.errorf("an item %s, parsed and added: got %v, want store.ErrInvalid", report.Abridged(text, 2000), err)
+		h.errorf("an item %s, parsed and added: got error %s, want store.ErrInvalid", report.Abridged(text, 2000), report.Error(err))
 	}
 }
 
@@ -525,7 +525,7 @@ var aliasingChecks = []check{
 			o := h.ada.loadItem(t.ID, it.ID)
 			got, ok, err := chat.DecodeItem[chat.AssistantMessage](o.ok())
 			if err != nil || !ok || len(got.Content) != 1 || got.Content[0].Text != "kept" {
-				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %t, %v, want the text as saved", o, got, ok, err)
+				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %t, error %s, want the text as saved", o, got, ok, report.Error(err))
 			}
 			got.Content[0].Text = "scribble"
 		}
@@ -543,7 +543,7 @@ var aliasingChecks = []check{
 			o := h.ada.loadAttachment(a.ID)
 			got, err := o.ok().Decode()
 			if err != nil || got.Upload == nil || got.Upload.Headers["X-Key"] != "kept" || got.Upload.URL != "https://example.com/up" {
-				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %v, want the upload as saved", o, got, err)
+				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, error %s, want the upload as saved", o, got, report.Error(err))
 			}
 			got.Upload.Headers["X-Key"], got.Upload.URL = "scribble", "scribble"
 			clear(got.Upload.Headers)

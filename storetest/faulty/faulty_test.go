@@ -28,6 +28,16 @@ func titled(title string) chat.Thread {
 	return chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
+// saved is a Store over a base that has the thread.
+func saved(t *testing.T, title string) (*faulty.Store, store.Store) {
+	t.Helper()
+	base := memstore.New()
+	if err := base.SaveThread(t.Context(), titled(title)); err != nil {
+		t.Fatal(err)
+	}
+	return faulty.New(base), base
+}
+
 // stored is the title of the thread in the Store beneath.
 func stored(t *testing.T, s store.Store) string {
 	t.Helper()
@@ -77,11 +87,7 @@ func TestFaults(t *testing.T) {
 		{"Late", new(faulty.Late).Hold(nil), "error: unavailable", "old"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			base := memstore.New()
-			f := faulty.New(base)
-			if err := f.SaveThread(t.Context(), titled("old")); err != nil {
-				t.Fatal(err)
-			}
+			f, base := saved(t, "old")
 			f.Inject(faulty.Fault{Op: store.OpSaveThread, Do: c.do})
 			if got := ending(func() error { return f.SaveThread(t.Context(), titled("new")) }); got != c.want {
 				t.Errorf("SaveThread: got %s, want %s", got, c.want)
@@ -95,10 +101,7 @@ func TestFaults(t *testing.T) {
 
 // A read that fails has no answer, be it that the call was made.
 func TestAFailedReadHasNoAnswer(t *testing.T) {
-	f := faulty.New(memstore.New())
-	if err := f.SaveThread(t.Context(), titled("old")); err != nil {
-		t.Fatal(err)
-	}
+	f, _ := saved(t, "old")
 	f.Inject(faulty.Fault{Op: store.OpLoadThread, Do: faulty.FailAfter(errLost)})
 	if th, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, errLost) || th.ID != "" {
 		t.Errorf("LoadThread: got %v, error %v, want no thread and %v", th, err, errLost)
@@ -275,12 +278,11 @@ func TestEveryOp(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
-	base := memstore.New()
-	f := faulty.New(base)
-	if err := f.SaveThread(t.Context(), titled("kept")); err != nil {
-		t.Fatal(err)
-	}
+	f, _ := saved(t, "kept")
 	f.Inject(faulty.Fault{Do: faulty.Fail(nil)})
+	if _, err := f.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrUnavailable) || f.Total() != 1 {
+		t.Errorf("LoadThread before Reset: got error %v, of %d calls", err, f.Total())
+	}
 	f.Reset()
 	if f.Total() != 0 {
 		t.Errorf("calls after Reset: got %d, want 0", f.Total())
