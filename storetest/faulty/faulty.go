@@ -77,7 +77,7 @@ func (f *injected) hits(c layer.Call) bool {
 // Option changes what [New] makes.
 type Option func(*Store)
 
-// WithLongestWrite sets what the Store says as a [store.WriteBounder]; without it, what the one beneath says, or else a
+// WithLongestWrite sets what the Store says as a [driver.WriteBounder]; without it, what the one beneath says, or else a
 // minute. A test that applies writes late (see [Late]) must say how late, or layers that believe the Store are deceived.
 func WithLongestWrite(d time.Duration) Option { return func(f *Store) { f.longest = d } }
 

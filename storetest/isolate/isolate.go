@@ -31,7 +31,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
@@ -107,10 +106,6 @@ type Options struct {
 
 	// Counting says of which calls the cost is compared, in calls of the base.
 	Counting Counting
-
-	// RevokedWithin is how long a principal may still read a thread after their part in it was taken back, as through a cache
-	// around a guard. The traces then run in bubbles of [testing/synctest], which takes a base in memory.
-	RevokedWithin time.Duration
 
 	// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
 	WithoutGrants bool
@@ -301,7 +296,7 @@ func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, 
 		}
 		costs := w.calls == a.calls || w.together || !c.counts(w.step, see == ever)
 		same := w.text == a.text && w.edges == a.edges && w.versions == a.versions && costs
-		if !same && !w.lateTruth && !a.lateTruth {
+		if !same {
 			return fmt.Sprintf("%s can tell what others do, by call %d, %s:\n  with them    %s\n  without them %s",
 				peopleNames[who], w.step.n, w.step, w, a)
 		}
@@ -334,7 +329,7 @@ func purged(trace []step, who int, see objectSet) (left []step) {
 		}
 	}
 	keeps := func(s step, roles map[part]string) bool {
-		if s.kind == waiting || s.kind == calling && (s.who == who || s.with == who) {
+		if s.kind == calling && (s.who == who || s.with == who) {
 			return true
 		}
 		o, ok := s.object()
@@ -379,16 +374,15 @@ type played struct {
 
 // observation is all that can be seen of a call's answer.
 type observation struct {
-	step      step
-	text      string // the rows, and the error
-	causes    string // of the error, which nobody is shown: for whoever reads of a failure
-	edges     string // of a page
-	versions  string
-	code      store.Code
-	calls     int  // of the base
-	together  bool // with another's
-	part      bool // they had a part in it
-	lateTruth bool // they no longer have one, and learnt what is
+	step     step
+	text     string // the rows, and the error
+	causes   string // of the error, which nobody is shown: for whoever reads of a failure
+	edges    string // of a page
+	versions string
+	code     store.Code
+	calls    int  // of the base
+	together bool // with another's
+	part     bool // they had a part in it
 }
 
 func (o observation) String() string {
@@ -417,7 +411,7 @@ type keptOpen struct{ store.Store }
 // play plays a trace on a new stack. If all, it is everybody's, and what is true of every trace is checked.
 func (c *check) play(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
-	if !c.bubbles && c.RevokedWithin == 0 {
+	if !c.bubbles {
 		return c.playHere(t, trace, all)
 	}
 	synctest.Test(t, func(t *testing.T) { p = c.playHere(t, trace, all) })
@@ -427,7 +421,7 @@ func (c *check) play(t *testing.T, trace []step, all bool) (p played) {
 func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
 	play := &play{c: c, stage: newStage(c.mint.ID("")), base: faulty.New(keptOpen{c.Base()}),
-		grants: &Grants{roles: map[grant]string{}}, revoked: map[part]time.Time{}, saved: map[int]int{}}
+		grants: &Grants{roles: map[grant]string{}}, saved: map[int]int{}}
 	play.stack = c.newStack(play.base, play.grants)
 	defer func() {
 		if err := store.Close(play.stack); err != nil {
@@ -436,17 +430,12 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 	}()
 	for _, st := range trace {
 		switch st.kind {
-		case waiting:
-			time.Sleep(c.RevokedWithin) // in a bubble, or no time at all
 		case granting:
-			if play.role(st) != "" {
-				play.revoked[st.part()] = time.Now()
-			}
 			play.grants.roles[play.grant(st)] = st.role
 		case calling:
 			had := play.attached(t.Context(), st)
 			for _, o := range play.make(t.Context(), st) {
-				play.look(t.Context(), &o)
+				o.part = play.role(o.step) != ""
 				play.note(o)
 				if all {
 					if a, embeds := st.embedded(); embeds && o.code == store.CodeOK && !had && !play.owned(st.who)[len(traceThreads)+a] {
@@ -470,12 +459,11 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 // play is one play of a trace.
 type play struct {
 	*stage
-	c       *check
-	base    *faulty.Store
-	stack   store.Store
-	grants  *Grants
-	revoked map[part]time.Time // when, last
-	saved   map[int]int        // whose each object became when it was first saved: a hostile base may let somebody have another's id
+	c      *check
+	base   *faulty.Store
+	stack  store.Store
+	grants *Grants
+	saved  map[int]int // whose each object became when it was first saved: a hostile base may let somebody have another's id
 }
 
 // owned is [owned], but of what there is.
@@ -508,12 +496,6 @@ func (p *play) role(s step) string {
 		return p.grants.roles[p.grant(s)]
 	}
 	return ""
-}
-
-// late reports whether a stack may still answer as if the principal had a part in a thread.
-func (p *play) late(of part) bool {
-	at, ok := p.revoked[of]
-	return ok && time.Since(at) < p.c.RevokedWithin
 }
 
 // make makes the call, or both, while the base waits for the second.
@@ -557,16 +539,6 @@ func (p *play) attached(ctx context.Context, s step) bool {
 	return strings.Contains(p.do(ctx, p.base, s).text, traceAttachments[a])
 }
 
-// look says what there is to know about o at the time of the call.
-func (p *play) look(ctx context.Context, o *observation) {
-	role := p.role(o.step)
-	o.part = role != ""
-	if role == "" && p.late(o.step.part()) && o.step.ofThread() && o.step.isRead() {
-		truth := p.do(ctx, p.base, o.step)
-		o.lateTruth = o.code == store.CodeOK && o.text == truth.text && o.edges == truth.edges
-	}
-}
-
 // wrong returns what is wrong with o, whatever it is compared with.
 func (p *play) wrong(ctx context.Context, o observation) string {
 	st := o.step
@@ -580,7 +552,7 @@ func (p *play) wrong(ctx context.Context, o observation) string {
 		may := p.owned(st.who)
 		for i := range traceThreads {
 			of := step{kind: granting, thread: i}.by(st.who)
-			may[i] = may[i] || p.role(of) != "" || p.late(of.part())
+			may[i] = may[i] || p.role(of) != ""
 		}
 		return p.c.shows(o, may)
 	case role != "":

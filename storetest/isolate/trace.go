@@ -81,7 +81,6 @@ type stepKind uint8
 const (
 	calling stepKind = iota
 	granting
-	waiting
 )
 
 // oddity is what is unusual in a call.
@@ -105,7 +104,7 @@ func (s step) part() part { return part{s.who, s.thread} }
 
 // object is what a call or grant is about; !ok: a listing, or an id that is none.
 func (s step) object() (o int, ok bool) {
-	if s.kind == waiting || s.op == store.OpLoadThreads || s.kind == calling && s.odd == badThreadID {
+	if s.op == store.OpLoadThreads || s.kind == calling && s.odd == badThreadID {
 		return 0, false
 	}
 	if s.kind == calling && !s.ofThread() {
@@ -208,9 +207,7 @@ func parseTrace(data []byte) (trace []step) {
 		switch {
 		case s.op != 0:
 			add(s)
-		case b[6]%4 == 3:
-			add(step{kind: waiting, odd: oddities}.by(s.who))
-		case s.who != nobody && !owned(s.who)[s.thread]:
+		case b[6]%4 != 3 && s.who != nobody && !owned(s.who)[s.thread]:
 			add(step{kind: granting, odd: oddities, who: s.who, thread: s.thread, role: []string{"", "viewer", "editor"}[b[6]%4]}.by(s.who))
 			s.op, s.odd = store.OpLoadThread, oddities // at once
 			add(s)
@@ -385,8 +382,6 @@ func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g 
 func (s step) String() string {
 	who, thread := peopleNames[s.who], traceThreads[s.thread]
 	switch {
-	case s.kind == waiting:
-		return "time goes by"
 	case s.kind == granting && s.role == "":
 		return fmt.Sprintf("%s no longer has a part in %s", who, thread)
 	case s.kind == granting:

@@ -102,7 +102,7 @@ func WithBeside(newStack ...func(base store.Store) store.Store) Option {
 // that a history lasts a few d.
 func WithStaleBy(d time.Duration) Option { return func(c *check) { c.stale = d } }
 
-// WithoutVersions has the base report no thread versions ([store.ReportVersion]).
+// WithoutVersions has the base report no thread versions ([driver.ReportVersion]).
 func WithoutVersions() Option { return func(c *check) { c.unversioned = true } }
 
 // WithFloor fails the test if the histories of all scenarios together show less than floor: a check of a cache that was never
