@@ -129,7 +129,7 @@ func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
 }
 
 func TestKindsHaveIndependentWords(t *testing.T) {
-	tab := New(1<<16)
+	tab := New(1 << 16)
 	same := 0
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		if tab.Slot(0, id) == tab.Slot(1, id) {
