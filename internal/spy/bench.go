@@ -43,7 +43,7 @@ func InTurns(b *testing.B, unit string, f, ref func()) {
 // Reference returns one hit of lru.Cache[string, chat.Thread].Get, R in the project's budgets.
 func Reference(b *testing.B) func() {
 	b.Helper()
-	c := must(lru.New[string, chat.Thread](1000))
+	c := Must(lru.New[string, chat.Thread](1000))
 	c.Add("thr_1a2b3c4d", chat.Thread{ID: "thr_1a2b3c4d"})
 	return func() {
 		if _, ok := c.Get("thr_1a2b3c4d"); !ok {
