@@ -22,7 +22,6 @@ import (
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
-	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,6 +32,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 type gate struct {
 	calls atomic.Int64
 	ops   []store.Op
+	lost  store.Op                  // not made: it is unavailable
 	hold  func(layer.Call)          // runs in every call, once answered
 	after func(ctx context.Context) // runs in the held call, once let go
 	open  chan struct{}
@@ -41,6 +41,9 @@ type gate struct {
 
 func (g *gate) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	g.calls.Add(1)
+	if c.Op == g.lost {
+		return store.ErrUnavailable
+	}
 	err := next(ctx) // the answer is from before the gate opens
 	if g.hold != nil {
 		g.hold(c)
@@ -289,19 +292,13 @@ func TestDuringAWriteReadersJoinOnlyWhatHasNotBegun(t *testing.T) {
 
 func TestAnUnknownWriteIsQuarantined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base := memstore.New()
-		f := faulty.New(base)
-		must(t, base.SaveThread(t.Context(), thread("first")))
-		var late faulty.Late
-		f.Inject(faulty.Fault{Op: store.OpSaveThread, Do: late.Hold(nil)})
-		g := &gate{ops: []store.Op{store.OpLoadThread}, open: make(chan struct{})}
-		s := store.Wrap(f, singleflight.New(singleflight.WithQuarantine(time.Minute)), layer.Intercept("gate", g))
-		defer store.Close(s)
+		s, g, base := stack(t, []store.Op{store.OpLoadThread}, singleflight.WithQuarantine(time.Minute))
+		g.lost = store.OpSaveThread
 		if err := s.SaveThread(t.Context(), thread("second")); !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		g.begin(load(t.Context(), t, s))
-		must(t, late.Apply()) // now
+		must(t, base.SaveThread(t.Context(), thread("second"))) // now it is applied
 		g.wg.Go(func() {
 			if th, _ := s.LoadThread(t.Context(), "thr_1"); th.Title != "second" {
 				t.Errorf("joined a call from before the write took effect: %q", th.Title)
