@@ -27,6 +27,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -184,7 +185,7 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 				must(t, err)
 				must(t, s.SaveThread(ctx, chat.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
 					Owner: chat.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}))
-				it := endOfTurn(t, fmt.Sprint("msg_", n))
+				it := endOfTurn(fmt.Sprint("msg_", n))
 				it.ThreadID = cutFrom(quarter, id)
 				must(t, s.SaveItem(ctx, id, it))
 			}},
@@ -312,13 +313,13 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 		case k < 93:
 			err = s.SaveThread(c, titled(id, filler[:r.IntN(1000)]))
 		case k < 96:
-			err = s.SaveItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+			err = s.SaveItem(c, id, hidden("msg_"+strconv.Itoa(row), r.IntN(1000)))
 		case k < 97:
 			err = s.DeleteThreadItem(c, id, "msg_"+strconv.Itoa(row))
 		case k < 98:
-			err = s.AddThreadItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+			err = s.AddThreadItem(c, id, hidden("msg_"+strconv.Itoa(row), r.IntN(1000)))
 		case k < 99:
-			err = s.SaveAttachment(c, file(t, "atc_"+strconv.Itoa(row)))
+			err = s.SaveAttachment(c, file("atc_"+strconv.Itoa(row)))
 		case n%8 == 0: // what is not there cannot be cached
 			err = s.DeleteThread(c, id)
 		}
@@ -373,14 +374,10 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 	return r
 }
 
-func hidden(t testing.TB, id string, size int) chat.Item {
-	it, err := chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]})
-	must(t, err)
-	return it
+func hidden(id string, size int) chat.Item {
+	return spy.Must(chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]}))
 }
 
-func file(t testing.TB, id string) chat.Attachment {
-	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
-	must(t, err)
-	return a
+func file(id string) chat.Attachment {
+	return spy.Must(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"}))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -28,12 +29,7 @@ func titled(id, title string) chat.Thread {
 	return chat.Thread{ID: id, Title: title, CreatedAt: noon}
 }
 
-func endOfTurn(t testing.TB, id string) chat.Item {
-	t.Helper()
-	it, err := chat.NewItem(id, noon, chat.EndOfTurn{})
-	must(t, err)
-	return it
-}
+func endOfTurn(id string) chat.Item { return spy.Must(chat.NewItem(id, noon, chat.EndOfTurn{})) }
 
 // title returns the title of thr_1, or why there is none.
 func title(ctx context.Context, s store.Store) string {
@@ -138,9 +134,9 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 		must(t, err)
 		return len(p.Data)
 	}
-	must(t, base.AddThreadItem(t.Context(), "thr_1", endOfTurn(t, "msg_0")))
+	must(t, base.AddThreadItem(t.Context(), "thr_1", endOfTurn("msg_0")))
 	n(b)
-	if err := a.AddThreadItem(t.Context(), "thr_1", endOfTurn(t, "msg_1")); store.IsDefinite(err) {
+	if err := a.AddThreadItem(t.Context(), "thr_1", endOfTurn("msg_1")); store.IsDefinite(err) {
 		t.Errorf("an add that was made ended with %v", err)
 	}
 	if n(b) != n(base) {
@@ -156,7 +152,7 @@ func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
 	defer store.Close(s)
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
 	f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Do: faulty.Fail(unknown)})
-	err := s.AddThreadItem(ctx, "thr_1", endOfTurn(t, "msg_1"))
+	err := s.AddThreadItem(ctx, "thr_1", endOfTurn("msg_1"))
 	if store.IsDefinite(err) != store.IsDefinite(unknown) {
 		t.Errorf("below authz definite %v, above %v (%v)", store.IsDefinite(unknown), store.IsDefinite(err), err)
 	}
@@ -191,7 +187,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		s := store.Wrap(base, append([]store.Middleware{cache.New()}, below...)...)
 		t.Cleanup(func() { must(t, store.Close(s)) })
 		must(t, base.SaveThread(ctx, titled("thr_1", "old")))
-		must(t, base.AddThreadItem(ctx, "thr_1", endOfTurn(t, "msg_1")))
+		must(t, base.AddThreadItem(ctx, "thr_1", endOfTurn("msg_1")))
 		return base, s
 	}
 	t.Run("window kept though thread is gone", func(t *testing.T) {
