@@ -190,16 +190,18 @@ func TestFailedLookIsNotApplied(t *testing.T) {
 func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 	for _, c := range []struct {
 		base     error
+		code     store.Code
 		definite bool
 	}{
-		{errors.New(canary), false},
-		{&store.Error{Code: store.CodeUnavailable}, false},
-		{errors.Join(store.ErrUnavailable, store.ErrNotApplied), true},
-		{store.ErrConflict, true},
+		{errors.New(canary), store.CodeInternal, false},
+		{&store.Error{Code: store.CodeUnavailable}, store.CodeUnavailable, false},
+		{errors.Join(store.ErrUnavailable, store.ErrNotApplied), store.CodeUnavailable, true},
+		{errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable), store.CodeUnavailable, false},
+		{store.ErrConflict, store.CodeConflict, true},
 	} {
 		s, _ := over(t, faulty.Fault{When: func(c layer.Call) bool { return c.Op.IsWrite() }, Do: faulty.Fail(c.base)})
 		for _, err := range writes(t, s) {
-			if err == nil || store.CodeOf(err) != store.CodeOf(c.base) || store.IsDefinite(err) != c.definite {
+			if err == nil || store.CodeOf(err) != c.code || store.IsDefinite(err) != c.definite {
 				t.Errorf("got %v (%v, definite %v) for the base's %v", err, store.CodeOf(err), store.IsDefinite(err), c.base)
 			}
 			if err != nil && strings.Contains(err.Error(), canary) {

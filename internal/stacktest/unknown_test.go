@@ -142,20 +142,6 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 	}
 }
 
-func TestAGuardDoesNotMakeAnUnknownOutcomeDefinite(t *testing.T) {
-	f := faulty.New(memstore.New())
-	unknown := errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable)
-	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}})
-	s := store.Wrap(f, authz.New(authz.OwnerOnly()))
-	defer store.Close(s)
-	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
-	f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Do: faulty.Fail(unknown)})
-	err := s.AddThreadItem(ctx, "thr_1", endOfTurn("msg_1"))
-	if store.IsDefinite(err) != store.IsDefinite(unknown) {
-		t.Errorf("below authz definite %v, above %v (%v)", store.IsDefinite(unknown), store.IsDefinite(err), err)
-	}
-}
-
 func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
 	base := memstore.New()
 	wire := bus.Local()
