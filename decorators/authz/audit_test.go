@@ -47,13 +47,12 @@ func TestEveryDenialIsAudited(t *testing.T) {
 		return authz.Request{Principal: store.Principal{Owner: who}, Action: a, Op: op, ThreadID: thr, Owner: ada}
 	}
 	attachments := func(a authz.Action, op store.Op) authz.Request {
-		r := adas(a, op, eve)
-		r.ThreadID = ""
-		return r
+		return authz.Request{Principal: store.Principal{Owner: eve}, Action: a, Op: op, Owner: ada}
 	}
-	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) authz.Denial {
-		return authz.Denial{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}
+	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) []authz.Denial {
+		return []authz.Denial{{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}}
 	}
+	adasThreads, allThreads := store.ThreadQuery{Owner: store.OwnedBy(ada)}, store.ThreadQuery{Owner: store.AnyOwner()}
 	const kt, ki, ka, hidden = store.RowThread, store.RowItem, store.RowAttachment, authz.ReasonHidden
 	for _, c := range []struct {
 		name string
@@ -62,50 +61,50 @@ func TestEveryDenialIsAudited(t *testing.T) {
 		want []authz.Denial
 	}{
 		{"LoadThread", eve, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)}},
+			denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"LoadThread, absent", eve, func(c caller) error { return errOf(c.LoadThread(c.ctx, noThr)) }, nil},
 		{"LoadThread, own", ada, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) }, nil},
 		{"LoadThread, nobody", chat.Owner{}, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
-			[]authz.Denial{denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)}},
+			denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)},
 		{"SaveThread", eve, func(c caller) error { return c.SaveThread(c.ctx, thread(thr, chat.Owner{})) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)}},
+			denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)},
 		{"SaveThread, update only", eve, func(c caller) error {
 			return c.SaveThread(store.WithSaveMode(c.ctx, store.UpdateOnly), thread(thr, chat.Owner{}))
-		},
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)}},
+		}, denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"SaveThread, for another", eve, func(c caller) error { return c.SaveThread(c.ctx, thread(noThr, ada)) },
-			[]authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)}},
+			denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)},
 		{"SaveThread, viewer", bob, func(c caller) error { return c.SaveThread(c.ctx, thread(thr, chat.Owner{})) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
+			denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
 		{"DeleteThread", eve, func(c caller) error { return c.DeleteThread(c.ctx, thr) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)}},
+			denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)},
 		{"DeleteThread, viewer", bob, func(c caller) error { return c.DeleteThread(c.ctx, thr) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
-		{"LoadThreads", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})) },
-			[]authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.List, Op: store.OpLoadThreads}, kt, "", authz.ReasonScope, store.CodeOK)}},
-		{"LoadThreads, narrowed", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, store.ThreadQuery{Owner: store.AnyOwner()})) }, nil},
+			denial(adas(authz.Delete, store.OpDeleteThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
+		{"LoadThreads", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, adasThreads)) },
+			denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.List, Op: store.OpLoadThreads}, kt, "", authz.ReasonScope, store.CodeOK)},
+		{"LoadThreads, narrowed", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, allThreads)) }, nil},
 		{"LoadThreadItems", eve, func(c caller) error { return errOf(c.LoadThreadItems(c.ctx, thr, store.PageQuery{})) },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeOK)}},
-		{"LoadThreadItems, after", eve, func(c caller) error { return errOf(c.LoadThreadItems(c.ctx, thr, store.PageQuery{After: msg})) },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeNotFound)}},
+			denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeOK)},
+		{"LoadThreadItems, after", eve,
+			func(c caller) error { return errOf(c.LoadThreadItems(c.ctx, thr, store.PageQuery{After: msg})) },
+			denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"AddThreadItem", eve, func(c caller) error { return c.AddThreadItem(c.ctx, thr, message("msg_new")) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, eve), kt, thr, hidden, store.CodeNotFound)}},
+			denial(adas(authz.Write, store.OpAddThreadItem, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"AddThreadItem, viewer", bob, func(c caller) error { return c.AddThreadItem(c.ctx, thr, message("msg_new")) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
+			denial(adas(authz.Write, store.OpAddThreadItem, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
 		{"AddThreadItem, attachment", eve, func(c caller) error { return c.AddThreadItem(c.ctx, eveThr, message("msg_new", atc)) },
-			[]authz.Denial{denial(attachments(authz.Read, store.OpAddThreadItem), ka, atc, hidden, store.CodeNotFound)}},
+			denial(attachments(authz.Read, store.OpAddThreadItem), ka, atc, hidden, store.CodeNotFound)},
 		{"SaveItem", eve, func(c caller) error { return c.SaveItem(c.ctx, thr, message(msg)) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveItem, eve), kt, thr, hidden, store.CodeNotFound)}},
+			denial(adas(authz.Write, store.OpSaveItem, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"LoadItem", eve, func(c caller) error { return errOf(c.LoadItem(c.ctx, thr, msg)) },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadItem, eve), ki, msg, hidden, store.CodeNotFound)}},
+			denial(adas(authz.Read, store.OpLoadItem, eve), ki, msg, hidden, store.CodeNotFound)},
 		{"DeleteThreadItem", eve, func(c caller) error { return c.DeleteThreadItem(c.ctx, thr, msg) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)}},
+			denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)},
 		{"SaveAttachment", eve, func(c caller) error { return c.SaveAttachment(c.ctx, attachment(atc, chat.Owner{})) },
-			[]authz.Denial{denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)}},
+			denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)},
 		{"LoadAttachment", eve, func(c caller) error { return errOf(c.LoadAttachment(c.ctx, atc)) },
-			[]authz.Denial{denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)}},
+			denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)},
 		{"DeleteAttachment", eve, func(c caller) error { return c.DeleteAttachment(c.ctx, atc) },
-			[]authz.Denial{denial(attachments(authz.Delete, store.OpDeleteAttachment), ka, atc, hidden, store.CodeOK)}},
+			denial(attachments(authz.Delete, store.OpDeleteAttachment), ka, atc, hidden, store.CodeOK)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []authz.Denial

@@ -143,7 +143,9 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 					fmt.Sprintf(`operation_duration_seconds_count{operation="%s",status="%s"}`, op, status): "1",
 				}
 				got := values(t, reg)
-				maps.DeleteFunc(got, func(name, _ string) bool { return o.Code == store.CodeOK && strings.HasPrefix(name, "page_items") })
+				maps.DeleteFunc(got, func(name, _ string) bool {
+					return o.Code == store.CodeOK && strings.HasPrefix(name, "page_items")
+				})
 				same(t, "the series", want, got) // also: in flight is zero again
 			})
 		}

@@ -43,8 +43,9 @@ func seed(tb testing.TB, s store.Store, items int) {
 	ctx := store.WithPrincipal(tb.Context(), ada)
 	must(tb, s.SaveThread(ctx, chat.Thread{ID: threadID, Title: "A chat about budgets", CreatedAt: noon, Owner: ada.Owner}))
 	for i := range items {
-		must(tb, s.AddThreadItem(ctx, threadID, spy.Must(chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
-			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}}))))
+		it := spy.Must(chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
+			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}}))
+		must(tb, s.AddThreadItem(ctx, threadID, it))
 	}
 }
 

@@ -51,7 +51,8 @@ func (a arrangement) String() string {
 }
 
 func (a arrangement) stack(base store.Store, g *isolate.Grants) store.Store {
-	return parts{policy: policy(g), share: a.share, cache: []cache.Option{cache.WithMaxEntries(cmp.Or(a.entries, 8))}}.wrap(base, a.layers...)
+	size := cache.WithMaxEntries(cmp.Or(a.entries, 8))
+	return parts{policy: policy(g), share: a.share, cache: []cache.Option{size}}.wrap(base, a.layers...)
 }
 
 // arrangements are the guard alone, and all its orders with a cache, a singleflight and both. Where layers are below the guard,

@@ -159,7 +159,8 @@ func TestNoCacheIsAroundAuthz(t *testing.T) {
 		}
 		n++
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
-			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
+			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: "+
+				"put authz before the cache",
 				func() { wrapped(false, order...)(t) })
 		})
 	}
@@ -188,7 +189,8 @@ func inRecommended(t testing.TB, base store.Store, c store.Middleware) store.Sto
 // fullStack is that stack with a registry.
 func fullStack(base store.Store, reg prometheus.Registerer, c store.Middleware, opts ...tracing.Option) store.Store {
 	layer := func(name string) store.Middleware { return spy.Must(metrics.New(reg, metrics.WithLayer(name))) }
-	return store.Wrap(base, tracing.New(opts...), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), c, layer("inner"))
+	guard := authz.New(authz.OwnerOnly(), authz.ShareBelow())
+	return store.Wrap(base, tracing.New(opts...), layer("outer"), guard, c, layer("inner"))
 }
 
 // A decorator that embedded a Store would pass a method added later straight through, unguarded, uncached, unseen. What each

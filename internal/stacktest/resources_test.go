@@ -179,7 +179,8 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 		"attachments cut from long messages": {small, mostly, maker{size: between(10, 100)}, 100,
 			func(c session, n int) error {
 				a := spy.Must(c.LoadAttachment(c.ctx, fmt.Sprint("atc_", n)))
-				it := spy.Must(chat.NewItem("msg_1", noon, chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}}))
+				body := chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}}
+				it := spy.Must(chat.NewItem("msg_1", noon, body))
 				message, _, err := chat.DecodeItem[chat.UserMessage](it)
 				return errors.Join(err, c.SaveAttachment(c.ctx, message.Attachments[0]))
 			}},
@@ -221,8 +222,9 @@ func anything() func(session, int) error {
 		case 5:
 			return c.SaveThread(c.ctx, titled(id, text))
 		case 6:
-			return c.SaveItem(c.ctx, id, spy.Must(chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), noon.Add(time.Duration(n)*time.Second),
-				chat.SDKHiddenContext{Content: text})))
+			at := noon.Add(time.Duration(n) * time.Second)
+			it := spy.Must(chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), at, chat.SDKHiddenContext{Content: text}))
+			return c.SaveItem(c.ctx, id, it)
 		case 7:
 			return c.DeleteThreadItem(c.ctx, id, fmt.Sprintf("msg_%s_%d", id, r.IntN(5)))
 		}

@@ -23,7 +23,8 @@ func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 	for _, verdict := range []error{errors.New("not today"), nil} { // success without a next is internal
 		s, base := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return verdict })
 		for _, op := range store.Ops() {
-			if err := spy.CallOp(t.Context(), s, op); store.CodeOf(err) != store.CodeInternal || !errors.Is(err, verdict) && verdict != nil {
+			err := spy.CallOp(t.Context(), s, op)
+			if store.CodeOf(err) != store.CodeInternal || verdict != nil && !errors.Is(err, verdict) {
 				t.Errorf("%s: got %v", op, err)
 			}
 		}
