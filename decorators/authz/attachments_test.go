@@ -121,8 +121,7 @@ func TestEmbeddedParserTraps(t *testing.T) {
 		if errors.Is(err, store.ErrInvalid) {
 			w.calls(t)
 		}
-		_, err = w.base.LoadItem(t.Context(), eveThr, "msg_trap")
-		wants(t, err, store.ErrNotFound)
+		wants(t, errOf(w.base.LoadItem(t.Context(), eveThr, "msg_trap")), store.ErrNotFound)
 	}
 }
 
@@ -171,14 +170,12 @@ func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
 	a := attachment("atc_bob", bob)
 	a.ThreadID = thr
 	must(t, w.SaveAttachment(as(t, bob), a))
-	_, err := w.LoadAttachment(as(t, ada), "atc_bob")
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.LoadAttachment(as(t, ada), "atc_bob")), store.ErrNotFound)
 
 	a = attachment("atc_eve2", eve)
 	a.ThreadID = thr
 	must(t, w.SaveAttachment(as(t, eve), a))
-	_, err = w.LoadThread(as(t, eve), thr)
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.LoadThread(as(t, eve), thr)), store.ErrNotFound)
 	// The same for a thread that is not there.
 	a.ThreadID = noThr
 	must(t, w.SaveAttachment(as(t, eve), a))

@@ -307,8 +307,7 @@ func TestSaveUnderTakenID(t *testing.T) {
 		}
 	}
 	unchanged(t, w)
-	_, err := w.base.LoadThread(t.Context(), "thr_gone")
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.base.LoadThread(t.Context(), "thr_gone")), store.ErrNotFound)
 }
 
 // TestWhoMayNotCreateCannotProbeByCreating: a reader who may create nothing is denied alike for ids that are taken and free.

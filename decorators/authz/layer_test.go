@@ -51,8 +51,7 @@ func TestWhoCannotOwnRowsIsNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, authz.HasRole("op"))
 			for _, p := range probes() {
-				_, err := p.call(caller{w, ctx, there})
-				wants(t, err, store.ErrUnauthenticated)
+				wants(t, errOf(p.call(caller{w, ctx, there})), store.ErrUnauthenticated)
 			}
 			w.calls(t)
 			if w.GenerateThreadID(ctx) == "" || w.GenerateItemID(ctx, chat.KindTask, chat.Thread{}) == "" {
@@ -83,16 +82,12 @@ func TestOrderOfChecks(t *testing.T) {
 			if c.id == "" {
 				q.Limit = -1
 			}
-			_, err := w.LoadThread(c.ctx, c.id)
-			wants(t, err, c.want)
+			wants(t, errOf(w.LoadThread(c.ctx, c.id)), c.want)
 			wants(t, w.SaveThread(c.ctx, thread(c.id, ada)), c.want)
 			wants(t, w.DeleteThread(c.ctx, c.id), c.want)
-			_, err = w.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: q})
-			wants(t, err, c.want)
-			_, err = w.LoadThreadItems(c.ctx, thr, q)
-			wants(t, err, c.want)
-			_, err = w.LoadThreadItems(c.ctx, c.id, store.PageQuery{})
-			wants(t, err, c.want)
+			wants(t, errOf(w.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: q})), c.want)
+			wants(t, errOf(w.LoadThreadItems(c.ctx, thr, q)), c.want)
+			wants(t, errOf(w.LoadThreadItems(c.ctx, c.id, store.PageQuery{})), c.want)
 			item := message(msg)
 			item.ID = c.id
 			wants(t, w.AddThreadItem(c.ctx, thr, item), c.want)
@@ -100,15 +95,13 @@ func TestOrderOfChecks(t *testing.T) {
 			wants(t, w.SaveItem(c.ctx, thr, item), c.want)
 			wants(t, w.SaveItem(c.ctx, c.id, message(msg)), c.want)
 			for _, ids := range [][2]string{{thr, c.id}, {c.id, msg}} {
-				_, err = w.LoadItem(c.ctx, ids[0], ids[1])
-				wants(t, err, c.want)
+				wants(t, errOf(w.LoadItem(c.ctx, ids[0], ids[1])), c.want)
 				wants(t, w.DeleteThreadItem(c.ctx, ids[0], ids[1]), c.want)
 			}
 			a := attachment(atc, ada)
 			a.ID = c.id
 			wants(t, w.SaveAttachment(c.ctx, a), c.want)
-			_, err = w.LoadAttachment(c.ctx, c.id)
-			wants(t, err, c.want)
+			wants(t, errOf(w.LoadAttachment(c.ctx, c.id)), c.want)
 			wants(t, w.DeleteAttachment(c.ctx, c.id), c.want)
 			w.calls(t)
 		})
@@ -256,8 +249,7 @@ func TestNobodyLooksThrough(t *testing.T) {
 func TestClosedLayerStillGuards(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	must(t, store.Close(w.Store))
-	_, err := w.LoadThread(as(t, eve), thr)
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.LoadThread(as(t, eve), thr)), store.ErrNotFound)
 }
 
 // TestVersionRecorderHearsOfTheCallOnly: the looks that this layer takes for itself are not reported; what the call does is.

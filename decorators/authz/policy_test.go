@@ -154,8 +154,7 @@ func TestScopeThatMayLackRowsFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), p))
-			_, err := w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})
-			wants(t, err, store.ErrUnavailable)
+			wants(t, errOf(w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})), store.ErrUnavailable)
 			page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{})
 			if err != nil || len(page.Data) != 1 {
 				t.Errorf("one's own: got %v, %v", page.Data, err)
@@ -269,8 +268,7 @@ func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 		{authz.NoRole, store.ErrNotFound, store.ErrNotFound},
 	} {
 		role.Store(uint32(c.role))
-		_, err := w.LoadThread(as(t, bob), thr)
-		wants(t, err, c.read)
+		wants(t, errOf(w.LoadThread(as(t, bob), thr)), c.read)
 		wants(t, w.SaveItem(as(t, bob), thr, message(msg)), c.write)
 	}
 }
@@ -279,8 +277,7 @@ func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 func TestZeroDecisionIsDeny(t *testing.T) {
 	for _, d := range []authz.Decision{0, 2, 255} {
 		w := newWorld(t, policyFunc(func(context.Context, authz.Request) (authz.Decision, error) { return d, nil }))
-		_, err := w.LoadThread(as(t, ada), thr)
-		wants(t, err, store.ErrNotFound)
+		wants(t, errOf(w.LoadThread(as(t, ada), thr)), store.ErrNotFound)
 	}
 }
 
@@ -330,8 +327,7 @@ func TestAbsentRowsAreAbsentWhateverThePolicySays(t *testing.T) {
 				return authz.Deny, nil
 			}))
 			ctx := as(t, eve)
-			_, err := w.LoadThread(ctx, noThr)
-			wants(t, err, store.ErrNotFound)
+			wants(t, errOf(w.LoadThread(ctx, noThr)), store.ErrNotFound)
 			wants(t, w.AddThreadItem(ctx, noThr, message(msg)), store.ErrNotFound)
 			wants(t, w.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(noThr, chat.Owner{})), store.ErrNotFound)
 			wants(t, w.DeleteThread(ctx, noThr), nil)
@@ -365,8 +361,7 @@ func TestFailedCreateQuestionDenies(t *testing.T) {
 		return authz.Deny, nil
 	}))
 	wants(t, w.SaveThread(as(t, ada), thread(noThr, chat.Owner{})), store.ErrUnavailable)
-	_, err := w.base.LoadThread(t.Context(), noThr)
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.base.LoadThread(t.Context(), noThr)), store.ErrNotFound)
 }
 
 // TestCallerWhoLeavesDuringThePolicy gets the context's error, as from every layer.

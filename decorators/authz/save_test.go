@@ -161,8 +161,7 @@ func TestUnownedRowIsNobodys(t *testing.T) {
 			wants(t, s.save(ctx, w, s.nowhere, chat.Owner{}), store.ErrConflict)
 			wants(t, s.save(ctx, w, s.nowhere, ada), store.ErrConflict)
 			must(t, s.remove(ctx, w, s.nowhere))
-			_, err := w.LoadThread(ctx, s.nowhere)
-			wants(t, err, store.ErrNotFound)
+			wants(t, errOf(w.LoadThread(ctx, s.nowhere)), store.ErrNotFound)
 		}
 		s.stored(t, w, s.nowhere, chat.Owner{})
 		wants(t, s.save(as(t, ada, "op"), w, s.nowhere, ada), store.ErrConflict)
@@ -180,8 +179,7 @@ func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 			w := newWorld(t, granting("bob", authz.Editor))
 			w.spy.once(store.OpSaveThread, func() { must(t, w.base.DeleteThread(t.Context(), thr)) })
 			wants(t, w.SaveThread(store.WithSaveMode(as(t, bob), mode), thread(thr, owner)), store.ErrNotFound)
-			_, err := w.base.LoadThread(t.Context(), thr)
-			wants(t, err, store.ErrNotFound)
+			wants(t, errOf(w.base.LoadThread(t.Context(), thr)), store.ErrNotFound)
 		}
 	}
 }

@@ -883,12 +883,11 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 10 {
 				wg.Go(func() {
-					defer func() {
-						if err, ok := recover().(error); ok && errors.Is(err, boom) {
-							panics.Add(1)
-						}
-					}()
-					if _, err := s.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) == store.CodeInternal {
+					recovered, err := spy.Try(t.Context(), s, store.OpLoadThread)
+					if err, ok := recovered.(error); ok && errors.Is(err, boom) {
+						panics.Add(1)
+					}
+					if store.CodeOf(err) == store.CodeInternal {
 						fails.Add(1)
 					}
 				})
