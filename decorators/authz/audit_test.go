@@ -47,79 +47,64 @@ func TestEveryDenialIsAudited(t *testing.T) {
 		return authz.Request{Principal: store.Principal{Owner: who}, Action: a, Op: op, ThreadID: thr, Owner: ada}
 	}
 	attachments := func(a authz.Action, op store.Op) authz.Request {
-		r := adas(a, op, eve)
-		r.ThreadID = ""
-		return r
+		return authz.Request{Principal: store.Principal{Owner: eve}, Action: a, Op: op, Owner: ada}
 	}
-	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) authz.Denial {
-		return authz.Denial{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}
+	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) []authz.Denial {
+		return []authz.Denial{{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}}
 	}
-	const kt, ki, ka = store.RowThread, store.RowItem, store.RowAttachment
-	hidden := authz.ReasonHidden
+	adasThreads, allThreads := store.ThreadQuery{Owner: store.OwnedBy(ada)}, store.ThreadQuery{Owner: store.AnyOwner()}
+	const kt, ki, ka, hidden = store.RowThread, store.RowItem, store.RowAttachment, authz.ReasonHidden
 	for _, c := range []struct {
 		name string
 		who  chat.Owner
-		call func(ctx context.Context, s store.Store) error
+		call func(c caller) error
 		want []authz.Denial
 	}{
-		{"LoadThread", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)}},
-		{"LoadThread, absent", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, noThr); return err }, nil},
-		{"LoadThread, own", ada, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err }, nil},
-		{"LoadThread, nobody", chat.Owner{}, func(ctx context.Context, s store.Store) error { _, err := s.LoadThread(ctx, thr); return err },
-			[]authz.Denial{denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)}},
-		{"SaveThread", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, chat.Owner{})) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)}},
-		{"SaveThread, update only", eve, func(ctx context.Context, s store.Store) error {
-			return s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), thread(thr, chat.Owner{}))
-		}, []authz.Denial{denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)}},
-		{"SaveThread, for another", eve, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(noThr, ada)) },
-			[]authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)}},
-		{"SaveThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.SaveThread(ctx, thread(thr, chat.Owner{})) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
-		{"DeleteThread", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, thr) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)}},
-		{"DeleteThread, viewer", bob, func(ctx context.Context, s store.Store) error { return s.DeleteThread(ctx, thr) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
-		{"LoadThreads", eve, func(ctx context.Context, s store.Store) error {
-			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})
-			return err
-		}, []authz.Denial{denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.List, Op: store.OpLoadThreads}, kt, "", authz.ReasonScope, store.CodeOK)}},
-		{"LoadThreads, narrowed", eve, func(ctx context.Context, s store.Store) error {
-			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner()})
-			return err
-		}, nil},
-		{"LoadThreadItems", eve, func(ctx context.Context, s store.Store) error {
-			_, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
-			return err
-		}, []authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeOK)}},
-		{"LoadThreadItems, after", eve, func(ctx context.Context, s store.Store) error {
-			_, err := s.LoadThreadItems(ctx, thr, store.PageQuery{After: msg})
-			return err
-		}, []authz.Denial{denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeNotFound)}},
-		{"AddThreadItem", eve, func(ctx context.Context, s store.Store) error {
-			return s.AddThreadItem(ctx, thr, message(t, "msg_new"))
-		},
-			[]authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, eve), kt, thr, hidden, store.CodeNotFound)}},
-		{"AddThreadItem, viewer", bob, func(ctx context.Context, s store.Store) error {
-			return s.AddThreadItem(ctx, thr, message(t, "msg_new"))
-		}, []authz.Denial{denial(adas(authz.Write, store.OpAddThreadItem, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)}},
-		{"AddThreadItem, attachment", eve, func(ctx context.Context, s store.Store) error {
-			return s.AddThreadItem(ctx, eveThr, message(t, "msg_new", atc))
-		}, []authz.Denial{denial(attachments(authz.Read, store.OpAddThreadItem), ka, atc, hidden, store.CodeNotFound)}},
-		{"SaveItem", eve, func(ctx context.Context, s store.Store) error { return s.SaveItem(ctx, thr, message(t, msg)) },
-			[]authz.Denial{denial(adas(authz.Write, store.OpSaveItem, eve), kt, thr, hidden, store.CodeNotFound)}},
-		{"LoadItem", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadItem(ctx, thr, msg); return err },
-			[]authz.Denial{denial(adas(authz.Read, store.OpLoadItem, eve), ki, msg, hidden, store.CodeNotFound)}},
-		{"DeleteThreadItem", eve, func(ctx context.Context, s store.Store) error { return s.DeleteThreadItem(ctx, thr, msg) },
-			[]authz.Denial{denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)}},
-		{"SaveAttachment", eve, func(ctx context.Context, s store.Store) error {
-			return s.SaveAttachment(ctx, attachment(t, atc, chat.Owner{}))
-		}, []authz.Denial{denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)}},
-		{"LoadAttachment", eve, func(ctx context.Context, s store.Store) error { _, err := s.LoadAttachment(ctx, atc); return err },
-			[]authz.Denial{denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)}},
-		{"DeleteAttachment", eve, func(ctx context.Context, s store.Store) error { return s.DeleteAttachment(ctx, atc) },
-			[]authz.Denial{denial(attachments(authz.Delete, store.OpDeleteAttachment), ka, atc, hidden, store.CodeOK)}},
+		{"LoadThread", eve, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
+			denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)},
+		{"LoadThread, absent", eve, func(c caller) error { return errOf(c.LoadThread(c.ctx, noThr)) }, nil},
+		{"LoadThread, own", ada, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) }, nil},
+		{"LoadThread, nobody", chat.Owner{}, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
+			denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)},
+		{"SaveThread", eve, func(c caller) error { return c.SaveThread(c.ctx, thread(thr, chat.Owner{})) },
+			denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)},
+		{"SaveThread, update only", eve, func(c caller) error {
+			return c.SaveThread(store.WithSaveMode(c.ctx, store.UpdateOnly), thread(thr, chat.Owner{}))
+		}, denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeNotFound)},
+		{"SaveThread, for another", eve, func(c caller) error { return c.SaveThread(c.ctx, thread(noThr, ada)) },
+			denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.Create, Op: store.OpSaveThread, ThreadID: noThr, Owner: ada}, kt, noThr, authz.ReasonCreate, store.CodeDenied)},
+		{"SaveThread, viewer", bob, func(c caller) error { return c.SaveThread(c.ctx, thread(thr, chat.Owner{})) },
+			denial(adas(authz.Write, store.OpSaveThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
+		{"DeleteThread", eve, func(c caller) error { return c.DeleteThread(c.ctx, thr) },
+			denial(adas(authz.Delete, store.OpDeleteThread, eve), kt, thr, hidden, store.CodeOK)},
+		{"DeleteThread, viewer", bob, func(c caller) error { return c.DeleteThread(c.ctx, thr) },
+			denial(adas(authz.Delete, store.OpDeleteThread, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
+		{"LoadThreads", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, adasThreads)) },
+			denial(authz.Request{Principal: store.Principal{Owner: eve}, Action: authz.List, Op: store.OpLoadThreads}, kt, "", authz.ReasonScope, store.CodeOK)},
+		{"LoadThreads, narrowed", eve, func(c caller) error { return errOf(c.LoadThreads(c.ctx, allThreads)) }, nil},
+		{"LoadThreadItems", eve, func(c caller) error { return errOf(c.LoadThreadItems(c.ctx, thr, store.PageQuery{})) },
+			denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeOK)},
+		{"LoadThreadItems, after", eve,
+			func(c caller) error { return errOf(c.LoadThreadItems(c.ctx, thr, store.PageQuery{After: msg})) },
+			denial(adas(authz.Read, store.OpLoadThreadItems, eve), kt, thr, hidden, store.CodeNotFound)},
+		{"AddThreadItem", eve, func(c caller) error { return c.AddThreadItem(c.ctx, thr, message("msg_new")) },
+			denial(adas(authz.Write, store.OpAddThreadItem, eve), kt, thr, hidden, store.CodeNotFound)},
+		{"AddThreadItem, viewer", bob, func(c caller) error { return c.AddThreadItem(c.ctx, thr, message("msg_new")) },
+			denial(adas(authz.Write, store.OpAddThreadItem, bob), kt, thr, authz.ReasonReadOnly, store.CodeDenied)},
+		{"AddThreadItem, attachment", eve, func(c caller) error { return c.AddThreadItem(c.ctx, eveThr, message("msg_new", atc)) },
+			denial(attachments(authz.Read, store.OpAddThreadItem), ka, atc, hidden, store.CodeNotFound)},
+		{"SaveItem", eve, func(c caller) error { return c.SaveItem(c.ctx, thr, message(msg)) },
+			denial(adas(authz.Write, store.OpSaveItem, eve), kt, thr, hidden, store.CodeNotFound)},
+		{"LoadItem", eve, func(c caller) error { return errOf(c.LoadItem(c.ctx, thr, msg)) },
+			denial(adas(authz.Read, store.OpLoadItem, eve), ki, msg, hidden, store.CodeNotFound)},
+		{"DeleteThreadItem", eve, func(c caller) error { return c.DeleteThreadItem(c.ctx, thr, msg) },
+			denial(adas(authz.Delete, store.OpDeleteThreadItem, eve), ki, msg, hidden, store.CodeOK)},
+		{"SaveAttachment", eve, func(c caller) error { return c.SaveAttachment(c.ctx, attachment(atc, chat.Owner{})) },
+			denial(attachments(authz.Write, store.OpSaveAttachment), ka, atc, hidden, store.CodeConflict)},
+		{"LoadAttachment", eve, func(c caller) error { return errOf(c.LoadAttachment(c.ctx, atc)) },
+			denial(attachments(authz.Read, store.OpLoadAttachment), ka, atc, hidden, store.CodeNotFound)},
+		{"DeleteAttachment", eve, func(c caller) error { return c.DeleteAttachment(c.ctx, atc) },
+			denial(attachments(authz.Delete, store.OpDeleteAttachment), ka, atc, hidden, store.CodeOK)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []authz.Denial
@@ -129,7 +114,7 @@ func TestEveryDenialIsAudited(t *testing.T) {
 				ctx = as(t, c.who)
 			}
 			before := stat(t, w, "chatstore_authz_decisions_total", "deny")
-			err := c.call(ctx, w)
+			err := c.call(caller{Store: w, ctx: ctx})
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Errorf("audited (-want +got):\n%s", d)
 			}
@@ -179,8 +164,8 @@ func TestAuditPanicChangesNoAnswer(t *testing.T) {
 		w := newWorld(t, authz.OwnerOnly())
 		silent := store.Wrap(w.base, authz.New(authz.OwnerOnly()))
 		loud := store.Wrap(w.base, authz.New(authz.OwnerOnly(), authz.WithAudit(func(context.Context, authz.Denial) { panic(canary) })))
-		v, err := p.call(t, as(t, eve), silent, there)
-		v2, err2 := p.call(t, as(t, eve), loud, there)
+		v, err := p.call(caller{silent, as(t, eve), there})
+		v2, err2 := p.call(caller{loud, as(t, eve), there})
 		if fmt.Sprintf("%#v", v) != fmt.Sprintf("%#v", v2) || fmt.Sprint(err) != fmt.Sprint(err2) {
 			t.Errorf("%v %s: got %v, %v; without the panic %v, %v", p.op, p.name, v2, err2, v, err)
 		}

@@ -2,16 +2,19 @@ package authz_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -45,32 +48,18 @@ func thread(id string, o chat.Owner) chat.Thread {
 }
 
 // message is a user message that names the attachments.
-func message(t testing.TB, id string, attachments ...string) chat.Item {
-	t.Helper()
+func message(id string, attachments ...string) chat.Item {
 	list := []string{}
 	for _, a := range attachments {
 		list = append(list, fmt.Sprintf(`{"type":"file","id":%q,"name":%q,"mime_type":"text/plain"}`, a, canary))
 	}
-	return parseItem(t, fmt.Sprintf(`{"id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
+	return spy.Must(chat.ParseItem(fmt.Sprintf(`{"id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
 		`"content":[{"type":"input_text","text":%q}],"attachments":[%s],"quoted_text":null,"inference_options":{}}`,
-		id, canary, strings.Join(list, ",")))
+		id, canary, strings.Join(list, ","))))
 }
 
-func parseItem(t testing.TB, text string) chat.Item {
-	t.Helper()
-	var it chat.Item
-	if err := json.Unmarshal([]byte(text), &it); err != nil {
-		t.Fatal(err)
-	}
-	return it
-}
-
-func attachment(t testing.TB, id string, o chat.Owner) chat.Attachment {
-	t.Helper()
-	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"})
-	if err != nil {
-		t.Fatal(err)
-	}
+func attachment(id string, o chat.Owner) chat.Attachment {
+	a := spy.Must(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"}))
 	a.Owner = o
 	return a
 }
@@ -83,17 +72,12 @@ func seed(t testing.TB, s store.Store) {
 		thr, msg, atc string
 	}{{ada, thr, msg, atc}, {eve, eveThr, eveMsg, eveAtc}} {
 		must(t, s.SaveThread(t.Context(), thread(r.thr, r.owner)))
-		must(t, s.SaveAttachment(t.Context(), attachment(t, r.atc, r.owner)))
-		must(t, s.AddThreadItem(t.Context(), r.thr, message(t, r.msg, r.atc)))
+		must(t, s.SaveAttachment(t.Context(), attachment(r.atc, r.owner)))
+		must(t, s.AddThreadItem(t.Context(), r.thr, message(r.msg, r.atc)))
 	}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = spy.NoError
 
 // wants reports an error that is not of the class, or that says anything but what its caller said.
 func wants(t testing.TB, err, class error) {
@@ -109,13 +93,19 @@ func wants(t testing.TB, err, class error) {
 // recorder records the calls of the base, and can do something just before one.
 type recorder struct {
 	mu     sync.Mutex
-	calls  []layer.Call
+	calls  []call
 	before map[store.Op]func() // each runs once
+}
+
+type call struct {
+	op    store.Op
+	mode  store.SaveMode
+	fresh bool
 }
 
 func (s *recorder) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	s.mu.Lock()
-	s.calls = append(s.calls, c)
+	s.calls = append(s.calls, call{c.Op, store.SaveModeFrom(ctx), layer.HintsFor(ctx, c.Op).Fresh()})
 	f := s.before[c.Op]
 	delete(s.before, c.Op)
 	s.mu.Unlock()
@@ -135,15 +125,20 @@ func (s *recorder) once(op store.Op, f func()) {
 	s.before[op] = f
 }
 
-// take returns the ops of the calls since the last take.
-func (s *recorder) take() []store.Op {
+// take returns the calls since the last take.
+func (s *recorder) take() []call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ops []store.Op
-	for _, c := range s.calls {
-		ops = append(ops, c.Op)
-	}
+	calls := s.calls
 	s.calls = nil
+	return calls
+}
+
+// ops returns the ops of the calls since the last take.
+func (s *recorder) ops() (ops []store.Op) {
+	for _, c := range s.take() {
+		ops = append(ops, c.op)
+	}
 	return ops
 }
 
@@ -160,6 +155,22 @@ func newWorld(t testing.TB, p authz.Policy, opts ...authz.Option) world {
 	seed(t, w.base)
 	w.Store = store.Wrap(w.base, authz.New(p, opts...), layer.Intercept("spy", w.spy))
 	return w
+}
+
+// calls fails unless the base's calls since the last take were these.
+func (w world) calls(t testing.TB, want ...store.Op) {
+	t.Helper()
+	if d := cmp.Diff(want, w.spy.ops()); d != "" {
+		t.Errorf("the base's calls (-want +got):\n%s", d)
+	}
+}
+
+// notWritten fails if a write reached the base since the last take.
+func (w world) notWritten(t testing.TB) {
+	t.Helper()
+	if ops := w.spy.ops(); slices.ContainsFunc(ops, store.Op.IsWrite) {
+		t.Errorf("a write reached the base: %v", ops)
+	}
 }
 
 // policyFunc is a policy of one function, that lists nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,107 +26,91 @@ var (
 	nowhere = names{noThr, noMsg, noAtc}
 )
 
+// caller is who makes a call, and on what.
+type caller struct {
+	store.Store
+	ctx context.Context
+	names
+}
+
+func errOf[T any](_ T, err error) error { return err }
+
 // probe is a call that a stranger makes on what is there and on what is not.
 type probe struct {
 	op   store.Op
 	name string
-	call func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error)
 	want error // the class of the answer
+	call func(caller) (any, error)
 }
 
 func probes() []probe {
-	write := func(err error) (any, error) { return nil, err }
 	updateOnly := func(ctx context.Context) context.Context { return store.WithSaveMode(ctx, store.UpdateOnly) }
 	insertOnly := func(ctx context.Context) context.Context { return store.WithSaveMode(ctx, store.InsertOnly) }
 	return []probe{
-		{store.OpLoadThread, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThread(ctx, n.thr)
-		}, store.ErrNotFound},
-		{store.OpLoadThread, "fresh", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThread(store.WithFresh(ctx), n.thr)
-		}, store.ErrNotFound},
-		{store.OpSaveThread, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, chat.Owner{})))
-		}, store.ErrNotFound},
-		{store.OpSaveThread, "update only, naming its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveThread(updateOnly(ctx), thread(n.thr, ada)))
-		}, store.ErrNotFound},
-		{store.OpSaveThread, "for its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveThread(ctx, thread(n.thr, ada)))
-		}, store.ErrDenied},
-		{store.OpDeleteThread, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.DeleteThread(ctx, n.thr))
-		}, nil},
-		{store.OpLoadThreads, "its owner's", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
+		{store.OpLoadThread, "", store.ErrNotFound, func(c caller) (any, error) { return c.LoadThread(c.ctx, c.thr) }},
+		{store.OpLoadThread, "fresh", store.ErrNotFound,
+			func(c caller) (any, error) { return c.LoadThread(store.WithFresh(c.ctx), c.thr) }},
+		{store.OpSaveThread, "update only", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveThread(updateOnly(c.ctx), thread(c.thr, chat.Owner{})) }},
+		{store.OpSaveThread, "update only, naming its owner", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveThread(updateOnly(c.ctx), thread(c.thr, ada)) }},
+		{store.OpSaveThread, "for its owner", store.ErrDenied,
+			func(c caller) (any, error) { return nil, c.SaveThread(c.ctx, thread(c.thr, ada)) }},
+		{store.OpDeleteThread, "", nil, func(c caller) (any, error) { return nil, c.DeleteThread(c.ctx, c.thr) }},
+		{store.OpLoadThreads, "its owner's", nil, func(c caller) (any, error) {
 			who := ada
-			if n == nowhere {
+			if c.names == nowhere {
 				who.Subject = "nobody"
 			}
-			return s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(who)})
-		}, nil},
-		{store.OpLoadThreads, "own, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}})
-		}, store.ErrNotFound},
-		{store.OpLoadThreads, "its owner's, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}, Owner: store.OwnedBy(ada)})
-		}, store.ErrNotFound},
-		{store.OpLoadThreads, "everybody's, after it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: n.thr}, Owner: store.AnyOwner()})
-		}, store.ErrNotFound},
-		{store.OpLoadThreadItems, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreadItems(ctx, n.thr, store.PageQuery{Order: store.OldestFirst})
-		}, nil},
-		{store.OpLoadThreadItems, "after one", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreadItems(ctx, n.thr, store.PageQuery{After: n.msg})
-		}, store.ErrNotFound},
-		{store.OpLoadThreadItems, "own, after one of it", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadThreadItems(ctx, eveThr, store.PageQuery{After: n.msg})
-		}, store.ErrNotFound},
-		{store.OpAddThreadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.AddThreadItem(ctx, n.thr, message(t, "msg_new")))
-		}, store.ErrNotFound},
-		{store.OpAddThreadItem, "under an id that it has", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.AddThreadItem(ctx, n.thr, message(t, n.msg)))
-		}, store.ErrNotFound},
-		{store.OpAddThreadItem, "with an attachment of one's own", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.AddThreadItem(ctx, n.thr, message(t, n.msg, eveAtc)))
-		}, store.ErrNotFound},
-		{store.OpAddThreadItem, "own thread, with its attachment", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.AddThreadItem(ctx, eveThr, message(t, "msg_new", eveAtc, n.atc, "atc_else")))
-		}, store.ErrNotFound},
-		{store.OpSaveItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveItem(ctx, n.thr, message(t, n.msg, n.atc)))
-		}, store.ErrNotFound},
-		{store.OpSaveItem, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveItem(updateOnly(ctx), n.thr, message(t, n.msg)))
-		}, store.ErrNotFound},
-		{store.OpSaveItem, "insert only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveItem(insertOnly(ctx), n.thr, message(t, n.msg)))
-		}, store.ErrNotFound},
-		{store.OpSaveItem, "own message, with its attachment", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveItem(ctx, eveThr, message(t, eveMsg, eveAtc, n.atc)))
-		}, store.ErrNotFound},
-		{store.OpLoadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadItem(ctx, n.thr, n.msg)
-		}, store.ErrNotFound},
-		{store.OpLoadItem, "through one's own thread", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadItem(ctx, eveThr, n.msg)
-		}, store.ErrNotFound},
-		{store.OpDeleteThreadItem, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.DeleteThreadItem(ctx, n.thr, n.msg))
-		}, nil},
-		{store.OpSaveAttachment, "update only", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveAttachment(updateOnly(ctx), attachment(t, n.atc, chat.Owner{})))
-		}, store.ErrNotFound},
-		{store.OpSaveAttachment, "for its owner", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.SaveAttachment(ctx, attachment(t, n.atc, ada)))
-		}, store.ErrDenied},
-		{store.OpLoadAttachment, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return s.LoadAttachment(ctx, n.atc)
-		}, store.ErrNotFound},
-		{store.OpDeleteAttachment, "", func(t *testing.T, ctx context.Context, s store.Store, n names) (any, error) {
-			return write(s.DeleteAttachment(ctx, n.atc))
-		}, nil},
+			return c.LoadThreads(c.ctx, store.ThreadQuery{Owner: store.OwnedBy(who)})
+		}},
+		{store.OpLoadThreads, "own, after it", store.ErrNotFound, func(c caller) (any, error) {
+			return c.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: c.thr}})
+		}},
+		{store.OpLoadThreads, "its owner's, after it", store.ErrNotFound, func(c caller) (any, error) {
+			return c.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: c.thr}, Owner: store.OwnedBy(ada)})
+		}},
+		{store.OpLoadThreads, "everybody's, after it", store.ErrNotFound, func(c caller) (any, error) {
+			return c.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: c.thr}, Owner: store.AnyOwner()})
+		}},
+		{store.OpLoadThreadItems, "", nil,
+			func(c caller) (any, error) {
+				return c.LoadThreadItems(c.ctx, c.thr, store.PageQuery{Order: store.OldestFirst})
+			}},
+		{store.OpLoadThreadItems, "after one", store.ErrNotFound,
+			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, c.thr, store.PageQuery{After: c.msg}) }},
+		{store.OpLoadThreadItems, "own, after one of it", store.ErrNotFound,
+			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, eveThr, store.PageQuery{After: c.msg}) }},
+		{store.OpAddThreadItem, "", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message("msg_new")) }},
+		{store.OpAddThreadItem, "under an id that it has", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message(c.msg)) }},
+		{store.OpAddThreadItem, "with an attachment of one's own", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message(c.msg, eveAtc)) }},
+		{store.OpAddThreadItem, "own thread, with its attachment", store.ErrNotFound, func(c caller) (any, error) {
+			return nil, c.AddThreadItem(c.ctx, eveThr, message("msg_new", eveAtc, c.atc, "atc_else"))
+		}},
+		{store.OpSaveItem, "", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, c.thr, message(c.msg, c.atc)) }},
+		{store.OpSaveItem, "update only", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveItem(updateOnly(c.ctx), c.thr, message(c.msg)) }},
+		{store.OpSaveItem, "insert only", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveItem(insertOnly(c.ctx), c.thr, message(c.msg)) }},
+		{store.OpSaveItem, "own message, with its attachment", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, eveThr, message(eveMsg, eveAtc, c.atc)) }},
+		{store.OpLoadItem, "", store.ErrNotFound, func(c caller) (any, error) { return c.LoadItem(c.ctx, c.thr, c.msg) }},
+		{store.OpLoadItem, "through one's own thread", store.ErrNotFound,
+			func(c caller) (any, error) { return c.LoadItem(c.ctx, eveThr, c.msg) }},
+		{store.OpDeleteThreadItem, "", nil,
+			func(c caller) (any, error) { return nil, c.DeleteThreadItem(c.ctx, c.thr, c.msg) }},
+		{store.OpSaveAttachment, "update only", store.ErrNotFound,
+			func(c caller) (any, error) {
+				return nil, c.SaveAttachment(updateOnly(c.ctx), attachment(c.atc, chat.Owner{}))
+			}},
+		{store.OpSaveAttachment, "for its owner", store.ErrDenied,
+			func(c caller) (any, error) { return nil, c.SaveAttachment(c.ctx, attachment(c.atc, ada)) }},
+		{store.OpLoadAttachment, "", store.ErrNotFound, func(c caller) (any, error) { return c.LoadAttachment(c.ctx, c.atc) }},
+		{store.OpDeleteAttachment, "", nil, func(c caller) (any, error) { return nil, c.DeleteAttachment(c.ctx, c.atc) }},
 	}
 }
 
@@ -226,11 +211,11 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 						asked := &asking{Policy: table}
 						s := store.Wrap(w.base, authz.New(asked), layer.Intercept("spy", w.spy), wrap)
 						var got told
-						v, err := p.call(t, callctx.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
+						v, err := p.call(caller{s, callctx.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
 							if id != eveThr {
 								got.Versions = append(got.Versions, fmt.Sprintf("%s from %d to %d", id, before, after))
 							}
-						}), s, n)
+						}), n})
 						if policy != "failing grants" {
 							wants(t, err, p.want)
 						}
@@ -243,7 +228,7 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 								got.Is = append(got.Is, s)
 							}
 						}
-						for _, op := range w.spy.take() {
+						for _, op := range w.spy.ops() {
 							got.Base = append(got.Base, op.String())
 						}
 						got.Policy = asked.asks
@@ -288,12 +273,8 @@ func unchanged(t *testing.T, w world) {
 
 // TestProbesCoverEveryOp keeps the table above complete.
 func TestProbesCoverEveryOp(t *testing.T) {
-	covered := map[store.Op]bool{}
-	for _, p := range probes() {
-		covered[p.op] = true
-	}
 	for _, op := range store.Ops() {
-		if !covered[op] {
+		if !slices.ContainsFunc(probes(), func(p probe) bool { return p.op == op }) {
 			t.Errorf("no probe for %v", op)
 		}
 	}
@@ -304,7 +285,7 @@ func TestSaveUnderTakenID(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	must(t, w.base.SaveThread(t.Context(), thread("thr_gone", ada)))
 	must(t, w.base.DeleteThread(t.Context(), "thr_gone"))
-	must(t, w.base.SaveAttachment(t.Context(), attachment(t, "atc_gone", ada)))
+	must(t, w.base.SaveAttachment(t.Context(), attachment("atc_gone", ada)))
 	must(t, w.base.DeleteAttachment(t.Context(), "atc_gone"))
 	for _, owner := range []chat.Owner{{}, eve} {
 		for _, mode := range []store.SaveMode{store.Upsert, store.InsertOnly} {
@@ -316,7 +297,7 @@ func TestSaveUnderTakenID(t *testing.T) {
 				texts = append(texts, strings.ReplaceAll(err.Error(), id, "ID"))
 			}
 			for _, id := range []string{atc, "atc_gone"} {
-				err := w.SaveAttachment(ctx, attachment(t, id, owner))
+				err := w.SaveAttachment(ctx, attachment(id, owner))
 				wants(t, err, store.ErrConflict)
 				texts = append(texts, strings.ReplaceAll(err.Error(), id, "ID"))
 			}
@@ -326,8 +307,7 @@ func TestSaveUnderTakenID(t *testing.T) {
 		}
 	}
 	unchanged(t, w)
-	_, err := w.base.LoadThread(t.Context(), "thr_gone")
-	wants(t, err, store.ErrNotFound)
+	wants(t, errOf(w.base.LoadThread(t.Context(), "thr_gone")), store.ErrNotFound)
 }
 
 // TestWhoMayNotCreateCannotProbeByCreating: a reader who may create nothing is denied alike for ids that are taken and free.
@@ -338,9 +318,9 @@ func TestWhoMayNotCreateCannotProbeByCreating(t *testing.T) {
 		}
 		return authz.Deny, nil
 	}))
-	wants(t, w.SaveThread(as(t, eve), thread(thr, chat.Owner{})), store.ErrDenied)
-	wants(t, w.SaveThread(as(t, eve), thread(noThr, chat.Owner{})), store.ErrDenied)
-	wants(t, w.SaveAttachment(as(t, eve), attachment(t, atc, chat.Owner{})), store.ErrDenied)
-	wants(t, w.SaveAttachment(as(t, eve), attachment(t, noAtc, chat.Owner{})), store.ErrDenied)
+	for _, n := range []names{there, nowhere} {
+		wants(t, w.SaveThread(as(t, eve), thread(n.thr, chat.Owner{})), store.ErrDenied)
+		wants(t, w.SaveAttachment(as(t, eve), attachment(n.atc, chat.Owner{})), store.ErrDenied)
+	}
 	unchanged(t, w)
 }

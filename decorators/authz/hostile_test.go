@@ -3,6 +3,7 @@ package authz_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 // mixingUp is a base that answers with rows that were not asked for.
@@ -19,7 +21,6 @@ type mixingUp struct {
 	item       func(chat.Item) chat.Item
 	attachment func(chat.Attachment) chat.Attachment
 	threads    func(store.ThreadQuery) store.ThreadQuery
-	writes     int
 }
 
 func (m *mixingUp) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
@@ -63,41 +64,6 @@ func (m *mixingUp) LoadAttachment(ctx context.Context, id string) (chat.Attachme
 	return a, err
 }
 
-func (m *mixingUp) SaveThread(ctx context.Context, t chat.Thread) error {
-	m.writes++
-	return m.Store.SaveThread(ctx, t)
-}
-
-func (m *mixingUp) DeleteThread(ctx context.Context, id string) error {
-	m.writes++
-	return m.Store.DeleteThread(ctx, id)
-}
-
-func (m *mixingUp) AddThreadItem(ctx context.Context, id string, it chat.Item) error {
-	m.writes++
-	return m.Store.AddThreadItem(ctx, id, it)
-}
-
-func (m *mixingUp) SaveItem(ctx context.Context, id string, it chat.Item) error {
-	m.writes++
-	return m.Store.SaveItem(ctx, id, it)
-}
-
-func (m *mixingUp) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	m.writes++
-	return m.Store.DeleteThreadItem(ctx, threadID, itemID)
-}
-
-func (m *mixingUp) SaveAttachment(ctx context.Context, a chat.Attachment) error {
-	m.writes++
-	return m.Store.SaveAttachment(ctx, a)
-}
-
-func (m *mixingUp) DeleteAttachment(ctx context.Context, id string) error {
-	m.writes++
-	return m.Store.DeleteAttachment(ctx, id)
-}
-
 // TestStrayRowsAreWithheld: a base that answers with another row than was asked for is not believed, whoever owns that row: an
 // internal error, counted, no value, and nothing written.
 func TestStrayRowsAreWithheld(t *testing.T) {
@@ -116,86 +82,50 @@ func TestStrayRowsAreWithheld(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		mix  func(*mixingUp)
-		call func(ctx context.Context, s store.Store) (value bool, err error)
+		call func(caller) (any, error)
 	}{
-		{"LoadThread", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadThread(ctx, thr)
-			return v.ID != "" || v.Title != "", err
-		}},
-		{"SaveThread", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.SaveThread(ctx, thread(thr, ada))
-		}},
-		{"DeleteThread", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.DeleteThread(ctx, thr)
-		}},
-		{"LoadThreads", everybodys, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadThreads(ctx, store.ThreadQuery{})
-			return v.Data != nil, err
-		}},
-		{"LoadThreadItems, the thread", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
-			return v.Data != nil, err
-		}},
-		{"LoadThreadItems, an item of another thread", itemOfOther, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
-			return v.Data != nil, err
-		}},
-		{"LoadThreadItems, an item of no thread", itemOfNone, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadThreadItems(ctx, thr, store.PageQuery{})
-			return v.Data != nil, err
-		}},
-		{"AddThreadItem", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.AddThreadItem(ctx, thr, message(t, "msg_new"))
-		}},
-		{"LoadItem, the thread", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadItem(ctx, thr, msg)
-			return v.ID != "", err
-		}},
-		{"LoadItem, another item", otherItem, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadItem(ctx, thr, msg)
-			return v.ID != "", err
-		}},
-		{"LoadItem, of another thread", itemOfOther, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadItem(ctx, thr, msg)
-			return v.ID != "", err
-		}},
-		{"DeleteThreadItem", otherThread, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.DeleteThreadItem(ctx, thr, msg)
-		}},
-		{"SaveItem, the stored item", itemOfOther, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.SaveItem(ctx, thr, message(t, msg, atc))
-		}},
-		{"SaveItem, another stored item", otherItem, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.SaveItem(ctx, thr, message(t, msg, atc))
-		}},
-		{"SaveItem, the attachment", otherAttachment, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.SaveItem(ctx, thr, message(t, "msg_new", atc))
-		}},
-		{"LoadAttachment", otherAttachment, func(ctx context.Context, s store.Store) (bool, error) {
-			v, err := s.LoadAttachment(ctx, atc)
-			return v.ID != "", err
-		}},
-		{"SaveAttachment", otherAttachment, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.SaveAttachment(ctx, attachment(t, atc, ada))
-		}},
-		{"DeleteAttachment", otherAttachment, func(ctx context.Context, s store.Store) (bool, error) {
-			return false, s.DeleteAttachment(ctx, atc)
-		}},
+		{"LoadThread", otherThread, func(c caller) (any, error) { return c.LoadThread(c.ctx, thr) }},
+		{"SaveThread", otherThread, func(c caller) (any, error) { return nil, c.SaveThread(c.ctx, thread(thr, ada)) }},
+		{"DeleteThread", otherThread, func(c caller) (any, error) { return nil, c.DeleteThread(c.ctx, thr) }},
+		{"LoadThreads", everybodys, func(c caller) (any, error) { return c.LoadThreads(c.ctx, store.ThreadQuery{}) }},
+		{"LoadThreadItems, the thread", otherThread,
+			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, thr, store.PageQuery{}) }},
+		{"LoadThreadItems, an item of another thread", itemOfOther,
+			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, thr, store.PageQuery{}) }},
+		{"LoadThreadItems, an item of no thread", itemOfNone,
+			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, thr, store.PageQuery{}) }},
+		{"AddThreadItem", otherThread,
+			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, thr, message("msg_new")) }},
+		{"LoadItem, the thread", otherThread, func(c caller) (any, error) { return c.LoadItem(c.ctx, thr, msg) }},
+		{"LoadItem, another item", otherItem, func(c caller) (any, error) { return c.LoadItem(c.ctx, thr, msg) }},
+		{"LoadItem, of another thread", itemOfOther, func(c caller) (any, error) { return c.LoadItem(c.ctx, thr, msg) }},
+		{"DeleteThreadItem", otherThread, func(c caller) (any, error) { return nil, c.DeleteThreadItem(c.ctx, thr, msg) }},
+		{"SaveItem, the stored item", itemOfOther,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, thr, message(msg, atc)) }},
+		{"SaveItem, another stored item", otherItem,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, thr, message(msg, atc)) }},
+		{"SaveItem, the attachment", otherAttachment,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, thr, message("msg_new", atc)) }},
+		{"LoadAttachment", otherAttachment, func(c caller) (any, error) { return c.LoadAttachment(c.ctx, atc) }},
+		{"SaveAttachment", otherAttachment,
+			func(c caller) (any, error) { return nil, c.SaveAttachment(c.ctx, attachment(atc, ada)) }},
+		{"DeleteAttachment", otherAttachment, func(c caller) (any, error) { return nil, c.DeleteAttachment(c.ctx, atc) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, authz.OwnerOnly())
-			m := &mixingUp{Store: w.base}
+			m := &mixingUp{Store: layer.Intercept("spy", w.spy)(w.base)}
 			c.mix(m)
 			s := store.Wrap(m, authz.New(authz.OwnerOnly()))
-			value, err := c.call(as(t, ada), s)
-			if value {
+			value, err := c.call(caller{Store: s, ctx: as(t, ada)})
+			if value != nil && !reflect.ValueOf(value).IsZero() {
 				t.Error("a value came with the error")
 			}
 			if err == nil || store.CodeOf(err) != store.CodeInternal {
 				t.Errorf("got error %v, want an internal one", err)
 			}
-			if m.writes > 0 {
-				t.Errorf("%d writes reached the base", m.writes)
+			w.notWritten(t)
+			if value == nil && !store.IsDefinite(err) { // so a cache outside need not hold the thread back
+				t.Errorf("%v: is not known to have done nothing", err)
 			}
 			if got := stat(t, s, "chatstore_authz_stray_rows_total"); got != 1 {
 				t.Errorf("counted %v stray rows, want 1", got)
@@ -205,72 +135,53 @@ func TestStrayRowsAreWithheld(t *testing.T) {
 	}
 }
 
-// TestStrayRowFailsWriteAsNotApplied: a cache outside need not hold the thread back.
-func TestStrayRowFailsWriteAsNotApplied(t *testing.T) {
-	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(&mixingUp{Store: w.base, thread: func(v chat.Thread) chat.Thread { v.ID = "thr_other"; return v }},
-		authz.New(authz.OwnerOnly()))
-	if err := s.DeleteThread(as(t, ada), thr); !store.IsDefinite(err) {
-		t.Errorf("%v: is not known to have done nothing", err)
+// over returns a guard over a base with the fault, and the base.
+func over(t *testing.T, fault faulty.Fault) (store.Store, *faulty.Store) {
+	t.Helper()
+	f := faulty.New(newWorld(t, authz.OwnerOnly()).base)
+	f.Inject(fault)
+	return store.Wrap(f, authz.New(authz.OwnerOnly())), f
+}
+
+// writes makes every write of ada's.
+func writes(t *testing.T, s store.Store) []error {
+	ctx := as(t, ada)
+	return []error{
+		s.SaveThread(ctx, thread(thr, ada)), s.SaveThread(ctx, thread(noThr, ada)), s.DeleteThread(ctx, thr),
+		s.AddThreadItem(ctx, thr, message("msg_new")), s.SaveItem(ctx, thr, message(msg)),
+		s.DeleteThreadItem(ctx, thr, msg), s.SaveAttachment(ctx, attachment(atc, ada)), s.DeleteAttachment(ctx, atc),
 	}
+}
+
+// saveNamed saves a message that names an attachment, so that the item and the attachment are looked at too.
+func saveNamed(t *testing.T, s store.Store) []error {
+	return []error{s.SaveItem(as(t, ada), thr, message("msg_new", atc))}
 }
 
 // TestFailedLookIsNotApplied: a write whose look at the stored row failed has done nothing, and says so; what it says is in this
 // layer's words.
 func TestFailedLookIsNotApplied(t *testing.T) {
-	secret := errors.New(canary)
+	wordy := &store.Error{Code: store.CodeUnavailable, ID: canary, Cause: errors.New(canary)}
 	for _, c := range []struct {
-		base error
-		want error
+		look  store.Op // that fails; zero: all
+		base  error
+		want  error
+		write func(*testing.T, store.Store) []error
 	}{
-		{&store.Error{Code: store.CodeUnavailable, ID: canary, Cause: secret}, store.ErrUnavailable},
-		{context.DeadlineExceeded, context.DeadlineExceeded},
+		{0, wordy, store.ErrUnavailable, writes},
+		{0, context.DeadlineExceeded, context.DeadlineExceeded, writes},
+		{store.OpLoadItem, wordy, store.ErrUnavailable, saveNamed},
+		{store.OpLoadAttachment, wordy, store.ErrUnavailable, saveNamed},
 	} {
-		w := newWorld(t, authz.OwnerOnly())
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
-			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
-				if call.Op.IsWrite() {
-					t.Errorf("%v reached the base", call.Op)
-				}
-				return c.base
-			})))
-		ctx := as(t, ada)
-		for _, err := range []error{
-			s.SaveThread(ctx, thread(thr, ada)), s.DeleteThread(ctx, thr), s.AddThreadItem(ctx, thr, message(t, "msg_new")),
-			s.SaveItem(ctx, thr, message(t, msg)), s.DeleteThreadItem(ctx, thr, msg), s.SaveAttachment(ctx, attachment(t, atc, ada)),
-			s.DeleteAttachment(ctx, atc),
-		} {
+		s, base := over(t, faulty.Fault{Op: c.look, Do: faulty.Fail(c.base)})
+		for _, err := range c.write(t, s) {
 			wants(t, err, c.want)
-			if !store.IsDefinite(err) {
-				t.Errorf("%v: is not known to have done nothing", err)
-			}
-			if strings.Contains(err.Error(), canary) {
-				t.Errorf("the base's words: %v", err)
+			if !store.IsDefinite(err) || strings.Contains(err.Error(), canary) {
+				t.Errorf("%v failed: got %v, definite %v", c.look, err, store.IsDefinite(err))
 			}
 		}
-	}
-}
-
-// The same of the looks at the stored item, and at what it names.
-func TestFailedLookAtAnAttachmentIsNotApplied(t *testing.T) {
-	for _, failing := range []store.Op{store.OpLoadItem, store.OpLoadAttachment} {
-		w := newWorld(t, authz.OwnerOnly())
-		looked := false
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
-			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
-				if call.Op.IsWrite() {
-					t.Errorf("%v reached the base, though %v fails", call.Op, failing)
-				}
-				if call.Op != failing {
-					return next(ctx)
-				}
-				looked = true
-				return &store.Error{Code: store.CodeUnavailable, ID: canary, Cause: errors.New(canary)}
-			})))
-		err := s.SaveItem(as(t, ada), thr, message(t, "msg_new", atc))
-		wants(t, err, store.ErrUnavailable)
-		if !looked || !store.IsDefinite(err) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%v failed (%v): got %v, definite %v", failing, looked, err, store.IsDefinite(err))
+		if base.Writes() > 0 || c.look != 0 && base.Calls(c.look) == 0 {
+			t.Errorf("%d looks, %d writes reached the base, though %v fails", base.Calls(c.look), base.Writes(), c.look)
 		}
 	}
 }
@@ -279,28 +190,18 @@ func TestFailedLookAtAnAttachmentIsNotApplied(t *testing.T) {
 func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 	for _, c := range []struct {
 		base     error
+		code     store.Code
 		definite bool
 	}{
-		{errors.New(canary), false},
-		{&store.Error{Code: store.CodeUnavailable}, false},
-		{errors.Join(store.ErrUnavailable, store.ErrNotApplied), true},
-		{store.ErrConflict, true},
+		{errors.New(canary), store.CodeInternal, false},
+		{&store.Error{Code: store.CodeUnavailable}, store.CodeUnavailable, false},
+		{errors.Join(store.ErrUnavailable, store.ErrNotApplied), store.CodeUnavailable, true},
+		{errors.Join(&store.Error{Code: store.CodeConflict}, store.ErrUnavailable), store.CodeUnavailable, false},
+		{store.ErrConflict, store.CodeConflict, true},
 	} {
-		w := newWorld(t, authz.OwnerOnly())
-		s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("failing", layer.InterceptorFunc(
-			func(ctx context.Context, call layer.Call, next func(context.Context) error) error {
-				if call.Op.IsWrite() {
-					return c.base
-				}
-				return next(ctx)
-			})))
-		ctx := as(t, ada)
-		for _, err := range []error{
-			s.SaveThread(ctx, thread(thr, ada)), s.SaveThread(ctx, thread(noThr, ada)), s.DeleteThread(ctx, thr),
-			s.AddThreadItem(ctx, thr, message(t, "msg_new")), s.SaveItem(ctx, thr, message(t, msg)),
-			s.DeleteThreadItem(ctx, thr, msg), s.SaveAttachment(ctx, attachment(t, atc, ada)), s.DeleteAttachment(ctx, atc),
-		} {
-			if err == nil || store.CodeOf(err) != store.CodeOf(c.base) || store.IsDefinite(err) != c.definite {
+		s, _ := over(t, faulty.Fault{When: func(c layer.Call) bool { return c.Op.IsWrite() }, Do: faulty.Fail(c.base)})
+		for _, err := range writes(t, s) {
+			if err == nil || store.CodeOf(err) != c.code || store.IsDefinite(err) != c.definite {
 				t.Errorf("got %v (%v, definite %v) for the base's %v", err, store.CodeOf(err), store.IsDefinite(err), c.base)
 			}
 			if err != nil && strings.Contains(err.Error(), canary) {
@@ -312,11 +213,7 @@ func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 
 // TestBasesFieldSurvives: what a stricter base has against an argument is the caller's to know.
 func TestBasesFieldSurvives(t *testing.T) {
-	w := newWorld(t, authz.OwnerOnly())
-	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("strict", layer.InterceptorFunc(
-		func(context.Context, layer.Call, func(context.Context) error) error {
-			return &store.Error{Code: store.CodeInvalid, Field: "id: not a UUID"}
-		})))
+	s, _ := over(t, faulty.Fault{Do: faulty.Fail(&store.Error{Code: store.CodeInvalid, Field: "id: not a UUID"})})
 	_, err := s.LoadThread(as(t, ada), thr)
 	wants(t, err, store.ErrInvalid)
 	if !strings.HasSuffix(err.Error(), "id: not a UUID") {

@@ -3,7 +3,6 @@ package cache_test
 import (
 	"context"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,23 +18,26 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
+// onBus makes a cache over base.
+func onBus(t *testing.T, base store.Store, wire bus.Bus) store.Store {
+	s := store.Wrap(base, cache.New(cache.WithBus(wire)))
+	t.Cleanup(func() { must(t, store.Close(s)) })
+	return s
+}
+
 func TestTwoCachesOnALocalBusAgree(t *testing.T) {
 	base, wire := memstore.New(), bus.Local()
-	a := store.Wrap(base, cache.New(cache.WithBus(wire)))
-	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
-	defer store.Close(a, b)
+	a, b := onBus(t, base, wire), onBus(t, base, wire)
 	fill(t, base, 3)
 	must(t, a.SaveAttachment(t.Context(), attachment(t, "atc_1", "one")))
 	for range 3 {
 		warm(t, a)
 		warm(t, b)
 		get[chat.Attachment](t)(b.LoadAttachment(t.Context(), "atc_1"))
-		th := get[chat.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
+		th := load(t.Context(), t, a)
 		th.Title += "!"
 		must(t, a.SaveThread(t.Context(), th))
-		if got := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); got.Title != th.Title {
-			t.Errorf("the other cache still answers %q, saved was %q", got.Title, th.Title)
-		}
+		answers(t, b, th.Title, "in the other cache")
 	}
 	must(t, a.DeleteAttachment(t.Context(), "atc_1"))
 	if _, err := b.LoadAttachment(t.Context(), "atc_1"); store.CodeOf(err) != store.CodeNotFound {
@@ -45,14 +47,10 @@ func TestTwoCachesOnALocalBusAgree(t *testing.T) {
 
 // A cache's own message must not undo its own patch.
 func TestOnesOwnMessageIsNotForeign(t *testing.T) {
-	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(cache.WithBus(bus.Local())), layer.Intercept("probe", p))
-	defer store.Close(s)
+	s, p, base := open(t, cache.WithBus(bus.Local()))
 	fill(t, base, 3)
 	warm(t, s)
-	if n := p.readsOf(func() { turn(t, s, 0) }); n != 0 {
-		t.Errorf("a warm turn on a wire cost %d base reads", n)
-	}
+	p.costs(0, func() { turn(t, s, 0) }, "a warm turn on a wire")
 }
 
 // handBus is a Bus that a test moves by hand.
@@ -76,26 +74,17 @@ func (b *handBus) Subscribe(_ context.Context, f func(bus.Change), connected fun
 }
 
 func TestNothingIsServedWhileTheBusIsAway(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &handBus{}
+	s, p, base := open(t, cache.WithBus(wire))
 	fill(t, base, 3)
 	warm2 := func() { warm(t, s); warm(t, s) }
-	if n := p.readsOf(warm2); n != 4 {
-		t.Errorf("before the first connection: %d base reads of 4", n)
-	}
+	p.costs(4, warm2, "before the first connection")
 	wire.connected(true)
-	if n := p.readsOf(warm2); n != 2 {
-		t.Errorf("connected: %d base reads of 2", n)
-	}
+	p.costs(2, warm2, "connected")
 	wire.connected(false)
-	if n := p.readsOf(warm2); n != 4 {
-		t.Errorf("cut off: %d base reads of 4", n)
-	}
+	p.costs(4, warm2, "cut off")
 	wire.connected(true)
-	if n := p.readsOf(warm2); n != 2 {
-		t.Errorf("connected again: %d base reads of 2: what was from before the gap must go", n)
-	}
+	p.costs(2, warm2, "connected again, when what was from before the gap must be gone")
 }
 
 // A load that was under way when a gap opened must not be stored after it has closed: emptying the LRU is not enough.
@@ -109,43 +98,29 @@ func TestAGapMovesTheWordsOfLoadsUnderWay(t *testing.T) {
 		{"change of all", func(b *handBus) { b.f(bus.Change{All: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			base, p, wire := memstore.New(), &probe{}, &handBus{}
-			s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-			defer store.Close(s)
+			wire := &handBus{}
+			s, p, base := open(t, cache.WithBus(wire))
 			fill(t, base, 3)
 			wire.connected(true)
-			loaded, gate, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-				err := next(ctx)
-				close(loaded)
-				<-gate
-				return err
+			p.during(store.OpLoadThread, func() { s.LoadThread(t.Context(), "thr_1") }, func() {
+				must(t, base.SaveThread(t.Context(), second))
+				c.gap(wire)
 			})
-			go func() { defer close(done); s.LoadThread(t.Context(), "thr_1") }()
-			<-loaded
-			p.set(nil)
-			must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "elsewhere", CreatedAt: noon}))
-			c.gap(wire)
-			close(gate)
-			<-done
-			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "elsewhere" {
-				t.Errorf("a load from before the change was stored: %q", th.Title)
-			}
+			answers(t, s, "second", "after a load from before the change")
 		})
 	}
 }
 
 func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &handBus{}
+	s, p, base := open(t, cache.WithBus(wire))
 	fill(t, base, 1)
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), first))
 	if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_0", 0)); store.CodeOf(err) != store.CodeConflict {
 		t.Fatal(err)
 	}
-	p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
-	_ = s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon})
+	p.set(faulty.Fail(nil))
+	_ = s.SaveThread(t.Context(), first)
 	if len(wire.sent) != 2 {
 		t.Fatalf("sent %+v; want the success and the unknown, not the conflict", wire.sent)
 	}
@@ -159,23 +134,20 @@ func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
 
 // What carries this cache's name but no number is not known to have moved its words at the right time.
 func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &handBus{}
+	s, p, base := open(t, cache.WithBus(wire))
 	wire.connected(true)
 	fill(t, base, 1)
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), first))
 	own := wire.sent[0]
 	for _, c := range []struct {
 		write uint64
 		reads int64
 	}{{own.Write, 0}, {0, 1}} {
-		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		load(t.Context(), t, s)
 		own.Write = c.write
 		wire.f(own)
-		if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != c.reads {
-			t.Errorf("after a message of write %d, a read cost %d base reads, want %d", c.write, n, c.reads)
-		}
+		p.costs(c.reads, func() { load(t.Context(), t, s) }, "a read after a message of write %d", c.write)
 	}
 }
 
@@ -183,9 +155,7 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, wire := memstore.New(), bus.Local()
 		f := faulty.New(base, faulty.WithLongestWrite(time.Minute))
-		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
-		b := store.Wrap(f, cache.New(cache.WithBus(wire)))
-		defer store.Close(a, b)
+		a, b := onBus(t, f, wire), onBus(t, f, wire)
 		fill(t, base, 3)
 		must(t, base.SaveAttachment(t.Context(), attachment(t, "atc_1", "first")))
 		warmBoth := func() {
@@ -199,7 +169,7 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: thread.Hold(nil)})
 		f.Inject(faulty.Fault{Op: store.OpSaveAttachment, Times: 1, Do: file.Hold(nil)})
 		for _, err := range []error{
-			a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}),
+			a.SaveThread(t.Context(), second),
 			a.SaveAttachment(t.Context(), attachment(t, "atc_1", "second")),
 		} {
 			if err == nil || store.IsDefinite(err) {
@@ -211,9 +181,7 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 		must(t, thread.Apply())
 		must(t, file.Apply())
 		for name, s := range map[string]store.Store{"writer": a, "other": b} {
-			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-				t.Errorf("%s: the thread is still %q", name, th.Title)
-			}
+			answers(t, s, "second", name)
 			at := get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
 			if body := get[chat.AttachmentBody](t)(at.Decode()); body.Name != "second" {
 				t.Errorf("%s: the attachment is still %q", name, body.Name)
@@ -233,9 +201,8 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 // A base that announces its transactions itself, stamped, may announce a write that its cache gave up: that is no message of
 // its own any more.
 func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithQuarantine(0)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &handBus{}
+	s, p, base := open(t, cache.WithBus(wire), cache.WithQuarantine(0))
 	wire.connected(true)
 	fill(t, base, 1)
 	var stamps []bus.Stamp
@@ -249,7 +216,6 @@ func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
 		}
 		return next(ctx)
 	})
-	second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
 	_ = s.SaveThread(t.Context(), second)
 	lost = false
 	must(t, s.SaveThread(t.Context(), second))
@@ -258,11 +224,9 @@ func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
 		t.Fatalf("the base saw %v; announced was %+v", stamps, wire.sent)
 	}
 	for i, want := range []int64{1, 0} {
-		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		load(t.Context(), t, s)
 		wire.f(bus.Change{ThreadID: "thr_1", Origin: stamps[i].Origin, Write: stamps[i].Write})
-		if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
-			t.Errorf("after the message of write %d, a read cost %d base reads, want %d", i+1, n, want)
-		}
+		p.costs(want, func() { load(t.Context(), t, s) }, "a read after the message of write %d", i+1)
 	}
 }
 
@@ -296,41 +260,24 @@ func (b *leasedBus) LeasedUntil() time.Time { return *b.until.Load() }
 
 func (b *leasedBus) lease(until time.Time) { b.until.Store(&until) }
 
-func bypasses(s store.Store) (n float64) {
-	r, _ := store.As[layer.StatsReporter](s)
-	for _, st := range r.AppendStats(nil) {
-		if st.Name == "chatstore_cache_requests_total" && st.Labels[1].Value == "bypass" {
-			n += st.Value
-		}
-	}
-	return n
-}
-
 func TestNothingIsServedBeyondTheLease(t *testing.T) {
 	for name, ttl := range map[string]time.Duration{"with a TTL": time.Hour, "without": 0} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				base, p, wire := memstore.New(), &probe{}, &leasedBus{}
+				wire := &leasedBus{}
 				wire.lease(time.Time{})
-				s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithTTL(ttl)), layer.Intercept("probe", p))
-				defer store.Close(s)
+				s, p, base := open(t, cache.WithBus(wire), cache.WithTTL(ttl))
 				fill(t, base, 3)
 				wire.connected(true)
 				warm2 := func() { warm(t, s); warm(t, s) }
-				if n := p.readsOf(warm2); n != 4 {
-					t.Errorf("connected but without a lease: %d base reads of 4", n)
-				}
+				p.costs(4, warm2, "connected but without a lease")
 				wire.lease(time.Now().Add(5 * time.Second))
 				warm(t, s)
 				time.Sleep(5*time.Second - time.Nanosecond)
-				if n := p.readsOf(warm2); n != 0 {
-					t.Errorf("in the last moment of the lease: %d base reads", n)
-				}
+				p.costs(0, warm2, "in the last moment of the lease")
 				time.Sleep(time.Nanosecond)
-				if n := p.readsOf(warm2); n != 4 {
-					t.Errorf("at its end: %d base reads of 4", n)
-				}
-				if n := bypasses(s); n != 8 {
+				p.costs(4, warm2, "at its end")
+				if n := stat(s, "chatstore_cache_requests_total", "bypass"); n != 8 {
 					t.Errorf("%v reads passed the cache by, want 8", n)
 				}
 				wire.lease(time.Now().Add(time.Second))
@@ -373,29 +320,25 @@ func TestAClosedCacheIsNotConnected(t *testing.T) {
 
 // What a base announces of writes that bear no stamp, such as another program's, has happened: nothing is held back for it.
 func TestAChangeWithoutAnOriginHasHappened(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &handBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire), cache.WithQuarantine(time.Minute)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &handBus{}
+	s, p, base := open(t, cache.WithBus(wire), cache.WithQuarantine(time.Minute))
 	wire.connected(true)
 	fill(t, base, 1)
 	warm(t, s)
 	wire.f(bus.Change{ThreadID: "thr_1"})
-	if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 2 {
-		t.Errorf("%d base reads, want 2: the first to see the change, none after that", n)
-	}
+	p.costs(2, func() { warm(t, s); warm(t, s) }, "two warm reads, of which the first sees the change")
 }
 
 // The announcement of a write must not die with the caller that has just left.
 func TestAWriteIsAnnouncedThoughItsCallerHasLeft(t *testing.T) {
-	base, p, wire := memstore.New(), &probe{}, &refusingBus{}
-	s := store.Wrap(base, cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-	defer store.Close(s)
+	wire := &refusingBus{}
+	s, p, _ := open(t, cache.WithBus(wire))
 	ctx, cancel := context.WithCancel(t.Context())
 	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		defer cancel()
 		return next(ctx)
 	})
-	must(t, s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}))
+	must(t, s.SaveThread(ctx, first))
 	if len(wire.sent) != 1 {
 		t.Errorf("announced %v", wire.sent)
 	}
@@ -433,13 +376,12 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, wire := memstore.New(), &handBus{}
 		f := faulty.New(base, faulty.WithLongestWrite(time.Minute))
-		a := store.Wrap(f, cache.New(cache.WithBus(wire)))
+		a := onBus(t, f, wire)
 		fill(t, base, 1)
 		var late faulty.Late
 		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
-		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
-		b := store.Wrap(f, cache.New(cache.WithBus(wire))) // connected only now
-		defer store.Close(a, b)
+		_ = a.SaveThread(t.Context(), second)
+		b := onBus(t, f, wire) // connected only now
 		wire.connected(true)
 		warm(t, b)
 		must(t, late.Apply())
@@ -452,9 +394,7 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 			}
 		}
 		wire.f(wire.sent[last])
-		if th := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-			t.Errorf("the other cache still answers %q", th.Title)
-		}
+		answers(t, b, "second", "in the other cache")
 		if n := wire.sent[last]; n.Origin != "" || n.ThreadID != "thr_1" {
 			t.Errorf("told %+v: that would be held back again", n)
 		}
@@ -467,21 +407,17 @@ func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 		base, local := memstore.New(), bus.Local()
 		f := faulty.New(base, faulty.WithLongestWrite(30*time.Second))
 		away := &fitfulBus{Bus: local, steady: true}
-		a := store.Wrap(f, cache.New(cache.WithBus(local)))
-		b := store.Wrap(f, cache.New(cache.WithBus(away)))
-		defer store.Close(a, b)
+		a, b := onBus(t, f, local), onBus(t, f, away)
 		fill(t, base, 1)
 		var late faulty.Late
 		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 		away.leave()
-		_ = a.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon})
+		_ = a.SaveThread(t.Context(), second)
 		away.comeBack()
 		warm(t, b) // what was before the write
 		time.Sleep(2 * time.Second)
 		must(t, late.Apply())
-		if th := get[chat.Thread](t)(b.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-			t.Errorf("two seconds after it came back, the other cache answers %q", th.Title)
-		}
+		answers(t, b, "second", "in the other cache, two seconds after it came back")
 	})
 }
 
@@ -492,10 +428,7 @@ func (*countingBus) AppendStats(dst []layer.Stat) []layer.Stat {
 }
 
 func TestItReportsWhatItsBusCounts(t *testing.T) {
-	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(&countingBus{})))
-	defer store.Close(s)
-	r, _ := store.As[layer.StatsReporter](s)
-	if !slices.ContainsFunc(r.AppendStats(nil), func(st layer.Stat) bool { return st.Name == "chatstore_bus_connected" && st.Value == 1 }) {
+	if s := onBus(t, memstore.New(), &countingBus{}); stat(s, "chatstore_bus_connected", "") != 1 {
 		t.Error("what the wire counts is not reported")
 	}
 }
@@ -504,11 +437,11 @@ func TestItReportsWhatItsBusCounts(t *testing.T) {
 func TestRemindersDoNotAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, closed := range []bool{false, true} {
-			wire, p := &handBus{}, &probe{}
-			s := store.Wrap(memstore.New(), cache.New(cache.WithBus(wire)), layer.Intercept("probe", p))
-			p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
+			wire := &handBus{}
+			s, p, _ := open(t, cache.WithBus(wire))
+			p.set(faulty.Fail(nil))
 			for range 100 {
-				_ = s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon})
+				_ = s.SaveThread(t.Context(), first)
 			}
 			want := 100 + 60 // a minute of seconds, for the one row
 			if closed {
@@ -520,7 +453,6 @@ func TestRemindersDoNotAddUp(t *testing.T) {
 			if len(wire.sent) != want {
 				t.Errorf("closed %v: %d announcements, want %d", closed, len(wire.sent), want)
 			}
-			must(t, store.Close(s))
 		}
 	})
 }

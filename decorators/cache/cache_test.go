@@ -20,6 +20,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
@@ -38,16 +39,12 @@ var (
 
 // probe sits between the cache and the base: it counts the calls that reach the base, and do decides about each if it is set.
 type probe struct {
+	t             testing.TB
 	reads, writes atomic.Int64
-	mu            sync.Mutex
-	do            func(ctx context.Context, c layer.Call, next func(context.Context) error) error
+	do            atomic.Value // of an InterceptorFunc
 }
 
-func (p *probe) set(do func(ctx context.Context, c layer.Call, next func(context.Context) error) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.do = do
-}
+func (p *probe) set(do layer.InterceptorFunc) { p.do.Store(do) }
 
 func (p *probe) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	if c.Op.IsWrite() {
@@ -55,13 +52,10 @@ func (p *probe) Intercept(ctx context.Context, c layer.Call, next func(context.C
 	} else {
 		p.reads.Add(1)
 	}
-	p.mu.Lock()
-	do := p.do
-	p.mu.Unlock()
-	if do == nil {
-		return next(ctx)
+	if do, _ := p.do.Load().(layer.InterceptorFunc); do != nil {
+		return do(ctx, c, next)
 	}
-	return do(ctx, c, next)
+	return next(ctx)
 }
 
 // readsOf returns how many reads f costs the base.
@@ -71,23 +65,59 @@ func (p *probe) readsOf(f func()) int64 {
 	return p.reads.Load() - before
 }
 
+// costs fails unless f costs the base that many reads.
+func (p *probe) costs(want int64, f func(), what string, args ...any) {
+	p.t.Helper()
+	if n := p.readsOf(f); n != want {
+		p.t.Errorf("%s: %d base reads, want %d", fmt.Sprintf(what, args...), n, want)
+	}
+}
+
+// wait makes all calls wait for the gate.
+func (p *probe) wait(gate <-chan struct{}) {
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		<-gate
+		return next(ctx)
+	})
+}
+
+// during runs f after the base has answered call, which is of op, and before call returns.
+func (p *probe) during(op store.Op, call, f func()) {
+	answered, gate := make(chan struct{}), make(chan struct{})
+	p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+		err := next(ctx)
+		if c.Op == op {
+			p.set(nil)
+			close(answered)
+			<-gate
+		}
+		return err
+	})
+	var wg sync.WaitGroup
+	wg.Go(call)
+	<-answered
+	f()
+	close(gate)
+	wg.Wait()
+}
+
 // open makes a cache over a probed memstore, and returns all three.
 func open(t testing.TB, opts ...cache.Option) (store.Store, *probe, store.Store) {
 	t.Helper()
-	base := memstore.New()
-	p := &probe{}
+	return openOver(t, memstore.New(), opts...)
+}
+
+// openOver is open over that base.
+func openOver(t testing.TB, base store.Store, opts ...cache.Option) (store.Store, *probe, store.Store) {
+	t.Helper()
+	p := &probe{t: t}
 	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute)}, opts...)...),
 		layer.Intercept("probe", p))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s, p, base
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = spy.NoError
 
 func get[T any](t testing.TB) func(v T, err error) T {
 	t.Helper()
@@ -108,13 +138,40 @@ func attachment(t testing.TB, id, name string) chat.Attachment {
 	return get[chat.Attachment](t)(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
 }
 
+func thread(id, title string, o chat.Owner) chat.Thread {
+	return chat.Thread{ID: id, Title: title, CreatedAt: noon, Owner: o}
+}
+
+// first and second are thr_1 before and after a write.
+var first, second = thread("thr_1", "first", chat.Owner{}), thread("thr_1", "second", chat.Owner{})
+
 // fill makes thread thr_1 with n items msg_0, msg_1, … a minute apart, behind the cache.
 func fill(t testing.TB, base store.Store, n int) {
 	t.Helper()
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "first", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), first))
 	for i := range n {
 		must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprintf("msg_%d", i), i)))
 	}
+}
+
+// load loads thr_1.
+func load(ctx context.Context, t testing.TB, s store.Store) chat.Thread {
+	t.Helper()
+	return get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
+}
+
+// answers fails unless s answers thr_1 with that title.
+func answers(t testing.TB, s store.Store, title, when string) {
+	t.Helper()
+	if th := load(t.Context(), t, s); th.Title != title {
+		t.Errorf("%s: the thread is %q, want %q", when, th.Title, title)
+	}
+}
+
+// page loads items of thr_1.
+func page(ctx context.Context, t testing.TB, s store.Store, q store.PageQuery) store.Page[chat.Item] {
+	t.Helper()
+	return get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", q))
 }
 
 func ids(p store.Page[chat.Item]) string {
@@ -131,8 +188,8 @@ func oldest(n int) store.PageQuery { return store.PageQuery{Limit: n, Order: sto
 // warm reads what a turn reads.
 func warm(t testing.TB, s store.Store) {
 	t.Helper()
-	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
-	get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(20)))
+	load(t.Context(), t, s)
+	page(t.Context(), t, s, newest(20))
 }
 
 // turn is a turn of a ChatKit server on thr_1, the n-th.
@@ -140,42 +197,40 @@ func turn(t testing.TB, s store.Store, n int) {
 	t.Helper()
 	ctx := t.Context()
 	user, answer := item(t, fmt.Sprintf("msg_user%d", n), 1000+2*n), item(t, fmt.Sprintf("msg_answer%d", n), 1001+2*n)
-	thread := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
+	thread := load(ctx, t, s)
 	must(t, s.AddThreadItem(ctx, "thr_1", user))
-	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20))); p.Data[0].ID != user.ID {
+	if p := page(ctx, t, s, newest(20)); p.Data[0].ID != user.ID {
 		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, user.ID)
 	}
-	get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))
+	page(ctx, t, s, newest(2))
 	must(t, s.AddThreadItem(ctx, "thr_1", answer))
 	thread.Title = fmt.Sprintf("turn %d", n)
 	must(t, s.SaveThread(ctx, thread))
-	if got := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); !got.Equal(thread) {
+	if got := load(ctx, t, s); !got.Equal(thread) {
 		t.Fatalf("loaded %v, saved %v", got, thread)
 	}
-	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(1))); p.Data[0].ID != answer.ID {
+	if p := page(ctx, t, s, newest(1)); p.Data[0].ID != answer.ID {
 		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, answer.ID)
 	}
 }
 
-// unversioned takes the version capability away.
-func unversioned() store.Middleware {
-	return layer.Intercept("unversioned", layer.InterceptorFunc(
+// unversioned is a memstore without the version capability.
+func unversioned() store.Store {
+	return store.Wrap(memstore.New(), layer.Intercept("unversioned", layer.InterceptorFunc(
 		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			return next(callctx.WithVersionRecorder(ctx, nil))
-		}))
+		})))
 }
 
 func TestAWarmChatTurnCostsTheBaseNoRead(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 100)
 	warm(t, s)
-	if n := p.readsOf(func() {
+	p.costs(0, func() {
 		for n := range 200 {
 			turn(t, s, n)
 		}
-	}); n != 0 {
-		t.Errorf("200 turns on a warm thread cost %d base reads, want 0", n)
-	}
+	}, "200 turns on a warm thread")
 }
 
 // The other side of the one above: without versions, and without the user's word, a patch would be a guess.
@@ -189,9 +244,7 @@ func TestWithoutVersionsAWriteDropsInsteadOfGuessing(t *testing.T) {
 		{"sole writer", []cache.Option{cache.WithSoleWriter()}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			base, p := memstore.New(), &probe{}
-			s := store.Wrap(base, cache.New(c.opts...), layer.Intercept("probe", p), unversioned())
-			defer store.Close(s)
+			s, p, base := openOver(t, unversioned(), c.opts...)
 			fill(t, base, 30)
 			warm(t, s)
 			n := p.readsOf(func() { turn(t, s, 0) })
@@ -209,22 +262,18 @@ func TestAWriteThatMeetsAnotherVersionDropsTheEntry(t *testing.T) {
 	warm(t, s)
 	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_foreign", 500)))
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_own", 501)))
-	var got string
-	n := p.readsOf(func() {
-		got = ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(3))))
-	})
-	if got != "own foreign 9" || n != 1 {
-		t.Errorf("got %q with %d base reads", got, n)
-	}
+	p.costs(1, func() {
+		if got := ids(page(t.Context(), t, s, newest(3))); got != "own foreign 9" {
+			t.Errorf("got %q", got)
+		}
+	}, "a page after the write")
 }
 
 func TestOneWindowServesTheReadsOfATurn(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 100)
 	ctx := t.Context()
-	if n := p.readsOf(func() { s.LoadThreadItems(ctx, "thr_1", newest(20)) }); n != 1 {
-		t.Fatalf("the first read cost %d base reads", n)
-	}
+	p.costs(1, func() { page(ctx, t, s, newest(20)) }, "the first read")
 	for _, c := range []struct {
 		q    store.PageQuery
 		want string
@@ -237,24 +286,18 @@ func TestOneWindowServesTheReadsOfATurn(t *testing.T) {
 		{store.PageQuery{Limit: 2, After: "msg_97", Order: store.OldestFirst}, "98 99", false},
 	} {
 		var p1 store.Page[chat.Item]
-		if n := p.readsOf(func() { p1 = get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", c.q)) }); n != 0 {
-			t.Errorf("%+v cost %d base reads", c.q, n)
-		}
-		want := get[store.Page[chat.Item]](t)(base.LoadThreadItems(ctx, "thr_1", c.q))
+		p.costs(0, func() { p1 = page(ctx, t, s, c.q) }, "%+v", c.q)
+		want := page(ctx, t, base, c.q)
 		if ids(p1) != c.want || p1.HasMore != c.more || p1.After != want.After || p1.HasMore != want.HasMore {
 			t.Errorf("%+v: got %q %v %q, the base says %q %v %q", c.q, ids(p1), p1.HasMore, p1.After, ids(want), want.HasMore, want.After)
 		}
 	}
-	if n := p.readsOf(func() { get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }); n != 0 {
-		t.Errorf("an item of the window cost %d base reads", n)
-	}
-	if n := p.readsOf(func() {
+	p.costs(0, func() { get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }, "an item of the window")
+	p.costs(1, func() {
 		for range 3 {
 			get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3"))
 		}
-	}); n != 1 {
-		t.Errorf("an item beyond the window, loaded three times, cost %d base reads", n)
-	}
+	}, "an item beyond the window, loaded three times")
 }
 
 func TestAWholeThreadServesOldestFirst(t *testing.T) {
@@ -262,13 +305,12 @@ func TestAWholeThreadServesOldestFirst(t *testing.T) {
 		t.Run(first.Order.String(), func(t *testing.T) {
 			s, p, base := open(t)
 			fill(t, base, 30)
-			s.LoadThreadItems(t.Context(), "thr_1", first)
-			var got string
-			if n := p.readsOf(func() {
-				got = ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", oldest(3))))
-			}); n != 0 || got != "0 1 2" {
-				t.Errorf("got %q with %d base reads", got, n)
-			}
+			page(t.Context(), t, s, first)
+			p.costs(0, func() {
+				if got := ids(page(t.Context(), t, s, oldest(3))); got != "0 1 2" {
+					t.Errorf("got %q", got)
+				}
+			}, "the oldest three")
 		})
 	}
 }
@@ -278,11 +320,10 @@ func TestWhatComesOutDoesNotAliasTheCache(t *testing.T) {
 	fill(t, base, 5)
 	for range 2 { // a miss, then a hit
 		for _, q := range []store.PageQuery{newest(3), oldest(3), newest(100)} {
-			p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", q))
-			clear(p.Data)
+			clear(page(t.Context(), t, s, q).Data)
 		}
 	}
-	if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(5)))); got != "4 3 2 1 0" {
+	if got := ids(page(t.Context(), t, s, newest(5))); got != "4 3 2 1 0" {
 		t.Errorf("a caller's slice is the cache's: %q", got)
 	}
 }
@@ -293,10 +334,7 @@ func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
 			s, p, base := open(t)
 			fill(t, base, 5)
 			gate := make(chan struct{})
-			p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-				<-gate
-				return next(ctx)
-			})
+			p.wait(gate)
 			var pages [2]store.Page[chat.Item]
 			var wg sync.WaitGroup
 			for i := range pages {
@@ -316,12 +354,12 @@ func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
 func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	base := memstore.New()
 	fill(t, base, 3)
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_2", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), thread("thr_2", "", chat.Owner{})))
 	must(t, base.AddThreadItem(t.Context(), "thr_2", item(t, "msg_0", 1)))
 	for _, id := range []string{"atc_1", "atc_2"} {
 		must(t, base.SaveAttachment(t.Context(), attachment(t, id, "notes")))
 	}
-	c := &confused{Middle: base}
+	c := &confused{Store: base}
 	s := store.Wrap(c, cache.New())
 	defer store.Close(s)
 	ctx := t.Context()
@@ -336,66 +374,54 @@ func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	if a := get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1")); a.ID != "atc_1" {
 		t.Errorf("the cache kept attachment %s under atc_1", a.ID)
 	}
-	if th := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); th.ID != "thr_1" {
+	if th := load(ctx, t, s); th.ID != "thr_1" {
 		t.Errorf("the cache kept thread %s under thr_1", th.ID)
 	}
-	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(3))); ids(p) != "2 1 0" {
+	if p := page(ctx, t, s, newest(3)); ids(p) != "2 1 0" {
 		t.Errorf("the cache kept another thread's items: %q", ids(p))
 	}
 }
 
-// Middle lets a test's store override a few methods of another.
-type Middle = store.Store
-
-// confused answers for thr_2 whatever is asked, until it is honest.
+// confused answers for thr_2 and atc_2 whatever is asked, until it is honest.
 type confused struct {
-	Middle
+	store.Store
 	honest bool
 }
 
-func (c *confused) pick(id string) string {
+func (c *confused) pick(id, other string) string {
 	if c.honest {
 		return id
 	}
-	return "thr_2"
+	return other
 }
 
 func (c *confused) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
-	return c.Middle.LoadThread(ctx, c.pick(id))
+	return c.Store.LoadThread(ctx, c.pick(id, "thr_2"))
 }
 
 func (c *confused) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
-	return c.Middle.LoadThreadItems(ctx, c.pick(id), q)
+	return c.Store.LoadThreadItems(ctx, c.pick(id, "thr_2"), q)
 }
 
 func (c *confused) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
-	if !c.honest {
-		id = "atc_2"
-	}
-	return c.Middle.LoadAttachment(ctx, id)
+	return c.Store.LoadAttachment(ctx, c.pick(id, "atc_2"))
 }
 
 func (c *confused) LoadItem(ctx context.Context, id, itemID string) (chat.Item, error) {
-	return c.Middle.LoadItem(ctx, c.pick(id), itemID)
+	return c.Store.LoadItem(ctx, c.pick(id, "thr_2"), itemID)
 }
 
 func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	s, p, base := open(t)
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(t.Context(), thread("thr_1", "", ada.Owner)))
 	as := func(p store.Principal) context.Context { return store.WithPrincipal(t.Context(), p) }
 	admin := ada
 	admin.Roles = []string{"admin"}
 	for _, who := range []store.Principal{ada, bob, admin} {
-		if n := p.readsOf(func() { s.LoadThread(as(who), "thr_1") }); n != 1 {
-			t.Errorf("%v was answered with what another loaded", who)
-		}
-		if n := p.readsOf(func() { s.LoadThread(as(who), "thr_1") }); n != 0 {
-			t.Errorf("%v was not answered with what they loaded", who)
-		}
+		p.costs(1, func() { load(as(who), t, s) }, "what another had loaded, for %v", who)
+		p.costs(0, func() { load(as(who), t, s) }, "what they had loaded, for %v", who)
 	}
-	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
-		t.Error("a call without a principal was answered with what somebody loaded")
-	}
+	p.costs(1, func() { load(t.Context(), t, s) }, "what somebody had loaded, without a principal")
 	layer.Share(s)
 	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if who, ok := store.PrincipalFrom(ctx); ok {
@@ -404,13 +430,11 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 		return next(ctx)
 	})
 	must(t, s.DeleteThread(t.Context(), "thr_other"))
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_2", CreatedAt: noon, Owner: ada.Owner}))
-	if n := p.readsOf(func() {
+	must(t, base.SaveThread(t.Context(), thread("thr_2", "", ada.Owner)))
+	p.costs(1, func() {
 		s.LoadThread(as(ada), "thr_2")
 		s.LoadThread(as(bob), "thr_2")
-	}); n != 1 {
-		t.Errorf("told to share, two principals cost %d base reads", n)
-	}
+	}, "told to share, for two principals")
 }
 
 // A fresh read fills the shared entry too: it must not be made as the one who asked for it.
@@ -438,14 +462,11 @@ func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	s, _, base := open(t)
 	fill(t, base, 3)
 	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
+	load(a, t, s)
+	load(b, t, s)
+	must(t, s.SaveThread(a, second))
 	for _, ctx := range []context.Context{a, b} {
-		get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
-	}
-	th := get[chat.Thread](t)(s.LoadThread(a, "thr_1"))
-	th.Title = "second"
-	must(t, s.SaveThread(a, th))
-	for _, ctx := range []context.Context{a, b} {
-		if got := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")); got.Title != "second" {
+		if got := load(ctx, t, s); got.Title != "second" {
 			t.Errorf("loaded title %q after the save", got.Title)
 		}
 	}
@@ -455,27 +476,19 @@ func TestHints(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 3)
 	noStore := store.WithNoStore(t.Context())
-	if n := p.readsOf(func() {
-		s.LoadThread(noStore, "thr_1")
-		s.LoadThreadItems(noStore, "thr_1", newest(1))
+	p.costs(5, func() {
+		load(noStore, t, s)
+		page(noStore, t, s, newest(1))
 		s.LoadItem(noStore, "thr_1", "msg_0")
 		warm(t, s)
-	}); n != 5 {
-		t.Errorf("%d base reads, want 5: a no-store read left something in the cache", n)
-	}
-	if n := p.readsOf(func() { s.LoadThread(noStore, "thr_1") }); n != 0 {
-		t.Error("a no-store read was not answered from the cache")
-	}
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "behind", CreatedAt: noon}))
-	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "first" {
-		t.Fatal("the cache should not know yet")
-	}
-	if th := get[chat.Thread](t)(s.LoadThread(store.WithFresh(t.Context()), "thr_1")); th.Title != "behind" {
+	}, "no-store reads, which leave nothing in the cache, and then others")
+	p.costs(0, func() { load(noStore, t, s) }, "a no-store read of what is in the cache")
+	must(t, base.SaveThread(t.Context(), second))
+	answers(t, s, "first", "what the cache cannot know yet")
+	if th := load(store.WithFresh(t.Context()), t, s); th.Title != "second" {
 		t.Errorf("a fresh read got %q", th.Title)
 	}
-	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "behind" {
-		t.Errorf("after a fresh read, the cache still answers %q", th.Title)
-	}
+	answers(t, s, "second", "after a fresh read")
 }
 
 func TestACancelledContextFailsOnAHitToo(t *testing.T) {
@@ -484,7 +497,7 @@ func TestACancelledContextFailsOnAHitToo(t *testing.T) {
 	warm(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if n := p.readsOf(func() {
+	p.costs(0, func() {
 		_, err1 := s.LoadThread(ctx, "thr_1")
 		_, err2 := s.LoadThreadItems(ctx, "thr_1", newest(1))
 		_, err3 := s.LoadItem(ctx, "thr_1", "msg_2")
@@ -493,28 +506,23 @@ func TestACancelledContextFailsOnAHitToo(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		}
-	}); n != 0 {
-		t.Error("a cancelled read reached the base")
-	}
+	}, "cancelled reads")
 }
 
 func TestTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
 		fill(t, base, 3)
-		slow := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			time.Sleep(10 * time.Second) // the bubble's clock
 			return next(ctx)
-		}
-		p.set(slow)
+		})
 		warm(t, s) // the thread's load begins at 0, the items' at 10
 		p.set(nil)
 		at := func(d time.Duration, want int64) {
 			t.Helper()
 			time.Sleep(d)
-			if n := p.readsOf(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) }); n != want {
-				t.Errorf("%d base reads, want %d", n, want)
-			}
+			p.costs(want, func() { load(t.Context(), t, s) }, "the thread")
 		}
 		at(39*time.Second, 0)
 		at(time.Second, 1) // a minute after the load began, not after it ended
@@ -529,69 +537,52 @@ func TestTTL(t *testing.T) {
 // Without a version, a patch is no news of the base: what was loaded goes on ageing.
 func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, p := memstore.New(), &probe{}
-		s := store.Wrap(base, cache.New(cache.WithSoleWriter(), cache.WithTTL(time.Minute), cache.NoJitter()),
-			layer.Intercept("probe", p), unversioned())
-		defer store.Close(s)
+		s, p, base := openOver(t, unversioned(), cache.WithSoleWriter(), cache.WithTTL(time.Minute), cache.NoJitter())
 		fill(t, base, 3)
 		warm(t, s)
 		time.Sleep(50 * time.Second)
 		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9)))
-		if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-			t.Errorf("the patch was not used: %d base reads", n)
-		}
+		p.costs(0, func() { warm(t, s) }, "the patched entry")
 		time.Sleep(10 * time.Second)
-		if n := p.readsOf(func() { warm(t, s) }); n != 2 {
-			t.Errorf("a minute after its load the entry still answers: %d base reads", n)
-		}
+		p.costs(2, func() { warm(t, s) }, "the entry, a minute after its load")
 	})
 }
 
 // A patch is news of the base as of the write's begin: what it took to be answered counts.
 func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		base, p := memstore.New(), &probe{}
-		s := store.Wrap(base, cache.New(cache.WithTTL(time.Minute), cache.NoJitter()), layer.Intercept("probe", p))
-		defer store.Close(s)
+		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
 		fill(t, base, 3)
 		warm(t, s)
-		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-			err := next(ctx)
-			if c.Op.IsWrite() {
-				time.Sleep(20 * time.Second)
-			}
-			return err
-		})
-		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9)))
+		p.during(store.OpAddThreadItem, func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) },
+			func() { time.Sleep(20 * time.Second) })
 		time.Sleep(39 * time.Second)
-		if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-			t.Errorf("59 s after the write's begin, the patch is gone: %d base reads", n)
-		}
+		p.costs(0, func() { warm(t, s) }, "the patch, 59 s after the write's begin")
 		time.Sleep(time.Second)
-		if n := p.readsOf(func() { warm(t, s) }); n != 2 {
-			t.Errorf("a minute after the write's begin the entry still answers: %d base reads", n)
-		}
+		p.costs(2, func() { warm(t, s) }, "the patch, a minute after the write's begin")
 	})
+}
+
+// stat returns the sum of what s counts under name; with a label, of what has that value as its second label.
+func stat(s store.Store, name, label string) (n float64) {
+	r, _ := store.As[layer.StatsReporter](s)
+	for _, st := range r.AppendStats(nil) {
+		if st.Name == name && (label == "" || st.Labels[1].Value == label) {
+			n += st.Value
+		}
+	}
+	return n
 }
 
 func TestCloseEndsQuarantines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 3)
-		p.set(func(context.Context, layer.Call, func(context.Context) error) error { return store.ErrUnavailable })
+		p.set(faulty.Fail(nil))
 		_ = s.DeleteThread(t.Context(), "thr_1")
-		quarantined := func() (n float64) {
-			reporter, _ := store.As[layer.StatsReporter](s)
-			for _, stat := range reporter.AppendStats(nil) {
-				if stat.Name == "chatstore_cache_quarantined" {
-					n = stat.Value
-				}
-			}
-			return n
-		}
-		before := quarantined()
+		before := stat(s, "chatstore_cache_quarantined", "")
 		must(t, store.Close(s))
-		if after := quarantined(); before != 1 || after != 0 {
+		if after := stat(s, "chatstore_cache_quarantined", ""); before != 1 || after != 0 {
 			t.Errorf("%v words in quarantine before Close, %v after", before, after)
 		}
 	})
@@ -602,7 +593,7 @@ func TestJitterOnlyShortens(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(100*time.Second))
 		const n = 50
 		for i := range n {
-			must(t, base.SaveThread(t.Context(), chat.Thread{ID: fmt.Sprint("thr_", i), CreatedAt: noon}))
+			must(t, base.SaveThread(t.Context(), thread(fmt.Sprint("thr_", i), "", chat.Owner{})))
 		}
 		all := func() {
 			for i := range n {
@@ -611,17 +602,13 @@ func TestJitterOnlyShortens(t *testing.T) {
 		}
 		all()
 		time.Sleep(90*time.Second - 1)
-		if got := p.readsOf(all); got != 0 {
-			t.Errorf("%d entries ended before nine tenths of the TTL", got)
-		}
+		p.costs(0, all, "before nine tenths of the TTL")
 		time.Sleep(5 * time.Second)
 		if got := p.readsOf(all); got == 0 || got == n {
 			t.Errorf("%d of %d ended in the middle of the jitter", got, n)
 		}
 		time.Sleep(100 * time.Second)
-		if got := p.readsOf(all); got != n {
-			t.Errorf("%d of %d ended by the TTL", got, n)
-		}
+		p.costs(n, all, "after the TTL")
 	})
 }
 
@@ -630,10 +617,7 @@ func TestAColdStampedeIsOneBaseRead(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 30)
 		gate := make(chan struct{})
-		p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-			<-gate
-			return next(ctx)
-		})
+		p.wait(gate)
 		var wg sync.WaitGroup
 		for i := range 1000 {
 			wg.Go(func() {
@@ -669,7 +653,7 @@ func TestAStampedeDuringASlowWriteIsAFewBaseReads(t *testing.T) {
 		wg.Go(func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 99))) })
 		synctest.Wait()
 		for range 1000 {
-			wg.Go(func() { get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")) })
+			wg.Go(func() { load(t.Context(), t, s) })
 		}
 		synctest.Wait()
 		close(read)
@@ -686,30 +670,11 @@ func TestALoadThatRacedWithAWriteIsNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 3)
-		loaded, gate := make(chan struct{}), make(chan struct{})
-		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-			err := next(ctx)
-			if c.Op == store.OpLoadThread { // what it answers is from before the write
-				close(loaded)
-				<-gate
-			}
-			return err
+		p.during(store.OpLoadThread, func() { s.LoadThread(t.Context(), "thr_1") }, func() {
+			must(t, s.SaveThread(t.Context(), second))
+			answers(t, s, "second", "a read after the write, which must not join a load from before it")
 		})
-		var wg sync.WaitGroup
-		wg.Go(func() { s.LoadThread(t.Context(), "thr_1") })
-		<-loaded
-		p.set(nil)
-		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
-		// A read that begins now must not join the load from before the write,
-		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-			t.Errorf("a read after the write joined a load from before it: %q", th.Title)
-		}
-		close(gate)
-		wg.Wait()
-		// and what that load brings must not become the cache's.
-		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-			t.Errorf("a load from before the write was stored over it: %q", th.Title)
-		}
+		answers(t, s, "second", "when a load from before the write has ended, which must not be stored")
 	})
 }
 
@@ -718,69 +683,30 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 		s, p, base := open(t)
 		fill(t, base, 3)
 		warm(t, s)
-		applied, gate := make(chan struct{}), make(chan struct{})
-		p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-			err := next(ctx)
-			if c.Op.IsWrite() {
-				close(applied)
-				<-gate
+		p.during(store.OpSaveThread, func() { must(t, s.SaveThread(t.Context(), second)) }, func() {
+			for range 2 { // others may have seen the write in the base already
+				answers(t, s, "second", "during a write")
 			}
-			return err
 		})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
-		})
-		<-applied
-		for range 2 { // others may have seen the write in the base already
-			if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-				t.Errorf("a hit during a write: %q", th.Title)
-			}
-		}
-		close(gate)
-		wg.Wait()
-		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-			t.Errorf("after the write: %q", th.Title)
-		}
+		answers(t, s, "second", "after the write")
 	})
 }
 
 // Two writes at once: neither knows what the other did, so neither's patch may be used. The other may be another
 // principal's, who has an entry of their own.
 func TestWritesThatMeetDoNotPatch(t *testing.T) {
-	for _, versions := range []bool{true, false} {
+	for _, base := range []func() store.Store{func() store.Store { return memstore.New() }, unversioned} {
 		for _, other := range []store.Principal{ada, bob} {
 			synctest.Test(t, func(t *testing.T) {
-				p := &probe{}
-				base := memstore.New()
-				mw := []store.Middleware{cache.New(cache.WithSoleWriter()), layer.Intercept("probe", p)}
-				if !versions {
-					mw = append(mw, unversioned())
-				}
-				s := store.Wrap(base, mw...)
-				defer store.Close(s)
+				s, p, base := openOver(t, base(), cache.WithSoleWriter())
 				fill(t, base, 3)
 				ctx := store.WithPrincipal(t.Context(), ada)
-				get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(20)))
-				// The first write has been applied and has not returned when the second begins and ends.
-				applied, gate := make(chan struct{}), make(chan struct{})
-				p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-					err := next(ctx)
-					if c.ItemID == "msg_first" {
-						close(applied)
-						<-gate
-					}
-					return err
+				page(ctx, t, s, newest(20))
+				p.during(store.OpAddThreadItem, func() { must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_first", 50))) }, func() {
+					must(t, s.AddThreadItem(store.WithPrincipal(t.Context(), other), "thr_1", item(t, "msg_second", 51)))
 				})
-				var wg sync.WaitGroup
-				wg.Go(func() { must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_first", 50))) })
-				<-applied
-				must(t, s.AddThreadItem(store.WithPrincipal(t.Context(), other), "thr_1", item(t, "msg_second", 51)))
-				close(gate)
-				wg.Wait()
-				p.set(nil)
-				if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", newest(2)))); got != "second first" {
-					t.Errorf("versions %v, other %v: got %q", versions, other.Owner.Subject, got)
+				if got := ids(page(ctx, t, s, newest(2))); got != "second first" {
+					t.Errorf("over %v, other %v: got %q", store.Layers(base), other.Owner.Subject, got)
 				}
 			})
 		}
@@ -789,15 +715,13 @@ func TestWritesThatMeetDoNotPatch(t *testing.T) {
 
 // What another made untrue before the write began, the write must not make true again.
 func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
-	base := memstore.New()
-	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), unversioned())
-	defer store.Close(s)
+	s, _, base := openOver(t, unversioned(), cache.WithSoleWriter())
 	fill(t, base, 3)
 	a, b := store.WithPrincipal(t.Context(), ada), store.WithPrincipal(t.Context(), bob)
-	get[store.Page[chat.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(20)))
+	page(a, t, s, newest(20))
 	must(t, s.AddThreadItem(b, "thr_1", item(t, "msg_b", 50)))
 	must(t, s.AddThreadItem(a, "thr_1", item(t, "msg_a", 51)))
-	if got := ids(get[store.Page[chat.Item]](t)(s.LoadThreadItems(a, "thr_1", newest(2)))); got != "a b" {
+	if got := ids(page(a, t, s, newest(2))); got != "a b" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -805,16 +729,14 @@ func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
 func TestAbsentRowsAreNotCached(t *testing.T) {
 	s, p, _ := open(t)
 	ctx := t.Context()
-	if n := p.readsOf(func() {
+	p.costs(8, func() {
 		for range 2 {
 			s.LoadThread(ctx, "thr_none")
 			s.LoadThreadItems(ctx, "thr_none", newest(5))
 			s.LoadItem(ctx, "thr_none", "msg_none")
 			s.LoadAttachment(ctx, "atc_none")
 		}
-	}); n != 8 {
-		t.Errorf("%d base reads of 8", n)
-	}
+	}, "absent rows, twice")
 	if _, _, entries := cache.Audit(s); entries != 0 {
 		t.Errorf("%d entries of what is not there", entries)
 	}
@@ -822,26 +744,22 @@ func TestAbsentRowsAreNotCached(t *testing.T) {
 
 // The stored Owner is the base's to say: what a save names, or leaves out, does not reach the entry.
 func TestAPatchKeepsTheStoredOwner(t *testing.T) {
-	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(cache.WithSoleWriter()), layer.Intercept("probe", p))
-	defer store.Close(s)
+	s, p, base := open(t, cache.WithSoleWriter())
 	ctx := t.Context()
 	a := attachment(t, "atc_1", "first")
 	a.Owner = ada.Owner
 	must(t, base.SaveAttachment(ctx, a))
-	must(t, base.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(ctx, thread("thr_1", "", ada.Owner)))
 	s.LoadThread(ctx, "thr_1")
 	s.LoadAttachment(ctx, "atc_1")
-	must(t, s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, s.SaveThread(ctx, second))
 	must(t, s.SaveAttachment(ctx, attachment(t, "atc_1", "second")))
-	if n := p.readsOf(func() {
-		th, a := get[chat.Thread](t)(s.LoadThread(ctx, "thr_1")), get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
+	p.costs(0, func() {
+		th, a := load(ctx, t, s), get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
 		if th.Owner != ada.Owner || th.Title != "second" || a.Owner != ada.Owner {
 			t.Errorf("got %+v and %+v", th.Owner, a.Owner)
 		}
-	}); n != 0 {
-		t.Errorf("%d base reads: the test did not see the patched entries", n)
-	}
+	}, "the patched entries")
 }
 
 func TestALooseItemFollowsItsWrites(t *testing.T) {
@@ -859,9 +777,7 @@ func TestALooseItemFollowsItsWrites(t *testing.T) {
 	if _, err := s.LoadItem(ctx, "thr_1", "msg_3"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("got %v after a delete", err)
 	}
-	if n := p.readsOf(func() { s.LoadThreadItems(ctx, "thr_1", newest(1)) }); n != 0 {
-		t.Errorf("writes beyond the window cost it %d base reads", n)
-	}
+	p.costs(0, func() { page(ctx, t, s, newest(1)) }, "the window, after writes beyond it")
 }
 
 func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
@@ -872,7 +788,6 @@ func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
 				s, p, base := open(t)
 				fill(t, base, 3)
 				warm(t, s)
-				second := chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}
 				p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 					if !c.Op.IsWrite() {
 						return next(ctx)
@@ -895,19 +810,13 @@ func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
 					}
 				}()
 				<-done
-				if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 4 {
-					t.Errorf("%d base reads of 4: something was cached while the write may still happen", n)
-				}
-				time.Sleep(31 * time.Second) // the bubble's clock: it has happened
-				if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "second" {
-					t.Errorf("got %q", th.Title)
-				}
+				p.costs(4, func() { warm(t, s); warm(t, s) }, "two warm reads while the write may still happen")
+				time.Sleep(31 * time.Second) // the bubble's clock
+				answers(t, s, "second", "when it has happened")
 				time.Sleep(30 * time.Second) // the quarantine is over
 				synctest.Wait()
 				warm(t, s)
-				if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-					t.Errorf("after the quarantine a warm read cost %d base reads", n)
-				}
+				p.costs(0, func() { warm(t, s) }, "a warm read after the quarantine")
 			})
 		})
 	}
@@ -921,9 +830,7 @@ func TestADefiniteErrorIsNotQuarantined(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	warm(t, s)
-	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-		t.Errorf("after a conflict, warm reads cost %d base reads", n)
-	}
+	p.costs(0, func() { warm(t, s) }, "a warm read after a conflict")
 }
 
 // A write moves the word however it ends: what was there before answers nobody any more, and would only take up room until it
@@ -976,12 +883,11 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 10 {
 				wg.Go(func() {
-					defer func() {
-						if err, ok := recover().(error); ok && errors.Is(err, boom) {
-							panics.Add(1)
-						}
-					}()
-					if _, err := s.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) == store.CodeInternal {
+					recovered, err := spy.Try(t.Context(), s, store.OpLoadThread)
+					if err, ok := recovered.(error); ok && errors.Is(err, boom) {
+						panics.Add(1)
+					}
+					if store.CodeOf(err) == store.CodeInternal {
 						fails.Add(1)
 					}
 				})
@@ -994,7 +900,7 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 			}
 		}
 		p.set(nil)
-		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+		load(t.Context(), t, s)
 	})
 }
 
@@ -1004,9 +910,7 @@ func TestAClosedCacheLetsCallsPass(t *testing.T) {
 	warm(t, s)
 	must(t, store.Close(s))
 	must(t, store.Close(s))
-	if n := p.readsOf(func() { warm(t, s); warm(t, s) }); n != 4 {
-		t.Errorf("%d base reads of 4", n)
-	}
+	p.costs(4, func() { warm(t, s); warm(t, s) }, "two warm reads")
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 9)))
 	if account, counted, entries := cache.Audit(s); account != 0 || counted != 0 || entries != 0 {
 		t.Errorf("a closed cache holds %d entries, %d bytes", entries, account)
@@ -1015,7 +919,7 @@ func TestAClosedCacheLetsCallsPass(t *testing.T) {
 
 // guard stands for an authz layer.
 type guard struct {
-	Middle
+	store.Store
 	store.Barrier
 }
 
@@ -1024,7 +928,7 @@ func TestAroundAuthzItPanics(t *testing.T) {
 	g := guard{base, store.NewBarrier(base)}
 	for name, next := range map[string]store.Store{"the guard": g, "a layer around the guard": store.Wrap(g, singleflight.New())} {
 		t.Run(name, func(t *testing.T) {
-			wantPanic(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
+			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
 				func() { store.Wrap(next, cache.New()) })
 		})
 	}
@@ -1048,19 +952,8 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 			cache.New(cache.WithSoleWriter(), cache.WithBus(bus.Local()))
 		}},
 	} {
-		t.Run(c.want, func(t *testing.T) { wantPanic(t, c.want, c.f) })
+		t.Run(c.want, func(t *testing.T) { spy.Panics(t, c.want, c.f) })
 	}
-}
-
-// wantPanic fails unless f panics with a sentence that begins with want.
-func wantPanic(t *testing.T, want string, f func()) {
-	t.Helper()
-	defer func() {
-		if r := fmt.Sprint(recover()); !strings.HasPrefix(r, want) {
-			t.Errorf("panicked with %q, want %q", r, want)
-		}
-	}()
-	f()
 }
 
 func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {
@@ -1072,8 +965,7 @@ func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {
 			for n := range 500 {
 				ctx := t.Context()
 				id := fmt.Sprint("thr_", (n*7+g*13)%400)
-				th := chat.Thread{ID: id, Title: strings.Repeat("t", n*11%9000), CreatedAt: noon}
-				must(t, s.SaveThread(ctx, th))
+				must(t, s.SaveThread(ctx, thread(id, strings.Repeat("t", n*11%9000), chat.Owner{})))
 				s.LoadThread(ctx, id)
 				s.SaveItem(ctx, id, item(t, fmt.Sprint("msg_", n%5), n))
 				s.LoadThreadItems(ctx, id, newest(3))
@@ -1103,8 +995,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				for n := range int64(2000) {
-					th := chat.Thread{ID: "thr_1", Title: fmt.Sprint(n), CreatedAt: noon}
-					must(t, s.SaveThread(t.Context(), th))
+					must(t, s.SaveThread(t.Context(), thread("thr_1", fmt.Sprint(n), chat.Owner{})))
 					floor.Store(n)
 				}
 			})
@@ -1112,7 +1003,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 				wg.Go(func() {
 					for range 2000 {
 						least := floor.Load()
-						th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+						th := load(t.Context(), t, s)
 						var n int64
 						if _, err := fmt.Sscan(th.Title, &n); err == nil && n < least {
 							t.Errorf("read %d after %d had been saved", n, least)
@@ -1154,14 +1045,11 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 		fill(t, base, 3)
 		var late faulty.Late
 		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
-		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
-		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
+		must(t, s.SaveThread(t.Context(), thread("thr_1", "one", chat.Owner{})))
+		must(t, s.SaveThread(t.Context(), thread("thr_1", "two", chat.Owner{})))
 		warm(t, s)
 		must(t, late.Apply())
-		want := get[chat.Thread](t)(base.LoadThread(t.Context(), "thr_1"))
-		if got := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); got.Title != want.Title {
-			t.Errorf("the base has %q, the cache answers %q", want.Title, got.Title)
-		}
+		answers(t, s, load(t.Context(), t, base).Title, "when the attempt has landed")
 		f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Times: 1, Do: faulty.FailAfter(nil)})
 		if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 50)); err == nil || store.IsDefinite(err) {
 			t.Errorf("an add that was applied, then met itself, ended with %v", err)
@@ -1182,12 +1070,10 @@ func (r renaming) SaveThread(ctx context.Context, th chat.Thread) error {
 func TestOverALayerThatRewritesNothingIsPatched(t *testing.T) {
 	s := store.Wrap(memstore.New(), cache.New(), unlooked, func(next store.Store) store.Store { return renaming{next} })
 	defer store.Close(s)
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "one", CreatedAt: noon}))
+	must(t, s.SaveThread(t.Context(), first))
 	s.LoadThread(t.Context(), "thr_1")
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "two", CreatedAt: noon}))
-	if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Title != "TWO" {
-		t.Errorf("the cache answers %q, the base has TWO", th.Title)
-	}
+	must(t, s.SaveThread(t.Context(), second))
+	answers(t, s, "SECOND", "after a write that the base renamed")
 }
 
 // unlooked is a layer in between that may be looked through.
@@ -1216,21 +1102,15 @@ func TestAnAnswerThatShowsAnEntryToBeOverDropsIt(t *testing.T) {
 		{"an item that is not there is absent at a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
 			func(s store.Store) { s.LoadItem(ctx, "thr_1", "msg_none") }, true},
 	} {
-		for _, versions := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, versions %v", c.name, versions), func(t *testing.T) {
-				base, mws := memstore.New(), []store.Middleware{cache.New()}
-				if !versions {
-					mws = append(mws, unversioned())
-				}
-				s := store.Wrap(base, mws...)
-				defer store.Close(s)
+		for name, base := range map[string]store.Store{"": memstore.New(), ", without versions": unversioned()} {
+			t.Run(c.name+name, func(t *testing.T) {
+				s, _, base := openOver(t, base)
 				fill(t, base, 100)
 				warm(t, s)
 				c.change(base)
 				c.learn(s)
-				p, err := s.LoadThreadItems(ctx, "thr_1", newest(1))
-				must(t, err)
-				if stale := len(p.Data) == 1 && p.Data[0].ID == "msg_99"; stale != (c.keeps && !versions) {
+				p := page(ctx, t, s, newest(1))
+				if stale := len(p.Data) == 1 && p.Data[0].ID == "msg_99"; stale != (c.keeps && name != "") {
 					t.Errorf("afterwards the newest item is %v", p.Data)
 				}
 			})
@@ -1260,11 +1140,11 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 		err  error
 		want store.Code
 	}{
-		"save":                   {s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeCanceled},
+		"save":                   {s.SaveThread(ctx, first), store.CodeCanceled},
 		"delete":                 {s.DeleteThread(ctx, "thr_1"), store.CodeCanceled},
 		"add":                    {s.AddThreadItem(bad, "thr_1", item(t, "msg_new", 9)), store.CodeCanceled},
 		"attachment":             {s.SaveAttachment(ctx, attachment(t, "atc_1", "x")), store.CodeCanceled},
-		"save in no mode":        {s.SaveThread(bad, chat.Thread{ID: "thr_1", CreatedAt: noon}), store.CodeInvalid},
+		"save in no mode":        {s.SaveThread(bad, first), store.CodeInvalid},
 		"save of nothing":        {s.SaveThread(ctx, chat.Thread{}), store.CodeInvalid},
 		"item in no mode":        {s.SaveItem(bad, "thr_1", item(t, "msg_1", 9)), store.CodeInvalid},
 		"attachment in no mode":  {s.SaveAttachment(bad, attachment(t, "atc_1", "x")), store.CodeInvalid},
@@ -1277,37 +1157,33 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 	if n := p.writes.Load(); n != 0 {
 		t.Errorf("%d writes were passed on", n)
 	}
-	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-		t.Errorf("a warm thread cost %d base reads after a write that never was", n)
-	}
+	p.costs(0, func() { warm(t, s) }, "a warm thread, after a write that never was")
 }
 
 // A thread that is not cached yet is not made up from a save that leaves the stored Owner to the base.
 func TestASaveWithoutAnOwnerMakesNoThreadOfAWindow(t *testing.T) {
 	s, _, base := open(t)
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon, Owner: ada.Owner}))
+	must(t, base.SaveThread(t.Context(), thread("thr_1", "", ada.Owner)))
 	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1", 1)))
 	for _, owner := range []chat.Owner{{}, ada.Owner} {
-		s.LoadThreadItems(t.Context(), "thr_1", newest(20)) // the window, without the thread
-		must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon, Owner: owner}))
-		if th := get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1")); th.Owner != ada.Owner || th.Title != "second" {
+		page(t.Context(), t, s, newest(20)) // the window, without the thread
+		must(t, s.SaveThread(t.Context(), thread("thr_1", "second", owner)))
+		if th := load(t.Context(), t, s); th.Owner != ada.Owner || th.Title != "second" {
 			t.Errorf("saved with %+v, the cache answers %q of %+v", owner, th.Title, th.Owner)
 		}
-		must(t, s.SaveThread(store.WithFresh(t.Context()), chat.Thread{ID: "thr_1", CreatedAt: noon}))
+		must(t, s.SaveThread(store.WithFresh(t.Context()), first))
 	}
 }
 
 // A fresh answer of a base without versions may be later than what is there: the two must not become one entry.
 func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
-	base := memstore.New()
-	s := store.Wrap(base, cache.New(), unversioned())
-	defer store.Close(s)
+	s, _, base := openOver(t, unversioned())
 	fill(t, base, 3)
 	warm(t, s)
-	must(t, base.SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: "second", CreatedAt: noon}))
+	must(t, base.SaveThread(t.Context(), second))
 	must(t, base.DeleteThreadItem(t.Context(), "thr_1", "msg_2"))
-	s.LoadThread(store.WithFresh(t.Context()), "thr_1")
-	if p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(1))); p.Data[0].ID != "msg_1" {
+	load(store.WithFresh(t.Context()), t, s)
+	if p := page(t.Context(), t, s, newest(1)); p.Data[0].ID != "msg_1" {
 		t.Errorf("beside a thread of now stands an item of then: %v", p.Data)
 	}
 }
@@ -1318,25 +1194,22 @@ func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(room))
 	hot := func(n int) string { return fmt.Sprintf("hot_%d", n) }
 	for n := range room / 2 {
-		must(t, base.SaveThread(t.Context(), chat.Thread{ID: hot(n), CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), thread(hot(n), "", chat.Owner{})))
 		s.LoadThread(t.Context(), hot(n))
 		s.LoadThread(t.Context(), hot(n)) // again: it answers
 	}
 	for n := range 20 * room {
 		id := fmt.Sprintf("once_%d", n)
-		must(t, base.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), thread(id, "", chat.Owner{})))
 		must(t, base.AddThreadItem(t.Context(), id, item(t, "msg_1", 1)))
 		s.LoadThread(t.Context(), id)
 		s.LoadThreadItems(t.Context(), id, oldest(100))
 	}
-	reads := p.readsOf(func() {
+	p.costs(0, func() {
 		for n := range room / 2 {
 			s.LoadThread(t.Context(), hot(n))
 		}
-	})
-	if reads > 0 {
-		t.Errorf("after a scan %d of %d hot threads had to be read again", reads, room/2)
-	}
+	}, "%d hot threads after a scan", room/2)
 }
 
 // What was hot must not keep its place for longer than it may answer.
@@ -1351,7 +1224,7 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 		}
 		for _, name := range []string{"old", "new"} {
 			for n := range hot {
-				must(t, base.SaveThread(t.Context(), chat.Thread{ID: fmt.Sprintf("%s_%d", name, n), CreatedAt: noon}))
+				must(t, base.SaveThread(t.Context(), thread(fmt.Sprintf("%s_%d", name, n), "", chat.Owner{})))
 			}
 			for range 3 {
 				read(name)
@@ -1361,9 +1234,7 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 		for range 2 {
 			read("new")
 		}
-		if reads := p.readsOf(func() { read("new") }); reads > 0 {
-			t.Errorf("%d reads for what is hot: what was hot is still there", reads)
-		}
+		p.costs(0, func() { read("new") }, "what is hot, in place of what was")
 		if account, counted, entries := cache.Audit(s); entries > room || account != counted {
 			t.Errorf("%d entries, at most %d; the accounts say %d bytes, there are %d", entries, room, account, counted)
 		}
@@ -1374,30 +1245,24 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(2))
 	for _, id := range []string{"thr_1", "thr_2", "thr_3"} {
-		must(t, base.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: noon}))
+		must(t, base.SaveThread(t.Context(), thread(id, "", chat.Owner{})))
 	}
 	s.LoadThread(t.Context(), "thr_1")
 	s.LoadThread(t.Context(), "thr_2")
 	s.LoadThread(store.WithNoStore(t.Context()), "thr_1")
 	s.LoadThread(t.Context(), "thr_3") // one goes: the least recently used
-	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_2") }); n != 0 {
-		t.Error("a no-store read made another entry go")
-	}
+	p.costs(0, func() { s.LoadThread(t.Context(), "thr_2") }, "what was used after the no-store read's")
 }
 
 func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxBytes(64<<10))
 	fill(t, base, 0)
+	large := chat.SDKHiddenContext{Content: strings.Repeat("x", 40<<10)}
 	for i := range 3 {
-		it, err := chat.NewItem(fmt.Sprintf("msg_%d", i), noon, chat.HiddenContextItem{Content: get[chat.JSON](t)(chat.ParseJSON(`"` + strings.Repeat("x", 40<<10) + `"`))})
-		must(t, err)
-		must(t, base.AddThreadItem(t.Context(), "thr_1", it))
+		must(t, base.AddThreadItem(t.Context(), "thr_1", spy.Must(chat.NewItem(fmt.Sprintf("msg_%d", i), noon, large))))
 	}
-	s.LoadThread(t.Context(), "thr_1")
-	s.LoadThreadItems(t.Context(), "thr_1", newest(3))
-	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 0 {
-		t.Error("a page that was too large took the thread with it")
-	}
+	warm(t, s)
+	p.costs(0, func() { load(t.Context(), t, s) }, "the thread, after a page that was too large")
 	if account, counted, _ := cache.Audit(s); account != counted || account > 64<<10 {
 		t.Errorf("the accounts say %d bytes, there are %d", account, counted)
 	}
@@ -1407,16 +1272,13 @@ func TestAFreshReadOfAPageBeyondKeepsWhatVersionsConfirm(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 100)
 	warm(t, s)
-	s.LoadThreadItems(store.WithFresh(t.Context()), "thr_1", store.PageQuery{Limit: 5, After: "msg_90"})
-	if n := p.readsOf(func() { warm(t, s) }); n != 0 {
-		t.Errorf("warm reads cost %d base reads", n)
-	}
+	page(store.WithFresh(t.Context()), t, s, store.PageQuery{Limit: 5, After: "msg_90"})
+	p.costs(0, func() { warm(t, s) }, "warm reads")
 }
 
 // A load that says it changed the thread has no one version: it must not be patched by it.
 func TestALoadOfTwoVersionsHasNone(t *testing.T) {
-	base, p := memstore.New(), &probe{}
-	s := store.Wrap(base, cache.New(), layer.Intercept("probe", p), layer.Intercept("odd", layer.InterceptorFunc(
+	s, p, base := openOver(t, store.Wrap(memstore.New(), layer.Intercept("odd", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op.IsWrite() {
 				return next(ctx)
@@ -1424,12 +1286,9 @@ func TestALoadOfTwoVersionsHasNone(t *testing.T) {
 			return next(callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
 				driver.ReportVersion(ctx, id, before-1, after)
 			}))
-		})))
-	defer store.Close(s)
+		}))))
 	fill(t, base, 1)
-	s.LoadThread(t.Context(), "thr_1")
-	must(t, s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: noon}))
-	if n := p.readsOf(func() { s.LoadThread(t.Context(), "thr_1") }); n != 1 {
-		t.Error("an entry without a version of its own was patched")
-	}
+	load(t.Context(), t, s)
+	must(t, s.SaveThread(t.Context(), first))
+	p.costs(1, func() { load(t.Context(), t, s) }, "an entry without a version of its own, after a write")
 }

@@ -39,10 +39,15 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 	}
 }
 
+// sized is an entry of a thread whose title has so many bytes.
+func sized(id string, size int) *entry {
+	return &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: id, Title: strings.Repeat("t", size)}}
+}
+
 // fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
 func (s *shard) fillWith(id string, size int, answered bool) key {
 	k := key{id: id}
-	s.fill(k, &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+	s.fill(k, sized(id, size), 1, 0, true)
 	if e := s.peek(k); e != nil && answered {
 		e.answered.Store(true)
 	}
@@ -70,9 +75,9 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 				s.flush()
 			}
 		default:
-			e := &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: k.id, Title: strings.Repeat("t", r.IntN(3000))}}
+			e := sized(k.id, r.IntN(3000))
 			if r.IntN(50) == 0 {
-				e.thread.Title = strings.Repeat("t", bytes) // too large
+				e = sized(k.id, bytes) // too large
 			}
 			for i := range r.IntN(8) {
 				e.loose = withLoose(e.loose, at(fmt.Sprint(i), i))
@@ -152,9 +157,8 @@ func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
 	const bytes = 100_000
 	s := newShard(100, bytes)
 	large := s.fillWith("large", bytes*85/100, true)
-	k, e := key{id: "hot"}, (*entry)(nil)
-	s.fillWith(k.id, 10, true)
-	e = s.peek(k)
+	k := s.fillWith("hot", 10, true)
+	e := s.peek(k)
 	s.probation.remove(k, e)
 	s.protected.put(k, e)
 	s.fillWith("one more", bytes/5, false)
@@ -195,7 +199,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 			if r.IntN(20) == 0 {
 				size = r.IntN(38_000)
 			}
-			s.fill(k, &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: k.id, Title: strings.Repeat("t", size)}}, 1, 0, true)
+			s.fill(k, sized(k.id, size), 1, 0, true)
 			if s.peek(k) == nil {
 				t.Fatalf("%d bytes found no room", size)
 			}
@@ -210,9 +214,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 func TestAFlushLeavesNothing(t *testing.T) {
 	s := newShard(20, 1<<20)
 	for n := range 100 {
-		k := key{id: fmt.Sprint(n)}
-		s.fill(k, &entry{tag: 1, hasThread: true}, 1, 0, false)
-		s.get(k).answered.Store(true)
+		s.fillWith(fmt.Sprint(n), 10, true)
 	}
 	if s.protected.lru.Len() == 0 {
 		t.Fatal("nothing is protected: the test is blind")

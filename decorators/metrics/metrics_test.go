@@ -32,30 +32,46 @@ import (
 func newLayer(t testing.TB, reg prometheus.Registerer, opts ...metrics.Option) store.Middleware {
 	t.Helper()
 	m, err := metrics.New(reg, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return m
+}
+
+// open wraps base in a layer with a registry of its own.
+func open(t testing.TB, base store.Store, opts ...metrics.Option) (store.Store, *prometheus.Registry) {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	return store.Wrap(base, newLayer(t, reg, opts...)), reg
+}
+
+var must = spy.NoError
+
+// same fails unless want and got are equal.
+func same[T any](t testing.TB, what string, want, got T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// callAll makes a call of every op.
+func callAll(t testing.TB, s store.Store) {
+	for _, op := range store.Ops() {
+		_ = spy.CallOp(t.Context(), s, op)
+	}
 }
 
 // expose returns what a scrape sees, in format.
 func expose(t testing.TB, g prometheus.Gatherer, format expfmt.FormatType) string {
 	t.Helper()
 	families, err := g.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var b bytes.Buffer
 	enc := expfmt.NewEncoder(&b, expfmt.NewFormat(format))
 	for _, f := range families {
-		if err := enc.Encode(f); err != nil {
-			t.Fatal(err)
-		}
+		must(t, enc.Encode(f))
 	}
 	if c, ok := enc.(expfmt.Closer); ok {
-		if err := c.Close(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.Close())
 	}
 	return b.String()
 }
@@ -94,9 +110,7 @@ func TestEveryMethodReachesTheBaseOnceAndIsCounted(t *testing.T) {
 					want[fmt.Sprintf(`page_items_sum{operation="%s"}`, op)] = rows
 				}
 			}
-			if diff := cmp.Diff(want, values(t, reg)); diff != "" {
-				t.Errorf("the series (-want +got):\n%s", diff)
-			}
+			same(t, "the series", want, values(t, reg))
 		})
 	}
 }
@@ -129,14 +143,10 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 					fmt.Sprintf(`operation_duration_seconds_count{operation="%s",status="%s"}`, op, status): "1",
 				}
 				got := values(t, reg)
-				for name := range got {
-					if o.Code == store.CodeOK && strings.HasPrefix(name, "page_items") {
-						delete(got, name)
-					}
-				}
-				if diff := cmp.Diff(want, got); diff != "" { // also: in flight is zero again
-					t.Errorf("the series (-want +got):\n%s", diff)
-				}
+				maps.DeleteFunc(got, func(name, _ string) bool {
+					return o.Code == store.CodeOK && strings.HasPrefix(name, "page_items")
+				})
+				same(t, "the series", want, got) // also: in flight is zero again
 			})
 		}
 	}
@@ -147,28 +157,19 @@ func TestCallsUnderWayAreInFlight(t *testing.T) {
 	s := store.Wrap(&spy.Base{Do: func(_ context.Context, op store.Op) error {
 		want := map[string]string{fmt.Sprintf(`operations_in_flight{operation="%s"}`, op): "1"}
 		got := values(t, reg)
-		for name := range got {
-			if !strings.HasPrefix(name, "operations_in_flight") {
-				delete(got, name)
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", op, diff)
-		}
+		maps.DeleteFunc(got, func(name, _ string) bool { return !strings.HasPrefix(name, "operations_in_flight") })
+		same(t, fmt.Sprint(op), want, got)
 		return nil
 	}}, newLayer(t, reg))
-	for _, op := range store.Ops() {
-		_ = spy.CallOp(t.Context(), s, op)
-	}
+	callAll(t, s)
 }
 
 func TestDurationsAreInSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		reg := prometheus.NewRegistry()
-		s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error {
+		s, reg := open(t, &spy.Base{Do: func(context.Context, store.Op) error {
 			time.Sleep(250 * time.Millisecond)
 			return nil
-		}}, newLayer(t, reg, metrics.WithBuckets(.1, .2, .25, .3)))
+		}}, metrics.WithBuckets(.1, .2, .25, .3))
 		_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 		h := histogram(t, reg, "load_thread", "ok")
 		if h.GetSampleSum() != .25 {
@@ -178,9 +179,7 @@ func TestDurationsAreInSeconds(t *testing.T) {
 		for _, b := range h.Bucket {
 			counts = append(counts, b.GetCumulativeCount())
 		}
-		if diff := cmp.Diff([]uint64{0, 0, 1, 1}, counts); diff != "" {
-			t.Errorf("classic buckets (-want +got):\n%s", diff)
-		}
+		same(t, "classic buckets", []uint64{0, 0, 1, 1}, counts)
 		if h.GetSchema() != 3 || len(h.PositiveSpan) == 0 {
 			t.Errorf("no native buckets of factor 1.1: schema %d, %v", h.GetSchema(), h.PositiveSpan)
 		}
@@ -190,7 +189,7 @@ func TestDurationsAreInSeconds(t *testing.T) {
 func histogram(t *testing.T, g prometheus.Gatherer, op, status string) *dto.Histogram {
 	t.Helper()
 	for _, m := range family(t, g, "chatstore_operation_duration_seconds").GetMetric() {
-		if label(m, "operation") == op && label(m, "status") == status {
+		if hasLabel(m, "operation", op) && hasLabel(m, "status", status) {
 			return m.GetHistogram()
 		}
 	}
@@ -201,24 +200,16 @@ func histogram(t *testing.T, g prometheus.Gatherer, op, status string) *dto.Hist
 func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily {
 	t.Helper()
 	families, err := g.Gather()
-	if err != nil {
-		t.Fatal(err)
+	must(t, err)
+	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
+	if i < 0 {
+		t.Fatalf("no %s", name)
 	}
-	for _, f := range families {
-		if f.GetName() == name {
-			return f
-		}
-	}
-	return nil
+	return families[i]
 }
 
-func label(m *dto.Metric, name string) string {
-	for _, l := range m.Label {
-		if l.GetName() == name {
-			return l.GetValue()
-		}
-	}
-	return ""
+func hasLabel(m *dto.Metric, name, value string) bool {
+	return slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetName() == name && l.GetValue() == value })
 }
 
 func TestAnObservedCallAllocatesNothing(t *testing.T) {
@@ -263,11 +254,10 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				reg := prometheus.NewRegistry()
-				s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error {
+				s, reg := open(t, &spy.Base{Do: func(context.Context, store.Op) error {
 					time.Sleep(tt.took)
 					return tt.err
-				}}, newLayer(t, reg, tt.opts...))
+				}}, tt.opts...)
 				_ = spy.CallOp(tt.ctx, s, store.OpLoadThread)
 
 				text := expose(t, reg, expfmt.TypeOpenMetrics)
@@ -293,8 +283,7 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 }
 
 func TestEverySeriesIsThereBeforeTheFirstCall(t *testing.T) {
-	reg := prometheus.NewPedanticRegistry()
-	store.Wrap(&spy.Base{}, newLayer(t, reg))
+	_, reg := open(t, &spy.Base{})
 	text := expose(t, reg, expfmt.TypeTextPlain)
 	for _, op := range store.Ops() {
 		for code := range store.NumCodes {
@@ -326,20 +315,15 @@ func lines(text string) (series []string) {
 }
 
 func TestASecondLayerOfTheSameNameIsRefusedAndChangesNothing(t *testing.T) {
-	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&spy.Base{}, newLayer(t, reg))
+	s, reg := open(t, &spy.Base{})
 	before := expose(t, reg, expfmt.TypeTextPlain)
 
 	m, err := metrics.New(reg, metrics.WithBuckets(1)) // other buckets are no other names
 	if err == nil || m != nil || !strings.Contains(err.Error(), "WithStore or WithLayer") {
 		t.Errorf("New: %v", err)
 	}
-	if diff := cmp.Diff(before, expose(t, reg, expfmt.TypeTextPlain)); diff != "" {
-		t.Errorf("the registry changed: %s", diff)
-	}
-	if err := store.Close(s); err != nil {
-		t.Fatal(err)
-	}
+	same(t, "the registry", before, expose(t, reg, expfmt.TypeTextPlain))
+	must(t, store.Close(s))
 	if _, err := metrics.New(reg); err != nil {
 		t.Errorf("New after Close: %v", err)
 	}
@@ -380,12 +364,8 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]string{"metrics(outer)", "metrics(inner)"}, store.Layers(a)[:2]); diff != "" {
-		t.Error(diff)
-	}
-	if err := store.Close(a); err != nil {
-		t.Fatal(err)
-	}
+	same(t, "layers", []string{"metrics(outer)", "metrics(inner)"}, store.Layers(a)[:2])
+	must(t, store.Close(a))
 	text = expose(t, reg, expfmt.TypeTextPlain)
 	if strings.Contains(text, `store="a"`) || !strings.Contains(text, `store="b"`) {
 		t.Error("closing one stack must unregister it, and it only")
@@ -395,12 +375,7 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 func TestTheMiddlewareWrapsOneStore(t *testing.T) {
 	m := newLayer(t, nil)
 	m(&spy.Base{})
-	defer func() {
-		if got := fmt.Sprint(recover()); !strings.Contains(got, "wraps a Store already: call metrics.New for each") {
-			t.Errorf("panic: %q", got)
-		}
-	}()
-	m(&spy.Base{})
+	spy.Panics(t, "metrics: this Middleware wraps a Store already: call metrics.New for each", func() { m(&spy.Base{}) })
 }
 
 func TestAClosedLayerLetsCallsPass(t *testing.T) {
@@ -409,9 +384,7 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 	base := &spy.Base{}
 	s := store.Wrap(base, newLayer(t, reg))
 	for range 2 {
-		if err := store.Close(s); err != nil {
-			t.Fatal(err)
-		}
+		must(t, store.Close(s))
 	}
 	for _, op := range store.Ops() {
 		if err := spy.CallOp(t.Context(), s, op); err != nil {
@@ -421,9 +394,7 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 	if len(base.Calls()) != len(store.Ops()) {
 		t.Errorf("%d calls reached the base", len(base.Calls()))
 	}
-	if diff := cmp.Diff([]string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain))); diff != "" {
-		t.Errorf("what is left (-want +got):\n%s", diff)
-	}
+	same(t, "what is left", []string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain)))
 }
 
 // ledger is a Registerer that knows what is registered.
@@ -489,9 +460,7 @@ func TestClosingAgainDoesNotUnregisterASuccessor(t *testing.T) {
 	store.Wrap(base, newLayer(t, reg))
 	before := expose(t, reg, expfmt.TypeTextPlain)
 	_ = store.Close(old)
-	if diff := cmp.Diff(before, expose(t, reg, expfmt.TypeTextPlain)); diff != "" {
-		t.Error("the second Close of the old layer unregistered the new one")
-	}
+	same(t, "the new layer, after the second Close of the old one", before, expose(t, reg, expfmt.TypeTextPlain))
 }
 
 func TestACallUnderWayAtCloseEnds(t *testing.T) {
@@ -513,12 +482,8 @@ func TestACallUnderWayAtCloseEnds(t *testing.T) {
 
 func TestNilRegistererCountsForNobody(t *testing.T) {
 	s := store.Wrap(&reporting{stats: []layer.Stat{counter("x_total", 1)}}, newLayer(t, nil))
-	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
-		t.Error(err)
-	}
-	if err := store.Close(s); err != nil {
-		t.Error(err)
-	}
+	must(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
+	must(t, store.Close(s))
 }
 
 func TestMisusePanicsWithASentence(t *testing.T) {
@@ -537,20 +502,12 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 		{"metrics.WithBuckets: the bounds must be above zero and rise: [0 1]", func() { metrics.WithBuckets(0, 1) }},
 		{"metrics.WithSlow: the duration is negative", func() { metrics.WithSlow(-1) }},
 	} {
-		t.Run(c.want, func(t *testing.T) {
-			defer func() {
-				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, c.want) {
-					t.Errorf("panic %q, want %q", got, c.want)
-				}
-			}()
-			c.f()
-		})
+		t.Run(c.want, func(t *testing.T) { spy.Panics(t, c.want, c.f) })
 	}
 }
 
 func TestNoClassicBucketsLeavesTheNativeHistogram(t *testing.T) {
-	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&spy.Base{}, newLayer(t, reg, metrics.WithBuckets()))
+	s, reg := open(t, &spy.Base{}, metrics.WithBuckets())
 	_ = spy.CallOp(t.Context(), s, store.OpLoadThread)
 	h := histogram(t, reg, "load_thread", "ok")
 	if len(h.Bucket) != 0 || len(h.PositiveSpan) != 1 {
@@ -567,9 +524,7 @@ func TestCallsAndScrapesAtOnce(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			for range rounds {
-				for _, op := range store.Ops() {
-					_ = spy.CallOp(t.Context(), s, op)
-				}
+				callAll(t, s)
 			}
 		})
 		wg.Go(func() {
@@ -620,15 +575,10 @@ func TestNoContentInMetrics(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	reg := prometheus.NewPedanticRegistry()
-	s := store.Wrap(&reporting{stats: realistic()}, newLayer(t, reg))
-	for _, op := range store.Ops() {
-		_ = spy.CallOp(t.Context(), s, op)
-	}
+	s, reg := open(t, &reporting{stats: realistic()})
+	callAll(t, s)
 	problems, err := testutil.GatherAndLint(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}

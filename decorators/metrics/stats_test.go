@@ -3,10 +3,10 @@ package metrics_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
@@ -88,11 +88,9 @@ func realistic() (stats []layer.Stat) {
 func stats(t *testing.T, g prometheus.Gatherer) map[string]string {
 	t.Helper()
 	m := values(t, g)
-	for name := range m {
-		if strings.HasPrefix(name, "operation") || strings.HasPrefix(name, "page_items") {
-			delete(m, name)
-		}
-	}
+	maps.DeleteFunc(m, func(name, _ string) bool {
+		return strings.HasPrefix(name, "operation") || strings.HasPrefix(name, "page_items")
+	})
 	return m
 }
 
@@ -114,14 +112,9 @@ func TestStatisticsOfLayersBeneathAreExported(t *testing.T) {
 			`above{kind="x"}`:          "1",
 			`beyond_the_barrier_total`: fmt.Sprint(n),
 		}
-		got := stats(t, reg)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("scrape %v (-want +got):\n%s", n, diff)
-		}
+		same(t, fmt.Sprint("scrape ", n), want, stats(t, reg))
 	}
-	if err := store.Close(s); err != nil {
-		t.Fatal(err)
-	}
+	must(t, store.Close(s))
 	if got := expose(t, reg, expfmt.TypeTextPlain); got != "" {
 		t.Errorf("left after Close:\n%s", got)
 	}
@@ -134,9 +127,7 @@ func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 	two := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // whatever the order of the labels
 	store.Wrap(&spy.Base{}, newLayer(t, reg), one.layer(), two.layer())
 	want := map[string]string{`cache_requests_total{kind="thread",result="hit"}`: "5"}
-	if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	same(t, "statistics", want, stats(t, reg))
 }
 
 func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
@@ -188,9 +179,7 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 				_ = stats(t, reg) // the first scrape may find out
 			}
 			want := map[string]string{`good{kind="a"}`: "1", `good{kind="b"}`: "2", `stats_dropped`: "1"}
-			if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			same(t, "statistics", want, stats(t, reg))
 			_ = store.Close(s)
 			for _, line := range lines(expose(t, reg, expfmt.TypeTextPlain)) {
 				if line != "taken 0\n" {
@@ -210,9 +199,7 @@ func TestTwoStacksMayNotAgreeOnAStatistic(t *testing.T) {
 	want := map[string]string{
 		`good{store="a"}`: "1", `good{store="b"}`: "2", `pool{kind="x",store="a"}`: "1", `stats_dropped{store="b"}`: "1",
 	}
-	if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	same(t, "statistics", want, stats(t, reg))
 }
 
 func TestAReporterThatPanicsTakesItsSeriesAlone(t *testing.T) {
@@ -227,21 +214,15 @@ func TestAReporterThatPanicsTakesItsSeriesAlone(t *testing.T) {
 	}}
 	store.Wrap(&spy.Base{}, newLayer(t, reg), one.layer(), two.layer())
 	whole := map[string]string{`one_total`: "1", `shared_total`: "5"}
-	if diff := cmp.Diff(whole, stats(t, reg)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	same(t, "statistics", whole, stats(t, reg))
 	broken = true
 	_ = stats(t, reg)
 	// A sum of the rest would look like a restart of the counter.
 	want := map[string]string{`one_total`: "1", `stats_dropped`: "2"} // the reporter, and the sum
-	if diff := cmp.Diff(want, stats(t, reg)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	same(t, "statistics", want, stats(t, reg))
 	broken = false
 	_ = stats(t, reg)
-	if diff := cmp.Diff(whole, stats(t, reg)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
+	same(t, "statistics", whole, stats(t, reg))
 }
 
 func TestSeriesStayUnderTheBudget(t *testing.T) {

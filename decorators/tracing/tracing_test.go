@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,6 +35,22 @@ func record(opts ...sdktrace.TracerProviderOption) (*sdktrace.TracerProvider, *t
 	return sdktrace.NewTracerProvider(append(opts, sdktrace.WithSpanProcessor(r))...), r
 }
 
+// open wraps base in a layer, and returns the recorder of its spans.
+func open(base store.Store, opts ...tracing.Option) (store.Store, *tracetest.SpanRecorder) {
+	tp, r := record()
+	return store.Wrap(base, tracing.New(append(opts, tracing.WithTracerProvider(tp))...)), r
+}
+
+// callAll makes a call of every op, none of which may fail.
+func callAll(ctx context.Context, t *testing.T, s store.Store) {
+	t.Helper()
+	for _, op := range store.Ops() {
+		if err := spy.CallOp(ctx, s, op); err != nil {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
+
 // attributesOf returns the span's attributes as text, the constant ones left out.
 func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
 	m := map[string]string{}
@@ -45,13 +62,18 @@ func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
 	return m
 }
 
+// all ends the test unless so many spans have started, and all of them ended.
+func all(t *testing.T, r *tracetest.SpanRecorder, want int) {
+	t.Helper()
+	if started, ended := len(r.Started()), len(r.Ended()); started != want || ended != want {
+		t.Fatalf("%d spans started and %d ended, want %d", started, ended, want)
+	}
+}
+
 func one(t *testing.T, r *tracetest.SpanRecorder) sdktrace.ReadOnlySpan {
 	t.Helper()
-	started, ended := r.Started(), r.Ended()
-	if len(started) != 1 || len(ended) != 1 {
-		t.Fatalf("%d spans started and %d ended, want one", len(started), len(ended))
-	}
-	return ended[0]
+	all(t, r, 1)
+	return r.Ended()[0]
 }
 
 func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
@@ -112,12 +134,10 @@ func TestEverySpanEnds(t *testing.T) {
 }
 
 func TestACancelledCallEndsItsSpan(t *testing.T) {
-	tp, r := record()
-	base := &spy.Base{Do: func(ctx context.Context, _ store.Op) error {
+	s, r := open(&spy.Base{Do: func(ctx context.Context, _ store.Op) error {
 		<-ctx.Done()
 		return ctx.Err()
-	}}
-	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, op := range store.Ops() {
@@ -125,9 +145,7 @@ func TestACancelledCallEndsItsSpan(t *testing.T) {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
-	if len(r.Started()) != len(store.Ops()) || len(r.Ended()) != len(r.Started()) {
-		t.Errorf("%d spans started, %d ended", len(r.Started()), len(r.Ended()))
-	}
+	all(t, r, len(store.Ops()))
 	for _, span := range r.Ended() {
 		if span.Status().Code != codes.Unset {
 			t.Errorf("%s: the caller's own cancellation is status %v", span.Name(), span.Status())
@@ -163,14 +181,12 @@ func TestAttributesOfEachOp(t *testing.T) {
 	}
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
-			tp, r := record()
-			s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp), tracing.WithLayer("backend"),
-				tracing.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("chatstore.layer", "mine"))))
-			if err := spy.CallOp(t.Context(), s, op); err != nil {
-				t.Fatal(err)
-			}
+			s, r := open(&spy.Base{}, tracing.WithLayer("backend"),
+				tracing.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("chatstore.layer", "mine")))
+			spy.NoError(t, spy.CallOp(t.Context(), s, op))
 			span := one(t, r)
-			if diff := cmp.Diff(with(want[op], "db.system.name", "sqlite"), attributesOf(span)); diff != "" {
+			want[op]["db.system.name"] = "sqlite" // ops may share the map
+			if diff := cmp.Diff(want[op], attributesOf(span)); diff != "" {
 				t.Errorf("attributes (-want +got):\n%s", diff)
 			}
 			all := attribute.NewSet(span.Attributes()...)
@@ -189,14 +205,6 @@ func TestAttributesOfEachOp(t *testing.T) {
 	}
 }
 
-func with(m map[string]string, key, value string) map[string]string {
-	c := map[string]string{key: value}
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
-
 // unsampled returns a context with a valid parent that is not sampled.
 func unsampled(ctx context.Context) context.Context {
 	return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
@@ -205,15 +213,10 @@ func unsampled(ctx context.Context) context.Context {
 }
 
 func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
-	p := &countingProvider{TracerProvider: noop.NewTracerProvider()}
-	base := &spy.Base{}
+	base, p := &spy.Base{}, &countingProvider{TracerProvider: noop.NewTracerProvider()}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(p)))
 	ctx := unsampled(t.Context())
-	for _, op := range store.Ops() {
-		if err := spy.CallOp(ctx, s, op); err != nil {
-			t.Fatal(err)
-		}
-	}
+	callAll(ctx, t, s)
 	calls := base.Calls()
 	for _, c := range calls {
 		if c.Ctx != ctx {
@@ -229,9 +232,8 @@ func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
 }
 
 func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
-	tp, _ := record()
 	base := &spy.Base{Forget: true}
-	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
+	s, _ := open(base)
 	ctx := unsampled(t.Context())
 	for _, op := range store.Ops() {
 		// What callOp and the base allocate is not the layer's.
@@ -257,9 +259,7 @@ func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
 	tp, r := record(sdktrace.WithSampler(sdktrace.NeverSample()))
 	base := &spy.Base{}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
-	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
-		t.Fatal(err)
-	}
+	spy.NoError(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	inner := base.Calls()[0].Ctx
 	if sc := trace.SpanContextFromContext(inner); !sc.IsValid() || sc.IsSampled() {
 		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
@@ -310,19 +310,16 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 				if op.IsWrite() {
 					continue // neither cached nor shared
 				}
-				tp, r := record()
-				base := &spy.Base{Do: func(ctx context.Context, op store.Op) error {
+				s, r := open(&spy.Base{Do: func(ctx context.Context, op store.Op) error {
 					tt.note(layer.HintsFor(ctx, op).Notes)
 					return nil
-				}}
-				_ = spy.CallOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp))), op)
+				}})
+				_ = spy.CallOp(t.Context(), s, op)
 				span := one(t, r)
-				got := map[string]string{}
-				for k, v := range attributesOf(span) {
-					if strings.HasPrefix(k, "chatstore.cache.") || strings.HasPrefix(k, "chatstore.flight.") {
-						got[k] = v
-					}
-				}
+				got := attributesOf(span)
+				maps.DeleteFunc(got, func(k, _ string) bool {
+					return !strings.HasPrefix(k, "chatstore.cache.") && !strings.HasPrefix(k, "chatstore.flight.")
+				})
 				if diff := cmp.Diff(tt.want, got); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", op, diff)
 				}
@@ -381,8 +378,7 @@ func TestHostileIDsAreLeftOut(t *testing.T) {
 	for name, id := range map[string]string{
 		"too long": strings.Repeat("x", chat.MaxIDBytes+1), "not UTF-8": "thr_\xff", "control character": "thr_\n1", "empty": "",
 	} {
-		tp, r := record()
-		s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp)))
+		s, r := open(&spy.Base{})
 		_, _ = s.LoadThread(t.Context(), id)
 		_, _ = s.LoadItem(t.Context(), id, id)
 		_, _ = s.LoadAttachment(t.Context(), id)
@@ -391,9 +387,7 @@ func TestHostileIDsAreLeftOut(t *testing.T) {
 				t.Errorf("%s, %s (-want +got):\n%s", name, span.Name(), diff)
 			}
 		}
-		if n := len(r.Ended()); n != 3 {
-			t.Errorf("%s: %d spans, want 3", name, n)
-		}
+		all(t, r, 3)
 	}
 }
 
@@ -419,30 +413,21 @@ var lateProvider = sync.OnceValues(func() (before store.Store, r *tracetest.Span
 func TestTheGlobalProviderMayComeLater(t *testing.T) {
 	s, r := lateProvider()
 	n := len(r.Ended())
-	if err := spy.CallOp(t.Context(), s, store.OpLoadThread); err != nil {
-		t.Fatal(err)
-	}
+	spy.NoError(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	if got := len(r.Ended()) - n; got != 1 {
 		t.Errorf("%d spans ended, want one", got)
 	}
 }
 
 func TestConcurrentCalls(t *testing.T) {
-	tp, r := record()
-	s := store.Wrap(&spy.Base{Forget: true}, tracing.New(tracing.WithTracerProvider(tp)))
+	s, r := open(&spy.Base{Forget: true})
 	var wg sync.WaitGroup
 	const callers = 8
 	for range callers {
-		wg.Go(func() {
-			for _, op := range store.Ops() {
-				_ = spy.CallOp(t.Context(), s, op)
-			}
-		})
+		wg.Go(func() { callAll(t.Context(), t, s) })
 	}
 	wg.Wait()
-	if want := callers * len(store.Ops()); len(r.Started()) != want || len(r.Ended()) != want {
-		t.Errorf("%d spans started, %d ended, want %d", len(r.Started()), len(r.Ended()), want)
-	}
+	all(t, r, callers*len(store.Ops()))
 }
 
 func TestLayerNames(t *testing.T) {
@@ -457,14 +442,7 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 		"tracing.WithTracerProvider: the provider is nil": func() { tracing.WithTracerProvider(nil) },
 		"tracing.WithLayer: the name is empty":            func() { tracing.WithLayer("") },
 	} {
-		func() {
-			defer func() {
-				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, want) {
-					t.Errorf("panic %q, want %q", got, want)
-				}
-			}()
-			f()
-		}()
+		spy.Panics(t, want, f)
 	}
 }
 
@@ -474,7 +452,7 @@ type countingProvider struct {
 	recording bool
 	panics    bool
 
-	started, ended, described, linked int
+	started, ended, linked int
 }
 
 func (p *countingProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
@@ -504,7 +482,6 @@ func (s *countingSpan) End(...trace.SpanEndOption) { s.p.ended++ }
 func (s *countingSpan) AddLink(trace.Link) { s.p.linked++ }
 
 func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
-	s.p.described++
 	if s.p.panics {
 		panic("a span that cannot be described")
 	}
@@ -513,13 +490,11 @@ func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
 // Only reads are cached and shared: a write pays for no notes that nobody could make.
 func TestOnlyReadsAreNoted(t *testing.T) {
 	for _, op := range store.Ops() {
-		tp, _ := record()
 		noted := false
-		s := store.Wrap(&spy.Base{}, tracing.New(tracing.WithTracerProvider(tp)), layer.Intercept("look", layer.InterceptorFunc(
-			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-				noted = layer.HintsFor(ctx, c.Op).Notes != nil
-				return next(ctx)
-			})))
+		s, _ := open(&spy.Base{Do: func(ctx context.Context, op store.Op) error {
+			noted = layer.HintsFor(ctx, op).Notes != nil
+			return nil
+		}})
 		_ = spy.CallOp(t.Context(), s, op)
 		if noted == op.IsWrite() {
 			t.Errorf("%s: noted is %v", op, noted)
@@ -542,11 +517,7 @@ func TestNoContentInSpans(t *testing.T) {
 	for _, span := range r.Ended() {
 		seen[span.Name()] = true
 		stub := tracetest.SpanStubFromReadOnlySpan(span)
-		encoded, err := json.Marshal(stub)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := fmt.Sprintf("%+v\n%s", stub, encoded)
+		text := fmt.Sprintf("%+v\n%s", stub, spy.Must(json.Marshal(stub)))
 		if strings.Contains(text, spy.Canary) {
 			t.Errorf("span %s has content: %s", span.Name(), text)
 		}

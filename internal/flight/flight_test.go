@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,28 +22,27 @@ type answer struct {
 	panic any
 }
 
-// ask calls Do in a goroutine of its own.
-func ask(ctx context.Context, g *Group[int], spec Spec, fn func(context.Context) (int, error)) <-chan answer {
-	out := make(chan answer, 1)
-	go func() {
-		var a answer
-		defer func() {
-			a.panic = recover()
-			out <- a
-		}()
-		spec.Joined = func(r Role) { a.role = r }
-		a.v, a.err = g.Do(ctx, spec, context.WithoutCancel, fn)
-	}()
-	return out
-}
-
-// backend counts its calls and holds each until it is let go.
+// backend is a group, and calls that are counted, and held until they are let go.
 type backend struct {
+	Group[int]
 	calls atomic.Int32
 	gate  chan struct{}
 }
 
-func newBackend() *backend { return &backend{gate: make(chan struct{})} }
+// bubble runs f in a bubble. It fails if the group still holds anything afterwards.
+func bubble(t *testing.T, f func(t *testing.T, b *backend)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{gate: make(chan struct{})}
+		f(t, b)
+		synctest.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.open) != 0 || len(b.tail) != 0 {
+			t.Errorf("the group still holds %d open calls and %d queues", len(b.open), len(b.tail))
+		}
+	})
+}
 
 // load answers with the number of the call.
 func (b *backend) load(ctx context.Context) (int, error) {
@@ -55,25 +55,43 @@ func (b *backend) load(ctx context.Context) (int, error) {
 	}
 }
 
-// idle fails if the group still holds anything.
-func idle(t *testing.T, g *Group[int]) {
-	t.Helper()
+// ask calls Do in a goroutine of its own, and returns when that waits.
+func (b *backend) ask(ctx context.Context, spec Spec, fn func(context.Context) (int, error)) <-chan answer {
+	out := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			a.panic = recover()
+			out <- a
+		}()
+		spec.Joined = func(r Role) { a.role = r }
+		a.v, a.err = b.Do(ctx, spec, context.WithoutCancel, fn)
+	}()
 	synctest.Wait()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.open) != 0 || len(g.tail) != 0 {
-		t.Errorf("the group still holds %d open calls and %d queues", len(g.open), len(g.tail))
+	return out
+}
+
+// under fails unless so many calls have begun.
+func (b *backend) under(t *testing.T, want int32, why string) {
+	t.Helper()
+	if n := b.calls.Load(); n != want {
+		t.Errorf("%d calls, want %d: %s", n, want, why)
+	}
+}
+
+// gets fails unless the caller gets the answer of call v.
+func gets(t *testing.T, c <-chan answer, v int, who string) {
+	t.Helper()
+	if a := <-c; a.v != v || a.err != nil {
+		t.Errorf("%s got %d, %v; want the answer of call %d", who, a.v, a.err, v)
 	}
 }
 
 func TestOneCallForMany(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		b := newBackend()
+	bubble(t, func(t *testing.T, b *backend) {
 		var callers []<-chan answer
 		for i := range 100 {
-			callers = append(callers, ask(t.Context(), &g, Spec{Key: "k", Origin: i}, b.load))
-			synctest.Wait()
+			callers = append(callers, b.ask(t.Context(), Spec{Key: "k", Origin: i}, b.load))
 		}
 		close(b.gate)
 		for i, c := range callers {
@@ -85,76 +103,69 @@ func TestOneCallForMany(t *testing.T) {
 				t.Fatalf("caller %d: role %+v; the first leads and all know its origin", i, a.role)
 			}
 		}
-		if n := b.calls.Load(); n != 1 {
-			t.Errorf("%d calls, want 1", n)
-		}
-		idle(t, &g)
+		b.under(t, 1, "one for all")
 	})
 }
 
 func TestACallerThatComesAfterTheEndMakesACallOfItsOwn(t *testing.T) {
-	var g Group[int]
-	b := newBackend()
-	close(b.gate)
-	for i := 1; i <= 3; i++ {
-		if a := <-ask(t.Context(), &g, Spec{Key: "k"}, b.load); a.v != i {
-			t.Fatalf("call %d got the answer of call %d", i, a.v)
-		}
-	}
-}
-
-func TestOtherKeysDoNotShare(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		b := newBackend()
-		x, y := ask(t.Context(), &g, Spec{Key: "x"}, b.load), ask(t.Context(), &g, Spec{Key: "y"}, b.load)
-		synctest.Wait()
+	bubble(t, func(t *testing.T, b *backend) {
 		close(b.gate)
-		if (<-x).v == (<-y).v {
-			t.Error("two keys shared a call")
+		for i := 1; i <= 3; i++ {
+			gets(t, b.ask(t.Context(), Spec{Key: "k"}, b.load), i, "one more caller")
 		}
-		idle(t, &g)
 	})
 }
 
+func TestOtherKeysDoNotShare(t *testing.T) {
+	bubble(t, func(t *testing.T, b *backend) {
+		x, y := b.ask(t.Context(), Spec{Key: "x"}, b.load), b.ask(t.Context(), Spec{Key: "y"}, b.load)
+		close(b.gate)
+		gets(t, x, 1, "x")
+		gets(t, y, 2, "y")
+	})
+}
+
+// Nor is a leader's deadline the call's.
 func TestACancelledCallerEndsItsOwnWaitOnly(t *testing.T) {
-	for _, who := range []string{"leader", "follower"} {
-		t.Run(who, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var g Group[int]
-				b := newBackend()
-				ctx, cancel := context.WithCancelCause(t.Context())
-				first, second := t.Context(), ctx
-				if who == "leader" {
-					first, second = ctx, t.Context()
-				}
-				leader := ask(first, &g, Spec{Key: "k"}, b.load)
-				synctest.Wait()
-				follower := ask(second, &g, Spec{Key: "k"}, b.load)
-				synctest.Wait()
-				gone, stays := follower, leader
-				if who == "leader" {
-					gone, stays = leader, follower
-				}
-				cause := errors.New("went away")
-				cancel(cause)
-				if a := <-gone; a.err != cause {
-					t.Errorf("the cancelled caller got %v, want its cause", a.err)
-				}
-				synctest.Wait()
-				close(b.gate)
-				if a := <-stays; a.v != 1 || a.err != nil {
-					t.Errorf("the other caller got %d, %v; want the answer", a.v, a.err)
-				}
-				idle(t, &g)
+	cause := errors.New("went away")
+	for _, leads := range []bool{true, false} {
+		for _, late := range []bool{true, false} {
+			t.Run(fmt.Sprintf("leads %v, by its deadline %v", leads, late), func(t *testing.T) {
+				bubble(t, func(t *testing.T, b *backend) {
+					ctx, cancel := context.WithCancelCause(t.Context())
+					defer cancel(nil)
+					want := cause
+					if late {
+						var stop context.CancelFunc
+						ctx, stop = context.WithTimeout(ctx, time.Second)
+						defer stop()
+						want = context.DeadlineExceeded
+					}
+					contexts := []context.Context{t.Context(), ctx}
+					if leads {
+						slices.Reverse(contexts)
+					}
+					gone, stays := b.ask(contexts[0], Spec{Key: "k"}, b.load), b.ask(contexts[1], Spec{Key: "k"}, b.load)
+					if !leads {
+						gone, stays = stays, gone
+					}
+					if !late {
+						cancel(cause)
+					}
+					if a := <-gone; a.err != want {
+						t.Errorf("the caller who left got %v, want %v", a.err, want)
+					}
+					synctest.Wait()
+					close(b.gate)
+					gets(t, stays, 1, "the other caller")
+				})
 			})
-		})
+		}
 	}
 }
 
 func TestTheCallEndsWhenTheLastCallerHasLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
+	bubble(t, func(t *testing.T, b *backend) {
 		ended := make(chan error, 1)
 		load := func(ctx context.Context) (int, error) {
 			<-ctx.Done()
@@ -162,97 +173,70 @@ func TestTheCallEndsWhenTheLastCallerHasLeft(t *testing.T) {
 			return 0, ctx.Err()
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		a, b := ask(ctx, &g, Spec{Key: "k"}, load), ask(ctx, &g, Spec{Key: "k"}, load)
-		synctest.Wait()
+		x, y := b.ask(ctx, Spec{Key: "k"}, load), b.ask(ctx, Spec{Key: "k"}, load)
 		cancel()
-		<-a
-		<-b
+		<-x
+		<-y
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the call's context ended with %v", err)
 		}
-		idle(t, &g)
 	})
 }
 
 func TestNobodyJoinsACallThatAllHaveLeft(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
+	bubble(t, func(t *testing.T, b *backend) {
 		deaf := make(chan struct{}) // the first call does not heed its context
-		first := ask2(&g, t, func(context.Context) (int, error) { <-deaf; return 1, nil })
-		first.cancel()
-		<-first.out
-		second := <-ask(t.Context(), &g, Spec{Key: "k"}, func(context.Context) (int, error) { return 2, nil })
-		if second.v != 2 || second.err != nil {
-			t.Errorf("got %d, %v; want an answer of its own", second.v, second.err)
-		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first := b.ask(ctx, Spec{Key: "k"}, func(context.Context) (int, error) { <-deaf; return 1, nil })
+		cancel()
+		<-first
+		second := b.ask(t.Context(), Spec{Key: "k"}, func(context.Context) (int, error) { return 2, nil })
+		gets(t, second, 2, "who came after all had left")
 		close(deaf)
-		idle(t, &g)
 	})
 }
 
-type cancellable struct {
-	out    <-chan answer
-	cancel context.CancelFunc
-}
-
-// ask2 asks for "k" with a context that can be cancelled, and waits until the call is under way.
-func ask2(g *Group[int], t *testing.T, fn func(context.Context) (int, error)) cancellable {
-	ctx, cancel := context.WithCancel(t.Context())
-	c := cancellable{ask(ctx, g, Spec{Key: "k"}, fn), cancel}
-	synctest.Wait()
-	return c
-}
-
-func TestAPanicReachesEveryCaller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		cause := errors.New("boom")
-		gate := make(chan struct{})
-		load := func(context.Context) (int, error) { <-gate; panic(cause) }
-		a, b := ask(t.Context(), &g, Spec{Key: "k"}, load), ask(t.Context(), &g, Spec{Key: "k"}, load)
-		synctest.Wait()
-		close(gate)
-		for _, c := range []<-chan answer{a, b} {
-			p, ok := (<-c).panic.(*PanicError)
-			if !ok || !errors.Is(p, cause) || !strings.Contains(p.Error(), "TestAPanicReachesEveryCaller") {
-				t.Errorf("a caller got %v; want a panic with the value and the stack of the call", p)
+func TestAPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
+	cause := errors.New("boom")
+	for _, panics := range []bool{true, false} {
+		bubble(t, func(t *testing.T, b *backend) {
+			load := func(context.Context) (int, error) {
+				<-b.gate
+				if panics {
+					panic(cause)
+				}
+				runtime.Goexit()
+				return 1, nil
 			}
-		}
-		idle(t, &g)
-	})
-}
-
-func TestGoexitFailsEveryCaller(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		gate := make(chan struct{})
-		load := func(context.Context) (int, error) { <-gate; runtime.Goexit(); return 1, nil }
-		a, b := ask(t.Context(), &g, Spec{Key: "k"}, load), ask(t.Context(), &g, Spec{Key: "k"}, load)
-		synctest.Wait()
-		close(gate)
-		for _, c := range []<-chan answer{a, b} {
-			if got := <-c; got.err != ErrGoexit {
-				t.Errorf("a caller got %v", got.err)
+			x, y := b.ask(t.Context(), Spec{Key: "k"}, load), b.ask(t.Context(), Spec{Key: "k"}, load)
+			close(b.gate)
+			for _, c := range []<-chan answer{x, y} {
+				a := <-c
+				if !panics {
+					if a.err != ErrGoexit {
+						t.Errorf("a caller got %v", a.err)
+					}
+					continue
+				}
+				p, ok := a.panic.(*PanicError)
+				if !ok || !errors.Is(p, cause) || !strings.Contains(p.Error(), "TestAPanicReachesEveryCaller") {
+					t.Errorf("a caller got %v; want a panic with the value and the stack of the call", p)
+				}
 			}
-		}
-		idle(t, &g)
-	})
+		})
+	}
 }
 
 func TestTheTimeLimitEndsTheCall(t *testing.T) {
 	for _, heeds := range []bool{true, false} {
 		t.Run(fmt.Sprintf("heeds its context %v", heeds), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var g Group[int]
-				deaf := make(chan struct{})
+			bubble(t, func(t *testing.T, b *backend) {
 				begin := time.Now()
-				got := <-ask(t.Context(), &g, Spec{Key: "k", Limit: time.Second}, func(ctx context.Context) (int, error) {
+				got := <-b.ask(t.Context(), Spec{Key: "k", Limit: time.Second}, func(ctx context.Context) (int, error) {
 					if heeds {
-						<-ctx.Done()
-						return 0, ctx.Err()
+						return b.load(ctx)
 					}
-					<-deaf
-					return 1, nil
+					return b.load(context.WithoutCancel(ctx))
 				})
 				if !errors.Is(got.err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want the deadline", got.err)
@@ -260,95 +244,48 @@ func TestTheTimeLimitEndsTheCall(t *testing.T) {
 				if d := time.Since(begin); d != time.Second {
 					t.Errorf("ended after %v, want the limit", d)
 				}
-				close(deaf)
-				idle(t, &g)
+				close(b.gate)
 			})
 		})
 	}
 }
 
-func TestALeadersDeadlineIsNotTheCalls(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		b := newBackend()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		leader := ask(ctx, &g, Spec{Key: "k"}, b.load)
-		synctest.Wait()
-		follower := ask(t.Context(), &g, Spec{Key: "k"}, b.load)
-		if a := <-leader; !errors.Is(a.err, context.DeadlineExceeded) {
-			t.Errorf("the leader got %v", a.err)
-		}
-		close(b.gate)
-		if a := <-follower; a.v != 1 || a.err != nil {
-			t.Errorf("the follower got %d, %v", a.v, a.err)
-		}
-		idle(t, &g)
-	})
-}
-
 // While a write is in progress, a call that has begun may have read what was before it: who comes later must not join.
 func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		b := newBackend()
+	bubble(t, func(t *testing.T, b *backend) {
 		spec := Spec{Key: "k", Queued: true}
-		first := ask(t.Context(), &g, spec, b.load)
-		synctest.Wait() // it has begun
+		first := b.ask(t.Context(), spec, b.load) // it has begun
 		var rest []<-chan answer
 		for range 50 {
-			rest = append(rest, ask(t.Context(), &g, spec, b.load))
+			rest = append(rest, b.ask(t.Context(), spec, b.load))
 		}
-		synctest.Wait()
-		if n := b.calls.Load(); n != 1 {
-			t.Fatalf("%d calls under way, want 1: the others wait for the next", n)
-		}
+		b.under(t, 1, "the others wait for the next")
 		b.gate <- struct{}{}
-		if a := <-first; a.v != 1 {
-			t.Errorf("the first got the answer of call %d", a.v)
-		}
+		gets(t, first, 1, "the first")
 		synctest.Wait() // the second has begun
-		late := ask(t.Context(), &g, spec, b.load)
-		synctest.Wait()
-		if n := b.calls.Load(); n != 2 {
-			t.Errorf("%d calls so far, want 2: of one queue, one is under way at a time", n)
-		}
+		late := b.ask(t.Context(), spec, b.load)
+		b.under(t, 2, "of one queue, one is under way at a time")
 		close(b.gate)
 		for _, c := range rest {
-			if a := <-c; a.v != 2 || a.err != nil {
-				t.Fatalf("one who waited got call %d, %v; want the second call", a.v, a.err)
-			}
+			gets(t, c, 2, "one who waited")
 		}
-		if a := <-late; a.v != 3 {
-			t.Errorf("the late one got call %d, want one that began after it came", a.v)
-		}
-		idle(t, &g)
+		gets(t, late, 3, "the late one")
 	})
 }
 
 func TestAQueuedCallThatAllHaveLeftIsNotMade(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var g Group[int]
-		b := newBackend()
+	bubble(t, func(t *testing.T, b *backend) {
 		spec := Spec{Key: "k", Queued: true}
-		first := ask(t.Context(), &g, spec, b.load)
-		synctest.Wait()
+		first := b.ask(t.Context(), spec, b.load)
 		ctx, cancel := context.WithCancel(t.Context())
-		left := ask(ctx, &g, spec, b.load)
-		synctest.Wait()
+		left := b.ask(ctx, spec, b.load)
 		cancel()
 		<-left
-		third := ask(t.Context(), &g, spec, b.load)
-		synctest.Wait()
-		if n := b.calls.Load(); n != 1 {
-			t.Errorf("%d calls under way at once, want 1", n)
-		}
+		third := b.ask(t.Context(), spec, b.load)
+		b.under(t, 1, "one at a time")
 		close(b.gate)
-		<-first
-		if a := <-third; a.v != 2 {
-			t.Errorf("the third got call %d, want 2: the abandoned one is not made", a.v)
-		}
-		idle(t, &g)
+		gets(t, first, 1, "the first")
+		gets(t, third, 2, "the third, as the abandoned one is not made,")
 	})
 }
 
@@ -375,22 +312,9 @@ func TestManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	synctestFreeIdle(t, &g)
-}
-
-// synctestFreeIdle waits, outside of a bubble, for abandoned calls to end.
-func synctestFreeIdle(t *testing.T, g *Group[int]) {
-	t.Helper()
-	for {
+	for idle := false; !idle; runtime.Gosched() { // abandoned calls end by themselves
 		g.mu.Lock()
-		n := len(g.open) + len(g.tail)
+		idle = len(g.open)+len(g.tail) == 0
 		g.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		if t.Context().Err() != nil {
-			t.Fatalf("%d calls never ended", n)
-		}
-		runtime.Gosched()
 	}
 }

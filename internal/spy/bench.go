@@ -1,6 +1,7 @@
 package spy
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -13,25 +14,8 @@ import (
 // InTurns runs f, the subject of a benchmark, and ref, its reference, in turns. It reports the ratio of their medians in unit:
 // times differ between machines, ratios hardly.
 func InTurns(b *testing.B, unit string, f, ref func()) {
-	const turn = 1000
-	var fs, refs []time.Duration
 	b.ReportAllocs()
-	run := func(f func()) time.Duration {
-		begin := time.Now()
-		for range turn {
-			f()
-		}
-		return time.Since(begin) / turn
-	}
-	for b.Loop() {
-		fs = append(fs, run(f))
-		b.StopTimer()
-		refs = append(refs, run(ref))
-		b.StartTimer()
-	}
-	slices.Sort(fs)
-	slices.Sort(refs)
-	mine, its := fs[len(fs)/2], refs[len(refs)/2]
+	mine, its := Turns(b.Loop, 1000, f, ref)
 	b.ReportMetric(float64(mine)/float64(its), unit)
 	b.ReportMetric(float64(mine), "ns/call")
 	b.ReportMetric(float64(its), "ns/reference")
@@ -40,14 +24,38 @@ func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportMetric(0, "ns/op") // of a turn: of no use
 }
 
-// Reference returns one hit of lru.Cache[string, chat.Thread].Get, R in the project's budgets.
-func Reference(b *testing.B) func() {
-	b.Helper()
-	c := must(lru.New[string, chat.Thread](1000))
-	c.Add("thr_1a2b3c4d", chat.Thread{ID: "thr_1a2b3c4d"})
+// Turns runs f and ref in turns of n calls, for as long as there are more. It returns the median cost of a call of each.
+func Turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration) {
+	var costs, refCosts []time.Duration
+	run := func(f func()) time.Duration {
+		begin := time.Now()
+		for range n {
+			f()
+		}
+		return time.Since(begin)
+	}
+	for more() {
+		costs, refCosts = append(costs, run(f)), append(refCosts, run(ref))
+	}
+	median := func(d []time.Duration) time.Duration {
+		slices.Sort(d)
+		return d[len(d)/2] / time.Duration(n)
+	}
+	return median(costs), median(refCosts)
+}
+
+// Reference returns one hit of lru.Cache[string, chat.Thread].Get among 1000 entries, R in the project's budgets.
+func Reference(tb testing.TB) func() {
+	tb.Helper()
+	const id = "thr_1a2b3c4d"
+	c := Must(lru.New[string, chat.Thread](1000))
+	for i := range 999 {
+		c.Add(fmt.Sprintf("thr_%08d", i), chat.Thread{})
+	}
+	c.Add(id, chat.Thread{ID: id})
 	return func() {
-		if _, ok := c.Get("thr_1a2b3c4d"); !ok {
-			b.Fatal("the reference missed")
+		if _, ok := c.Get(id); !ok {
+			tb.Fatal("the reference missed")
 		}
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +16,10 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
 // The benchmarks of the budgets: what a read of the cache, and of the stack, may cost. Each measures the reference R,
@@ -44,64 +43,16 @@ func seed(tb testing.TB, s store.Store, items int) {
 	ctx := store.WithPrincipal(tb.Context(), ada)
 	must(tb, s.SaveThread(ctx, chat.Thread{ID: threadID, Title: "A chat about budgets", CreatedAt: noon, Owner: ada.Owner}))
 	for i := range items {
-		it, err := chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
-			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
-		must(tb, err)
+		it := spy.Must(chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
+			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}}))
 		must(tb, s.AddThreadItem(ctx, threadID, it))
 	}
 }
 
-func must(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-}
-
-// reference makes R.
-func reference(tb testing.TB) func() {
-	c, err := lru.New[string, chat.Thread](1000)
-	must(tb, err)
-	for i := range 999 {
-		c.Add(fmt.Sprintf("thr_%08d", i), chat.Thread{})
-	}
-	c.Add(threadID, chat.Thread{ID: threadID})
-	return func() {
-		if _, ok := c.Get(threadID); !ok {
-			tb.Fatal("the reference missed")
-		}
-	}
-}
+var must = spy.NoError
 
 // ratio reports f's cost over R's.
-func ratio(b *testing.B, f func()) {
-	cost, r := turns(b.Loop, 2000, f, reference(b))
-	b.ReportMetric(float64(cost)/float64(r), "xR")
-	b.ReportMetric(float64(cost), "ns/call")
-	b.ReportMetric(float64(r), "R-ns")
-	b.ReportMetric(0, "ns/op") // of a turn of many: of no use
-}
-
-// turns runs f and ref in turns of n calls, for as long as there are more, and returns the median cost of a call of each.
-func turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration) {
-	var costs, refCosts []time.Duration
-	run := func(f func()) time.Duration {
-		begin := time.Now()
-		for range n {
-			f()
-		}
-		return time.Since(begin)
-	}
-	for more() {
-		costs, refCosts = append(costs, run(f)), append(refCosts, run(ref))
-	}
-	return median(costs) / time.Duration(n), median(refCosts) / time.Duration(n)
-}
-
-func median(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
-}
+func ratio(b *testing.B, f func()) { spy.InTurns(b, "xR", f, spy.Reference(b)) }
 
 func BenchmarkBudgetCachedLoadThread(b *testing.B) {
 	s := store.Wrap(memstore.New(), cache.New())
@@ -143,11 +94,9 @@ type usual struct {
 	cache    *lru.Cache[string, []byte]
 }
 
-func newUsual(tb testing.TB, base store.Store) *usual {
-	c, err := lru.New[string, []byte](1000)
-	must(tb, err)
+func newUsual(base store.Store) *usual {
 	return &usual{
-		base: base, cache: c, tracer: sdktrace.NewTracerProvider().Tracer("usual"),
+		base: base, cache: spy.Must(lru.New[string, []byte](1000)), tracer: sdktrace.NewTracerProvider().Tracer("usual"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "status"}),
 		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}),
 	}
@@ -192,9 +141,9 @@ func (u *usual) load(tb testing.TB, ctx context.Context) {
 func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
 	s, base := recommended(b)
 	seed(b, s, 30)
-	u := newUsual(b, base)
+	u := newUsual(base)
 	ctx := caller(b.Context())
-	ours, theirs := turns(b.Loop, 1000, func() { load(b, ctx, s) }, func() { u.load(b, ctx) })
+	ours, theirs := spy.Turns(b.Loop, 1000, func() { load(b, ctx, s) }, func() { u.load(b, ctx) })
 	b.ReportMetric(float64(theirs)/float64(ours), "x-faster")
 	b.ReportMetric(0, "ns/op")
 }
@@ -214,19 +163,14 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 		n := 0
 		return func() {
 			n++
-			if _, err := s.LoadThread(ctx, ids[n%2]); err != nil {
-				b.Fatal(err)
-			}
+			must(b, errOf(s.LoadThread(ctx, ids[n%2])))
 		}
 	}
-	miss, bare := turns(b.Loop, 200, read(s), read(base))
+	miss, bare := spy.Turns(b.Loop, 200, read(s), read(base))
 	b.ReportMetric(float64(miss-bare), "ns-over-bare")
 	b.ReportMetric(0, "ns/op")
-	reporter, _ := store.As[layer.StatsReporter](s)
-	for _, stat := range reporter.AppendStats(nil) {
-		if stat.Labels[1].Value == "hit" && stat.Value > 0 {
-			b.Fatal("the misses were hits")
-		}
+	if counted(s, "chatstore_cache_requests_total", "hit") > 0 {
+		b.Fatal("the misses were hits")
 	}
 }
 
@@ -276,7 +220,7 @@ func TestBudgetRatios(t *testing.T) {
 	seed(t, alone, 100)
 	stack, base := recommended(t)
 	seed(t, stack, 100)
-	ctx, u, r := caller(t.Context()), newUsual(t, base), reference(t)
+	ctx, u, r := caller(t.Context()), newUsual(base), spy.Reference(t)
 	cached, recommended := func() { load(t, t.Context(), alone) }, func() { load(t, ctx, stack) }
 	for _, c := range []struct {
 		name   string
@@ -290,7 +234,7 @@ func TestBudgetRatios(t *testing.T) {
 		{"recommended stack, LoadThread, against the usual one", 0.4, recommended, func() { u.load(t, ctx) }},
 	} {
 		n := 0
-		cost, ref := turns(func() bool { n++; return n <= 50 }, 500, c.f, c.ref)
+		cost, ref := spy.Turns(func() bool { n++; return n <= 50 }, 500, c.f, c.ref)
 		if ratio := float64(cost) / float64(ref); ratio > c.most {
 			t.Errorf("%s: %.1f, want at most %v", c.name, ratio, c.most)
 		}
@@ -300,21 +244,17 @@ func TestBudgetRatios(t *testing.T) {
 // A stampede of 1,000 on a cold thread. Not in a bubble: readers come while the call of the first is ending, too.
 func TestBudgetColdStampedeIsOneRead(t *testing.T) {
 	for range 20 {
-		var reads atomic.Int64
-		base := memstore.New()
+		base := faulty.New(memstore.New())
 		seed(t, base, 30)
-		s := store.Wrap(base, cache.New(), layer.Intercept("count", layer.InterceptorFunc(
-			func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-				reads.Add(1)
-				return next(ctx)
-			})))
+		base.Reset()
+		s := store.Wrap(base, cache.New())
 		var readers sync.WaitGroup
 		for range 1000 {
 			readers.Go(func() { load(t, t.Context(), s) })
 		}
 		readers.Wait()
 		must(t, store.Close(s))
-		if n := reads.Load(); n != 1 {
+		if n := base.Total(); n != 1 {
 			t.Fatalf("1000 readers cost %d base reads", n)
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -48,71 +49,49 @@ const (
 	quarantine  = time.Minute     // of a write whose outcome is unknown
 )
 
+// session is a store, and the context of who calls it.
+type session struct {
+	store.Store
+	ctx context.Context
+}
+
 // operation is a call of an op, about one of the rows that the base has.
 type operation struct {
 	op   store.Op
 	look store.Op // by which the guard learns whose row it is; zero: by the call itself
-	call func(context.Context, *testing.T, store.Store) error
+	call func(session) error
 }
 
 var operations = []operation{
-	{store.OpLoadThread, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		_, err := s.LoadThread(ctx, "thr_1")
-		return err
-	}},
-	{store.OpSaveThread, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		return s.SaveThread(ctx, titled("thr_1", "new"))
-	}},
-	{store.OpDeleteThread, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		return s.DeleteThread(ctx, "thr_1")
-	}},
-	{store.OpLoadThreads, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		_, err := s.LoadThreads(ctx, store.ThreadQuery{})
-		return err
-	}},
-	{store.OpLoadThreadItems, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		_, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
-		return err
-	}},
-	{store.OpAddThreadItem, store.OpLoadThread, func(ctx context.Context, t *testing.T, s store.Store) error {
-		return s.AddThreadItem(ctx, "thr_1", hidden(t, "msg_9", 9))
-	}},
-	{store.OpSaveItem, store.OpLoadThread, func(ctx context.Context, t *testing.T, s store.Store) error {
-		return s.SaveItem(ctx, "thr_1", hidden(t, "msg_1", 9))
-	}},
-	{store.OpAddThreadItem, store.OpLoadAttachment, func(ctx context.Context, t *testing.T, s store.Store) error {
-		return s.AddThreadItem(ctx, "thr_1", naming(t, "msg_9", "atc_1"))
-	}},
-	{store.OpSaveItem, store.OpLoadItem, func(ctx context.Context, t *testing.T, s store.Store) error {
-		return s.SaveItem(ctx, "thr_1", naming(t, "msg_1", "atc_1"))
-	}},
-	{store.OpLoadItem, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		_, err := s.LoadItem(ctx, "thr_1", "msg_2")
-		return err
-	}},
-	{store.OpDeleteThreadItem, store.OpLoadThread, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		return s.DeleteThreadItem(ctx, "thr_1", "msg_2")
-	}},
-	{store.OpSaveAttachment, store.OpLoadAttachment, func(ctx context.Context, t *testing.T, s store.Store) error {
-		a := file(t, "atc_1")
+	{store.OpLoadThread, 0, func(c session) error { return errOf(c.LoadThread(c.ctx, "thr_1")) }},
+	{store.OpSaveThread, store.OpLoadThread, func(c session) error { return c.SaveThread(c.ctx, titled("thr_1", "new")) }},
+	{store.OpDeleteThread, store.OpLoadThread, func(c session) error { return c.DeleteThread(c.ctx, "thr_1") }},
+	{store.OpLoadThreads, 0, func(c session) error { return errOf(c.LoadThreads(c.ctx, store.ThreadQuery{})) }},
+	{store.OpLoadThreadItems, store.OpLoadThread,
+		func(c session) error { return errOf(c.LoadThreadItems(c.ctx, "thr_1", store.PageQuery{})) }},
+	{store.OpAddThreadItem, store.OpLoadThread,
+		func(c session) error { return c.AddThreadItem(c.ctx, "thr_1", hidden("msg_9", 9)) }},
+	{store.OpSaveItem, store.OpLoadThread, func(c session) error { return c.SaveItem(c.ctx, "thr_1", hidden("msg_1", 9)) }},
+	{store.OpAddThreadItem, store.OpLoadAttachment,
+		func(c session) error { return c.AddThreadItem(c.ctx, "thr_1", naming("msg_9", "atc_1")) }},
+	{store.OpSaveItem, store.OpLoadItem, func(c session) error { return c.SaveItem(c.ctx, "thr_1", naming("msg_1", "atc_1")) }},
+	{store.OpLoadItem, store.OpLoadThread, func(c session) error { return errOf(c.LoadItem(c.ctx, "thr_1", "msg_2")) }},
+	{store.OpDeleteThreadItem, store.OpLoadThread, func(c session) error { return c.DeleteThreadItem(c.ctx, "thr_1", "msg_2") }},
+	{store.OpSaveAttachment, store.OpLoadAttachment, func(c session) error {
+		a := file("atc_1")
 		a.ThreadID = "thr_1"
-		return s.SaveAttachment(ctx, a)
+		return c.SaveAttachment(c.ctx, a)
 	}},
-	{store.OpLoadAttachment, 0, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		_, err := s.LoadAttachment(ctx, "atc_1")
-		return err
-	}},
-	{store.OpDeleteAttachment, store.OpLoadAttachment, func(ctx context.Context, _ *testing.T, s store.Store) error {
-		return s.DeleteAttachment(ctx, "atc_1")
-	}},
+	{store.OpLoadAttachment, 0, func(c session) error { return errOf(c.LoadAttachment(c.ctx, "atc_1")) }},
+	{store.OpDeleteAttachment, store.OpLoadAttachment, func(c session) error { return c.DeleteAttachment(c.ctx, "atc_1") }},
 }
 
 // naming is a message with an attachment, which the guard has to look at.
-func naming(t *testing.T, id, attachmentID string) chat.Item {
-	it, err := chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(t, attachmentID)}})
-	must(t, err)
-	return it
+func naming(id, attachmentID string) chat.Item {
+	return spy.Must(chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(attachmentID)}}))
 }
+
+func errOf[T any](_ T, err error) error { return err }
 
 // rows returns all that there is, as s has it.
 func rows(ctx context.Context, s store.Store) string {
@@ -475,9 +454,9 @@ func newRig(t *testing.T, stack string) *rig {
 	th.Owner = ada.Owner
 	must(t, r.base.SaveThread(t.Context(), th))
 	for _, id := range []string{"msg_1", "msg_2", "msg_3"} {
-		must(t, r.base.AddThreadItem(t.Context(), "thr_1", hidden(t, id, 1)))
+		must(t, r.base.AddThreadItem(t.Context(), "thr_1", hidden(id, 1)))
 	}
-	a := file(t, "atc_1")
+	a := file("atc_1")
 	a.Owner = ada.Owner
 	must(t, r.base.SaveAttachment(t.Context(), a))
 	return r
@@ -660,7 +639,7 @@ func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending
 	defer leave()
 	r.leave = leave
 	start := func() {
-		subject = attempt(func() error { return c.op.call(mine, t, r.s) })
+		subject = attempt(func() error { return c.op.call(session{r.s, mine}) })
 		synctest.Wait()
 	}
 	along := c.op
@@ -672,7 +651,7 @@ func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending
 	}
 	if c.company != alone {
 		for range 2 {
-			others = append(others, attempt(func() error { return along.call(ctx, t, r.s) }))
+			others = append(others, attempt(func() error { return along.call(session{r.s, ctx}) }))
 		}
 		synctest.Wait()
 	}

@@ -1,6 +1,7 @@
 package stacktest_test
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -8,14 +9,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/decorators/metrics"
-	"github.com/chatstore/chatstore/decorators/singleflight"
-	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/isolate"
@@ -37,9 +33,10 @@ func policy(g *isolate.Grants) authz.Policy {
 
 // arrangement is a stack, by the names of its layers from the outermost, and what it promises.
 type arrangement struct {
-	layers []string
-	share  bool
-	opts   isolate.Options
+	layers  []string
+	share   bool
+	entries int // of the cache; zero: few
+	opts    isolate.Options
 }
 
 func (a arrangement) String() string {
@@ -47,38 +44,15 @@ func (a arrangement) String() string {
 	if a.share {
 		name += ", sharing below"
 	}
+	if a.entries > 0 {
+		name += ", with a larger cache"
+	}
 	return name
 }
 
 func (a arrangement) stack(base store.Store, g *isolate.Grants) store.Store {
-	var mw []store.Middleware
-	for _, layer := range a.layers {
-		switch layer {
-		case "authz":
-			var opts []authz.Option
-			if a.share {
-				opts = append(opts, authz.ShareBelow())
-			}
-			mw = append(mw, authz.New(policy(g), opts...))
-		case "cache":
-			mw = append(mw, cache.New(cache.WithMaxEntries(8)))
-		case "larger cache":
-			mw = append(mw, cache.New(cache.WithMaxEntries(256)))
-		case "singleflight":
-			mw = append(mw, singleflight.New())
-		case "metrics":
-			m, err := metrics.New(prometheus.NewRegistry())
-			if err != nil {
-				panic(err)
-			}
-			mw = append(mw, m)
-		case "tracing":
-			mw = append(mw, tracing.New())
-		default:
-			panic(layer)
-		}
-	}
-	return store.Wrap(base, mw...)
+	size := cache.WithMaxEntries(cmp.Or(a.entries, 8))
+	return parts{policy: policy(g), share: a.share, cache: []cache.Option{size}}.wrap(base, a.layers...)
 }
 
 // arrangements are the guard alone, and all its orders with a cache, a singleflight and both. Where layers are below the guard,
@@ -101,7 +75,7 @@ func arrangements() (all []arrangement) {
 		}
 	}
 	return append(all,
-		arrangement{layers: []string{"authz", "larger cache"}, opts: isolate.Options{Counting: isolate.CountOwn}},
+		arrangement{layers: []string{"authz", "cache"}, entries: 256, opts: isolate.Options{Counting: isolate.CountOwn}},
 		arrangement{layers: []string{"tracing", "metrics", "authz", "cache", "metrics"}, share: true})
 }
 

@@ -3,6 +3,7 @@
 package stacktest_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -20,6 +21,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -37,25 +39,56 @@ func tries(all, part int) int {
 	return part
 }
 
-// five makes one of each decorator, by name.
-var five = map[string]func(t testing.TB) store.Middleware{
-	"authz": func(testing.TB) store.Middleware { return authz.New(authz.OwnerOnly()) },
-	"cache": func(testing.TB) store.Middleware { return cache.New() },
-	"metrics": func(t testing.TB) store.Middleware {
-		m, err := metrics.New(prometheus.NewRegistry())
-		must(t, err)
-		return m
-	},
-	"singleflight": func(testing.TB) store.Middleware { return singleflight.New() },
-	"tracing": func(t testing.TB) store.Middleware {
-		spans := &spanCount{}
-		t.Cleanup(func() {
-			if n := spans.open.Load(); n != 0 {
-				t.Errorf("%d more spans were started than ended", n)
-			}
-		})
-		return tracing.New(tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))))
-	},
+// names are those of the five decorators.
+var names = []string{"authz", "cache", "metrics", "singleflight", "tracing"}
+
+// parts say how decorators are made.
+type parts struct {
+	policy  authz.Policy // nil: only owners
+	share   bool         // authz tells the layers beneath it to share between principals
+	cache   []cache.Option
+	tracing []tracing.Option
+}
+
+// make makes a decorator by its name.
+func (p parts) make(name string) store.Middleware {
+	switch name {
+	case "authz":
+		var opts []authz.Option
+		if p.share {
+			opts = append(opts, authz.ShareBelow())
+		}
+		return authz.New(cmp.Or(p.policy, authz.OwnerOnly()), opts...)
+	case "cache":
+		return cache.New(p.cache...)
+	case "metrics":
+		return spy.Must(metrics.New(prometheus.NewRegistry()))
+	case "singleflight":
+		return singleflight.New()
+	case "tracing":
+		return tracing.New(p.tracing...)
+	}
+	panic(name)
+}
+
+// wrap wraps base in the named decorators, the first outermost.
+func (p parts) wrap(base store.Store, order ...string) store.Store {
+	var mw []store.Middleware
+	for _, name := range order {
+		mw = append(mw, p.make(name))
+	}
+	return store.Wrap(base, mw...)
+}
+
+// traced has tracing fail the test if a span does not end.
+func traced(t testing.TB) []tracing.Option {
+	spans := &spanCount{}
+	t.Cleanup(func() {
+		if n := spans.open.Load(); n != 0 {
+			t.Errorf("%d more spans were started than ended", n)
+		}
+	})
+	return []tracing.Option{tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))}
 }
 
 // spanCount is a span processor that only counts: recording the spans of all the suites takes gigabytes.
@@ -65,15 +98,6 @@ func (c *spanCount) OnStart(context.Context, sdktrace.ReadWriteSpan) { c.open.Ad
 func (c *spanCount) OnEnd(sdktrace.ReadOnlySpan)                     { c.open.Add(-1) }
 func (c *spanCount) Shutdown(context.Context) error                  { return nil }
 func (c *spanCount) ForceFlush(context.Context) error                { return nil }
-
-func names() []string {
-	names := make([]string, 0, len(five))
-	for name := range five {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
 
 // permutations returns every order of s.
 func permutations(s []string) [][]string {
@@ -90,31 +114,23 @@ func permutations(s []string) [][]string {
 	return all
 }
 
-// wrapped returns a factory of memstores in the named decorators, the first outermost. shared has authz tell the layers
-// beneath it to share between principals.
-func wrapped(shared bool, order ...string) func(*testing.T) store.Store {
+// wrapped returns a factory of memstores in the named decorators.
+func wrapped(share bool, order ...string) func(*testing.T) store.Store {
 	return func(t *testing.T) store.Store {
-		mw := make([]store.Middleware, len(order))
-		for i, name := range order {
-			mw[i] = five[name](t)
-			if shared && name == "authz" {
-				mw[i] = authz.New(authz.OwnerOnly(), authz.ShareBelow())
-			}
-		}
-		s := store.Wrap(memstore.New(), mw...)
+		s := parts{share: share, tracing: traced(t)}.wrap(memstore.New(), order...)
 		t.Cleanup(func() { must(t, store.Close(s)) })
 		return s
 	}
 }
 
 func TestEachDecoratorAloneConforms(t *testing.T) {
-	for _, name := range names() {
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) { storetest.Run(t, wrapped(false, name)) })
 	}
 }
 
 func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
-	orders := slices.DeleteFunc(permutations(names()), refused)
+	orders := slices.DeleteFunc(permutations(names), refused)
 	if len(orders) != 60 {
 		t.Fatalf("%d orders of five", len(orders))
 	}
@@ -137,18 +153,15 @@ func refused(order []string) bool {
 
 func TestNoCacheIsAroundAuthz(t *testing.T) {
 	n := 0
-	for _, order := range permutations(names()) {
+	for _, order := range permutations(names) {
 		if !refused(order) {
 			continue
 		}
 		n++
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
-			defer func() {
-				if r := fmt.Sprint(recover()); !strings.Contains(r, "put authz before the cache") {
-					t.Errorf("panicked with %q", r)
-				}
-			}()
-			wrapped(false, order...)(t)
+			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: "+
+				"put authz before the cache",
+				func() { wrapped(false, order...)(t) })
 		})
 	}
 	if n != 60 {
@@ -170,12 +183,14 @@ func recommended(t testing.TB) (store.Store, *memstore.Store) {
 
 // inRecommended wraps base in it, with that cache.
 func inRecommended(t testing.TB, base store.Store, c store.Middleware) store.Store {
-	reg := prometheus.NewRegistry()
-	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-	must(t, err)
-	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-	must(t, err)
-	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), c, inner)
+	return fullStack(base, prometheus.NewRegistry(), c)
+}
+
+// fullStack is that stack with a registry.
+func fullStack(base store.Store, reg prometheus.Registerer, c store.Middleware, opts ...tracing.Option) store.Store {
+	layer := func(name string) store.Middleware { return spy.Must(metrics.New(reg, metrics.WithLayer(name))) }
+	guard := authz.New(authz.OwnerOnly(), authz.ShareBelow())
+	return store.Wrap(base, tracing.New(opts...), layer("outer"), guard, c, layer("inner"))
 }
 
 // A decorator that embedded a Store would pass a method added later straight through, unguarded, uncached, unseen. What each
@@ -185,31 +200,20 @@ func TestNoDecoratorEmbedsAStore(t *testing.T) {
 	if n := storeType.NumMethod(); n != 14 {
 		t.Fatalf("Store has %d methods: it never gains a fifteenth", n)
 	}
-	for _, name := range names() {
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			s := five[name](t)(memstore.New())
-			typ := reflect.TypeOf(s).Elem()
-			for f := range fields(typ) {
+			typ := reflect.TypeOf(parts{}.make(name)(memstore.New())).Elem()
+			for f := range typ.Fields() {
 				if !f.Anonymous {
 					continue
 				}
-				for m := range storeType.NumMethod() {
-					if _, has := f.Type.MethodByName(storeType.Method(m).Name); has {
-						t.Errorf("%v embeds %v, which has %s", typ, f.Type, storeType.Method(m).Name)
+				for m := range storeType.Methods() {
+					if _, has := reflect.PointerTo(f.Type).MethodByName(m.Name); has {
+						t.Errorf("%v embeds %v, which has %s", typ, f.Type, m.Name)
 					}
 				}
 			}
 		})
-	}
-}
-
-func fields(t reflect.Type) func(func(reflect.StructField) bool) {
-	return func(yield func(reflect.StructField) bool) {
-		for i := range t.NumField() {
-			if !yield(t.Field(i)) {
-				return
-			}
-		}
 	}
 }
 

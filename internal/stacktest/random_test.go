@@ -6,11 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/decorators/metrics"
-	"github.com/chatstore/chatstore/decorators/singleflight"
-	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -25,7 +21,7 @@ func tiny(window, entries int) store.Middleware {
 const few, enough = 2, 256
 
 func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
-	orders := slices.DeleteFunc(permutations(names()), refused)
+	orders := slices.DeleteFunc(permutations(names), refused)
 	for i := range 2 * len(orders) {
 		if testenv.Race && i%11 != 0 {
 			continue
@@ -34,27 +30,8 @@ func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, shared %t", strings.Join(order, "-"), shared), func(t *testing.T) {
 			t.Parallel()
 			storetest.Random(t, func(t *testing.T) store.Store {
-				mw := make([]store.Middleware, len(order))
-				for j, name := range order {
-					switch name {
-					case "authz":
-						mw[j] = authz.New(authz.OwnerOnly())
-						if shared {
-							mw[j] = authz.New(authz.OwnerOnly(), authz.ShareBelow())
-						}
-					case "cache":
-						mw[j] = tiny(2+i/2%2, []int{few, enough}[i/4%2])
-					case "metrics":
-						var err error
-						mw[j], err = metrics.New(nil)
-						must(t, err)
-					case "singleflight":
-						mw[j] = singleflight.New()
-					case "tracing":
-						mw[j] = tracing.New()
-					}
-				}
-				return store.Wrap(memstore.New(), mw...)
+				sizes := []cache.Option{cache.WithWindow(2 + i/2%2), cache.WithMaxEntries([]int{few, enough}[i/4%2])}
+				return parts{share: shared, cache: sizes}.wrap(memstore.New(), order...)
 			}, storetest.WithOneIn(10))
 		})
 	}

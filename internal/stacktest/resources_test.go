@@ -5,6 +5,7 @@ package stacktest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -23,10 +24,9 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -121,91 +121,76 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 		worst   = 1.3     // and the worst
 		quarter = 1 << 18
 	)
-	type calls func(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n int)
-	thread := func(t *testing.T, ctx context.Context, s store.Store, id string) {
-		_, err := s.LoadThread(ctx, id)
-		must(t, err)
+	// thread loads the n-th thread as somebody.
+	thread := func(c session, n int, who ...store.Principal) error {
+		for _, p := range who {
+			c.ctx = store.WithPrincipal(c.ctx, p)
+		}
+		return errOf(c.LoadThread(c.ctx, fmt.Sprint("thr_", n)))
 	}
+	cut := func(prefix string, n int) string { return cutFrom(quarter, fmt.Sprint(prefix, n)) }
 	for name, c := range map[string]struct {
 		bound  int
 		factor float64
 		base   maker
 		n      int
-		calls  calls
+		call   func(c session, n int) error
 	}{
-		"from 10 bytes to 1 MB": {bound, mostly, maker{size: between(10, 1_000_000), rows: 5}, 1000, anything},
+		"from 10 bytes to 1 MB": {bound, mostly, maker{size: between(10, 1_000_000), rows: 5}, 1000, anything()},
 		"what the allocator rounds up most": {bound, worst, maker{size: func(string) int { return 32<<10 - 50 }}, 600,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				thread(t, ctx, s, fmt.Sprint("thr_", n))
-			}},
+			func(c session, n int) error { return thread(c, n) }},
 		"tiny threads": {small, mostly, maker{size: between(10, 11)}, 6000,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				thread(t, ctx, s, fmt.Sprint("thr_", n))
-			}},
+			func(c session, n int) error { return thread(c, n) }},
 		"tiny items of pages larger than a window": {small, mostly, maker{size: between(10, 11), rows: 300}, 300,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				_, err := s.LoadThreadItems(ctx, fmt.Sprint("thr_", n), store.PageQuery{Limit: 300})
-				must(t, err)
+			func(c session, n int) error {
+				return errOf(c.LoadThreadItems(c.ctx, fmt.Sprint("thr_", n), store.PageQuery{Limit: 300}))
 			}},
 		"items loaded one by one": {small, mostly, maker{size: between(10, 300)}, 8000,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				_, err := s.LoadItem(ctx, fmt.Sprint("thr_", n/10), fmt.Sprint("msg_", n))
-				must(t, err)
+			func(c session, n int) error {
+				return errOf(c.LoadItem(c.ctx, fmt.Sprint("thr_", n/10), fmt.Sprint("msg_", n)))
 			}},
 		"1 MB each": {bound, mostly, maker{size: between(900_000, 1_000_000)}, 40,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				thread(t, ctx, s, fmt.Sprint("thr_", n))
-			}},
+			func(c session, n int) error { return thread(c, n) }},
 		"many principals": {small, mostly, maker{size: between(10, 11)}, 3000,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				p := store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("user_", n)}, Roles: []string{
-					strings.Repeat("a role as long as they come ", 8), strings.Repeat("and another of that kind ", 8)}}
-				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
+			func(c session, n int) error {
+				return thread(c, n, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("user_", n)}, Roles: []string{
+					strings.Repeat("a role as long as they come ", 8), strings.Repeat("and another of that kind ", 8)}})
 			}},
 		"many principals without roles": {small, mostly, maker{size: between(10, 11)}, 3000,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				p := store.Principal{Owner: chat.Owner{Subject: fmt.Sprint("user_", n)}}
-				thread(t, store.WithPrincipal(ctx, p), s, fmt.Sprint("thr_", n))
+			func(c session, n int) error {
+				return thread(c, n, store.Principal{Owner: chat.Owner{Subject: fmt.Sprint("user_", n)}})
 			}},
 		"ids cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 100,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				thread(t, ctx, s, cutFrom(quarter, fmt.Sprint("thr_1_", n)))
-				_, err := s.LoadThreadItems(ctx, cutFrom(quarter, fmt.Sprint("thr_2_", n)), store.PageQuery{})
-				must(t, err)
-				_, err = s.LoadItem(ctx, cutFrom(quarter, fmt.Sprint("thr_3_", n)), cutFrom(quarter, fmt.Sprint("msg_", n)))
-				must(t, err)
-				_, err = s.LoadAttachment(ctx, cutFrom(quarter, fmt.Sprint("atc_", n)))
-				must(t, err)
+			func(c session, n int) error {
+				return errors.Join(errOf(c.LoadThread(c.ctx, cut("thr_1_", n))),
+					errOf(c.LoadThreadItems(c.ctx, cut("thr_2_", n), store.PageQuery{})),
+					errOf(c.LoadItem(c.ctx, cut("thr_3_", n), cut("msg_", n))),
+					errOf(c.LoadAttachment(c.ctx, cut("atc_", n))))
 			}},
 		"what is saved, cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 50,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				id := fmt.Sprint("thr_", n)
-				_, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
-				must(t, err)
-				must(t, s.SaveThread(ctx, chat.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
-					Owner: chat.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}))
-				it := endOfTurn(t, fmt.Sprint("msg_", n))
+			func(c session, n int) error {
+				id, it := fmt.Sprint("thr_", n), endOfTurn(fmt.Sprint("msg_", n))
 				it.ThreadID = cutFrom(quarter, id)
-				must(t, s.SaveItem(ctx, id, it))
+				return errors.Join(errOf(c.LoadThreadItems(c.ctx, id, store.PageQuery{})),
+					c.SaveThread(c.ctx, chat.Thread{ID: id, Title: cutFrom(quarter, "title"), CreatedAt: noon,
+						Owner: chat.Owner{Tenant: cutFrom(quarter, "acme"), Subject: cutFrom(quarter, "ada")}}),
+					c.SaveItem(c.ctx, id, it))
 			}},
 		"attachments cut from long messages": {small, mostly, maker{size: between(10, 100)}, 100,
-			func(ctx context.Context, t *testing.T, s store.Store, _ *rand.Rand, n int) {
-				a, err := s.LoadAttachment(ctx, fmt.Sprint("atc_", n))
-				must(t, err)
-				it, err := chat.NewItem("msg_1", noon, chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}})
-				must(t, err)
+			func(c session, n int) error {
+				a := spy.Must(c.LoadAttachment(c.ctx, fmt.Sprint("atc_", n)))
+				body := chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}}
+				it := spy.Must(chat.NewItem("msg_1", noon, body))
 				message, _, err := chat.DecodeItem[chat.UserMessage](it)
-				must(t, err)
-				must(t, s.SaveAttachment(ctx, message.Attachments[0]))
+				return errors.Join(err, c.SaveAttachment(c.ctx, message.Attachments[0]))
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := store.Wrap(&c.base, cache.New(cache.WithMaxBytes(int64(c.bound)), cache.WithMaxEntries(1<<15), cache.WithSoleWriter()))
 			defer store.Close(s)
-			r := rand.New(rand.NewPCG(5, 5))
 			before := heap()
 			for n := range c.n {
-				c.calls(t.Context(), t, s, r, n)
+				must(t, c.call(session{s, t.Context()}, n))
 				if account := counted(s, "chatstore_cache_bytes", ""); n%100 == 0 && account > c.bound {
 					t.Fatalf("after %d calls %d bytes on the account, of %d", n, account, c.bound)
 				}
@@ -222,30 +207,29 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 	}
 }
 
-// anything is a call, of any kind that a cache holds something of.
-func anything(ctx context.Context, t *testing.T, s store.Store, r *rand.Rand, n int) {
-	id := fmt.Sprint("thr_", r.IntN(300))
-	var err error
-	switch r.IntN(8) {
-	case 0, 1:
-		_, err = s.LoadThread(ctx, id)
-	case 2:
-		_, err = s.LoadThreadItems(ctx, id, store.PageQuery{})
-	case 3:
-		_, err = s.LoadItem(ctx, id, fmt.Sprint("msg_", r.IntN(50)))
-	case 4:
-		_, err = s.LoadAttachment(ctx, "atc_"+id)
-	case 5:
-		err = s.SaveThread(ctx, chat.Thread{ID: id, Title: filler[:between(10, 100_000)(fmt.Sprint(n))], CreatedAt: noon})
-	case 6:
-		it, e := chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), noon.Add(time.Duration(n)*time.Second),
-			chat.SDKHiddenContext{Content: filler[:between(10, 100_000)(fmt.Sprint(n))]})
-		must(t, e)
-		err = s.SaveItem(ctx, id, it)
-	case 7:
-		err = s.DeleteThreadItem(ctx, id, fmt.Sprintf("msg_%s_%d", id, r.IntN(5)))
+// anything makes calls of every kind that a cache holds something of.
+func anything() func(session, int) error {
+	r := rand.New(rand.NewPCG(5, 5))
+	return func(c session, n int) error {
+		id := fmt.Sprint("thr_", r.IntN(300))
+		switch text := filler[:between(10, 100_000)(fmt.Sprint(n))]; r.IntN(8) {
+		case 2:
+			return errOf(c.LoadThreadItems(c.ctx, id, store.PageQuery{}))
+		case 3:
+			return errOf(c.LoadItem(c.ctx, id, fmt.Sprint("msg_", r.IntN(50))))
+		case 4:
+			return errOf(c.LoadAttachment(c.ctx, "atc_"+id))
+		case 5:
+			return c.SaveThread(c.ctx, titled(id, text))
+		case 6:
+			at := noon.Add(time.Duration(n) * time.Second)
+			it := spy.Must(chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), at, chat.SDKHiddenContext{Content: text}))
+			return c.SaveItem(c.ctx, id, it)
+		case 7:
+			return c.DeleteThreadItem(c.ctx, id, fmt.Sprintf("msg_%s_%d", id, r.IntN(5)))
+		}
+		return errOf(c.LoadThread(c.ctx, id))
 	}
-	must(t, err)
 }
 
 // A million calls through the recommended stack leave no more series, goroutines, files and memory behind than the first tenth of
@@ -257,14 +241,10 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	const threads, items = 200, 10
 	reg := prometheus.NewRegistry()
 	spans := &spanCount{}
-	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-	must(t, err)
-	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-	must(t, err)
 	// Nothing is unknown for longer than a call takes, or most threads would never be cached.
 	base := faulty.New(memstore.New(), faulty.WithLongestWrite(time.Millisecond))
-	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.1))))), outer,
-		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithMaxBytes(1<<20), cache.WithMaxEntries(190)), inner)
+	s := fullStack(base, reg, cache.New(cache.WithMaxBytes(1<<20), cache.WithMaxEntries(190)), tracing.WithTracerProvider(
+		sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.1)))))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	base.Inject(faulty.Fault{When: everyThousandth(0), Do: faulty.FailAfter(nil)})
 	base.Inject(faulty.Fault{When: everyThousandth(250), Do: faulty.Fail(io.EOF)})
@@ -312,13 +292,13 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 		case k < 93:
 			err = s.SaveThread(c, titled(id, filler[:r.IntN(1000)]))
 		case k < 96:
-			err = s.SaveItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+			err = s.SaveItem(c, id, hidden("msg_"+strconv.Itoa(row), r.IntN(1000)))
 		case k < 97:
 			err = s.DeleteThreadItem(c, id, "msg_"+strconv.Itoa(row))
 		case k < 98:
-			err = s.AddThreadItem(c, id, hidden(t, "msg_"+strconv.Itoa(row), r.IntN(1000)))
+			err = s.AddThreadItem(c, id, hidden("msg_"+strconv.Itoa(row), r.IntN(1000)))
 		case k < 99:
-			err = s.SaveAttachment(c, file(t, "atc_"+strconv.Itoa(row)))
+			err = s.SaveAttachment(c, file("atc_"+strconv.Itoa(row)))
 		case n%8 == 0: // what is not there cannot be cached
 			err = s.DeleteThread(c, id)
 		}
@@ -373,14 +353,10 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 	return r
 }
 
-func hidden(t testing.TB, id string, size int) chat.Item {
-	it, err := chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]})
-	must(t, err)
-	return it
+func hidden(id string, size int) chat.Item {
+	return spy.Must(chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]}))
 }
 
-func file(t testing.TB, id string) chat.Attachment {
-	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
-	must(t, err)
-	return a
+func file(id string) chat.Attachment {
+	return spy.Must(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"}))
 }

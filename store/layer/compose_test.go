@@ -1,8 +1,6 @@
 package layer_test
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/chatstore/chatstore/internal/spy"
@@ -12,17 +10,10 @@ import (
 
 func TestALayerOfNothingIsRefused(t *testing.T) {
 	for want, f := range map[string]func(){
-		"the Observer is nil":    func() { layer.Observe("o", nil) },
-		"the Interceptor is nil": func() { layer.Intercept("i", nil) },
+		"layer.Observe: the Observer is nil":      func() { layer.Observe("o", nil) },
+		"layer.Intercept: the Interceptor is nil": func() { layer.Intercept("i", nil) },
 	} {
-		func() {
-			defer func() {
-				if r := fmt.Sprint(recover()); !strings.Contains(r, want) {
-					t.Errorf("panicked with %q, want %q", r, want)
-				}
-			}()
-			f()
-		}()
+		spy.Panics(t, want, f)
 	}
 }
 
