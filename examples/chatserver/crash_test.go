@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // program is the server as a process of its own.
@@ -21,21 +23,13 @@ type program struct {
 
 func startProgram(t *testing.T, dir string) *program {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := testenv.Value(os.Executable())(t)
 	cmd := exec.Command(self)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join([]string{"-addr", "127.0.0.1:0", "-pace", "100us"}, "\n"))
 	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := testenv.Value(cmd.StdoutPipe())(t)
+	testenv.Must(t, cmd.Start())
 	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	_, rest, ok := strings.Cut(line, "chatserver: ")
@@ -50,10 +44,7 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 	t.Parallel()
 	const kills, users, until = 5, 8, 60
 	dir := t.TempDir()
-	key, err := identity.KeyFile(filepath.Join(dir, "chatserver.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testenv.Value(identity.KeyFile(filepath.Join(dir, "chatserver.key")))(t)
 	told := map[string][]string{} // by thread
 	owner := map[string]string{}
 	for range kills {
@@ -102,12 +93,9 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 		if err != nil {
 			t.Fatalf("thread %s: %v", thread, err)
 		}
-		there := map[string]bool{}
-		for _, id := range itemIDs(kept) {
-			there[id] = true
-		}
+		there := itemIDs(kept)
 		for _, id := range ids {
-			if items++; !there[id] {
+			if items++; !slices.Contains(there, id) {
 				t.Errorf("thread %s: item %s was done, and is gone", thread, id)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -59,7 +58,7 @@ func testLoad(t *testing.T, stack wrapper) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	over := time.Now().Add(*loadTime)
-	started := heap()
+	started := testenv.Heap()
 
 	var mu sync.Mutex
 	var turns []time.Duration
@@ -77,10 +76,8 @@ func testLoad(t *testing.T, stack wrapper) {
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		t.Fatal(err)
-	}
-	ended := heap()
+	testenv.Must(t, context.Cause(ctx))
+	ended := testenv.Heap()
 	// What users have in memory is the clients' too: they are in this process.
 	if grown := ended - started; grown > cacheBound+32<<20 {
 		t.Errorf("the heap has grown by %d MiB, of which the cache may be 64", grown>>20)
@@ -95,14 +92,6 @@ func testLoad(t *testing.T, stack wrapper) {
 	if err := srv.stop(); err != nil {
 		t.Error(err)
 	}
-}
-
-// heap is what is reachable.
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // converse has conversations until the time is over, one at least. It looks at each before its next message, as a page does, and

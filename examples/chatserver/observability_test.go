@@ -46,10 +46,7 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 	// Something of everything: answers, refusals, failures, a file.
 	ada, grace := newPage(t, srv.url, "ada"), newPage(t, srv.url, "grace")
 	exercise := func() {
-		id, err := ada.newThread(t.Context(), "hello", func(object) {})
-		if err != nil {
-			t.Fatal(err)
-		}
+		id := testenv.Value(ada.newThread(t.Context(), "hello", func(object) {}))(t)
 		for _, text := range []string{"/widget", "/workflow", "/fail"} {
 			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one is to fail
 		}
@@ -122,9 +119,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 	if err == nil {
 		err = json.Unmarshal(text, &dashboard)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, err)
 	variables := strings.NewReplacer("$job", ".+", "$store", ".+", "$layer", ".+", "$__rate_interval", "1m")
 	for _, p := range dashboard.Panels {
 		for _, q := range p.Targets {
@@ -149,9 +144,7 @@ func (p prometheusServer) ruleQueries(t *testing.T) (all []namedQuery) {
 			}
 		}
 	}
-	if err := p.get("/api/v1/rules", &v); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, p.get("/api/v1/rules", &v))
 	for _, g := range v.Data.Groups {
 		for _, r := range g.Rules {
 			if r.Health != "ok" {
@@ -174,31 +167,20 @@ type prometheusServer struct {
 
 func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 	t.Helper()
-	rules, err := filepath.Abs(filepath.Join(observability, "rules.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rules := testenv.Value(filepath.Abs(filepath.Join(observability, "rules.yml")))(t)
 	dir := t.TempDir()
 	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [%q]\n"+
 		"scrape_configs: [{job_name: chatserver, static_configs: [{targets: [%q]}]}]\n", rules, target)
 	file := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.WriteFile(file, []byte(config), 0o600))
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, err)
 	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, l.Close())
 	cmd := exec.Command(bin, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr, "--log.level=warn")
 	var said strings.Builder
 	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, cmd.Start())
 	t.Cleanup(func() {
 		_, _ = cmd.Process.Kill(), cmd.Wait()
 		if t.Failed() {
@@ -264,9 +246,7 @@ func (p prometheusServer) query(t *testing.T, expr string) (rows []row, err erro
 func (p prometheusServer) labels(t *testing.T, name string) []string {
 	t.Helper()
 	var v struct{ Data []string }
-	if err := p.get("/api/v1/label/"+name+"/values", &v); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, p.get("/api/v1/label/"+name+"/values", &v))
 	return v.Data
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -38,11 +39,7 @@ func newRig(t *testing.T) *rig {
 	p := New(reg)
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p.SpanProcessor()))
 	layer := func(name string) store.Middleware {
-		m, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
+		return testenv.Value(metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer(name)))(t)
 	}
 	s := store.Wrap(memstore.New(), tracing.New(tracing.WithTracerProvider(tp)), layer("outer"),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
@@ -124,14 +121,10 @@ func TestTheNumbersAreThoseOfTheLayers(t *testing.T) {
 		t.Errorf("before anything: %+v", v)
 	}
 	r.request("ada", "make", func(ctx context.Context) {
-		if err := r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}))
 	})
 	for range 10 {
-		if _, err := r.s.LoadThread(as("ada"), "thr"); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Value(r.s.LoadThread(as("ada"), "thr"))(t)
 	}
 	if _, err := r.s.LoadThread(as("grace"), "thr"); err == nil {
 		t.Fatal("grace reads ada's thread")
@@ -156,9 +149,7 @@ func TestTheNumbersAreThoseOfTheLayers(t *testing.T) {
 func TestTheTraceIsATree(t *testing.T) {
 	r := newRig(t)
 	r.request("ada", "request", func(ctx context.Context) {
-		if err := r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}))
 		_, outer := r.tracer.Start(ctx, "outer")
 		_, inner := r.tracer.Start(trace.ContextWithSpan(ctx, outer), "inner")
 		outer.End() // before its child
