@@ -204,10 +204,10 @@ func TestPace(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 		defer cancel()
 		began := time.Now()
-		if err := answer.Wait(a, ctx); err != nil || time.Since(began) != time.Hour {
+		if err := answer.Wait(a, ctx, 1); err != nil || time.Since(began) != time.Hour {
 			t.Errorf("%v after %v, want an hour", err, time.Since(began))
 		}
-		if err := answer.Wait(a, ctx); err != context.DeadlineExceeded || time.Since(began) != 90*time.Minute {
+		if err := answer.Wait(a, ctx, 1); err != context.DeadlineExceeded || time.Since(began) != 90*time.Minute {
 			t.Errorf("%v after %v, want the deadline's", err, time.Since(began))
 		}
 	})
