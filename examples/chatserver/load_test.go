@@ -20,14 +20,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-var loadTime = flag.Duration("load", defaultLoad(), "how long 200 users chat, with the stack and again without it")
-
-func defaultLoad() time.Duration {
-	if testenv.Full {
-		return 5 * time.Second
-	}
-	return time.Second
-}
+var loadTime = flag.Duration("load", map[bool]time.Duration{false: time.Second, true: 5 * time.Second}[testenv.Full],
+	"how long 200 users chat, with the stack and again without it")
 
 // What the cache may hold by default.
 const cacheBound = 64 << 20
