@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
@@ -51,32 +52,29 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 		p := startProgram(t, dir)
 		enough := make(chan struct{})
 		var mu sync.Mutex
-		seen := 0
+		var seen atomic.Int64
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for n := range users {
 			user := string(rune('a' + n))
 			c := newClient(t, p.url, user, key)
 			wg.Go(func() {
-				thread := ""
-				note := func(e object) {
-					mu.Lock()
-					defer mu.Unlock()
-					switch e["type"] {
-					case "thread.created":
-						thread = e["thread"].(object)["id"].(string)
-						owner[thread] = user
-					case "thread.item.done":
-						told[thread] = append(told[thread], e["item"].(object)["id"].(string))
-						if seen++; seen == until {
-							close(enough)
-						}
+				var ids []string
+				done := func(it object) {
+					ids = append(ids, it["id"].(string))
+					if seen.Add(1) == until {
+						close(enough)
 					}
 				}
 				// Until the server dies, which an error shows.
-				err := c.stream(ctx, "threads.create", object{"input": input("/long 50")}, note)
+				thread, err := c.newThread(ctx, "/long 50", done)
 				for err == nil {
-					err = c.stream(ctx, "threads.add_user_message", object{"thread_id": thread, "input": input("/long 50")}, note)
+					err = c.say(ctx, thread, "/long 50", done)
+				}
+				if len(ids) > 0 {
+					mu.Lock()
+					defer mu.Unlock()
+					told[thread], owner[thread] = ids, user
 				}
 			})
 		}

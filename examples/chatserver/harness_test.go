@@ -210,26 +210,27 @@ func (c *client) stream(ctx context.Context, kind string, params object, f func(
 
 var input = chatkittest.Input
 
-// newThread has a thread made, with a first message, and returns its id.
+// newThread has a thread made, with a first message, and returns its id. done is called with each finished item.
 func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {
-	err = c.stream(ctx, "threads.create", object{"input": input(text)}, func(e object) {
+	return c.turn(ctx, "threads.create", object{"input": input(text)}, done)
+}
+
+// say sends a message and reads the answer.
+func (c *client) say(ctx context.Context, threadID, text string, done func(item object)) error {
+	_, err := c.turn(ctx, "threads.add_user_message", object{"thread_id": threadID, "input": input(text)}, done)
+	return err
+}
+
+func (c *client) turn(ctx context.Context, kind string, params object, done func(item object)) (created string, err error) {
+	err = c.stream(ctx, kind, params, func(e object) {
 		switch e["type"] {
 		case "thread.created":
-			id = e["thread"].(object)["id"].(string)
+			created = e["thread"].(object)["id"].(string)
 		case "thread.item.done":
 			done(e["item"].(object))
 		}
 	})
-	return id, err
-}
-
-// say sends a message and reads the answer. done is called with each finished item.
-func (c *client) say(ctx context.Context, threadID, text string, done func(item object)) error {
-	return c.stream(ctx, "threads.add_user_message", object{"thread_id": threadID, "input": input(text)}, func(e object) {
-		if e["type"] == "thread.item.done" {
-			done(e["item"].(object))
-		}
-	})
+	return created, err
 }
 
 // items returns all items of a thread, the oldest first.

@@ -334,8 +334,7 @@ func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 		}
 		g.call(t.Context(), "threads.add_user_message", message("2"))
 		wg.Wait()
-		const want = "user_message assistant_message sdk_hidden_context user_message assistant_message"
-		g.wantStored("thr", want)
+		g.wantStored("thr", "user_message assistant_message sdk_hidden_context user_message assistant_message")
 		if !strings.Contains(ended, "another request goes on") {
 			t.Errorf("the first client was told: %s", ended)
 		}
@@ -401,9 +400,7 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 			g.attach(chat.JSON{})
 			armed = true
 			test.params["thread_id"] = "thr"
-			if status, text := g.askStatus("ada", kind, test.params); status != 404 {
-				t.Errorf("%d %s", status, text)
-			}
+			g.want(404, kind, test.params)
 			armed = false
 			page, err := base.LoadThreadItems(t.Context(), "thr", store.PageQuery{})
 			_, noThread := base.LoadThread(t.Context(), "thr")
@@ -540,9 +537,7 @@ func TestWhatAClientHasReadIsKeptWhenItGoes(t *testing.T) {
 	readUntil(t, res.Body, "text_delta", 2)
 	cancel()
 	res.Body.Close()
-	if err := g.h.Shutdown(t.Context()); err != nil { // waits for the turn
-		t.Fatal(err)
-	}
+	testenv.Must(t, g.h.Shutdown(t.Context())) // waits for the turn
 	g.wantKept("thr")
 }
 
@@ -618,7 +613,7 @@ func TestShutdownFinishesStreams(t *testing.T) {
 	down := make(chan error)
 	go func() { down <- g.h.Shutdown(context.Background()) }()
 	for { // a stream that begins is refused once the shutdown has
-		if status, _ := g.askStatus("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
+		if status, _ := g.ask("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
 			break
 		}
 	}
@@ -630,14 +625,6 @@ func TestShutdownFinishesStreams(t *testing.T) {
 	if err := g.h.Shutdown(t.Context()); err == nil {
 		t.Error("a second Shutdown says nothing")
 	}
-}
-
-// askStatus is ask for an answer of any kind.
-func (g *rig) askStatus(user, kind string, params any) (int, string) {
-	res := g.request(g.t.Context(), user, kind, params)
-	defer res.Body.Close()
-	text, _ := io.ReadAll(res.Body)
-	return res.StatusCode, string(text)
 }
 
 func TestShutdownKeepsWhatItCutsShort(t *testing.T) {
