@@ -61,9 +61,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	})
 	b := &browser{t: t, ctx: ctx}
 	testenv.Must(t, chromedp.Listen(ctx, b.hear))
-	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Value(chromedp.Call(ctx, network.Enable, network.EnableParams{}))(t)
 	b.run(chromedp.Navigate(url))
 	b.until("document.querySelector('#user option') !== null && document.querySelector('.empty') !== null")
 	return b
@@ -135,9 +133,7 @@ func (b *browser) enter(modifiers int64) {
 	up := keyboard.DispatchKeyEventParams{Type: keyboard.DispatchKeyEventTypeKeyUp}
 	for _, e := range []keyboard.DispatchKeyEventParams{down, up} {
 		e.Key, e.Code, e.WindowsVirtualKeyCode, e.Modifiers = "Enter", "Enter", 13, modifiers
-		if _, err := chromedp.Call(b.ctx, keyboard.DispatchKeyEvent, e); err != nil {
-			b.t.Fatal(err)
-		}
+		testenv.Value(chromedp.Call(b.ctx, keyboard.DispatchKeyEvent, e))(b.t)
 	}
 }
 
@@ -312,9 +308,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 		dir = filepath.Dir(*screenshot)
 	}
 	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
-	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Value(chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark))(t)
 	b.picture(filepath.Join(dir, "dark.png"))
 	b.run(chromedp.EmulateViewport(390, 800))
 	b.picture(filepath.Join(dir, "narrow.png"))

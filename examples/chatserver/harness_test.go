@@ -75,11 +75,7 @@ func startServer(t *testing.T, change func(*config)) *running {
 		cancel()
 		return <-done
 	})
-	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { testenv.Must(t, r.stop()) })
 	return r
 }
 

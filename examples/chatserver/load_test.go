@@ -83,9 +83,7 @@ func testLoad(t *testing.T, stack wrapper) {
 	at := func(q float64) time.Duration { return turns[int(q*float64(len(turns)-1))].Round(time.Millisecond / 10) }
 	t.Logf("%d turns of %d users in %v: p50 %v, p99 %v; %.2f base reads a turn; heap %+d MiB",
 		len(turns), users, *loadTime, at(.5), at(.99), reads(t, srv.registry, "inner")/float64(len(turns)), (ended-started)>>20)
-	if err := srv.stop(); err != nil {
-		t.Error(err)
-	}
+	testenv.Must(t, srv.stop())
 }
 
 // converse has conversations until the time is over, one at least. It looks at each before its next message, as a page does, and

@@ -155,9 +155,7 @@ func runDriver(t *testing.T, node, url string) map[string]string {
 	defer cancel()
 	scripts := testenv.Value(filepath.Glob(sdkDir + "/*.mjs"))(t)
 	for _, script := range scripts { // go test runs the test anew where a file that it read has changed
-		if _, err := os.ReadFile(script); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Value(os.ReadFile(script))(t)
 	}
 	cmd := exec.CommandContext(ctx, node, "driver.mjs", url)
 	cmd.Dir = sdkDir

@@ -61,9 +61,7 @@ func newRig(t *testing.T, r func(*slog.Logger) chatkit.Responder) *rig {
 	g.srv = httptest.NewServer(g.h)
 	t.Cleanup(func() {
 		g.srv.Close()
-		if err := store.Close(g.s); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, store.Close(g.s))
 	})
 	return g
 }

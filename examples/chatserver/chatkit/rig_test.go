@@ -64,9 +64,7 @@ func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...cha
 	g.srv = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(func() {
 		g.srv.Close()
-		if err := store.Close(g.s); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, store.Close(g.s))
 	})
 	return g
 }

@@ -52,9 +52,7 @@ func newRig(t *testing.T) *rig {
 	}))
 	t.Cleanup(func() {
 		r.srv.Close()
-		if err := r.f.Close(); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, r.f.Close())
 	})
 	return r
 }

@@ -43,11 +43,7 @@ func newRig(t *testing.T) *rig {
 	}
 	s := store.Wrap(memstore.New(), tracing.New(tracing.WithTracerProvider(tp)), layer("outer"),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
-	t.Cleanup(func() {
-		if err := store.Close(s); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { testenv.Must(t, store.Close(s)) })
 	return &rig{t, p, s, tp.Tracer("test")}
 }
 
