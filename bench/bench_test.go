@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -43,10 +44,12 @@ func BenchmarkTables(b *testing.B) {
 	}
 }
 
-func must(tb testing.TB, err error) {
-	tb.Helper()
+var must = testenv.Must
+
+// check ends a program whose measured call has failed.
+func check(err error) {
 	if err != nil {
-		tb.Fatal(err)
+		panic(err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -36,16 +37,15 @@ func ownerOf(threads int) chat.Owner {
 	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}
 }
 
-// backends are what there is to grow: open makes a new one, and returns its database beside it, if it has one.
-func backends(tb testing.TB) []struct {
+// backend is what there is to grow: open makes a new one, and returns its database beside it, if it has one.
+type backend struct {
 	name string
 	open func() (store.Store, *sql.DB)
-} {
+}
+
+func backends(tb testing.TB) []backend {
 	dir, files := tb.TempDir(), 0
-	return []struct {
-		name string
-		open func() (store.Store, *sql.DB)
-	}{
+	return []backend{
 		{"in memory", func() (store.Store, *sql.DB) { return memstore.New(), nil }},
 		{"SQLite", func() (store.Store, *sql.DB) {
 			files++
@@ -125,7 +125,7 @@ func (t *table) against(sizes []int, costs [][]measured) {
 // grow fills a base with threads and owners of all sizes: by SQL, where there is a db.
 func grow(tb testing.TB, base store.Store, db *sql.DB) {
 	ctx := tb.Context()
-	first := get[chat.Item](tb)(message(0))
+	first := message(0)
 	for _, n := range at.threadSizes {
 		th := chat.Thread{ID: fmt.Sprintf("thr_of_%d_items", n), CreatedAt: noon, Owner: owner}
 		must(tb, base.SaveThread(ctx, th))
@@ -135,7 +135,7 @@ func grow(tb testing.TB, base store.Store, db *sql.DB) {
 			continue
 		}
 		for i := 1; i < n; i++ {
-			must(tb, base.AddThreadItem(ctx, th.ID, get[chat.Item](tb)(message(i))))
+			must(tb, base.AddThreadItem(ctx, th.ID, message(i)))
 		}
 	}
 	for _, n := range at.ownerSizes {
@@ -176,8 +176,8 @@ func residents(tb testing.TB) table {
 	var heaps []int
 	for _, n := range counts {
 		base := &fresh{Store: memstore.New()}
-		must(tb, fill(tb.Context(), base, n, 0))
-		before := heap()
+		fill(tb, base, n, 0)
+		before := testenv.Heap()
 		s := store.Wrap(base, cache.New(cache.WithMaxEntries(2*n), cache.WithMaxBytes(4<<30), cache.WithTTL(24*time.Hour)))
 		defer func() { must(tb, store.Close(s)) }()
 		ids := make([]string, n)
@@ -185,7 +185,7 @@ func residents(tb testing.TB) table {
 			ids[i] = threadID(i)
 			get[chat.Thread](tb)(s.LoadThread(tb.Context(), ids[i]))
 		}
-		heaps = append(heaps, (heap()-before)/n)
+		heaps = append(heaps, (testenv.Heap()-before)/n)
 		lru := newLRU(source[chat.Thread]{load: base.LoadThread, entries: 2 * n})
 		for _, id := range ids {
 			get[chat.Thread](tb)(lru.Get(tb.Context(), id))

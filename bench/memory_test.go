@@ -15,6 +15,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -66,7 +67,7 @@ func textOf(p store.Page[chat.Item]) (n int) {
 func hitsAndMemory(tb testing.TB) (tables []table) {
 	ctx := tb.Context()
 	base := &fresh{Store: memstore.New()}
-	must(tb, fill(ctx, base, at.traceThreads, at.traceItems))
+	fill(tb, base, at.traceThreads, at.traceItems)
 	ids := make([]string, at.traceThreads)
 	for n := range ids {
 		ids[n] = threadID(n)
@@ -115,10 +116,10 @@ func hitsAndMemory(tb testing.TB) (tables []table) {
 		results := make([][]traced, len(contenders))
 		for range at.traceRounds {
 			for i, c := range contenders {
-				before := heap()
+				before := testenv.Heap()
 				get, done := c.new(bytes)
 				r := replay(tb, base, get, ids, ranks)
-				r.heap = heap() - before
+				r.heap = testenv.Heap() - before
 				results[i] = append(results[i], r)
 				done()
 			}
@@ -184,12 +185,3 @@ func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string)
 const readsOfACollection = 10_000
 
 func mebibytes(n int) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }
-
-// heap is how much memory is in use.
-func heap() int {
-	runtime.GC()
-	runtime.GC() // what the first found to be unused
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}

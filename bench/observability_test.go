@@ -98,38 +98,35 @@ func observabilityPrice(tb testing.TB) (tables []table) {
 		{"no metrics", base.LoadThread}, {"the least by hand", boundMetrics(base.LoadThread)},
 		{"**chatstore's metrics**", store.Wrap(base, counting).LoadThread}, {"a usual wrapper", usualMetrics(base.LoadThread)},
 	}
+	spanned := []candidate{
+		{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
+		{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
+	}
+	const least = 1 // of the candidates, which the others are compared to
 	sampled, span := tracer.Start(ctx, "request")
 	defer span.End()
 	for _, w := range []struct {
 		title string
 		ctx   context.Context
-		least int // among the candidates, that the others are compared to
 		all   []candidate
 	}{
-		{"Metrics", ctx, 1, counters},
-		{"Metrics, in a trace that is sampled", sampled, 1, counters},
-		{"Spans, below a parent that is not sampled", asCaller(ctx, owner), 1, []candidate{
-			{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
-			{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
-		}},
-		{"Spans, sampled", ctx, 1, []candidate{
-			{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
-			{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
-		}},
+		{"Metrics", ctx, counters},
+		{"Metrics, in a trace that is sampled", sampled, counters},
+		{"Spans, below a parent that is not sampled", asCaller(ctx, owner), spanned},
+		{"Spans, sampled", ctx, spanned},
 	} {
 		var entrants []entrant
 		for _, c := range w.all {
 			entrants = append(entrants, entrant{c.name, func(int, int) {
-				if _, err := c.load(w.ctx, "thr_00000000"); err != nil {
-					panic(err)
-				}
+				_, err := c.load(w.ctx, "thr_00000000")
+				check(err)
 			}})
 		}
 		one, many := compare(entrants, 1, 1), compare(entrants, 2, 16)
 		t := table{title: w.title, head: []string{"", "1 goroutine", "against the least", "allocations", "16 on 2 processors"},
 			note: "Around a LoadThread that does nothing."}
 		for i, e := range entrants {
-			t.rows = append(t.rows, []string{e.name, nanos(one[i].call), times(one[i].call, one[w.least].call), fmt.Sprintf("%.1f", one[i].allocs), nanos(many[i].call)})
+			t.rows = append(t.rows, []string{e.name, nanos(one[i].call), times(one[i].call, one[least].call), fmt.Sprintf("%.1f", one[i].allocs), nanos(many[i].call)})
 		}
 		tables = append(tables, t)
 	}

@@ -32,6 +32,11 @@ type source[V any] struct {
 	bytes   int
 }
 
+// sized is a source of so many entries, each of size 1.
+func sized[V any](load func(context.Context, string) (V, error), entries int) source[V] {
+	return source[V]{load, func(V) int { return 1 }, entries, entries}
+}
+
 // loadFor loads what is missing, for a cache that does not load by itself: set keeps it.
 func (s source[V]) loadFor(ctx context.Context, key string, set func(V)) (V, error) {
 	v, err := s.load(ctx, key)
@@ -104,9 +109,7 @@ type lruPeer[V any] struct {
 
 func newLRU[V any](s source[V]) peer[V] {
 	c, err := lru.New[string, V](s.entries)
-	if err != nil {
-		panic(err) // for a size below 1
-	}
+	check(err) // fails for a size below 1
 	return lruPeer[V]{s, c}
 }
 
@@ -152,9 +155,7 @@ func newRistretto[V any](s source[V]) peer[V] {
 	c, err := ristretto.NewCache(&ristretto.Config[string, V]{
 		NumCounters: int64(10 * s.entries), MaxCost: int64(s.bytes), BufferItems: 64, IgnoreInternalCost: true, // size says all
 	})
-	if err != nil {
-		panic(err) // for a size below 1
-	}
+	check(err) // fails for a size below 1
 	return ristrettoPeer[V]{s, c}
 }
 
@@ -197,9 +198,7 @@ type gocachePeer[V any] struct {
 
 func newGocache[V any](s source[V]) peer[V] {
 	under, err := ristretto1.NewCache(&ristretto1.Config{NumCounters: int64(10 * s.entries), MaxCost: int64(s.bytes), BufferItems: 64, IgnoreInternalCost: true})
-	if err != nil {
-		panic(err) // for a size below 1
-	}
+	check(err) // fails for a size below 1
 	load := func(ctx context.Context, key any) (V, []gostore.Option, error) {
 		v, err := s.load(ctx, key.(string))
 		if err != nil {

@@ -37,7 +37,7 @@ func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.Pa
 func warmReads(tb testing.TB) (tables []table) {
 	ctx := asCaller(tb.Context(), owner)
 	rows := memstore.New()
-	must(tb, fill(ctx, rows, at.warmThreads, at.warmItems))
+	fill(tb, rows, at.warmThreads, at.warmItems)
 	var calls tally
 	base := calls.around(rows)
 	ids := make([]string, at.warmThreads)
@@ -53,20 +53,18 @@ func warmReads(tb testing.TB) (tables []table) {
 	pages := peersOf[store.Page[chat.Item]]()
 	for i := range threads {
 		p := throughPeers{
-			threads[i].new(source[chat.Thread]{load: base.LoadThread, size: func(chat.Thread) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
-			pages[i].new(source[store.Page[chat.Item]]{
-				load: func(ctx context.Context, id string) (store.Page[chat.Item], error) {
-					return base.LoadThreadItems(ctx, id, store.PageQuery{})
-				},
-				size: func(store.Page[chat.Item]) int { return 1 }, entries: 2 * at.warmThreads, bytes: 2 * at.warmThreads}),
+			threads[i].new(sized(base.LoadThread, 2*at.warmThreads)),
+			pages[i].new(sized(func(ctx context.Context, id string) (store.Page[chat.Item], error) {
+				return base.LoadThreadItems(ctx, id, store.PageQuery{})
+			}, 2*at.warmThreads)),
 		}
 		defer p.threads.Close()
 		defer p.pages.Close()
 		readers = append(readers, named{threads[i].name, p})
 	}
 	alone := store.Wrap(base, cache.New())
-	stack := get[store.Store](tb)(recommended(base))
-	u := get[*usual](tb)(newUsual(base, rows, 4*at.warmThreads))
+	stack := recommended(base)
+	u := newUsual(base, rows, 4*at.warmThreads)
 	readers = append(readers, named{"**chatstore's cache**", alone}, named{"**the recommended stack**", stack},
 		named{"the same, as people write it", u})
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"testing"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -34,42 +35,31 @@ func asCaller(ctx context.Context, o chat.Owner) context.Context {
 func threadID(n int) string { return fmt.Sprintf("thr_%08d", n) }
 
 // fill saves so many threads of so many items of a line of text each.
-func fill(ctx context.Context, s store.Store, threads, items int) error {
+func fill(tb testing.TB, s store.Store, threads, items int) {
 	for n := range threads {
 		th := chat.Thread{ID: threadID(n), Title: "A chat about budgets", CreatedAt: noon.Add(time.Duration(n) * time.Second), Owner: owner}
-		if err := s.SaveThread(ctx, th); err != nil {
-			return err
-		}
+		must(tb, s.SaveThread(tb.Context(), th))
 		for i := range items {
-			it, err := message(i)
-			if err != nil {
-				return err
-			}
-			if err := s.AddThreadItem(ctx, th.ID, it); err != nil {
-				return err
-			}
+			must(tb, s.AddThreadItem(tb.Context(), th.ID, message(i)))
 		}
 	}
-	return nil
 }
 
-func message(n int) (chat.Item, error) {
-	return chat.NewItem(fmt.Sprintf("msg_%08d", n), noon.Add(time.Duration(n)*time.Second),
+func message(n int) chat.Item {
+	it, err := chat.NewItem(fmt.Sprintf("msg_%08d", n), noon.Add(time.Duration(n)*time.Second),
 		chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}})
+	check(err)
+	return it
 }
 
 // recommended is the stack of the README.
-func recommended(base store.Store, opts ...cache.Option) (store.Store, error) {
+func recommended(base store.Store, opts ...cache.Option) store.Store {
 	reg := prometheus.NewRegistry()
 	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
-	if err != nil {
-		return nil, err
-	}
+	check(err)
 	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
-	if err != nil {
-		return nil, err
-	}
-	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner), nil
+	check(err)
+	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner)
 }
 
 // usual is a stack as one often meets it: span options and attributes built for every call, metrics looked up by their
@@ -83,16 +73,14 @@ type usual struct {
 	cache    *lru.Cache[string, []byte]
 }
 
-func newUsual(base, owners store.Store, entries int) (*usual, error) {
+func newUsual(base, owners store.Store, entries int) *usual {
 	c, err := lru.New[string, []byte](entries)
-	if err != nil {
-		return nil, err
-	}
+	check(err)
 	return &usual{
 		base: base, owners: owners, cache: c, tracer: sdktrace.NewTracerProvider().Tracer("usual"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "status"}),
 		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}),
-	}, nil
+	}
 }
 
 // observed makes a call with a span and metrics.

@@ -48,29 +48,26 @@ type loader struct {
 // namedLoader makes a loader in front of a base.
 type namedLoader struct {
 	name string
-	new  func(base store.Store) (loader, error)
+	new  func(base store.Store) loader
 }
 
 // loaders are what a thread can be loaded through.
 func loaders() (all []namedLoader) {
 	for _, p := range peersOf[chat.Thread]() {
-		all = append(all, namedLoader{p.name, func(base store.Store) (loader, error) {
-			c := p.new(source[chat.Thread]{load: base.LoadThread, size: func(chat.Thread) int { return 1 }, entries: 1000, bytes: 1000})
-			return loader{c.Get, c.Close}, nil
+		all = append(all, namedLoader{p.name, func(base store.Store) loader {
+			c := p.new(sized(base.LoadThread, 1000))
+			return loader{c.Get, c.Close}
 		}})
 	}
-	ours := func(name string, wrap func(base store.Store) (store.Store, error)) {
-		all = append(all, namedLoader{name, func(base store.Store) (loader, error) {
-			s, err := wrap(base)
-			if err != nil {
-				return loader{}, err
-			}
-			return loader{s.LoadThread, func() { _ = store.Close(s) }}, nil // memstore's cannot fail
+	ours := func(name string, wrap func(base store.Store) store.Store) {
+		all = append(all, namedLoader{name, func(base store.Store) loader {
+			s := wrap(base)
+			return loader{s.LoadThread, func() { check(store.Close(s)) }}
 		}})
 	}
-	ours("**chatstore's singleflight**", func(base store.Store) (store.Store, error) { return store.Wrap(base, singleflight.New()), nil })
-	ours("**chatstore's cache**", func(base store.Store) (store.Store, error) { return store.Wrap(base, cache.New()), nil })
-	ours("**the recommended stack**", func(base store.Store) (store.Store, error) { return recommended(base) })
+	ours("**chatstore's singleflight**", func(base store.Store) store.Store { return store.Wrap(base, singleflight.New()) })
+	ours("**chatstore's cache**", func(base store.Store) store.Store { return store.Wrap(base, cache.New()) })
+	ours("**the recommended stack**", func(base store.Store) store.Store { return recommended(base) })
 	return all
 }
 
@@ -83,7 +80,7 @@ const (
 func stampedes(tb testing.TB) (tables []table) {
 	ctx := asCaller(tb.Context(), owner)
 	base := memstore.New()
-	must(tb, fill(ctx, base, 1, 0))
+	fill(tb, base, 1, 0)
 	all := loaders()
 	for _, readers := range at.readers {
 		t := table{
@@ -96,13 +93,13 @@ func stampedes(tb testing.TB) (tables []table) {
 		reads, readsAfter, failed := make([][]int64, len(all)), make([][]int64, len(all)), make([][]int64, len(all))
 		for range at.turns {
 			for i, l := range all {
-				s := get[stampede](tb)(rush(ctx, l, base, readers))
+				s := rush(ctx, l, base, readers)
 				served[i], reads[i] = append(served[i], s.took), append(reads[i], s.reads)
 			}
 		}
 		for range at.stampedesLeft {
 			for i, l := range all {
-				s := get[stampede](tb)(rushAfterOneWhoLeaves(ctx, l, base, readers))
+				s := rushAfterOneWhoLeaves(ctx, l, base, readers)
 				readsAfter[i], failed[i] = append(readsAfter[i], s.reads), append(failed[i], s.failed)
 			}
 		}
@@ -123,28 +120,25 @@ type stampede struct {
 }
 
 // rush has so many read at once.
-func rush(ctx context.Context, in namedLoader, base store.Store, readers int) (stampede, error) {
+func rush(ctx context.Context, in namedLoader, base store.Store, readers int) stampede {
 	behind := slow(base, func(done <-chan struct{}) {
 		select {
 		case <-time.After(readTakes):
 		case <-done:
 		}
 	})
-	l, err := in.new(behind.Store)
-	if err != nil {
-		return stampede{}, err
-	}
+	l := in.new(behind.Store)
 	defer l.close()
 	took, failed := l.crowd(ctx, readers, nil)
 	if failed > 0 {
-		return stampede{}, fmt.Errorf("%s: %d readers failed", in.name, failed)
+		panic(fmt.Sprintf("%s: %d readers failed", in.name, failed))
 	}
-	return stampede{took: took, reads: behind.reads.Load()}, nil
+	return stampede{took: took, reads: behind.reads.Load()}
 }
 
 // rushAfterOneWhoLeaves has one read, and all others when that read is under way. The one leaves when they have come, and the
 // base answers after that.
-func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store, readers int) (stampede, error) {
+func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store, readers int) stampede {
 	gone := make(chan struct{})
 	behind := slow(base, func(done <-chan struct{}) {
 		select {
@@ -152,10 +146,7 @@ func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store
 		case <-done:
 		}
 	})
-	l, err := in.new(behind.Store)
-	if err != nil {
-		return stampede{}, err
-	}
+	l := in.new(behind.Store)
 	defer l.close()
 	var first, others sync.WaitGroup
 	others.Add(readers - 1)
@@ -172,7 +163,7 @@ func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store
 		others.Done()
 	})
 	first.Wait()
-	return stampede{reads: behind.reads.Load(), failed: failed}, nil
+	return stampede{reads: behind.reads.Load(), failed: failed}
 }
 
 // crowd has so many load, each after it has called before. It returns how long that took all of them, and how many failed.

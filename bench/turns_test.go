@@ -53,19 +53,18 @@ func asKey(threadID, rest string) string { return threadID + "|" + rest }
 // newByKey is in front of base, with the nth of the peers.
 func newByKey(base store.Store, n int) *byKey {
 	c := &byKey{Store: base, keys: map[string]map[string]store.PageQuery{}}
-	c.threads = peersOf[chat.Thread]()[n].new(source[chat.Thread]{load: base.LoadThread,
-		size: func(chat.Thread) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
-	c.items = peersOf[chat.Item]()[n].new(source[chat.Item]{load: func(ctx context.Context, key string) (chat.Item, error) {
+	c.threads = peersOf[chat.Thread]()[n].new(sized(base.LoadThread, at.turnEntries))
+	c.items = peersOf[chat.Item]()[n].new(sized(func(ctx context.Context, key string) (chat.Item, error) {
 		threadID, id := cut(key)
 		return base.LoadItem(ctx, threadID, id)
-	}, size: func(chat.Item) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
-	c.pages = peersOf[store.Page[chat.Item]]()[n].new(source[store.Page[chat.Item]]{load: func(ctx context.Context, key string) (store.Page[chat.Item], error) {
+	}, at.turnEntries))
+	c.pages = peersOf[store.Page[chat.Item]]()[n].new(sized(func(ctx context.Context, key string) (store.Page[chat.Item], error) {
 		threadID, _ := cut(key)
 		c.mu.Lock()
 		q := c.keys[threadID][key]
 		c.mu.Unlock()
 		return base.LoadThreadItems(ctx, threadID, q)
-	}, size: func(store.Page[chat.Item]) int { return 1 }, entries: at.turnEntries, bytes: at.turnEntries})
+	}, at.turnEntries))
 	return c
 }
 
@@ -154,35 +153,36 @@ type user struct {
 	stale  *int              // answers
 }
 
+// load loads the thread.
+func (u user) load(ctx context.Context) {
+	_, err := u.LoadThread(ctx, u.thread)
+	check(err)
+}
+
 // page loads a page of the thread, and counts it if it is stale.
-func (u user) page(ctx context.Context, limit int, order store.Order) ([]chat.Item, error) {
+func (u user) page(ctx context.Context, limit int, order store.Order) []chat.Item {
 	p, err := u.LoadThreadItems(ctx, u.thread, store.PageQuery{Limit: limit, Order: order})
-	if err == nil && len(p.Data) != limit { // nobody has fewer
-		return nil, fmt.Errorf("%d items, want %d", len(p.Data), limit)
+	if err != nil || len(p.Data) != limit { // nobody has fewer
+		panic(fmt.Sprintf("%d items, want %d, %v", len(p.Data), limit, err))
 	}
-	if newest := u.newest[u.thread]; err == nil && order == store.NewestFirst && newest != "" && p.Data[0].ID != newest {
+	if newest := u.newest[u.thread]; order == store.NewestFirst && newest != "" && p.Data[0].ID != newest {
 		*u.stale++
 	}
-	return p.Data, err
+	return p.Data
 }
 
 // say adds a message.
-func (u user) say(ctx context.Context) error {
+func (u user) say(ctx context.Context) {
 	*u.said++
-	it, err := message(1_000_000 + *u.said)
-	if err != nil {
-		return err
-	}
+	it := message(1_000_000 + *u.said)
 	u.newest[u.thread] = it.ID
-	return u.AddThreadItem(ctx, u.thread, it)
+	check(u.AddThreadItem(ctx, u.thread, it))
 }
 
 // answer is what the assistant does: it is told the newest items, and what it says is added.
-func (u user) answer(ctx context.Context) error {
-	if _, err := u.page(ctx, 20, store.NewestFirst); err != nil {
-		return err
-	}
-	return u.say(ctx)
+func (u user) answer(ctx context.Context) {
+	u.page(ctx, 20, store.NewestFirst)
+	u.say(ctx)
 }
 
 // kindsOfTurns are the calls that a ChatKit server makes for a request; most of them begin with the thread. weight is how often
@@ -190,66 +190,39 @@ func (u user) answer(ctx context.Context) error {
 var kindsOfTurns = []struct {
 	name   string
 	weight int
-	turn   func(ctx context.Context, u user) error
+	turn   func(ctx context.Context, u user)
 }{
-	{"a user's turn", 50, func(ctx context.Context, u user) error {
-		if _, err := u.LoadThread(ctx, u.thread); err != nil {
-			return err
-		}
-		if _, err := u.page(ctx, 20, store.NewestFirst); err != nil { // is a tool call pending?
-			return err
-		}
-		if err := u.say(ctx); err != nil {
-			return err
-		}
-		return u.answer(ctx)
+	{"a user's turn", 50, func(ctx context.Context, u user) {
+		u.load(ctx)
+		u.page(ctx, 20, store.NewestFirst) // is a tool call pending?
+		u.say(ctx)
+		u.answer(ctx)
 	}},
-	{"opening a thread", 20, func(ctx context.Context, u user) error {
-		if _, err := u.LoadThread(ctx, u.thread); err != nil {
-			return err
-		}
-		_, err := u.page(ctx, 20, store.OldestFirst)
-		return err
+	{"opening a thread", 20, func(ctx context.Context, u user) {
+		u.load(ctx)
+		u.page(ctx, 20, store.OldestFirst)
 	}},
-	{"listing threads", 15, func(ctx context.Context, u user) error {
+	{"listing threads", 15, func(ctx context.Context, u user) {
 		p, err := u.LoadThreads(ctx, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 20}, Owner: store.OwnedBy(u.owner)})
-		if err == nil && len(p.Data) != threadsOfEach {
-			return fmt.Errorf("%d threads", len(p.Data))
+		if err != nil || len(p.Data) != threadsOfEach {
+			panic(fmt.Sprintf("%d threads, %v", len(p.Data), err))
 		}
-		return err
 	}},
-	{"a tool's output", 10, func(ctx context.Context, u user) error {
-		if _, err := u.LoadThread(ctx, u.thread); err != nil {
-			return err
-		}
-		pending, err := u.page(ctx, 1, store.NewestFirst)
-		if err != nil {
-			return err
-		}
-		if err := u.SaveItem(ctx, u.thread, pending[0]); err != nil {
-			return err
-		}
-		if _, err := u.page(ctx, 20, store.NewestFirst); err != nil { // are others pending?
-			return err
-		}
-		return u.answer(ctx)
+	{"a tool's output", 10, func(ctx context.Context, u user) {
+		u.load(ctx)
+		pending := u.page(ctx, 1, store.NewestFirst)
+		check(u.SaveItem(ctx, u.thread, pending[0]))
+		u.page(ctx, 20, store.NewestFirst) // are others pending?
+		u.answer(ctx)
 	}},
-	{"a retry", 5, func(ctx context.Context, u user) error {
-		if _, err := u.LoadThread(ctx, u.thread); err != nil {
-			return err
-		}
-		items, err := u.page(ctx, 20, store.NewestFirst) // what came after the message
-		if err != nil {
-			return err
-		}
-		if err := u.DeleteThreadItem(ctx, u.thread, items[0].ID); err != nil {
-			return err
-		}
+	{"a retry", 5, func(ctx context.Context, u user) {
+		u.load(ctx)
+		items := u.page(ctx, 20, store.NewestFirst) // what came after the message
+		check(u.DeleteThreadItem(ctx, u.thread, items[0].ID))
 		u.newest[u.thread] = items[1].ID
-		if _, err := u.LoadItem(ctx, u.thread, items[1].ID); err != nil {
-			return err
-		}
-		return u.answer(ctx)
+		_, err := u.LoadItem(ctx, u.thread, items[1].ID)
+		check(err)
+		u.answer(ctx)
 	}},
 }
 
@@ -271,7 +244,7 @@ func chatTurns(tb testing.TB) []table {
 				th := chat.Thread{ID: turnThread(u, n), Title: "A chat", CreatedAt: noon.Add(time.Duration(n) * time.Hour), Owner: turnOwner(u)}
 				must(tb, base.SaveThread(tb.Context(), th))
 				for i := range itemsAtFirst {
-					must(tb, base.AddThreadItem(tb.Context(), th.ID, get[chat.Item](tb)(message(i))))
+					must(tb, base.AddThreadItem(tb.Context(), th.ID, message(i)))
 				}
 			}
 		}
@@ -329,7 +302,7 @@ type contender struct {
 }
 
 // part makes the turns of a part.
-func (c *contender) part(ctx context.Context) error {
+func (c *contender) part(ctx context.Context) {
 	var spent [2]time.Duration
 	var turns [2]int
 	for range at.turnsOfAPart {
@@ -347,9 +320,7 @@ func (c *contender) part(ctx context.Context) error {
 		c.made++
 		c.last[u.thread] = c.made
 		before, begin := c.calls.reads.Load(), time.Now()
-		if err := kindsOfTurns[kind].turn(asCaller(ctx, u.owner), u); err != nil {
-			return fmt.Errorf("%s: %s: %w", c.name, kindsOfTurns[kind].name, err)
-		}
+		kindsOfTurns[kind].turn(asCaller(ctx, u.owner), u)
 		spent[cold] += time.Since(begin)
 		turns[cold]++
 		c.reads[kind][cold] += c.calls.reads.Load() - before
@@ -360,30 +331,28 @@ func (c *contender) part(ctx context.Context) error {
 			c.times[cold] = append(c.times[cold], spent[cold]/time.Duration(n))
 		}
 	}
-	return nil
 }
 
 // export reads everything once.
-func (c *contender) export(ctx context.Context) error {
+func (c *contender) export(ctx context.Context) {
+	q := store.PageQuery{Limit: 100, Order: store.OldestFirst}
 	for u := range at.turnUsers {
 		for n := range threadsOfEach {
-			if _, err := c.store.LoadThreadItems(asCaller(ctx, turnOwner(u)), turnThread(u, n), store.PageQuery{Limit: 100, Order: store.OldestFirst}); err != nil {
-				return err
-			}
+			_, err := c.store.LoadThreadItems(asCaller(ctx, turnOwner(u)), turnThread(u, n), q)
+			check(err)
 		}
 	}
-	return nil
 }
 
 // turnsOver has everybody make the same turns, over the nth base each.
 func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
 	ctx := tb.Context()
 	var all []*contender
-	join := func(name string, wrap func(base store.Store) (store.Store, error)) {
+	join := func(name string, wrap func(base store.Store) store.Store) {
 		r := rand.New(rand.NewPCG(3, 3))
 		c := &contender{name: name, rand: r, users: rand.NewZipf(r, 1.2, 8, uint64(at.turnUsers-1)), last: map[string]int{}, newest: map[string]string{}}
 		base := c.calls.around(base(len(all)))
-		c.store = get[store.Store](tb)(wrap(base))
+		c.store = wrap(base)
 		c.close = func() { must(tb, store.Close(c.store)) }
 		if by, ok := c.store.(*byKey); ok {
 			c.close = func() {
@@ -393,22 +362,22 @@ func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
 		}
 		all = append(all, c)
 	}
-	join("no cache", func(base store.Store) (store.Store, error) { return base, nil })
+	join("no cache", func(base store.Store) store.Store { return base })
 	for n, p := range peersOf[chat.Thread]() {
-		join(p.name+", by key", func(base store.Store) (store.Store, error) { return newByKey(base, n), nil })
+		join(p.name+", by key", func(base store.Store) store.Store { return newByKey(base, n) })
 	}
-	join("**chatstore's cache**", func(base store.Store) (store.Store, error) {
-		return store.Wrap(base, cache.New(cache.WithMaxEntries(at.turnEntries))), nil
+	join("**chatstore's cache**", func(base store.Store) store.Store {
+		return store.Wrap(base, cache.New(cache.WithMaxEntries(at.turnEntries)))
 	})
-	join("**the recommended stack**", func(base store.Store) (store.Store, error) {
+	join("**the recommended stack**", func(base store.Store) store.Store {
 		return recommended(base, cache.WithMaxEntries(at.turnEntries))
 	})
 	for n := range at.turnParts {
 		for _, c := range all {
 			if n == at.turnParts/2 {
-				must(tb, c.export(ctx))
+				c.export(ctx)
 			}
-			must(tb, c.part(ctx))
+			c.part(ctx)
 		}
 	}
 

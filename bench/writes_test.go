@@ -18,22 +18,22 @@ func writePrice(tb testing.TB) []table {
 	ctx := asCaller(tb.Context(), owner)
 	kinds := []struct {
 		name string
-		new  func(base store.Store) (store.Store, error)
+		new  func(base store.Store) store.Store
 	}{
-		{"the base alone", func(base store.Store) (store.Store, error) { return base, nil }},
-		{"golang-lru, dropped by hand", func(base store.Store) (store.Store, error) { return newByKey(base, indexOfLRU), nil }},
-		{"**chatstore's cache**", func(base store.Store) (store.Store, error) { return store.Wrap(base, cache.New()), nil }},
-		{"**the recommended stack**", func(base store.Store) (store.Store, error) { return recommended(base) }},
+		{"the base alone", func(base store.Store) store.Store { return base }},
+		{"golang-lru, dropped by hand", func(base store.Store) store.Store { return newByKey(base, indexOfLRU) }},
+		{"**chatstore's cache**", func(base store.Store) store.Store { return store.Wrap(base, cache.New()) }},
+		{"**the recommended stack**", func(base store.Store) store.Store { return recommended(base) }},
 	}
 	items := make([]chat.Item, at.warmItems)
 	for i := range items {
-		items[i] = get[chat.Item](tb)(message(i))
+		items[i] = message(i)
 	}
 	var stacks []store.Store
 	for _, k := range kinds {
 		base := memstore.New()
-		must(tb, fill(ctx, base, writers, at.warmItems))
-		s := get[store.Store](tb)(k.new(base))
+		fill(tb, base, writers, at.warmItems)
+		s := k.new(base)
 		defer func() { must(tb, store.Close(s)) }()
 		stacks = append(stacks, s)
 	}
@@ -44,13 +44,10 @@ func writePrice(tb testing.TB) []table {
 			entrants = append(entrants, entrant{k.name, func(worker, n int) {
 				id := of(worker)
 				if n%100 == 0 {
-					if _, err := s.LoadThreadItems(ctx, id, store.PageQuery{}); err != nil {
-						panic(err)
-					}
+					_, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
+					check(err)
 				}
-				if err := s.SaveItem(ctx, id, items[n%len(items)]); err != nil {
-					panic(err)
-				}
+				check(s.SaveItem(ctx, id, items[n%len(items)]))
 			}})
 		}
 		return entrants

@@ -6,15 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // goBlock returns the README's first block of Go.
 func goBlock(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := testenv.Value(os.ReadFile("../README.md"))(t)
 	_, rest, begun := strings.Cut(string(text), "```go\n")
 	code, _, ended := strings.Cut(rest, "```")
 	if !begun || !ended {
@@ -25,9 +24,7 @@ func goBlock(t *testing.T) string {
 
 func TestTheProgramOfTheREADMERuns(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(goBlock(t)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.WriteFile(file, []byte(goBlock(t)), 0o600))
 	out, err := exec.Command("go", "run", file).CombinedOutput()
 	if got, want := string(out), "Tea <nil>\n"; err != nil || got != want {
 		t.Errorf("it printed %q, %v; want %q", got, err, want)

@@ -7,23 +7,17 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
 func save(t testing.TB, s *Store, id string, owner chat.Owner, items int) {
 	t.Helper()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if err := s.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: at, Owner: owner}); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, s.SaveThread(t.Context(), chat.Thread{ID: id, CreatedAt: at, Owner: owner}))
 	for i := range items {
-		it, err := chat.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
-		if err == nil {
-			err = s.AddThreadItem(t.Context(), id, it)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		it := testenv.Value(chat.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), chat.EndOfTurn{}))(t)
+		testenv.Must(t, s.AddThreadItem(t.Context(), id, it))
 	}
 }
 
@@ -93,9 +87,7 @@ func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 	}
 	proceeds(t, "reading while a save waits for a listing", func() { readAll(t, s, "thr_a") })
 	s.listings.mu.RUnlock()
-	if err := <-saved; err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, <-saved)
 }
 
 // A writer waits for whoever is reading its thread, be it a writer of the thread or of an item.
@@ -103,10 +95,7 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{}, 3)
 	at := time.Unix(1, 0)
-	it, err := chat.NewItem("msg_0", at, chat.EndOfTurn{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	it := testenv.Value(chat.NewItem("msg_0", at, chat.EndOfTurn{}))(t)
 	for _, w := range []struct {
 		name  string
 		write func() error
@@ -170,9 +159,7 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 func TestDeletionsLeaveLittleBehind(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{Tenant: "acme", Subject: "ada"}, 10)
-	if err := s.DeleteThread(t.Context(), "thr_a"); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, s.DeleteThread(t.Context(), "thr_a"))
 	if s.thread("thr_a").live != nil {
 		t.Error("a deleted thread keeps its content")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
@@ -35,25 +36,17 @@ func thread(id string, owner chat.Owner) chat.Thread {
 
 func item(t testing.TB, id string, sec int) chat.Item {
 	t.Helper()
-	it, err := chat.NewItem(id, at(sec), chat.EndOfTurn{})
-	must(t, err)
-	return it
+	return testenv.Value(chat.NewItem(id, at(sec), chat.EndOfTurn{}))(t)
 }
 
 func attachment(t testing.TB, id string, owner chat.Owner) chat.Attachment {
 	t.Helper()
-	a, err := chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"})
-	must(t, err)
+	a := testenv.Value(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"}))(t)
 	a.Owner = owner
 	return a
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 func wantErr(t *testing.T, what string, err, want error) {
 	t.Helper()

@@ -150,9 +150,7 @@ func BenchmarkOperations(b *testing.B) {
 					begin := time.Now()
 					err := c.call(s, k, i)
 					took[k] += time.Since(begin)
-					if err != nil {
-						b.Fatal(err)
-					}
+					must(b, err)
 				}
 			}
 			for k, name := range names {

@@ -29,12 +29,7 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m)
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 func get[T any](t testing.TB) func(v T, err error) T {
 	t.Helper()

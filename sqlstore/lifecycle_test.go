@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"github.com/chatstore/chatstore/bus"
@@ -66,9 +67,7 @@ func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
 	defer func() { must(t, c.Close(context.Background())) }()
 	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-	if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
-		t.Fatal(err)
-	}
+	get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
 	added, closed := make(chan error, 1), make(chan error, 1)
 	go func() { added <- s.AddThreadItem(context.Background(), "thr_1", item(t, "msg_1")) }()
 	blocked(t, c)

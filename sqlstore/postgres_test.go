@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
@@ -82,17 +83,13 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
 	defer func() { must(t, c.Close(context.Background())) }()
 	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-	if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
-		t.Fatal(err)
-	}
+	get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
 	add("blocked", blocked)
 	must(t, tx.Rollback(t.Context()))
 	// Whoever still writes holds a lock on the table: waiting for it waits for them.
 	tx = get[pgx.Tx](t)(c.Begin(t.Context()))
 	for _, table := range []string{"threads", "items"} {
-		if _, err := tx.Exec(t.Context(), "LOCK TABLE chatstore_"+table+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-			t.Fatal(err)
-		}
+		get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "LOCK TABLE chatstore_"+table+" IN ACCESS EXCLUSIVE MODE"))
 	}
 	must(t, tx.Rollback(t.Context()))
 
@@ -223,9 +220,7 @@ func TestAStatementThatTakesTooLongIsEnded(t *testing.T) {
 				s := opened(limited, more)
 				must(t, unlimited.SaveThread(t.Context(), thread("thr_1")))
 				tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-				if _, err := tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"); err != nil {
-					t.Fatal(err)
-				}
+				get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
 				err := s.DeleteThread(t.Context(), "thr_1")
 				if code := store.CodeOf(err); code != store.CodeUnavailable && code != store.CodeTimeout || !errors.Is(err, store.ErrNotApplied) {
 					t.Errorf("got %v", err)

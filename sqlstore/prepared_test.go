@@ -8,14 +8,12 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
 func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
-	s, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := testenv.Value(OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db")))(t)
 	t.Cleanup(func() { _ = s.Close() })
 	texts := 0
 	var look func(v reflect.Value)
@@ -46,18 +44,9 @@ func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
 func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	ctx := t.Context()
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	item, err := chat.NewItem("msg_1", at, chat.AssistantMessage{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	another, err := chat.NewItem("msg_2", at, chat.AssistantMessage{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	attachment, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	item := testenv.Value(chat.NewItem("msg_1", at, chat.AssistantMessage{}))(t)
+	another := testenv.Value(chat.NewItem("msg_2", at, chat.AssistantMessage{}))(t)
+	attachment := testenv.Value(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))(t)
 	reads := map[store.Op]func(s *Store) error{
 		store.OpLoadThread: func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
 		store.OpLoadThreads: func(s *Store) error {
@@ -77,21 +66,13 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 		store.OpSaveAttachment:   func(s *Store) error { return s.SaveAttachment(ctx, attachment) },
 		store.OpDeleteAttachment: func(s *Store) error { return s.DeleteAttachment(ctx, "atc_1") },
 	}
-	s, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "chat.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := testenv.Value(OpenSQLite(ctx, filepath.Join(t.TempDir(), "chat.db")))(t)
 	t.Cleanup(func() { _ = s.Close() })
 	for _, op := range []store.Op{store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment} {
-		if err := writes[op](s); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, writes[op](s))
 	}
 	fails := func(of prepared, db *sql.DB) {
-		stmt, err := db.PrepareContext(ctx, `SELECT json('not JSON')`)
-		if err != nil {
-			t.Fatal(err)
-		}
+		stmt := testenv.Value(db.PrepareContext(ctx, `SELECT json('not JSON')`))(t)
 		of.close()
 		for text := range of {
 			of[text] = stmt

@@ -61,109 +61,78 @@ func (c *sdkCall) page() store.PageQuery {
 	return q
 }
 
-// sdkMethods are the SDK's Store. Each returns the JSON of its answer, "" where it has none.
-var sdkMethods = map[string]func(context.Context, store.Store, *sdkCall) (string, error){
-	"generateThreadId": func(ctx context.Context, s store.Store, _ *sdkCall) (string, error) {
-		return sdkText(json.Marshal(s.GenerateThreadID(ctx)))
-	},
-	"generateItemId": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return sdkText(json.Marshal(s.GenerateItemID(ctx, c.Kind, c.Thread)))
-	},
-	"loadThread": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		t, err := s.LoadThread(ctx, c.ThreadID)
-		return t.JSON().String(), err
-	},
-	"saveThread": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.SaveThread(ctx, c.Thread)
-	},
-	"deleteThread": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.DeleteThread(ctx, c.ThreadID)
-	},
-	"loadThreads": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		page, err := s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.page()}) // package authz: the caller's own
-		if err != nil {
-			return "", err
-		}
-		return sdkText(page.MarshalJSON())
-	},
-	"loadThreadItems": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		page, err := s.LoadThreadItems(ctx, c.ThreadID, c.page())
-		if err != nil {
-			return "", err
-		}
-		return sdkText(page.MarshalJSON())
-	},
-	"addThreadItem": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.AddThreadItem(ctx, c.ThreadID, c.Item)
-	},
-	"saveItem": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.SaveItem(ctx, c.ThreadID, c.Item)
-	},
-	"loadItem": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		it, err := s.LoadItem(ctx, c.ThreadID, c.ItemID)
-		return it.JSON().String(), err
-	},
-	"deleteThreadItem": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.DeleteThreadItem(ctx, c.ThreadID, c.ItemID)
-	},
-	"saveAttachment": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.SaveAttachment(ctx, c.Attachment)
-	},
-	"loadAttachment": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		a, err := s.LoadAttachment(ctx, c.AttachmentID)
-		return a.JSON().String(), err
-	},
-	"deleteAttachment": func(ctx context.Context, s store.Store, c *sdkCall) (string, error) {
-		return "", s.DeleteAttachment(ctx, c.AttachmentID)
-	},
-}
+// sdkMethods are those of the SDK's Store.
+var sdkMethods = strings.Fields(`generateThreadId generateItemId loadThread saveThread deleteThread loadThreads
+	loadThreadItems addThreadItem saveItem loadItem deleteThreadItem saveAttachment loadAttachment deleteAttachment`)
 
-func sdkText(b []byte, err error) (string, error) { return string(b), err }
+// run calls a method. Its answer is nil where it has none.
+func (c *sdkCall) run(ctx context.Context, s store.Store, method string) (answer any, err error) {
+	switch method {
+	case "generateThreadId":
+		return s.GenerateThreadID(ctx), nil
+	case "generateItemId":
+		return s.GenerateItemID(ctx, c.Kind, c.Thread), nil
+	case "loadThread":
+		return s.LoadThread(ctx, c.ThreadID)
+	case "saveThread":
+		return nil, s.SaveThread(ctx, c.Thread)
+	case "deleteThread":
+		return nil, s.DeleteThread(ctx, c.ThreadID)
+	case "loadThreads":
+		return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.page()}) // package authz: the caller's own
+	case "loadThreadItems":
+		return s.LoadThreadItems(ctx, c.ThreadID, c.page())
+	case "addThreadItem":
+		return nil, s.AddThreadItem(ctx, c.ThreadID, c.Item)
+	case "saveItem":
+		return nil, s.SaveItem(ctx, c.ThreadID, c.Item)
+	case "loadItem":
+		return s.LoadItem(ctx, c.ThreadID, c.ItemID)
+	case "deleteThreadItem":
+		return nil, s.DeleteThreadItem(ctx, c.ThreadID, c.ItemID)
+	case "saveAttachment":
+		return nil, s.SaveAttachment(ctx, c.Attachment)
+	case "loadAttachment":
+		return s.LoadAttachment(ctx, c.AttachmentID)
+	case "deleteAttachment":
+		return nil, s.DeleteAttachment(ctx, c.AttachmentID)
+	}
+	return nil, &store.Error{Code: store.CodeInvalid, Field: "method: unknown"}
+}
 
 var sdkModes = map[string]store.SaveMode{"": store.Upsert, "insert": store.InsertOnly, "update": store.UpdateOnly}
 
-var sdkStatuses = map[store.Code]int{
-	store.CodeNotFound:        http.StatusNotFound,
-	store.CodeConflict:        http.StatusConflict,
-	store.CodeInvalid:         http.StatusBadRequest,
-	store.CodeUnauthenticated: http.StatusUnauthorized,
-	store.CodeDenied:          http.StatusForbidden,
-	store.CodeUnavailable:     http.StatusServiceUnavailable,
-}
-
 func (b *sdkBridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	method := strings.TrimPrefix(r.URL.Path, "/")
-	answer, err := b.call(r.Context(), method, http.MaxBytesReader(w, r.Body, 1<<20))
+	v, err := b.call(r.Context(), method, http.MaxBytesReader(w, r.Body, 1<<20))
 	status := http.StatusOK
-	switch {
-	case err != nil:
-		code := store.CodeOf(err)
-		if status = sdkStatuses[code]; status == 0 {
-			status = http.StatusInternalServerError
-		}
-		text, _ := json.Marshal(map[string]string{"code": code.String(), "message": err.Error()})
-		answer = string(text)
-	case answer == "":
+	var answer []byte
+	switch v := v.(type) {
+	case json.Marshaler:
+		answer, _ = v.MarshalJSON() // json.Marshal would not keep its bytes
+	case string:
+		answer, _ = json.Marshal(v)
+	case nil:
 		status = http.StatusNoContent
+	}
+	if err != nil {
+		status = http.StatusBadRequest // the code says more
+		answer, _ = json.Marshal(map[string]string{"code": store.CodeOf(err).String(), "message": err.Error()})
 	}
 
 	b.mu.Lock()
 	b.calls[method]++
-	b.answers = append(b.answers, answer)
+	b.answers = append(b.answers, string(answer))
 	b.mu.Unlock()
 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, answer)
+	_, _ = w.Write(answer)
 }
 
-func (b *sdkBridge) call(ctx context.Context, method string, body io.Reader) (string, error) {
-	invalid := func(fault string, cause error) (string, error) {
-		return "", &store.Error{Code: store.CodeInvalid, Field: fault, Cause: cause}
-	}
-	f, ok := sdkMethods[method]
-	if !ok {
-		return invalid("method: unknown", nil)
+func (b *sdkBridge) call(ctx context.Context, method string, body io.Reader) (any, error) {
+	invalid := func(fault string, cause error) (any, error) {
+		return nil, &store.Error{Code: store.CodeInvalid, Field: fault, Cause: cause}
 	}
 	var c sdkCall
 	dec := json.NewDecoder(body)
@@ -178,5 +147,5 @@ func (b *sdkBridge) call(ctx context.Context, method string, body io.Reader) (st
 	if c.Context.User != "" {
 		ctx = store.WithPrincipal(ctx, store.Principal{Owner: sdkOwner(c.Context.User)})
 	}
-	return f(store.WithSaveMode(ctx, mode), b.store, &c)
+	return c.run(store.WithSaveMode(ctx, mode), b.store, method)
 }

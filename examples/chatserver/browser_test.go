@@ -60,12 +60,8 @@ func newBrowser(t *testing.T, url string) *browser {
 		cancel()
 	})
 	b := &browser{t: t, ctx: ctx}
-	if err := chromedp.Listen(ctx, b.hear); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, chromedp.Listen(ctx, b.hear))
+	testenv.Value(chromedp.Call(ctx, network.Enable, network.EnableParams{}))(t)
 	b.run(chromedp.Navigate(url))
 	b.until("document.querySelector('#user option') !== null && document.querySelector('.empty') !== null")
 	return b
@@ -137,9 +133,7 @@ func (b *browser) enter(modifiers int64) {
 	up := keyboard.DispatchKeyEventParams{Type: keyboard.DispatchKeyEventTypeKeyUp}
 	for _, e := range []keyboard.DispatchKeyEventParams{down, up} {
 		e.Key, e.Code, e.WindowsVirtualKeyCode, e.Modifiers = "Enter", "Enter", 13, modifiers
-		if _, err := chromedp.Call(b.ctx, keyboard.DispatchKeyEvent, e); err != nil {
-			b.t.Fatal(err)
-		}
+		testenv.Value(chromedp.Call(b.ctx, keyboard.DispatchKeyEvent, e))(b.t)
 	}
 }
 
@@ -155,13 +149,8 @@ func (b *browser) click(selector string) {
 
 func (b *browser) picture(path string) {
 	b.t.Helper()
-	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := os.WriteFile(path, png, 0o644); err != nil {
-		b.t.Fatal(err)
-	}
+	png := testenv.Value(chromedp.Run(b.ctx, chromedp.CaptureScreenshot()))(b.t)
+	testenv.Must(b.t, os.WriteFile(path, png, 0o644))
 }
 
 func (b *browser) become(user string) {
@@ -281,9 +270,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 
 	// A file, uploaded and sent.
 	file := filepath.Join(t.TempDir(), "tea.txt")
-	if err := os.WriteFile(file, []byte("tea"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.WriteFile(file, []byte("tea"), 0o600))
 	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
 	b.until(contains("#attached", "tea.txt"))
 	b.say("look")
@@ -321,9 +308,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 		dir = filepath.Dir(*screenshot)
 	}
 	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
-	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Value(chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark))(t)
 	b.picture(filepath.Join(dir, "dark.png"))
 	b.run(chromedp.EmulateViewport(390, 800))
 	b.picture(filepath.Join(dir, "narrow.png"))
@@ -339,9 +324,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 	b.say("ada's own words")
 
 	file := filepath.Join(t.TempDir(), "tea.txt")
-	if err := os.WriteFile(file, []byte("tea"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.WriteFile(file, []byte("tea"), 0o600))
 	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
 	b.until(contains("#attached", "tea.txt"))
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "a draft of ada's"))
@@ -449,10 +432,7 @@ func TestThePageSaysWhatHappened(t *testing.T) {
 func TestThePageOfABadLink(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, nil)
-	id, err := newClient(t, srv.url, "grace", testKey).newThread(t.Context(), "grace's own words", func(object) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := testenv.Value(newClient(t, srv.url, "grace", testKey).newThread(t.Context(), "grace's own words", func(object) {}))(t)
 	b := newBrowser(t, srv.url+"/#%E0%A4%A")
 	b.say("hello")
 	b.do("location.hash = " + `"` + id + `"`)

@@ -6,11 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // program is the server as a process of its own.
@@ -21,21 +24,13 @@ type program struct {
 
 func startProgram(t *testing.T, dir string) *program {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := testenv.Value(os.Executable())(t)
 	cmd := exec.Command(self)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), childArgs+"="+strings.Join([]string{"-addr", "127.0.0.1:0", "-pace", "100us"}, "\n"))
 	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := testenv.Value(cmd.StdoutPipe())(t)
+	testenv.Must(t, cmd.Start())
 	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
 	_, rest, ok := strings.Cut(line, "chatserver: ")
@@ -50,42 +45,36 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 	t.Parallel()
 	const kills, users, until = 5, 8, 60
 	dir := t.TempDir()
-	key, err := identity.KeyFile(filepath.Join(dir, "chatserver.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testenv.Value(identity.KeyFile(filepath.Join(dir, "chatserver.key")))(t)
 	told := map[string][]string{} // by thread
 	owner := map[string]string{}
 	for range kills {
 		p := startProgram(t, dir)
 		enough := make(chan struct{})
 		var mu sync.Mutex
-		seen := 0
+		var seen atomic.Int64
 		var wg sync.WaitGroup
 		ctx, cancel := context.WithCancel(t.Context())
 		for n := range users {
 			user := string(rune('a' + n))
 			c := newClient(t, p.url, user, key)
 			wg.Go(func() {
-				thread := ""
-				note := func(e object) {
-					mu.Lock()
-					defer mu.Unlock()
-					switch e["type"] {
-					case "thread.created":
-						thread = e["thread"].(object)["id"].(string)
-						owner[thread] = user
-					case "thread.item.done":
-						told[thread] = append(told[thread], e["item"].(object)["id"].(string))
-						if seen++; seen == until {
-							close(enough)
-						}
+				var ids []string
+				done := func(it object) {
+					ids = append(ids, it["id"].(string))
+					if seen.Add(1) == until {
+						close(enough)
 					}
 				}
 				// Until the server dies, which an error shows.
-				err := c.stream(ctx, "threads.create", object{"input": input("/long 50")}, note)
+				thread, err := c.newThread(ctx, "/long 50", done)
 				for err == nil {
-					err = c.stream(ctx, "threads.add_user_message", object{"thread_id": thread, "input": input("/long 50")}, note)
+					err = c.say(ctx, thread, "/long 50", done)
+				}
+				if len(ids) > 0 {
+					mu.Lock()
+					defer mu.Unlock()
+					told[thread], owner[thread] = ids, user
 				}
 			})
 		}
@@ -102,12 +91,9 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 		if err != nil {
 			t.Fatalf("thread %s: %v", thread, err)
 		}
-		there := map[string]bool{}
-		for _, id := range itemIDs(kept) {
-			there[id] = true
-		}
+		there := itemIDs(kept)
 		for _, id := range ids {
-			if items++; !there[id] {
+			if items++; !slices.Contains(there, id) {
 				t.Errorf("thread %s: item %s was done, and is gone", thread, id)
 			}
 		}

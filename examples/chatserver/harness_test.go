@@ -13,7 +13,9 @@ import (
 	"net/http/cookiejar"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,7 @@ import (
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
 	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -62,32 +65,17 @@ func startServer(t *testing.T, change func(*config)) *running {
 	if change != nil {
 		change(&c)
 	}
-	srv, err := newServer(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := testenv.Value(newServer(t.Context(), c))(t)
+	l := testenv.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- srv.serve(ctx, l) }()
-	var over bool
 	r := &running{server: srv, url: "http://" + l.Addr().String()}
-	r.stop = func() error {
-		if over {
-			return nil
-		}
-		over = true
+	r.stop = sync.OnceValue(func() error {
 		cancel()
 		return <-done
-	}
-	t.Cleanup(func() {
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
 	})
+	t.Cleanup(func() { testenv.Must(t, r.stop()) })
 	return r
 }
 
@@ -120,14 +108,8 @@ type client struct {
 
 func newClient(t *testing.T, url, user string, key []byte) *client {
 	t.Helper()
-	issuer, err := identity.New(key, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := issuer.Token(user, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	issuer := testenv.Value(identity.New(key, false))(t)
+	token := testenv.Value(issuer.Token(user, time.Hour))(t)
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &client{&http.Client{Transport: transport}, url, token}
@@ -136,21 +118,16 @@ func newClient(t *testing.T, url, user string, key []byte) *client {
 // newPage is a client with a session's cookie, as a browser has it.
 func newPage(t *testing.T, url, user string) *client {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := newClient(t, url, "nobody", testKey)
-	c.token, c.http.Jar = "", jar
-	res, err := c.send(t.Context(), http.MethodPost, "/session", fmt.Sprintf(`{"user":%q}`, user))
-	if err != nil || res.StatusCode != http.StatusNoContent {
-		t.Fatalf("signing in: %v, %v", res, err)
+	c.token, c.http.Jar = "", testenv.Value(cookiejar.New(nil))(t)
+	if res, _ := c.do(t, http.MethodPost, "/session", fmt.Sprintf(`{"user":%q}`, user)); res.StatusCode != http.StatusNoContent {
+		t.Fatalf("signing in: %d", res.StatusCode)
 	}
-	res.Body.Close()
 	return c
 }
 
-func (c *client) send(ctx context.Context, method, path, body string) (*http.Response, error) {
+// send sends a request. Each change is made to it at last.
+func (c *client) send(ctx context.Context, method, path, body string, change ...func(*http.Request)) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -159,7 +136,18 @@ func (c *client) send(ctx context.Context, method, path, body string) (*http.Res
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	for _, f := range change {
+		f(req)
+	}
 	return c.http.Do(req)
+}
+
+// do sends a request, and returns the answer with its text.
+func (c *client) do(t *testing.T, method, path, body string, change ...func(*http.Request)) (*http.Response, string) {
+	t.Helper()
+	res := testenv.Value(c.send(t.Context(), method, path, body, change...))(t)
+	defer res.Body.Close()
+	return res, string(testenv.Value(io.ReadAll(res.Body))(t))
 }
 
 // object is JSON.
@@ -218,26 +206,27 @@ func (c *client) stream(ctx context.Context, kind string, params object, f func(
 
 var input = chatkittest.Input
 
-// newThread has a thread made, with a first message, and returns its id.
+// newThread has a thread made, with a first message, and returns its id. done is called with each finished item.
 func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {
-	err = c.stream(ctx, "threads.create", object{"input": input(text)}, func(e object) {
+	return c.turn(ctx, "threads.create", object{"input": input(text)}, done)
+}
+
+// say sends a message and reads the answer.
+func (c *client) say(ctx context.Context, threadID, text string, done func(item object)) error {
+	_, err := c.turn(ctx, "threads.add_user_message", object{"thread_id": threadID, "input": input(text)}, done)
+	return err
+}
+
+func (c *client) turn(ctx context.Context, kind string, params object, done func(item object)) (created string, err error) {
+	err = c.stream(ctx, kind, params, func(e object) {
 		switch e["type"] {
 		case "thread.created":
-			id = e["thread"].(object)["id"].(string)
+			created = e["thread"].(object)["id"].(string)
 		case "thread.item.done":
 			done(e["item"].(object))
 		}
 	})
-	return id, err
-}
-
-// say sends a message and reads the answer. done is called with each finished item.
-func (c *client) say(ctx context.Context, threadID, text string, done func(item object)) error {
-	return c.stream(ctx, "threads.add_user_message", object{"thread_id": threadID, "input": input(text)}, func(e object) {
-		if e["type"] == "thread.item.done" {
-			done(e["item"].(object))
-		}
-	})
+	return created, err
 }
 
 // items returns all items of a thread, the oldest first.
@@ -277,19 +266,11 @@ func reads(t *testing.T, registry *prometheus.Registry, layer string) (n float64
 }
 
 // sum adds up a family's samples that have these labels.
-func sum(t *testing.T, registry *prometheus.Registry, family string, labels ...string) float64 {
+func sum(t *testing.T, registry *prometheus.Registry, family string, labels ...string) (total float64) {
 	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := 0.0
-	for _, f := range families {
-		if f.GetName() != family {
-			continue
-		}
+	for _, f := range testenv.Value(registry.Gather())(t) {
 		for _, m := range f.GetMetric() {
-			if hasLabels(m, labels) {
+			if f.GetName() == family && hasLabels(m, labels) {
 				total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
@@ -298,12 +279,8 @@ func sum(t *testing.T, registry *prometheus.Registry, family string, labels ...s
 }
 
 func hasLabels(m *dto.Metric, labels []string) bool {
-	for i := 0; i < len(labels); i += 2 {
-		found := false
-		for _, l := range m.GetLabel() {
-			found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
-		}
-		if !found {
+	for pair := range slices.Chunk(labels, 2) {
+		if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName() == pair[0] && l.GetValue() == pair[1] }) {
 			return false
 		}
 	}

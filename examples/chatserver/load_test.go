@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -21,14 +20,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-var loadTime = flag.Duration("load", defaultLoad(), "how long 200 users chat, with the stack and again without it")
-
-func defaultLoad() time.Duration {
-	if testenv.Full {
-		return 5 * time.Second
-	}
-	return time.Second
-}
+var loadTime = flag.Duration("load", map[bool]time.Duration{false: time.Second, true: 5 * time.Second}[testenv.Full],
+	"how long 200 users chat, with the stack and again without it")
 
 // What the cache may hold by default.
 const cacheBound = 64 << 20
@@ -59,7 +52,7 @@ func testLoad(t *testing.T, stack wrapper) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	over := time.Now().Add(*loadTime)
-	started := heap()
+	started := testenv.Heap()
 
 	var mu sync.Mutex
 	var turns []time.Duration
@@ -77,10 +70,8 @@ func testLoad(t *testing.T, stack wrapper) {
 		})
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		t.Fatal(err)
-	}
-	ended := heap()
+	testenv.Must(t, context.Cause(ctx))
+	ended := testenv.Heap()
 	// What users have in memory is the clients' too: they are in this process.
 	if grown := ended - started; grown > cacheBound+32<<20 {
 		t.Errorf("the heap has grown by %d MiB, of which the cache may be 64", grown>>20)
@@ -92,17 +83,7 @@ func testLoad(t *testing.T, stack wrapper) {
 	at := func(q float64) time.Duration { return turns[int(q*float64(len(turns)-1))].Round(time.Millisecond / 10) }
 	t.Logf("%d turns of %d users in %v: p50 %v, p99 %v; %.2f base reads a turn; heap %+d MiB",
 		len(turns), users, *loadTime, at(.5), at(.99), reads(t, srv.registry, "inner")/float64(len(turns)), (ended-started)>>20)
-	if err := srv.stop(); err != nil {
-		t.Error(err)
-	}
-}
-
-// heap is what is reachable.
-func heap() int64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	testenv.Must(t, srv.stop())
 }
 
 // converse has conversations until the time is over, one at least. It looks at each before its next message, as a page does, and

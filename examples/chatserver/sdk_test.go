@@ -36,10 +36,7 @@ func TestNodeSDK(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	provider := sdktrace.NewTracerProvider()
 	defer func() { _ = provider.Shutdown(context.Background()) }()
-	stack, err := wrap(base, nil, registry, provider)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stack := testenv.Value(wrap(base, nil, registry, provider))(t)
 	bridge := newSDKBridge(stack)
 	server := httptest.NewServer(bridge)
 	t.Cleanup(server.Close)
@@ -48,7 +45,7 @@ func TestNodeSDK(t *testing.T) {
 	server.Close()
 
 	t.Run("every method of the Store was called", func(t *testing.T) {
-		for method := range sdkMethods {
+		for _, method := range sdkMethods {
 			if bridge.calls[method] == 0 {
 				t.Errorf("%s: never", method)
 			}
@@ -79,12 +76,8 @@ func TestNodeSDK(t *testing.T) {
 			}
 		}
 	})
-	if err := store.Close(stack); err != nil {
-		t.Fatal(err)
-	}
-	if err := base.Close(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, store.Close(stack))
+	testenv.Must(t, base.Close())
 
 	t.Run("the file has what the SDK saved, byte for byte", func(t *testing.T) {
 		stored := readBase(t, openSDKBase(t, file), saved)
@@ -109,18 +102,14 @@ func findNode(t *testing.T) string {
 		testenv.Missing(t, "node is "+text+", and has to be 20 or later (Debian package nodejs)")
 	}
 	var wanted struct{ Dependencies map[string]string }
-	if err := readJSON(sdkDir+"/package.json", &wanted); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, readJSON(sdkDir+"/package.json", &wanted))
 	const sdk = "chatkit-node-backend-sdk"
 	var installed struct{ Version string }
 	err = readJSON(sdkDir+"/node_modules/"+sdk+"/package.json", &installed)
 	if errors.Is(err, os.ErrNotExist) || err == nil && installed.Version != wanted.Dependencies[sdk] {
 		testenv.Missing(t, sdk+" "+wanted.Dependencies[sdk]+" is not installed: npm ci --prefix examples/chatserver/"+sdkDir)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, err)
 	return node
 }
 
@@ -136,9 +125,7 @@ func openSDKBase(t *testing.T, file string) *sqlstore.Store {
 	t.Helper()
 	s, err := sqlstore.OpenSQLite(t.Context(), file, sqlstore.WithIDs(&repeatingIDs{}),
 		sqlstore.WithDurability(sqlstore.SurvivesKill))
-	if err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -166,29 +153,20 @@ func runDriver(t *testing.T, node, url string) map[string]string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	scripts, err := filepath.Glob(sdkDir + "/*.mjs")
-	if err != nil {
-		t.Fatal(err)
-	}
+	scripts := testenv.Value(filepath.Glob(sdkDir + "/*.mjs"))(t)
 	for _, script := range scripts { // go test runs the test anew where a file that it read has changed
-		if _, err := os.ReadFile(script); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Value(os.ReadFile(script))(t)
 	}
 	cmd := exec.CommandContext(ctx, node, "driver.mjs", url)
 	cmd.Dir = sdkDir
 	cmd.WaitDelay = hang
 	var logged strings.Builder
 	cmd.Stderr = &logged
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := testenv.Value(cmd.StdoutPipe())(t)
+	testenv.Must(t, cmd.Start())
 	var rows map[string]string
 	lines := json.NewDecoder(out)
+	var err error
 	for {
 		var line struct {
 			Step, Error string

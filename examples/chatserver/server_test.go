@@ -17,32 +17,21 @@ import (
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-// get asks for a path, and returns the status and what was answered.
 func (c *client) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	res, err := c.send(t.Context(), http.MethodGet, path, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(text)
+	res, text := c.do(t, http.MethodGet, path, "")
+	return res.StatusCode, text
 }
 
 func TestTwoUsersSeeTheirOwn(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, nil)
 	ada, grace := newPage(t, srv.url, "ada"), newClient(t, srv.url, "grace", testKey)
-	id, err := ada.newThread(t.Context(), "for my eyes", func(object) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := testenv.Value(ada.newThread(t.Context(), "for my eyes", func(object) {}))(t)
 	if v, err := ada.ask(t.Context(), "threads.list", object{}); err != nil || len(v["data"].([]any)) != 1 {
 		t.Errorf("ada's threads: %v, %v", v, err)
 	}
@@ -71,12 +60,7 @@ func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
 		t.Errorf("/session: %s", text)
 	}
 	for _, body := range []string{`{"user":"mallory"}`, `{}`, `x`, strings.Repeat(" ", 5<<10)} {
-		res, err := nobody.send(t.Context(), http.MethodPost, "/session", body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != 400 || len(res.Cookies()) > 0 {
+		if res, _ := nobody.do(t, http.MethodPost, "/session", body); res.StatusCode != 400 || len(res.Cookies()) > 0 {
 			t.Errorf("signing in with %.20q: %d", body, res.StatusCode)
 		}
 	}
@@ -87,19 +71,11 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, nil)
 	c := newPage(t, srv.url, "ada")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.url+"/chatkit", strings.NewReader(`{"type":"threads.list","params":{}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Origin", "https://elsewhere.example")
-	req.Header.Set("Sec-Fetch-Site", "cross-site")
-	res, err := c.http.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if text, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusForbidden || !strings.Contains(string(text), `"code":"denied"`) {
+	res, text := c.do(t, http.MethodPost, "/chatkit", `{"type":"threads.list","params":{}}`, func(r *http.Request) {
+		r.Header.Set("Origin", "https://elsewhere.example")
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+	})
+	if res.StatusCode != http.StatusForbidden || !strings.Contains(text, `"code":"denied"`) {
 		t.Errorf("%d %s", res.StatusCode, text)
 	}
 }
@@ -113,17 +89,7 @@ func TestOnlyTheServersOwnNamesAreAnswered(t *testing.T) {
 		"evil.example": 421, "evil.example:8080": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "[::2]:80": 421,
 		"localhost": 200, "LOCALHOST:8080": 200, "127.0.0.1:1": 200, "[::1]:8080": 200, "chat.example": 200,
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.url+"/session", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Host = host
-		res, err := c.http.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		if res.StatusCode != want {
+		if res, _ := c.do(t, http.MethodGet, "/session", "", func(r *http.Request) { r.Host = host }); res.StatusCode != want {
 			t.Errorf("%s: %d, want %d", host, res.StatusCode, want)
 		}
 	}
@@ -138,20 +104,16 @@ func TestEveryErrorIsJSON(t *testing.T) {
 		"POST /files/x": 405, "DELETE /metrics": 405, "POST /chatkit": 400, "POST /session": 400,
 	} {
 		method, path, _ := strings.Cut(request, " ")
-		res, err := c.send(t.Context(), method, path, "{}")
-		if err != nil {
-			t.Fatal(err)
-		}
+		res, text := c.do(t, method, path, "{}")
 		var v struct {
 			Error struct{ Code, Message string }
 		}
-		if err := json.NewDecoder(res.Body).Decode(&v); err != nil || res.StatusCode != want || v.Error.Code == "" || v.Error.Message == "" {
+		if err := json.Unmarshal([]byte(text), &v); err != nil || res.StatusCode != want || v.Error.Code == "" || v.Error.Message == "" {
 			t.Errorf("%s: %d %+v, %v; want %d", request, res.StatusCode, v, err, want)
 		}
 		if want == 405 && res.Header.Get("Allow") == "" {
 			t.Errorf("%s: no Allow", request)
 		}
-		res.Body.Close()
 	}
 }
 
@@ -171,31 +133,18 @@ func TestTracesAreExported(t *testing.T) {
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	var printed strings.Builder
-	all, err := exporters(t.Context(), "stdout", &printed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := testenv.Value(exporters(t.Context(), "stdout", &printed))(t)
 	srv := startServer(t, func(c *config) { c.exporters = all })
 	c := newClient(t, srv.url, "ada", testKey)
-	if _, err := c.newThread(t.Context(), "a secret", func(object) {}); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Value(c.newThread(t.Context(), "a secret", func(object) {}))(t)
 	// A client does not choose the trace that it is in.
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.url+"/chatkit", strings.NewReader(`{"type":"threads.list"}`))
-	if err != nil {
-		t.Fatal(err)
+	res, _ := c.do(t, http.MethodPost, "/chatkit", `{"type":"threads.list"}`, func(r *http.Request) {
+		r.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+	})
+	if res.StatusCode != 200 {
+		t.Fatal(res.StatusCode)
 	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
-	res, err := c.http.Do(req)
-	if err != nil || res.StatusCode != 200 {
-		t.Fatal(res, err)
-	}
-	res.Body.Close()
-	if err := srv.stop(); err != nil { // sends what is left
-		t.Fatal(err)
-	}
+	testenv.Must(t, srv.stop()) // sends what is left
 	if text := printed.String(); strings.Contains(text, `"Name":"load_threads","SpanContext":{"TraceID":"0123456789abcdef0123456789abcdef"`) {
 		t.Error("a client chose its trace")
 	}
@@ -211,9 +160,7 @@ func TestWhatOperatorsAskFor(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, nil)
 	c := newPage(t, srv.url, "ada")
-	if _, err := c.newThread(t.Context(), "hello", func(object) {}); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Value(c.newThread(t.Context(), "hello", func(object) {}))(t)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if status, text := c.get(t, path); status != 200 {
 			t.Errorf("%s: %d %s", path, status, text)
@@ -241,9 +188,7 @@ func TestAServerWithoutItsDatabaseIsNotReady(t *testing.T) {
 	dsn := postgres.DSN(t)
 	srv := startServer(t, func(c *config) { c.store = dsn })
 	c := newPage(t, srv.url, "ada")
-	if err := postgres.Stop(syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, postgres.Stop(syscall.SIGQUIT))
 	if status, text := c.get(t, "/readyz"); status != 503 || !strings.Contains(text, `"unavailable"`) {
 		t.Errorf("/readyz: %d %s", status, text)
 	}
@@ -259,20 +204,15 @@ func TestAFileIsSentWithAMessage(t *testing.T) {
 	noLeaks(t)
 	srv := startServer(t, nil)
 	c := newPage(t, srv.url, "ada")
-	a, err := c.ask(t.Context(), "attachments.create", object{"name": "tea.txt", "size": 3, "mime_type": "text/plain"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := testenv.Value(c.ask(t.Context(), "attachments.create", object{"name": "tea.txt", "size": 3, "mime_type": "text/plain"}))(t)
 	path := a["upload_descriptor"].(object)["url"].(string)
-	res, err := c.send(t.Context(), http.MethodPut, path, "tea")
-	if err != nil || res.StatusCode != 204 {
-		t.Fatalf("upload: %v, %v", res, err)
+	if res, text := c.do(t, http.MethodPut, path, "tea"); res.StatusCode != 204 {
+		t.Fatalf("upload: %d %s", res.StatusCode, text)
 	}
-	res.Body.Close()
 	in := input("look")
 	in["attachments"] = []any{a["id"]}
 	var sent object
-	err = c.stream(t.Context(), "threads.create", object{"input": in}, func(e object) {
+	err := c.stream(t.Context(), "threads.create", object{"input": in}, func(e object) {
 		if it, ok := e["item"].(object); ok && it["type"] == "user_message" {
 			sent = it
 		}
@@ -283,7 +223,7 @@ func TestAFileIsSentWithAMessage(t *testing.T) {
 	if status, text := c.get(t, path); status != 200 || text != "tea" {
 		t.Errorf("read back: %d %q", status, text)
 	}
-	res, err = c.send(t.Context(), http.MethodPut, path, strings.Repeat("x", maxUpload+1))
+	res, err := c.send(t.Context(), http.MethodPut, path, strings.Repeat("x", maxUpload+1))
 	if err == nil {
 		res.Body.Close()
 		if res.StatusCode < 400 {
@@ -316,9 +256,7 @@ func TestAStopKeepsWhatWasStreamed(t *testing.T) {
 	if !ended || err == nil || !strings.Contains(err.Error(), "stopping") {
 		t.Fatalf("the stream ended with %v", err)
 	}
-	if err := <-stopped; err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, <-stopped)
 	again := startServer(t, open)
 	items, err := newClient(t, again.url, "ada", testKey).items(t.Context(), id)
 	if err != nil || len(items) != 2 || items[1]["type"] != "assistant_message" {
@@ -333,10 +271,7 @@ func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
 	if code := command(context.Background(), []string{"token", "-user", "ada", "-key", file}, &out, &errs); code != 0 {
 		t.Fatalf("%d: %s", code, errs.String())
 	}
-	key, err := identity.KeyFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := testenv.Value(identity.KeyFile(file))(t)
 	srv := startServer(t, func(c *config) { c.key = key })
 	c := newClient(t, srv.url, "x", testKey)
 	if _, err := c.ask(t.Context(), "threads.list", object{}); err == nil {
@@ -349,8 +284,7 @@ func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
 }
 
 func TestWrongFlagsAreSaid(t *testing.T) {
-	dir := t.TempDir()
-	t.Chdir(dir)
+	t.Chdir(t.TempDir())
 	for args, says := range map[string]string{
 		"-nonsense":                       "nonsense",
 		"extra":                           "extra",
@@ -373,7 +307,7 @@ func TestWrongFlagsAreSaid(t *testing.T) {
 	if code := command(context.Background(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
 		t.Errorf("-h: %d", code)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "chatserver.key")); err != nil {
+	if _, err := os.Stat("chatserver.key"); err != nil {
 		t.Error("where did the key go?", err)
 	}
 }

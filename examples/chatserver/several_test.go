@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
@@ -32,55 +33,39 @@ func testTwoServers(t *testing.T, dsn, over string) {
 		c.url = servers[turn.Add(1)%2].url
 		return c
 	}
+	// shown waits until nothing is wrong in what each of them shows.
+	shown := func(wrong func(reader *client) string) {
+		t.Helper()
+		for range servers {
+			reader := *next()
+			eventually(t, func() string { return wrong(&reader) })
+		}
+	}
 	// Both have what they show in their caches: each looks before the other writes.
 	ctx := t.Context()
 	var told []string
 	done := func(it object) { told = append(told, it["id"].(string)) }
-	id, err := next().newThread(ctx, "hello", done)
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := testenv.Value(next().newThread(ctx, "hello", done))(t)
 	for range 30 {
-		if err := next().say(ctx, id, "and on", done); err != nil {
-			t.Fatal(err)
-		}
-		for range servers {
-			reader := *next()
-			eventually(t, func() string {
-				kept, err := reader.items(ctx, id)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return cmp.Diff(told, itemIDs(kept))
-			})
-		}
+		testenv.Must(t, next().say(ctx, id, "and on", done))
+		shown(func(reader *client) string { return cmp.Diff(told, itemIDs(testenv.Value(reader.items(ctx, id))(t))) })
 		next() // so that either writes
 	}
-	if _, err := next().ask(ctx, "threads.update", object{"thread_id": id, "title": "Renamed"}); err != nil {
-		t.Fatal(err)
-	}
-	for range servers {
-		reader := *next()
-		eventually(t, func() string {
-			v, err := reader.ask(ctx, "threads.get_by_id", object{"thread_id": id})
-			if err != nil || v["title"] != "Renamed" {
-				return fmt.Sprint("not renamed: ", v["title"], err)
-			}
-			return ""
-		})
-	}
-	if _, err := next().ask(ctx, "threads.delete", object{"thread_id": id}); err != nil {
-		t.Fatal(err)
-	}
-	for range servers {
-		reader := *next()
-		eventually(t, func() string {
-			if _, err := reader.ask(ctx, "threads.get_by_id", object{"thread_id": id}); err == nil {
-				return "a deleted thread is still shown"
-			}
-			return ""
-		})
-	}
+	testenv.Value(next().ask(ctx, "threads.update", object{"thread_id": id, "title": "Renamed"}))(t)
+	shown(func(reader *client) string {
+		v, err := reader.ask(ctx, "threads.get_by_id", object{"thread_id": id})
+		if err != nil || v["title"] != "Renamed" {
+			return fmt.Sprint("not renamed: ", v["title"], err)
+		}
+		return ""
+	})
+	testenv.Value(next().ask(ctx, "threads.delete", object{"thread_id": id}))(t)
+	shown(func(reader *client) string {
+		if _, err := reader.ask(ctx, "threads.get_by_id", object{"thread_id": id}); err == nil {
+			return "a deleted thread is still shown"
+		}
+		return ""
+	})
 	if hits := sum(t, servers[0].registry, "chatstore_cache_requests_total", "result", "hit"); hits == 0 {
 		t.Error("no read was answered by a cache: this test shows nothing")
 	}

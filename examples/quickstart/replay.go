@@ -41,23 +41,21 @@ func (s server) serve(ctx context.Context, t transcript, r request) error {
 		return fmt.Errorf("%s: the thread: %w", t.name, err)
 	}
 	steps := r.steps
-	switch first := steps[0]; {
-	case first.item.Type() == chat.TypeUserMessage:
-		if err := s.link(ctx, thread, first); err != nil {
-			return fmt.Errorf("%s: %v: %w", t.name, first, err)
-		}
-		if err := s.save(ctx, thread.ID, first); err != nil {
-			return fmt.Errorf("%s: %v: %w", t.name, first, err)
-		}
-		steps = steps[1:]
-	case first.update: // the client has what was asked of it: look for the question, and save it answered
-		if _, err := s.newest(ctx, thread.ID, 2); err != nil {
-			return fmt.Errorf("%s: %v: %w", t.name, first, err)
-		}
-		if err := s.save(ctx, thread.ID, first); err != nil {
-			return fmt.Errorf("%s: %v: %w", t.name, first, err)
+	first := steps[0]
+	asked := first.item.Type() == chat.TypeUserMessage
+	if asked {
+		err = s.link(ctx, thread, first)
+	} else if first.update { // the client has what was asked of it: look for the question, and save it answered
+		_, err = s.newest(ctx, thread.ID, 2)
+	}
+	if asked || first.update {
+		if err == nil {
+			err = s.save(ctx, thread.ID, first)
 		}
 		steps = steps[1:]
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %v: %w", t.name, first, err)
 	}
 	if err := s.respond(ctx, thread.ID, steps); err != nil {
 		return fmt.Errorf("%s: %w", t.name, err)

@@ -14,33 +14,24 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
 
-// builtins returns the conversations that come with the program, and the text of their files.
-func builtins(t *testing.T) ([]transcript, string) {
+// files returns the conversations that come with the program, as they are in their files.
+func files(t testing.TB) (all [][]byte) {
 	t.Helper()
-	all, err := readTranscripts("", "")
-	if err != nil {
-		t.Fatal(err)
+	for _, name := range testenv.Value(fs.Glob(builtin, "testdata/*.json"))(t) {
+		all = append(all, testenv.Value(fs.ReadFile(builtin, name))(t))
 	}
-	var text strings.Builder
-	names, err := fs.Glob(builtin, "testdata/*.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		b, err := fs.ReadFile(builtin, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text.Write(b)
-	}
-	return all, text.String()
+	return all
 }
 
+// replayed is the replay of all these conversations.
 type replayed struct {
+	all           []transcript
+	text          string // of all files
 	cached, plain *stack
 	base          store.Store
 	audit         auditLog
@@ -48,29 +39,22 @@ type replayed struct {
 	ctx           context.Context   // the owner's
 }
 
-func replayAll(t *testing.T, all []transcript) *replayed {
+func replayAll(t *testing.T) *replayed {
 	t.Helper()
 	r := &replayed{base: memstore.New(), turns: map[string][]turn{}, ctx: store.WithPrincipal(t.Context(), ada)}
+	r.all, r.text = testenv.Value(readTranscripts("", ""))(t), string(bytes.Join(files(t), nil))
 	silent := noop.NewTracerProvider()
-	var err error
-	if r.cached, err = newStack(r.base, true, silent, r.audit.record); err != nil {
-		t.Fatal(err)
-	}
-	if r.plain, err = newStack(memstore.New(), false, silent, nil); err != nil {
-		t.Fatal(err)
-	}
+	r.cached = testenv.Value(newStack(r.base, true, silent, r.audit.record))(t)
+	r.plain = testenv.Value(newStack(memstore.New(), false, silent, nil))(t)
 	t.Cleanup(func() { _ = store.Close(r.cached.Store, r.plain.Store) })
-	for _, tr := range all {
-		if r.turns[tr.name], err = replay(r.ctx, tr, r.cached, r.plain, silent.Tracer("")); err != nil {
-			t.Fatal(err)
-		}
+	for _, tr := range r.all {
+		r.turns[tr.name] = testenv.Value(replay(r.ctx, tr, r.cached, r.plain, silent.Tracer("")))(t)
 	}
 	return r
 }
 
 func TestATurnOnAWarmThreadCostsTheBaseNoRead(t *testing.T) {
-	all, _ := builtins(t)
-	r := replayAll(t, all)
+	r := replayAll(t)
 	for name, turns := range r.turns {
 		for i, m := range turns {
 			warm := i >= 2 // behind the creation and the first request
@@ -88,24 +72,17 @@ func TestATurnOnAWarmThreadCostsTheBaseNoRead(t *testing.T) {
 }
 
 func TestEveryItemComesBackByteForByte(t *testing.T) {
-	all, text := builtins(t)
-	r := replayAll(t, all)
-	for _, tr := range all {
-		f, err := compare(r.ctx, tr, r.cached)
-		if err != nil {
-			t.Fatal(err)
-		}
+	r := replayAll(t)
+	for _, tr := range r.all {
+		f := testenv.Value(compare(r.ctx, tr, r.cached))(t)
 		if f.same != f.items || len(f.changed) > 0 {
 			t.Errorf("%s: %d of %d items are the same; not %q", tr.name, f.same, f.items, f.changed)
 		}
 		// compare takes the parser's word for what went in; the file is not the parser's.
 		for _, s := range []store.Store{r.cached, r.base} {
-			p, err := s.LoadThreadItems(r.ctx, tr.thread.ID, store.PageQuery{Limit: store.MaxLimit})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := testenv.Value(s.LoadThreadItems(r.ctx, tr.thread.ID, store.PageQuery{Limit: store.MaxLimit}))(t)
 			for _, it := range p.Data {
-				if !strings.Contains(text, it.JSON().String()) {
+				if !strings.Contains(r.text, it.JSON().String()) {
 					t.Errorf("%s: item %q is not in the file as it came back", tr.name, it.ID)
 				}
 			}
@@ -114,36 +91,27 @@ func TestEveryItemComesBackByteForByte(t *testing.T) {
 }
 
 func TestCompareSeesAChange(t *testing.T) {
-	all, _ := builtins(t)
-	r := replayAll(t, all)
-	end := all[0].requests[0].steps[len(all[0].requests[0].steps)-1].item
-	changed, err := chat.ParseItem(strings.Replace(end.JSON().String(), `"type"`, ` "type"`, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.cached.SaveItem(r.ctx, all[0].thread.ID, changed); err != nil {
-		t.Fatal(err)
-	}
-	if f, err := compare(r.ctx, all[0], r.cached); err != nil || len(f.changed) != 1 || f.changed[0] != end.ID {
+	r := replayAll(t)
+	end := r.all[0].requests[0].steps[len(r.all[0].requests[0].steps)-1].item
+	changed := testenv.Value(chat.ParseItem(strings.Replace(end.JSON().String(), `"type"`, ` "type"`, 1)))(t)
+	testenv.Must(t, r.cached.SaveItem(r.ctx, r.all[0].thread.ID, changed))
+	if f, err := compare(r.ctx, r.all[0], r.cached); err != nil || len(f.changed) != 1 || f.changed[0] != end.ID {
 		t.Errorf("got %q, %v; want %q", f.changed, err, end.ID)
 	}
 }
 
 func TestTheTranscriptsHaveEveryVariant(t *testing.T) {
-	all, text := builtins(t)
+	r := replayAll(t)
 	seen := map[string]bool{}
 	saw := func(parts ...string) { seen[strings.Join(parts, " ")] = true }
-	for _, tr := range all {
+	for _, tr := range r.all {
 		for _, a := range tr.attachments {
-			body, err := a.Decode()
-			if err != nil {
-				t.Fatal(err)
-			}
+			body := testenv.Value(a.Decode())(t)
 			saw("attachment", body.Type)
 		}
-		for _, r := range tr.requests {
-			saw("request", r.kind)
-			for _, s := range r.steps {
+		for _, q := range tr.requests {
+			saw("request", q.kind)
+			for _, s := range q.steps {
 				see(t, s.item, saw)
 			}
 		}
@@ -166,11 +134,7 @@ func TestTheTranscriptsHaveEveryVariant(t *testing.T) {
 			t.Errorf("no %s in them", want)
 		}
 	}
-	for _, want := range []string{"12345678901234567890", "4.50", "null", "🌿"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("no %s in them", want)
-		}
-	}
+	contains(t, r.text, "12345678901234567890", "4.50", "null", "🌿")
 }
 
 // see notes what variants an item shows.
@@ -230,12 +194,8 @@ func see(t *testing.T, it chat.Item, saw func(...string)) {
 }
 
 func TestAStrangerIsRefusedEverything(t *testing.T) {
-	all, _ := builtins(t)
-	r := replayAll(t, all)
-	got, err := refusals(store.WithPrincipal(t.Context(), mallory), r.cached, all[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := replayAll(t)
+	got := testenv.Value(refusals(store.WithPrincipal(t.Context(), mallory), r.cached, r.all[0]))(t)
 	if len(got) != 11 {
 		t.Errorf("%d kinds of call, want 11", len(got))
 	}
@@ -254,18 +214,15 @@ func TestAStrangerIsRefusedEverything(t *testing.T) {
 	if len(r.audit.lines) == 0 || !strings.HasPrefix(r.audit.lines[0], "acme/mallory asked to read thread \"thr_5ba1c0de\" of acme/ada: hidden") {
 		t.Errorf("audit log: %q", r.audit.lines)
 	}
-	if f, err := compare(r.ctx, all[0], r.cached); err != nil || f.same != f.items {
+	if f, err := compare(r.ctx, r.all[0], r.cached); err != nil || f.same != f.items {
 		t.Errorf("afterwards %d of %d items are the same, %v", f.same, f.items, err)
 	}
 }
 
 func TestAStampedeIsOneCall(t *testing.T) {
-	all, _ := builtins(t)
-	r := replayAll(t, all)
+	r := replayAll(t)
 	var out strings.Builder
-	if err := stampedes(t.Context(), &out, all[0], r.base); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, stampedes(t.Context(), &out, r.all[0], r.base))
 	var got []string
 	for line := range strings.Lines(out.String()) {
 		if before, ok := strings.CutSuffix(line, " calls of the base\n"); ok {
@@ -295,16 +252,20 @@ func TestTheTourIsFitToRead(t *testing.T) {
 			t.Errorf("spaces at the end: %q", line)
 		}
 	}
-	for _, want := range []string{
+	contains(t, out,
 		"tracing → metrics(outer) → authz → cache → metrics(inner) → memstore",
 		"33 of 33 items came back byte for byte",
 		"signed out, load_thread   unauthenticated",
 		"    load_thread  ", "cache.result=miss", "cache.result=hit",
 		`operations_total{code="ok",layer="inner",operation="add_thread_item"}`,
-		"The owner's thread has 25 of its 25 items as before.",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in\n%s", want, out)
+		"The owner's thread has 25 of its 25 items as before.")
+}
+
+func contains(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in\n%s", w, text)
 		}
 	}
 }
@@ -335,19 +296,13 @@ const minimal = `{
 func write(t *testing.T, dir, name, text string) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.WriteFile(file, []byte(text), 0o600))
 	return file
 }
 
 func TestATranscriptOfOnesOwn(t *testing.T) {
 	out := succeed(t, "-transcript", write(t, t.TempDir(), "mine.json", minimal))
-	for _, want := range []string{"thread thr_mine", "2 of 2 items came back", "client_tool_call*", "atc_mine"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in\n%s", want, out)
-		}
-	}
+	contains(t, out, "thread thr_mine", "2 of 2 items came back", "client_tool_call*", "atc_mine")
 	if strings.Contains(out, "balcony") {
 		t.Error("the builtin conversations are replayed as well")
 	}
@@ -360,11 +315,7 @@ func TestAFolderOfTranscripts(t *testing.T) {
 	write(t, dir, "c.json", `{"id": "thr_page", "created_at": "2026-05-01T16:00:00Z", "items": {"data": []}, "attachments": null}`)
 	write(t, dir, "notes.txt", "not read")
 	out := succeed(t, "-dir", dir)
-	for _, want := range []string{"thread thr_mine", "thread thr_empty", "thread thr_page"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("no %q in\n%s", want, out)
-		}
-	}
+	contains(t, out, "thread thr_mine", "thread thr_empty", "thread thr_page")
 }
 
 func TestManyTranscriptsDoNotFloodTheScreen(t *testing.T) {
@@ -431,11 +382,7 @@ func fail(t *testing.T, code int, args []string, want ...string) {
 	if got := command(t.Context(), args, &out, &complaint); got != code {
 		t.Errorf("exit code %d, want %d", got, code)
 	}
-	for _, w := range want {
-		if !strings.Contains(complaint.String(), w) {
-			t.Errorf("got %q, want %q in it", &complaint, w)
-		}
-	}
+	contains(t, complaint.String(), want...)
 	if code == 1 && strings.Count(complaint.String(), "\n") != 1 {
 		t.Errorf("got %q, want one line", &complaint)
 	}
@@ -444,9 +391,7 @@ func fail(t *testing.T, code int, args []string, want ...string) {
 func TestBadArguments(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
-	if err := os.Mkdir(empty, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, os.Mkdir(empty, 0o700))
 	fail(t, 1, []string{"-transcript", filepath.Join(dir, "none.json")}, "none.json")
 	fail(t, 1, []string{"-transcript", dir}, dir)
 	fail(t, 1, []string{"-dir", filepath.Join(dir, "none")}, "none")
@@ -462,15 +407,7 @@ func TestBadArguments(t *testing.T) {
 
 // Whatever is in a file, reading and replaying it ends, without a panic, with a replay or an error that names the file.
 func FuzzTranscript(f *testing.F) {
-	names, err := fs.Glob(builtin, "testdata/*.json")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, name := range names {
-		text, err := fs.ReadFile(builtin, name)
-		if err != nil {
-			f.Fatal(err)
-		}
+	for _, text := range files(f) {
 		f.Add(text)
 	}
 	f.Add([]byte(minimal))

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -34,9 +35,7 @@ func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
 	}
 	a, b := start(), start()
 	for from, text := range map[program]string{a: "hello from a\n", b: "hello from b\n"} {
-		if _, err := io.WriteString(from.in, text); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Value(io.WriteString(from.in, text))(t)
 		for name, p := range map[string]program{"a": a, "b": b} {
 			if line, err := p.out.ReadString('\n'); err != nil || line != text {
 				t.Fatalf("%s prints %q, %v; typed was %q", name, line, err, text)

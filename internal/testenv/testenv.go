@@ -5,6 +5,7 @@ package testenv
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 )
 
@@ -30,4 +31,31 @@ func Missing(t testing.TB, why string) {
 		t.Fatal(why)
 	}
 	t.Skip(why)
+}
+
+// Must ends a test that an error keeps from going on.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Value returns the value of a call, and ends the test if the call failed: Value(os.Getwd())(t).
+func Value[V any](v V, err error) func(testing.TB) V {
+	return func(t testing.TB) V {
+		t.Helper()
+		Must(t, err)
+		return v
+	}
+}
+
+// Heap returns how many bytes of the heap are in use.
+func Heap() int {
+	for range 3 { // what a finalizer, a pool or package unique holds goes a round later
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,9 +128,13 @@ func titleOf(text string) string {
 
 // say streams a text word by word.
 func (a *Demo) say(ctx context.Context, t *chatkit.Turn, text string) error {
+	return a.stream(ctx, t, strings.SplitAfterSeq(text, " "))
+}
+
+func (a *Demo) stream(ctx context.Context, t *chatkit.Turn, words iter.Seq[string]) error {
 	return t.Say(ctx, func(yield func(string, error) bool) {
-		for _, word := range strings.SplitAfter(text, " ") {
-			if err := a.wait(ctx); err != nil {
+		for word := range words {
+			if err := a.wait(ctx, 1); err != nil {
 				yield("", err)
 				return
 			}
@@ -140,12 +145,12 @@ func (a *Demo) say(ctx context.Context, t *chatkit.Turn, text string) error {
 	})
 }
 
-// wait lets the time of a word pass.
-func (a *Demo) wait(ctx context.Context) error {
+// wait lets the time of so many words pass.
+func (a *Demo) wait(ctx context.Context, words int) error {
 	if a.pace == 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(a.pace)
+	timer := time.NewTimer(time.Duration(words) * a.pace)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -251,15 +256,8 @@ func (a *Demo) long(ctx context.Context, t *chatkit.Turn, rest string) error {
 	}
 	n = min(n, most)
 	lyrics := strings.Fields("Time passes, the kettle hums, and every word that has arrived is a word that is kept.")
-	return t.Say(ctx, func(yield func(string, error) bool) {
-		for i := range n {
-			if err := a.wait(ctx); err != nil {
-				yield("", err)
-				return
-			}
-			if !yield(lyrics[i%len(lyrics)]+" ", nil) {
-				return
-			}
+	return a.stream(ctx, t, func(yield func(string) bool) {
+		for i := 0; i < n && yield(lyrics[i%len(lyrics)]+" "); i++ {
 		}
 	})
 }
@@ -273,20 +271,25 @@ func done(ctx context.Context, t *chatkit.Turn, body chat.Body) error {
 	return t.Emit(ctx, chatkit.ItemDone{Item: it})
 }
 
-// card is the widget's root, after its button was pressed n times.
-func card(n int) (chat.JSON, error) {
-	return chat.ParseJSON(fmt.Sprintf(`{"type":"Card","children":[`+
+// literal is JSON that the program's text has.
+func literal(text string) chat.JSON {
+	j, err := chat.ParseJSON(text)
+	if err != nil {
+		panic(err)
+	}
+	return j
+}
+
+// card is the widget, after its button was pressed n times.
+func card(n int) chat.Widget {
+	return chat.Widget{CopyText: "A card", Widget: literal(fmt.Sprintf(`{"type":"Card","children":[`+
 		`{"type":"Title","value":"A card"},`+
 		`{"type":"Text","id":"count","value":"The button was pressed %d times."},`+
-		`{"type":"Button","label":"Press","onClickAction":{"type":"press","payload":{"times":%d}}}]}`, n, n+1))
+		`{"type":"Button","label":"Press","onClickAction":{"type":"press","payload":{"times":%d}}}]}`, n, n+1))}
 }
 
 func (a *Demo) widget(ctx context.Context, t *chatkit.Turn, _ string) error {
-	root, err := card(0)
-	if err != nil {
-		return err
-	}
-	return done(ctx, t, chat.Widget{Widget: root, CopyText: "A card"})
+	return done(ctx, t, card(0))
 }
 
 // pressed is the card as the action leaves it, or nil for another action.
@@ -300,11 +303,7 @@ func pressed(action chatkit.Action) (*chat.Item, error) {
 	if err := action.Payload.Decode(&payload); err != nil {
 		return nil, err
 	}
-	root, err := card(payload.Times)
-	if err != nil {
-		return nil, err
-	}
-	it, err := action.Sender.WithBody(chat.Widget{Widget: root, CopyText: "A card"})
+	it, err := action.Sender.WithBody(card(payload.Times))
 	return &it, err
 }
 
@@ -343,10 +342,8 @@ func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
 		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.TaskAdded{Index: i, Task: task}}); err != nil {
 			return err
 		}
-		for range 10 {
-			if err := a.wait(ctx); err != nil {
-				return err
-			}
+		if err := a.wait(ctx, 10); err != nil {
+			return err
 		}
 		task.StatusIndicator = "complete"
 		flow.Workflow.Tasks = append(flow.Workflow.Tasks, task)
@@ -365,15 +362,13 @@ func (a *Demo) workflow(ctx context.Context, t *chatkit.Turn, _ string) error {
 }
 
 func (a *Demo) tool(ctx context.Context, t *chatkit.Turn, _ string) error {
-	none, err := chat.ParseJSON("{}")
+	call := chat.ClientToolCall{Name: "get_local_time", Arguments: literal("{}")}
+	it, err := t.NewItem(ctx, call)
 	if err != nil {
 		return err
 	}
-	it, err := t.NewItem(ctx, chat.ClientToolCall{Name: "get_local_time", Arguments: none})
-	if err != nil {
-		return err
-	}
-	if it, err = it.WithBody(chat.ClientToolCall{CallID: "call_" + it.ID, Name: "get_local_time", Arguments: none}); err != nil {
+	call.CallID = "call_" + it.ID
+	if it, err = it.WithBody(call); err != nil {
 		return err
 	}
 	return t.Emit(ctx, chatkit.ItemDone{Item: it})
@@ -402,10 +397,8 @@ func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
 		return err
 	}
 	for _, progress := range []float64{.25, .5, .75, 1} {
-		for range 5 {
-			if err := a.wait(ctx); err != nil {
-				return err
-			}
+		if err := a.wait(ctx, 5); err != nil {
+			return err
 		}
 		image := chat.Image{ID: it.ID, URL: picture(progress)}
 		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.ImageUpdated{Image: image, Progress: progress}}); err != nil {
@@ -442,11 +435,7 @@ func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
 	if it, err = it.WithBody(chat.AssistantMessage{Content: []chat.AssistantContent{content}}); err != nil {
 		return err
 	}
-	return emit(ctx, t, append(events, chatkit.ItemDone{Item: it})...)
-}
-
-func emit(ctx context.Context, t *chatkit.Turn, events ...chatkit.Event) error {
-	for _, e := range events {
+	for _, e := range append(events, chatkit.ItemDone{Item: it}) {
 		if err := t.Emit(ctx, e); err != nil {
 			return err
 		}
@@ -480,7 +469,7 @@ func (a *Demo) hidden(ctx context.Context, t *chatkit.Turn, rest string) error {
 }
 
 func (a *Demo) notice(ctx context.Context, t *chatkit.Turn, _ string) error {
-	return emit(ctx, t, chatkit.Notice{Level: "info", Title: "A notice", Message: "It is no part of the conversation."})
+	return t.Emit(ctx, chatkit.Notice{Level: "info", Title: "A notice", Message: "It is no part of the conversation."})
 }
 
 func (a *Demo) progress(ctx context.Context, t *chatkit.Turn, _ string) error {
@@ -488,21 +477,15 @@ func (a *Demo) progress(ctx context.Context, t *chatkit.Turn, _ string) error {
 		if err := t.Emit(ctx, chatkit.Progress{Text: text}); err != nil {
 			return err
 		}
-		for range 10 {
-			if err := a.wait(ctx); err != nil {
-				return err
-			}
+		if err := a.wait(ctx, 10); err != nil {
+			return err
 		}
 	}
 	return a.say(ctx, t, "Here is your cup.")
 }
 
 func (a *Demo) effect(ctx context.Context, t *chatkit.Turn, _ string) error {
-	data, err := chat.ParseJSON(`{"message":"hello, page"}`)
-	if err != nil {
-		return err
-	}
-	return emit(ctx, t, chatkit.ClientEffect{Name: "log", Data: data})
+	return t.Emit(ctx, chatkit.ClientEffect{Name: "log", Data: literal(`{"message":"hello, page"}`)})
 }
 
 func (a *Demo) remove(ctx context.Context, t *chatkit.Turn, _ string) error {
@@ -513,10 +496,8 @@ func (a *Demo) remove(ctx context.Context, t *chatkit.Turn, _ string) error {
 	if err := t.Emit(ctx, chatkit.ItemDone{Item: it}); err != nil {
 		return err
 	}
-	for range 20 {
-		if err := a.wait(ctx); err != nil {
-			return err
-		}
+	if err := a.wait(ctx, 20); err != nil {
+		return err
 	}
 	return t.Emit(ctx, chatkit.ItemRemoved{ItemID: it.ID})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 func demo(opts ...answer.Option) func(*slog.Logger) chatkit.Responder {
@@ -48,9 +49,7 @@ func TestCommands(t *testing.T) {
 			if want := strings.TrimSpace(c.events); types(got) != want {
 				t.Errorf("events\n %s, want\n %s", types(got), want)
 			}
-			if g.stored() != c.stored {
-				t.Errorf("stored %q, want %q", g.stored(), c.stored)
-			}
+			g.wantStored(c.stored)
 			if !strings.Contains(text(got), c.text) {
 				t.Errorf("said %q, want %q in it", text(got), c.text)
 			}
@@ -63,13 +62,8 @@ func TestCommands(t *testing.T) {
 
 func TestEcho(t *testing.T) {
 	g := newRig(t, demo())
-	a, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "tea.txt", MIMEType: "text/plain"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := g.s.SaveAttachment(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
+	a := testenv.Value(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "tea.txt", MIMEType: "text/plain"}))(t)
+	testenv.Must(t, g.s.SaveAttachment(t.Context(), a))
 	g.say("one")
 	got := text(g.say("two", object{"quoted_text": "said before", "attachments": []string{"atc_1"}}))
 	for _, want := range []string{"You said: two", "“said before”", "tea.txt (text/plain)", "message 2", "“one”"} {
@@ -80,14 +74,8 @@ func TestEcho(t *testing.T) {
 }
 
 func TestTitle(t *testing.T) {
-	title := func(g *rig) string {
-		th, err := g.s.LoadThread(context.Background(), g.thread)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return th.Title
-	}
 	g := newRig(t, demo())
+	title := func(g *rig) string { return testenv.Value(g.s.LoadThread(t.Context(), g.thread))(t).Title }
 	g.say("about  " + strings.Repeat("ä", 100))
 	if want := "about " + strings.Repeat("ä", 53) + "…"; title(g) != want {
 		t.Errorf("title %q, want %q", title(g), want)
@@ -199,24 +187,9 @@ func TestLongCancelled(t *testing.T) {
 	for name, pace := range map[string]time.Duration{"quick": 0, "slow": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, demo(answer.WithPace(pace)))
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			var read []object
-			g.sayTo(ctx, func(e object) {
-				if read = append(read, e); len(text(read)) > 50 {
-					cancel()
-				}
-			}, "/long 20000")
-			if err := g.h.Shutdown(t.Context()); err != nil { // waits for what is saved
-				t.Fatal(err)
-			}
-			if g.stored() != "assistant_message sdk_hidden_context" {
-				t.Fatalf("stored %q", g.stored())
-			}
+			read := g.sayAndLeave("/long 20000", func(read []object) bool { return len(text(read)) > 50 })
 			m, _, err := chat.DecodeItem[chat.AssistantMessage](g.items()[1])
-			if err != nil {
-				t.Fatal(err)
-			}
+			testenv.Must(t, err)
 			if got := spoken(m); !strings.HasPrefix(got, text(read)) || len(strings.Fields(got)) == 20_000 {
 				t.Errorf("kept %d bytes, of which %d were read", len(got), len(text(read)))
 			}
@@ -231,10 +204,10 @@ func TestPace(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 90*time.Minute)
 		defer cancel()
 		began := time.Now()
-		if err := answer.Wait(a, ctx); err != nil || time.Since(began) != time.Hour {
+		if err := answer.Wait(a, ctx, 1); err != nil || time.Since(began) != time.Hour {
 			t.Errorf("%v after %v, want an hour", err, time.Since(began))
 		}
-		if err := answer.Wait(a, ctx); err != context.DeadlineExceeded || time.Since(began) != 90*time.Minute {
+		if err := answer.Wait(a, ctx, 1); err != context.DeadlineExceeded || time.Since(began) != 90*time.Minute {
 			t.Errorf("%v after %v, want the deadline's", err, time.Since(began))
 		}
 	})

@@ -1,7 +1,6 @@
 package answer_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 const key = "sk-very-secret"
@@ -77,9 +77,7 @@ func TestOpenAI(t *testing.T) {
 		if err == nil {
 			err = g.s.AddThreadItem(t.Context(), g.thread, it)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, err)
 	}
 	g.say("And?", object{"quoted_text": "Hello", "inference_options": object{"model": "unlisted"}})
 	want := asked{"small", true, []object{
@@ -117,11 +115,7 @@ func TestOpenAI(t *testing.T) {
 
 func raw(t *testing.T, text string) chat.JSON {
 	t.Helper()
-	j, err := chat.ParseJSON(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j
+	return testenv.Value(chat.ParseJSON(text))(t)
 }
 
 func TestOpenAIFails(t *testing.T) {
@@ -175,9 +169,7 @@ func TestOpenAIFails(t *testing.T) {
 			if all := fmt.Sprint(events) + g.log.String(); strings.Contains(all, key) || strings.Contains(all, "/v1") {
 				t.Errorf("the key or the URL is told: %s", all)
 			}
-			if g.stored() != "" {
-				t.Errorf("stored %s", g.stored())
-			}
+			g.wantStored("")
 		})
 	}
 }
@@ -215,21 +207,9 @@ func TestOpenAICancelled(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var read []object
-	g.sayTo(ctx, func(e object) {
-		if read = append(read, e); text(read) == "Hel" {
-			cancel()
-		}
-	}, "Good day")
-	<-over // the request to the endpoint ends with the client's
-	if err := g.h.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if g.stored() != "assistant_message sdk_hidden_context" {
-		t.Errorf("stored %q", g.stored())
-	}
+	// The request to the endpoint ends with the client's, or this would not.
+	g.sayAndLeave("Good day", func(read []object) bool { return text(read) == "Hel" })
+	<-over
 	if strings.Contains(g.log.String(), "the model did not answer") {
 		t.Errorf("the client's going is held against the model: %s", g.log)
 	}

@@ -3,9 +3,8 @@ package answer_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -61,9 +61,7 @@ func newRig(t *testing.T, r func(*slog.Logger) chatkit.Responder) *rig {
 	g.srv = httptest.NewServer(g.h)
 	t.Cleanup(func() {
 		g.srv.Close()
-		if err := store.Close(g.s); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, store.Close(g.s))
 	})
 	return g
 }
@@ -74,15 +72,8 @@ func (g *rig) request(ctx context.Context, kind string, params object) *http.Res
 	if g.thread != "" {
 		params["thread_id"] = g.thread
 	}
-	req, err := chatkittest.NewRequest(ctx, g.srv.URL, kind, params)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	res, err := g.srv.Client().Do(req)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return res
+	req := testenv.Value(chatkittest.NewRequest(ctx, g.srv.URL, kind, params))(g.t)
+	return testenv.Value(g.srv.Client().Do(req))(g.t)
 }
 
 // stream sends a request, reads its events and calls each with them, where it is not nil.
@@ -113,9 +104,7 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 func input(text string, more ...object) object {
 	in := chatkittest.Input(text)
 	for _, m := range more {
-		for k, v := range m {
-			in[k] = v
-		}
+		maps.Copy(in, m)
 	}
 	return object{"input": in}
 }
@@ -146,16 +135,22 @@ func (g *rig) sayTo(ctx context.Context, each func(object), text string, more ..
 func (g *rig) ask(kind string, params object) (int, object) {
 	g.t.Helper()
 	res := g.request(g.t.Context(), kind, params)
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	var v object
-	if err := json.Unmarshal(text, &v); err != nil {
-		g.t.Fatalf("%v: %s", err, text)
-	}
-	return res.StatusCode, v
+	return res.StatusCode, chatkittest.Answer(g.t, res)
+}
+
+// sayAndLeave sends a message, goes once it has read enough, waits for what is kept, and returns what was read.
+func (g *rig) sayAndLeave(text string, enough func(read []object) bool) (read []object) {
+	g.t.Helper()
+	ctx, leave := context.WithCancel(g.t.Context())
+	defer leave()
+	g.sayTo(ctx, func(e object) {
+		if read = append(read, e); enough(read) {
+			leave()
+		}
+	}, text)
+	testenv.Must(g.t, g.h.Shutdown(g.t.Context()))
+	g.wantStored("assistant_message sdk_hidden_context")
+	return read
 }
 
 // short are the names of events, for tests to list.
@@ -195,21 +190,20 @@ func text(events []object) string {
 // items are those that are stored, the oldest first.
 func (g *rig) items() []chat.Item {
 	g.t.Helper()
-	page, err := g.s.LoadThreadItems(context.Background(), g.thread, store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit})
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return page.Data
+	q := store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit}
+	return testenv.Value(g.s.LoadThreadItems(context.Background(), g.thread, q))(g.t).Data
 }
 
-// stored says what is stored behind the conversation's first message.
-func (g *rig) stored() string {
+// wantStored fails the test unless items of these types are stored behind the conversation's first message.
+func (g *rig) wantStored(types string) {
 	g.t.Helper()
 	var all []string
 	for _, it := range g.items()[1:] {
 		all = append(all, string(it.Type()))
 	}
-	return strings.Join(all, " ")
+	if got := strings.Join(all, " "); got != types {
+		g.t.Fatalf("stored %q, want %q", got, types)
+	}
 }
 
 // last returns the newest item's content.

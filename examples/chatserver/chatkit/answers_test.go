@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -26,11 +28,7 @@ func text(s string) chat.UserMessage {
 
 func parse(t *testing.T, s string) chat.JSON {
 	t.Helper()
-	j, err := chat.ParseJSON(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j
+	return testenv.Value(chat.ParseJSON(s))(t)
 }
 
 func ids(v any) string {
@@ -70,22 +68,14 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 	}
 
 	for i := range 110 {
-		it, err := chat.NewItem(fmt.Sprint("x", i), at(20), text("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := g.s.AddThreadItem(ada, "thr", it); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, g.s.AddThreadItem(ada, "thr", newItem(t, fmt.Sprint("x", i), 20, text("x"))))
 	}
 	if _, page := g.ask("ada", "items.list", object{"thread_id": "thr", "limit": 1000}); len(page["data"].([]any)) != 100 {
 		t.Errorf("a page of %d items", len(page["data"].([]any)))
 	}
 
 	for i := range 3 {
-		if err := g.s.SaveThread(ada, chat.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, g.s.SaveThread(ada, chat.Thread{ID: fmt.Sprint("t", i), CreatedAt: at(10 + i)}))
 	}
 	_, first := g.ask("ada", "threads.list", object{"limit": 2})
 	_, second := g.ask("ada", "threads.list", object{"limit": 2, "after": first["after"]})
@@ -119,29 +109,15 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		turn.Thread.Metadata, turn.Thread.Title = hide, "t"
 		return nil
 	}})
-	a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: hide})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := g.s.SaveAttachment(ada, a); err != nil {
-		t.Fatal(err)
-	}
+	g.attach(hide)
 	input := say("hello")
 	input["attachments"] = []string{"atc", "atc"} // named twice, sent once
 	res := g.request(t.Context(), "ada", "threads.create", object{"input": input})
 	defer res.Body.Close()
-	sent, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	threads, err := g.s.LoadThreads(ada, store.ThreadQuery{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sent := testenv.Value(io.ReadAll(res.Body))(t)
+	threads := testenv.Value(g.s.LoadThreads(ada, store.ThreadQuery{}))(t)
 	id := threads.Data[0].ID
-	if got := itemTypes(g.stored(id)); got != "user_message hidden_context_item" {
-		t.Errorf("stored: %s", got)
-	}
+	g.wantStored(id, "user_message hidden_context_item")
 	answers := string(sent)
 	for _, kind := range []string{"threads.get_by_id", "items.list", "threads.list"} {
 		_, v := g.ask("ada", kind, object{"thread_id": id})
@@ -176,9 +152,7 @@ func TestAThreadIsRenamedAndDeleted(t *testing.T) {
 	if status, v := g.ask("ada", "threads.delete", object{"thread_id": "thr"}); status != 200 || len(v) != 0 {
 		t.Errorf("delete: %d %v", status, v)
 	}
-	if status, _ := g.ask("ada", "threads.get_by_id", object{"thread_id": "thr"}); status != 404 {
-		t.Errorf("after its deletion: %d", status)
-	}
+	g.want(404, "threads.get_by_id", object{"thread_id": "thr"})
 }
 
 // Every request about somebody else's thread is answered as one about a thread that is not there.
@@ -221,10 +195,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	g.newThread(text("1"), chat.Widget{Widget: parse(t, `{}`)}, chat.StructuredInput{Inputs: []chat.Input{
 		{Type: "multiple_choice", ID: "q", Question: "?", Options: []chat.InputOption{{Value: "a"}, {Value: "b"}}},
 	}})
-	many := make([]string, 101)
-	for i := range many {
-		many[i] = "i1"
-	}
+	many := slices.Repeat([]string{"i1"}, 101)
 	for name, test := range map[string]struct {
 		kind   string
 		params object
@@ -301,10 +272,7 @@ func TestOnlyJSONIsRead(t *testing.T) {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, g.srv.URL, strings.NewReader(test.body))
 		req.Header.Set("Content-Type", test.typ)
 		req.Header.Set("Test-User", "ada")
-		res, err := g.srv.Client().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		res := testenv.Value(g.srv.Client().Do(req))(t)
 		res.Body.Close()
 		if res.StatusCode != test.status {
 			t.Errorf("%s: %d, want %d", name, res.StatusCode, test.status)
@@ -341,9 +309,7 @@ func TestAttachmentsAreTheirOwnersAlone(t *testing.T) {
 	if page, _ := g.base.LoadThreads(context.Background(), store.ThreadQuery{Owner: store.AnyOwner()}); len(page.Data) != 0 {
 		t.Error("and a thread made for it")
 	}
-	if status, v := g.ask("ada", "threads.create", object{"input": input}); status != 409 {
-		t.Errorf("an attachment that is not uploaded was sent: %d %v", status, v)
-	}
+	g.want(409, "threads.create", object{"input": input}) // it is not uploaded
 	if status, _ := g.ask("grace", "attachments.delete", object{"attachment_id": id}); status != 200 {
 		t.Errorf("a deletion of what one can't see: %d, want that of what is not there", status)
 	}

@@ -1,14 +1,13 @@
 package chatkit_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -53,23 +53,18 @@ type rig struct {
 
 	mu    sync.Mutex
 	calls []string
-	log   bytes.Buffer
 }
 
 func newRig(t *testing.T, r chatkit.Responder, opts ...chatkit.Option) *rig {
-	t.Helper()
 	return newRigOver(t, memstore.New(), r, opts...)
 }
 
 func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
-	t.Helper()
 	g := unserved(t, base, r, opts...)
 	g.srv = httptest.NewServer(http.HandlerFunc(g.serve))
 	t.Cleanup(func() {
 		g.srv.Close()
-		if err := store.Close(g.s); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, store.Close(g.s))
 	})
 	return g
 }
@@ -78,8 +73,8 @@ func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...cha
 func unserved(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
 	g := &rig{t: t, base: base}
 	g.s = store.Wrap(base, layer.Observe("spy", g), authz.New(authz.OwnerOnly()))
-	log := slog.New(slog.NewTextHandler(&g.log, nil))
-	g.h = chatkit.NewHandler(g.s, r, append([]chatkit.Option{chatkit.WithLogger(log)}, opts...)...)
+	quiet := chatkit.WithLogger(slog.New(slog.DiscardHandler))
+	g.h = chatkit.NewHandler(g.s, r, append(opts, quiet)...)
 	return g
 }
 
@@ -94,10 +89,7 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
 // call makes a request of ada's without a network, and returns the status and what was answered.
 func (g *rig) call(ctx context.Context, kind string, params any) (int, string) {
 	g.t.Helper()
-	r, err := chatkittest.NewRequest(ctx, "/", kind, params)
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	r := testenv.Value(chatkittest.NewRequest(ctx, "/", kind, params))(g.t)
 	r.Header.Set("Test-User", "ada")
 	w := httptest.NewRecorder()
 	g.serve(w, r)
@@ -138,35 +130,27 @@ type object = chatkittest.Object
 // request sends a request, and returns the answer unread.
 func (g *rig) request(ctx context.Context, user, kind string, params any) *http.Response {
 	g.t.Helper()
-	req, err := chatkittest.NewRequest(ctx, g.srv.URL, kind, params)
-	if err != nil {
-		g.t.Fatal(err)
-	}
+	req := testenv.Value(chatkittest.NewRequest(ctx, g.srv.URL, kind, params))(g.t)
 	req.Header.Set("Test-User", user)
-	res, err := g.srv.Client().Do(req)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return res
+	return testenv.Value(g.srv.Client().Do(req))(g.t)
 }
 
 // ask sends a request that is answered with JSON, and returns the status and the answer.
 func (g *rig) ask(user, kind string, params any) (int, object) {
 	g.t.Helper()
 	res := g.request(g.t.Context(), user, kind, params)
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	var v object
-	if err := json.Unmarshal(text, &v); err != nil {
-		g.t.Fatalf("%s: %d: %v: %s", kind, res.StatusCode, err, text)
-	}
 	if typ := res.Header.Get("Content-Type"); typ != "application/json" {
 		g.t.Errorf("%s: Content-Type %s", kind, typ)
 	}
-	return res.StatusCode, v
+	return res.StatusCode, chatkittest.Answer(g.t, res)
+}
+
+// want sends a request of ada's that is answered with JSON and that status.
+func (g *rig) want(status int, kind string, params object) {
+	g.t.Helper()
+	if got, v := g.ask("ada", kind, params); got != status {
+		g.t.Errorf("%s: %d %v, want %d", kind, got, v, status)
+	}
 }
 
 // stream sends a request that is answered with events, and returns them all.
@@ -178,11 +162,7 @@ func (g *rig) stream(user, kind string, params any) []object {
 		text, _ := io.ReadAll(res.Body)
 		g.t.Fatalf("%s: %d %s: %s", kind, res.StatusCode, typ, text)
 	}
-	var all []object
-	for e := range events(g.t, res.Body) {
-		all = append(all, e)
-	}
-	return all
+	return slices.Collect(events(g.t, res.Body))
 }
 
 // events reads a stream as it comes.
@@ -196,6 +176,14 @@ func events(t *testing.T, body io.Reader) func(func(object) bool) {
 				return
 			}
 		}
+	}
+}
+
+// wantTypes fails the test unless there were these events.
+func wantTypes(t *testing.T, events []object, want string) {
+	t.Helper()
+	if got := types(events); got != want {
+		t.Errorf("events:\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -214,32 +202,59 @@ func types(events []object) string {
 
 var say = chatkittest.Input
 
+// message is a message for the thread that newThread makes.
+func message(text string) object { return object{"thread_id": "thr", "input": say(text)} }
+
+func newItem(t *testing.T, id string, second int, b chat.Body) chat.Item {
+	t.Helper()
+	return testenv.Value(chat.NewItem(id, at(second), b))(t)
+}
+
 // newThread makes a thread of ada's with these items, whose ids are i1, i2, …
 func (g *rig) newThread(bodies ...chat.Body) {
 	g.t.Helper()
-	if err := g.s.SaveThread(ada, chat.Thread{ID: "thr", CreatedAt: at(0)}); err != nil {
-		g.t.Fatal(err)
-	}
+	g.save(chat.Thread{ID: "thr", CreatedAt: at(0)}, bodies...)
+}
+
+func (g *rig) save(th chat.Thread, bodies ...chat.Body) {
+	g.t.Helper()
+	testenv.Must(g.t, g.s.SaveThread(ada, th))
 	for i, b := range bodies {
-		it, err := chat.NewItem(fmt.Sprintf("i%d", i+1), at(i+1), b)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		if err := g.s.AddThreadItem(ada, "thr", it); err != nil {
-			g.t.Fatal(err)
-		}
+		testenv.Must(g.t, g.s.AddThreadItem(ada, th.ID, newItem(g.t, fmt.Sprint("i", i+1), i+1, b)))
 	}
 	g.writes()
 }
 
-// stored returns the types and ids of a thread's items, the oldest first, as they are in the base.
+// attach saves an attachment of ada's, atc.
+func (g *rig) attach(metadata chat.JSON) {
+	g.t.Helper()
+	body := chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: metadata}
+	testenv.Must(g.t, g.s.SaveAttachment(ada, testenv.Value(chat.NewAttachment("atc", body))(g.t)))
+}
+
+// stored returns a thread's items, the oldest first, as they are in the base.
 func (g *rig) stored(threadID string) []chat.Item {
 	g.t.Helper()
-	page, err := g.base.LoadThreadItems(context.Background(), threadID, store.PageQuery{Order: store.OldestFirst, Limit: 1000})
-	if err != nil {
-		g.t.Fatal(err)
+	q := store.PageQuery{Order: store.OldestFirst, Limit: 1000}
+	return testenv.Value(g.base.LoadThreadItems(context.Background(), threadID, q))(g.t).Data
+}
+
+// wantStored fails the test unless a thread has items of these types in the base.
+func (g *rig) wantStored(threadID, types string) {
+	g.t.Helper()
+	if got := itemTypes(g.stored(threadID)); got != types {
+		g.t.Fatalf("stored: %s; want %s", got, types)
 	}
-	return page.Data
+}
+
+// load returns the body of an item of ada's.
+func load[T chat.Body](g *rig, id string) T {
+	g.t.Helper()
+	body, ok, err := chat.DecodeItem[T](testenv.Value(g.s.LoadItem(ada, "thr", id))(g.t))
+	if err != nil || !ok {
+		g.t.Fatalf("%s: of another type (%v)", id, err)
+	}
+	return body
 }
 
 func itemTypes(items []chat.Item) string {

@@ -12,9 +12,8 @@ import (
 
 // stream is the answer to one request: JSON, or events once the first is sent. Until then an error can have a status.
 type stream struct {
-	handler *Handler
-	w       http.ResponseWriter
-	rc      *http.ResponseController
+	w  http.ResponseWriter
+	rc *http.ResponseController
 
 	mu      sync.Mutex
 	started bool

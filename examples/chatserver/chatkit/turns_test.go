@@ -19,6 +19,8 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -54,17 +56,13 @@ func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	want := "thread.created thread.item.done stream_options thread.item.added thread.updated assistant_message.content_part.added " +
 		"assistant_message.content_part.text_delta assistant_message.content_part.text_delta " +
 		"assistant_message.content_part.done thread.item.done"
-	if got := types(all); got != want {
-		t.Errorf("events:\n%s\nwant\n%s", got, want)
-	}
+	wantTypes(t, all, want)
 	if got := g.writes(); got != "save_thread add_thread_item save_thread add_thread_item" {
 		t.Errorf("writes: %s", got)
 	}
 	id := all[0]["thread"].(object)["id"].(string)
+	g.wantStored(id, "user_message assistant_message")
 	items := g.stored(id)
-	if itemTypes(items) != "user_message assistant_message" {
-		t.Fatalf("stored: %s", itemTypes(items))
-	}
 	if !strings.Contains(items[0].JSON().String(), `"unknown":[1]`) {
 		t.Errorf("what the server doesn't know of was not kept: %s", items[0].JSON())
 	}
@@ -108,32 +106,25 @@ func TestACollidingIDIsDrawnAgain(t *testing.T) {
 
 // What a responder emits, and what the store and the client get of it.
 func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
-	item := func(t *testing.T, id string, b chat.Body) chat.Item {
-		it, err := chat.NewItem(id, at(50), b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return it
-	}
 	task := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom"}}
 	for name, test := range map[string]struct {
 		emit           func(t *testing.T) []chatkit.Event
 		writes, events string
 	}{
 		"announced": {func(t *testing.T) []chatkit.Event {
-			return []chatkit.Event{chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemDone{Item: item(t, "x", task)}}
+			return []chatkit.Event{chatkit.ItemAdded{Item: newItem(t, "x", 50, task)}, chatkit.ItemDone{Item: newItem(t, "x", 50, task)}}
 		}, "add_thread_item", "thread.item.added thread.item.done"},
 		"never announced": {func(t *testing.T) []chatkit.Event {
-			return []chatkit.Event{chatkit.ItemDone{Item: item(t, "x", task)}}
+			return []chatkit.Event{chatkit.ItemDone{Item: newItem(t, "x", 50, task)}}
 		}, "save_item", "thread.item.done"},
 		"replaced": {func(t *testing.T) []chatkit.Event {
-			return []chatkit.Event{chatkit.ItemReplaced{Item: item(t, "i1", task)}}
+			return []chatkit.Event{chatkit.ItemReplaced{Item: newItem(t, "i1", 50, task)}}
 		}, "save_item", "thread.item.replaced"},
 		"removed": {func(t *testing.T) []chatkit.Event {
 			return []chatkit.Event{chatkit.ItemRemoved{ItemID: "i1"}}
 		}, "delete_thread_item", "thread.item.removed"},
 		"announced and removed": {func(t *testing.T) []chatkit.Event {
-			return []chatkit.Event{chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemRemoved{ItemID: "x"}}
+			return []chatkit.Event{chatkit.ItemAdded{Item: newItem(t, "x", 50, task)}, chatkit.ItemRemoved{ItemID: "x"}}
 		}, "", "thread.item.added thread.item.removed"},
 		"for the moment": {func(t *testing.T) []chatkit.Event {
 			return []chatkit.Event{
@@ -142,10 +133,10 @@ func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 			}
 		}, "", "progress_update notice client_effect"},
 		"updates": {func(t *testing.T) []chatkit.Event {
-			image := item(t, "y", chat.GeneratedImage{})
-			widget := item(t, "w", chat.Widget{Widget: parse(t, `{}`)})
+			image := newItem(t, "y", 50, chat.GeneratedImage{})
+			widget := newItem(t, "w", 50, chat.Widget{Widget: parse(t, `{}`)})
 			return []chatkit.Event{
-				chatkit.ItemAdded{Item: item(t, "x", task)}, chatkit.ItemAdded{Item: image}, chatkit.ItemAdded{Item: widget},
+				chatkit.ItemAdded{Item: newItem(t, "x", 50, task)}, chatkit.ItemAdded{Item: image}, chatkit.ItemAdded{Item: widget},
 				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskAdded{Task: chat.Task{Type: "custom", Title: "a"}}},
 				chatkit.ItemUpdated{ItemID: "x", Update: chatkit.TaskUpdated{Task: chat.Task{Type: "custom", Title: "b"}}},
 				chatkit.ItemUpdated{ItemID: "y", Update: chatkit.ImageUpdated{Image: chat.Image{ID: "i"}, Progress: 0.5}},
@@ -170,9 +161,7 @@ func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 			}})
 			g.newThread(text("1"))
 			all := g.stream("ada", "threads.custom_action", object{"thread_id": "thr", "action": object{"type": "go", "payload": object{"n": 1}}})
-			if got := types(all); got != "stream_options "+test.events {
-				t.Errorf("events: %s", got)
-			}
+			wantTypes(t, all, "stream_options "+test.events)
 			if got := g.writes(); got != test.writes {
 				t.Errorf("writes: %s, want %s", got, test.writes)
 			}
@@ -193,35 +182,23 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 	over.Status = "completed"
 	g.newThread(call, call, over, text("x"))
 	all := g.stream("ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": object{"n": 1.5}})
-	if got := types(all); got != "thread.item.replaced thread.item.removed stream_options" {
-		t.Errorf("events: %s", got)
-	}
-	it, err := g.s.LoadItem(ada, "thr", "i2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, _, _ := chat.DecodeItem[chat.ClientToolCall](it)
+	wantTypes(t, all, "thread.item.replaced thread.item.removed stream_options")
+	got := load[chat.ClientToolCall](g, "i2")
 	if got.Status != "completed" || got.Output.String() != `{"n":1.5}` || responded != 1 {
 		t.Errorf("the call is %+v, responded %d times", got, responded)
 	}
 	if left := g.stored("thr"); len(left) != 3 || left[0].ID != "i2" {
 		t.Errorf("a call that nobody answers any more is still there: %v", left)
 	}
-	if status, _ := g.ask("ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}); status != 409 {
-		t.Errorf("a second output: %d", status)
-	}
+	g.want(409, "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}) // a second output
 }
 
 func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
 	g := newRig(t, script{})
 	g.newThread(chat.ClientToolCall{CallID: "c", Name: "n"})
-	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("never mind")})
-	if got := types(all); got != "thread.item.done thread.item.removed stream_options" {
-		t.Errorf("events: %s", got)
-	}
-	if got := itemTypes(g.stored("thr")); got != "user_message" {
-		t.Errorf("stored: %s", got)
-	}
+	all := g.stream("ada", "threads.add_user_message", message("never mind"))
+	wantTypes(t, all, "thread.item.done thread.item.removed stream_options")
+	g.wantStored("thr", "user_message")
 }
 
 func TestAFormIsAnsweredOnce(t *testing.T) {
@@ -240,14 +217,8 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 			"free": object{"values": []string{"x"}, "skipped": true}, "other": object{"values": []string{"x"}},
 		},
 	}})
-	if got := types(all); got != "thread.item.replaced stream_options" {
-		t.Errorf("events: %s", got)
-	}
-	it, err := g.s.LoadItem(ada, "thr", "i1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	answered, _, _ := chat.DecodeItem[chat.StructuredInput](it)
+	wantTypes(t, all, "thread.item.replaced stream_options")
+	answered := load[chat.StructuredInput](g, "i1")
 	var got []chat.InputAnswer
 	for _, q := range answered.Inputs {
 		got = append(got, *q.Answer)
@@ -257,24 +228,21 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" || answered.Status != "answered" {
 		t.Errorf("%s (-want +got)\n%s", answered.Status, diff)
 	}
-	if status, _ := g.ask("ada", "threads.add_structured_input", object{
-		"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"},
-	}); status != 409 {
-		t.Errorf("a second time: %d", status)
-	}
-	g.stream("ada", "threads.add_structured_input", object{"thread_id": "thr", "item_id": "i2", "input": object{"status": "skipped"}})
-	it, _ = g.s.LoadItem(ada, "thr", "i2")
-	if second, _, _ := chat.DecodeItem[chat.StructuredInput](it); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
+	skip := object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}}
+	g.want(409, "threads.add_structured_input", skip) // a second time
+	skip["item_id"] = "i2"
+	g.stream("ada", "threads.add_structured_input", skip)
+	if second := load[chat.StructuredInput](g, "i2"); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
 		t.Errorf("skipped: %+v", second)
 	}
 }
 
-// slowly is a base that takes a second for an op.
-func slowly(base store.Store, op store.Op) store.Store {
-	return store.Wrap(base, layer.Intercept("slow", layer.InterceptorFunc(
+// before has f called before a base's calls.
+func before(base store.Store, f func(context.Context, layer.Call) error) store.Store {
+	return store.Wrap(base, layer.Intercept("before", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-			if c.Op == op {
-				time.Sleep(time.Second) // of a bubble's clock
+			if err := f(ctx, c); err != nil {
+				return err
 			}
 			return next(ctx)
 		})))
@@ -282,7 +250,13 @@ func slowly(base store.Store, op store.Op) store.Store {
 
 func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := unserved(t, slowly(memstore.New(), store.OpSaveItem), script{})
+		slow := before(memstore.New(), func(_ context.Context, c layer.Call) error {
+			if c.Op == store.OpSaveItem {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		g := unserved(t, slow, script{})
 		g.newThread(chat.StructuredInput{Inputs: []chat.Input{}}, chat.ClientToolCall{CallID: "c", Name: "n"})
 		for kind, params := range map[string]object{
 			"threads.add_client_tool_output": {"thread_id": "thr", "result": 1},
@@ -334,9 +308,7 @@ func TestStoppedAndRetriedAtOnce(t *testing.T) {
 			t.Errorf("%d %s", status, text)
 		}
 		wg.Wait()
-		if got := itemTypes(g.stored("thr")); got != "user_message assistant_message" {
-			t.Errorf("stored: %s", got)
-		}
+		g.wantStored("thr", "user_message assistant_message")
 	})
 }
 
@@ -355,19 +327,14 @@ func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 		g.newThread()
 		var ended string
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			_, ended = g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("1")})
-		})
+		wg.Go(func() { _, ended = g.call(t.Context(), "threads.add_user_message", message("1")) })
 		synctest.Wait()
 		if status, _ := g.call(t.Context(), "threads.add_user_message", object{"thread_id": "none", "input": say("2")}); status != 404 {
 			t.Errorf("a thread that is not there: %d", status)
 		}
-		g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("2")})
+		g.call(t.Context(), "threads.add_user_message", message("2"))
 		wg.Wait()
-		const want = "user_message assistant_message sdk_hidden_context user_message assistant_message"
-		if got := itemTypes(g.stored("thr")); got != want {
-			t.Errorf("stored: %s", got)
-		}
+		g.wantStored("thr", "user_message assistant_message sdk_hidden_context user_message assistant_message")
 		if !strings.Contains(ended, "another request goes on") {
 			t.Errorf("the first client was told: %s", ended)
 		}
@@ -384,12 +351,10 @@ func TestARenameInMidTurnStays(t *testing.T) {
 		return turn.Say(ctx, pieces("x"))
 	}})
 	g.newThread()
-	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	res := g.request(t.Context(), "ada", "threads.add_user_message", message("x"))
 	defer res.Body.Close()
 	<-begun
-	if status, _ := g.ask("ada", "threads.update", object{"thread_id": "thr", "title": "mine"}); status != 200 {
-		t.Fatal(status)
-	}
+	g.want(200, "threads.update", object{"thread_id": "thr", "title": "mine"})
 	close(renamed)
 	_, _ = io.Copy(io.Discard, res.Body)
 	if thread, err := g.s.LoadThread(ada, "thr"); err != nil || thread.Title != "mine" || thread.Metadata.String() != `{"model":"m"}` {
@@ -412,39 +377,30 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			base := memstore.New()
 			armed := false
-			deleting := layer.Intercept("deleting", layer.InterceptorFunc(
-				func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-					if !armed || c.Op != test.op {
-						return next(ctx)
-					}
-					var err error
-					switch c.Op {
-					case store.OpSaveThread:
-						err = base.DeleteThread(ctx, "thr")
-					case store.OpSaveItem:
-						err = base.DeleteThreadItem(ctx, "thr", c.ItemID)
-					case store.OpSaveAttachment:
-						err = base.DeleteAttachment(ctx, "atc")
-					}
-					if err != nil {
-						t.Error(err)
-					}
-					return next(ctx)
-				}))
-			g := newRigOver(t, store.Wrap(base, deleting), unchanging{})
+			deleting := before(base, func(ctx context.Context, c layer.Call) error {
+				if !armed || c.Op != test.op {
+					return nil
+				}
+				var err error
+				switch c.Op {
+				case store.OpSaveThread:
+					err = base.DeleteThread(ctx, "thr")
+				case store.OpSaveItem:
+					err = base.DeleteThreadItem(ctx, "thr", c.ItemID)
+				case store.OpSaveAttachment:
+					err = base.DeleteAttachment(ctx, "atc")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				return nil
+			})
+			g := newRigOver(t, deleting, unchanging{})
 			g.newThread(chat.Widget{Widget: parse(t, `{}`)}, chat.StructuredInput{}, chat.ClientToolCall{CallID: "c", Name: "n"})
-			a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "m"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := g.s.SaveAttachment(ada, a); err != nil {
-				t.Fatal(err)
-			}
+			g.attach(chat.JSON{})
 			armed = true
 			test.params["thread_id"] = "thr"
-			if status, text := g.askStatus("ada", kind, test.params); status != 404 {
-				t.Errorf("%d %s", status, text)
-			}
+			g.want(404, kind, test.params)
 			armed = false
 			page, err := base.LoadThreadItems(t.Context(), "thr", store.PageQuery{})
 			_, noThread := base.LoadThread(t.Context(), "thr")
@@ -466,33 +422,6 @@ func (unchanging) ActNow(_ context.Context, _ chat.Thread, a chatkit.Action) (ch
 	return a.Sender, nil
 }
 
-func TestADeletedConversationIsNoFailedTurn(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	var g *rig
-	g = newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-		if err := g.s.DeleteThread(ctx, "thr"); err != nil {
-			return err
-		}
-		return turn.Say(ctx, pieces("x"))
-	}}, chatkit.WithMetrics(chatkit.NewMetrics(reg)))
-	g.newThread()
-	all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	if last := all[len(all)-1]; last["type"] != "error" || last["allow_retry"] != false {
-		t.Errorf("the stream ends in %v", last)
-	}
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == "chatserver_turns_total" && m.GetLabel()[0].GetValue() == "failed" && m.GetCounter().GetValue() != 0 {
-				t.Error("it is counted as failed")
-			}
-		}
-	}
-}
-
 func TestRetryDeletesWhatFollows(t *testing.T) {
 	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
 		if turn.Message.ID != "i1" {
@@ -509,24 +438,13 @@ func TestRetryDeletesWhatFollows(t *testing.T) {
 	if got := strings.Count(types(all), "thread.item.removed"); got != 120 {
 		t.Errorf("the client was told of %d removals", got)
 	}
-	if got := itemTypes(g.stored("thr")); got != "user_message assistant_message" {
-		t.Errorf("stored: %s", got)
-	}
+	g.wantStored("thr", "user_message assistant_message")
 }
 
 func TestAClosedThreadTakesNoMessages(t *testing.T) {
 	g := newRig(t, unchanging{})
 	for _, typ := range []string{chat.StatusLocked, chat.StatusClosed} {
-		if err := g.s.SaveThread(ada, chat.Thread{ID: typ, CreatedAt: at(0), Status: chat.Status{Type: typ, Reason: "r"}}); err != nil {
-			t.Fatal(err)
-		}
-		it, err := chat.NewItem("i1", at(1), text("x"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := g.s.AddThreadItem(ada, typ, it); err != nil {
-			t.Fatal(err)
-		}
+		g.save(chat.Thread{ID: typ, CreatedAt: at(0), Status: chat.Status{Type: typ, Reason: "r"}}, text("x"))
 		for kind, params := range map[string]object{
 			"threads.add_user_message": {"input": say("x")}, "threads.add_client_tool_output": {"result": 1},
 			"threads.add_structured_input": {"item_id": "i1", "input": object{"status": "skipped"}},
@@ -534,32 +452,39 @@ func TestAClosedThreadTakesNoMessages(t *testing.T) {
 			"threads.sync_custom_action": {"action": object{"type": "a"}},
 		} {
 			params["thread_id"] = typ
-			if status, v := g.ask("ada", kind, params); status != 409 {
-				t.Errorf("%s, %s: %d %v", typ, kind, status, v)
-			}
+			g.want(409, kind, params)
 		}
 	}
 }
 
+// A conversation that is deleted in mid-stream stays deleted, and is no failed turn.
 func TestAThreadDeletedInMidStreamStaysDeleted(t *testing.T) {
 	var g *rig
 	for name, then := range map[string]func(context.Context, *chatkit.Turn) error{
 		"a changed title": func(_ context.Context, turn *chatkit.Turn) error { turn.Thread.Title = "t"; return nil },
 		"an item":         func(ctx context.Context, turn *chatkit.Turn) error { return turn.Say(ctx, pieces("x")) },
 	} {
+		reg := prometheus.NewRegistry()
 		g = newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
 			if err := g.s.DeleteThread(ctx, turn.Thread.ID); err != nil {
 				return err
 			}
 			return then(ctx, turn)
-		}})
+		}}, chatkit.WithMetrics(chatkit.NewMetrics(reg)))
 		all := g.stream("ada", "threads.create", object{"input": say("x")})
-		if last := all[len(all)-1]; last["type"] != "error" {
+		if last := all[len(all)-1]; last["type"] != "error" || last["allow_retry"] != false {
 			t.Errorf("%s: the stream ends in %v", name, last)
 		}
 		id := all[0]["thread"].(object)["id"].(string)
 		if _, err := g.s.LoadThread(ada, id); store.CodeOf(err) != store.CodeNotFound {
 			t.Errorf("%s: the thread is back: %v", name, err)
+		}
+		for _, f := range testenv.Value(reg.Gather())(t) {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "chatserver_turns_total" && m.GetLabel()[0].GetValue() == "failed" && m.GetCounter().GetValue() != 0 {
+					t.Errorf("%s: it is counted as failed", name)
+				}
+			}
 		}
 	}
 }
@@ -594,11 +519,8 @@ func readUntil(t *testing.T, body io.Reader, typ string, n int) {
 
 func (g *rig) wantKept(id string) {
 	g.t.Helper()
-	items := g.stored(id)
-	if got := itemTypes(items); got != "user_message assistant_message sdk_hidden_context" {
-		g.t.Fatalf("stored: %s", got)
-	}
-	m, _, err := chat.DecodeItem[chat.AssistantMessage](items[1])
+	g.wantStored(id, "user_message assistant_message sdk_hidden_context")
+	m, _, err := chat.DecodeItem[chat.AssistantMessage](g.stored(id)[1])
 	if err != nil || len(m.Content) != 1 || m.Content[0].Text != "half of a message" {
 		g.t.Errorf("kept: %+v, %v", m, err)
 	}
@@ -611,13 +533,11 @@ func TestWhatAClientHasReadIsKeptWhenItGoes(t *testing.T) {
 	g := newRig(t, abandoned(nil))
 	g.newThread()
 	ctx, cancel := context.WithCancel(t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	res := g.request(ctx, "ada", "threads.add_user_message", message("x"))
 	readUntil(t, res.Body, "text_delta", 2)
 	cancel()
 	res.Body.Close()
-	if err := g.h.Shutdown(t.Context()); err != nil { // waits for the turn
-		t.Fatal(err)
-	}
+	testenv.Must(t, g.h.Shutdown(t.Context())) // waits for the turn
 	g.wantKept("thr")
 }
 
@@ -626,81 +546,56 @@ func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		left := false
-		leaving := layer.Intercept("leaving", layer.InterceptorFunc(
-			func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-				if c.Op != store.OpAddThreadItem || c.ItemID != "whole" || left {
-					return next(ctx)
-				}
-				left = true
-				leave()
-				return errors.Join(store.ErrNotApplied, ctx.Err())
-			}))
-		g := unserved(t, store.Wrap(memstore.New(), leaving), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-			begin, err := chat.NewItem("whole", at(1), chat.AssistantMessage{})
-			if err != nil {
-				return err
+		leaving := before(memstore.New(), func(ctx context.Context, c layer.Call) error {
+			if c.Op != store.OpAddThreadItem || c.ItemID != "whole" || left {
+				return nil
 			}
-			end, err := begin.WithBody(chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "all of it"}}})
-			if err != nil {
-				return err
-			}
+			left = true
+			leave()
+			return errors.Join(store.ErrNotApplied, ctx.Err())
+		})
+		g := unserved(t, leaving, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			begin := newItem(t, "whole", 1, chat.AssistantMessage{})
+			end := newItem(t, "whole", 1, chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "all of it"}}})
 			return errors.Join(turn.Emit(ctx, chatkit.ItemAdded{Item: begin}), turn.Emit(ctx, chatkit.ItemDone{Item: end}))
 		}})
 		g.newThread()
-		g.call(ctx, "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-		it, err := g.s.LoadItem(ada, "thr", "whole")
-		if m, _, _ := chat.DecodeItem[chat.AssistantMessage](it); err != nil || len(m.Content) != 1 || m.Content[0].Text != "all of it" {
-			t.Errorf("kept: %+v, %v", m, err)
+		g.call(ctx, "threads.add_user_message", message("x"))
+		if m := load[chat.AssistantMessage](g, "whole"); len(m.Content) != 1 || m.Content[0].Text != "all of it" {
+			t.Errorf("kept: %+v", m)
 		}
 	})
 }
 
-func TestAMessageThatSaidNothingIsNotKept(t *testing.T) {
-	begun := make(chan struct{})
-	g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
-		return turn.Say(ctx, func(yield func(string, error) bool) {
-			_ = yield(" \n", nil)
-			close(begun)
+// A client goes, and the responder's turn ends: with an empty message, or as if it were read.
+func TestWhatATurnLeavesWithoutItsClient(t *testing.T) {
+	for want, end := range map[string]func(context.Context, *chatkit.Turn, func()) error{
+		"user_message sdk_hidden_context": func(ctx context.Context, turn *chatkit.Turn, begun func()) error {
+			return turn.Say(ctx, func(yield func(string, error) bool) {
+				_ = yield(" \n", nil)
+				begun()
+				<-ctx.Done()
+				yield("", ctx.Err())
+			})
+		},
+		"user_message": func(ctx context.Context, _ *chatkit.Turn, begun func()) error {
+			begun()
 			<-ctx.Done()
-			yield("", ctx.Err())
-		})
-	}})
-	g.newThread()
-	g.sayAndLeave(begun)
-	if err := g.h.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := itemTypes(g.stored("thr")); got != "user_message sdk_hidden_context" {
-		t.Errorf("stored: %s", got)
-	}
-}
-
-// sayAndLeave sends a message of ada's, and goes away once begun is closed.
-func (g *rig) sayAndLeave(begun <-chan struct{}) {
-	ctx, cancel := context.WithCancel(g.t.Context())
-	res := g.request(ctx, "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
-	<-begun
-	cancel()
-	res.Body.Close()
-}
-
-// A turn that runs to its end although nobody reads it is a turn like any other.
-func TestAResponderThatDoesNotMindIsNotAbandoned(t *testing.T) {
-	begun, gone := make(chan struct{}), make(chan struct{})
-	g := newRig(t, script{respond: func(ctx context.Context, _ *chatkit.Turn) error {
-		close(begun)
-		<-ctx.Done()
-		<-gone
-		return nil
-	}})
-	g.newThread()
-	g.sayAndLeave(begun)
-	close(gone)
-	if err := g.h.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := itemTypes(g.stored("thr")); got != "user_message" {
-		t.Errorf("stored: %s", got)
+			return nil
+		},
+	} {
+		begun := make(chan struct{})
+		g := newRig(t, script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
+			return end(ctx, turn, func() { close(begun) })
+		}})
+		g.newThread()
+		ctx, leave := context.WithCancel(t.Context())
+		res := g.request(ctx, "ada", "threads.add_user_message", message("x"))
+		<-begun
+		leave()
+		res.Body.Close()
+		testenv.Must(t, g.h.Shutdown(t.Context()))
+		g.wantStored("thr", want)
 	}
 }
 
@@ -712,13 +607,13 @@ func TestShutdownFinishesStreams(t *testing.T) {
 		return turn.Say(ctx, pieces("whole"))
 	}})
 	g.newThread()
-	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	res := g.request(t.Context(), "ada", "threads.add_user_message", message("x"))
 	defer res.Body.Close()
 	<-begun
 	down := make(chan error)
 	go func() { down <- g.h.Shutdown(context.Background()) }()
 	for { // a stream that begins is refused once the shutdown has
-		if status, _ := g.askStatus("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
+		if status, _ := g.ask("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
 			break
 		}
 	}
@@ -732,19 +627,11 @@ func TestShutdownFinishesStreams(t *testing.T) {
 	}
 }
 
-// askStatus is ask for an answer of any kind.
-func (g *rig) askStatus(user, kind string, params any) (int, string) {
-	res := g.request(g.t.Context(), user, kind, params)
-	defer res.Body.Close()
-	text, _ := io.ReadAll(res.Body)
-	return res.StatusCode, string(text)
-}
-
 func TestShutdownKeepsWhatItCutsShort(t *testing.T) {
 	ended := make(chan error, 1)
 	g := newRig(t, abandoned(ended))
 	g.newThread()
-	res := g.request(t.Context(), "ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+	res := g.request(t.Context(), "ada", "threads.add_user_message", message("x"))
 	defer res.Body.Close()
 	readUntil(t, res.Body, "text_delta", 2)
 	over, cancel := context.WithCancel(context.Background())
@@ -764,7 +651,7 @@ func TestATurnEndsAtItsLimit(t *testing.T) {
 		g := unserved(t, memstore.New(), abandoned(nil), chatkit.WithTurnLimit(time.Minute))
 		g.newThread()
 		began := time.Now()
-		_, body := g.call(t.Context(), "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+		_, body := g.call(t.Context(), "threads.add_user_message", message("x"))
 		all := slices.Collect(events(t, strings.NewReader(body)))
 		if last := all[len(all)-1]; last["type"] != "error" || !strings.Contains(last["message"].(string), "too long") {
 			t.Errorf("the stream ends in %v", last)
@@ -789,7 +676,7 @@ func TestARequestEndsAtItsLimit(t *testing.T) {
 			"threads.get_by_id": time.Second, "threads.list": time.Second, "threads.add_user_message": time.Minute,
 		} {
 			began := time.Now()
-			status, body := g.call(t.Context(), kind, object{"thread_id": "thr", "input": say("x")})
+			status, body := g.call(t.Context(), kind, message("x"))
 			if took := time.Since(began); status != 504 || took != limit {
 				t.Errorf("%s: %d after %v, %s", kind, status, took, body)
 			}
@@ -824,13 +711,11 @@ func TestFailuresEndTheStreamAndNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newRig(t, script{respond: test.respond})
 			g.newThread()
-			all := g.stream("ada", "threads.add_user_message", object{"thread_id": "thr", "input": say("x")})
+			all := g.stream("ada", "threads.add_user_message", message("x"))
 			if diff := cmp.Diff(test.want, all[len(all)-1]); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if got := itemTypes(g.stored("thr")); got != "user_message" {
-				t.Errorf("stored: %s", got)
-			}
+			g.wantStored("thr", "user_message")
 		})
 	}
 }
@@ -843,12 +728,10 @@ func TestTooManyTurnsAreRefused(t *testing.T) {
 		return nil
 	}}, chatkit.WithMaxTurns(1))
 	g.newThread()
-	params := object{"thread_id": "thr", "input": say("x")}
+	params := message("x")
 	res := g.request(t.Context(), "ada", "threads.add_user_message", params)
 	<-begun
-	if status, v := g.ask("ada", "threads.add_user_message", params); status != 503 {
-		t.Errorf("%d %v", status, v)
-	}
+	g.want(503, "threads.add_user_message", params)
 	close(finish)
 	_, _ = io.Copy(io.Discard, res.Body)
 	res.Body.Close()
@@ -885,7 +768,7 @@ func testBeats(t *testing.T) {
 	h := chatkit.NewHandler(memstore.New(), script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
 		select {
 		case <-heard:
-			return turn.Say(ctx, pieces("x"))
+			return turn.Say(ctx, pieces("answer"))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -896,10 +779,8 @@ func testBeats(t *testing.T) {
 	defer srv.Close()
 	client := http.Client{Transport: &http.Transport{DialContext: listener.dial}}
 	defer client.CloseIdleConnections()
-	res, err := client.Post("http://server/", "application/json", strings.NewReader(`{"type":"threads.create","params":{"input":{"content":[]}}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := testenv.Value(chatkittest.NewRequest(t.Context(), "http://server/", "threads.create", object{"input": say("x")}))(t)
+	res := testenv.Value(client.Do(req))(t)
 	defer res.Body.Close()
 	var all strings.Builder
 	buf := make([]byte, 1024)
@@ -913,11 +794,9 @@ func testBeats(t *testing.T) {
 		if err == io.EOF {
 			break
 		}
-		if err != nil {
-			t.Fatalf("%v after\n%s", err, all.String())
-		}
+		testenv.Must(t, err)
 	}
-	if !strings.Contains(all.String(), `"text":"x"`) {
+	if !strings.Contains(all.String(), `"text":"answer"`) {
 		t.Errorf("the stream was cut short:\n%s", all.String())
 	}
 }

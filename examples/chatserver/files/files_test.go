@@ -20,6 +20,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/files"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -42,10 +43,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), s: store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()))}
-	var err error
-	if r.f, err = files.Open(r.dir, r.s, "", limit); err != nil {
-		t.Fatal(err)
-	}
+	r.f = testenv.Value(files.Open(r.dir, r.s, "", limit))(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /files/{id}", r.f.Put)
 	mux.HandleFunc("GET /files/{id}", r.f.Get)
@@ -54,9 +52,7 @@ func newRig(t *testing.T) *rig {
 	}))
 	t.Cleanup(func() {
 		r.srv.Close()
-		if err := r.f.Close(); err != nil {
-			t.Error(err)
-		}
+		testenv.Must(t, r.f.Close())
 	})
 	return r
 }
@@ -64,55 +60,54 @@ func newRig(t *testing.T) *rig {
 // announce saves an attachment of ada's that waits for its content.
 func (r *rig) announce(id string, b chat.AttachmentBody) chat.AttachmentBody {
 	r.t.Helper()
-	b, err := r.f.Create(as("ada"), id, 10, b)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	a, err := chat.NewAttachment(id, b)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if err := r.s.SaveAttachment(as("ada"), a); err != nil {
-		r.t.Fatal(err)
-	}
+	b = testenv.Value(r.f.Create(as("ada"), id, 10, b))(r.t)
+	a := testenv.Value(chat.NewAttachment(id, b))(r.t)
+	testenv.Must(r.t, r.s.SaveAttachment(as("ada"), a))
 	return b
+}
+
+var aFile = chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"}
+
+// load returns ada's attachment atc_1.
+func (r *rig) load() (chat.Attachment, chat.AttachmentBody) {
+	r.t.Helper()
+	a := testenv.Value(r.s.LoadAttachment(as("ada"), "atc_1"))(r.t)
+	return a, testenv.Value(a.Decode())(r.t)
+}
+
+// wantFiles fails the test unless the folder has n files.
+func (r *rig) wantFiles(n int) {
+	r.t.Helper()
+	if all := testenv.Value(os.ReadDir(r.dir))(r.t); len(all) != n {
+		r.t.Errorf("%d files, want %d: %v", len(all), n, all)
+	}
+}
+
+// want makes a request, which is to be answered with that status.
+func (r *rig) want(status int, method, user, path, body string) {
+	r.t.Helper()
+	if res, text := r.do(method, user, path, strings.NewReader(body)); res.StatusCode != status {
+		r.t.Errorf("%s by %s: %d %s, want %d", method, user, res.StatusCode, text, status)
+	}
 }
 
 func (r *rig) do(method, user, path string, body io.Reader) (*http.Response, string) {
 	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), method, r.srv.URL+path, body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	req := testenv.Value(http.NewRequestWithContext(r.t.Context(), method, r.srv.URL+path, body))(r.t)
 	req.Header.Set("Test-User", user)
-	res, err := r.srv.Client().Do(req)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	res := testenv.Value(r.srv.Client().Do(req))(r.t)
 	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return res, string(text)
+	return res, string(testenv.Value(io.ReadAll(res.Body))(r.t))
 }
 
 func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
 	r := newRig(t)
 	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a.html", MIMEType: "text/html"})
 	const page = "<script>alert(1)</script>"
-	if res, _ := r.do("PUT", "grace", b.Upload.URL, strings.NewReader(page)); res.StatusCode != 404 {
-		t.Errorf("somebody else's upload: %d", res.StatusCode)
-	}
-	if res, text := r.do("PUT", "ada", b.Upload.URL, strings.NewReader(page)); res.StatusCode != 204 {
-		t.Fatalf("upload: %d %s", res.StatusCode, text)
-	}
-	if res, _ := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("other")); res.StatusCode != 409 {
-		t.Errorf("a second upload: %d", res.StatusCode)
-	}
-	if res, _ := r.do("GET", "grace", "/files/atc_1", nil); res.StatusCode != 404 {
-		t.Errorf("somebody else's download: %d", res.StatusCode)
-	}
+	r.want(404, "PUT", "grace", b.Upload.URL, page)
+	r.want(204, "PUT", "ada", b.Upload.URL, page)
+	r.want(409, "PUT", "ada", b.Upload.URL, "other")
+	r.want(404, "GET", "grace", "/files/atc_1", "")
 	res, text := r.do("GET", "ada", "/files/atc_1", nil)
 	if res.StatusCode != 200 || text != page {
 		t.Errorf("download: %d %q", res.StatusCode, text)
@@ -123,21 +118,15 @@ func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
 		h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("headers: %v", h)
 	}
-	a, err := r.s.LoadAttachment(as("ada"), "atc_1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, err := a.Decode(); err != nil || b.Upload != nil {
-		t.Errorf("it still waits for its content: %+v, %v", b, err)
+	if _, b := r.load(); b.Upload != nil {
+		t.Errorf("it still waits for its content: %+v", b)
 	}
 	for range 2 {
 		if err := r.f.Delete(as("ada"), "atc_1"); err != nil {
 			t.Error(err)
 		}
 	}
-	if res, _ := r.do("GET", "ada", "/files/atc_1", nil); res.StatusCode != 404 {
-		t.Errorf("after its deletion: %d", res.StatusCode)
-	}
+	r.want(404, "GET", "ada", "/files/atc_1", "")
 }
 
 func TestAnImageIsShown(t *testing.T) {
@@ -155,17 +144,13 @@ func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, chat.AttachmentBody{}); status(err) != 413 {
 		t.Errorf("announced: %v", err)
 	}
-	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", aFile)
 	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // of no announced length
 	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 413 || !strings.Contains(text, "1024") {
 		t.Errorf("uploaded: %d %s", res.StatusCode, text)
 	}
-	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	if res, _ := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("less")); res.StatusCode != 204 {
-		t.Errorf("it may not be tried again: %d", res.StatusCode)
-	}
+	r.wantFiles(0)
+	r.want(204, "PUT", "ada", b.Upload.URL, "less")
 }
 
 // status is that of an error that is no Store's.
@@ -188,27 +173,18 @@ func (r *rig) uploading(path string) (rest *io.PipeWriter, answered <-chan int) 
 
 func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", aFile)
 	rest, answered := r.uploading(b.Upload.URL)
 	r.begun()
-	a, err := r.s.LoadAttachment(as("ada"), "atc_1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, _ := r.load()
 	a.ThreadID = "thr_1"
-	if err := r.s.SaveAttachment(as("ada"), a); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, r.s.SaveAttachment(as("ada"), a))
 	_, _ = rest.Write([]byte("and half"))
 	_ = rest.Close()
 	if status := <-answered; status != 204 {
 		t.Fatalf("upload: %d", status)
 	}
-	a, err = r.s.LoadAttachment(as("ada"), "atc_1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, _ := a.Decode(); a.ThreadID != "thr_1" || b.Upload != nil {
+	if a, b := r.load(); a.ThreadID != "thr_1" || b.Upload != nil {
 		t.Errorf("the attachment is of thread %q, and waits: %v", a.ThreadID, b.Upload != nil)
 	}
 }
@@ -226,24 +202,20 @@ func (r *rig) begun() {
 
 func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", aFile)
 	rest, answered := r.uploading(b.Upload.URL)
 	r.begun()
-	if err := errors.Join(r.s.DeleteAttachment(as("ada"), "atc_1"), r.f.Delete(as("ada"), "atc_1")); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, errors.Join(r.s.DeleteAttachment(as("ada"), "atc_1"), r.f.Delete(as("ada"), "atc_1")))
 	_ = rest.Close()
 	if status := <-answered; status != 404 {
 		t.Errorf("upload: %d", status)
 	}
-	if left, err := os.ReadDir(r.dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
+	r.wantFiles(0)
 }
 
 func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
 	r := newRig(t)
-	b := r.announce("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "b"})
+	b := r.announce("atc_1", aFile)
 	var mu sync.Mutex
 	var taken []string
 	var wg sync.WaitGroup
@@ -268,27 +240,18 @@ func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
 	if _, text := r.do("GET", "ada", b.Upload.URL, nil); len(taken) != 1 || text != taken[0] {
 		t.Errorf("taken %q, and given %q", taken, text)
 	}
-	if left, err := os.ReadDir(r.dir); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
+	r.wantFiles(1)
 }
 
 func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
 	dir := t.TempDir()
 	for name, age := range map[string]time.Duration{"a.part-X": 2 * time.Hour, "b.part-X": 0, "c": 2 * time.Hour} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, os.WriteFile(path, nil, 0o600))
 		at := time.Now().Add(-age)
-		if err := os.Chtimes(path, at, at); err != nil {
-			t.Fatal(err)
-		}
+		testenv.Must(t, os.Chtimes(path, at, at))
 	}
-	f, err := files.Open(dir, memstore.New(), "", limit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := testenv.Value(files.Open(dir, memstore.New(), "", limit))(t)
 	defer f.Close()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	for i := range left {
@@ -302,15 +265,9 @@ func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
 func TestHostileIDsStayInTheFolder(t *testing.T) {
 	r := newRig(t)
 	for _, id := range []string{"..", "../../x", "a/b", strings.Repeat("x", 256), "…"} {
-		a, err := chat.NewAttachment(id, chat.AttachmentBody{
-			Type: "file", Name: "x", MIMEType: "y", Upload: &chat.UploadDescriptor{Method: "PUT", Headers: map[string]string{}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.s.SaveAttachment(as("ada"), a); err != nil {
-			t.Fatal(err)
-		}
+		body := aFile
+		body.Upload = &chat.UploadDescriptor{Method: "PUT", Headers: map[string]string{}}
+		testenv.Must(t, r.s.SaveAttachment(as("ada"), testenv.Value(chat.NewAttachment(id, body))(t)))
 		req := httptest.NewRequest("PUT", "/files/x", strings.NewReader("content")).WithContext(as("ada"))
 		req.SetPathValue("id", id)
 		w := httptest.NewRecorder()
@@ -319,17 +276,12 @@ func TestHostileIDsStayInTheFolder(t *testing.T) {
 			t.Errorf("%q: %d %s", id, w.Code, w.Body)
 		}
 	}
-	if all, err := os.ReadDir(r.dir); err != nil || len(all) != 5 {
-		t.Errorf("%d files, %v", len(all), err)
-	}
+	r.wantFiles(5)
 }
 
 func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f, err := files.Open(t.TempDir(), memstore.New(), "", limit)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := testenv.Value(files.Open(t.TempDir(), memstore.New(), "", limit))(t)
 		defer f.Close()
 		create := func(user string) error {
 			_, err := f.Create(as(user), "atc", 1, chat.AttachmentBody{})

@@ -9,24 +9,17 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
 // Whatever a client sends as its token, it is nobody, unless the token is one that was signed here, byte for byte or as a JWT of
 // the same content.
 func FuzzToken(f *testing.F) {
-	issuer, err := identity.New(key, false)
-	if err != nil {
-		f.Fatal(err)
-	}
-	good, err := issuer.Token("ada", 1_000_000*time.Hour)
-	if err != nil {
-		f.Fatal(err)
-	}
-	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.RegisteredClaims{Subject: "ada"}).SignedString(jwt.UnsafeAllowNoneSignatureType)
-	if err != nil {
-		f.Fatal(err)
-	}
+	issuer := testenv.Value(identity.New(key, false))(f)
+	good := testenv.Value(issuer.Token("ada", 1_000_000*time.Hour))(f)
+	unsigned := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.RegisteredClaims{Subject: "ada"})
+	none := testenv.Value(unsigned.SignedString(jwt.UnsafeAllowNoneSignatureType))(f)
 	head, rest, _ := strings.Cut(good, ".")
 	claims, signature, _ := strings.Cut(rest, ".")
 	for _, token := range []string{good, none, "", "..", head + "..", head + "." + claims + ".", head + "." + claims + "." + signature[1:],

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -23,11 +24,7 @@ var key = bytes.Repeat([]byte("k"), 32)
 
 func newIssuer(t *testing.T, key []byte) *identity.Issuer {
 	t.Helper()
-	i, err := identity.New(key, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return i
+	return testenv.Value(identity.New(key, false))(t)
 }
 
 func bearer(token string) *http.Request {
@@ -45,9 +42,7 @@ func session(token string) *http.Request {
 func sessionToken(t *testing.T, i *identity.Issuer) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := i.SignIn(w, "ada"); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Must(t, i.SignIn(w, "ada"))
 	c := w.Result().Cookies()[0]
 	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
 		t.Errorf("the cookie is readable by scripts, or sent from other sites: %+v", c)
@@ -57,27 +52,14 @@ func sessionToken(t *testing.T, i *identity.Issuer) string {
 
 func signed(t *testing.T, method jwt.SigningMethod, key any, claims jwt.Claims) string {
 	t.Helper()
-	token, err := jwt.NewWithClaims(method, claims).SignedString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
+	return testenv.Value(jwt.NewWithClaims(method, claims).SignedString(key))(t)
 }
 
 func TestOnlyWhatWasSignedHereSaysWhoItIs(t *testing.T) {
 	i := newIssuer(t, key)
-	token, err := i.Token("ada", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := i.Token("ada", -time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	strange, err := newIssuer(t, bytes.Repeat([]byte("x"), 32)).Token("ada", time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
+	token := testenv.Value(i.Token("ada", time.Hour))(t)
+	old := testenv.Value(i.Token("ada", -time.Second))(t)
+	strange := testenv.Value(newIssuer(t, bytes.Repeat([]byte("x"), 32)).Token("ada", time.Hour))(t)
 	later := jwt.NewNumericDate(time.Now().Add(time.Hour))
 	claims := jwt.RegisteredClaims{Subject: "ada", Audience: jwt.ClaimStrings{"chatserver bearer"}, ExpiresAt: later}
 	endless, nobody := claims, claims

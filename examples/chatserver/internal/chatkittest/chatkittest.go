@@ -11,6 +11,9 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"testing"
+
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // Object is JSON.
@@ -27,6 +30,17 @@ func NewRequest(ctx context.Context, url, kind string, params any) (*http.Reques
 		r.Header.Set("Content-Type", "application/json")
 	}
 	return r, err
+}
+
+// Answer reads an answer that is JSON.
+func Answer(t testing.TB, res *http.Response) (v Object) {
+	t.Helper()
+	defer res.Body.Close()
+	text := testenv.Value(io.ReadAll(res.Body))(t)
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%d, %v: %s", res.StatusCode, err, text)
+	}
+	return v
 }
 
 // Events returns the events of a stream as they come. An error is the last.
