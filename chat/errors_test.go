@@ -67,8 +67,7 @@ func TestACauseIsNotEncoded(t *testing.T) {
 func TestADecodeErrorHasItsCause(t *testing.T) {
 	var v refusing
 	err := js(`{"a":1}`).Decode(&v)
-	wantInvalid(t, err, "json: does not fit the Go value")
-	if !errors.Is(err, errRefused) {
+	if wantInvalid(t, err, "json: does not fit the Go value"); !errors.Is(err, errRefused) {
 		t.Errorf("%v does not have its cause", err)
 	}
 }

@@ -3,6 +3,7 @@ package chat_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -14,11 +15,11 @@ import (
 func wantSameVerdict(t *testing.T, text string) (valid bool) {
 	t.Helper()
 	_, err := chat.ParseJSON(text)
-	var e *chat.Error
-	if err != nil && (!errors.Is(err, chat.ErrInvalid) || !errors.As(err, &e)) {
+	e, ok := errors.AsType[*chat.Error](err)
+	if err != nil && (!ok || !errors.Is(err, chat.ErrInvalid)) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
-	if e != nil && e.Field == "json: nested too deep" && strings.Count(text, "[")+strings.Count(text, "{") > 1000 {
+	if ok && e.Field == "json: nested too deep" && strings.Count(text, "[")+strings.Count(text, "{") > 1000 {
 		return false
 	}
 	if want := json.Valid([]byte(text)) && utf8.ValidString(text); (err == nil) != want {
@@ -37,10 +38,7 @@ func members(t *testing.T, text string) (values map[string]json.RawMessage, repe
 	}
 	values = map[string]json.RawMessage{}
 	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
+		name := must[json.Token](t)(dec.Token())
 		var v json.RawMessage
 		if err := dec.Decode(&v); err != nil {
 			t.Fatal(err)
@@ -66,14 +64,20 @@ func wantMember(t *testing.T, values map[string]json.RawMessage, name, got strin
 	}
 }
 
+// isInvalid says whether there is an error. It must be ErrInvalid.
+func isInvalid(t *testing.T, err error) bool {
+	t.Helper()
+	if err != nil && !errors.Is(err, chat.ErrInvalid) {
+		t.Fatalf("got %v, want ErrInvalid", err)
+	}
+	return err != nil
+}
+
 // fuzzed checks what holds for every value that a text was read as.
 func fuzzed(t *testing.T, text string, v value, err error) (values map[string]json.RawMessage, ok bool) {
 	t.Helper()
 	valid := wantSameVerdict(t, text)
-	if err != nil {
-		if !errors.Is(err, chat.ErrInvalid) {
-			t.Fatalf("got %v, want ErrInvalid", err)
-		}
+	if isInvalid(t, err) {
 		return nil, false
 	}
 	if !valid {
@@ -95,13 +99,17 @@ func fuzzed(t *testing.T, text string, v value, err error) (values map[string]js
 	return values, true
 }
 
-func FuzzItemJSON(f *testing.F) {
-	for _, text := range goldenItems {
+func seed(f *testing.F, golden map[string]string, traps ...[]trap) {
+	for _, text := range golden {
 		f.Add(text)
 	}
-	for _, trap := range append(traps, itemTraps...) {
+	for _, trap := range slices.Concat(traps...) {
 		f.Add(trap.text)
 	}
+}
+
+func FuzzItemJSON(f *testing.F) {
+	seed(f, goldenItems, traps, itemTraps)
 	f.Fuzz(func(t *testing.T, text string) {
 		it, err := chat.ParseItem(text)
 		values, ok := fuzzed(t, text, it, err)
@@ -126,14 +134,11 @@ func FuzzItemJSON(f *testing.F) {
 			if made, err := chat.NewItem("msg_1", noon, b); err == nil {
 				decodes[chat.Body](t, made)
 			}
-		} else if err != nil && !errors.Is(err, chat.ErrInvalid) {
-			t.Fatal(err)
+		} else {
+			isInvalid(t, err)
 		}
 		n, err := it.Normalized("thr_1")
-		if err != nil {
-			if !errors.Is(err, chat.ErrInvalid) {
-				t.Fatal(err)
-			}
+		if isInvalid(t, err) {
 			return
 		}
 		again, err := chat.ParseItem(n.JSON().String())
@@ -160,12 +165,7 @@ func decodes[T chat.Body](t *testing.T, it chat.Item) {
 }
 
 func FuzzThreadJSON(f *testing.F) {
-	for _, text := range goldenThreads {
-		f.Add(text)
-	}
-	for _, trap := range append(traps, threadTraps...) {
-		f.Add(trap.text)
-	}
+	seed(f, goldenThreads, traps, threadTraps)
 	f.Fuzz(func(t *testing.T, text string) {
 		th, err := chat.ParseThread(text)
 		values, ok := fuzzed(t, text, th, err)
@@ -182,10 +182,7 @@ func FuzzThreadJSON(f *testing.F) {
 		}
 		th.Title, th.CreatedAt = "set\n", noon
 		n, err := th.Normalized()
-		if err != nil {
-			if !errors.Is(err, chat.ErrInvalid) {
-				t.Fatal(err)
-			}
+		if isInvalid(t, err) {
 			return
 		}
 		again, err := chat.ParseThread(n.JSON().String())
@@ -196,12 +193,7 @@ func FuzzThreadJSON(f *testing.F) {
 }
 
 func FuzzAttachmentJSON(f *testing.F) {
-	for _, text := range goldenAttachments {
-		f.Add(text)
-	}
-	for _, trap := range traps {
-		f.Add(trap.text)
-	}
+	seed(f, goldenAttachments, traps)
 	f.Fuzz(func(t *testing.T, text string) {
 		a, err := chat.ParseAttachment(text)
 		values, ok := fuzzed(t, text, a, err)
@@ -211,10 +203,7 @@ func FuzzAttachmentJSON(f *testing.F) {
 		wantMember(t, values, "id", a.ID)
 		wantMember(t, values, "thread_id", a.ThreadID)
 		b, err := a.Decode()
-		if err != nil {
-			if !errors.Is(err, chat.ErrInvalid) {
-				t.Fatal(err)
-			}
+		if isInvalid(t, err) {
 			return
 		}
 		if with, err := a.WithBody(b); err != nil || with.JSON().String() != text {

@@ -1,6 +1,7 @@
 package chat_test
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -62,26 +63,27 @@ type value interface {
 
 // TestGoldenKeptByteForByte: parsed by any way, normalised, parsed again: the text is what it was.
 func TestGoldenKeptByteForByte(t *testing.T) {
-	check := func(name, text string, parse func(string) (value, error), normalize func(value) (value, error), viaJSON func([]byte) (value, error)) {
-		t.Run(name, func(t *testing.T) {
-			v, err := parse(text)
-			if err != nil {
-				t.Fatal(err)
-			}
+	inThread := func(it chat.Item) (chat.Item, error) { return it.Normalized("thr_1") }
+	keptByteForByte(t, "", goldenItems, chat.ParseItem[string], inThread)
+	keptByteForByte(t, "thread ", goldenThreads, chat.ParseThread[string], chat.Thread.Normalized)
+	keptByteForByte(t, "attachment ", goldenAttachments, chat.ParseAttachment[string], chat.Attachment.Normalized)
+}
+
+func keptByteForByte[V value, P interface {
+	*V
+	json.Unmarshaler
+}](t *testing.T, kind string, golden map[string]string, parse func(string) (V, error), normalize func(V) (V, error)) {
+	for name, text := range golden {
+		t.Run(kind+name, func(t *testing.T) {
+			v := must[V](t)(parse(text))
 			wantText(t, v, text)
-			n, err := normalize(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wantText(t, n, text)
+			wantText(t, must[V](t)(normalize(v)), text)
 			data := []byte(text)
-			if v, err = viaJSON(data); err != nil {
+			if err := P(&v).UnmarshalJSON(data); err != nil {
 				t.Fatal(err)
 			}
 			clear(data) // nothing may point into it
-			if got, want := v.JSON().String(), text; got != want {
-				t.Errorf("UnmarshalJSON: got %s, want %s", got, want)
-			}
+			wantText(t, v, text)
 			out, err := v.MarshalJSON()
 			if err != nil || string(out) != text {
 				t.Errorf("MarshalJSON: got %s, %v, want %s", out, err, text)
@@ -90,26 +92,6 @@ func TestGoldenKeptByteForByte(t *testing.T) {
 				t.Errorf("Footprint: got %d for a text of %d bytes", v.Footprint(), len(text))
 			}
 		})
-	}
-	for name, text := range goldenItems {
-		check(name, text,
-			func(s string) (value, error) { return chat.ParseItem(s) },
-			func(v value) (value, error) { return v.(chat.Item).Normalized("thr_1") },
-			func(b []byte) (value, error) { var it chat.Item; err := it.UnmarshalJSON(b); return it, err })
-	}
-	for name, text := range goldenThreads {
-		check("thread "+name, text,
-			func(s string) (value, error) { return chat.ParseThread(s) },
-			func(v value) (value, error) { return v.(chat.Thread).Normalized() },
-			func(b []byte) (value, error) { var th chat.Thread; err := th.UnmarshalJSON(b); return th, err })
-	}
-	for name, text := range goldenAttachments {
-		check("attachment "+name, text,
-			func(s string) (value, error) { return chat.ParseAttachment(s) },
-			func(v value) (value, error) {
-				return v.(chat.Attachment).Normalized()
-			},
-			func(b []byte) (value, error) { var a chat.Attachment; err := a.UnmarshalJSON(b); return a, err })
 	}
 }
 
@@ -127,6 +109,37 @@ func wantInvalid(t *testing.T, err error, field string) {
 	} else if e.Field != field {
 		t.Errorf("got field %q, want %q", e.Field, field)
 	}
+}
+
+// refused wants of a call the error that wantInvalid wants.
+func refused(t *testing.T, field string) func(_ any, err error) {
+	t.Helper()
+	return func(_ any, err error) {
+		t.Helper()
+		wantInvalid(t, err, field)
+	}
+}
+
+// wantWith wants a text of an item with another body, and returns the item.
+func wantWith(t *testing.T, it chat.Item, b chat.Body, text string) chat.Item {
+	t.Helper()
+	with := must[chat.Item](t)(it.WithBody(b))
+	wantText(t, with, text)
+	return with
+}
+
+func item(t *testing.T, text string) chat.Item {
+	t.Helper()
+	return must[chat.Item](t)(chat.ParseItem(text))
+}
+
+func decode[T chat.Body](t *testing.T, it chat.Item) T {
+	t.Helper()
+	b, ok, err := chat.DecodeItem[T](it)
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	return b
 }
 
 func must[T any](t testing.TB) func(v T, err error) T {

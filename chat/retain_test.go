@@ -10,15 +10,9 @@ import (
 
 // An attachment is saved by itself, and by a cache kept by itself: it must not keep the message that it came in.
 func TestAnAttachmentKeepsNothingOfItsMessage(t *testing.T) {
-	it, err := chat.ParseItem(`{"id":"msg_1","created_at":"2026-01-02T12:00:00Z","type":"user_message","content":[],` +
-		`"quoted_text":"` + strings.Repeat("x", 1000) + `","attachments":[{"id":"atc_1","type":"file","name":"a","mime_type":"text/plain"}]}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	message, _, err := chat.DecodeItem[chat.UserMessage](it)
-	if err != nil {
-		t.Fatal(err)
-	}
+	it := item(t, `{"id":"msg_1","created_at":"2026-01-02T12:00:00Z","type":"user_message","content":[],`+
+		`"quoted_text":"`+strings.Repeat("x", 1000)+`","attachments":[{"id":"atc_1","type":"file","name":"a","mime_type":"text/plain"}]}`)
+	message := decode[chat.UserMessage](t, it)
 	text, part := it.JSON().String(), message.Attachments[0].JSON().String()
 	begin, at := uintptr(unsafe.Pointer(unsafe.StringData(text))), uintptr(unsafe.Pointer(unsafe.StringData(part)))
 	if begin <= at && at < begin+uintptr(len(text)) {

@@ -134,39 +134,34 @@ func TestSetFieldWins(t *testing.T) {
 		c.set(&th)
 		want := c.want.Replace(text)
 		wantText(t, th, want)
-		n, err := th.Normalized()
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantText(t, n, want)
+		wantText(t, must[chat.Thread](t)(th.Normalized()), want)
 	}
-	th := must[chat.Thread](t)(chat.ParseThread(goldenThreads["sparse"])) // an offset, and more digits than are stored
-	th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999)
-	wantText(t, th, goldenThreads["sparse"])
-	th = must[chat.Thread](t)(chat.ParseThread(goldenThreads["node"]))
-	th.AllowedImageDomains, th.Metadata = chat.JSON{}, chat.JSON{}
-	wantText(t, th, strings.NewReplacer(`["a.example"]`, `null`, `{"k":[1]}`, `{}`).Replace(goldenThreads["node"]))
-	th = must[chat.Thread](t)(chat.ParseThread(`{"title":"T"}`))
-	th.Title = ""
-	wantText(t, th, `{"title":null}`)
-	th = must[chat.Thread](t)(chat.ParseThread(`{ }`))
-	th.Title, th.ID = "T", "i"
-	wantText(t, th, `{"id":"i","title":"T" }`)
+	sparse, node := goldenThreads["sparse"], goldenThreads["node"] // sparse: an offset, and more digits than are stored
+	wantSet(t, chat.ParseThread[string], sparse, func(th *chat.Thread) {
+		th.CreatedAt = th.CreatedAt.In(time.FixedZone("", -3600)).Add(999)
+	}, sparse)
+	wantSet(t, chat.ParseThread[string], node, func(th *chat.Thread) { th.AllowedImageDomains, th.Metadata = chat.JSON{}, chat.JSON{} },
+		strings.NewReplacer(`["a.example"]`, `null`, `{"k":[1]}`, `{}`).Replace(node))
+	wantSet(t, chat.ParseThread[string], `{"title":"T"}`, func(th *chat.Thread) { th.Title = "" }, `{"title":null}`)
+	wantSet(t, chat.ParseThread[string], `{ }`, func(th *chat.Thread) { th.Title, th.ID = "T", "i" }, `{"id":"i","title":"T" }`)
+	wantSet(t, chat.ParseItem[string], `{"type":"x","thread_id":null}`, func(it *chat.Item) { it.ThreadID, it.CreatedAt = "thr_1", noon },
+		`{"type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z"}`)
+	wantSet(t, chat.ParseItem[string], `{"type":"x","thread_id":"y"}`, func(it *chat.Item) { it.ThreadID = "" },
+		`{"type":"x","thread_id":""}`)
+	file, image := goldenAttachments["python file"], goldenAttachments["node"]
+	wantSet(t, chat.ParseAttachment[string], file, func(a *chat.Attachment) { a.ThreadID, a.ID = "thr_1", "b" },
+		strings.NewReplacer(`"thread_id":null`, `"thread_id":"thr_1"`, `atc_1`, `b`).Replace(file))
+	wantSet(t, chat.ParseAttachment[string], image, func(a *chat.Attachment) { a.ThreadID = "" },
+		strings.Replace(image, `"thr_1"`, `null`, 1))
+}
 
-	it := must[chat.Item](t)(chat.ParseItem(`{"type":"x","thread_id":null}`))
-	wantText(t, it, `{"type":"x","thread_id":null}`)
-	it.ThreadID, it.CreatedAt = "thr_1", noon
-	wantText(t, it, `{"type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z"}`)
-	it = must[chat.Item](t)(chat.ParseItem(`{"type":"x","thread_id":"y"}`))
-	it.ThreadID = ""
-	wantText(t, it, `{"type":"x","thread_id":""}`)
-
-	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python file"]))
-	a.ThreadID, a.ID = "thr_1", "b"
-	wantText(t, a, strings.NewReplacer(`"thread_id":null`, `"thread_id":"thr_1"`, `atc_1`, `b`).Replace(goldenAttachments["python file"]))
-	a = must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["node"]))
-	a.ThreadID = ""
-	wantText(t, a, strings.Replace(goldenAttachments["node"], `"thr_1"`, `null`, 1))
+// wantSet wants a text of a value that was read and then set.
+func wantSet[V value](t *testing.T, parse func(string) (V, error), text string, set func(*V), want string) {
+	t.Helper()
+	v := must[V](t)(parse(text))
+	wantText(t, v, text)
+	set(&v)
+	wantText(t, v, want)
 }
 
 // TestAttachmentBody: decoded on demand, and written back member by member.
@@ -209,20 +204,18 @@ func TestAttachmentBody(t *testing.T) {
 		"metadata: not an object":                    {Type: "file", Metadata: js(`[]`)},
 		"upload_descriptor.headers: not valid UTF-8": {Type: "file", Upload: &chat.UploadDescriptor{Headers: map[string]string{"\xff": ""}}},
 	} {
-		_, err := chat.NewAttachment("atc_1", b)
-		wantInvalid(t, err, field)
-		_, err = made.WithBody(b)
-		wantInvalid(t, err, field)
+		refused(t, field)(chat.NewAttachment("atc_1", b))
+		refused(t, field)(made.WithBody(b))
 	}
-	_, err := chat.Attachment{}.Decode()
-	wantInvalid(t, err, "type: missing")
+	refused(t, "type: missing")(chat.Attachment{}.Decode())
 	odd := must[chat.Attachment](t)(chat.ParseAttachment(`{"type":"file","upload_descriptor":{"headers":{"a":1}}}`))
-	_, err = odd.Decode()
-	wantInvalid(t, err, "upload_descriptor.headers: not an object of strings")
+	refused(t, "upload_descriptor.headers: not an object of strings")(odd.Decode())
 }
 
+type trap struct{ text, field string }
+
 // traps are texts on which parsers disagree, or that break them.
-var traps = []struct{ text, field string }{
+var traps = []trap{
 	{``, "json: not valid"},
 	{`null`, "json: not an object"},
 	{`[]`, "json: not an object"},
@@ -259,7 +252,7 @@ var traps = []struct{ text, field string }{
 	{`{"type":"x","id":{"a":"b"}}`, "id: not a string"},
 }
 
-var itemTraps = []struct{ text, field string }{
+var itemTraps = []trap{
 	{`{}`, "type: missing"},
 	{`{"type":null}`, "type: missing"},
 	{`{"Type":"x"}`, "type: missing"},
@@ -277,7 +270,7 @@ var itemTraps = []struct{ text, field string }{
 	{`{"type":"hidden_context_item","Content":{"a":1,"a":2}}`, "json: a repeated member name"},
 }
 
-var threadTraps = []struct{ text, field string }{
+var threadTraps = []trap{
 	{`{"title":7}`, "title: not a string"},
 	{`{"status":"active"}`, "status: not an object"},
 	{`{"status":{"type":7}}`, "status.type: not a string"},
@@ -291,8 +284,7 @@ var threadTraps = []struct{ text, field string }{
 // TestParserTraps: what one parser takes and another does not, or takes for something else, is refused, by every way in.
 func TestParserTraps(t *testing.T) {
 	for _, trap := range append(traps, itemTraps...) {
-		_, err := chat.ParseItem(trap.text)
-		wantInvalid(t, err, trap.field)
+		refused(t, trap.field)(chat.ParseItem(trap.text))
 		it := chat.Item{ID: "before"}
 		wantInvalid(t, it.UnmarshalJSON([]byte(trap.text)), trap.field)
 		if err := json.Unmarshal([]byte(trap.text), &it); err == nil {
@@ -302,25 +294,21 @@ func TestParserTraps(t *testing.T) {
 			t.Errorf("%s: changed the item to %v", trap.text, it)
 		}
 		if trap.field == "json: not valid" || trap.field == "json: not valid UTF-8" {
-			_, err = chat.ParseJSON(trap.text)
-			wantInvalid(t, err, trap.field)
+			refused(t, trap.field)(chat.ParseJSON(trap.text))
 		}
 	}
 	for _, trap := range traps {
 		if !strings.HasPrefix(trap.field, "type") {
-			_, err := chat.ParseThread(trap.text)
-			wantInvalid(t, err, trap.field)
+			refused(t, trap.field)(chat.ParseThread(trap.text))
 			var th chat.Thread
 			wantInvalid(t, th.UnmarshalJSON([]byte(trap.text)), trap.field)
 		}
-		_, err := chat.ParseAttachment(trap.text)
-		wantInvalid(t, err, trap.field)
+		refused(t, trap.field)(chat.ParseAttachment(trap.text))
 		var a chat.Attachment
 		wantInvalid(t, a.UnmarshalJSON([]byte(trap.text)), trap.field)
 	}
 	for _, trap := range threadTraps {
-		_, err := chat.ParseThread(trap.text)
-		wantInvalid(t, err, trap.field)
+		refused(t, trap.field)(chat.ParseThread(trap.text))
 	}
 }
 
@@ -336,11 +324,9 @@ func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 		`{"type":"assistant_message","content":[{"annotations":[{"source":{"type":"entity","data":` + free + `}}]}]}`,
 		`{"type":"workflow","workflow":{"tasks":[{"sources":[{"data":` + free + `}]}]}}`,
 	} {
-		it := must[chat.Item](t)(chat.ParseItem(text))
+		it := item(t, text)
 		wantText(t, it, text)
-		if _, ok, err := chat.DecodeItem[chat.Body](it); !ok || err != nil {
-			t.Errorf("%s: %v, %v", text, ok, err)
-		}
+		decode[chat.Body](t, it)
 	}
 	wantText(t, must[chat.Thread](t)(chat.ParseThread(`{"metadata":`+free+`}`)), `{"metadata":`+free+`}`)
 	wantText(t, attachment(`{"type":"file","metadata":`+free+`}`), `{"type":"file","metadata":`+free+`}`)
@@ -350,11 +336,8 @@ func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	text := `{"type":"user_message","ATTACHMENTS":[],"attachments":[{"type":"file","id":"victim","ID":"mine"}],"Attachments":[],` +
 		`"content":[{"TEXT":"no","text":"yes","Type":"input_tag"}],"inference_options":{"tool_choice":{"id":"a","Id":"b"},"MODEL":"m"},"ID":"x","Created_At":7}`
-	it := must[chat.Item](t)(chat.ParseItem(text))
-	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
-	if !ok || err != nil {
-		t.Fatal(ok, err)
-	}
+	it := item(t, text)
+	m := decode[chat.UserMessage](t, it)
 	if len(m.Attachments) != 1 || m.Attachments[0].ID != "victim" || m.Content[0].Text != "yes" || m.Content[0].Type != "input_text" ||
 		m.InferenceOptions.ToolChoice.ID != "a" || m.InferenceOptions.Model != "" || it.ID != "" {
 		t.Errorf("got %+v of %v", m, it)
@@ -373,24 +356,20 @@ func TestHostileTexts(t *testing.T) {
 		t.Error(err)
 	}
 	for _, n := range []int{1002, 1_000_000} {
-		_, err := chat.ParseJSON(nested(n))
-		wantInvalid(t, err, "json: nested too deep")
-		_, err = chat.ParseItem(`{"type":"x","a":` + nested(n) + `}`)
-		wantInvalid(t, err, "json: nested too deep")
+		refused(t, "json: nested too deep")(chat.ParseJSON(nested(n)))
+		refused(t, "json: nested too deep")(chat.ParseItem(`{"type":"x","a":` + nested(n) + `}`))
 	}
 	var b strings.Builder
 	for i := range 100_000 {
 		fmt.Fprintf(&b, `,"%d":{}`, i)
 	}
 	text := `{"type":"x"` + b.String() + `}`
-	it := must[chat.Item](t)(chat.ParseItem(text))
+	it := item(t, text)
 	wantText(t, it, text)
-	_, err := chat.ParseItem(`{"type":"x"` + b.String() + `,"77777":1}`)
-	wantInvalid(t, err, "json: a repeated member name")
-	_, err = chat.ParseItem(`{"type":"hidden_context_item","x":{"":0` + b.String() + `,"99999":1}}`)
-	wantInvalid(t, err, "json: a repeated member name")
+	refused(t, "json: a repeated member name")(chat.ParseItem(`{"type":"x"` + b.String() + `,"77777":1}`))
+	refused(t, "json: a repeated member name")(chat.ParseItem(`{"type":"hidden_context_item","x":{"":0` + b.String() + `,"99999":1}}`))
 	free := `{"type":"hidden_context_item","content":{"":0` + b.String() + `,"99999":1}}`
-	wantText(t, must[chat.Item](t)(chat.ParseItem(free)), free)
+	wantText(t, item(t, free), free)
 }
 
 // TestAmongManyNames: objects of every size find what is repeated, and nothing else.
@@ -408,7 +387,7 @@ func TestAmongManyNames(t *testing.T) {
 		it.ID = "set"
 		wantText(t, it, text[:len(text)-1]+`,"id":"set"}`)
 		text = `{"type":"x","u":{` + b.String() + `"k":{"x":{"y":1},"y":{"y":2,"x":3}},"y":[{"x":4,"y":5},{"y":6}]}}`
-		wantText(t, must[chat.Item](t)(chat.ParseItem(text)), text)
+		wantText(t, item(t, text), text)
 		for _, again := range []int{0, n / 2, n - 1} {
 			if _, err := chat.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
 				t.Errorf("%d names: %d is repeated unseen", n, again)
@@ -446,8 +425,7 @@ func TestTimes(t *testing.T) {
 	for _, text := range []string{"", "2026", "2026-01-02", "2026-01-02T12:00", "2026-01-02T12:00:00.", "2026-01-02T12:00:00.Z", "2026-01-02T12:00:00,5Z", "2026-01-02T12:00:00+0100", "2026-01-02T12:00:00+1:00",
 		"2026-01-02T12:00:00 Z", "2026-00-02T12:00:00Z", "2026-13-02T12:00:00Z", "2026-01-00T12:00:00Z", "2025-02-29T12:00:00Z", "2026-01-32T12:00:00Z", "2026-01-02T24:00:00Z", "2026-01-02T12:60:00Z",
 		"2026-01-02T12:00:60Z", "2026-01-02T12:00:00+24:00", "2026-01-02T12:00:00+00:60", "-026-01-02T12:00:00Z", "+2026-01-02T12:00:00Z", "20260102T120000Z", "2026-01-02T12:00:00Zx", " 2026-01-02T12:00:00Z", "2026-01-02X12:00:00Z"} {
-		_, err := chat.ParseItem(`{"type":"x","created_at":"` + text + `"}`)
-		wantInvalid(t, err, "created_at: not an RFC 3339 time")
+		refused(t, "created_at: not an RFC 3339 time")(chat.ParseItem(`{"type":"x","created_at":"` + text + `"}`))
 	}
 	for at, want := range map[time.Time]string{
 		noon:                             "2026-01-02T12:00:00Z",
@@ -564,11 +542,8 @@ func TestJSON(t *testing.T) {
 
 // TestMarshalInOtherValues: through encoding/json a value keeps its meaning, if not its space.
 func TestMarshalInOtherValues(t *testing.T) {
-	it := must[chat.Item](t)(chat.ParseItem(goldenItems["python user_message spaced"]))
-	b, err := json.Marshal(map[string]any{"item": it})
-	if err != nil {
-		t.Fatal(err)
-	}
+	it := item(t, goldenItems["python user_message spaced"])
+	b := must[[]byte](t)(json.Marshal(map[string]any{"item": it}))
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, []byte(`{"item":`+goldenItems["python user_message spaced"]+`}`)); err != nil || compact.String() != string(b) {
 		t.Errorf("got %s, want %s", b, compact.String())

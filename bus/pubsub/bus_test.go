@@ -48,7 +48,10 @@ func open(t *testing.T, tr pubsub.Transport, opts ...pubsub.Option) *pubsub.Bus 
 
 // witness is a subscriber that writes down what it is told.
 type witness struct {
+	t    *testing.T
+	bus  *pubsub.Bus // nil, or must have no lease while the witness is cut off
 	mu   sync.Mutex
+	up   bool
 	seen []string
 }
 
@@ -60,29 +63,75 @@ func (w *witness) add(s string) {
 
 func (w *witness) f(c bus.Change) { w.add(c.ThreadID + c.AttachmentID) }
 
-func (w *witness) connected(yes bool) { w.add(map[bool]string{true: "up", false: "down"}[yes]) }
+func (w *witness) connected(yes bool) {
+	w.add(map[bool]string{true: "up", false: "down"}[yes])
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.up = yes
+}
 
 // take waits until nothing moves, and returns what came since the last time.
 func (w *witness) take() string {
+	w.t.Helper()
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.bus != nil && !w.up && !w.bus.LeasedUntil().IsZero() {
+		w.t.Errorf("%v: leased, and cut off", time.Now().Format("05.0"))
+	}
 	s := strings.Join(w.seen, " ")
 	w.seen = nil
 	return s
 }
 
-func (w *witness) want(t *testing.T, want string) {
-	t.Helper()
+func (w *witness) want(want string) {
+	w.t.Helper()
 	if got := w.take(); got != want {
-		t.Errorf("%v: told %q, want %q", time.Now().Format("05.0"), got, want)
+		w.t.Errorf("%v: told %q, want %q", time.Now().Format("05.0"), got, want)
 	}
 }
 
-func watch(b *pubsub.Bus) *witness {
-	w := &witness{}
+// after is want after d.
+func (w *witness) after(d time.Duration, want string) {
+	w.t.Helper()
+	time.Sleep(d)
+	w.want(want)
+}
+
+// hears is want after change n was published by b.
+func (w *witness) hears(b *pubsub.Bus, n int, want string) {
+	w.t.Helper()
+	must(w.t, b.Publish(w.t.Context(), change(n)))
+	w.want(want)
+}
+
+func watch(t *testing.T, b *pubsub.Bus) *witness {
+	w := &witness{t: t, bus: b}
 	b.Subscribe(context.Background(), w.f, w.connected)
 	return w
+}
+
+// alone runs f in a bubble with b, which is at the port p of a new hub, and a witness of b that was told that it is connected.
+func alone(t *testing.T, f func(t *testing.T, p *port, b *pubsub.Bus, w *witness), opts ...pubsub.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
+		b := open(t, p, opts...)
+		w := watch(t, b)
+		w.want("up")
+		f(t, p, b, w)
+	})
+}
+
+// pair runs f in a bubble with a, which is at the port p, and a witness of another Bus. Each Bus has heard of the other.
+func pair(t *testing.T, f func(t *testing.T, p *port, a *pubsub.Bus, w *witness)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
+		a, w := open(t, p), watch(t, open(t, p.port("b")))
+		w.after(lease, "up")
+		f(t, p, a, w)
+	})
 }
 
 func change(n int) bus.Change { return bus.Change{ThreadID: fmt.Sprintf("thr_%d", n)} }
@@ -101,39 +150,57 @@ func counted(b *pubsub.Bus, name, label string) (v float64) {
 	return v
 }
 
-// lostChanges loses what is a change.
-func lostChanges(_ *conn, payload string) ([]string, time.Duration) {
-	if len(decoded(payload).Changes) > 0 {
+// losing loses the payloads of which lost is true.
+func losing(lost func(to *conn, payload string) bool) fate {
+	return func(to *conn, payload string) ([]string, time.Duration) {
+		if lost(to, payload) {
+			return nil, 0
+		}
+		return []string{payload}, 0
+	}
+}
+
+var (
+	nothing     = losing(func(*conn, string) bool { return true })
+	lostChanges = losing(func(_ *conn, p string) bool { return len(decoded(p).Changes) > 0 })
+)
+
+func late(d time.Duration) fate {
+	return func(_ *conn, p string) ([]string, time.Duration) { return []string{p}, d }
+}
+
+// secondBeat loses all heartbeats but the second, which is late by d.
+func secondBeat(d time.Duration) fate {
+	return func(_ *conn, p string) ([]string, time.Duration) {
+		switch decoded(p).Beat {
+		case 0:
+			return []string{p}, 0
+		case 2:
+			return []string{p}, d
+		}
 		return nil, 0
 	}
-	return []string{payload}, 0
 }
 
-// acquainted lets every Bus hear of every other, and w forget it.
-func acquainted(w *witness) {
-	time.Sleep(lease)
-	w.take()
-}
+func refuse(context.Context) error { return errFake }
 
-func nothing(*conn, string) ([]string, time.Duration) { return nil, 0 }
-
-func bubble(t *testing.T, f func(t *testing.T)) {
-	t.Helper()
-	synctest.Test(t, f)
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestAChangeReachesEveryBusItsOwnIncluded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
 		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		wa, wa2, wb := watch(a), watch(a), watch(b)
+		all := []*witness{watch(t, a), watch(t, a), watch(t, b)}
 		synctest.Wait()
 		sent := bus.Change{ThreadID: "thr_1", Origin: "cache", Write: 7}
 		var got bus.Change
 		b.Subscribe(t.Context(), func(c bus.Change) { got = c }, func(bool) {})
 		must(t, a.Publish(t.Context(), sent))
-		for _, w := range []*witness{wa, wa2, wb} {
-			w.want(t, "up thr_1")
+		for _, w := range all {
+			w.want("up thr_1")
 		}
 		if got != sent {
 			t.Errorf("got %+v, sent was %+v", got, sent)
@@ -142,7 +209,7 @@ func TestAChangeReachesEveryBusItsOwnIncluded(t *testing.T) {
 }
 
 func TestTwoCachesInTwoProcessesAgree(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h, base := newHub(), memstore.New()
 		stacks := make([]store.Store, 2)
 		for i := range stacks {
@@ -164,62 +231,39 @@ func TestTwoCachesInTwoProcessesAgree(t *testing.T) {
 }
 
 func TestNobodyIsConnectedBeforeAnOwnHeartbeatIsBack(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a := h.port("a")
-		h.setFate(func(to *conn, p string) ([]string, time.Duration) {
-			if to.port == a && decoded(p).Conn == "" || to.port != a {
-				return []string{p}, 0
-			}
-			return nil, 0
-		})
-		w := watch(open(t, a))
-		open(t, h.port("b"))
-		w.want(t, "")
-		h.setFate(nil)
-		time.Sleep(tick)
-		w.want(t, "up")
+	synctest.Test(t, func(t *testing.T) {
+		a := newHub().port("a")
+		a.setFate(losing(func(to *conn, p string) bool { return to.port == a && decoded(p).Conn != "" }))
+		w := watch(t, open(t, a))
+		open(t, a.port("b"))
+		w.want("")
+		a.setFate(nil)
+		w.after(tick, "up")
 	})
 }
 
 func TestOnlyHeartbeatsOfTheSameConnectionCount(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		w := watch(b)
-		w.want(t, "up")
-		h.mu.Lock()
-		old := h.log[0]
-		h.mu.Unlock()
-		h.setFate(nothing)
+	alone(t, func(t *testing.T, p *port, _ *pubsub.Bus, w *witness) {
+		old := p.log[0]
+		p.setFate(nothing)
 		p.cut()
-		w.want(t, "down")
-		time.Sleep(tick) // connected again
-		synctest.Wait()
+		w.want("down")
+		w.after(tick, "") // connected again
 		if p.attempts() != 2 {
 			t.Fatalf("%d connections", p.attempts())
 		}
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) {
-			if p == old {
-				return []string{p}, 0
-			}
-			return nil, 0
-		})
-		h.send(old)
-		w.want(t, "")
-		if !b.LeasedUntil().IsZero() {
-			t.Error("a heartbeat of the last connection made a lease")
-		}
+		p.setFate(losing(func(_ *conn, payload string) bool { return payload != old }))
+		p.send(old)
+		w.want("") // and has no lease
 	})
 }
 
 func TestTheLeaseCountsFromTheSending(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) { return []string{p}, 2 * time.Second })
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
+		p.setFate(late(2 * time.Second))
 		began := time.Now()
-		b := open(t, h.port("a"))
+		b := open(t, p)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := b.LeasedUntil(); !got.Equal(began.Add(lease)) {
@@ -229,29 +273,19 @@ func TestTheLeaseCountsFromTheSending(t *testing.T) {
 }
 
 func TestAHalfOpenConnectionEndsTheLeaseAndIsReplaced(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		w := watch(b)
-		w.want(t, "up")
-		until := b.LeasedUntil()
-		h.setFate(nothing)
-		time.Sleep(time.Until(until) - 1)
-		w.want(t, "")
-		time.Sleep(time.Nanosecond)
-		w.want(t, "down")
-		time.Sleep(lease - 1)
-		synctest.Wait()
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, w *witness) {
+		p.setFate(nothing)
+		w.after(time.Until(b.LeasedUntil())-1, "")
+		w.after(time.Nanosecond, "down")
+		w.after(lease-1, "")
 		if p.attempts() != 1 {
 			t.Errorf("given up early")
 		}
-		h.setFate(nil)
+		p.setFate(nil)
 		p.mu.Lock()
 		clear(p.conns) // this one hears nothing any more
 		p.mu.Unlock()
-		time.Sleep(time.Second)
-		w.want(t, "up")
+		w.after(time.Second, "up")
 		if p.attempts() != 2 {
 			t.Errorf("%d connections, want 2", p.attempts())
 		}
@@ -259,35 +293,24 @@ func TestAHalfOpenConnectionEndsTheLeaseAndIsReplaced(t *testing.T) {
 }
 
 func TestAHeartbeatLaterThanTheLeaseIsNone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		b := open(t, h.port("a"))
-		w := watch(b)
-		w.want(t, "up")
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) { return []string{p}, lease })
-		time.Sleep(lease)
-		w.want(t, "down")
+	alone(t, func(_ *testing.T, p *port, _ *pubsub.Bus, w *witness) {
+		p.setFate(late(lease))
+		w.after(lease, "down")
 		for range 20 {
-			time.Sleep(tick / 2)
-			synctest.Wait()
-			if !b.LeasedUntil().IsZero() {
-				t.Fatal("leased by a late heartbeat")
-			}
+			w.after(tick/2, "")
 		}
-		w.want(t, "")
 	})
 }
 
 // A heartbeat that comes in time for a new lease, but after the old one has ended, must not hide that it had.
 func TestALeaseThatLapsedIsNeverExtendedUnsaid(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
 		// Who subscribes to a Bus that has its lease is told so under that lease: this one must come before it.
 		subscribed := make(chan struct{})
 		p.set(func(context.Context) error { <-subscribed; return nil }, nil)
 		b := open(t, p)
-		w := &witness{}
+		w := &witness{t: t}
 		block, hold := make(chan struct{}), true
 		b.Subscribe(t.Context(), func(bus.Change) {
 			if hold {
@@ -300,17 +323,9 @@ func TestALeaseThatLapsedIsNeverExtendedUnsaid(t *testing.T) {
 			}
 		})
 		close(subscribed)
-		w.want(t, "up")
+		w.want("up")
 		// The first heartbeat was sent at 0, and the lease ends at 5; the second arrives at 4.9, the third while f runs.
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) {
-			if decoded(p).Beat == 2 {
-				return []string{p}, tick * 39 / 10
-			}
-			if decoded(p).Beat > 0 {
-				return nil, 0
-			}
-			return []string{p}, 0
-		})
+		p.setFate(secondBeat(tick * 39 / 10))
 		time.Sleep(tick * 48 / 10)
 		go b.Publish(context.Background(), change(1))
 		synctest.Wait()
@@ -318,48 +333,30 @@ func TestALeaseThatLapsedIsNeverExtendedUnsaid(t *testing.T) {
 		if !time.Now().After(b.LeasedUntil()) {
 			t.Error("the lease outlasts its heartbeat while a subscriber is slow")
 		}
-		h.setFate(nil)
+		p.setFate(nil)
 		hold = false
 		close(block)
-		w.want(t, "down up") // with the second one, sent at 1: leased until 6
+		w.want("down up") // with the second one, sent at 1: leased until 6
 	})
 }
 
 // Which of two things that happen at the same moment is seen first is left to chance.
 func TestAHeartbeatAtTheEndOfTheLeaseDoesNotHideIt(t *testing.T) {
 	for range 50 {
-		bubble(t, func(t *testing.T) {
-			h := newHub()
-			w := watch(open(t, h.port("a")))
-			w.want(t, "up")
-			h.setFate(func(_ *conn, p string) ([]string, time.Duration) {
-				if decoded(p).Beat == 2 {
-					return []string{p}, lease - tick
-				}
-				return nil, 0
-			})
-			time.Sleep(lease)
-			w.want(t, "down up")
+		alone(t, func(_ *testing.T, p *port, _ *pubsub.Bus, w *witness) {
+			p.setFate(secondBeat(lease - tick))
+			w.after(lease, "down up")
 		})
 	}
 }
 
 func TestALostConnectionIsToldAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		w := watch(b)
-		w.want(t, "up")
-		p.set(func(context.Context) error { return errFake }, nil)
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, w *witness) {
+		p.set(refuse, nil)
 		p.cut()
-		w.want(t, "down")
-		if !b.LeasedUntil().IsZero() {
-			t.Error("still leased")
-		}
+		w.want("down")
 		p.set(nil, nil)
-		time.Sleep(time.Second)
-		w.want(t, "up")
+		w.after(time.Second, "up")
 		if n := counted(b, "chatstore_bus_drops_total", "connection"); n != 1 {
 			t.Errorf("counted %v lost connections", n)
 		}
@@ -367,86 +364,50 @@ func TestALostConnectionIsToldAtOnce(t *testing.T) {
 }
 
 func TestALostMessageIsNoticedByTheNext(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
-		must(t, a.Publish(t.Context(), change(1)))
-		w.want(t, "thr_1")
-		h.setFate(nothing)
-		must(t, a.Publish(t.Context(), change(2)))
-		w.want(t, "")
-		h.setFate(nil)
-		must(t, a.Publish(t.Context(), change(3)))
-		w.want(t, "down up thr_3")
-		must(t, a.Publish(t.Context(), change(4)))
-		w.want(t, "thr_4")
-		if p := b.LeasedUntil(); !p.After(time.Now()) {
+	pair(t, func(t *testing.T, p *port, a *pubsub.Bus, w *witness) {
+		w.hears(a, 1, "thr_1")
+		p.setFate(nothing)
+		w.hears(a, 2, "")
+		p.setFate(nil)
+		w.hears(a, 3, "down up thr_3")
+		w.hears(a, 4, "thr_4")
+		if !w.bus.LeasedUntil().After(time.Now()) {
 			t.Error("a gap on a live connection ended the lease")
 		}
 	})
 }
 
 func TestALostMessageIsNoticedByTheNextHeartbeat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
-		h.setFate(lostChanges)
-		must(t, a.Publish(t.Context(), change(1)))
-		w.want(t, "")
-		time.Sleep(tick)
-		w.want(t, "down up")
-		time.Sleep(10 * tick)
-		w.want(t, "")
+	pair(t, func(_ *testing.T, p *port, a *pubsub.Bus, w *witness) {
+		p.setFate(lostChanges)
+		w.hears(a, 1, "")
+		w.after(tick, "down up")
+		w.after(10*tick, "")
 	})
 }
 
 func TestADoubleOrOvertakenMessageIsAGap(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) { return []string{p, p}, 0 })
-		must(t, a.Publish(t.Context(), change(1)))
-		w.want(t, "thr_1 down up thr_1")
-		h.setFate(func(_ *conn, p string) ([]string, time.Duration) {
-			if decoded(p).Number == 2 {
-				return []string{p}, tick / 4
-			}
-			return []string{p}, 0
-		})
-		must(t, a.Publish(t.Context(), change(2)))
-		must(t, a.Publish(t.Context(), change(3)))
-		w.want(t, "down up thr_3")
-		time.Sleep(tick / 4)
-		w.want(t, "down up thr_2")
+	pair(t, func(_ *testing.T, p *port, a *pubsub.Bus, w *witness) {
+		p.setFate(func(_ *conn, s string) ([]string, time.Duration) { return []string{s, s}, 0 })
+		w.hears(a, 1, "thr_1 down up thr_1")
+		p.setFate(late(tick / 4))
+		w.hears(a, 2, "")
+		p.setFate(nil)
+		w.hears(a, 3, "down up thr_3")
+		w.after(tick/4, "down up thr_2")
 	})
 }
 
 func TestAFailedPublishIsAnErrorAndAGapForTheOthers(t *testing.T) {
-	for name, publish := range map[string]func(context.Context) error{
-		"refused": func(context.Context) error { return errFake },
-		"hanging": func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
-	} {
+	for name, publish := range map[string]func(context.Context) error{"refused": refuse, "hanging": hang} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				h := newHub()
-				p := h.port("a")
-				a, b := open(t, p), open(t, h.port("b"))
-				w := watch(b)
-				acquainted(w)
+			pair(t, func(t *testing.T, p *port, a *pubsub.Bus, w *witness) {
 				p.set(nil, publish)
-				began := time.Now()
-				err := a.Publish(t.Context(), change(1))
-				if !errors.Is(err, store.ErrUnavailable) {
+				end := time.Now().Add(lease * 3 / 5)
+				if err := a.Publish(t.Context(), change(1)); !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("got %v", err)
 				}
-				time.Sleep(time.Until(began.Add(lease * 3 / 5)))
-				w.want(t, "down up")
+				w.after(time.Until(end), "down up")
 				if n := counted(a, "chatstore_bus_unsent_changes_total", ""); n != 1 {
 					t.Errorf("counted %v unsent", n)
 				}
@@ -456,12 +417,7 @@ func TestAFailedPublishIsAnErrorAndAGapForTheOthers(t *testing.T) {
 }
 
 func TestAChangeGivenUpInTheQueueIsAGapForTheOthers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		a, b := open(t, p), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
+	pair(t, func(t *testing.T, p *port, a *pubsub.Bus, w *witness) {
 		time.Sleep(tick / 2)
 		gate := make(chan struct{})
 		p.set(nil, func(context.Context) error { <-gate; return nil })
@@ -473,24 +429,18 @@ func TestAChangeGivenUpInTheQueueIsAGapForTheOthers(t *testing.T) {
 		if err := a.Publish(ctx, change(2)); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		time.Sleep(tick * 3 / 4) // past a heartbeat, which must not be ahead of the message under way
-		w.want(t, "")
+		w.after(tick*3/4, "") // past a heartbeat, which must not be ahead of the message under way
 		close(gate)
 		must(t, <-first)
-		w.want(t, "thr_1")
-		time.Sleep(tick)
-		w.want(t, "down up")
-		must(t, a.Publish(t.Context(), change(3)))
-		w.want(t, "thr_3")
+		w.want("thr_1")
+		w.after(tick, "down up")
+		w.hears(a, 3, "thr_3")
 	})
 }
 
 func TestAPublishWaitsTwoFifthsOfTheLeaseAtMost(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		p.set(nil, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, _ *witness) {
+		p.set(nil, hang)
 		var wg sync.WaitGroup
 		for range 300 { // three batches: the last would wait for too long
 			wg.Go(func() {
@@ -508,12 +458,7 @@ func TestAPublishWaitsTwoFifthsOfTheLeaseAtMost(t *testing.T) {
 }
 
 func TestNumbersAreSentInOrder(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		w := watch(b)
-		w.want(t, "up")
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, w *witness) {
 		p.set(nil, func(context.Context) error { time.Sleep(time.Microsecond); return nil })
 		var wg sync.WaitGroup
 		const n = 500
@@ -525,8 +470,8 @@ func TestNumbersAreSentInOrder(t *testing.T) {
 			t.Errorf("told %d things of %d: %v", len(got), n, got)
 		}
 		var last uint64
-		for _, p := range h.log {
-			if m := decoded(p); len(m.Changes) > 0 {
+		for _, s := range p.log {
+			if m := decoded(s); len(m.Changes) > 0 {
 				if m.Number != last+1 {
 					t.Errorf("number %d after %d", m.Number, last)
 				}
@@ -540,16 +485,10 @@ func TestNumbersAreSentInOrder(t *testing.T) {
 }
 
 func TestAnUndecodablePayloadEndsTheConnection(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		b := open(t, p)
-		w := watch(b)
-		w.want(t, "up")
-		h.send("garbage")
-		w.want(t, "down")
-		time.Sleep(time.Second)
-		w.want(t, "up")
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, w *witness) {
+		p.send("garbage")
+		w.want("down")
+		w.after(time.Second, "up")
 		if p.attempts() != 2 || counted(b, "chatstore_bus_drops_total", "payload") != 1 {
 			t.Errorf("%d connections", p.attempts())
 		}
@@ -557,147 +496,94 @@ func TestAnUndecodablePayloadEndsTheConnection(t *testing.T) {
 }
 
 func TestASilentPublisherMakesAllDropOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		dead := h.port("dead")
-		a, b := open(t, dead), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
-		must(t, a.Publish(t.Context(), change(1)))
-		w.want(t, "thr_1")
-		h.setFate(func(to *conn, p string) ([]string, time.Duration) { // nothing of a arrives
-			if m := decoded(p); m.Beat > 0 && to.port != dead && slices.Contains(publishers(h), m.Publisher) {
-				return nil, 0
-			}
-			return []string{p}, 0
-		})
-		time.Sleep(lease - 1)
-		w.want(t, "")
-		time.Sleep(time.Nanosecond)
-		w.want(t, "down up")
-		time.Sleep(4 * lease)
-		w.want(t, "")
+	pair(t, func(_ *testing.T, dead *port, a *pubsub.Bus, w *witness) {
+		w.hears(a, 1, "thr_1")
+		name := decoded(dead.log[len(dead.log)-1]).Publisher
+		dead.setFate(losing(func(to *conn, p string) bool { // nothing of a arrives
+			return to.port != dead && decoded(p).Publisher == name
+		}))
+		w.after(lease-1, "")
+		w.after(time.Nanosecond, "down up")
+		w.after(4*lease, "")
 		// It comes back having sent something: what it was is not known.
-		h.setFate(nil)
-		time.Sleep(tick)
-		w.want(t, "down up")
+		dead.setFate(nil)
+		w.after(tick, "down up")
 	})
 }
 
-// publishers returns those that have sent changes. h.mu is held.
-func publishers(h *hub) (names []string) {
-	for _, p := range h.log {
-		if m := decoded(p); len(m.Changes) > 0 {
-			names = append(names, m.Publisher)
-		}
-	}
-	return names
-}
-
 func TestAGoodbyeIsNoSilence(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		w := watch(b)
-		must(t, a.Publish(t.Context(), change(1)))
-		acquainted(w)
+	pair(t, func(t *testing.T, _ *port, a *pubsub.Bus, w *witness) {
+		w.hears(a, 1, "thr_1")
 		must(t, a.Close())
-		time.Sleep(3 * lease)
-		w.want(t, "")
+		w.after(3*lease, "")
 	})
 }
 
 func TestAGoodbyeTellsOfALostMessage(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		a, b := open(t, h.port("a")), open(t, h.port("b"))
-		w := watch(b)
-		acquainted(w)
-		h.setFate(lostChanges)
-		must(t, a.Publish(t.Context(), change(1)))
+	pair(t, func(t *testing.T, p *port, a *pubsub.Bus, w *witness) {
+		p.setFate(lostChanges)
+		w.hears(a, 1, "")
 		must(t, a.Close())
-		w.want(t, "down up")
+		w.want("down up")
 	})
 }
 
 func TestANewPublisherIsNoReasonToDrop(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		w := watch(open(t, h.port("b")))
-		w.want(t, "up")
-		time.Sleep(lease)
-		a := open(t, h.port("a"))
-		must(t, a.Publish(t.Context(), change(1)))
-		time.Sleep(lease)
-		w.want(t, "thr_1")
+	alone(t, func(t *testing.T, p *port, _ *pubsub.Bus, w *witness) {
+		w.after(lease, "")
+		w.hears(open(t, p.port("b")), 1, "thr_1")
+		w.after(lease, "")
 	})
 }
 
 func TestAPublisherFirstHeardOfAfterItsFirstMessageIs(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		w := watch(open(t, h.port("b")))
-		w.want(t, "up")
-		time.Sleep(lease)
-		w.want(t, "")
-		h.setFate(nothing)
-		a := open(t, h.port("a"))
-		must(t, a.Publish(t.Context(), change(1)))
-		synctest.Wait()
-		h.setFate(nil)
-		time.Sleep(tick)
-		w.want(t, "down up")
+	alone(t, func(t *testing.T, p *port, _ *pubsub.Bus, w *witness) {
+		w.after(lease, "")
+		p.setFate(nothing)
+		w.hears(open(t, p.port("b")), 1, "")
+		p.setFate(nil)
+		w.after(tick, "down up")
 	})
 }
 
 func TestManyPublishersMetOnConnectingAreOneDrop(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		h := newHub()
 		for i := range 20 {
 			b := open(t, h.port(""))
 			must(t, b.Publish(t.Context(), change(i)))
 			time.Sleep(tick / 20)
 		}
-		w := watch(open(t, h.port("b")))
-		w.want(t, "up")
-		time.Sleep(2 * lease)
-		w.want(t, "down up")
+		w := watch(t, open(t, h.port("b")))
+		w.want("up")
+		w.after(2*lease, "down up")
 	})
 }
 
 func TestTheMemoryForPublishersIsBounded(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		b := open(t, h.port("a"), pubsub.WithLease(time.Hour))
-		w := watch(b)
-		w.want(t, "up")
+	alone(t, func(t *testing.T, p *port, _ *pubsub.Bus, w *witness) {
 		for i := range 10_000 {
-			p, err := pubsub.Encode(pubsub.Message{Publisher: fmt.Sprint("p", i), Changes: []bus.Change{change(0)}, Number: 1})
+			m, err := pubsub.Encode(pubsub.Message{Publisher: fmt.Sprint("p", i), Changes: []bus.Change{change(0)}, Number: 1})
 			must(t, err)
-			h.send(p)
+			p.send(m)
 		}
 		if got := strings.Fields(w.take()); !slices.Contains(got, "down") {
 			t.Error("more publishers than are remembered, and nothing dropped")
 		}
-	})
+	}, pubsub.WithLease(time.Hour))
 }
 
 func TestConnectingBacksOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		var mu sync.Mutex
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
 		var at []time.Time
 		p.set(func(context.Context) error {
-			mu.Lock()
-			defer mu.Unlock()
 			at = append(at, time.Now())
 			return errFake
 		}, nil)
 		open(t, p, pubsub.WithBackoff(100*time.Millisecond, time.Second))
 		time.Sleep(10 * time.Second)
-		mu.Lock()
-		defer mu.Unlock()
+		synctest.Wait()
 		for i := 1; i < len(at); i++ {
 			longest := min(100*time.Millisecond<<(i-1), time.Second)
 			if d := at[i].Sub(at[i-1]); d > longest || d < longest/2 {
@@ -712,10 +598,9 @@ func TestConnectingBacksOff(t *testing.T) {
 
 // A connection that is lost as soon as it is made must not become a busy loop.
 func TestAConnectionThatDoesNotLastBacksOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		h.setFate(func(_ *conn, s string) ([]string, time.Duration) { return []string{s, "garbage"}, 0 })
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
+		p.setFate(func(_ *conn, s string) ([]string, time.Duration) { return []string{s, "garbage"}, 0 })
 		open(t, p)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -726,32 +611,26 @@ func TestAConnectionThatDoesNotLastBacksOff(t *testing.T) {
 }
 
 func TestAHangingConnectIsGivenUp(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		p.set(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, nil)
-		w := watch(open(t, p))
+	synctest.Test(t, func(t *testing.T) {
+		p := newHub().port("a")
+		p.set(hang, nil)
+		w := watch(t, open(t, p))
 		time.Sleep(4 * time.Second)
 		p.set(nil, nil)
-		time.Sleep(2 * time.Second)
-		w.want(t, "up")
+		w.after(2*time.Second, "up")
 	})
 }
 
 func TestSubscribingToAConnectedBusConnectsAtOnce(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, newHub().port("a"))
-		first := watch(b)
-		first.want(t, "up")
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, first *witness) {
 		time.Sleep(tick / 2)
-		watch(b).want(t, "up")
-		first.want(t, "")
+		watch(t, b).want("up")
+		first.want("")
 	})
 }
 
 func TestStopWaitsForARunningCall(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, newHub().port("a"))
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, _ *witness) {
 		gate, n := make(chan struct{}), 0
 		stop := b.Subscribe(t.Context(), func(bus.Change) { n++; <-gate; n++ }, func(bool) {})
 		synctest.Wait()
@@ -779,55 +658,46 @@ func TestStopWaitsForARunningCall(t *testing.T) {
 }
 
 func TestNobodyIsCalledAfterStop(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, newHub().port("a"))
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, _ *witness) {
 		stop := func() {}
 		b.Subscribe(t.Context(), func(bus.Change) { stop() }, func(bool) {})
-		w := &witness{}
+		w := &witness{t: t}
 		stop = b.Subscribe(t.Context(), w.f, w.connected) // called after the first
-		w.want(t, "up")
-		must(t, b.Publish(t.Context(), change(1)))
-		w.want(t, "")
+		w.want("up")
+		w.hears(b, 1, "")
 	})
 }
 
 func TestASubscriberThatComesWhileOthersAreToldIsToldToo(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, newHub().port("a"))
-		synctest.Wait()
-		w := &witness{}
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, _ *witness) {
+		w := &witness{t: t}
 		b.Subscribe(t.Context(), func(bus.Change) {}, func(yes bool) {
 			if yes {
 				b.Subscribe(t.Context(), w.f, w.connected)
 			}
 		})
-		w.want(t, "up")
+		w.want("up")
 	})
 }
 
 func TestTheEndOfTheContextEndsTheSubscriptionFromWithin(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		b := open(t, newHub().port("a"))
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, _ *witness) {
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &witness{}
+		w := &witness{t: t}
 		b.Subscribe(ctx, func(c bus.Change) { w.f(c); cancel() }, w.connected)
-		w.want(t, "up")
-		for i := range 3 {
-			must(t, b.Publish(t.Context(), change(i)))
-			synctest.Wait()
-		}
-		w.want(t, "thr_0")
+		w.want("up")
+		w.hears(b, 0, "thr_0")
+		w.hears(b, 1, "")
+		w.hears(b, 2, "")
 	})
 }
 
 func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 	for name, fail := range map[string]func(){"panic": func() { panic("out of order") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				b := open(t, newHub().port("a"))
-				good := watch(b)
-				good.want(t, "up") // first: the coming of another would be one more occasion to tell the bad one
-				bad, times := &witness{}, 0
+			// good is there first: the coming of another would be one more occasion to tell the bad one.
+			alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, good *witness) {
+				bad, times := &witness{t: t}, 0
 				b.Subscribe(t.Context(), func(c bus.Change) {
 					bad.f(c)
 					if c == change(1) {
@@ -839,16 +709,14 @@ func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 						fail()
 					}
 				})
-				bad.want(t, "up down")
-				time.Sleep(tick)
-				bad.want(t, "up")
+				bad.want("up down")
+				bad.after(tick, "up")
 				for i := range 3 {
 					must(t, b.Publish(t.Context(), change(i)))
 				}
-				good.want(t, "thr_0 thr_1 thr_2")
-				bad.want(t, "thr_0 thr_1 down thr_2")
-				time.Sleep(tick)
-				bad.want(t, "up")
+				good.want("thr_0 thr_1 thr_2")
+				bad.want("thr_0 thr_1 down thr_2")
+				bad.after(tick, "up")
 				if n := counted(b, "chatstore_bus_subscriber_failures_total", ""); n != 2 {
 					t.Errorf("counted %v failures", n)
 				}
@@ -858,18 +726,11 @@ func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 }
 
 func TestCloseTellsTheSubscribersAndTheOthers(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		b := open(t, h.port("a"))
-		w := watch(b)
-		w.want(t, "up")
+	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, w *witness) {
 		must(t, b.Close())
 		must(t, b.Close())
-		w.want(t, "down")
-		if !b.LeasedUntil().IsZero() {
-			t.Error("leased though closed")
-		}
-		if last := decoded(h.log[len(h.log)-1]); !last.Goodbye {
+		w.want("down")
+		if last := decoded(p.log[len(p.log)-1]); !last.Goodbye {
 			t.Errorf("the last word was %+v", last)
 		}
 		if err := b.Publish(t.Context(), change(1)); !errors.Is(err, store.ErrUnavailable) {
@@ -879,12 +740,7 @@ func TestCloseTellsTheSubscribersAndTheOthers(t *testing.T) {
 }
 
 func TestCloseSendsWhatIsWaiting(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		p := h.port("a")
-		a := open(t, p)
-		w := watch(open(t, h.port("b")))
-		w.want(t, "up")
+	pair(t, func(t *testing.T, p *port, a *pubsub.Bus, w *witness) {
 		p.set(nil, func(context.Context) error { time.Sleep(tick / 10); return nil })
 		errs := make(chan error, 3)
 		for i := range 3 {
@@ -895,16 +751,14 @@ func TestCloseSendsWhatIsWaiting(t *testing.T) {
 		for range 3 {
 			must(t, <-errs)
 		}
-		time.Sleep(2 * lease)
-		w.want(t, "thr_0 thr_1 thr_2")
+		w.after(2*lease, "thr_0 thr_1 thr_2")
 	})
 }
 
 func TestCloseWaitsForNoTransportThatHangs(t *testing.T) {
-	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	for name, connect := range map[string]func(context.Context) error{"connecting": hang, "connected": nil} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				p := newHub().port("a")
 				p.set(connect, hang)
 				b := open(t, p)
@@ -922,31 +776,22 @@ func TestCloseWaitsForNoTransportThatHangs(t *testing.T) {
 }
 
 func TestWhatTheBaseAnnouncesIsNotPublished(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		b := open(t, h.port("a"), pubsub.WithAnnouncingBase())
-		w := watch(b)
-		w.want(t, "up")
-		must(t, b.Publish(t.Context(), change(1)))
-		w.want(t, "")
-		h.send(`{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"cache","w":3}`) // a trigger's
-		h.send(`{"t":["thr_3"]}`)
-		w.want(t, "thr_1atc_1 thr_2 thr_3")
-	})
+	alone(t, func(_ *testing.T, p *port, b *pubsub.Bus, w *witness) {
+		w.hears(b, 1, "")
+		p.send(`{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"cache","w":3}`) // a trigger's
+		p.send(`{"t":["thr_3"]}`)
+		w.want("thr_1atc_1 thr_2 thr_3")
+	}, pubsub.WithAnnouncingBase())
 }
 
 func TestAChangeThatNobodyCouldDecodeIsRefused(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		h := newHub()
-		b := open(t, h.port("a"))
-		w := watch(b)
+	alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, w *witness) {
 		for _, c := range []bus.Change{{}, {ThreadID: "a\n"}, {AttachmentID: "\xff"}, {All: true, Origin: strings.Repeat("x", 257)}} {
 			if err := b.Publish(t.Context(), c); !errors.Is(err, store.ErrInvalid) {
 				t.Errorf("%+v: %v", c, err)
 			}
 		}
-		time.Sleep(lease)
-		w.want(t, "up")
+		w.after(lease, "")
 	})
 }
 
@@ -968,42 +813,43 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 	}
 }
 
-// chaosWitness checks the promise: whoever serves knows every change that was published a lease, and a delivery, ago.
-type chaosWitness struct {
+// process is told of changes, and checks the promise: whoever serves knows every change that was published a lease, and a
+// delivery, ago.
+type process struct {
+	*port
+	bus     *pubsub.Bus
 	mu      sync.Mutex
 	serving bool
 	unknown map[string]time.Time // published, not known
+}
+
+func (p *process) hear(c bus.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.unknown, c.ThreadID)
+}
+
+func (p *process) connected(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.serving = yes; yes {
+		clear(p.unknown)
+	}
 }
 
 func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
 	const longest = tick // a delivery
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
 				rnd, fates := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the second under h.mu
 				h := newHub()
-				var (
-					ports     []*port
-					buses     []*pubsub.Bus
-					witnesses []*chaosWitness
-				)
-				for i := range 4 {
-					p := h.port(fmt.Sprint(i))
-					b := open(t, p, pubsub.WithBackoff(tick/20, tick/10))
-					w := &chaosWitness{unknown: map[string]time.Time{}}
-					b.Subscribe(t.Context(), func(c bus.Change) {
-						w.mu.Lock()
-						defer w.mu.Unlock()
-						delete(w.unknown, c.ThreadID)
-					}, func(yes bool) {
-						w.mu.Lock()
-						defer w.mu.Unlock()
-						w.serving = yes
-						if yes {
-							clear(w.unknown)
-						}
-					})
-					ports, buses, witnesses = append(ports, p), append(buses, b), append(witnesses, w)
+				processes := make([]*process, 4)
+				for i := range processes {
+					p := &process{port: h.port(fmt.Sprint(i)), unknown: map[string]time.Time{}}
+					p.bus = open(t, p.port, pubsub.WithBackoff(tick/20, tick/10))
+					p.bus.Subscribe(t.Context(), p.hear, p.connected)
+					processes[i] = p
 				}
 				arrives := map[*conn]time.Time{} // when the last payload does: the channel keeps the order
 				h.setFate(func(to *conn, p string) ([]string, time.Duration) {
@@ -1029,38 +875,33 @@ func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
 				for n := range 600 {
 					time.Sleep(time.Duration(rnd.Int64N(int64(tick / 3))))
 					synctest.Wait()
-					now := time.Now()
-					for i, w := range witnesses {
+					c, now := change(n), time.Now()
+					for i, p := range processes {
 						checks++
-						w.mu.Lock()
-						if w.serving && now.Before(buses[i].LeasedUntil()) {
+						p.mu.Lock()
+						if p.serving && now.Before(p.bus.LeasedUntil()) {
 							served++
-							for id, at := range w.unknown {
+							for id, at := range p.unknown {
 								if now.Sub(at) > lease+longest {
 									t.Fatalf("%d serves without %s for %v", i, id, now.Sub(at))
 								}
 							}
 						}
-						w.mu.Unlock()
+						p.unknown[c.ThreadID] = now
+						p.mu.Unlock()
 					}
-					from := rnd.IntN(len(buses))
+					from := processes[rnd.IntN(len(processes))]
 					switch rnd.IntN(12) {
 					case 0:
-						ports[from].cut()
+						from.cut()
 					case 1:
-						ports[from].set(nil, func(context.Context) error { return errFake })
+						from.set(nil, refuse)
 					case 2:
-						ports[from].set(nil, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+						from.set(nil, hang)
 					default:
-						ports[from].set(nil, nil)
+						from.set(nil, nil)
 					}
-					c := change(n)
-					for _, w := range witnesses {
-						w.mu.Lock()
-						w.unknown[c.ThreadID] = now
-						w.mu.Unlock()
-					}
-					go buses[from].Publish(context.Background(), c)
+					go from.bus.Publish(context.Background(), c)
 				}
 				if served < checks/4 {
 					t.Errorf("served at %d of %d times: the test shows little", served, checks)

@@ -14,9 +14,11 @@ type hub struct {
 	mu    sync.Mutex
 	conns map[*conn]bool
 	// fate says what becomes of a payload on its way to one connection: what arrives, and after how long. Nil: itself, at once.
-	fate func(to *conn, payload string) ([]string, time.Duration)
+	fate fate
 	log  []string // what was sent
 }
+
+type fate = func(to *conn, payload string) ([]string, time.Duration)
 
 // port is one process's way to the hub.
 type port struct {
@@ -50,7 +52,7 @@ func (h *hub) send(payload string) {
 	}
 }
 
-func (h *hub) setFate(f func(to *conn, payload string) ([]string, time.Duration)) {
+func (h *hub) setFate(f fate) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.fate = f
