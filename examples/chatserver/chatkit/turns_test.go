@@ -104,7 +104,7 @@ func TestACollidingIDIsDrawnAgain(t *testing.T) {
 	}
 }
 
-// What a responder emits, and what the store and the client get of it.
+// A responder emits events: the store gets these writes, the client these events.
 func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 	task := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom"}}
 	for name, test := range map[string]struct {
@@ -312,8 +312,7 @@ func TestStoppedAndRetriedAtOnce(t *testing.T) {
 	})
 }
 
-// A conversation has one turn at a time on a server: a new message ends the answer to the one before, and what that said is kept
-// in front of it.
+// A conversation has one turn at a time on a server. A new message ends the answer before it, whose text is kept.
 func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := 0
