@@ -305,7 +305,7 @@ func TestAttachmentsAreTheirOwnersAlone(t *testing.T) {
 	if page, _ := g.base.LoadThreads(context.Background(), store.ThreadQuery{Owner: store.AnyOwner()}); len(page.Data) != 0 {
 		t.Error("and a thread made for it")
 	}
-	g.want(409, "ada", "threads.create", object{"input": input}) // it is not uploaded
+	g.want(409, "ada", "threads.create", object{"input": input})            // it is not uploaded
 	g.want(200, "grace", "attachments.delete", object{"attachment_id": id}) // as of what is not there
 	if len(kept.deleted) != 0 {
 		t.Fatal("somebody else deleted the file")
