@@ -47,7 +47,7 @@ func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuer
 	return p, err
 }
 
-// sizeOf is what a page holds, and textOf the length of its JSON, which is what one has at hand.
+// sizeOf is the memory of a page, and textOf the length of its JSON, which is easier to know.
 func sizeOf(p store.Page[chat.Item]) int {
 	n := cap(p.Data) * int(unsafe.Sizeof(chat.Item{}))
 	for _, it := range p.Data {

@@ -23,8 +23,8 @@ type peer[V any] interface {
 	Close()
 }
 
-// source is what a peer is in front of, and how large it may get: bytes, of values of that size each, if it can count them, and else
-// as many entries as those are.
+// source is what a peer loads from, and how large the peer may get. A peer that counts sizes is bounded by bytes, the others by
+// entries.
 type source[V any] struct {
 	load    func(ctx context.Context, key string) (V, error)
 	size    func(V) int

@@ -18,8 +18,8 @@ type reader interface {
 	LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error)
 }
 
-// throughPeers reads through two of a peer's caches, of threads by their id and of pages by all that is asked for: here the
-// newest 20 of a thread only, so that its id is the key.
+// throughPeers reads through two of a peer's caches: threads by their id, and pages by the thread's id. The only page asked
+// for is the newest 20 items.
 type throughPeers struct {
 	threads peer[chat.Thread]
 	pages   peer[store.Page[chat.Item]]

@@ -62,8 +62,8 @@ func recommended(base store.Store, opts ...cache.Option) store.Store {
 	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner)
 }
 
-// usual is a stack as one often meets it: span options and attributes built for every call, metrics looked up by their
-// labels, a generic cache under a joined string key with deep copies by way of JSON, and ownership by a query of its own.
+// usual is a stack as one often meets it. It builds span options and attributes for every call, and looks up metrics by their
+// labels. Its generic cache has joined string keys and copies by way of JSON. Ownership is a query of its own.
 type usual struct {
 	base     store.Store
 	owners   store.Store // asked whose a thread is

@@ -35,8 +35,8 @@ func (c *tally) around(base store.Store) store.Store {
 		})))
 }
 
-// byKey keeps threads, items and pages under all that was asked for, in a peer's caches, as one writes it by hand: a write drops
-// what is known of its thread. What a read under way then puts back is stale until the TTL: it does not guard against that.
+// byKey keeps threads, items and pages in a peer's caches, under all arguments of the read, as one writes it by hand. A write
+// drops all entries of its thread. What a read under way then puts back is stale until the TTL: it does not guard against that.
 type byKey struct {
 	store.Store
 	threads peer[chat.Thread]

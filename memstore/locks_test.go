@@ -90,7 +90,7 @@ func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 	testenv.Must(t, <-saved)
 }
 
-// A writer waits for whoever is reading its thread, be it a writer of the thread or of an item.
+// A writer of a thread, or of one of its items, waits for the thread's readers.
 func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{}, 3)
@@ -155,7 +155,7 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 	}
 }
 
-// What a deletion leaves is an id, an owner and a version: no item, no title, and no index of an owner without threads.
+// A deletion leaves an id, an owner and a version. Items, titles and the indexes of owners without threads go.
 func TestDeletionsLeaveLittleBehind(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{Tenant: "acme", Subject: "ada"}, 10)

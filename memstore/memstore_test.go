@@ -84,7 +84,7 @@ func eachOwned(t *testing.T, f func(t *testing.T, k owned)) {
 	})
 }
 
-// A save with the zero Owner names no other owner: the deleted id is revived as whose it was, and is not given to nobody.
+// Saving a deleted id with a zero Owner restores its previous owner.
 func TestZeroOwnerRevivesADeletedIDAsItsOwners(t *testing.T) {
 	eachOwned(t, func(t *testing.T, k owned) {
 		must(t, k.save(t.Context(), ada))
@@ -243,8 +243,8 @@ func TestRecordersRunUnderNoLock(t *testing.T) {
 	}
 }
 
-// Readers and writers of one thread, of others, of listings and of attachments at once: for the race detector, and each
-// page is one that the thread once had.
+// Readers and writers of threads, listings and attachments run at once, for the race detector. Each page is in order, and each
+// listing matches its filter.
 func TestEverythingAtOnce(t *testing.T) {
 	s, ctx := memstore.New(), t.Context()
 	const rounds = 200

@@ -12,8 +12,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// sdkBridge is the Store of the Node SDK over HTTP: POST /{method}, where the body is an object of the arguments and the
-// caller's context, with rows in the wire's form. It answers 200 with a row, a page or an id, 204, or an error's code
+// sdkBridge is the Store of the Node SDK over HTTP: POST /{method}. The body is an object of the arguments and the caller's
+// context, with rows in the wire's form. It answers 200 with a row, a page or an id, 204, or an error's code
 // and message. It believes what callers say of themselves, and so is for tests only.
 type sdkBridge struct {
 	store store.Store

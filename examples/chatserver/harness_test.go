@@ -79,11 +79,12 @@ func startServer(t *testing.T, change func(*config)) *running {
 	return r
 }
 
-// noLeaks fails the test if goroutines that it started are left at its end.
-func noLeaks(t *testing.T) {
+// startAlone is startServer for a test that no other runs beside. It fails if goroutines of the test are left at its end.
+func startAlone(t *testing.T, change func(*config)) *running {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	return startServer(t, change)
 }
 
 // eventually asks again until nothing is wrong: what it asks about happens elsewhere, in a time of its own.

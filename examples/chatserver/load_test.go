@@ -47,8 +47,7 @@ func bare(base store.Store, _ bus.Bus, reg prometheus.Registerer, _ trace.Tracer
 
 func testLoad(t *testing.T, stack wrapper) {
 	const users = 200
-	noLeaks(t)
-	srv := startServer(t, func(c *config) { c.wrap = stack })
+	srv := startAlone(t, func(c *config) { c.wrap = stack })
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	over := time.Now().Add(*loadTime)

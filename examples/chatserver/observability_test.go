@@ -62,8 +62,8 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 		p.lookAgain(t)
 	}
 
-	// All are asked about one moment, in which the last look had succeeded and the rules were evaluated after one that had: on a
-	// busy machine a look may time out, and Prometheus then takes every series for gone.
+	// All queries are about one moment: the last scrape had succeeded, and the rules were evaluated after such a scrape. On a
+	// busy machine a scrape may time out, and Prometheus then takes every series for gone.
 	p.at = p.until(t, "the server is seen, and its rules evaluated",
 		"up == 1 and on () (count(job_store_layer:chatstore_operations:rate5m) > 0) and on () (count(job:chatserver_requests:rate5m) > 0)")
 
@@ -86,7 +86,7 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 			}
 		}
 	}
-	// What the server has and nobody looks at is no fault, but a name of ours that is in no place at all would be.
+	// A query for a series that never exists would show nothing: these exist.
 	for _, name := range []string{"chatserver_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
 		if rows, err := p.query(t, name); err != nil || len(rows) == 0 {
 			t.Errorf("Prometheus has no %s: this test shows nothing (%v)", name, err)

@@ -26,8 +26,8 @@ import (
 
 const sdkDir = "testdata/sdk"
 
-// The SDK whose Store this project implements, chatkit-node-backend-sdk, over the server's stack: testdata/sdk has, for
-// Node, a ChatKitServer, a Store whose methods call the stack through sdkBridge, and a script of every request there is.
+// The SDK whose Store this project implements, chatkit-node-backend-sdk, works over the server's stack. testdata/sdk has a
+// ChatKitServer for Node, a Store that calls the stack through sdkBridge, and a script that makes every request.
 func TestNodeSDK(t *testing.T) {
 	t.Parallel()
 	node := findNode(t)
@@ -147,8 +147,8 @@ func (r *repeatingIDs) GenerateThreadID(ctx context.Context) string {
 	return r.last
 }
 
-// runDriver runs the script, each step a subtest, and returns the rows that the SDK saved and did not delete: their JSON,
-// by the names that nameOf makes.
+// runDriver runs the script, each step a subtest. It returns the JSON of the rows that the SDK saved and did not delete, by
+// the names that nameOf makes.
 func runDriver(t *testing.T, node, url string) map[string]string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)

@@ -28,8 +28,7 @@ func (c *client) get(t *testing.T, path string) (int, string) {
 }
 
 func TestTwoUsersSeeTheirOwn(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	ada, grace := newPage(t, srv.url, "ada"), newClient(t, srv.url, "grace", testKey)
 	id := testenv.Value(ada.newThread(t.Context(), "for my eyes", func(object) {}))(t)
 	if v, err := ada.ask(t.Context(), "threads.list", object{}); err != nil || len(v["data"].([]any)) != 1 {
@@ -44,8 +43,7 @@ func TestTwoUsersSeeTheirOwn(t *testing.T) {
 }
 
 func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	nobody := newClient(t, srv.url, "nobody", testKey)
 	nobody.token = ""
 	for _, path := range []string{"/panel", "/files/atc_1"} {
@@ -68,8 +66,7 @@ func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
 
 // Another site's page can have a browser send the cookie only where the browser is old: the origin is looked at as well.
 func TestAnotherSitesPageIsRefused(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	c := newPage(t, srv.url, "ada")
 	res, text := c.do(t, http.MethodPost, "/chatkit", `{"type":"threads.list","params":{}}`, func(r *http.Request) {
 		r.Header.Set("Origin", "https://elsewhere.example")
@@ -82,8 +79,7 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 
 // A page of somebody's whose name is made to mean this machine must not be taken for the server's own: it could sign in.
 func TestOnlyTheServersOwnNamesAreAnswered(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, func(c *config) { c.url = "https://chat.example:8443" })
+	srv := startAlone(t, func(c *config) { c.url = "https://chat.example:8443" })
 	c := newClient(t, srv.url, "ada", testKey)
 	for host, want := range map[string]int{
 		"evil.example": 421, "evil.example:8080": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example": 421, "[::2]:80": 421,
@@ -96,8 +92,7 @@ func TestOnlyTheServersOwnNamesAreAnswered(t *testing.T) {
 }
 
 func TestEveryErrorIsJSON(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	c := newPage(t, srv.url, "ada")
 	for request, want := range map[string]int{
 		"GET /nothing": 404, "GET /web.go": 404, "GET /files/none": 404, "POST /": 405, "GET /chatkit": 405, "PATCH /session": 405,
@@ -119,7 +114,6 @@ func TestEveryErrorIsJSON(t *testing.T) {
 
 // Traces go to a collector, where the environment names one, or are printed.
 func TestTracesAreExported(t *testing.T) {
-	noLeaks(t)
 	var collected atomic.Int64
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		text, _ := io.ReadAll(r.Body)
@@ -133,8 +127,9 @@ func TestTracesAreExported(t *testing.T) {
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	var printed strings.Builder
-	all := testenv.Value(exporters(t.Context(), "stdout", &printed))(t)
-	srv := startServer(t, func(c *config) { c.exporters = all })
+	srv := startAlone(t, func(c *config) {
+		c.exporters = testenv.Value(exporters(t.Context(), "stdout", &printed))(t)
+	})
 	c := newClient(t, srv.url, "ada", testKey)
 	testenv.Value(c.newThread(t.Context(), "a secret", func(object) {}))(t)
 	// A client does not choose the trace that it is in.
@@ -157,8 +152,7 @@ func TestTracesAreExported(t *testing.T) {
 }
 
 func TestWhatOperatorsAskFor(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	c := newPage(t, srv.url, "ada")
 	testenv.Value(c.newThread(t.Context(), "hello", func(object) {}))(t)
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -201,8 +195,7 @@ func TestAServerWithoutItsDatabaseIsNotReady(t *testing.T) {
 }
 
 func TestAFileIsSentWithAMessage(t *testing.T) {
-	noLeaks(t)
-	srv := startServer(t, nil)
+	srv := startAlone(t, nil)
 	c := newPage(t, srv.url, "ada")
 	a := testenv.Value(c.ask(t.Context(), "attachments.create", object{"name": "tea.txt", "size": 3, "mime_type": "text/plain"}))(t)
 	path := a["upload_descriptor"].(object)["url"].(string)
@@ -234,13 +227,12 @@ func TestAFileIsSentWithAMessage(t *testing.T) {
 
 // A stop ends streams when their time is over, and keeps what they have said.
 func TestAStopKeepsWhatWasStreamed(t *testing.T) {
-	noLeaks(t)
 	dir := t.TempDir()
 	open := func(c *config) {
 		c.store, c.files = filepath.Join(dir, "chat.db"), filepath.Join(dir, "files")
 		c.grace, c.responder = 50*time.Millisecond, answer.NewDemo(answer.WithPace(5*time.Millisecond))
 	}
-	srv := startServer(t, open)
+	srv := startAlone(t, open)
 	c := newClient(t, srv.url, "ada", testKey)
 	id, deltas, ended := "", 0, false
 	stopped := make(chan error, 1)
@@ -265,14 +257,13 @@ func TestAStopKeepsWhatWasStreamed(t *testing.T) {
 }
 
 func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
-	noLeaks(t)
 	file := filepath.Join(t.TempDir(), "key")
 	var out, errs strings.Builder
 	if code := command(context.Background(), []string{"token", "-user", "ada", "-key", file}, &out, &errs); code != 0 {
 		t.Fatalf("%d: %s", code, errs.String())
 	}
 	key := testenv.Value(identity.KeyFile(file))(t)
-	srv := startServer(t, func(c *config) { c.key = key })
+	srv := startAlone(t, func(c *config) { c.key = key })
 	c := newClient(t, srv.url, "x", testKey)
 	if _, err := c.ask(t.Context(), "threads.list", object{}); err == nil {
 		t.Error("another key's token was taken")

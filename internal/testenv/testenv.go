@@ -1,5 +1,5 @@
-// Package testenv tells this repository's tests where they run: with the race detector or without, how much they are asked to
-// try, and where the programs are that they need.
+// Package testenv has what this repository's tests share. It tells them where they run: with the race detector or without, how
+// much to try, and where the programs are. Its other functions end a test on an error, and measure the heap.
 package testenv
 
 import (
@@ -33,7 +33,7 @@ func Missing(t testing.TB, why string) {
 	t.Skip(why)
 }
 
-// Must ends a test that an error keeps from going on.
+// Must ends the test if err is not nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -52,7 +52,7 @@ func Value[V any](v V, err error) func(testing.TB) V {
 
 // Heap returns how many bytes of the heap are in use.
 func Heap() int {
-	for range 3 { // what a finalizer, a pool or package unique holds goes a round later
+	for range 3 { // what finalizers, pools and package unique hold is freed later
 		runtime.GC()
 	}
 	var m runtime.MemStats

@@ -195,8 +195,8 @@ func (a *Demo) echo(ctx context.Context, t *chatkit.Turn, m chat.UserMessage, te
 	return a.say(ctx, t, answer)
 }
 
-// goOn answers what was no message: the output of a tool that nothing was said about yet, or else the newest form that the
-// user has dealt with.
+// goOn answers the output of a tool, if the assistant has not spoken since, or else the newest form that the user has
+// completed.
 func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 	past, err := t.History(ctx, store.DefaultLimit)
 	if err != nil {

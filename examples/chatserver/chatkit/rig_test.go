@@ -145,11 +145,11 @@ func (g *rig) ask(user, kind string, params any) (int, object) {
 	return res.StatusCode, chatkittest.Answer(g.t, res)
 }
 
-// want sends a request of ada's that is answered with JSON and that status.
-func (g *rig) want(status int, kind string, params object) {
+// want sends a request that must be answered with JSON and that status.
+func (g *rig) want(status int, user, kind string, params object) {
 	g.t.Helper()
-	if got, v := g.ask("ada", kind, params); got != status {
-		g.t.Errorf("%s: %d %v, want %d", kind, got, v, status)
+	if got, v := g.ask(user, kind, params); got != status {
+		g.t.Errorf("%s of %s: %d %v, want %d", kind, user, got, v, status)
 	}
 }
 

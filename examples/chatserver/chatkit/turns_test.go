@@ -104,7 +104,7 @@ func TestACollidingIDIsDrawnAgain(t *testing.T) {
 	}
 }
 
-// What a responder emits, and what the store and the client get of it.
+// A responder emits events: the store gets these writes, the client these events.
 func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 	task := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom"}}
 	for name, test := range map[string]struct {
@@ -190,7 +190,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 	if left := g.stored("thr"); len(left) != 3 || left[0].ID != "i2" {
 		t.Errorf("a call that nobody answers any more is still there: %v", left)
 	}
-	g.want(409, "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}) // a second output
+	g.want(409, "ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}) // a second output
 }
 
 func TestAnUnansweredToolCallGoesWithTheNextMessage(t *testing.T) {
@@ -229,7 +229,7 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 		t.Errorf("%s (-want +got)\n%s", answered.Status, diff)
 	}
 	skip := object{"thread_id": "thr", "item_id": "i1", "input": object{"status": "skipped"}}
-	g.want(409, "threads.add_structured_input", skip) // a second time
+	g.want(409, "ada", "threads.add_structured_input", skip) // a second time
 	skip["item_id"] = "i2"
 	g.stream("ada", "threads.add_structured_input", skip)
 	if second := load[chat.StructuredInput](g, "i2"); second.Status != "skipped" || !second.Inputs[0].Answer.Skipped {
@@ -312,8 +312,7 @@ func TestStoppedAndRetriedAtOnce(t *testing.T) {
 	})
 }
 
-// A conversation has one turn at a time on a server: a new message ends the answer to the one before, and what that said is kept
-// in front of it.
+// A conversation has one turn at a time on a server. A new message ends the answer before it, whose text is kept.
 func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := 0
@@ -354,7 +353,7 @@ func TestARenameInMidTurnStays(t *testing.T) {
 	res := g.request(t.Context(), "ada", "threads.add_user_message", message("x"))
 	defer res.Body.Close()
 	<-begun
-	g.want(200, "threads.update", object{"thread_id": "thr", "title": "mine"})
+	g.want(200, "ada", "threads.update", object{"thread_id": "thr", "title": "mine"})
 	close(renamed)
 	_, _ = io.Copy(io.Discard, res.Body)
 	if thread, err := g.s.LoadThread(ada, "thr"); err != nil || thread.Title != "mine" || thread.Metadata.String() != `{"model":"m"}` {
@@ -400,7 +399,7 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 			g.attach(chat.JSON{})
 			armed = true
 			test.params["thread_id"] = "thr"
-			g.want(404, kind, test.params)
+			g.want(404, "ada", kind, test.params)
 			armed = false
 			page, err := base.LoadThreadItems(t.Context(), "thr", store.PageQuery{})
 			_, noThread := base.LoadThread(t.Context(), "thr")
@@ -452,7 +451,7 @@ func TestAClosedThreadTakesNoMessages(t *testing.T) {
 			"threads.sync_custom_action": {"action": object{"type": "a"}},
 		} {
 			params["thread_id"] = typ
-			g.want(409, kind, params)
+			g.want(409, "ada", kind, params)
 		}
 	}
 }
@@ -731,7 +730,7 @@ func TestTooManyTurnsAreRefused(t *testing.T) {
 	params := message("x")
 	res := g.request(t.Context(), "ada", "threads.add_user_message", params)
 	<-begun
-	g.want(503, "threads.add_user_message", params)
+	g.want(503, "ada", "threads.add_user_message", params)
 	close(finish)
 	_, _ = io.Copy(io.Discard, res.Body)
 	res.Body.Close()
