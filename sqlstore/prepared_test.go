@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -11,12 +12,18 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
+func opened(t *testing.T) *Store {
+	t.Helper()
 	s, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
+	s := opened(t)
 	texts := 0
 	var look func(v reflect.Value)
 	look = func(v reflect.Value) {
@@ -46,24 +53,15 @@ func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
 func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	ctx := t.Context()
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	item, err := chat.NewItem("msg_1", at, chat.AssistantMessage{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	another, err := chat.NewItem("msg_2", at, chat.AssistantMessage{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	attachment, err := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
-	if err != nil {
+	item, err1 := chat.NewItem("msg_1", at, chat.AssistantMessage{})
+	another, err2 := chat.NewItem("msg_2", at, chat.AssistantMessage{})
+	attachment, err3 := chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"})
+	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	reads := map[store.Op]func(s *Store) error{
-		store.OpLoadThread: func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
-		store.OpLoadThreads: func(s *Store) error {
-			_, err := s.LoadThreads(ctx, store.ThreadQuery{})
-			return err
-		},
+		store.OpLoadThread:      func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
+		store.OpLoadThreads:     func(s *Store) error { _, err := s.LoadThreads(ctx, store.ThreadQuery{}); return err },
 		store.OpLoadThreadItems: func(s *Store) error { _, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}); return err },
 		store.OpLoadItem:        func(s *Store) error { _, err := s.LoadItem(ctx, "thr_1", "msg_1"); return err },
 		store.OpLoadAttachment:  func(s *Store) error { _, err := s.LoadAttachment(ctx, "atc_1"); return err },
@@ -77,11 +75,7 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 		store.OpSaveAttachment:   func(s *Store) error { return s.SaveAttachment(ctx, attachment) },
 		store.OpDeleteAttachment: func(s *Store) error { return s.DeleteAttachment(ctx, "atc_1") },
 	}
-	s, err := OpenSQLite(ctx, filepath.Join(t.TempDir(), "chat.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s := opened(t)
 	for _, op := range []store.Op{store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment} {
 		if err := writes[op](s); err != nil {
 			t.Fatal(err)
