@@ -63,6 +63,23 @@ func watch(t testing.TB, b *pubsub.Bus) *witness {
 	return w
 }
 
+// up returns a server, a Bus at it, and a witness that was told that the Bus is connected.
+func up(t *testing.T, opts ...redisbus.Option) (*redistest.Server, *pubsub.Bus, *witness) {
+	t.Helper()
+	server := redistest.Start(t)
+	b := open(t, server.Client(), opts...)
+	w := watch(t, b)
+	w.until("up")
+	return server, b, w
+}
+
+// again waits until the Bus was cut off and is connected again.
+func (w *witness) again() {
+	w.t.Helper()
+	w.until("down")
+	w.until("up")
+}
+
 // until waits for what is wanted, and returns what came before it.
 func (w *witness) until(want string) (before []string) {
 	w.t.Helper()
@@ -152,21 +169,15 @@ func TestTwoCachesOverOneBaseAgree(t *testing.T) {
 }
 
 func TestAKilledSubscriptionIsNoticed(t *testing.T) {
-	server := redistest.Start(t)
-	w := watch(t, open(t, server.Client())) // not by the lease
-	w.until("up")
+	server, _, w := up(t) // not by the lease
 	for range 3 {
 		must(t, server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
-		w.until("down")
-		w.until("up")
+		w.again()
 	}
 }
 
 func TestAServerThatStopsAndComesBackIsNoticed(t *testing.T) {
-	server := redistest.Start(t)
-	b := open(t, server.Client())
-	w := watch(t, b)
-	w.until("up")
+	server, b, w := up(t)
 	server.Stop()
 	w.until("down")
 	if !b.LeasedUntil().IsZero() {
@@ -182,11 +193,8 @@ func TestAServerThatStopsAndComesBackIsNoticed(t *testing.T) {
 }
 
 func TestAServerThatHangsEndsTheLease(t *testing.T) {
-	server := redistest.Start(t)
 	const lease = 500 * time.Millisecond
-	b := open(t, server.Client(), redisbus.WithLease(lease))
-	w := watch(t, b)
-	w.until("up")
+	server, b, w := up(t, redisbus.WithLease(lease))
 	server.Pause()
 	paused := time.Now()
 	if until := b.LeasedUntil(); until.After(paused.Add(lease)) {
@@ -238,8 +246,7 @@ func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 		}
 	}
 	close(gate)
-	w.until("down")
-	w.until("up")
+	w.again()
 }
 
 func TestAServerThatIsNotThereYetIsNoError(t *testing.T) {
@@ -251,13 +258,9 @@ func TestAServerThatIsNotThereYetIsNoError(t *testing.T) {
 }
 
 func TestAPayloadOfSomebodyElseEndsTheConnection(t *testing.T) {
-	server := redistest.Start(t)
-	b := open(t, server.Client())
-	w := watch(t, b)
-	w.until("up")
+	server, b, w := up(t)
 	must(t, server.Client().Publish(t.Context(), redisbus.DefaultChannel, "garbage").Err())
-	w.until("down")
-	w.until("up")
+	w.again()
 	if n := stat(b, "chatstore_bus_drops_total", "payload"); n != 1 {
 		t.Errorf("counted %v", n)
 	}

@@ -8,13 +8,18 @@ import (
 	"github.com/chatstore/chatstore/redisbus/redistest"
 )
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func connect(t *testing.T) (*transport, *conn) {
 	t.Helper()
 	tr := &transport{redistest.Start(t).Client(), "c"}
 	c, err := tr.Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	return tr, c.(*conn)
 }
@@ -22,9 +27,7 @@ func connect(t *testing.T) (*transport, *conn) {
 // go-redis reconnects by itself; all that shows is that a subscription is confirmed once more.
 func TestASubscriptionConfirmedAgainIsALostConnection(t *testing.T) {
 	_, c := connect(t)
-	if err := c.sub.Subscribe(t.Context(), "c"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.sub.Subscribe(t.Context(), "c"))
 	if _, err := c.Receive(t.Context()); !errors.Is(err, errResubscribed) {
 		t.Errorf("got %v", err)
 	}
@@ -35,9 +38,7 @@ func TestAReceiveThatIsLeftLosesNothing(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
-		if err := tr.Publish(t.Context(), "payload"); err != nil {
-			t.Fatal(err)
-		}
+		must(t, tr.Publish(t.Context(), "payload"))
 	}
 	for got := 0; got < 100; {
 		switch p, err := c.Receive(gone); {
@@ -46,9 +47,8 @@ func TestAReceiveThatIsLeftLosesNothing(t *testing.T) {
 		case !errors.Is(err, context.Canceled):
 			t.Fatalf("got %q, %v", p, err)
 		default:
-			if _, err := c.Receive(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			_, err := c.Receive(t.Context())
+			must(t, err)
 			got++
 		}
 	}
@@ -58,14 +58,10 @@ func TestTheEndOfTheContextOfConnectLeavesTheConnection(t *testing.T) {
 	tr, _ := connect(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c, err := tr.Connect(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer c.Close()
 	cancel()
-	if err := c.Send(t.Context(), "payload"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.Send(t.Context(), "payload"))
 	if p, err := c.Receive(t.Context()); p != "payload" || err != nil {
 		t.Errorf("got %q, %v", p, err)
 	}

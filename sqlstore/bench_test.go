@@ -101,23 +101,17 @@ func BenchmarkOperations(b *testing.B) {
 		name string
 		call func(s store.Store, k, i int) error
 	}{
-		{"load_thread", func(s store.Store, k, _ int) error { _, err := s.LoadThread(ctx, fmt.Sprintf("thr_%d", k)); return err }},
+		{"load_thread", func(s store.Store, k, _ int) error { return errOf(s.LoadThread(ctx, fmt.Sprintf("thr_%d", k))) }},
 		{"load_thread_items", func(s store.Store, k, _ int) error {
-			_, err := s.LoadThreadItems(ctx, fmt.Sprintf("thr_%d", k), store.PageQuery{})
-			return err
+			return errOf(s.LoadThreadItems(ctx, fmt.Sprintf("thr_%d", k), store.PageQuery{}))
 		}},
 		{"load_item", func(s store.Store, k, i int) error {
-			_, err := s.LoadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("msg_%d", i%100))
-			return err
+			return errOf(s.LoadItem(ctx, fmt.Sprintf("thr_%d", k), fmt.Sprintf("msg_%d", i%100)))
 		}},
 		{"load_threads", func(s store.Store, _, _ int) error {
-			_, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})
-			return err
+			return errOf(s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)}))
 		}},
-		{"load_attachment", func(s store.Store, k, _ int) error {
-			_, err := s.LoadAttachment(ctx, fmt.Sprintf("atc_%d", k))
-			return err
-		}},
+		{"load_attachment", func(s store.Store, k, _ int) error { return errOf(s.LoadAttachment(ctx, fmt.Sprintf("atc_%d", k))) }},
 		{"save_thread", func(s store.Store, k, i int) error {
 			th := thread(fmt.Sprintf("thr_%d", k))
 			th.Title = fmt.Sprint(i)

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,13 +45,29 @@ func get[T any](t testing.TB) func(v T, err error) T {
 type opener func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store
 
 func closing(t testing.TB) func(s *sqlstore.Store, err error) *sqlstore.Store {
-	return func(s *sqlstore.Store, err error) *sqlstore.Store {
+	return closed[*sqlstore.Store](t)
+}
+
+// closed is get of something that is closed when the test ends.
+func closed[T io.Closer](t testing.TB) func(v T, err error) T {
+	return func(v T, err error) T {
 		t.Helper()
 		must(t, err)
-		t.Cleanup(func() { must(t, s.Close()) })
-		return s
+		t.Cleanup(func() { must(t, v.Close()) })
+		return v
 	}
 }
+
+// tries returns how often something is tried: fewer times unless all is asked for.
+func tries(full, part int) int {
+	if testenv.Full {
+		return full
+	}
+	return part
+}
+
+// errOf returns the error of a call.
+func errOf(_ any, err error) error { return err }
 
 // fast are arguments for a server that does not wait for its disk. A crash of the server alone loses nothing by that.
 var fast = []string{"-c", "fsync=off"}
@@ -136,11 +153,24 @@ func TestTheRecommendedStackConforms(t *testing.T) {
 	})
 }
 
-func TestThroughAPoolerItConforms(t *testing.T) {
+// A database that is set to serialize transactions makes more of them fail for the moment, and no more of the calls.
+func TestThroughAPoolerAndInASerializableDatabaseItConforms(t *testing.T) {
 	t.Parallel()
-	base := kept{postgres(pgtest.Shared(t).DSN(t))(t, sqlstore.WithPooler())}
-	storetest.Run(t, func(t *testing.T) store.Store {
-		partly(t, "Limit", "Order", "Concurrency")
-		return base
-	})
+	for name, c := range map[string]struct {
+		set  string
+		opts []sqlstore.Option
+		full []string
+	}{
+		"pooler":       {"", []sqlstore.Option{sqlstore.WithPooler()}, []string{"Limit", "Order", "Concurrency"}},
+		"serializable": {" options='-c default_transaction_isolation=serializable'", nil, []string{"Limit"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := kept{postgres(pgtest.Shared(t).DSN(t)+c.set)(t, c.opts...)}
+			storetest.Run(t, func(t *testing.T) store.Store {
+				partly(t, c.full...)
+				return base
+			}, storetest.WithVersionsRequired())
+		})
+	}
 }

@@ -43,8 +43,8 @@ func writeUntilKilled() {
 	for w := range 3 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
-				it, err := chat.NewItem(fmt.Sprintf("msg_%d_%d_%d", os.Getpid(), w, i), noon, chat.HiddenContextItem{
-					Content: mustJSON(`"` + strings.Repeat("x", 3000) + `"`)})
+				body := chat.SDKHiddenContext{Content: strings.Repeat("x", 3000)}
+				it, err := chat.NewItem(fmt.Sprintf("msg_%d_%d_%d", os.Getpid(), w, i), noon, body)
 				fail(err)
 				fail(s.AddThreadItem(ctx, "thr_1", it))
 				fmt.Println(it.ID)
@@ -52,14 +52,6 @@ func writeUntilKilled() {
 		})
 	}
 	wg.Wait()
-}
-
-func mustJSON(text string) chat.JSON {
-	j, err := chat.ParseJSON(text)
-	if err != nil {
-		panic(err)
-	}
-	return j
 }
 
 // whole checks that every acknowledged item is there, and that each write is there as a whole: an item together with its version.
@@ -90,10 +82,7 @@ func whole(t *testing.T, s store.Store, acknowledged []string) {
 // A program is killed in the middle of its writes, again and again; another that has the file open goes on.
 func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	t.Parallel()
-	kills := 5
-	if testenv.Full {
-		kills = 20
-	}
+	kills := tries(20, 5)
 	path := filepath.Join(t.TempDir(), "chat.db")
 	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
@@ -111,8 +100,8 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 				must(t, cmd.Process.Kill()) // SIGKILL; what it still says was acknowledged too
 			}
 		}
-		var exit *exec.ExitError
-		if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		err = cmd.Wait()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 			t.Fatalf("the writer ended by itself: %v", err)
 		}
 		own := item(t, fmt.Sprintf("msg_own_%d", round))
@@ -138,17 +127,13 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 		acknowledged []string
 		denied       []string
 		more         = make(chan struct{}, 1)
-		stop         = make(chan struct{})
 		wg           sync.WaitGroup
 	)
+	on, stop := context.WithCancel(t.Context())
+	defer stop()
 	for w := range 8 {
 		wg.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for i := 0; on.Err() == nil; i++ {
 				id := fmt.Sprintf("msg_%d_%d", w, i)
 				err := s.AddThreadItem(t.Context(), "thr_1", item(t, id))
 				mu.Lock()
@@ -182,7 +167,7 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	for from := count(); count() < from+100; {
 		<-more
 	}
-	close(stop)
+	stop()
 	wg.Wait()
 	whole(t, s, acknowledged)
 	for _, id := range denied {

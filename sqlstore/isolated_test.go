@@ -26,12 +26,12 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 		t.Run("guarded", func(t *testing.T) {
 			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				return store.Wrap(base, guard(g))
-			}, isolate.Options{Base: over, Traces: 10, Counting: isolate.CountAll})
+			}, isolate.Options{Base: over, Traces: tries(10, 3), Counting: isolate.CountAll})
 		})
 		t.Run("guarded and cached", func(t *testing.T) {
 			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				return store.Wrap(base, guard(g, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
-			}, isolate.Options{Base: over, Traces: 10})
+			}, isolate.Options{Base: over, Traces: tries(10, 3)})
 		})
 	})
 }

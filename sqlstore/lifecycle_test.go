@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"github.com/chatstore/chatstore/bus"
@@ -42,35 +41,37 @@ func TestCallsAfterCloseAreUnavailable(t *testing.T) {
 	onEach(t, func(t *testing.T, open opener) {
 		s := open(t)
 		must(t, s.Close())
-		_, read := s.LoadThread(t.Context(), "thr_1")
-		write := s.SaveThread(t.Context(), thread("thr_1"))
-		for what, err := range map[string]error{"read": read, "write": write, "health": s.CheckHealth(t.Context())} {
-			if !errors.Is(err, store.ErrUnavailable) {
-				t.Errorf("%s: got %v", what, err)
-			}
-		}
-		if !errors.Is(write, store.ErrNotApplied) {
-			t.Errorf("the write does not say that it was not applied: %v", write)
-		}
+		wantUnavailable(t, s)
 		if err := s.SaveThread(t.Context(), chat.Thread{}); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("an invalid call: %v", err)
 		}
 	})
 }
 
+func wantUnavailable(t *testing.T, s *sqlstore.Store) {
+	t.Helper()
+	write := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_down"))
+	for what, err := range map[string]error{
+		"read": errOf(s.LoadThread(t.Context(), "thr_1")), "write": write, "health": s.CheckHealth(t.Context()),
+	} {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	if !errors.Is(write, store.ErrNotApplied) {
+		t.Errorf("the write does not say that it was not applied: %v", write)
+	}
+}
+
 // A call under way when the Store is closed ends as if it was not.
 func TestCloseWaitsForCallsUnderWay(t *testing.T) {
-	srv := pgtest.Shared(t)
-	dsn := srv.DSN(t)
+	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn, sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
-	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
-	defer func() { must(t, c.Close(context.Background())) }()
-	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-	get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
+	tx := begun(t, dsn, lockThreads)
 	added, closed := make(chan error, 1), make(chan error, 1)
 	go func() { added <- s.AddThreadItem(context.Background(), "thr_1", item(t, "msg_1")) }()
-	blocked(t, c)
+	blocked(t, tx)
 	go func() { closed <- s.Close() }()
 	for s.CheckHealth(t.Context()) == nil { // until Close has begun
 	}
@@ -83,22 +84,22 @@ func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 	must(t, errors.Join(<-added, <-closed))
 }
 
-// blocked waits until somebody waits for a lock that c has.
-func blocked(t *testing.T, c *pgx.Conn) {
+// waiting returns how many wait for a lock that tx has.
+func waiting(t *testing.T, tx pgx.Tx) (n int) {
 	t.Helper()
-	for {
-		var n int
-		err := c.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))").Scan(&n)
-		must(t, err)
-		if n > 0 {
-			return
-		}
+	must(t, tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))").Scan(&n))
+	return n
+}
+
+// blocked waits until somebody waits for a lock that tx has.
+func blocked(t *testing.T, tx pgx.Tx) {
+	t.Helper()
+	for waiting(t, tx) == 0 {
 	}
 }
 
 func TestHealthFindsWhatDoesNotTakeWrites(t *testing.T) {
-	srv := pgtest.Shared(t)
-	dsn := srv.DSN(t)
+	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn)
 	must(t, s.CheckHealth(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())

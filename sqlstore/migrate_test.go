@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -42,11 +41,7 @@ func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlsto
 
 func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 	t.Parallel()
-	rounds := 2
-	if testenv.Full {
-		rounds = 5
-	}
-	for round := range rounds {
+	for round := range tries(5, 2) {
 		places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
 			t.Parallel() // the migrations' library waits a second after a race
 			var (
@@ -112,10 +107,8 @@ func TestWithoutMigrationNothingIsMade(t *testing.T) {
 				t.Errorf("an empty database: got %v", err)
 			}
 		}
-		_, err := migrate(sqlstore.WithoutMigration()) // what it is told twice it does
-		must(t, err)
-		_, err = migrate()
-		must(t, err)
+		must(t, errOf(migrate(sqlstore.WithoutMigration()))) // what it is told twice it does
+		must(t, errOf(migrate()))
 		s := closing(t)(open(sqlstore.WithoutMigration()))
 		must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	})
@@ -177,10 +170,8 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 				FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE '%threads';
 		END $$;
 		CREATE EVENT TRIGGER see ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION see()`)
-	db := get[*sql.DB](t)(sql.Open("pgx", dsn))
-	defer func() { must(t, db.Close()) }()
-	other := get[*sql.Conn](t)(db.Conn(t.Context()))
-	defer func() { must(t, other.Close()) }()
+	db := closed[*sql.DB](t)(sql.Open("pgx", dsn))
+	other := closed[*sql.Conn](t)(db.Conn(t.Context()))
 	get[sql.Result](t)(other.ExecContext(t.Context(), "SELECT pg_advisory_lock(hashtextextended($1, 0))", sqlstore.LockName))
 	done := make(chan error, 1)
 	go func() {

@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
@@ -242,24 +239,21 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute),
 		sqlstore.WithCancelDelay(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
-	var before, after, waiting int
+	var before, after int
 	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&before))
-	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
-	defer func() { must(t, c.Close(context.Background())) }()
-	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-	get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
+	tx := begun(t, dsn, lockThreads)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")) }()
-	blocked(t, c)
+	blocked(t, tx)
 	cancel()
 	if err := <-done; store.CodeOf(err) != store.CodeCanceled || !errors.Is(err, store.ErrNotApplied) {
 		t.Errorf("got %v", err)
 	}
-	must(t, tx.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))").Scan(&waiting))
+	n := waiting(t, tx)
 	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&after))
-	if waiting != 0 || before != after {
-		t.Errorf("%d still wait at the server; the connection was kept: %v", waiting, before == after)
+	if n != 0 || before != after {
+		t.Errorf("%d still wait at the server; the connection was kept: %v", n, before == after)
 	}
 	must(t, tx.Rollback(t.Context()))
 }

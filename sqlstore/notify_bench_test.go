@@ -32,8 +32,7 @@ func BenchmarkTriggers(b *testing.B) {
 					if round%2 == 1 {
 						opts, into = append(opts, sqlstore.WithoutNotify()), &without
 					}
-					s, err := sqlstore.OpenPostgres(context.Background(), dsn, opts...)
-					must(b, err)
+					s := get[*sqlstore.Store](b)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
 					for w := range writers {
 						must(b, s.SaveThread(b.Context(), thread(fmt.Sprintf("thr_%d", w))))
 					}
@@ -65,9 +64,7 @@ func BenchmarkTriggers(b *testing.B) {
 //	go test -run '^$' -bench Delivery -benchtime 2000x .
 func BenchmarkDelivery(b *testing.B) {
 	s := openPG(b, pgtest.Start(b).DSN(b))
-	other, err := s.Bus(b.Context(), pubsub.WithLogger(slog.New(slog.DiscardHandler)))
-	must(b, err)
-	defer func() { must(b, other.Close()) }()
+	other := closed[*pubsub.Bus](b)(s.Bus(b.Context(), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
 	heard, up := make(chan time.Time, 1), make(chan bool, 16)
 	stop := other.Subscribe(b.Context(), func(bus.Change) { heard <- time.Now() }, func(ok bool) { up <- ok })
 	defer stop()

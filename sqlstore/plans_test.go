@@ -38,8 +38,7 @@ func TestPagedQueriesWalkAnIndex(t *testing.T) {
 		}
 		path := filepath.Join(t.TempDir(), "chat.db")
 		must(t, sqlstore.MigrateSQLite(t.Context(), path))
-		db := get[*sql.DB](t)(sql.Open("sqlite", path))
-		defer func() { must(t, db.Close()) }()
+		db := closed[*sql.DB](t)(sql.Open("sqlite", path))
 		get[sql.Result](t)(db.Exec(fmt.Sprintf(fillFor, sqlstore.DefaultPrefix, rows)))
 		for _, q := range queries {
 			t.Run(q.Name, func(t *testing.T) {
@@ -61,11 +60,9 @@ func TestPagedQueriesWalkAnIndex(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		dsn := pgtest.Shared(t).DSN(t)
 		must(t, sqlstore.MigratePostgres(t.Context(), dsn))
-		db := get[*sql.DB](t)(sql.Open("pgx", dsn))
-		defer func() { must(t, db.Close()) }()
+		db := closed[*sql.DB](t)(sql.Open("pgx", dsn))
 		get[sql.Result](t)(db.Exec(fmt.Sprintf(fillFor, sqlstore.DefaultPrefix, 20_000)))
-		conn := get[*sql.Conn](t)(db.Conn(t.Context()))
-		defer func() { must(t, conn.Close()) }()
+		conn := closed[*sql.Conn](t)(db.Conn(t.Context()))
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			get[sql.Result](t)(conn.ExecContext(t.Context(), "SET plan_cache_mode = "+mode))
 			for i, q := range queries {

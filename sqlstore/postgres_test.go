@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
@@ -31,19 +29,28 @@ func item(t testing.TB, id string) chat.Item {
 	return get[chat.Item](t)(chat.NewItem(id, noon, chat.EndOfTurn{}))
 }
 
-// open opens a store in a database of its own, whose tables are in its public schema.
+// openPG opens a store in a database of its own, whose tables are in its public schema.
 func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
 	t.Helper()
 	return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
 }
 
+const lockThreads = "SELECT FROM chatstore_threads FOR UPDATE"
+
+// begun returns a transaction of another program that has executed text.
+func begun(t *testing.T, dsn, text string) pgx.Tx {
+	t.Helper()
+	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
+	t.Cleanup(func() { must(t, c.Close(context.Background())) })
+	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
+	must(t, errOf(tx.Exec(t.Context(), text)))
+	return tx
+}
+
 // A cancelled insert that says it was not applied is never there. Each says which it was.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
-	free, blocked := 240, 40
-	if testenv.Full {
-		free, blocked = 1200, 160
-	}
+	free, blocked := tries(1200, 240), tries(160, 40)
 	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn, sqlstore.WithMaxConns(16))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
@@ -80,18 +87,11 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	}
 	add("free", free)
 
-	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
-	defer func() { must(t, c.Close(context.Background())) }()
-	tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-	get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
+	tx := begun(t, dsn, lockThreads)
 	add("blocked", blocked)
 	must(t, tx.Rollback(t.Context()))
 	// Whoever still writes holds a lock on the table: waiting for it waits for them.
-	tx = get[pgx.Tx](t)(c.Begin(t.Context()))
-	for _, table := range []string{"threads", "items"} {
-		get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "LOCK TABLE chatstore_"+table+" IN ACCESS EXCLUSIVE MODE"))
-	}
-	must(t, tx.Rollback(t.Context()))
+	must(t, begun(t, dsn, "LOCK TABLE chatstore_threads, chatstore_items IN ACCESS EXCLUSIVE MODE").Rollback(t.Context()))
 
 	unknown := 0
 	for id, err := range errs {
@@ -198,11 +198,8 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 
 func TestAStatementThatTakesTooLongIsEnded(t *testing.T) {
 	t.Parallel()
-	srv := pgtest.Shared(t)
-	dsn := srv.DSN(t)
+	dsn := pgtest.Shared(t).DSN(t)
 	unlimited := openPG(t, dsn)
-	c := get[*pgx.Conn](t)(pgx.Connect(t.Context(), dsn))
-	defer func() { must(t, c.Close(context.Background())) }()
 	// opened opens a store whose limit is no longer than this machine needs now to open one under it.
 	opened := func(limited func(time.Duration) sqlstore.Option, more sqlstore.Option) *sqlstore.Store {
 		for limit := 20 * time.Millisecond; ; limit *= 2 {
@@ -219,8 +216,7 @@ func TestAStatementThatTakesTooLongIsEnded(t *testing.T) {
 			t.Run(name+", "+pooler, func(t *testing.T) {
 				s := opened(limited, more)
 				must(t, unlimited.SaveThread(t.Context(), thread("thr_1")))
-				tx := get[pgx.Tx](t)(c.Begin(t.Context()))
-				get[pgconn.CommandTag](t)(tx.Exec(t.Context(), "SELECT FROM chatstore_threads FOR UPDATE"))
+				tx := begun(t, dsn, lockThreads)
 				err := s.DeleteThread(t.Context(), "thr_1")
 				if code := store.CodeOf(err); code != store.CodeUnavailable && code != store.CodeTimeout || !errors.Is(err, store.ErrNotApplied) {
 					t.Errorf("got %v", err)
@@ -290,16 +286,7 @@ func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
 	srv.Restart(t, syscall.SIGQUIT)
 	use("crashed")
 	must(t, srv.Stop(syscall.SIGINT))
-	_, read := s.LoadThread(t.Context(), "thr_1")
-	write := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_down"))
-	for what, err := range map[string]error{"load": read, "add": write, "health": s.CheckHealth(t.Context())} {
-		if !errors.Is(err, store.ErrUnavailable) {
-			t.Errorf("without a server, %s: %v", what, err)
-		}
-	}
-	if !errors.Is(write, store.ErrNotApplied) {
-		t.Errorf("a write that reached no server: %v", write)
-	}
+	wantUnavailable(t, s)
 	srv.Restart(t, syscall.SIGINT)
 	use("again")
 	must(t, s.CheckHealth(t.Context()))

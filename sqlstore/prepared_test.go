@@ -12,9 +12,15 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
+func opened(t *testing.T) *Store {
+	t.Helper()
 	s := testenv.Value(OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db")))(t)
 	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
+	s := opened(t)
 	texts := 0
 	var look func(v reflect.Value)
 	look = func(v reflect.Value) {
@@ -48,11 +54,8 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	another := testenv.Value(chat.NewItem("msg_2", at, chat.AssistantMessage{}))(t)
 	attachment := testenv.Value(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))(t)
 	reads := map[store.Op]func(s *Store) error{
-		store.OpLoadThread: func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
-		store.OpLoadThreads: func(s *Store) error {
-			_, err := s.LoadThreads(ctx, store.ThreadQuery{})
-			return err
-		},
+		store.OpLoadThread:      func(s *Store) error { _, err := s.LoadThread(ctx, "thr_1"); return err },
+		store.OpLoadThreads:     func(s *Store) error { _, err := s.LoadThreads(ctx, store.ThreadQuery{}); return err },
 		store.OpLoadThreadItems: func(s *Store) error { _, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}); return err },
 		store.OpLoadItem:        func(s *Store) error { _, err := s.LoadItem(ctx, "thr_1", "msg_1"); return err },
 		store.OpLoadAttachment:  func(s *Store) error { _, err := s.LoadAttachment(ctx, "atc_1"); return err },
@@ -66,8 +69,7 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 		store.OpSaveAttachment:   func(s *Store) error { return s.SaveAttachment(ctx, attachment) },
 		store.OpDeleteAttachment: func(s *Store) error { return s.DeleteAttachment(ctx, "atc_1") },
 	}
-	s := testenv.Value(OpenSQLite(ctx, filepath.Join(t.TempDir(), "chat.db")))(t)
-	t.Cleanup(func() { _ = s.Close() })
+	s := opened(t)
 	for _, op := range []store.Op{store.OpSaveThread, store.OpSaveItem, store.OpSaveAttachment} {
 		testenv.Must(t, writes[op](s))
 	}

@@ -64,8 +64,7 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	s := openPG(t, dsn)
-	b := get[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour)))
-	defer func() { must(t, b.Close()) }()
+	b := closed[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour)))
 	changes, up := make(chan bus.Change, 100), make(chan bool, 10)
 	stop := b.Subscribe(t.Context(), func(c bus.Change) { changes <- c }, func(ok bool) { up <- ok })
 	defer stop()
@@ -112,18 +111,25 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	}
 }
 
-func TestWithoutNotifyNobodyIsTold(t *testing.T) {
-	srv := pgtest.Shared(t)
-	dsn := srv.DSN(t)
-	s := openPG(t, dsn, sqlstore.WithoutNotify())
-	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
-		t.Errorf("a bus that nobody tells: %v", err)
+func TestABusIsRefusedWhereItWouldHearNothing(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	gone := openPG(t, dsn)
+	must(t, gone.Close())
+	for _, c := range []struct {
+		name string
+		s    *sqlstore.Store
+		want store.Code
+	}{
+		{"over SQLite", sqliteMemory(t), store.CodeInvalid},
+		{"of a closed store", gone, store.CodeUnavailable},
+		{"behind a pooler, without a connection of its own", openPG(t, dsn, sqlstore.WithPooler()), store.CodeInvalid},
+		{"without triggers", openPG(t, dsn, sqlstore.WithoutNotify()), store.CodeInvalid},
+	} {
+		if _, err := c.s.Bus(t.Context()); store.CodeOf(err) != c.want {
+			t.Errorf("%s: got %v", c.name, err)
+		}
 	}
-	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
-	must(t, b.Close())
-	if _, err := sqliteMemory(t).Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
-		t.Errorf("a bus over SQLite: %v", err)
-	}
+	closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
 }
 
 // attempts is a log that has an element for each time that a bus could not connect.
@@ -148,9 +154,8 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	tries := make(attempts, 100)
 	// With so long a lease it is not the lease's end that tells.
-	b := get[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond),
-		pubsub.WithLogger(slog.New(tries))))
-	defer func() { must(t, b.Close()) }()
+	b := closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithLease(time.Hour),
+		pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond), pubsub.WithLogger(slog.New(tries))))
 	states := make(chan bool, 100)
 	defer b.Subscribe(t.Context(), func(bus.Change) {}, func(on bool) { states <- on })()
 	become := func(want bool) {
@@ -183,13 +188,6 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	become(true)
 }
 
-func TestABusBehindAPoolerNeedsItsOwnConnection(t *testing.T) {
-	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithPooler())
-	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid {
-		t.Errorf("got %v", err)
-	}
-}
-
 // A pooler that lets nobody listen: the bus goes past it, and hears what is written through it.
 func TestABusListensWhereItIsTold(t *testing.T) {
 	n := broken(t)
@@ -205,8 +203,7 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 		return cut
 	})
 	s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.direct))
-	b := get[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
-	defer func() { must(t, b.Close()) }()
+	b := closed[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
 	told := make(chan string, 10)
 	defer b.Subscribe(t.Context(), func(c bus.Change) { told <- c.ThreadID }, func(on bool) { told <- fmt.Sprint(on) })()
 	expect := func(want string) {
@@ -229,13 +226,5 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 	wrong := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
 	if _, err := wrong.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid || strings.Contains(fmt.Sprint(err, causeOf(err)), "c4n4ry") {
 		t.Errorf("a DSN that is none: %v (cause %v)", err, causeOf(err))
-	}
-}
-
-func TestABusOfAClosedStoreIsUnavailable(t *testing.T) {
-	s := openPG(t, pgtest.Shared(t).DSN(t))
-	must(t, s.Close())
-	if _, err := s.Bus(t.Context()); store.CodeOf(err) != store.CodeUnavailable {
-		t.Errorf("got %v", err)
 	}
 }

@@ -19,8 +19,7 @@ func TestLocksOutliveThatSomebodyInTheProcessReadsTheFile(t *testing.T) {
 	get[[]byte](t)(os.ReadFile(path))
 
 	const getLock, shared, sharedBytes = 36, 0x40000000 + 2, 510 // F_OFD_GETLK, and where SQLite's file format has the lock
-	f := get[*os.File](t)(os.OpenFile(path, os.O_RDWR, 0))
-	defer func() { must(t, f.Close()) }()
+	f := closed[*os.File](t)(os.OpenFile(path, os.O_RDWR, 0))
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: shared, Len: sharedBytes}
 	must(t, syscall.FcntlFlock(f.Fd(), getLock, &lock))
 	if lock.Type != syscall.F_RDLCK {

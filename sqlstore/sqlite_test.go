@@ -21,23 +21,24 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// locked takes the write lock of the file that s has, as another program would, and returns what gives it back.
-func locked(t *testing.T, path string) (unlock func()) {
+// locked opens a store whose file's write lock another program has, and returns what gives it back.
+func locked(t *testing.T, opts ...sqlstore.Option) (s *sqlstore.Store, unlock func()) {
 	t.Helper()
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s = closing(t)(sqlstore.OpenSQLite(t.Context(), path, opts...))
 	db := get[*sql.DB](t)(sql.Open("sqlite", path))
 	c := get[*sql.Conn](t)(db.Conn(context.Background()))
 	get[sql.Result](t)(c.ExecContext(context.Background(), "BEGIN IMMEDIATE"))
-	return sync.OnceFunc(func() {
+	unlock = sync.OnceFunc(func() {
 		get[sql.Result](t)(c.ExecContext(context.Background(), "ROLLBACK"))
 		must(t, errors.Join(c.Close(), db.Close()))
 	})
+	t.Cleanup(unlock)
+	return s, unlock
 }
 
 func TestABusyFileIsWaitedFor(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "chat.db")
-	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, patient))
-	unlock := locked(t, path)
-	defer unlock()
+	s, unlock := locked(t, patient)
 	done := make(chan error)
 	go func() { done <- s.SaveThread(t.Context(), thread("thr_1")) }()
 	if _, err := s.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
@@ -53,10 +54,7 @@ func TestABusyFileIsWaitedFor(t *testing.T) {
 }
 
 func TestABusyFileIsUnavailableInTheEnd(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "chat.db")
-	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(50*time.Millisecond)))
-	unlock := locked(t, path)
-	defer unlock()
+	s, _ := locked(t, sqlstore.WithRetryFor(50*time.Millisecond))
 	err := s.SaveThread(t.Context(), thread("thr_1"))
 	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrNotApplied) {
 		t.Errorf("got %v", err)
@@ -64,10 +62,7 @@ func TestABusyFileIsUnavailableInTheEnd(t *testing.T) {
 }
 
 func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "chat.db")
-	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithRetryFor(time.Hour)))
-	unlock := locked(t, path)
-	defer unlock()
+	s, unlock := locked(t, sqlstore.WithRetryFor(time.Hour))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	for i := range 3 { // one waits for the file, the others for the one
@@ -105,7 +100,7 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := sqliteFile(t)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			big := get[chat.Item](t)(chat.NewItem("msg_1", noon, chat.HiddenContextItem{Content: bigJSON(t)}))
+			big := get[chat.Item](t)(chat.NewItem("msg_1", noon, chat.SDKHiddenContext{Content: strings.Repeat("x", 1<<20)}))
 			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.setup))
 			reported := false
 			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
@@ -128,11 +123,6 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 	}
 }
 
-func bigJSON(t *testing.T) chat.JSON {
-	t.Helper()
-	return get[chat.JSON](t)(chat.ParseJSON(`"` + strings.Repeat("x", 1<<20) + `"`))
-}
-
 func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
 	onEach(t, func(t *testing.T, open opener) {
 		s := open(t)
@@ -143,15 +133,14 @@ func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
 		for _, table := range []string{"threads", "items", "attachments"} {
 			get[sql.Result](t)(sqlstore.Writer(s).Exec("UPDATE " + sqlstore.Table(s, table) + " SET doc = 'c4n4ry'"))
 		}
-		calls := map[string]func() error{
-			"LoadThread":      func() error { _, err := s.LoadThread(t.Context(), "thr_1"); return err },
-			"LoadThreads":     func() error { _, err := s.LoadThreads(t.Context(), store.ThreadQuery{}); return err },
-			"LoadItem":        func() error { _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); return err },
-			"LoadThreadItems": func() error { _, err := s.LoadThreadItems(t.Context(), "thr_1", store.PageQuery{}); return err },
-			"LoadAttachment":  func() error { _, err := s.LoadAttachment(t.Context(), "atc_1"); return err },
-		}
-		for name, load := range calls {
-			if err := load(); store.CodeOf(err) != store.CodeInternal || strings.Contains(err.Error(), "c4n4ry") {
+		for name, err := range map[string]error{
+			"LoadThread":      errOf(s.LoadThread(t.Context(), "thr_1")),
+			"LoadThreads":     errOf(s.LoadThreads(t.Context(), store.ThreadQuery{})),
+			"LoadItem":        errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")),
+			"LoadThreadItems": errOf(s.LoadThreadItems(t.Context(), "thr_1", store.PageQuery{})),
+			"LoadAttachment":  errOf(s.LoadAttachment(t.Context(), "atc_1")),
+		} {
+			if store.CodeOf(err) != store.CodeInternal || strings.Contains(err.Error(), "c4n4ry") {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}

@@ -42,6 +42,13 @@ type wall struct {
 
 func (*wall) LayerName() string { return "wall" }
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func rung(name string, log *[]string) store.Middleware {
 	return func(next store.Store) store.Store { return &ring{inner: next, name: name, log: log} }
 }
@@ -151,9 +158,7 @@ func TestCloseClosesEachLayerOnceOutermostFirst(t *testing.T) {
 	shared := store.Wrap(base, rung("shared", &log))
 	a := store.Wrap(shared, rung("a1", &log), walled(), rung("a2", &log))
 	b := store.Wrap(shared, rung("b1", &log))
-	if err := store.Close(a, b, a); err != nil {
-		t.Fatal(err)
-	}
+	must(t, store.Close(a, b, a))
 	if len(log) != 5 {
 		t.Errorf("closed %v; want each once", log)
 	}
@@ -175,9 +180,7 @@ func TestCloseGoesOnAfterAnError(t *testing.T) {
 		inner
 		_ []int // not comparable
 	}
-	if err := store.Close(odd{inner: &spy.Base{}}, odd{inner: &spy.Base{}}); err != nil {
-		t.Error(err)
-	}
+	must(t, store.Close(odd{inner: &spy.Base{}}, odd{inner: &spy.Base{}}))
 }
 
 // panicking is a layer that cannot be closed.

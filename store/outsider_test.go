@@ -40,25 +40,17 @@ stores seen: 1
 func outsider(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "outsider"))); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "outsider"))))
 	for _, name := range []string{"go.mod", "go.sum"} { // with them, nothing has to be fetched
 		text, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if name == "go.mod" {
 			const ours = "github.com/chatstore/chatstore"
 			text = regexp.MustCompile(`(?m)^module .*$`).ReplaceAll(text, []byte("module example.com/outsider\n\nrequire "+ours+" v0.0.0\n\nreplace "+ours+" => "+root))
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	return dir
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -20,16 +21,12 @@ func TestAPageOfTheDeepestRowsCanBeRead(t *testing.T) {
 	text := `{"id":"msg_1","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z","type":"hidden_context_item","content":` +
 		strings.Repeat("[", levels+1) + strings.Repeat("]", levels+1) + `}`
 	item, err := chat.ParseItem(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if _, err := chat.ParseItem(strings.Replace(text, "[]", "[[]]", 1)); store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("one level more: %v; the test is not at the limit", err)
 	}
 	out, err := store.Page[chat.Item]{Data: []chat.Item{item}}.MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var page store.Page[chat.Item]
 	if err := page.UnmarshalJSON(out); err != nil || !page.Data[0].Equal(item) {
 		t.Errorf("read back: %v", err)
@@ -49,9 +46,7 @@ func TestAPageInALogHasNoContent(t *testing.T) {
 		t.Errorf("logged %s", log.String())
 	}
 	var back map[string]any
-	if err := json.Unmarshal([]byte(log.String()), &back); err != nil {
-		t.Error(err)
-	}
+	must(t, json.Unmarshal([]byte(log.String()), &back))
 }
 
 // Rows whose bytes no encoder would write.
@@ -65,18 +60,15 @@ func TestPageJSON(t *testing.T) {
 	text := ` {"has_more" : true,"x":{},"data":[` + spaced + `, ` + odd + ` ],"after":"msg_\u0038"} `
 	var p store.Page[chat.Item]
 	data := []byte(text)
-	if err := p.UnmarshalJSON(data); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.UnmarshalJSON(data))
 	clear(data)
 	if len(p.Data) != 2 || !p.HasMore || p.After != "msg_8" {
 		t.Fatalf("got %v", p)
 	}
-	if got := p.Data[0].JSON().String(); got != strings.TrimSpace(spaced) {
-		t.Errorf("got row %s", got)
-	}
-	if got := p.Data[1].JSON().String(); got != odd {
-		t.Errorf("got row %s", got)
+	for i, want := range []string{strings.TrimSpace(spaced), odd} {
+		if got := p.Data[i].JSON().String(); got != want {
+			t.Errorf("got row %s", got)
+		}
 	}
 	out, err := p.MarshalJSON()
 	if want := `{"data":[` + strings.TrimSpace(spaced) + `,` + odd + `],"has_more":true,"after":"msg_8"}`; err != nil || string(out) != want {
@@ -150,30 +142,19 @@ func FuzzPageJSON(f *testing.F) {
 		}
 		for name, part := range map[string]any{"after": &after, "data": &rows} {
 			if value, ok := values[name]; ok {
-				if err := json.Unmarshal(value, part); err != nil {
-					t.Fatal(err)
-				}
+				must(t, json.Unmarshal(value, part))
 			}
 		}
 		if p.After != after {
 			t.Fatalf("after: got %q, want %q", p.After, after)
 		}
-		if len(rows) != len(p.Data) {
-			t.Fatalf("got %d rows, want %d", len(p.Data), len(rows))
-		}
-		for i, row := range rows {
-			if p.Data[i].JSON().String() != string(row) {
-				t.Fatalf("row %d: got %q, want %q", i, p.Data[i].JSON(), row)
-			}
+		if !slices.EqualFunc(p.Data, rows, func(it chat.Item, row json.RawMessage) bool { return it.JSON().String() == string(row) }) {
+			t.Fatalf("got %d rows, want %q", len(p.Data), rows)
 		}
 		out, err := p.MarshalJSON()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		var again store.Page[chat.Item]
-		if err := again.UnmarshalJSON(out); err != nil {
-			t.Fatal(err)
-		}
+		must(t, again.UnmarshalJSON(out))
 		if twice, err := again.MarshalJSON(); err != nil || !bytes.Equal(out, twice) {
 			t.Fatalf("got %q, %v, want %q", twice, err, out)
 		}
@@ -190,8 +171,6 @@ func names(t *testing.T, text string) (n int) {
 		_, err = dec.Token()
 		err = errors.Join(err, dec.Decode(&value))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return n
 }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
@@ -35,13 +36,8 @@ func TestOwnerFilters(t *testing.T) {
 					got = append(got, o)
 				}
 			}
-			if len(got) != len(c.want) {
-				t.Fatalf("matches %v, want %v", got, c.want)
-			}
-			for i := range got {
-				if got[i] != c.want[i] {
-					t.Errorf("matches %v, want %v", got, c.want)
-				}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("matches %v, want %v", got, c.want)
 			}
 		})
 	}
