@@ -39,14 +39,11 @@ func TestIDs(t *testing.T) {
 		a := must[chat.Attachment](t)(chat.NewAttachment(c.id, chat.AttachmentBody{Type: "file"}))
 		refused(t, "id: "+c.fault)(a.Normalized())
 		if c.id != "" {
-			for _, bad := range []struct {
-				owner chat.Owner
-				field string
-			}{{chat.Owner{Subject: c.id}, "owner.subject: "}, {chat.Owner{Tenant: c.id, Subject: "s"}, "owner.tenant: "}} {
-				refused(t, bad.field+c.fault)(chat.Thread{ID: "x", CreatedAt: noon, Owner: bad.owner}.Normalized())
+			for field, owner := range map[string]chat.Owner{"owner.subject: ": {Subject: c.id}, "owner.tenant: ": {Tenant: c.id, Subject: "s"}} {
+				refused(t, field+c.fault)(chat.Thread{ID: "x", CreatedAt: noon, Owner: owner}.Normalized())
 				a := must[chat.Attachment](t)(chat.NewAttachment("x", chat.AttachmentBody{Type: "file"}))
-				a.Owner = bad.owner
-				refused(t, bad.field+c.fault)(a.Normalized())
+				a.Owner = owner
+				refused(t, field+c.fault)(a.Normalized())
 			}
 			a.ID, a.ThreadID = "atc_1", c.id
 			refused(t, "thread_id: "+c.fault)(a.Normalized())

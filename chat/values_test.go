@@ -300,12 +300,10 @@ func TestParserTraps(t *testing.T) {
 	for _, trap := range traps {
 		if !strings.HasPrefix(trap.field, "type") {
 			refused(t, trap.field)(chat.ParseThread(trap.text))
-			var th chat.Thread
-			wantInvalid(t, th.UnmarshalJSON([]byte(trap.text)), trap.field)
+			wantInvalid(t, new(chat.Thread).UnmarshalJSON([]byte(trap.text)), trap.field)
 		}
 		refused(t, trap.field)(chat.ParseAttachment(trap.text))
-		var a chat.Attachment
-		wantInvalid(t, a.UnmarshalJSON([]byte(trap.text)), trap.field)
+		wantInvalid(t, new(chat.Attachment).UnmarshalJSON([]byte(trap.text)), trap.field)
 	}
 	for _, trap := range threadTraps {
 		refused(t, trap.field)(chat.ParseThread(trap.text))

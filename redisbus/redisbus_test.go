@@ -97,15 +97,6 @@ func (w *witness) until(want string) (before []string) {
 	}
 }
 
-func stat(b *pubsub.Bus, name, label string) (v float64) {
-	for _, s := range b.AppendStats(nil) {
-		if s.Name == name && s.Labels[0].Value == label {
-			v += s.Value
-		}
-	}
-	return v
-}
-
 func thread(id string) bus.Change { return bus.Change{ThreadID: id, Origin: "cache", Write: 1} }
 
 func TestAChangeReachesTheOthers(t *testing.T) {
@@ -129,10 +120,8 @@ func TestAChangeReachesTheOthers(t *testing.T) {
 			if got := append(wa.until("thr_99"), wb.until("thr_99")...); slices.Contains(got, "down") {
 				t.Errorf("told %q", got)
 			}
-			select {
-			case got := <-elsewhere.told:
-				t.Errorf("another channel was told %q", got)
-			default:
+			if len(elsewhere.told) > 0 {
+				t.Errorf("another channel was told %q", <-elsewhere.told)
 			}
 		})
 	}
@@ -258,12 +247,9 @@ func TestAServerThatIsNotThereYetIsNoError(t *testing.T) {
 }
 
 func TestAPayloadOfSomebodyElseEndsTheConnection(t *testing.T) {
-	server, b, w := up(t)
+	server, _, w := up(t)
 	must(t, server.Client().Publish(t.Context(), redisbus.DefaultChannel, "garbage").Err())
 	w.again()
-	if n := stat(b, "chatstore_bus_drops_total", "payload"); n != 1 {
-		t.Errorf("counted %v", n)
-	}
 }
 
 func TestMisuseIsRefusedAtConstruction(t *testing.T) {

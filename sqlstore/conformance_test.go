@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -38,6 +39,14 @@ func get[T any](t testing.TB) func(v T, err error) T {
 		t.Helper()
 		must(t, err)
 		return v
+	}
+}
+
+// wantErr wants an error of a code, which is each of the others too.
+func wantErr(t testing.TB, err error, code store.Code, others ...error) {
+	t.Helper()
+	if store.CodeOf(err) != code || slices.ContainsFunc(others, func(other error) bool { return !errors.Is(err, other) }) {
+		t.Errorf("got %v (cause %v), want %v %v", err, causeOf(err), code, others)
 	}
 }
 

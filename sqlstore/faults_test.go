@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -45,27 +46,17 @@ func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 				th := thread(id)
 				must(t, s.SaveThread(ctx, th))
 				must(t, s.AddThreadItem(ctx, id, item(t, "msg_1")))
+				look := func(s store.Store) string {
+					th, err1 := s.LoadThread(ctx, id)
+					p, err2 := s.LoadThreadItems(ctx, id, store.PageQuery{})
+					it, err3 := s.LoadItem(ctx, id, "msg_1")
+					return fmt.Sprintf("title %q, %v; %d items, %v; item %q, %v", th.Title, store.CodeOf(err1),
+						len(p.Data), store.CodeOf(err2), it.ID, store.CodeOf(err3))
+				}
 				agree := func(when string) {
 					t.Helper()
-					for _, load := range []func(s store.Store) (any, error){
-						func(s store.Store) (any, error) {
-							th, err := s.LoadThread(ctx, id)
-							return th.Title, err
-						},
-						func(s store.Store) (any, error) {
-							p, err := s.LoadThreadItems(ctx, id, store.PageQuery{})
-							return len(p.Data), err
-						},
-						func(s store.Store) (any, error) {
-							it, err := s.LoadItem(ctx, id, "msg_1")
-							return it.ID, err
-						},
-					} {
-						got, gotErr := load(s)
-						want, wantErr := load(base)
-						if got != want || store.CodeOf(gotErr) != store.CodeOf(wantErr) {
-							t.Errorf("%s: the stack has %v, %v, the database %v, %v", when, got, gotErr, want, wantErr)
-						}
+					if got, want := look(s), look(base); got != want {
+						t.Errorf("%s: the stack has %s, the database %s", when, got, want)
 					}
 				}
 				agree("at first")

@@ -39,15 +39,11 @@ func locked(t *testing.T, opts ...sqlstore.Option) (s *sqlstore.Store, unlock fu
 
 func TestABusyFileIsWaitedFor(t *testing.T) {
 	s, unlock := locked(t, patient)
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() { done <- s.SaveThread(t.Context(), thread("thr_1")) }()
-	if _, err := s.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("a read beside a writer: %v", err)
-	}
-	select {
-	case err := <-done:
-		t.Errorf("it did not wait: %v", err)
-	default:
+	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeNotFound) // a read beside a writer
+	if len(done) > 0 {
+		t.Error("it did not wait")
 	}
 	unlock()
 	must(t, <-done)
@@ -55,10 +51,7 @@ func TestABusyFileIsWaitedFor(t *testing.T) {
 
 func TestABusyFileIsUnavailableInTheEnd(t *testing.T) {
 	s, _ := locked(t, sqlstore.WithRetryFor(50*time.Millisecond))
-	err := s.SaveThread(t.Context(), thread("thr_1"))
-	if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrNotApplied) {
-		t.Errorf("got %v", err)
-	}
+	wantErr(t, s.SaveThread(t.Context(), thread("thr_1")), store.CodeUnavailable, store.ErrNotApplied)
 }
 
 func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
@@ -70,9 +63,7 @@ func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
 	}
 	cancel()
 	for range 3 {
-		if err := <-done; store.CodeOf(err) != store.CodeCanceled || !errors.Is(err, store.ErrNotApplied) {
-			t.Errorf("got %v", err)
-		}
+		wantErr(t, <-done, store.CodeCanceled, store.ErrNotApplied)
 	}
 	unlock()
 	if p := get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != 0 {
@@ -105,18 +96,14 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 			reported := false
 			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", big)
-			if store.CodeOf(err) != c.want || !errors.Is(err, store.ErrNotApplied) || !store.IsDefinite(err) {
-				t.Errorf("got %v (cause %v)", err, causeOf(err))
-			}
-			if reported {
-				t.Error("versions were reported of what was not applied")
+			wantErr(t, err, c.want, store.ErrNotApplied)
+			if reported || !store.IsDefinite(err) {
+				t.Errorf("versions were reported of what was not applied: %v; definite: %v", reported, store.IsDefinite(err))
 			}
 			if err != nil && (strings.Contains(err.Error(), "c4n4ry") || strings.Contains(strings.ToLower(err.Error()), "sqlite")) {
 				t.Errorf("the driver's words are shown: %v", err)
 			}
-			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("it is there: %v", err)
-			}
+			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
 			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.undo))
 			must(t, s.AddThreadItem(t.Context(), "thr_1", big))
 		})
@@ -183,9 +170,7 @@ func TestPathsAreTakenAsTheyAre(t *testing.T) {
 func TestEachMemoryIsItsOwn(t *testing.T) {
 	a, b := sqliteMemory(t), sqliteMemory(t)
 	must(t, a.SaveThread(t.Context(), thread("thr_1")))
-	if _, err := b.LoadThread(t.Context(), "thr_1"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the other has it too: %v", err)
-	}
+	wantErr(t, errOf(b.LoadThread(t.Context(), "thr_1")), store.CodeNotFound)
 	// A connection that breaks, as by an interrupted call, is not the end of the data.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -217,28 +202,26 @@ func TestWhatCannotBeWrittenIsUnavailable(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("permissions are others on Windows")
 	}
-	const given = "CHATSTORE_TEST_UNWRITABLE"
-	dir := os.Getenv(given)
-	if dir == "" && os.Getuid() == 0 {
+	const env = "CHATSTORE_TEST_UNWRITABLE"
+	dir, given := os.LookupEnv(env)
+	if !given {
 		dir = t.TempDir()
 		unwritable(t, dir)
+	}
+	if !given && os.Getuid() == 0 {
 		exe := filepath.Join(dir, "test")
 		must(t, os.WriteFile(exe, get[[]byte](t)(os.ReadFile(get[string](t)(os.Executable()))), 0o755))
 		for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 			must(t, os.Chmod(d, 0o755))
 		}
 		cmd := exec.Command(exe, "-test.run=^TestWhatCannotBeWrittenIsUnavailable$", "-test.v")
-		cmd.Env = append(os.Environ(), given+"="+dir)
+		cmd.Env = append(os.Environ(), env+"="+dir)
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
 			t.Errorf("%v\n%s", err, out)
 		}
 		return
-	}
-	if dir == "" {
-		dir = t.TempDir()
-		unwritable(t, dir)
 	}
 	for _, path := range []string{filepath.Join(dir, "new.db"), filepath.Join(dir, "old.db"), filepath.Join(dir, "none", "new.db"), dir} {
 		_, err := sqlstore.OpenSQLite(t.Context(), path)

@@ -148,7 +148,8 @@ func FuzzPageJSON(f *testing.F) {
 		if p.After != after {
 			t.Fatalf("after: got %q, want %q", p.After, after)
 		}
-		if !slices.EqualFunc(p.Data, rows, func(it chat.Item, row json.RawMessage) bool { return it.JSON().String() == string(row) }) {
+		same := func(it chat.Item, row json.RawMessage) bool { return it.JSON().String() == string(row) }
+		if !slices.EqualFunc(p.Data, rows, same) {
 			t.Fatalf("got %d rows, want %q", len(p.Data), rows)
 		}
 		out, err := p.MarshalJSON()

@@ -111,7 +111,7 @@ func watch(t *testing.T, b *pubsub.Bus) *witness {
 	return w
 }
 
-// alone runs f in a bubble with b, which is at the port p of a new hub, and a witness of b that was told that it is connected.
+// alone runs f in a bubble with b, which is at the port p of a new hub, and a witness of b. The witness knows that b is connected.
 func alone(t *testing.T, f func(t *testing.T, p *port, b *pubsub.Bus, w *witness), opts ...pubsub.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,8 +249,8 @@ func TestOnlyHeartbeatsOfTheSameConnectionCount(t *testing.T) {
 		p.cut()
 		w.want("down")
 		w.after(tick, "") // connected again
-		if p.attempts() != 2 {
-			t.Fatalf("%d connections", p.attempts())
+		if p.opened != 2 {
+			t.Fatalf("%d connections", p.opened)
 		}
 		p.setFate(losing(func(_ *conn, payload string) bool { return payload != old }))
 		p.send(old)
@@ -278,7 +278,7 @@ func TestAHalfOpenConnectionEndsTheLeaseAndIsReplaced(t *testing.T) {
 		w.after(time.Until(b.LeasedUntil())-1, "")
 		w.after(time.Nanosecond, "down")
 		w.after(lease-1, "")
-		if p.attempts() != 1 {
+		if p.opened != 1 {
 			t.Errorf("given up early")
 		}
 		p.setFate(nil)
@@ -286,8 +286,8 @@ func TestAHalfOpenConnectionEndsTheLeaseAndIsReplaced(t *testing.T) {
 		clear(p.conns) // this one hears nothing any more
 		p.mu.Unlock()
 		w.after(time.Second, "up")
-		if p.attempts() != 2 {
-			t.Errorf("%d connections, want 2", p.attempts())
+		if p.opened != 2 {
+			t.Errorf("%d connections, want 2", p.opened)
 		}
 	})
 }
@@ -489,8 +489,8 @@ func TestAnUndecodablePayloadEndsTheConnection(t *testing.T) {
 		p.send("garbage")
 		w.want("down")
 		w.after(time.Second, "up")
-		if p.attempts() != 2 || counted(b, "chatstore_bus_drops_total", "payload") != 1 {
-			t.Errorf("%d connections", p.attempts())
+		if p.opened != 2 || counted(b, "chatstore_bus_drops_total", "payload") != 1 {
+			t.Errorf("%d connections", p.opened)
 		}
 	})
 }
@@ -604,7 +604,7 @@ func TestAConnectionThatDoesNotLastBacksOff(t *testing.T) {
 		open(t, p)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := p.attempts(); n > 30 {
+		if n := p.opened; n > 30 {
 			t.Errorf("%d connections in a minute", n)
 		}
 	})
@@ -636,13 +636,11 @@ func TestStopWaitsForARunningCall(t *testing.T) {
 		synctest.Wait()
 		must(t, b.Publish(t.Context(), change(1)))
 		synctest.Wait()
-		stopped := make(chan int)
+		stopped := make(chan int, 1)
 		go func() { stop(); stopped <- n }()
 		synctest.Wait()
-		select {
-		case <-stopped:
+		if len(stopped) > 0 {
 			t.Error("stop did not wait")
-		default:
 		}
 		close(gate)
 		if got := <-stopped; got != 2 {

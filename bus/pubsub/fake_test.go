@@ -26,7 +26,7 @@ type port struct {
 	name    string
 	connect func(context.Context) error // nil: connects
 	publish func(context.Context) error // nil: publishes; an error is returned, and nothing sent
-	opened  int
+	opened  int                         // how often it was to connect
 }
 
 var errFake = errors.New("fake: out of order")
@@ -80,12 +80,6 @@ func (p *port) faults() (connect, publish func(context.Context) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.connect, p.publish
-}
-
-func (p *port) attempts() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.opened
 }
 
 func (p *port) Connect(ctx context.Context) (pubsub.Conn, error) {

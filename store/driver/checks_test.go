@@ -69,13 +69,17 @@ type call struct {
 	want     func(*out)
 }
 
-func only(check func(*in) error) func(*in, *out) error {
-	return func(in *in, _ *out) error { return check(in) }
+// set returns the error of a call, whose other result it sets.
+func set[T any](to *T) func(v T, err error) error {
+	return func(v T, err error) error {
+		*to = v
+		return err
+	}
 }
 
 func ofThread(op store.Op) call {
 	return call{
-		check:  only(func(in *in) error { return checks.Thread(in.ctx, op, in.threadID) }),
+		check:  func(in *in, _ *out) error { return checks.Thread(in.ctx, op, in.threadID) },
 		faults: []fault{badThreadID},
 		kind:   store.RowThread, id: "thr_1",
 	}
@@ -83,7 +87,7 @@ func ofThread(op store.Op) call {
 
 func ofItem(op store.Op) call {
 	return call{
-		check:  only(func(in *in) error { return checks.Item(in.ctx, op, in.threadID, in.itemID) }),
+		check:  func(in *in, _ *out) error { return checks.Item(in.ctx, op, in.threadID, in.itemID) },
 		faults: []fault{badThreadID, badItemID},
 		kind:   store.RowItem, id: "msg_1",
 	}
@@ -91,7 +95,7 @@ func ofItem(op store.Op) call {
 
 func ofAttachment(op store.Op) call {
 	return call{
-		check:  only(func(in *in) error { return checks.Attachment(in.ctx, op, in.attachmentID) }),
+		check:  func(in *in, _ *out) error { return checks.Attachment(in.ctx, op, in.attachmentID) },
 		faults: []fault{badAttachmentID},
 		kind:   store.RowAttachment, id: "atc_1",
 	}
@@ -99,10 +103,7 @@ func ofAttachment(op store.Op) call {
 
 func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 	return call{
-		check: func(in *in, out *out) (err error) {
-			out.item, err = checks.SaveItem(in.ctx, op, in.threadID, in.item)
-			return err
-		},
+		check: func(in *in, out *out) error { return set(&out.item)(checks.SaveItem(in.ctx, op, in.threadID, in.item)) },
 		faults: append([]fault{
 			badThreadID,
 			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's"},
@@ -129,10 +130,7 @@ var calls = map[store.Op]call{
 	store.OpLoadThread:   ofThread(store.OpLoadThread),
 	store.OpDeleteThread: ofThread(store.OpDeleteThread),
 	store.OpSaveThread: {
-		check: func(in *in, out *out) (err error) {
-			out.thread, err = checks.SaveThread(in.ctx, in.thread)
-			return err
-		},
+		check: func(in *in, out *out) error { return set(&out.thread)(checks.SaveThread(in.ctx, in.thread)) },
 		faults: []fault{
 			{func(in *in) { in.thread.Title = "\xff" }, store.RowThread, "thr_1", "title: not valid UTF-8"},
 			badMode(store.RowThread, "thr_1"),
@@ -141,7 +139,7 @@ var calls = map[store.Op]call{
 		want: func(out *out) { out.thread = driver.SaveThread{Thread: good().thread, Mode: store.UpdateOnly} },
 	},
 	store.OpLoadThreads: {
-		check: func(in *in, out *out) (err error) { out.threads, err = checks.Threads(in.ctx, in.threads); return err },
+		check: func(in *in, out *out) error { return set(&out.threads)(checks.Threads(in.ctx, in.threads)) },
 		faults: []fault{
 			{func(in *in) { in.threads.Limit = -1 }, store.RowThread, "", "limit: negative"},
 			{func(in *in) { in.threads.Order = 2 }, store.RowThread, "", "order: unknown"},
@@ -152,10 +150,7 @@ var calls = map[store.Op]call{
 		want: func(out *out) { out.threads = good().threads },
 	},
 	store.OpLoadThreadItems: {
-		check: func(in *in, out *out) (err error) {
-			out.items, err = checks.Items(in.ctx, in.threadID, in.items)
-			return err
-		},
+		check: func(in *in, out *out) error { return set(&out.items)(checks.Items(in.ctx, in.threadID, in.items)) },
 		faults: []fault{
 			badThreadID,
 			{func(in *in) { in.items.Limit = -1 }, store.RowItem, "", "limit: negative"},
@@ -170,9 +165,8 @@ var calls = map[store.Op]call{
 	store.OpLoadItem:         ofItem(store.OpLoadItem),
 	store.OpDeleteThreadItem: ofItem(store.OpDeleteThreadItem),
 	store.OpSaveAttachment: {
-		check: func(in *in, out *out) (err error) {
-			out.attachment, err = checks.SaveAttachment(in.ctx, in.attachment)
-			return err
+		check: func(in *in, out *out) error {
+			return set(&out.attachment)(checks.SaveAttachment(in.ctx, in.attachment))
 		},
 		faults: []fault{
 			{func(in *in) { in.attachment.ThreadID = "\n" }, store.RowAttachment, "atc_1", "thread_id: a control character"},
