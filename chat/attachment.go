@@ -44,7 +44,7 @@ type attachmentDoc struct {
 	text         string
 	id, threadID string
 	typ          string
-	fault        string // what NormalizeAttachment has against it
+	fault        string // the rule that it breaks, "" for none
 	extra        int    // bytes of strings that are no part of text
 }
 

@@ -53,7 +53,7 @@ type itemDoc struct {
 	id        string
 	threadID  string
 	createdAt time.Time
-	fault     string // what NormalizeItem has against it
+	fault     string // the rule that it breaks, "" for none
 	extra     int    // bytes of strings that are no part of text
 }
 

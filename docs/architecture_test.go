@@ -5,7 +5,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,33 +19,68 @@ import (
 
 const module = "github.com/chatstore/chatstore/"
 
-// TestPackagesImportWhatThePageSays compares the imports of every package with the table of packages in architecture.md.
+// TestPackagesImportWhatThePageSays compares the imports of every package with the table of packages in architecture.md, and the
+// picture with both.
 func TestPackagesImportWhatThePageSays(t *testing.T) {
 	page, err := os.ReadFile("architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed := arrows(string(page))
-	for pkg, imports := range imports(t, "..") {
+	listed, all := table(string(page)), imports(t, "..")
+	for pkg, imports := range all {
 		name := pkg
 		for _, folder := range []string{"examples", "bench"} { // programs, which import whatever they need
-			if strings.HasPrefix(pkg+"/", folder+"/") {
+			if within(pkg, folder) {
 				name = folder
 			}
 		}
 		want, ok := listed[name]
 		switch {
 		case !ok:
-			t.Errorf("architecture.md has no row for %s, which imports %v", pkg, imports)
+			t.Errorf("architecture.md has no row for %s, which imports %v", pkg, imports.ours)
 		case !slices.Contains(want, "all"):
-			if diff := cmp.Diff(want, imports); diff != "" {
+			if diff := cmp.Diff(want, imports.ours); diff != "" {
 				t.Errorf("%s (-architecture.md, +its imports)\n%s", pkg, diff)
 			}
 		}
 	}
 	for name := range listed {
-		if _, err := os.Stat(filepath.Join("..", name)); err != nil {
-			t.Errorf("architecture.md has a row for %s, which is not there", name)
+		if _, ok := all[name]; !ok && name != "examples" {
+			t.Errorf("architecture.md has a row for %s, which is no package", name)
+		}
+	}
+	arrows := picture(string(page))
+	if len(arrows) == 0 {
+		t.Error("architecture.md has no picture")
+	}
+	for _, arrow := range arrows {
+		drawn := false
+		for pkg, imports := range all {
+			drawn = drawn || within(pkg, arrow[0]) && slices.ContainsFunc(imports.ours, func(to string) bool { return within(to, arrow[1]) })
+		}
+		if !drawn {
+			t.Errorf("the picture has an arrow from %s to %s, which is no import", arrow[0], arrow[1])
+		}
+	}
+}
+
+// within reports whether a package is the folder or below it.
+func within(pkg, folder string) bool { return strings.HasPrefix(pkg+"/", folder+"/") }
+
+// TestTheRulesOfThePageHold checks the rules that architecture.md lists beneath its table.
+func TestTheRulesOfThePageHold(t *testing.T) {
+	light := []string{"chat", "store", "store/driver", "store/layer", "bus"}
+	for pkg, imports := range imports(t, "..") {
+		if slices.Contains(light, pkg) && len(imports.foreign) > 0 {
+			t.Errorf("%s imports %v, which are not of the standard library", pkg, imports.foreign)
+		}
+		for _, to := range imports.ours {
+			switch {
+			case within(pkg, "decorators") && (within(to, "decorators") || to == "memstore" || to == "sqlstore"):
+				t.Errorf("the decorator %s imports %s, another decorator or a base", pkg, to)
+			case pkg == "store/driver" && to == "store/layer", pkg == "store/layer" && to == "store/driver":
+				t.Errorf("%s imports %s", pkg, to)
+			}
 		}
 	}
 }
@@ -72,12 +106,12 @@ func TestGoDocFitsOnAScreen(t *testing.T) {
 
 var quoted = regexp.MustCompile("`([^`]+)`")
 
-// arrows reads the rows of the table | package | for | imports |.
-func arrows(page string) map[string][]string {
+// table reads the rows of the table | package | for | imports |.
+func table(page string) map[string][]string {
 	all := map[string][]string{}
-	_, table, _ := strings.Cut(page, "| package | for | imports |\n")
-	table, _, _ = strings.Cut(table, "\n\n")
-	for line := range strings.Lines(table) {
+	_, text, _ := strings.Cut(page, "| package | for | imports |\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	for line := range strings.Lines(text) {
 		cells := strings.Split(line, "|")
 		if len(cells) != 5 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`") {
 			continue
@@ -97,10 +131,32 @@ func arrows(page string) map[string][]string {
 	return all
 }
 
-// imports returns, of each package below root, which of this repository's packages its code imports, but not its tests.
-func imports(t *testing.T, root string) map[string][]string {
+var (
+	node  = regexp.MustCompile(`(\w+)\["([^"]+)"\]`)
+	arrow = regexp.MustCompile(`(?m)^ *(\w+)(?:\[[^]]*\])? --> (\w+)`)
+)
+
+// picture returns the arrows of the page's picture, as folders.
+func picture(page string) (arrows [][2]string) {
+	_, text, _ := strings.Cut(page, "```mermaid\n")
+	text, _, _ = strings.Cut(text, "```")
+	folders := map[string]string{}
+	for _, m := range node.FindAllStringSubmatch(text, -1) {
+		folders[m[1]] = m[2]
+	}
+	for _, m := range arrow.FindAllStringSubmatch(text, -1) {
+		arrows = append(arrows, [2]string{folders[m[1]], folders[m[2]]})
+	}
+	return arrows
+}
+
+// imported is what a package's code imports, but not its tests: of this repository, and from elsewhere.
+type imported struct{ ours, foreign []string }
+
+// imports returns what each package below root imports.
+func imports(t *testing.T, root string) map[string]imported {
 	t.Helper()
-	all := map[string]map[string]bool{}
+	all := map[string]imported{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -120,27 +176,28 @@ func imports(t *testing.T, root string) map[string][]string {
 			return err
 		}
 		pkg = filepath.ToSlash(pkg)
-		if all[pkg] == nil {
-			all[pkg] = map[string]bool{}
-		}
+		found := all[pkg]
 		for _, i := range file.Imports {
 			name, err := strconv.Unquote(i.Path.Value)
 			if err != nil {
 				return err
 			}
 			if ours, ok := strings.CutPrefix(name, module); ok {
-				all[pkg][ours] = true
+				found.ours = append(found.ours, ours)
+			} else if first, _, _ := strings.Cut(name, "/"); strings.Contains(first, ".") {
+				found.foreign = append(found.foreign, name)
 			}
 		}
+		all[pkg] = found
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sorted := map[string][]string{}
-	for pkg, names := range all {
-		sorted[pkg] = slices.AppendSeq([]string{}, maps.Keys(names))
-		slices.Sort(sorted[pkg])
+	for pkg, found := range all {
+		slices.Sort(found.ours)
+		found.ours = append([]string{}, slices.Compact(found.ours)...)
+		all[pkg] = found
 	}
-	return sorted
+	return all
 }

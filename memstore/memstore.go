@@ -52,6 +52,8 @@ var (
 	_ driver.WriteBounder = (*Store)(nil)
 )
 
+var checks driver.Checks
+
 // Option changes what [New] makes.
 type Option func(*Store)
 

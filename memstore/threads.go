@@ -172,5 +172,3 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	}
 	return s.listings.of(q.Owner).page(after, q.PageQuery, func(t *chat.Thread) string { return t.ID }), nil
 }
-
-var checks driver.Checks

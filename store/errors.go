@@ -87,8 +87,8 @@ func (c Code) sentinel() error {
 
 // CodeOf classifies an error: nil is CodeOK, an [*Error] has its own code, a sentinel the code named after it, and
 // context.Canceled and context.DeadlineExceeded are CodeCanceled and CodeTimeout. ErrNotApplied alone is CodeUnavailable.
-// Of errors joined, an *Error counts before sentinels, and ErrUnavailable, which knows least, before the other sentinels.
-// Whatever else there is, is CodeInternal.
+// A [*chat.Error] is CodeInvalid, whatever it wraps. Of errors joined, an *Error counts first, then a *chat.Error, then
+// ErrUnavailable, then the other sentinels. Every other error is CodeInternal.
 func CodeOf(err error) Code {
 	if err == nil {
 		return CodeOK

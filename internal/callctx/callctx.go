@@ -106,8 +106,8 @@ func WithVersionRecorder(ctx context.Context, f func(threadID string, before, af
 	return With(ctx, func(d *Data) { d.Record = f })
 }
 
-// WithoutVersionRecorder returns ctx without a version recorder. A layer uses it for the reads that it makes for its own
-// ends within a caller's call, whose recorder is to hear of that call only.
+// WithoutVersionRecorder returns ctx without a version recorder, for calls that tests and test stores make beside a caller's. A
+// layer's own reads use layer.Own.
 func WithoutVersionRecorder(ctx context.Context) context.Context {
 	if Of(ctx).Record == nil {
 		return ctx

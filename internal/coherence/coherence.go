@@ -25,9 +25,9 @@ const (
 	ListWord // one for all listings of threads
 )
 
-// DefaultQuarantine is how long a write with an unknown outcome is held to be possible where neither the user nor the base
+// defaultQuarantine is how long a write with an unknown outcome is held to be possible where neither the user nor the base
 // says anything.
-const DefaultQuarantine = time.Minute
+const defaultQuarantine = time.Minute
 
 // Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: as long as the base needs
 // ([driver.WriteBounder]), and at least as long as the user asked for. If asked is negative, the user said nothing.
@@ -39,7 +39,7 @@ func Quarantine(base store.Store, asked time.Duration) time.Duration {
 	case asked >= 0:
 		return asked
 	}
-	return DefaultQuarantine
+	return defaultQuarantine
 }
 
 // Core coordinates the reads and writes of one layer. Its exported fields are set before its first use.
@@ -108,7 +108,7 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 }
 
 // Hold returns the longest that a write with an unknown outcome is held back for.
-func (c *Core) Hold() time.Duration { return max(c.Quarantine, DefaultQuarantine) }
+func (c *Core) Hold() time.Duration { return max(c.Quarantine, defaultQuarantine) }
 
 // Report is one version report of the base.
 type Report struct {

@@ -56,7 +56,7 @@ func TestQuarantineIsTheLargerOfWhatTheBaseNeedsAndTheUserAsks(t *testing.T) {
 		asked time.Duration
 		want  time.Duration
 	}{
-		{plain{}, -1, DefaultQuarantine},
+		{plain{}, -1, defaultQuarantine},
 		{plain{}, 0, 0},
 		{plain{}, time.Second, time.Second},
 		{bounded{longest: 0}, -1, 0},

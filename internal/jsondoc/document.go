@@ -21,7 +21,7 @@ func (d *Document) Parse(text string) (fault string) {
 	case fault != "":
 		return fault
 	case text[start] != '{':
-		return FaultObject
+		return faultObject
 	case d.Dup == 1:
 		return FaultRepeated
 	}

@@ -18,7 +18,7 @@ const (
 	faultUTF8     = "json: not valid UTF-8"
 	faultSyntax   = "json: not valid"
 	faultDepth    = "json: nested too deep"
-	FaultObject   = "json: not an object"
+	faultObject   = "json: not an object"
 	FaultRepeated = "json: a repeated member name"
 )
 

@@ -12,8 +12,8 @@ import (
 // MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
 const MaxIDBytes = 256
 
-// MaxTypeBytes is the most bytes that an item's type may have.
-const MaxTypeBytes = 64
+// maxTypeBytes is the most bytes that an item's type may have.
+const maxTypeBytes = 64
 
 // IDFault returns what is wrong with an id, for all but odd ids in one walk over its bytes.
 func IDFault(id string) string {
@@ -25,14 +25,14 @@ func IDFault(id string) string {
 	}
 	for i := range len(id) {
 		if c := id[i]; c-' ' >= 0x7f-' ' {
-			return TextFault(id)
+			return textFault(id)
 		}
 	}
 	return ""
 }
 
-// TextFault returns what is wrong with a text that must be valid UTF-8 without control characters.
-func TextFault(s string) string {
+// textFault returns what is wrong with a text that must be valid UTF-8 without control characters.
+func textFault(s string) string {
 	if !utf8.ValidString(s) {
 		return "not valid UTF-8"
 	}
@@ -79,7 +79,7 @@ func TypeFault(t string) string {
 	if t == "" {
 		return "empty"
 	}
-	if len(t) > MaxTypeBytes {
+	if len(t) > maxTypeBytes {
 		return "longer than 64 bytes"
 	}
 	for i := range len(t) {
