@@ -18,13 +18,16 @@ func TestAnotherModuleReachesNothingPastABarrier(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	const want = `WriteBounder: found true, dumps false, is a store false
-StatsReporter: found true, dumps false, is a store false
-the same methods: found false, dumps false, is a store false
-an unnamed type of the same methods: found false, dumps false, is a store false
-Dump: found false, dumps false, is a store false
-Store and Dump: found false, dumps false, is a store false
-the base's type: found false, dumps false, is a store false
+	const want = `WriteBounder: found true, methods 1, dumps false, is a store false
+StatsReporter: found true, methods 1, dumps false, is a store false
+HealthChecker: found true, methods 1, dumps false, is a store false
+Sharer: found false, methods 0, dumps false, is a store false
+Rewriter: found false, methods 0, dumps false, is a store false
+the same methods: found false, methods 0, dumps false, is a store false
+an unnamed type of the same methods: found false, methods 0, dumps false, is a store false
+Dump: found false, methods 0, dumps false, is a store false
+Store and Dump: found false, methods 0, dumps false, is a store false
+the base's type: found false, methods 0, dumps false, is a store false
 stores seen: 1
 `
 	if diff := cmp.Diff(want, out); diff != "" {

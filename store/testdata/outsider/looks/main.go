@@ -2,7 +2,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/chatstore/chatstore/memstore"
@@ -21,6 +23,9 @@ type guard struct {
 type secret struct{ store.Store }
 
 func (secret) Dump() string                            { return "all that is stored" }
+func (secret) CheckHealth(context.Context) error       { return nil }
+func (secret) ShareBetweenPrincipals()                 {}
+func (secret) RewritesValues()                         {}
 func (secret) LongestWrite() time.Duration             { return time.Minute }
 func (secret) AppendStats(s []layer.Stat) []layer.Stat { return append(s, layer.Stat{Name: "n"}) }
 
@@ -33,7 +38,11 @@ func report[T any](name string, s store.Store) {
 	got, ok := store.As[T](s)
 	_, dumps := any(got).(dumper)
 	_, stores := any(got).(store.Store)
-	fmt.Printf("%s: found %t, dumps %t, is a store %t\n", name, ok, ok && dumps, ok && stores)
+	methods := 0
+	if ok {
+		methods = reflect.TypeOf(got).NumMethod()
+	}
+	fmt.Printf("%s: found %t, methods %d, dumps %t, is a store %t\n", name, ok, methods, ok && dumps, ok && stores)
 }
 
 func main() {
@@ -41,6 +50,9 @@ func main() {
 	s := guard{store.NewBarrier(base), base}
 	report[driver.WriteBounder]("WriteBounder", s)
 	report[layer.StatsReporter]("StatsReporter", s)
+	report[store.HealthChecker]("HealthChecker", s)
+	report[layer.Sharer]("Sharer", s)
+	report[layer.Rewriter]("Rewriter", s)
 	report[bounder]("the same methods", s)
 	report[interface{ LongestWrite() time.Duration }]("an unnamed type of the same methods", s)
 	report[dumper]("Dump", s)
