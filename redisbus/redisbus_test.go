@@ -17,6 +17,7 @@ import (
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/redisbus"
 	"github.com/chatstore/chatstore/redisbus/redistest"
@@ -33,12 +34,7 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must come.
 const patience = time.Minute
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 // open returns a Bus whose lease does not end by itself on a slow machine.
 func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *pubsub.Bus {

@@ -5,15 +5,11 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/redisbus/redistest"
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 func connect(t *testing.T) (*transport, *conn) {
 	t.Helper()

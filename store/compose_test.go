@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -42,12 +43,7 @@ type wall struct {
 
 func (*wall) LayerName() string { return "wall" }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 func rung(name string, log *[]string) store.Middleware {
 	return func(next store.Store) store.Store { return &ring{inner: next, name: name, log: log} }

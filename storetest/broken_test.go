@@ -9,15 +9,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-	"github.com/chatstore/chatstore/storetest/internal/call"
-
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 // broken is a Store with one promise broken, and the subtests that say so: no others may fail.

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-	"github.com/chatstore/chatstore/storetest/internal/call"
-
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 func TestRandomCallsOnMemstore(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -31,12 +32,7 @@ const (
 	tick  = lease / 5 // between heartbeats
 )
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testenv.Must
 
 // open returns a Bus that is closed when the test ends, or before.
 func open(t *testing.T, tr pubsub.Transport, opts ...pubsub.Option) *pubsub.Bus {

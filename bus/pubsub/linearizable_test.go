@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/linear"
 )

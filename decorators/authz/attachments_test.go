@@ -11,7 +11,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
-	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -81,7 +81,7 @@ func TestEmbeddingsOfOtherItemsDoNotCount(t *testing.T) {
 	wants(t, w.SaveItem(as(t, eve), eveThr, message("msg_same", atc)), store.ErrNotFound)
 
 	text := message("msg_vouch", atc).JSON().String()
-	must(t, w.SaveItem(as(t, eve), eveThr, spy.Must(chat.ParseItem(strings.Replace(text, "user_message", "future_message", 1)))))
+	must(t, w.SaveItem(as(t, eve), eveThr, testenv.OrPanic(chat.ParseItem(strings.Replace(text, "user_message", "future_message", 1)))))
 	wants(t, w.SaveItem(as(t, eve), eveThr, message("msg_vouch", atc)), store.ErrNotFound)
 }
 
@@ -133,7 +133,7 @@ func TestAMessageThatCannotBeReadSaysWhere(t *testing.T) {
 		`"attachments":[{"id":7}]`: "attachments: not an attachment",
 		`"attachments":[{"type":"file","id":"","name":"n","mime_type":"m"}]`: "attachments: an id is not valid",
 	} {
-		it := spy.Must(chat.ParseItem(fmt.Sprintf(`{"id":"msg_odd","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, members)))
+		it := testenv.OrPanic(chat.ParseItem(fmt.Sprintf(`{"id":"msg_odd","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, members)))
 		for op, save := range map[store.Op]func(context.Context, string, chat.Item) error{
 			store.OpAddThreadItem: w.AddThreadItem, store.OpSaveItem: w.SaveItem,
 		} {
@@ -190,7 +190,7 @@ func TestOnlyAttachmentsAreLookedInto(t *testing.T) {
 		`"content":[],"attachments":[{"type":"future","id":"atc_there","name":"n","mime_type":"m","more":{"id":"atc_eve"}}]`,
 		`"future":true`,
 	} {
-		it := spy.Must(chat.ParseItem(fmt.Sprintf(`{"id":"msg_%d","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, i, members)))
+		it := testenv.OrPanic(chat.ParseItem(fmt.Sprintf(`{"id":"msg_%d","created_at":"2026-01-02T03:04:05Z","type":"user_message",%s}`, i, members)))
 		must(t, w.AddThreadItem(as(t, ada), thr, it))
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
-	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -53,13 +53,13 @@ func message(id string, attachments ...string) chat.Item {
 	for _, a := range attachments {
 		list = append(list, fmt.Sprintf(`{"type":"file","id":%q,"name":%q,"mime_type":"text/plain"}`, a, canary))
 	}
-	return spy.Must(chat.ParseItem(fmt.Sprintf(`{"id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
+	return testenv.OrPanic(chat.ParseItem(fmt.Sprintf(`{"id":%q,"created_at":"2026-01-02T03:04:05Z","type":"user_message",`+
 		`"content":[{"type":"input_text","text":%q}],"attachments":[%s],"quoted_text":null,"inference_options":{}}`,
 		id, canary, strings.Join(list, ","))))
 }
 
 func attachment(id string, o chat.Owner) chat.Attachment {
-	a := spy.Must(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"}))
+	a := testenv.OrPanic(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: canary, MIMEType: "text/plain"}))
 	a.Owner = o
 	return a
 }
@@ -77,7 +77,7 @@ func seed(t testing.TB, s store.Store) {
 	}
 }
 
-var must = spy.NoError
+var must = testenv.Must
 
 // wants reports an error that is not of the class, or that says anything but what its caller said.
 func wants(t testing.TB, err, class error) {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
-	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -414,7 +414,7 @@ func TestConstructionMisusePanics(t *testing.T) {
 		"authz.TenantAdmin: the role is empty: ": func() { authz.TenantAdmin("") },
 		"authz.Grants: the function is nil: ":    func() { authz.Grants(nil) },
 	} {
-		t.Run(want, func(t *testing.T) { spy.Panics(t, want, f) })
+		t.Run(want, func(t *testing.T) { testenv.Panics(t, want, f) })
 	}
 }
 

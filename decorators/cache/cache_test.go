@@ -21,6 +21,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
@@ -117,7 +118,7 @@ func openOver(t testing.TB, base store.Store, opts ...cache.Option) (store.Store
 	return s, p, base
 }
 
-var must = spy.NoError
+var must = testenv.Must
 
 func get[T any](t testing.TB) func(v T, err error) T {
 	t.Helper()
@@ -928,7 +929,7 @@ func TestAroundAuthzItPanics(t *testing.T) {
 	g := guard{base, store.NewBarrier(base)}
 	for name, next := range map[string]store.Store{"the guard": g, "a layer around the guard": store.Wrap(g, singleflight.New())} {
 		t.Run(name, func(t *testing.T) {
-			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
+			testenv.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
 				func() { store.Wrap(next, cache.New()) })
 		})
 	}
@@ -952,7 +953,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 			cache.New(cache.WithSoleWriter(), cache.WithBus(bus.Local()))
 		}},
 	} {
-		t.Run(c.want, func(t *testing.T) { spy.Panics(t, c.want, c.f) })
+		t.Run(c.want, func(t *testing.T) { testenv.Panics(t, c.want, c.f) })
 	}
 }
 
@@ -1259,7 +1260,7 @@ func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
 	fill(t, base, 0)
 	large := chat.SDKHiddenContext{Content: strings.Repeat("x", 40<<10)}
 	for i := range 3 {
-		must(t, base.AddThreadItem(t.Context(), "thr_1", spy.Must(chat.NewItem(fmt.Sprintf("msg_%d", i), noon, large))))
+		must(t, base.AddThreadItem(t.Context(), "thr_1", testenv.OrPanic(chat.NewItem(fmt.Sprintf("msg_%d", i), noon, large))))
 	}
 	warm(t, s)
 	p.costs(0, func() { load(t.Context(), t, s) }, "the thread, after a page that was too large")

@@ -23,6 +23,7 @@ import (
 
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -43,7 +44,7 @@ func open(t testing.TB, base store.Store, opts ...metrics.Option) (store.Store, 
 	return store.Wrap(base, newLayer(t, reg, opts...)), reg
 }
 
-var must = spy.NoError
+var must = testenv.Must
 
 // same fails unless want and got are equal.
 func same[T any](t testing.TB, what string, want, got T) {
@@ -375,7 +376,7 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 func TestTheMiddlewareWrapsOneStore(t *testing.T) {
 	m := newLayer(t, nil)
 	m(&spy.Base{})
-	spy.Panics(t, "metrics: this Middleware wraps a Store already: call metrics.New for each", func() { m(&spy.Base{}) })
+	testenv.Panics(t, "metrics: this Middleware wraps a Store already: call metrics.New for each", func() { m(&spy.Base{}) })
 }
 
 func TestAClosedLayerLetsCallsPass(t *testing.T) {
@@ -502,7 +503,7 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 		{"metrics.WithBuckets: the bounds must be above zero and rise: [0 1]", func() { metrics.WithBuckets(0, 1) }},
 		{"metrics.WithSlow: the duration is negative", func() { metrics.WithSlow(-1) }},
 	} {
-		t.Run(c.want, func(t *testing.T) { spy.Panics(t, c.want, c.f) })
+		t.Run(c.want, func(t *testing.T) { testenv.Panics(t, c.want, c.f) })
 	}
 }
 

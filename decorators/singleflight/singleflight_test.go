@@ -18,6 +18,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -100,13 +101,13 @@ func bubble(t *testing.T, f func(t *testing.T, s store.Store, g *gate), ops ...s
 	})
 }
 
-var must = spy.NoError
+var must = testenv.Must
 
 func thread(title string) chat.Thread { return chat.Thread{ID: "thr_1", Title: title, CreatedAt: noon} }
-func item(id string) chat.Item        { return spy.Must(chat.NewItem(id, noon, chat.EndOfTurn{})) }
+func item(id string) chat.Item        { return testenv.OrPanic(chat.NewItem(id, noon, chat.EndOfTurn{})) }
 
 func file(name string) chat.Attachment {
-	return spy.Must(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
+	return testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
 }
 
 // followers returns how many callers have joined another's call so far.
@@ -445,7 +446,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 		"singleflight.WithLoadTimeout: the time is negative": func() { singleflight.WithLoadTimeout(-1) },
 		"singleflight.WithQuarantine: the time is negative":  func() { singleflight.WithQuarantine(-1) },
 	} {
-		t.Run(want, func(t *testing.T) { spy.Panics(t, want, f) })
+		t.Run(want, func(t *testing.T) { testenv.Panics(t, want, f) })
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -183,7 +184,7 @@ func TestAttributesOfEachOp(t *testing.T) {
 		t.Run(op.String(), func(t *testing.T) {
 			s, r := open(&spy.Base{}, tracing.WithLayer("backend"),
 				tracing.WithAttributes(attribute.String("db.system.name", "sqlite"), attribute.String("chatstore.layer", "mine")))
-			spy.NoError(t, spy.CallOp(t.Context(), s, op))
+			testenv.Must(t, spy.CallOp(t.Context(), s, op))
 			span := one(t, r)
 			want[op]["db.system.name"] = "sqlite" // ops may share the map
 			if diff := cmp.Diff(want[op], attributesOf(span)); diff != "" {
@@ -259,7 +260,7 @@ func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
 	tp, r := record(sdktrace.WithSampler(sdktrace.NeverSample()))
 	base := &spy.Base{}
 	s := store.Wrap(base, tracing.New(tracing.WithTracerProvider(tp)))
-	spy.NoError(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
+	testenv.Must(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	inner := base.Calls()[0].Ctx
 	if sc := trace.SpanContextFromContext(inner); !sc.IsValid() || sc.IsSampled() {
 		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
@@ -413,7 +414,7 @@ var lateProvider = sync.OnceValues(func() (before store.Store, r *tracetest.Span
 func TestTheGlobalProviderMayComeLater(t *testing.T) {
 	s, r := lateProvider()
 	n := len(r.Ended())
-	spy.NoError(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
+	testenv.Must(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	if got := len(r.Ended()) - n; got != 1 {
 		t.Errorf("%d spans ended, want one", got)
 	}
@@ -442,7 +443,7 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 		"tracing.WithTracerProvider: the provider is nil": func() { tracing.WithTracerProvider(nil) },
 		"tracing.WithLayer: the name is empty":            func() { tracing.WithLayer("") },
 	} {
-		spy.Panics(t, want, f)
+		testenv.Panics(t, want, f)
 	}
 }
 
@@ -517,7 +518,7 @@ func TestNoContentInSpans(t *testing.T) {
 	for _, span := range r.Ended() {
 		seen[span.Name()] = true
 		stub := tracetest.SpanStubFromReadOnlySpan(span)
-		text := fmt.Sprintf("%+v\n%s", stub, spy.Must(json.Marshal(stub)))
+		text := fmt.Sprintf("%+v\n%s", stub, testenv.OrPanic(json.Marshal(stub)))
 		if strings.Contains(text, spy.Canary) {
 			t.Errorf("span %s has content: %s", span.Name(), text)
 		}

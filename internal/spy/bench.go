@@ -9,6 +9,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 )
 
 // InTurns runs f, the subject of a benchmark, and ref, its reference, in turns. It reports the ratio of their medians in unit:
@@ -48,7 +49,7 @@ func Turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration)
 func Reference(tb testing.TB) func() {
 	tb.Helper()
 	const id = "thr_1a2b3c4d"
-	c := Must(lru.New[string, chat.Thread](1000))
+	c := testenv.OrPanic(lru.New[string, chat.Thread](1000))
 	for i := range 999 {
 		c.Add(fmt.Sprintf("thr_%08d", i), chat.Thread{})
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -29,7 +30,7 @@ func fill(v reflect.Value) {
 	case reflect.Struct:
 		switch p := v.Addr().Interface().(type) {
 		case *chat.JSON:
-			*p = Must(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
+			*p = testenv.OrPanic(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
 		case *chat.Attachment:
 			*p = canaryAttachment()
 		default:
@@ -57,12 +58,12 @@ func canaryBodies() []chat.Body {
 }
 
 func canaryAttachment() chat.Attachment {
-	return Must(chat.NewAttachment("atc_1", chat.AttachmentBody{
+	return testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{
 		Type: "image", Name: Canary, MIMEType: "image/" + Canary, PreviewURL: "https://x.test/" + Canary,
 		Upload: &chat.UploadDescriptor{
 			URL: "https://x.test/" + Canary, Method: "PUT", Headers: map[string]string{Canary: Canary},
 		},
-		Metadata: Must(chat.ParseJSON(`{"` + Canary + `":1}`)),
+		Metadata: testenv.OrPanic(chat.ParseJSON(`{"` + Canary + `":1}`)),
 	}))
 }
 
@@ -76,29 +77,29 @@ var Person = store.Principal{
 func Conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	t.Helper()
 	ctx = store.WithPrincipal(ctx, Person)
-	object := Must(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
+	object := testenv.OrPanic(chat.ParseJSON(`{"` + Canary + `":"` + Canary + `"}`))
 	thread := chat.Thread{
 		ID: "thr_1", Title: Canary, CreatedAt: noon, Status: chat.Status{Type: "locked", Reason: Canary}, Metadata: object,
-		AllowedImageDomains: Must(chat.ParseJSON(`["` + Canary + `.test"]`)), Owner: Person.Owner,
+		AllowedImageDomains: testenv.OrPanic(chat.ParseJSON(`["` + Canary + `.test"]`)), Owner: Person.Owner,
 	}
 	cursor := "thr_" + Canary
 	other := thread
 	other.ID = cursor
-	NoError(t, errors.Join(s.SaveThread(ctx, thread), base.SaveThread(ctx, other)))
+	testenv.Must(t, errors.Join(s.SaveThread(ctx, thread), base.SaveThread(ctx, other)))
 	_, _ = s.LoadThread(ctx, "thr_1")
 	_, _ = s.LoadThreads(ctx, store.ThreadQuery{
 		PageQuery: store.PageQuery{After: cursor}, Owner: store.OwnedBy(Person.Owner),
 	})
 	for i, body := range canaryBodies() {
 		id := fmt.Sprint("msg_", i)
-		item := Must(chat.NewItem(id, noon, body))
+		item := testenv.OrPanic(chat.NewItem(id, noon, body))
 		if !strings.Contains(item.JSON().String(), Canary) {
 			t.Fatalf("no canary in %v", item)
 		}
-		NoError(t, errors.Join(s.AddThreadItem(ctx, "thr_1", item), s.SaveItem(ctx, "thr_1", item)))
+		testenv.Must(t, errors.Join(s.AddThreadItem(ctx, "thr_1", item), s.SaveItem(ctx, "thr_1", item)))
 		_, _ = s.LoadItem(ctx, "thr_1", id)
 	}
-	NoError(t, base.SaveItem(ctx, "thr_1", Must(chat.NewItem("msg_"+Canary+"_cursor", noon, chat.EndOfTurn{}))))
+	testenv.Must(t, base.SaveItem(ctx, "thr_1", testenv.OrPanic(chat.NewItem("msg_"+Canary+"_cursor", noon, chat.EndOfTurn{}))))
 	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + Canary + "_cursor"})
 	_, _ = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_" + Canary + "_unknown"})
 	_ = s.SaveAttachment(ctx, canaryAttachment())

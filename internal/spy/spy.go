@@ -5,16 +5,15 @@ package spy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -279,31 +278,4 @@ func invoke(ctx context.Context, s store.Store, method string, args []any) []any
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func message(id string) chat.Item { return Must(chat.NewItem(id, noon, chat.UserMessage{})) }
-
-// Must returns v. It panics on an error.
-func Must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// NoError ends the test on an error.
-func NoError(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Panics fails the test unless f panics with a text that begins with want.
-func Panics(t testing.TB, want string, f func()) {
-	t.Helper()
-	defer func() {
-		if got := fmt.Sprint(recover()); !strings.HasPrefix(got, want) {
-			t.Errorf("panicked with %q, want %q", got, want)
-		}
-	}()
-	f()
-}
+func message(id string) chat.Item { return testenv.OrPanic(chat.NewItem(id, noon, chat.UserMessage{})) }

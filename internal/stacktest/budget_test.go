@@ -17,6 +17,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/faulty"
@@ -43,13 +44,13 @@ func seed(tb testing.TB, s store.Store, items int) {
 	ctx := store.WithPrincipal(tb.Context(), ada)
 	must(tb, s.SaveThread(ctx, chat.Thread{ID: threadID, Title: "A chat about budgets", CreatedAt: noon, Owner: ada.Owner}))
 	for i := range items {
-		it := spy.Must(chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
+		it := testenv.OrPanic(chat.NewItem(fmt.Sprintf("msg_%08d", i), noon.Add(time.Duration(i)*time.Second),
 			chat.AssistantMessage{Content: []chat.AssistantContent{{Type: "output_text", Text: "a line of text, as answers are made of"}}}))
 		must(tb, s.AddThreadItem(ctx, threadID, it))
 	}
 }
 
-var must = spy.NoError
+var must = testenv.Must
 
 // ratio reports f's cost over R's.
 func ratio(b *testing.B, f func()) { spy.InTurns(b, "xR", f, spy.Reference(b)) }
@@ -96,7 +97,7 @@ type usual struct {
 
 func newUsual(base store.Store) *usual {
 	return &usual{
-		base: base, cache: spy.Must(lru.New[string, []byte](1000)), tracer: sdktrace.NewTracerProvider().Tracer("usual"),
+		base: base, cache: testenv.OrPanic(lru.New[string, []byte](1000)), tracer: sdktrace.NewTracerProvider().Tracer("usual"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "status"}),
 		calls:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}),
 	}

@@ -34,7 +34,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
-	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -88,7 +88,7 @@ var operations = []operation{
 
 // naming is a message with an attachment, which the guard has to look at.
 func naming(id, attachmentID string) chat.Item {
-	return spy.Must(chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(attachmentID)}}))
+	return testenv.OrPanic(chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(attachmentID)}}))
 }
 
 func errOf[T any](_ T, err error) error { return err }

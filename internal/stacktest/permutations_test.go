@@ -21,7 +21,6 @@ import (
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/decorators/tracing"
-	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -62,7 +61,7 @@ func (p parts) make(name string) store.Middleware {
 	case "cache":
 		return cache.New(p.cache...)
 	case "metrics":
-		return spy.Must(metrics.New(prometheus.NewRegistry()))
+		return testenv.OrPanic(metrics.New(prometheus.NewRegistry()))
 	case "singleflight":
 		return singleflight.New()
 	case "tracing":
@@ -159,7 +158,7 @@ func TestNoCacheIsAroundAuthz(t *testing.T) {
 		}
 		n++
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
-			spy.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: "+
+			testenv.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: "+
 				"put authz before the cache",
 				func() { wrapped(false, order...)(t) })
 		})
@@ -188,7 +187,7 @@ func inRecommended(t testing.TB, base store.Store, c store.Middleware) store.Sto
 
 // fullStack is that stack with a registry.
 func fullStack(base store.Store, reg prometheus.Registerer, c store.Middleware, opts ...tracing.Option) store.Store {
-	layer := func(name string) store.Middleware { return spy.Must(metrics.New(reg, metrics.WithLayer(name))) }
+	layer := func(name string) store.Middleware { return testenv.OrPanic(metrics.New(reg, metrics.WithLayer(name))) }
 	guard := authz.New(authz.OwnerOnly(), authz.ShareBelow())
 	return store.Wrap(base, tracing.New(opts...), layer("outer"), guard, c, layer("inner"))
 }

@@ -26,7 +26,6 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/tracing"
-	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -178,9 +177,9 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 			}},
 		"attachments cut from long messages": {small, mostly, maker{size: between(10, 100)}, 100,
 			func(c session, n int) error {
-				a := spy.Must(c.LoadAttachment(c.ctx, fmt.Sprint("atc_", n)))
+				a := testenv.OrPanic(c.LoadAttachment(c.ctx, fmt.Sprint("atc_", n)))
 				body := chat.UserMessage{QuotedText: filler[:quarter], Attachments: []chat.Attachment{a}}
-				it := spy.Must(chat.NewItem("msg_1", noon, body))
+				it := testenv.OrPanic(chat.NewItem("msg_1", noon, body))
 				message, _, err := chat.DecodeItem[chat.UserMessage](it)
 				return errors.Join(err, c.SaveAttachment(c.ctx, message.Attachments[0]))
 			}},
@@ -223,7 +222,7 @@ func anything() func(session, int) error {
 			return c.SaveThread(c.ctx, titled(id, text))
 		case 6:
 			at := noon.Add(time.Duration(n) * time.Second)
-			it := spy.Must(chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), at, chat.SDKHiddenContext{Content: text}))
+			it := testenv.OrPanic(chat.NewItem(fmt.Sprint("msg_", r.IntN(50)), at, chat.SDKHiddenContext{Content: text}))
 			return c.SaveItem(c.ctx, id, it)
 		case 7:
 			return c.DeleteThreadItem(c.ctx, id, fmt.Sprintf("msg_%s_%d", id, r.IntN(5)))
@@ -354,9 +353,9 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 }
 
 func hidden(id string, size int) chat.Item {
-	return spy.Must(chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]}))
+	return testenv.OrPanic(chat.NewItem(id, noon, chat.SDKHiddenContext{Content: filler[:size]}))
 }
 
 func file(id string) chat.Attachment {
-	return spy.Must(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"}))
+	return testenv.OrPanic(chat.NewAttachment(id, chat.AttachmentBody{Type: "file", Name: "a.txt", MIMEType: "text/plain"}))
 }

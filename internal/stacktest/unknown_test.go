@@ -20,7 +20,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/internal/callctx"
-	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -31,7 +31,7 @@ func titled(id, title string) chat.Thread {
 	return chat.Thread{ID: id, Title: title, CreatedAt: noon}
 }
 
-func endOfTurn(id string) chat.Item { return spy.Must(chat.NewItem(id, noon, chat.EndOfTurn{})) }
+func endOfTurn(id string) chat.Item { return testenv.OrPanic(chat.NewItem(id, noon, chat.EndOfTurn{})) }
 
 // title returns the title of thr_1, or why there is none.
 func title(ctx context.Context, s store.Store) string {
@@ -371,7 +371,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 				for i := range 400 {
 					s := stacks[r.IntN(2)]
 					id := fmt.Sprintf("thr_%d", r.IntN(2))
-					it := spy.Must(chat.NewItem(fmt.Sprintf("msg_%d", r.IntN(9)), noon.Add(time.Duration(r.IntN(6))*time.Minute),
+					it := testenv.OrPanic(chat.NewItem(fmt.Sprintf("msg_%d", r.IntN(9)), noon.Add(time.Duration(r.IntN(6))*time.Minute),
 						chat.SDKHiddenContext{Content: fmt.Sprint(i)}))
 					var what string
 					switch r.IntN(14) {

@@ -1,11 +1,13 @@
 // Package testenv has what this repository's tests share. It tells them where they run: with the race detector or without, how
-// much to try, and where the programs are. Its other functions end a test on an error, and measure the heap.
+// much to try, and where the programs are. Its other functions end a test on an error, or measure the heap.
 package testenv
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -48,6 +50,25 @@ func Value[V any](v V, err error) func(testing.TB) V {
 		Must(t, err)
 		return v
 	}
+}
+
+// OrPanic returns the value of a call, and panics if the call failed: for values that are made without a test.
+func OrPanic[V any](v V, err error) V {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// Panics fails the test unless f panics with a text that begins with want.
+func Panics(t testing.TB, want string, f func()) {
+	t.Helper()
+	defer func() {
+		if got := fmt.Sprint(recover()); !strings.HasPrefix(got, want) {
+			t.Errorf("panicked with %q, want %q", got, want)
+		}
+	}()
+	f()
 }
 
 // Heap returns how many bytes of the heap are in use.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 )
@@ -17,13 +18,6 @@ var (
 	checks driver.Checks
 	noon   = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
 
 // in has the arguments of every call, and out what the methods of Checks return for them.
 type in struct {
@@ -120,9 +114,9 @@ func good() in {
 		ctx: store.WithSaveMode(context.Background(), store.UpdateOnly), threadID: "thr_1", itemID: "msg_1", attachmentID: "atc_1",
 		threads:    store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, After: "thr_0"}, Owner: store.InTenant("acme")},
 		items:      store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst},
-		thread:     must(chat.Thread{ID: "thr_1", CreatedAt: noon}.Normalized()),
-		item:       must(must(chat.NewItem("msg_1", noon, chat.EndOfTurn{})).Normalized("thr_1")),
-		attachment: must(must(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"})).Normalized()),
+		thread:     testenv.OrPanic(chat.Thread{ID: "thr_1", CreatedAt: noon}.Normalized()),
+		item:       testenv.OrPanic(testenv.OrPanic(chat.NewItem("msg_1", noon, chat.EndOfTurn{})).Normalized("thr_1")),
+		attachment: testenv.OrPanic(testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"})).Normalized()),
 	}
 }
 
@@ -228,8 +222,8 @@ func TestChecksReturnGoodArgumentsNormalised(t *testing.T) {
 			}
 			normal, raw := good(), good()
 			raw.thread = chat.Thread{ID: "thr_1", CreatedAt: noon.Add(999).In(time.FixedZone("", 3600))}
-			raw.item = must(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
-			raw.attachment = must(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"}))
+			raw.item = testenv.OrPanic(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
+			raw.attachment = testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"}))
 			for _, args := range []in{normal, raw} {
 				var got out
 				if err := c.check(&args, &got); err != nil || !reflect.DeepEqual(got, want) {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -43,7 +44,7 @@ func TestIDs(t *testing.T) {
 		{"id", false, func(id string) error { return checks.Attachment(ctx, store.OpLoadAttachment, id) }},
 		{"id", false, func(id string) error { _, err := checks.Items(ctx, id, store.PageQuery{}); return err }},
 		{"id", false, func(id string) error {
-			it := must(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
+			it := testenv.OrPanic(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
 			_, err := checks.SaveItem(ctx, store.OpSaveItem, id, it)
 			return err
 		}},

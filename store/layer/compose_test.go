@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -13,7 +14,7 @@ func TestALayerOfNothingIsRefused(t *testing.T) {
 		"layer.Observe: the Observer is nil":      func() { layer.Observe("o", nil) },
 		"layer.Intercept: the Interceptor is nil": func() { layer.Intercept("i", nil) },
 	} {
-		spy.Panics(t, want, f)
+		testenv.Panics(t, want, f)
 	}
 }
 

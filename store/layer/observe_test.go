@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/spy"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -63,7 +64,7 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 		t.Run(op.String(), func(t *testing.T) {
 			o := &tape{}
 			s := store.Wrap(&spy.Base{}, layer.Observe("o", o))
-			spy.NoError(t, spy.CallOp(t.Context(), s, op))
+			testenv.Must(t, spy.CallOp(t.Context(), s, op))
 			if len(o.begins) != 1 || o.begins[0].Op != op || len(o.ends) != 1 || o.ends[0].Code != store.CodeOK {
 				t.Errorf("told %+v and %+v", o.begins, o.ends)
 			}
