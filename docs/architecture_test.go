@@ -85,6 +85,28 @@ func TestTheRulesOfThePageHold(t *testing.T) {
 	}
 }
 
+// TestCommandsOnPagesNameFolders looks for the folders of the go commands that the pages show.
+func TestCommandsOnPagesNameFolders(t *testing.T) {
+	found := 0
+	for _, page := range []string{"README.md", "docs/proof.md", "docs/architecture.md", "bench/README.md", "observability/README.md"} {
+		text, err := os.ReadFile(filepath.Join("..", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range regexp.MustCompile("go (?:test|run) [^\n`]*").FindAllString(string(text), -1) {
+			for _, folder := range regexp.MustCompile(`\./[a-z/]+`).FindAllString(command, -1) {
+				found++
+				if _, err := os.Stat(filepath.Join("..", folder)); err != nil {
+					t.Errorf("%s: %s: there is no %s", page, command, folder)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no command was found")
+	}
+}
+
 // TestGoDocFitsOnAScreen keeps the documentation of each package short enough to be read whole.
 func TestGoDocFitsOnAScreen(t *testing.T) {
 	for pkg := range imports(t, "..") {
