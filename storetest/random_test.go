@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"runtime"
@@ -9,13 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
-	"github.com/chatstore/chatstore/storetest/internal/call"
-
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/layer"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 func TestRandomCallsOnMemstore(t *testing.T) {
@@ -144,13 +141,10 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 			}
 		})
 	}
-	hide := layer.Intercept("unversioned", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		return next(callctx.WithoutVersionRecorder(ctx))
-	}))
 	for _, b := range unversionedBroken {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
-			if !tried(t, func() store.Store { return store.Wrap(b.open(), hide) }).failed {
+			if !tried(t, func() store.Store { return spy.Unversioned(b.open()) }).failed {
 				t.Error("no sequence shows it")
 			}
 		})
