@@ -9,15 +9,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/testenv"
-	"github.com/chatstore/chatstore/storetest/internal/call"
-
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 // broken is a Store with one promise broken, and the subtests that say so: no others may fail.
@@ -219,7 +218,7 @@ func allBroken() []broken {
 		brokenVersions, brokenIDs, brokenRaces, brokenModes, brokenCancellations, deafToCancellation(), takingBadIDs(), contextFirst(), reencoding())
 }
 
-// unbreakable are checks that no Store can fail as long as package store is what it is: here to notice when it is not.
+// unbreakable are checks that no Store can fail while packages chat and store keep these promises. They are checked in case that changes.
 var unbreakable = []string{
 	"Payload/a bad item type is ErrInvalid",
 	"Payload/repeated names are ErrInvalid",

@@ -138,9 +138,9 @@ func (q *sequence) play(rt *rapid.T) {
 	if once(rt, 8) {
 		q.fill(rt)
 	}
-	call := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
+	step := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
 	for range 2 { // of one, half the lengths are below 20
-		rt.Repeat(map[string]func(*rapid.T){"a call": call})
+		rt.Repeat(map[string]func(*rapid.T){"a call": step})
 	}
 	q.end(rt)
 }
