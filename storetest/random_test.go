@@ -177,4 +177,7 @@ func TestOneInTriesFewer(t *testing.T) {
 	if all == 0 || tenth != all/10 {
 		t.Errorf("of %d sequences, WithOneIn(10) tried %d", all, tenth)
 	}
+	for _, n := range []int{0, -1} {
+		spy.Panics(t, "storetest.WithOneIn: ", func() { WithOneIn(n) })
+	}
 }
