@@ -203,11 +203,11 @@ func fill(text, thread, item, attachment string) string {
 	return strings.NewReplacer("THREAD", ok(thread), "ITEM", ok(item), "ATTACHMENT", ok(attachment)).Replace(text)
 }
 
-// parse reads a text of the suite's, which package store takes.
+// parse reads a text of the suite's, which package chat takes.
 func parse[T any](rt *rapid.T, parse func(string) (T, error), text string) T {
 	v, err := parse(text)
 	if err != nil {
-		rt.Fatalf("package store refuses %s: %v", text, err)
+		rt.Fatalf("package chat refuses %s: %v", text, err)
 	}
 	return v
 }

@@ -112,7 +112,7 @@ func sameIDs(h *harness, what string, want, got []string) {
 	}
 }
 
-// view is a value as its parts, for cmp.Diff: values of package store print without content.
+// view is a value as its parts, for cmp.Diff: values of package chat print without content.
 func view(v any) map[string]string {
 	switch v := v.(type) {
 	case chat.Thread:
@@ -126,8 +126,8 @@ func view(v any) map[string]string {
 }
 
 // idsOf are the ids of threads, of items, or of what are ids already.
-func idsOf[T any](rows []T) (ids []string) {
-	for _, row := range rows {
+func idsOf[T any](values []T) (ids []string) {
+	for _, row := range values {
 		switch row := any(row).(type) {
 		case chat.Thread:
 			ids = append(ids, row.ID)

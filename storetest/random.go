@@ -47,8 +47,14 @@ type RandomOption func(*randomConfig)
 
 type randomConfig struct{ oneIn int }
 
-// WithOneIn has only one in n of the sequences played: for a Store that is slow, or one of many stacks.
-func WithOneIn(n int) RandomOption { return func(c *randomConfig) { c.oneIn = n } }
+// WithOneIn has only one in n of the sequences played: for a Store that is slow, or one of many stacks. WithOneIn panics unless n
+// is positive.
+func WithOneIn(n int) RandomOption {
+	if n <= 0 {
+		panic("storetest.WithOneIn: the number must be positive")
+	}
+	return func(c *randomConfig) { c.oneIn = n }
+}
 
 func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 	t.Helper()
@@ -138,9 +144,9 @@ func (q *sequence) play(rt *rapid.T) {
 	if once(rt, 8) {
 		q.fill(rt)
 	}
-	call := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
+	step := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
 	for range 2 { // of one, half the lengths are below 20
-		rt.Repeat(map[string]func(*rapid.T){"a call": call})
+		rt.Repeat(map[string]func(*rapid.T){"a call": step})
 	}
 	q.end(rt)
 }

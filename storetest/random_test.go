@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"runtime"
@@ -9,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
@@ -143,13 +141,10 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 			}
 		})
 	}
-	hide := layer.Intercept("unversioned", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		return next(callctx.WithoutVersionRecorder(ctx))
-	}))
 	for _, b := range unversionedBroken {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
-			if !tried(t, func() store.Store { return store.Wrap(b.open(), hide) }).failed {
+			if !tried(t, func() store.Store { return spy.Unversioned(b.open()) }).failed {
 				t.Error("no sequence shows it")
 			}
 		})
@@ -181,5 +176,8 @@ func TestOneInTriesFewer(t *testing.T) {
 	all, tenth := count(), count(WithOneIn(10))
 	if all == 0 || tenth != all/10 {
 		t.Errorf("of %d sequences, WithOneIn(10) tried %d", all, tenth)
+	}
+	for _, n := range []int{0, -1} {
+		testenv.Panics(t, "storetest.WithOneIn: ", func() { WithOneIn(n) })
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const versionRule = "a thread's version goes up by one in every transaction that changes the thread or its items, and never restarts for an id; " +
-	"writes report it (store.ReportVersion) before and after, reads that of the snapshot they answer from"
+	"writes report it (driver.ReportVersion) before and after, reads that of the snapshot they answer from"
 
 // versions records what one call reports of one thread.
 type versions struct {

@@ -216,12 +216,7 @@ func turn(t testing.TB, s store.Store, n int) {
 }
 
 // unversioned is a memstore without the version capability.
-func unversioned() store.Store {
-	return store.Wrap(memstore.New(), layer.Intercept("unversioned", layer.InterceptorFunc(
-		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-			return next(callctx.WithVersionRecorder(ctx, nil))
-		})))
-}
+func unversioned() store.Store { return spy.Unversioned(memstore.New()) }
 
 func TestAWarmChatTurnCostsTheBaseNoRead(t *testing.T) {
 	s, p, base := open(t)

@@ -49,6 +49,9 @@ const (
 	maxWait    = time.Minute
 )
 
+// maxFlush bounds how long the last spans may take to be exported when the server is stopped.
+const maxFlush = 10 * time.Second
+
 // server is the whole program but its flags and its listener.
 type server struct {
 	http     *http.Server
@@ -85,7 +88,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		return nil, errors.Join(err, tp.Shutdown(ctx))
 	}
 	srv.closing = append(srv.closing, closeStore, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), c.grace)
+		ctx, cancel := context.WithTimeout(context.Background(), maxFlush)
 		defer cancel()
 		return tp.Shutdown(ctx)
 	})

@@ -1,5 +1,5 @@
 // Package spy is for the tests of this repository. It has what tests of layers share: a base that remembers its calls, calls
-// of each op, and a conversation full of content that must not leak.
+// of each op, a Store without versions, and a conversation full of content that must not leak.
 package spy
 
 import (

@@ -444,7 +444,7 @@ func newRig(t *testing.T, stack string) *rig {
 		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout))
 	case "sole writer": // of a base without versions, so that only the errors say what may be patched
 		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout), cache.WithSoleWriter())
-		base = unversioned()(base)
+		base = spy.Unversioned(base)
 	case "singleflight":
 		middle = singleflight.New(singleflight.WithLoadTimeout(loadTimeout))
 	}

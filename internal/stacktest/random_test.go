@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -41,7 +42,7 @@ func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 func TestRandomCallsThroughTheCache(t *testing.T) {
 	for name, base := range map[string]func() store.Store{
 		"over versions":                func() store.Store { return memstore.New() },
-		"over a base without versions": func() store.Store { return store.Wrap(memstore.New(), unversioned()) },
+		"over a base without versions": func() store.Store { return spy.Unversioned(memstore.New()) },
 	} {
 		for window := 1; window <= 3; window++ {
 			t.Run(name, func(t *testing.T) {

@@ -33,16 +33,6 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// heap returns the bytes that are alive.
-func heap() int {
-	for range 3 { // what package unique holds goes one round later
-		runtime.GC()
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
-}
-
 // counted returns the sum of what the layers of s report under name; with a label, of what has a label of that value.
 func counted(s store.Store, name, label string) (sum int) {
 	for r := range store.All[layer.StatsReporter](s) {
@@ -187,14 +177,14 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := store.Wrap(&c.base, cache.New(cache.WithMaxBytes(int64(c.bound)), cache.WithMaxEntries(1<<15), cache.WithSoleWriter()))
 			defer store.Close(s)
-			before := heap()
+			before := testenv.Heap()
 			for n := range c.n {
 				must(t, c.call(session{s, t.Context()}, n))
 				if account := counted(s, "chatstore_cache_bytes", ""); n%100 == 0 && account > c.bound {
 					t.Fatalf("after %d calls %d bytes on the account, of %d", n, account, c.bound)
 				}
 			}
-			account, held := counted(s, "chatstore_cache_bytes", ""), heap()-before
+			account, held := counted(s, "chatstore_cache_bytes", ""), testenv.Heap()-before
 			t.Logf("%d KiB on the account, %d KiB in memory: %.3f", account>>10, held>>10, float64(held)/float64(account))
 			if held > int(c.factor*float64(account))+64<<10 {
 				t.Errorf("%d KiB on the account, and %d KiB in memory: more than %v times", account>>10, held>>10, c.factor)
@@ -347,7 +337,7 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 	if files, err := os.ReadDir("/proc/self/fd"); err == nil { // elsewhere they are not counted
 		r.files = len(files)
 	}
-	r.heap = heap()
+	r.heap = testenv.Heap()
 	r.goroutines = runtime.NumGoroutine()
 	return r
 }

@@ -157,12 +157,6 @@ func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
 	}
 }
 
-func unversioned() store.Middleware {
-	return layer.Intercept("unversioned", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		return next(callctx.WithoutVersionRecorder(ctx))
-	}))
-}
-
 func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 	ctx, fresh := t.Context(), store.WithFresh(t.Context())
 	// inCache returns a cache around a base, which has a thread of one item.
@@ -175,7 +169,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		return base, s
 	}
 	t.Run("window kept though thread is gone", func(t *testing.T) {
-		base, s := inCache(t, unversioned())
+		base, s := inCache(t, spy.Unversioned)
 		s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
 		must(t, base.DeleteThread(ctx, "thr_1"))
 		_, err := s.LoadThread(fresh, "thr_1")
@@ -185,7 +179,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		}
 	})
 	t.Run("item kept though the fresh page is empty", func(t *testing.T) {
-		base, s := inCache(t, unversioned())
+		base, s := inCache(t, spy.Unversioned)
 		s.LoadItem(ctx, "thr_1", "msg_1")
 		must(t, base.DeleteThread(ctx, "thr_1"))
 		p, _ := s.LoadThreadItems(fresh, "thr_1", store.PageQuery{})

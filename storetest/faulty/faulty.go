@@ -255,8 +255,8 @@ func (l *Late) Apply() error {
 	l.held = nil
 	l.mu.Unlock()
 	var errs []error
-	for _, call := range held {
-		errs = append(errs, call())
+	for _, apply := range held {
+		errs = append(errs, apply())
 	}
 	return errors.Join(errs...)
 }

@@ -301,12 +301,7 @@ func Run(t *testing.T, f Fleet) {
 	var hits int
 	for _, p := range fleet {
 		for range f.Processes {
-			e := p.expect(t, patience, "last")
-			want, err := f.Base.LoadThread(t.Context(), threadOf(e.Thread))
-			if err != nil || strconv.Itoa(e.N) != want.Title {
-				t.Errorf("process %d reads write %d of thread %d in the end, error %s; the base has %q, error %s",
-					e.worker, e.N, e.Thread, e.Text, want.Title, report.Error(err))
-			}
+			checkLast(t, f, p.expect(t, patience, "last"))
 		}
 		hits += p.expect(t, patience, "hits").Hits
 	}
@@ -317,8 +312,18 @@ func Run(t *testing.T, f Fleet) {
 	check(t, f, events, hits)
 }
 
-// check looks for reads that were too old.
-func check(t *testing.T, f Fleet, events []event, hits int) {
+// checkLast compares a read that came after all writes with the base.
+func checkLast(t testing.TB, f Fleet, e event) {
+	t.Helper()
+	want, err := f.Base.LoadThread(t.Context(), threadOf(e.Thread))
+	if err != nil || strconv.Itoa(e.N) != want.Title {
+		t.Errorf("process %d reads write %d of thread %d in the end, error %s; the base has %q, error %s",
+			e.worker, e.N, e.Thread, e.Text, want.Title, report.Error(err))
+	}
+}
+
+// check looks for reads that were too old, and for too few calls.
+func check(t testing.TB, f Fleet, events []event, hits int) {
 	t.Helper()
 	writes := make([][]event, f.Processes)
 	var reads []event

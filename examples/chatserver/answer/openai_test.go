@@ -1,6 +1,7 @@
 package answer_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,7 +18,9 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/memstore"
 )
 
 const key = "sk-very-secret"
@@ -180,20 +184,56 @@ func cut(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-// An endpoint that falls silent is given up, before its first word and after it.
+// slow is an endpoint that needs a time for its first words, has no more to say, and never ends.
+type slow struct {
+	after time.Duration
+	words string
+}
+
+func (s slow) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, said := io.Pipe()
+	go func() {
+		time.Sleep(s.after)
+		_, _ = io.WriteString(said, s.words)
+		<-req.Context().Done()
+		_ = said.CloseWithError(context.Cause(req.Context()))
+	}()
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: req}, nil
+}
+
+// An endpoint that falls silent is given up, before its first word and after it. The time counts from the last word.
 func TestOpenAISilent(t *testing.T) {
-	for name, before := range map[string]string{"at once": "", "midway": chunk("Hel", "")} {
+	const patience = 2 * time.Minute
+	for name, c := range map[string]struct {
+		endpoint slow
+		events   string
+		within   time.Duration
+	}{
+		"at once": {slow{}, "error", patience},
+		"midway":  {slow{patience - 1, chunk("Hel", "")}, "added part.added part.text_delta error", 2*patience - 1},
+	} {
 		t.Run(name, func(t *testing.T) {
-			g := model(t, func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body) // the server sees a client go only once it has read this
-				_, _ = io.WriteString(w, before)
-				_ = http.NewResponseController(w).Flush()
-				<-r.Context().Done() // or the test does not end: closing a server waits for its requests
-			}, answer.WithPatience(50*time.Millisecond))
-			events := g.say("Good day")
-			if end := events[len(events)-1]; end["message"] != "The model took too long to answer." || end["allow_retry"] != true {
-				t.Errorf("told %v", end)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				a := answer.NewOpenAI("http://model/v1", key, "small", answer.WithPatience(patience), answer.WithLogger(slog.New(slog.DiscardHandler)))
+				a.Through(c.endpoint)
+				h := chatkit.NewHandler(memstore.New(), a)
+				w, began := httptest.NewRecorder(), time.Now()
+				h.ServeHTTP(w, testenv.Value(chatkittest.NewRequest(t.Context(), "/", "threads.create", input("Good day")))(t))
+				if took := time.Since(began); took != c.within {
+					t.Errorf("given up after %v, want %v", took, c.within)
+				}
+				var events []object
+				for e, err := range chatkittest.Events(w.Body) {
+					testenv.Must(t, err)
+					events = append(events, e)
+				}
+				if _, got, _ := strings.Cut(types(events), "stream_options "); got != c.events {
+					t.Errorf("events %s, want %s", got, c.events)
+				}
+				if end := events[len(events)-1]; end["message"] != "The model took too long to answer." || end["allow_retry"] != true {
+					t.Errorf("told %v", end)
+				}
+			})
 		})
 	}
 }

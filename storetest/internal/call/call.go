@@ -33,7 +33,7 @@ type Ending uint8
 
 // The endings; the zero Ending is none.
 const (
-	Live Ending = iota
+	live Ending = iota
 	Cancelled
 	Late
 )
@@ -130,7 +130,7 @@ func (c Call) text(whole bool) string {
 	switch c.Op {
 	case store.OpLoadThreads, store.OpLoadThreadItems:
 		if c.Op == store.OpLoadThreads {
-			add("%s", Filter(c.Query.Owner))
+			add("%s", filter(c.Query.Owner))
 		}
 		add("%d", c.Query.Limit)
 		add("%s", order(c.Query.Order))
@@ -145,10 +145,10 @@ func (c Call) text(whole bool) string {
 	switch c.Op {
 	case store.OpSaveThread:
 		add("%s", words(whole, c.Thread.JSON(), fmt.Sprintf("%q", c.Thread.Title)))
-		add("of %s", Owner(c.Thread.Owner))
+		add("of %s", owner(c.Thread.Owner))
 	case store.OpSaveAttachment:
 		add("%s", words(whole, c.Attachment.JSON(), "a file"))
-		add("of %s", Owner(c.Attachment.Owner))
+		add("of %s", owner(c.Attachment.Owner))
 	case store.OpAddThreadItem, store.OpSaveItem:
 		add("%s", words(whole, c.Item.JSON(), message(c.Item)))
 		if of := c.Item.ThreadID; of != "" && of != c.Thread.ID {
@@ -157,7 +157,7 @@ func (c Call) text(whole bool) string {
 	}
 	text := Method(c.Op) + "(" + strings.Join(args, ", ") + ")"
 	if !c.By.Owner.IsZero() {
-		text += " by " + Owner(c.By.Owner)
+		text += " by " + owner(c.By.Owner)
 	}
 	switch {
 	case c.Mode == store.InsertOnly:
@@ -205,16 +205,16 @@ func order(o store.Order) string {
 	return "an unknown order"
 }
 
-// Owner is an owner in words.
-func Owner(o chat.Owner) string {
+// owner is an owner in words.
+func owner(o chat.Owner) string {
 	if o.IsZero() {
 		return "nobody"
 	}
 	return fmt.Sprintf("%q@%q", o.Subject, o.Tenant)
 }
 
-// Filter is the expression of a filter.
-func Filter(f store.OwnerFilter) string {
+// filter is the expression of a filter.
+func filter(f store.OwnerFilter) string {
 	if f.IsAny() {
 		return "AnyOwner()"
 	}
@@ -222,7 +222,7 @@ func Filter(f store.OwnerFilter) string {
 		return fmt.Sprintf("InTenant(%q)", tenant)
 	}
 	if o, _ := f.Owner(); !o.IsZero() {
-		return fmt.Sprintf("OwnedBy(%s)", Owner(o))
+		return fmt.Sprintf("OwnedBy(%s)", owner(o))
 	}
 	return "OwnerFilter{}"
 }
@@ -295,7 +295,7 @@ func (a Answer) String() string {
 func (a Answer) Rows() (lines []string) {
 	for _, t := range append([]chat.Thread{a.Thread}, a.Threads.Data...) {
 		if t != (chat.Thread{}) {
-			lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, Owner(t.Owner), t.CreatedAt, t.JSON()))
+			lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, owner(t.Owner), t.CreatedAt, t.JSON()))
 		}
 	}
 	for _, it := range append([]chat.Item{a.Item}, a.Items.Data...) {
@@ -304,7 +304,7 @@ func (a Answer) Rows() (lines []string) {
 		}
 	}
 	if at := a.Attachment; at != (chat.Attachment{}) {
-		lines = append(lines, fmt.Sprintf("%q of %s: %s", at.ID, Owner(at.Owner), at.JSON()))
+		lines = append(lines, fmt.Sprintf("%q of %s: %s", at.ID, owner(at.Owner), at.JSON()))
 	}
 	return lines
 }

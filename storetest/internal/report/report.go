@@ -7,7 +7,7 @@ import (
 	"unicode"
 )
 
-// Error returns an error's text and those of its causes, which the text of a [store.Error] leaves out. Each is quoted. A
+// Error returns an error's text and those of its causes, which the text of a store.Error leaves out. Each is quoted. A
 // cause whose text has been said is not said again.
 func Error(err error) string {
 	if err == nil {

@@ -13,20 +13,20 @@ import (
 // Store is a whole Store: threads, their listing, and attachments.
 type Store struct {
 	Guarded     bool // by a guard under which every call is the owner's
-	Threads     map[string]StoredThread
-	Attachments map[string]Attachment
+	Threads     map[string]storedThread
+	Attachments map[string]attachment
 	seq         int // of the next thread
 }
 
-// StoredThread is a thread with its place among others.
-type StoredThread struct {
+// storedThread is a thread with its place among others.
+type storedThread struct {
 	Thread
 	seq     int // of its insertion
 	version uint64
 }
 
-// Attachment is one attachment.
-type Attachment struct {
+// attachment is one attachment.
+type attachment struct {
 	Exists, Used bool
 	Owner        chat.Owner
 	Row          chat.Attachment
@@ -34,7 +34,7 @@ type Attachment struct {
 
 // New returns an empty Store.
 func New(guarded bool) *Store {
-	return &Store{Guarded: guarded, Threads: make(map[string]StoredThread), Attachments: make(map[string]Attachment)}
+	return &Store{Guarded: guarded, Threads: make(map[string]storedThread), Attachments: make(map[string]attachment)}
 }
 
 // Version is that of a thread before and after a call. A Store that reports versions reports it if it is due.
