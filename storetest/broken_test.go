@@ -218,7 +218,8 @@ func allBroken() []broken {
 		brokenVersions, brokenIDs, brokenRaces, brokenModes, brokenCancellations, deafToCancellation(), takingBadIDs(), contextFirst(), reencoding())
 }
 
-// unbreakable are checks that no Store can fail while packages chat and store keep these promises. They are checked in case that changes.
+// unbreakable are checks that no Store can fail while packages chat and store keep these promises. They are there in case that
+// changes.
 var unbreakable = []string{
 	"Payload/a bad item type is ErrInvalid",
 	"Payload/repeated names are ErrInvalid",
