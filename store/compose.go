@@ -143,12 +143,7 @@ func closeAll(layers []Store) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, closeAll(layers[1:])) }() // also when this one panics
-	return closeIf(layers[0])
-}
-
-// closeIf closes x if it is an io.Closer.
-func closeIf(x any) error {
-	if c, ok := x.(io.Closer); ok {
+	if c, ok := layers[0].(io.Closer); ok {
 		return c.Close()
 	}
 	return nil

@@ -105,21 +105,16 @@ func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generat
 }
 
 func (l *cached) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
-	const op = store.OpAddThreadItem
-	w, err := checks.SaveItem(ctx, op, threadID, item)
-	if err != nil {
-		return err
-	}
-	it := w.Item
-	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
-	return l.write(ctx, h, p,
-		func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, it) },
-		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.add) })
+	return l.saveItem(ctx, store.OpAddThreadItem, threadID, item, window.add)
 }
 
 func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
-	const op = store.OpSaveItem
+	return l.saveItem(ctx, store.OpSaveItem, threadID, item, window.save)
+}
+
+// saveItem makes the call of op, and patches the window by place.
+func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
+	place func(window, chat.Item) (window, bool)) error {
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
@@ -128,8 +123,13 @@ func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) 
 	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadWord, threadID)
 	return l.write(ctx, h, p,
-		func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, it) },
-		func(e *entry) bool { return e.patchItem(it, l.cfg.window, window.save) })
+		func(ctx context.Context) error {
+			if op == store.OpAddThreadItem {
+				return l.next.AddThreadItem(ctx, threadID, it)
+			}
+			return l.next.SaveItem(ctx, threadID, it)
+		},
+		func(e *entry) bool { return e.patchItem(it, l.cfg.window, place) })
 }
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
