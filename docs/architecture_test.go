@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,28 +86,6 @@ func TestTheRulesOfThePageHold(t *testing.T) {
 	}
 }
 
-// TestCommandsOnPagesNameFolders looks for the folders of the go commands that the pages show.
-func TestCommandsOnPagesNameFolders(t *testing.T) {
-	found := 0
-	for _, page := range []string{"README.md", "docs/proof.md", "docs/architecture.md", "bench/README.md", "observability/README.md"} {
-		text, err := os.ReadFile(filepath.Join("..", page))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, command := range regexp.MustCompile("go (?:test|run) [^\n`]*").FindAllString(string(text), -1) {
-			for _, folder := range regexp.MustCompile(`\./[a-z/]+`).FindAllString(command, -1) {
-				found++
-				if _, err := os.Stat(filepath.Join("..", folder)); err != nil {
-					t.Errorf("%s: %s: there is no %s", page, command, folder)
-				}
-			}
-		}
-	}
-	if found == 0 {
-		t.Error("no command was found")
-	}
-}
-
 // TestGoDocFitsOnAScreen keeps the documentation of each package short enough to be read whole.
 func TestGoDocFitsOnAScreen(t *testing.T) {
 	for pkg := range imports(t, "..") {
@@ -179,30 +158,20 @@ type imported struct{ ours, foreign []string }
 func imports(t *testing.T, root string) map[string]imported {
 	t.Helper()
 	all := map[string]imported{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := d.Name(); d.IsDir() && path != root && (name == "testdata" || strings.HasPrefix(name, ".")) {
-			return filepath.SkipDir
-		}
+	for path := range walk(t, root) {
 		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return nil
+			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, path), nil, parser.ImportsOnly)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		pkg, err := filepath.Rel(root, filepath.Dir(path))
-		if err != nil {
-			return err
-		}
-		pkg = filepath.ToSlash(pkg)
+		pkg := filepath.ToSlash(filepath.Dir(path))
 		found := all[pkg]
 		for _, i := range file.Imports {
 			name, err := strconv.Unquote(i.Path.Value)
 			if err != nil {
-				return err
+				t.Fatal(err)
 			}
 			if ours, ok := strings.CutPrefix(name, module); ok {
 				found.ours = append(found.ours, ours)
@@ -211,10 +180,6 @@ func imports(t *testing.T, root string) map[string]imported {
 			}
 		}
 		all[pkg] = found
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	for pkg, found := range all {
 		slices.Sort(found.ours)
@@ -222,4 +187,28 @@ func imports(t *testing.T, root string) map[string]imported {
 		all[pkg] = found
 	}
 	return all
+}
+
+// walk returns the files below root, relative to it. It leaves out testdata, and folders that begin with a dot.
+func walk(t *testing.T, root string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch name := d.Name(); {
+			case err != nil:
+				return err
+			case !d.IsDir():
+				path, err := filepath.Rel(root, path)
+				if err == nil && !yield(path) {
+					err = filepath.SkipAll
+				}
+				return err
+			case path != root && (name == "testdata" || strings.HasPrefix(name, ".")):
+				return filepath.SkipDir
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }

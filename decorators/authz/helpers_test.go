@@ -31,7 +31,7 @@ func as(t testing.TB, o chat.Owner, roles ...string) context.Context {
 	return store.WithPrincipal(t.Context(), store.Principal{Owner: o, Roles: roles})
 }
 
-// The ids of what there is and of what is not are equally long and differ in one word.
+// The ids of what there is and of what is not are equally long and differ in one counter.
 const (
 	thr, msg, atc          = "thr_there", "msg_there", "atc_there"
 	noThr, noMsg, noAtc    = "thr_nowhere", "msg_nowhere", "atc_nowhere"

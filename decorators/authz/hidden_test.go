@@ -143,7 +143,7 @@ func causes(err error) []string {
 	return texts
 }
 
-// wordy answers errors in the words of a base that was written by somebody else, and that says too much.
+// wordy answers errors in the counters of a base that was written by somebody else, and that says too much.
 func wordy(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	err := next(ctx)
 	if err == nil {

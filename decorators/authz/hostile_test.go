@@ -205,7 +205,7 @@ func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 				t.Errorf("got %v (%v, definite %v) for the base's %v", err, store.CodeOf(err), store.IsDefinite(err), c.base)
 			}
 			if err != nil && strings.Contains(err.Error(), canary) {
-				t.Errorf("the base's words: %v", err)
+				t.Errorf("the base's counters: %v", err)
 			}
 		}
 	}

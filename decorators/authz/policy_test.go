@@ -221,7 +221,7 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// TestGrantsAsksOnlyAboutOthersThreads: not about one's own, attachments, or who may create; and its word on what is nobody's
+// TestGrantsAsksOnlyAboutOthersThreads: not about one's own, attachments, or who may create; and its counter on what is nobody's
 // does not count.
 func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
 	var asked []chat.Owner

@@ -16,8 +16,8 @@ func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 		return chat.Attachment{}, err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.AttachmentWord, attachmentID)
-	w := l.core.Words.Load(p.slot)
+	p := l.place(h, coherence.AttachmentCounter, attachmentID)
+	w := l.core.Counters.Load(p.slot)
 	if e := l.lookup(p, h, w); e != nil {
 		l.hit(h, ofAttachment, p, e)
 		return e.attachment, nil
@@ -25,11 +25,11 @@ func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 	return l.missAttachment(ctx, h, p, w)
 }
 
-func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Attachment, error) {
+func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w generation.Counter) (chat.Attachment, error) {
 	p = p.kept()
 	id := p.key.id
 	m := miss[chat.Attachment]{
-		Read: coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Slot: p.slot, Word: w, Args: []string{id}},
+		Read: coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Slot: p.slot, Counter: w, Args: []string{id}},
 		kind: ofAttachment, hints: h, place: p, calls: &l.attachments,
 		load: func(ctx context.Context) (chat.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
 		fill: func(e *entry, a *chat.Attachment) bool {
@@ -48,7 +48,7 @@ func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment)
 	}
 	a := w.Attachment
 	h := layer.HintsFor(ctx, store.OpSaveAttachment)
-	p := l.place(h, coherence.AttachmentWord, a.ID)
+	p := l.place(h, coherence.AttachmentCounter, a.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
 		func(e *entry) bool {
@@ -65,7 +65,7 @@ func (l *cached) DeleteAttachment(ctx context.Context, attachmentID string) erro
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.AttachmentWord, attachmentID)
+	p := l.place(h, coherence.AttachmentCounter, attachmentID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
 }

@@ -18,15 +18,15 @@ const publishTimeout = 5 * time.Second
 func newOrigin() string { return rand.Text() }
 
 // announced runs a write, stamped, and tells the bus of it before it returns. A write that ended unknown is told without a
-// number, as it may still take effect after this cache's own words have settled. A definite failure changed nothing.
+// number, as it may still take effect after this cache's own counters have settled. A definite failure changed nothing.
 func (l *cached) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
 	if l.cfg.bus == nil {
 		_, err = write(ctx)
 		return err
 	}
-	n := l.writes.Add(1)<<slotBits | mark(l.core.Words.Slot(k.kind, k.id))
+	n := l.writes.Add(1)<<slotBits | mark(l.core.Counters.Slot(k.kind, k.id))
 	change := bus.Change{Origin: l.origin, Write: n}
-	if k.kind == coherence.ThreadWord {
+	if k.kind == coherence.ThreadCounter {
 		change.ThreadID = k.id
 	} else {
 		change.AttachmentID = k.id
@@ -133,41 +133,41 @@ func (l *cached) subscribe(b bus.Bus) {
 	l.stop = b.Subscribe(context.Background(), l.heed, l.connected)
 }
 
-// heed forgets what a change made untrue. Moving the words is what counts: loads under way must not be stored either.
+// heed forgets what a change made untrue. incrementing the counters is what counts: loads under way must not be stored either.
 func (l *cached) heed(c bus.Change) {
 	if l.own(c) {
-		return // the write moved the words itself, and may have patched
+		return // the write incremented the counters itself, and may have patched
 	}
 	if c.All {
-		l.core.Words.BumpAll()
+		l.core.Counters.BumpAll()
 	}
-	changed := l.core.Words.Bump
+	changed := l.core.Counters.Bump
 	if c.Origin != "" && c.Write == 0 { // it may still take effect, and nothing says whether an attempt was left behind
 		changed = func(s generation.Slot) {
-			l.core.Words.Begin(s)
-			l.core.Words.EndUnknown(s, l.core.Hold())
+			l.core.Counters.Begin(s)
+			l.core.Counters.EndUnknown(s, l.core.Hold())
 		}
 	}
 	if c.ThreadID != "" {
-		changed(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID))
+		changed(l.core.Counters.Slot(coherence.ThreadCounter, c.ThreadID))
 	}
 	if c.AttachmentID != "" {
-		changed(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID))
+		changed(l.core.Counters.Slot(coherence.AttachmentCounter, c.AttachmentID))
 	}
 }
 
-// own reports whether a change is a write of this cache's that moved all its words at the right time. A write that ended unknown
+// own reports whether a change is a write of this cache's that incremented all its counters at the right time. A write that ended unknown
 // is not, nor is what a layer beneath wrote beside it under its stamp.
 func (l *cached) own(c bus.Change) bool {
 	if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {
 		return false
 	}
 	moved := c.Write & (1<<slotBits - 1)
-	return (c.ThreadID == "" || mark(l.core.Words.Slot(coherence.ThreadWord, c.ThreadID)) == moved) &&
-		(c.AttachmentID == "" || mark(l.core.Words.Slot(coherence.AttachmentWord, c.AttachmentID)) == moved)
+	return (c.ThreadID == "" || mark(l.core.Counters.Slot(coherence.ThreadCounter, c.ThreadID)) == moved) &&
+		(c.AttachmentID == "" || mark(l.core.Counters.Slot(coherence.AttachmentCounter, c.AttachmentID)) == moved)
 }
 
-// The number of a write has in its lower bits which word it moved: no table has more words than wordsPerEntry * mostEntries.
+// The number of a write has in its lower bits which counter it moved: no table has more counters than countersPerEntry * mostEntries.
 const slotBits = 28
 
 func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
@@ -179,7 +179,7 @@ func (l *cached) connected(yes bool) {
 		l.serving.Store(false)
 		return
 	}
-	l.core.Words.BumpAll()
+	l.core.Counters.BumpAll()
 	for _, s := range l.shards {
 		s.flush()
 	}

@@ -88,7 +88,7 @@ func TestNothingIsServedWhileTheBusIsAway(t *testing.T) {
 }
 
 // A load that was under way when a gap opened must not be stored after it has closed: emptying the LRU is not enough.
-func TestAGapMovesTheWordsOfLoadsUnderWay(t *testing.T) {
+func TestAGapMovesTheCountersOfLoadsUnderWay(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		gap  func(*handBus)
@@ -132,7 +132,7 @@ func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
 	}
 }
 
-// What carries this cache's name but no number is not known to have moved its words at the right time.
+// What carries this cache's name but no number is not known to have incremented its counters at the right time.
 func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 	wire := &handBus{}
 	s, p, base := open(t, cache.WithBus(wire))
@@ -293,11 +293,11 @@ func TestNothingIsServedBeyondTheLease(t *testing.T) {
 func TestAClosedCacheIsNotConnected(t *testing.T) {
 	wire := &handBus{}
 	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(wire)))
-	word := cache.Word(s)
+	counter := cache.Counter(s)
 	release := cache.HoldShards(s) // connecting waits for them, having seen that the cache is open
 	var wg sync.WaitGroup
 	wg.Go(func() { wire.connected(true) })
-	for cache.Word(s) == word {
+	for cache.Counter(s) == counter {
 		runtime.Gosched()
 	}
 	wg.Go(func() { must(t, store.Close(s)) })

@@ -67,8 +67,8 @@ type config struct {
 	soleWriter  bool
 	bus         bus.Bus
 
-	words  int            // 0: by the bounds
-	jitter func() float64 // nil: random
+	counters int            // 0: by the bounds
+	jitter   func() float64 // nil: random
 }
 
 // Option changes what New makes.
@@ -121,7 +121,7 @@ func WithQuarantine(d time.Duration) Option {
 }
 
 // WithSoleWriter is the user's word that nothing but this cache writes to the base. Writes then patch entries even if the base
-// does not report versions. If the word is not true, a patch may keep alive until the TTL what another's write made false.
+// does not report versions. If the counter is not true, a patch may keep alive until the TTL what another's write made false.
 // It contradicts WithBus.
 func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 
@@ -151,7 +151,7 @@ func WithBus(b bus.Bus) Option {
 //	chatstore_cache_evictions_total{kind, reason}    reason: entries, bytes, expired, overtaken, too_large, flushed
 //	chatstore_cache_patches_total{result}            writes that met an entry: patched, dropped
 //	chatstore_cache_entries, chatstore_cache_bytes   what is held now
-//	chatstore_cache_quarantined                      words held back after writes with an unknown outcome
+//	chatstore_cache_quarantined                      counters held back after writes with an unknown outcome
 //	chatstore_cache_unsent_changes_total             changes that the bus did not take
 //	chatstore_flights_total{operation, role}         loads: leader, follower
 //

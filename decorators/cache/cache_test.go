@@ -453,7 +453,7 @@ func TestAFreshReadOfASharedCacheIsMadeByNobody(t *testing.T) {
 	}
 }
 
-// A write by one principal makes what others hold untrue: the words know no principals.
+// A write by one principal makes what others hold untrue: the counters know no principals.
 func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	s, _, base := open(t)
 	fill(t, base, 3)
@@ -579,7 +579,7 @@ func TestCloseEndsQuarantines(t *testing.T) {
 		before := stat(s, "chatstore_cache_quarantined", "")
 		must(t, store.Close(s))
 		if after := stat(s, "chatstore_cache_quarantined", ""); before != 1 || after != 0 {
-			t.Errorf("%v words in quarantine before Close, %v after", before, after)
+			t.Errorf("%v counters in quarantine before Close, %v after", before, after)
 		}
 	})
 }
@@ -829,7 +829,7 @@ func TestADefiniteErrorIsNotQuarantined(t *testing.T) {
 	p.costs(0, func() { warm(t, s) }, "a warm read after a conflict")
 }
 
-// A write moves the word however it ends: what was there before answers nobody any more, and would only take up room until it
+// A write increments the counter however it ends: what was there before answers nobody any more, and would only take up room until it
 // is the oldest.
 func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
 	for name, end := range map[string]func() error{
@@ -981,7 +981,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 		opts []cache.Option
 	}{
 		{"", nil},
-		{"one word for all", []cache.Option{cache.OneWord()}},
+		{"one counter for all", []cache.Option{cache.OneCounter()}},
 		{"tiny", []cache.Option{cache.WithMaxEntries(1)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -1019,7 +1019,7 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceWithTinyBounds(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
-		s, _, _ := open(t, cache.WithMaxEntries(2), cache.WithWindow(3), cache.OneWord())
+		s, _, _ := open(t, cache.WithMaxEntries(2), cache.WithWindow(3), cache.OneCounter())
 		return s
 	})
 }

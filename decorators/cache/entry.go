@@ -18,7 +18,7 @@ const maxLoose = 16
 // entry is what is known of a thread, or an attachment, at one state of the base. It is never changed once it can be found, but
 // for answered.
 type entry struct {
-	tag     generation.Word // the word at which all of it is true
+	tag     generation.Counter // the counter at which all of it is true
 	version version
 	expires time.Duration // on the layer's clock; 0: never
 	bytes   int64         // its cost, set when it is put into a shard

@@ -2,8 +2,8 @@ package cache
 
 import "github.com/chatstore/chatstore/store"
 
-// OneWord makes all ids share one generation word.
-func OneWord() Option { return func(c *config) { c.words = 1 } }
+// OneCounter makes all ids share one generation counter.
+func OneCounter() Option { return func(c *config) { c.counters = 1 } }
 
 // NoJitter gives every entry its whole TTL.
 func NoJitter() Option { return func(c *config) { c.jitter = func() float64 { return 0 } } }
@@ -33,8 +33,8 @@ func (n *Numbers) Add(w uint64)      { n.n.add(w) }
 func (n *Numbers) Has(w uint64) bool { return n.n.has(w) }
 func (n *Numbers) Len() int          { return len(n.n.set) }
 
-// Word returns one of the words of s, a cache.
-func Word(s store.Store) uint64 { return uint64(s.(*cached).core.Words.Load(0)) }
+// Counter returns one of the counters of s, a cache.
+func Counter(s store.Store) uint64 { return uint64(s.(*cached).core.Counters.Load(0)) }
 
 // Serving and Closed return the state of s.
 func Serving(s store.Store) bool { return s.(*cached).serving.Load() }

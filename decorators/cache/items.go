@@ -18,8 +18,8 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 		return store.Page[chat.Item]{}, err
 	}
 	h := layer.HintsFor(ctx, store.OpLoadThreadItems)
-	p := l.place(h, coherence.ThreadWord, threadID)
-	w := l.core.Words.Load(p.slot)
+	p := l.place(h, coherence.ThreadCounter, threadID)
+	w := l.core.Counters.Load(p.slot)
 	larger := false // than a window, as far as is known
 	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
 		if page, ok := e.window.page(q); ok {
@@ -31,7 +31,7 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	return l.missItems(ctx, h, p, w, q, larger)
 }
 
-func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w generation.Word, q store.PageQuery,
+func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w generation.Counter, q store.PageQuery,
 	larger bool) (store.Page[chat.Item], error) {
 	p = p.kept()
 	id := p.key.id
@@ -41,7 +41,7 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 		ask.Limit = max(q.Limit, l.cfg.window)
 	}
 	m := miss[store.Page[chat.Item]]{
-		Read: coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w,
+		Read: coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Slot: p.slot, Counter: w,
 			Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}},
 		kind: ofItems, hints: h, place: p, calls: &l.pages,
 		load: func(ctx context.Context) (store.Page[chat.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
@@ -77,8 +77,8 @@ func (l *cached) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 		return chat.Item{}, err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
-	w := l.core.Words.Load(p.slot)
+	p := l.place(h, coherence.ThreadCounter, threadID)
+	w := l.core.Counters.Load(p.slot)
 	if e := l.lookup(p, h, w); e != nil {
 		if it, ok := e.item(itemID); ok {
 			l.hit(h, ofItem, p, e)
@@ -88,11 +88,11 @@ func (l *cached) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 	return l.missItem(ctx, h, p, w, itemID)
 }
 
-func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generation.Word, itemID string) (chat.Item, error) {
+func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generation.Counter, itemID string) (chat.Item, error) {
 	p = p.kept()
 	id := p.key.id
 	m := miss[chat.Item]{
-		Read: coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Slot: p.slot, Word: w, Args: []string{id, itemID}},
+		Read: coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Slot: p.slot, Counter: w, Args: []string{id, itemID}},
 		kind: ofItem, hints: h, place: p, calls: &l.items,
 		load: func(ctx context.Context) (chat.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
 		fill: func(e *entry, it *chat.Item) bool {
@@ -121,7 +121,7 @@ func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, ite
 	}
 	it := w.Item
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
+	p := l.place(h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error {
 			if op == store.OpAddThreadItem {
@@ -138,7 +138,7 @@ func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
+	p := l.place(h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
 		func(e *entry) bool {

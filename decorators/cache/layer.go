@@ -56,9 +56,9 @@ var (
 
 func newLayer(next store.Store, c config) *cached {
 	shards := shardsFor(c.maxEntries, c.maxBytes)
-	words := c.words
-	if words == 0 {
-		words = wordsFor(c.maxEntries, c.maxBytes)
+	counters := c.counters
+	if counters == 0 {
+		counters = countersFor(c.maxEntries, c.maxBytes)
 	}
 	_, rewrites := store.As[layer.Rewriter](next)
 	l := &cached{
@@ -73,7 +73,7 @@ func newLayer(next store.Store, c config) *cached {
 	for i := range l.shards {
 		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
 	}
-	l.core.Words = generation.New(words)
+	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
 	l.serving.Store(c.bus == nil)
@@ -83,15 +83,15 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// wordsPerEntry keeps it rare that a write to one thread makes another's entry useless.
-const wordsPerEntry = 16
+// countersPerEntry keeps it rare that a write to one thread makes another's entry useless.
+const countersPerEntry = 16
 
 // leastCost is that of the smallest entry.
 const leastCost = int64(entryBytes + lruBytes)
 
-// wordsFor returns how many words there are: by the entries that the bytes have room for.
-func wordsFor(entries int, bytes int64) int {
-	return wordsPerEntry * int(min(int64(entries), bytes/leastCost+1))
+// countersFor returns how many counters there are: by the entries that the bytes have room for.
+func countersFor(entries int, bytes int64) int {
+	return countersPerEntry * int(min(int64(entries), bytes/leastCost+1))
 }
 
 func (l *cached) Unwrap() store.Store     { return l.next }
@@ -111,7 +111,7 @@ func (l *cached) Close() error {
 		l.stop()
 	}
 	l.reminders.close()
-	l.core.Words.Close()
+	l.core.Counters.Close()
 	for _, s := range l.shards {
 		s.flush()
 	}

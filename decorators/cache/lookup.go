@@ -7,7 +7,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// place is where a row has its entry and its generation word.
+// place is where a row has its entry and its generation counter.
 type place struct {
 	key   key
 	slot  generation.Slot
@@ -15,11 +15,11 @@ type place struct {
 }
 
 func (l *cached) place(h layer.Hints, kind byte, id string) place {
-	slot := l.core.Words.Slot(kind, id)
+	slot := l.core.Counters.Slot(kind, id)
 	return place{
 		key:  key{l.core.Partition(h), kind, id},
 		slot: slot,
-		// A word's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
+		// A counter's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
 		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
 	}
 }
@@ -31,9 +31,9 @@ func (p place) kept() place {
 	return p
 }
 
-// lookup returns the entry that is true now, or nil. The entry is true if its tag is w, the word loaded before the entry was
-// looked up. While a write is in progress no tag equals the word.
-func (l *cached) lookup(p place, h layer.Hints, w generation.Word) *entry {
+// lookup returns the entry that is true now, or nil. The entry is true if its tag is w, the counter loaded before the entry was
+// looked up. While a write is in progress no tag equals the counter.
+func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	if h.Fresh() || !l.serving.Load() {
 		return nil
 	}

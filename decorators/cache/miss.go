@@ -38,7 +38,7 @@ func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 func (m *miss[T]) share(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
 	return coherence.Share(ctx, &l.core, m.calls, m.hints, m.Read, func(ctx context.Context) (*coherence.Answer[T], error) {
 		// Since this caller looked for an entry, an earlier call may have ended and filled the cache.
-		if e := l.lookup(m.place, m.hints, m.Word); e != nil {
+		if e := l.lookup(m.place, m.hints, m.Counter); e != nil {
 			if v, ok := m.from(e); ok {
 				return &coherence.Answer[T]{Value: v, Reports: e.version.reports(m.place.key.id)}, nil
 			}
@@ -60,17 +60,17 @@ func (m *miss[T]) fetch(ctx context.Context, l *cached, fresh bool) (*coherence.
 }
 
 func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], err error, fresh bool) {
-	if !m.Word.Idle() || !l.serving.Load() {
+	if !m.Counter.Idle() || !l.serving.Load() {
 		return
 	}
 	p := m.place
-	e := &entry{tag: m.Word, expires: l.expiry(begin)}
+	e := &entry{tag: m.Counter, expires: l.expiry(begin)}
 	if rep, ok := coherence.Only(a.Reports, p.key.id); ok && rep.Before == rep.After {
 		e.version = version{rep.After, true}
 	}
 	switch {
 	case err == nil && m.fill(e, &a.Value) && !m.hints.NoStore():
-		p.shard.fill(p.key, e, l.core.Words.Load(p.slot), l.now(), fresh)
+		p.shard.fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
 	case err == nil || store.CodeOf(err) == store.CodeNotFound:
 		// Nothing to store; but another process may have changed, or deleted, what the entry has.
 		if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {

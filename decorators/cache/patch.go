@@ -15,12 +15,12 @@ func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(co
 	patch func(*entry) bool) error {
 	// Also of a closed cache: others may be open.
 	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
-		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Word) error {
+		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Counter) error {
 			begin := l.now()
 			e := l.known(p, before)
 			settled := false
 			defer func() {
-				if !settled { // nor after an error or a panic will a word make true again what was there
+				if !settled { // nor after an error or a panic will a counter make true again what was there
 					l.overtaken(p)
 				}
 			}()
@@ -40,9 +40,9 @@ func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(co
 	})
 }
 
-// known returns the entry that a write which began at the word before may patch: one that was true then. No tag is the word
+// known returns the entry that a write which began at the counter before may patch: one that was true then. No tag is the counter
 // of a write in progress, so no other writer was about.
-func (l *cached) known(p place, before generation.Word) *entry {
+func (l *cached) known(p place, before generation.Counter) *entry {
 	if !l.mayPatch {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (l *cached) known(p place, before generation.Word) *entry {
 	return nil
 }
 
-// overtaken drops the entry of a place, which no word will make true again.
+// overtaken drops the entry of a place, which no counter will make true again.
 func (l *cached) overtaken(p place) {
 	if e := p.shard.peek(p.key); e != nil {
 		p.shard.drop(p.key, e, byWrite)
@@ -60,11 +60,11 @@ func (l *cached) overtaken(p place) {
 }
 
 // patch replaces e by what it is after the write, if that is known.
-func (l *cached) patch(p place, e *entry, before generation.Word, begin time.Duration, reports []coherence.Report,
+func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.Duration, reports []coherence.Report,
 	patch func(*entry) bool) {
 	next := *e
-	// The tag is the word that the end of this write makes of the word it began at. If another write began or ended in
-	// between, the word is another, and the entry is never used. The word must not be read again here: it would have the
+	// The tag is the counter that the end of this write makes of the counter it began at. If another write began or ended in
+	// between, the counter is another, and the entry is never used. The counter must not be read again here: it would have the
 	// other write in it.
 	next.tag = before.AfterWrite()
 	rep, reported := coherence.Only(reports, p.key.id)

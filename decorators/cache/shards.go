@@ -16,7 +16,7 @@ import (
 // key names an entry. The partition is part of it as a value of its own, so no id can reach into another's.
 type key struct {
 	partition layer.Partition
-	kind      byte // coherence.ThreadWord or AttachmentWord
+	kind      byte // coherence.ThreadCounter or AttachmentCounter
 	id        string
 }
 
@@ -69,7 +69,7 @@ func (g *segment) remove(k key, e *entry) {
 }
 
 // entryKinds are the kinds of entries, by the kind of their key.
-var entryKinds = [...]string{coherence.ThreadWord: "thread", coherence.AttachmentWord: "attachment"}
+var entryKinds = [...]string{coherence.ThreadCounter: "thread", coherence.AttachmentCounter: "attachment"}
 
 // eviction says why an entry went.
 type eviction uint8
@@ -147,9 +147,9 @@ func (s *shard) evict(g *segment, k key, e *entry, why eviction) {
 	s.evicted[k.kind][why]++
 }
 
-// fill puts e under k, merged with what is there if both are true at the same state. current is the word of k, now is the
+// fill puts e under k, merged with what is there if both are true at the same state. current is the counter of k, now is the
 // time. An entry that is replaced is not an eviction.
-func (s *shard) fill(k key, e *entry, current generation.Word, now time.Duration, whole bool) {
+func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Duration, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.tag != current {

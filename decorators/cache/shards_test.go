@@ -90,7 +90,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	if most < 4 {
 		t.Errorf("at most %d protected entries in all that: the test is blind there", most)
 	}
-	for why, n := range s.evicted[coherence.ThreadWord] {
+	for why, n := range s.evicted[coherence.ThreadCounter] {
 		if n == 0 && eviction(why) != byExpiry {
 			t.Errorf("no eviction by %s in all that: the test is blind there", evictionNames[why])
 		}
@@ -221,8 +221,8 @@ func TestAFlushLeavesNothing(t *testing.T) {
 	}
 	s.flush()
 	s.audit(t, 20)
-	if s.len() != 0 || s.bytes() != 0 || s.evicted[coherence.ThreadWord][byFlush] != 20 {
-		t.Errorf("%d entries and %d bytes are left, %d were flushed", s.len(), s.bytes(), s.evicted[coherence.ThreadWord][byFlush])
+	if s.len() != 0 || s.bytes() != 0 || s.evicted[coherence.ThreadCounter][byFlush] != 20 {
+		t.Errorf("%d entries and %d bytes are left, %d were flushed", s.len(), s.bytes(), s.evicted[coherence.ThreadCounter][byFlush])
 	}
 }
 
@@ -254,7 +254,7 @@ func TestAFillThatWasOvertakenIsNotStored(t *testing.T) {
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 2, 0, false)
 	if s.peek(k) != nil {
-		t.Error("stored under a word that has moved on")
+		t.Error("stored under a counter that has moved on")
 	}
 }
 
@@ -300,18 +300,18 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	}
 }
 
-func TestWordsAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
+func TestCountersAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
 	for _, c := range []struct {
 		entries int
 		bytes   int64
 		want    int
 	}{
-		{100, 1 << 30, 100 * wordsPerEntry},
-		{1 << 20, 100 * leastCost, 101 * wordsPerEntry},
-		{1, 1, wordsPerEntry},
+		{100, 1 << 30, 100 * countersPerEntry},
+		{1 << 20, 100 * leastCost, 101 * countersPerEntry},
+		{1, 1, countersPerEntry},
 	} {
-		if n := wordsFor(c.entries, c.bytes); n != c.want {
-			t.Errorf("%d entries, %d bytes: %d words, want %d", c.entries, c.bytes, n, c.want)
+		if n := countersFor(c.entries, c.bytes); n != c.want {
+			t.Errorf("%d entries, %d bytes: %d counters, want %d", c.entries, c.bytes, n, c.want)
 		}
 	}
 	s := newShard(1, 1<<20)

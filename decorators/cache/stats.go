@@ -83,8 +83,8 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	dst = append(dst,
 		layer.Stat{Name: "chatstore_cache_entries", Help: "Threads and attachments in the cache.", Value: float64(entries)},
 		layer.Stat{Name: "chatstore_cache_bytes", Help: "Bytes that the entries of the cache hold.", Value: float64(bytes)},
-		layer.Stat{Name: "chatstore_cache_quarantined", Help: "Words held back after writes with an unknown outcome.",
-			Value: float64(l.core.Words.Quarantined())},
+		layer.Stat{Name: "chatstore_cache_quarantined", Help: "Counters held back after writes with an unknown outcome.",
+			Value: float64(l.core.Counters.Quarantined())},
 		layer.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
 			Value: float64(l.stats.unsent.Load())},
 	)

@@ -14,8 +14,8 @@ import (
 func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	const op = store.OpLoadThread
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
-	w := l.core.Words.Load(p.slot)
+	p := l.place(h, coherence.ThreadCounter, threadID)
+	w := l.core.Counters.Load(p.slot)
 	// An id that has an entry is valid.
 	if e := l.lookup(p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
 		l.hit(h, ofThread, p, e)
@@ -28,11 +28,11 @@ func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 }
 
 // missThread is apart so that a hit has no closures to allocate.
-func (l *cached) missThread(ctx context.Context, h layer.Hints, p place, w generation.Word) (chat.Thread, error) {
+func (l *cached) missThread(ctx context.Context, h layer.Hints, p place, w generation.Counter) (chat.Thread, error) {
 	p = p.kept()
 	id := p.key.id
 	m := miss[chat.Thread]{
-		Read: coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Slot: p.slot, Word: w, Args: []string{id}},
+		Read: coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Slot: p.slot, Counter: w, Args: []string{id}},
 		kind: ofThread, hints: h, place: p, calls: &l.threads,
 		load: func(ctx context.Context) (chat.Thread, error) { return l.next.LoadThread(ctx, id) },
 		fill: func(e *entry, t *chat.Thread) bool {
@@ -55,7 +55,7 @@ func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
 	}
 	t := w.Thread
 	h := layer.HintsFor(ctx, store.OpSaveThread)
-	p := l.place(h, coherence.ThreadWord, t.ID)
+	p := l.place(h, coherence.ThreadCounter, t.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
 		func(e *entry) bool {
@@ -79,7 +79,7 @@ func (l *cached) DeleteThread(ctx context.Context, threadID string) error {
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadWord, threadID)
+	p := l.place(h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
 }

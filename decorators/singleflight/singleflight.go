@@ -36,8 +36,8 @@ import (
 // DefaultLoadTimeout is the time limit of a shared call unless [WithLoadTimeout] says otherwise.
 const DefaultLoadTimeout = 30 * time.Second
 
-// words is the number of generation words: enough that writes to one thread rarely part the readers of another.
-const words = 1 << 14
+// counters is the number of generation counters: enough that writes to one thread rarely part the readers of another.
+const counters = 1 << 14
 
 type config struct {
 	loadTimeout time.Duration
@@ -77,7 +77,7 @@ func New(opts ...Option) store.Middleware {
 	}
 	return func(next store.Store) store.Store {
 		l := &shared{next: next}
-		l.core.Words = generation.New(words)
+		l.core.Counters = generation.New(counters)
 		l.core.Limit = c.loadTimeout
 		l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
 		return l
@@ -119,7 +119,7 @@ func (l *shared) AppendStats(dst []layer.Stat) []layer.Stat {
 // Close lets calls pass through from now on. Calls under way end as usual.
 func (l *shared) Close() error {
 	l.closed.Store(true)
-	l.core.Words.Close()
+	l.core.Counters.Close()
 	return nil
 }
 
@@ -129,7 +129,7 @@ func read[T any](ctx context.Context, l *shared, g *flight.Group[*coherence.Answ
 	if h.Fresh() || l.closed.Load() {
 		return load(ctx)
 	}
-	r.Word = l.core.Words.Load(r.Slot)
+	r.Counter = l.core.Counters.Load(r.Slot)
 	a, err := coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (*coherence.Answer[T], error) {
 		return coherence.Direct(ctx, load)
 	})
@@ -137,23 +137,25 @@ func read[T any](ctx context.Context, l *shared, g *flight.Group[*coherence.Answ
 	return a.Value, err
 }
 
-func (l *shared) threadWord(id string) generation.Slot {
-	return l.core.Words.Slot(coherence.ThreadWord, id)
+func (l *shared) threadCounter(id string) generation.Slot {
+	return l.core.Counters.Slot(coherence.ThreadCounter, id)
 }
 
-func (l *shared) attachmentWord(id string) generation.Slot {
-	return l.core.Words.Slot(coherence.AttachmentWord, id)
+func (l *shared) attachmentCounter(id string) generation.Slot {
+	return l.core.Counters.Slot(coherence.AttachmentCounter, id)
 }
 
-func (l *shared) listWord() generation.Slot { return l.core.Words.Slot(coherence.ListWord, "") }
+func (l *shared) listCounter() generation.Slot {
+	return l.core.Counters.Slot(coherence.ListCounter, "")
+}
 
-// write moves the words of what a write may change, for as long as it may.
-func (l *shared) write(ctx context.Context, call func(context.Context) error, words ...generation.Slot) error {
-	if len(words) == 0 {
+// write increments the counters of what a write may change, for as long as it may.
+func (l *shared) write(ctx context.Context, call func(context.Context) error, counters ...generation.Slot) error {
+	if len(counters) == 0 {
 		return call(ctx)
 	}
-	_, err := l.core.Write(ctx, words[0], func(ctx context.Context, _ generation.Word) error {
-		return l.write(ctx, call, words[1:]...)
+	_, err := l.core.Write(ctx, counters[0], func(ctx context.Context, _ generation.Counter) error {
+		return l.write(ctx, call, counters[1:]...)
 	})
 	return err
 }
@@ -169,7 +171,7 @@ func (l *shared) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 		return chat.Thread{}, err
 	}
 	r := coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: threadID,
-		Slot: l.threadWord(threadID), Args: []string{threadID}}
+		Slot: l.threadCounter(threadID), Args: []string{threadID}}
 	return read(ctx, l, &l.thread, r, func(ctx context.Context) (chat.Thread, error) {
 		return l.next.LoadThread(ctx, threadID)
 	})
@@ -181,7 +183,7 @@ func (l *shared) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pa
 		return store.Page[chat.Thread]{}, err
 	}
 	r := coherence.Read{Op: store.OpLoadThreads, Kind: store.RowThread, ID: q.After,
-		Slot: l.listWord(), Args: append(pageArgs(q.PageQuery), filterArgs(q.Owner)...)}
+		Slot: l.listCounter(), Args: append(pageArgs(q.PageQuery), filterArgs(q.Owner)...)}
 	p, err := read(ctx, l, &l.threads, r, func(ctx context.Context) (store.Page[chat.Thread], error) {
 		return l.next.LoadThreads(ctx, q)
 	})
@@ -195,7 +197,7 @@ func (l *shared) LoadThreadItems(ctx context.Context, threadID string, q store.P
 		return store.Page[chat.Item]{}, err
 	}
 	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: threadID,
-		Slot: l.threadWord(threadID), Args: append(pageArgs(q), threadID)}
+		Slot: l.threadCounter(threadID), Args: append(pageArgs(q), threadID)}
 	p, err := read(ctx, l, &l.items, r, func(ctx context.Context) (store.Page[chat.Item], error) {
 		return l.next.LoadThreadItems(ctx, threadID, q)
 	})
@@ -208,7 +210,7 @@ func (l *shared) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 		return chat.Item{}, err
 	}
 	r := coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID,
-		Slot: l.threadWord(threadID), Args: []string{threadID, itemID}}
+		Slot: l.threadCounter(threadID), Args: []string{threadID, itemID}}
 	return read(ctx, l, &l.item, r, func(ctx context.Context) (chat.Item, error) {
 		return l.next.LoadItem(ctx, threadID, itemID)
 	})
@@ -219,7 +221,7 @@ func (l *shared) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 		return chat.Attachment{}, err
 	}
 	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: attachmentID,
-		Slot: l.attachmentWord(attachmentID), Args: []string{attachmentID}}
+		Slot: l.attachmentCounter(attachmentID), Args: []string{attachmentID}}
 	return read(ctx, l, &l.attachment, r, func(ctx context.Context) (chat.Attachment, error) {
 		return l.next.LoadAttachment(ctx, attachmentID)
 	})
@@ -245,7 +247,7 @@ func (l *shared) SaveThread(ctx context.Context, thread chat.Thread) error {
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveThread(ctx, w.Thread) },
-		l.threadWord(w.Thread.ID), l.listWord())
+		l.threadCounter(w.Thread.ID), l.listCounter())
 }
 
 func (l *shared) DeleteThread(ctx context.Context, threadID string) error {
@@ -253,7 +255,7 @@ func (l *shared) DeleteThread(ctx context.Context, threadID string) error {
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) },
-		l.threadWord(threadID), l.listWord())
+		l.threadCounter(threadID), l.listCounter())
 }
 
 func (l *shared) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
@@ -262,7 +264,7 @@ func (l *shared) AddThreadItem(ctx context.Context, threadID string, item chat.I
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.AddThreadItem(ctx, threadID, w.Item) },
-		l.threadWord(threadID))
+		l.threadCounter(threadID))
 }
 
 func (l *shared) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
@@ -271,7 +273,7 @@ func (l *shared) SaveItem(ctx context.Context, threadID string, item chat.Item) 
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveItem(ctx, threadID, w.Item) },
-		l.threadWord(threadID))
+		l.threadCounter(threadID))
 }
 
 func (l *shared) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -279,7 +281,7 @@ func (l *shared) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
-		l.threadWord(threadID))
+		l.threadCounter(threadID))
 }
 
 func (l *shared) SaveAttachment(ctx context.Context, attachment chat.Attachment) error {
@@ -288,7 +290,7 @@ func (l *shared) SaveAttachment(ctx context.Context, attachment chat.Attachment)
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.SaveAttachment(ctx, w.Attachment) },
-		l.attachmentWord(w.Attachment.ID))
+		l.attachmentCounter(w.Attachment.ID))
 }
 
 func (l *shared) DeleteAttachment(ctx context.Context, attachmentID string) error {
@@ -296,5 +298,5 @@ func (l *shared) DeleteAttachment(ctx context.Context, attachmentID string) erro
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) },
-		l.attachmentWord(attachmentID))
+		l.attachmentCounter(attachmentID))
 }

@@ -220,8 +220,8 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	}
 }
 
-// Every write moves the word of every read that it may change. Read your writes: what began before is not for who comes after.
-func TestEveryWriteMovesTheWordsOfWhatItChanges(t *testing.T) {
+// Every write increments the counter of every read that it may change. Read your writes: what began before is not for who comes after.
+func TestEveryWriteMovesTheCountersOfWhatItChanges(t *testing.T) {
 	threads := []store.Op{store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem}
 	items := []store.Op{store.OpLoadThreadItems, store.OpLoadItem}
 	files := []store.Op{store.OpLoadAttachment}

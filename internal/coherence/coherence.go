@@ -18,18 +18,18 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// The kinds of words.
+// The kinds of counters.
 const (
-	ThreadWord byte = iota
-	AttachmentWord
-	ListWord // one for all listings of threads
+	ThreadCounter byte = iota
+	AttachmentCounter
+	ListCounter // one for all listings of threads
 )
 
 // defaultQuarantine is how long a write with an unknown outcome is held to be possible where neither the user nor the base
 // says anything.
 const defaultQuarantine = time.Minute
 
-// Quarantine returns how long the word of a write with an unknown outcome stays in progress over base: as long as the base needs
+// Quarantine returns how long the counter of a write with an unknown outcome stays in progress over base: as long as the base needs
 // ([driver.WriteBounder]), and at least as long as the user asked for. If asked is negative, the user said nothing.
 func Quarantine(base store.Store, asked time.Duration) time.Duration {
 	bound, known := store.As[driver.WriteBounder](base)
@@ -44,7 +44,7 @@ func Quarantine(base store.Store, asked time.Duration) time.Duration {
 
 // Core coordinates the reads and writes of one layer. Its exported fields are set before its first use.
 type Core struct {
-	Words      *generation.Table
+	Counters   *generation.Table
 	Limit      time.Duration // of a shared call
 	Quarantine time.Duration // of a write with an unknown outcome
 
@@ -83,20 +83,20 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write runs a write of the word's ids. It keeps the word in progress until the write has ended or, if its outcome is unknown,
-// until its quarantine is over. before is the word before the write. definite says whether the outcome is known.
+// Write runs a write of the counter's ids. It keeps the counter in progress until the write has ended or, if its outcome is unknown,
+// until its quarantine is over. before is the counter before the write. definite says whether the outcome is known.
 func (c *Core) Write(ctx context.Context, s generation.Slot,
-	call func(ctx context.Context, before generation.Word) error) (definite bool, err error) {
+	call func(ctx context.Context, before generation.Counter) error) (definite bool, err error) {
 	var unsettled atomic.Bool
-	before := c.Words.Begin(s)
+	before := c.Counters.Begin(s)
 	defer func() {
 		switch {
 		case definite:
-			c.Words.End(s)
+			c.Counters.End(s)
 		case unsettled.Load(): // what was left behind may need longer than the base to notice
-			c.Words.EndUnknown(s, c.Hold())
+			c.Counters.EndUnknown(s, c.Hold())
 		default: // or it panicked
-			c.Words.EndUnknown(s, c.Quarantine)
+			c.Counters.EndUnknown(s, c.Quarantine)
 		}
 	}()
 	err = call(callctx.WithUnsettledRecorder(ctx, func() {
@@ -162,21 +162,21 @@ type Answer[T any] struct {
 
 // Read says which read is wanted.
 type Read struct {
-	Op   store.Op
-	Kind string // of the row in errors
-	ID   string // of the row in errors
-	Slot generation.Slot
-	Word generation.Word // at Slot, loaded when the read began
-	Args []string        // what, besides the op, tells it from other reads
+	Op      store.Op
+	Kind    string // of the row in errors
+	ID      string // of the row in errors
+	Slot    generation.Slot
+	Counter generation.Counter // at Slot, loaded when the read began
+	Args    []string           // what, besides the op, tells it from other reads
 }
 
-// Share answers r by a call of load that it may share with identical reads: a call that began at the same word or, while a write
+// Share answers r by a call of load that it may share with identical reads: a call that began at the same counter or, while a write
 // is in progress, one that has not begun yet. load gets a context of its own. The answer is shared: it must not be changed.
 func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h layer.Hints, r Read,
 	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
 	spec := flight.Spec{
 		Key:    key(c.Partition(h), r),
-		Queued: !r.Word.Idle(),
+		Queued: !r.Counter.Idle(),
 		Limit:  c.Limit,
 		Origin: h.Notes.Origin(),
 		Joined: func(role flight.Role) {
@@ -222,8 +222,8 @@ func classify(ctx context.Context, r Read, err error) error {
 	return err
 }
 
-// key joins length-prefixed parts: no two different reads have one key, whatever their ids contain. A read at a word
-// without writers has the word in its key; the others queue behind one another whatever the word.
+// key joins length-prefixed parts: no two different reads have one key, whatever their ids contain. A read at a counter
+// without writers has the counter in its key; the others queue behind one another whatever the counter.
 func key(p layer.Partition, r Read) string {
 	b := make([]byte, 0, 128)
 	part := func(s string) {
@@ -231,8 +231,8 @@ func key(p layer.Partition, r Read) string {
 		b = append(b, ':')
 		b = append(b, s...)
 	}
-	if r.Word.Idle() {
-		b = strconv.AppendUint(b, uint64(r.Word), 16)
+	if r.Counter.Idle() {
+		b = strconv.AppendUint(b, uint64(r.Counter), 16)
 	}
 	b = append(b, '|')
 	part(p.Key())

@@ -22,9 +22,9 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 	keys := map[string]int{}
 	n := 0
 	for _, p := range []layer.Partition{{}, partition("a"), partition("1:a")} {
-		for _, w := range []generation.Word{0, 1 << 24, 2 << 24} {
+		for _, w := range []generation.Counter{0, 1 << 24, 2 << 24} {
 			for _, args := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", "b"}, {"ab"}, {"a:b"}, {"1:b"}, {"a", "1:b"}, {"b", "a"}} {
-				keys[key(p, Read{Word: w, Args: args})]++
+				keys[key(p, Read{Counter: w, Args: args})]++
 				n++
 			}
 		}
@@ -32,11 +32,11 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 	if len(keys) != n {
 		t.Errorf("%d different reads have %d keys", n, len(keys))
 	}
-	// Reads during a write queue behind one another, whatever the word.
-	if key(layer.Partition{}, Read{Word: 1}) != key(layer.Partition{}, Read{Word: 1<<24 + 1}) {
+	// Reads during a write queue behind one another, whatever the counter.
+	if key(layer.Partition{}, Read{Counter: 1}) != key(layer.Partition{}, Read{Counter: 1<<24 + 1}) {
 		t.Error("two reads during writes would not queue")
 	}
-	if key(layer.Partition{}, Read{Word: 1}) == key(layer.Partition{}, Read{}) {
+	if key(layer.Partition{}, Read{Counter: 1}) == key(layer.Partition{}, Read{}) {
 		t.Error("a read during a write would join one from before it")
 	}
 }
@@ -70,7 +70,7 @@ func TestQuarantineIsTheLargerOfWhatTheBaseNeedsAndTheUserAsks(t *testing.T) {
 	}
 }
 
-func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
+func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	unknown := errors.New("lost")
 	for _, e := range []struct {
 		name string
@@ -83,25 +83,25 @@ func TestWriteEndsItsWordHoweverItEnds(t *testing.T) {
 		{"unknown", func(context.Context) error { return unknown }, false},
 		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { layer.ReportUnsettled(ctx); return nil }, false},
 	} {
-		c := &Core{Words: generation.New(1), Quarantine: time.Hour}
+		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
 		outer := false // told as well: it may be another cache
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { outer = true })
-		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Word) error { return e.call(ctx) })
-		if got := c.Words.Load(0).Idle(); got != e.idle || definite != e.idle {
+		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
+		if got := c.Counters.Load(0).Idle(); got != e.idle || definite != e.idle {
 			t.Errorf("%s: idle afterwards is %v, definite %v", e.name, got, definite)
 		}
 		if want := e.name == "ok, after an attempt that is unsettled"; outer != want {
 			t.Errorf("%s: the layer above heard of it: %v", e.name, outer)
 		}
-		c.Words.Close()
+		c.Counters.Close()
 	}
-	c := &Core{Words: generation.New(1), Quarantine: time.Hour}
-	defer c.Words.Close()
+	c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
+	defer c.Counters.Close()
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Word) error { panic("in the base") })
+		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Counter) error { panic("in the base") })
 	}()
-	if c.Words.Load(0).Idle() {
+	if c.Counters.Load(0).Idle() {
 		t.Error("a write that panicked may still have happened, and is not in progress")
 	}
 }

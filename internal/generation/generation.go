@@ -1,10 +1,10 @@
-// Package generation keeps generation counters, called words. By them a layer knows that a write overtook what it holds or is
-// loading. A word stands for all ids that hash to it. It counts, in one atomic number, the writes that began or ended (the
+// Package generation keeps generation counters, called counters. By them a layer knows that a write overtook what it holds or is
+// loading. A counter stands for all ids that hash to it. It counts, in one atomic number, the writes that began or ended (the
 // generation) and the writes in progress.
 //
-// A value that was read at a word without writers is true for as long as the word stays the same. A reader takes the word
-// before it loads, and tags the loaded value with it. The value may be used while its tag equals the word. Words are never
-// evicted. The table knows no principals: any write moves the word for all of them.
+// A value that was read at a counter without writers is true for as long as the counter stays the same. A reader takes the counter
+// before it loads, and tags the loaded value with it. The value may be used while its tag equals the counter. Counters are never
+// evicted. The table knows no principals: any write increments the counter for all of them.
 package generation
 
 import (
@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Word is a generation (40 bits) and a count of writes in progress (24 bits).
-type Word uint64
+// Counter is a generation (40 bits) and a count of writes in progress (24 bits).
+type Counter uint64
 
 const (
 	writerBits = 24
@@ -25,55 +25,57 @@ const (
 )
 
 // Idle reports whether no write was in progress.
-func (w Word) Idle() bool { return w&writers == 0 }
+func (w Counter) Idle() bool { return w&writers == 0 }
 
-// AfterWrite returns the word that the end of a write leaves behind if it began at w and no other write has begun or ended
+// AfterWrite returns the counter that the end of a write leaves behind if it began at w and no other write has begun or ended
 // since.
-func (w Word) AfterWrite() Word { return w + 2*generation }
+func (w Counter) AfterWrite() Counter { return w + 2*generation }
 
-// Slot is the place of a word in its table.
+// Slot is the place of a counter in its table.
 type Slot uint64
 
-// Table is a fixed number of words. It is safe for concurrent use.
+// Table is a fixed number of counters. It is safe for concurrent use.
 type Table struct {
-	words []atomic.Uint64
-	seed  maphash.Seed
+	counters []atomic.Uint64
+	seed     maphash.Seed
 
 	mu          sync.Mutex
 	closed      bool
 	quarantines map[Slot]*quarantine
 }
 
-// A quarantine keeps a word in progress after a write with an unknown outcome, which may still take effect. There is one
-// per word, extended by later ones, so that they can't add up.
+// A quarantine keeps a counter in progress after a write with an unknown outcome, which may still take effect. There is one
+// per counter, extended by later ones, so that they can't add up.
 type quarantine struct {
 	until time.Time
 	timer *time.Timer
 }
 
-// New returns a table of at least n words.
+// New returns a table of at least n counters.
 func New(n int) *Table {
 	return &Table{
-		words:       make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
+		counters:    make([]atomic.Uint64, 1<<bits.Len(uint(max(n, 1)-1))),
 		seed:        maphash.MakeSeed(),
 		quarantines: make(map[Slot]*quarantine),
 	}
 }
 
-// Slot returns the place of the word of an id. Ids of different kinds may be equal.
+// Slot returns the place of the counter of an id. Ids of different kinds may be equal.
 func (t *Table) Slot(kind byte, id string) Slot {
 	h := maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
-	return Slot(h & uint64(len(t.words)-1))
+	return Slot(h & uint64(len(t.counters)-1))
 }
 
-// Load returns the word.
-func (t *Table) Load(s Slot) Word { return Word(t.words[s].Load()) }
+// Load returns the counter.
+func (t *Table) Load(s Slot) Counter { return Counter(t.counters[s].Load()) }
 
-// Begin tells that a write begins, and returns the word before it.
-func (t *Table) Begin(s Slot) Word { return Word(t.words[s].Add(generation+1) - (generation + 1)) }
+// Begin tells that a write begins, and returns the counter before it.
+func (t *Table) Begin(s Slot) Counter {
+	return Counter(t.counters[s].Add(generation+1) - (generation + 1))
+}
 
 // End tells that a write that began has ended and will have no further effect.
-func (t *Table) End(s Slot) { t.words[s].Add(generation - 1) }
+func (t *Table) End(s Slot) { t.counters[s].Add(generation - 1) }
 
 // EndUnknown tells that a write that began has ended, but may still take effect within d. Until then it counts as in progress.
 func (t *Table) EndUnknown(s Slot, d time.Duration) {
@@ -110,24 +112,24 @@ func (t *Table) release(s Slot, q *quarantine) {
 	t.End(s)
 }
 
-// Quarantined returns how many words wait for a write with an unknown outcome.
+// Quarantined returns how many counters wait for a write with an unknown outcome.
 func (t *Table) Quarantined() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.quarantines)
 }
 
-// Bump tells that the ids of the word were changed other than by a write that began here.
-func (t *Table) Bump(s Slot) { t.words[s].Add(generation) }
+// Bump tells that the ids of the counter were changed other than by a write that began here.
+func (t *Table) Bump(s Slot) { t.counters[s].Add(generation) }
 
-// BumpAll bumps every word.
+// BumpAll bumps every counter.
 func (t *Table) BumpAll() {
-	for i := range t.words {
-		t.words[i].Add(generation)
+	for i := range t.counters {
+		t.counters[i].Add(generation)
 	}
 }
 
-// Close ends all quarantines and stops their timers. The words go on to work.
+// Close ends all quarantines and stops their timers. The counters go on to work.
 func (t *Table) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestAWriteMovesTheWordTwiceAndIsInProgressBetween(t *testing.T) {
+func TestAWriteMovesTheCounterTwiceAndIsInProgressBetween(t *testing.T) {
 	tab := New(1)
 	s := tab.Slot(0, "a")
 	before := tab.Begin(s)
@@ -18,7 +18,7 @@ func TestAWriteMovesTheWordTwiceAndIsInProgressBetween(t *testing.T) {
 		t.Errorf("idle before, during, after: %v %v %v; want true false true", before.Idle(), during.Idle(), after.Idle())
 	}
 	if before == after {
-		t.Error("a write left the word as it was: what was loaded before it would count as true")
+		t.Error("a write left the counter as it was: what was loaded before it would count as true")
 	}
 	if after != before.AfterWrite() {
 		t.Errorf("AfterWrite foretold %x, the end made %x", before.AfterWrite(), after)
@@ -35,7 +35,7 @@ func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
 	}
 	tab.End(s)
 	if w := tab.Load(s); w == first.AfterWrite() {
-		t.Error("the first's foretold word came about although another write was in progress")
+		t.Error("the first's foretold counter came about although another write was in progress")
 	}
 	tab.End(s)
 	if w := tab.Load(s); !w.Idle() || w == first.AfterWrite() || w == second.AfterWrite() {
@@ -43,7 +43,7 @@ func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
 	}
 }
 
-func TestABumpMovesTheWordAlsoDuringAWrite(t *testing.T) {
+func TestABumpMovesTheCounterAlsoDuringAWrite(t *testing.T) {
 	tab := New(4)
 	s := tab.Slot(0, "a")
 	before := tab.Begin(s)
@@ -52,19 +52,19 @@ func TestABumpMovesTheWordAlsoDuringAWrite(t *testing.T) {
 	if tab.Load(s) == before.AfterWrite() {
 		t.Error("the bump was lost")
 	}
-	all := make([]Word, 4)
+	all := make([]Counter, 4)
 	for i := range all {
 		all[i] = tab.Load(Slot(i))
 	}
 	tab.BumpAll()
 	for i := range all {
 		if tab.Load(Slot(i)) == all[i] {
-			t.Errorf("BumpAll left word %d", i)
+			t.Errorf("BumpAll left counter %d", i)
 		}
 	}
 }
 
-func TestQuarantineKeepsTheWordInProgress(t *testing.T) {
+func TestQuarantineKeepsTheCounterInProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tab := New(1)
 		s := tab.Slot(0, "a")
@@ -74,7 +74,7 @@ func TestQuarantineKeepsTheWordInProgress(t *testing.T) {
 		tab.Begin(s)
 		tab.EndUnknown(s, time.Minute) // extends
 		if tab.Quarantined() != 1 {
-			t.Errorf("%d quarantines, want one per word", tab.Quarantined())
+			t.Errorf("%d quarantines, want one per counter", tab.Quarantined())
 		}
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
@@ -128,7 +128,7 @@ func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
 	})
 }
 
-func TestKindsHaveIndependentWords(t *testing.T) {
+func TestKindsHaveIndependentCounters(t *testing.T) {
 	tab := New(1 << 16)
 	same := 0
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
@@ -137,11 +137,11 @@ func TestKindsHaveIndependentWords(t *testing.T) {
 		}
 	}
 	if same == 8 {
-		t.Error("an id has the same word for every kind")
+		t.Error("an id has the same counter for every kind")
 	}
 }
 
-func TestWordsUnderRace(t *testing.T) {
+func TestCountersUnderRace(t *testing.T) {
 	tab := New(2)
 	var wg sync.WaitGroup
 	for range 8 {
@@ -156,7 +156,7 @@ func TestWordsUnderRace(t *testing.T) {
 	wg.Wait()
 	for i := range 2 {
 		if !tab.Load(Slot(i)).Idle() {
-			t.Errorf("word %d is left in progress", i)
+			t.Errorf("counter %d is left in progress", i)
 		}
 	}
 }

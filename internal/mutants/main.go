@@ -2,7 +2,7 @@
 //
 //	go run ./internal/mutants                 all of them
 //	go run ./internal/mutants -run quarantine those whose guard matches
-//	go run ./internal/mutants -table          what they are, as docs/proof.md has it
+//	go run ./internal/mutants -table          print docs/mutants.md, the list of them
 //
 // A mutant is a patch file in testdata/mutants. The compiler is shown the patched files in place of the real ones (go test
 // -overlay): the packages themselves have no trace of it. A patch begins with what it is:
@@ -50,7 +50,7 @@ const limit = 4 * time.Minute
 
 func main() {
 	run := flag.String("run", ".", "only the mutants whose guard `matches`")
-	table := flag.Bool("table", false, "print what they are and run nothing")
+	table := flag.Bool("table", false, "print docs/mutants.md and run nothing")
 	verbose := flag.Bool("v", false, "print what the tests said")
 	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "how many at a time")
 	flag.Parse()
@@ -295,9 +295,26 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, b, 0o600)
 }
 
-// markdown is the table of docs/proof.md.
+// intro begins docs/mutants.md.
+const intro = `# Mutants
+
+A mutant is the code with one guard removed. It must make a test fail: a test that cannot fail proves nothing.
+
+	go run ./internal/mutants
+
+runs all mutants of this list. It ends with an error if a mutant survives, or if its patch no longer applies. The patches are in
+` + "`internal/mutants/testdata/mutants`" + `.
+
+The two rows that end in "must pass" change nothing but time: they wait between two steps. Tests must not notice them.
+
+The list is printed by ` + "`go run ./internal/mutants -table`" + `. Do not edit it.
+
+`
+
+// markdown returns docs/mutants.md.
 func markdown(all []mutant) string {
 	var b strings.Builder
+	b.WriteString(intro)
 	b.WriteString("| guard | without it | killed by |\n|---|---|---|\n")
 	for _, m := range all {
 		by := fmt.Sprintf("`%s` in %s", strings.ReplaceAll(m.test, "|", `\|`), strings.TrimPrefix(m.pkg, "./"))

@@ -597,13 +597,13 @@ func (c cell) run(t *testing.T, balances *balances) {
 	must(t, r.late.Apply())
 	truth("in its quarantine")
 	if held := counted(r.s, "chatstore_cache_quarantined", ""); c.stack != "singleflight" && (held == 1) != (c.op.op.IsWrite() && !w.definite) {
-		t.Errorf("%d words in quarantine, of a write with a definite outcome: %v", held, w.definite)
+		t.Errorf("%d counters in quarantine, of a write with a definite outcome: %v", held, w.definite)
 	}
 	time.Sleep(quarantine/2 + time.Second)
 	truth("when it is over")
 	truth("and from the cache")
 	if n := counted(r.s, "chatstore_cache_quarantined", ""); n != 0 {
-		t.Errorf("%d words in quarantine after it", n)
+		t.Errorf("%d counters in quarantine after it", n)
 	}
 
 	// When all of it has expired, and was loaded again, the accounts are what those of a new cache are.
