@@ -134,8 +134,8 @@ func TestTheTimeoutEndsACall(t *testing.T) {
 	})
 }
 
-// all are the layers of the guide.
-func all() []store.Middleware {
+// myLayers are the layers of the guide.
+func myLayers() []store.Middleware {
 	return []store.Middleware{
 		layer.Observe("slow log", &slowLog{time.Hour, slog.New(slog.DiscardHandler)}),
 		layer.Intercept("read only", new(readOnly)),
@@ -146,7 +146,7 @@ func all() []store.Middleware {
 
 // The contract still holds around the layer.
 func TestTheLayersKeepTheContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return store.Wrap(memstore.New(), all()...) })
+	storetest.Run(t, func(t *testing.T) store.Store { return store.Wrap(memstore.New(), myLayers()...) })
 }
 
 // Retries beneath a cache never make it answer with an old value, whatever the base does.
@@ -160,7 +160,7 @@ func TestRetriesBeneathACacheAreLinearizable(t *testing.T) {
 func TestTheLayersIsolate(t *testing.T) {
 	isolate.Run(t, func(base store.Store, _ *isolate.Grants) store.Store {
 		guard := authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin")))
-		return store.Wrap(base, append(all(), guard)...)
+		return store.Wrap(base, append(myLayers(), guard)...)
 	}, isolate.Options{Traces: 20, WithoutGrants: true})
 }
 
