@@ -15,14 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
-	"github.com/chatstore/chatstore/redisbus"
 	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -45,19 +42,11 @@ func openStack(ctx context.Context, dsn string) (store.Store, func() error, erro
 
 // openStackWithRedis is openStack with Redis in the place of PostgreSQL's notifications.
 func openStackWithRedis(ctx context.Context, dsn, redisURL string) (store.Store, func() error, error) {
-	o, err := redis.ParseURL(redisURL)
-	if err != nil {
-		return nil, nil, err
-	}
-	o.ContextTimeoutEnabled = true
 	base, err := sqlstore.OpenPostgres(ctx, dsn, sqlstore.WithoutNotify())
 	if err != nil {
 		return nil, nil, err
 	}
-	client := redis.NewClient(o)
-	b := redisbus.New(client)
-	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
-	return s, func() error { return errors.Join(store.Close(s), b.Close(), client.Close()) }, nil
+	return withRedis(base, redisURL)
 }
 
 // openThroughPooler opens the store where a pooler stands before the server. A deploy has migrated the database.
@@ -85,6 +74,7 @@ var (
 func TestOnPostgres(t *testing.T) {
 	srv := pgtest.Start(t, "-c", "fsync=off")
 	t.Run("two processes", func(t *testing.T) { twoProcesses(t, srv) })
+	t.Run("the page of sqlstore", func(t *testing.T) { modulePostgres(t, srv) })
 	t.Run("a pooler", func(t *testing.T) { aPooler(t, srv) })
 	t.Run("several hosts", func(t *testing.T) { severalHosts(t, srv) })
 	t.Run("a backup", func(t *testing.T) { aBackup(t, srv) })
@@ -92,11 +82,10 @@ func TestOnPostgres(t *testing.T) {
 
 // Two processes keep each other's caches true, by PostgreSQL's notifications and by Redis.
 func twoProcesses(t *testing.T, srv *pgtest.Server) {
+	url := redistest.Start(t).URL()
 	for name, open := range map[string]func(dsn string) (store.Store, func() error, error){
 		"postgres": func(dsn string) (store.Store, func() error, error) { return openStack(t.Context(), dsn) },
-		"redis": func(dsn string) (store.Store, func() error, error) {
-			return openStackWithRedis(t.Context(), dsn, redistest.Start(t).URL())
-		},
+		"redis":    func(dsn string) (store.Store, func() error, error) { return openStackWithRedis(t.Context(), dsn, url) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dsn := srv.DSN(t)
@@ -110,21 +99,7 @@ func twoProcesses(t *testing.T, srv *pgtest.Server) {
 			for range 20 {
 				_ = testenv.Value(b.LoadThread(operateCtx, "thr_1"))(t) // perhaps from the cache
 			}
-			changed := operateThread
-			changed.Title = "Coffee"
-			testenv.Must(t, a.SaveThread(operateCtx, changed))
-			if got := testenv.Value(b.LoadThread(store.WithFresh(operateCtx), "thr_1"))(t); got.Title != "Coffee" {
-				t.Errorf("a fresh read has %q", got.Title)
-			}
-			for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-				got := testenv.Value(b.LoadThread(operateCtx, "thr_1"))(t)
-				if got.Title == "Coffee" {
-					break
-				}
-				if time.Now().After(end) {
-					t.Fatalf("the other process still has %q", got.Title)
-				}
-			}
+			seesTheChange(t, a, b)
 		})
 	}
 }
