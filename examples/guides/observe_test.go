@@ -289,9 +289,12 @@ func TestObservePagesNameWhatExists(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range regexp.MustCompile(`(?m)alert: (Chatstore\w+)\n`).FindAllStringSubmatch(rules, -1) {
-		if !strings.Contains(pageOf(t, "observability/README.md"), "`"+name[1]+"`") {
-			t.Errorf("observability/README.md lacks %s", name[1])
+	for _, alert := range regexp.MustCompile(`(?s)alert: (\w+)\n.*?severity: (\w+)\n`).FindAllStringSubmatch(rules, -1) {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + alert[1] + "`[^|]*\\| " + alert[2] + " \\|").MatchString(pageOf(t, "observability/README.md")) {
+			t.Errorf("observability/README.md lacks %s with severity %s", alert[1], alert[2])
+		}
+		if alert[2] == "critical" && strings.HasPrefix(alert[1], "Chatstore") && !strings.Contains(page, "`"+alert[1]+"`") {
+			t.Errorf("docs/observe.md does not page on %s", alert[1])
 		}
 	}
 	for _, family := range []string{"chatstore_cache_", "chatstore_bus_"} {
