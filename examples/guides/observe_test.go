@@ -229,13 +229,27 @@ func TestObserveExemplars(t *testing.T) {
 	}
 }
 
+// The layer around authz also sees why a policy failed.
+func TestObserveLogsThePolicysFailure(t *testing.T) {
+	var text strings.Builder
+	policy := policyFunc(func(context.Context) (authz.Decision, error) { return authz.Deny, errors.New("no table of grants") })
+	s := store.Wrap(memstore.New(), logged(slog.New(slog.NewTextHandler(&text, nil))), authz.New(policy))
+	_, err := s.LoadThread(asUser("acme", "ada"), "thr_1")
+	if !errors.Is(err, store.ErrUnavailable) || strings.Contains(err.Error(), "grants") {
+		t.Errorf("the caller gets %v", err)
+	}
+	if !strings.Contains(text.String(), "the policy failed: no table of grants") {
+		t.Errorf("the log has %s", text.String())
+	}
+}
+
 // noChannel is a message channel that cannot be reached.
 type noChannel struct{}
 
 func (noChannel) Connect(context.Context) (pubsub.Conn, error) { return nil, errors.New("no channel") }
 func (noChannel) Publish(context.Context, string) error        { return errors.New("no channel") }
 
-// exported returns the lines of a stack with a bus.
+// exported returns the series of a stack with a bus.
 func exported(t *testing.T) []string {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -255,7 +269,7 @@ func pageOf(t *testing.T, path string) string {
 	return string(testenv.Value(os.ReadFile("../../" + path))(t))
 }
 
-// The pages name series, label values, alerts and queries. All exist, and what the tables are to explain is explained.
+// The series, alerts and queries on the pages exist. The tables explain all series, results and reasons of cache and bus.
 func TestObservePagesNameWhatExists(t *testing.T) {
 	lines, rules := exported(t), pageOf(t, "observability/rules.yml")
 	all := strings.Join(lines, "\n")
@@ -336,7 +350,7 @@ func (b unversioned) AddThreadItem(ctx context.Context, id string, item chat.Ite
 	return b.Store.AddThreadItem(layer.Own(ctx), id, item)
 }
 
-// What the page says about results and reasons.
+// The cache counts as the page says.
 func TestObserveCacheStatistics(t *testing.T) {
 	ctx := t.Context()
 	b := pubsub.New(noChannel{}, pubsub.WithLogger(slog.New(slog.DiscardHandler)))
