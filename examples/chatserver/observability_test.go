@@ -34,37 +34,37 @@ func TestPromtoolTakesTheRules(t *testing.T) {
 	}
 }
 
-// Each query of the dashboard has an answer from what a real server exposes to a real Prometheus, and each series that a rule
-// selects is there.
+// TestEveryQueryFindsItsSeries runs a real server and a real Prometheus. Each query of the dashboard has an answer, and each
+// series that a rule selects exists.
 func TestEveryQueryFindsItsSeries(t *testing.T) {
 	t.Parallel()
 	bin := testenv.Program(t, "prometheus", "prometheus")
-	dsn := pgtest.Shared(t).DSN(t) // a bus's series are there only where there is a bus
+	dsn := pgtest.Shared(t).DSN(t) // only a stack with a bus has the series of a bus
 	srv := startServer(t, func(c *config) { c.store = dsn })
 	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))
 
-	// Something of everything: answers, refusals, failures, a file.
+	// Answers, refusals and failures.
 	ada, grace := newPage(t, srv.url, "ada"), newPage(t, srv.url, "grace")
 	exercise := func() {
 		id := testenv.Value(ada.newThread(t.Context(), "hello", func(object) {}))(t)
 		for _, text := range []string{"/widget", "/workflow", "/fail"} {
-			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one is to fail
+			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one fails
 		}
 		for _, c := range []*client{ada, grace} {
-			_, _ = c.ask(t.Context(), "threads.get_by_id", object{"thread_id": id}) // grace is refused
+			_, _ = c.ask(t.Context(), "threads.get_by_id", object{"thread_id": id}) // not found: the thread is ada's
 			_, _ = c.ask(t.Context(), "threads.list", object{})
 		}
 		_, _ = ada.ask(t.Context(), "threads.delete", object{"thread_id": id})
 	}
-	// Rates need what grows between two looks.
+	// A rate needs a counter that grows between two scrapes.
 	for range 2 {
 		exercise()
 		p.lookAgain(t)
 	}
 
-	// All queries are about one moment: the last scrape had succeeded, and the rules were evaluated after such a scrape. On a
-	// busy machine a scrape may time out, and Prometheus then takes every series for gone.
-	p.at = p.until(t, "the server is seen, and its rules evaluated",
+	// All queries ask about one time: the last scrape had succeeded, and the rules were evaluated after it. On a busy machine a
+	// scrape may time out, and Prometheus then marks every series as stale.
+	p.at = p.until(t, "a scrape and the rules after it",
 		"up == 1 and on () (count(job_store_layer:chatstore_operations:rate5m) > 0) and on () (count(job:chatserver_requests:rate5m) > 0)")
 
 	for _, q := range append(dashboardQueries(t), p.ruleQueries(t)...) {
@@ -78,7 +78,7 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 		}
 		selectors := selector.FindAllString(q.expr, -1)
 		if len(selectors) == 0 {
-			t.Errorf("%s: which series?\n%s", q.name, q.expr)
+			t.Errorf("%s: the query selects no series\n%s", q.name, q.expr)
 		}
 		for _, s := range selectors {
 			if rows, err := p.query(t, "count("+s+")"); err != nil || len(rows) == 0 {
@@ -86,23 +86,23 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 			}
 		}
 	}
-	// A query for a series that never exists would show nothing: these exist.
+	// These series must exist, or the loop above proves nothing.
 	for _, name := range []string{"chatserver_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
 		if rows, err := p.query(t, name); err != nil || len(rows) == 0 {
-			t.Errorf("Prometheus has no %s: this test shows nothing (%v)", name, err)
+			t.Errorf("Prometheus has no series %s (%v)", name, err)
 		}
 	}
 }
 
-// selector matches what a query selects: a name of ours, of Go's collectors, or of a recorded series.
+// selector matches a selector of a query: a series of chatstore, of Go's collectors, or a recorded one.
 var selector = regexp.MustCompile(`\b(?:chatstore|chatserver|go|process)_[a-z0-9_]+(?:\{[^}]*\})?|\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+(?:\{[^}]*\})?`)
 
 type namedQuery struct {
 	name, expr string
-	answers    bool // it must have one
+	answers    bool // the query must have an answer
 }
 
-// dashboardQueries are those of the dashboard's panels, as Grafana sends them for all stores.
+// dashboardQueries returns the queries of the dashboard's panels, as Grafana sends them for all stores.
 func dashboardQueries(t *testing.T) (all []namedQuery) {
 	t.Helper()
 	var dashboard struct {
@@ -119,7 +119,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 	variables := strings.NewReplacer("$job", ".+", "$store", ".+", "$layer", ".+", "$__rate_interval", "1m")
 	for _, p := range dashboard.Panels {
 		for _, q := range p.Targets {
-			// What should not happen has no rate here, but its series are there.
+			// Failures do not happen here, but their series exist.
 			quiet := strings.Contains(q.Expr, "timeout|unavailable")
 			all = append(all, namedQuery{"panel " + p.Title, variables.Replace(q.Expr), !quiet})
 		}
@@ -130,7 +130,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 	return all
 }
 
-// ruleQueries are the expressions of the rules, as Prometheus has read them.
+// ruleQueries returns the expressions of the rules, as Prometheus has read them.
 func (p prometheusServer) ruleQueries(t *testing.T) (all []namedQuery) {
 	t.Helper()
 	var v struct {
@@ -155,10 +155,10 @@ func (p prometheusServer) ruleQueries(t *testing.T) (all []namedQuery) {
 	return all
 }
 
-// prometheusServer is a real one, that looks at one target and evaluates the rules.
+// prometheusServer is a real Prometheus that scrapes one target and evaluates the rules.
 type prometheusServer struct {
 	url string
-	at  string // the time that queries are about; "": now
+	at  string // the time of queries; "" is now
 }
 
 func startPrometheus(t *testing.T, bin, target string) prometheusServer {
@@ -169,7 +169,7 @@ func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 		"scrape_configs: [{job_name: chatserver, static_configs: [{targets: [%q]}]}]\n", rules, target)
 	file := filepath.Join(dir, "prometheus.yml")
 	testenv.Must(t, os.WriteFile(file, []byte(config), 0o600))
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a free port
 	testenv.Must(t, err)
 	addr := l.Addr().String()
 	testenv.Must(t, l.Close())
@@ -184,11 +184,11 @@ func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 		}
 	})
 	p := prometheusServer{url: "http://" + addr}
-	p.until(t, "it looks at the target", "up == 1")
+	p.until(t, "the first scrape", "up == 1")
 	return p
 }
 
-// until waits for a query to have an answer, and returns the time that it is about.
+// until waits until a query has an answer, and returns the time of the answer.
 func (p prometheusServer) until(t *testing.T, what, expr string) (at string) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -200,22 +200,22 @@ func (p prometheusServer) until(t *testing.T, what, expr string) (at string) {
 			return ""
 		}
 		<-tick.C
-		return fmt.Sprintf("prometheus: not yet: %s (%v)", what, err)
+		return fmt.Sprintf("prometheus: still no %s (%v)", what, err)
 	})
 	return at
 }
 
-// lookAgain waits until the target was looked at twice more, with success.
+// lookAgain waits for two more successful scrapes of the target.
 func (p prometheusServer) lookAgain(t *testing.T) {
 	t.Helper()
 	rows, err := p.query(t, "sum_over_time(up[1h])")
 	if err != nil || len(rows) != 1 {
 		t.Fatalf("%v, %v", rows, err)
 	}
-	p.until(t, "two more looks", fmt.Sprintf("sum_over_time(up[1h]) >= %s + 2", rows[0].Value[1]))
+	p.until(t, "two more scrapes", fmt.Sprintf("sum_over_time(up[1h]) >= %s + 2", rows[0].Value[1]))
 }
 
-// row is one of an answer's series: a time and a value.
+// row is one series of an answer: a time and a value.
 type row struct{ Value [2]any }
 
 func (p prometheusServer) query(t *testing.T, expr string) (rows []row, err error) {
