@@ -89,8 +89,11 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 //
 // # Statistics
 //
-// For package metrics, the layer counts decisions in chatstore_authz_decisions_total, calls with a wrong row of the base in
-// chatstore_authz_stray_rows_total, and panics of the audit function in chatstore_authz_audit_panics_total.
+// The layer reports these counters to package metrics:
+//
+//   - chatstore_authz_decisions_total: decisions, by decision and reason
+//   - chatstore_authz_stray_rows_total: calls for which the base returned a wrong row
+//   - chatstore_authz_audit_panics_total: panics of the audit function
 func New(p Policy, opts ...Option) store.Middleware {
 	if p == nil {
 		panic("authz.New: the policy is nil: use authz.OwnerOnly() for the usual rule")

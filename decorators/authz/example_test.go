@@ -22,19 +22,21 @@ func Example() {
 	eve := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "eve"}})
 
 	// The new thread gets the caller as its owner.
-	fmt.Println(s.SaveThread(ada, chat.Thread{ID: "thr_1", CreatedAt: time.Now()}))
+	if err := s.SaveThread(ada, chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		fmt.Println(err)
+	}
 
-	_, err := s.LoadThread(ada, "thr_1")
-	fmt.Println("ada:", err)
+	thread, err := s.LoadThread(ada, "thr_1")
+	fmt.Println(thread.Owner.Subject, err)
+
 	_, err = s.LoadThread(eve, "thr_1")
-	fmt.Println("eve:", err)
-	_, err = s.LoadThread(context.Background(), "thr_1")
-	fmt.Println("no principal:", err)
+	fmt.Println(err)
+	_, err = s.LoadThread(context.Background(), "thr_1") // without a principal
+	fmt.Println(err)
 	// Output:
-	// <nil>
-	// ada: <nil>
-	// eve: load_thread: not found: thread "thr_1"
-	// no principal: load_thread: unauthenticated: thread "thr_1"
+	// ada <nil>
+	// load_thread: not found: thread "thr_1"
+	// load_thread: unauthenticated: thread "thr_1"
 }
 
 // user returns the context of a user's request.
