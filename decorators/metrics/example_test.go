@@ -31,7 +31,7 @@ func Example() {
 		return
 	}
 	s := store.Wrap(memstore.New(), outer, cache.New(), inner)
-	defer store.Close(s) // unregisters both layers
+	defer store.Close(s)                                        // unregisters both layers
 	handler := promhttp.HandlerFor(reg, promhttp.HandlerOpts{}) // for http.Handle("/metrics", handler)
 
 	ctx := context.Background()
