@@ -33,12 +33,9 @@
 //   - a name, a label or a text that Prometheus does not allow
 //   - a label named store, layer, le or quantile
 //   - a counter whose name does not end in _total, or a gauge whose name does
-//   - a name that ends in _count, _sum or _bucket
-//   - a name that the registry has with other labels or another help text
+//   - a name that ends in _count, _sum or _bucket, or that the registry has with other labels or another help text
 //   - a series that was not reported when the layer wrapped its Store
 //   - the statistics of a reporter that panics
-//
-// # Cost
 //
 // With the default buckets a layer has 461 series of its own, and fewer than 600 with those of the other decorators. No id, owner
 // or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar.
