@@ -32,8 +32,8 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 //
 // # What a caller gets
 //
-// The layer checks the arguments first, then the principal. A call without a principal, or with one that cannot own rows, is
-// [store.ErrUnauthenticated]. It does not reach the base.
+// The layer checks the arguments first, then the principal. A call without a principal is [store.ErrUnauthenticated] and does not
+// reach the base. So is a call whose principal cannot own rows, for example because its subject is empty.
 //
 // A row that the caller may not read is hidden: it is answered like a missing row. The value, the code and the error text are
 // the same, and so are the calls of the base and of the policy. The answers are:
