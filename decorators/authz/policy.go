@@ -144,9 +144,9 @@ func (role tenantAdmin) Scope(_ context.Context, p store.Principal, f store.Owne
 // that allows. It skips a policy that fails, and returns its error if no other policy allows. AnyOf() allows nothing. AnyOf
 // panics if a policy is nil.
 //
-// A listing has one scope: the widest scope of the policies. If no scope contains the others, such as those of two tenants, it
-// is the first. The caller must then name the other tenant in the query. If a policy fails that might have widened the scope,
-// the listing fails: a page that lacks rows would look complete.
+// A listing has one scope: the widest scope of the policies. If none contains all others, as with two tenants, it is the first
+// scope or a wider one around it. The caller must then name the other tenant in the query. If a policy fails that might have
+// widened the scope, the listing fails: a page that lacks rows would look complete.
 func AnyOf(policies ...Policy) Policy {
 	if slices.Contains(policies, nil) {
 		panic("authz.AnyOf: a policy is nil: leave it out")

@@ -24,8 +24,8 @@
 //	chatstore.flight.role    leader or follower in a load that a layer beneath shares; a follower links to its leader's span
 //	error.type               the code again, if the status is Error
 //
-// The status is Error, without a description, for timeout, unavailable, internal and panic. For all other codes it is unset:
-// callers must expect not_found, conflict, invalid, unauthenticated and denied, and cause canceled themselves.
+// The status is Error, without a description, for timeout, unavailable, internal and panic. It is unset for ok and for codes that
+// callers must expect: not_found, conflict, invalid, unauthenticated, denied and canceled.
 //
 // A span has ids, but no content and no personal data. Titles, texts, metadata, names, URLs, cursors, owners, principals and
 // error texts are left out, and so are ids that break the contract's rules. Errors are not recorded.

@@ -318,7 +318,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// everyThousandth returns a function that is true for one base call in a thousand. Functions with another n choose other calls.
+// everyThousandth returns a function that is true for every thousandth base call, n calls earlier than the multiples of 1,000.
 func everyThousandth(n int64) func(layer.Call) bool {
 	var calls atomic.Int64
 	return func(layer.Call) bool { return (calls.Add(1)+n)%1000 == 0 }
