@@ -11,8 +11,8 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// MaxEmbedded is the most attachments that a user message may name through this layer. Each new one costs a read of the
-// base; more is [store.ErrInvalid].
+// MaxEmbedded is the largest number of attachments that a user message may name. A message with more is [store.ErrInvalid]. Each
+// attachment that the stored message does not name costs a read of the base.
 const MaxEmbedded = 100
 
 func (l *guarded) SaveAttachment(ctx context.Context, a chat.Attachment) error {
@@ -53,7 +53,7 @@ func (l *guarded) LoadAttachment(ctx context.Context, attachmentID string) (chat
 	case !found && !missing(err):
 		return chat.Attachment{}, c.base(err)
 	case !found:
-		a = chat.Attachment{} // whatever came with the error
+		a = chat.Attachment{} // a value beside an error must not reach the policy
 	}
 	if ok, err := l.may(ctx, c.about(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
 		return chat.Attachment{}, err
@@ -81,21 +81,21 @@ func (l *guarded) DeleteAttachment(ctx context.Context, attachmentID string) err
 	return c.base(l.next.DeleteAttachment(ctx, attachmentID))
 }
 
-// embedding is what of a user message is looked into: the rest may be of a version that this one cannot read.
+// embedding is the part of a user message that is decoded. The rest may come from a version that this one cannot read.
 type embedding struct {
 	Attachments []chat.Attachment `json:"attachments"`
 }
 
 func (embedding) ItemType() chat.ItemType { return chat.TypeUserMessage }
 
-// embeddedIn returns the ids of the attachments that a user message names, each once. Other types of items name none.
+// embeddedIn returns the ids of the attachments that a user message names, each once. It returns none for other types of items.
 func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 	fail := func(fault string) ([]string, error) {
 		return nil, &store.Error{Op: op, Kind: store.RowItem, ID: item.ID, Code: store.CodeInvalid, Field: fault}
 	}
 	message, ok, err := chat.DecodeItem[embedding](item)
 	if err != nil {
-		e, _ := errors.AsType[*chat.Error](err) // chat returns no other
+		e, _ := errors.AsType[*chat.Error](err) // package chat returns no other type
 		return fail(e.Field)
 	}
 	if !ok {
@@ -116,8 +116,8 @@ func embeddedIn(op store.Op, item chat.Item) ([]string, error) {
 	return ids, nil
 }
 
-// checkEmbedded returns an error unless the caller may read every attachment that a save of the item adds to it: whoever
-// reads the message is shown what it names. One that may not be read and one that is not there end the call alike.
+// checkEmbedded returns an error unless the caller may read every attachment that the save adds to the item: readers of the
+// message will see them. An unreadable and a missing attachment give the same error.
 func (l *guarded) checkEmbedded(ctx context.Context, c *call, threadID, itemID string, ids []string) error {
 	if len(ids) == 0 {
 		return nil
@@ -148,7 +148,7 @@ func (l *guarded) checkEmbedded(ctx context.Context, c *call, threadID, itemID s
 	return nil
 }
 
-// embeddedBefore returns what the stored item names. One that does not decode as a user message names nothing.
+// embeddedBefore returns the ids of the attachments that the stored item names: none if it does not decode as a user message.
 func (l *guarded) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
 	it, err := l.next.LoadItem(layer.Own(ctx), threadID, itemID)
 	switch {

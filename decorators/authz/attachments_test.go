@@ -15,7 +15,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// TestEmbeddedAttachmentsMustBeReadable: for both ways to write a message, and for each place in the list.
+// TestEmbeddedAttachmentsMustBeReadable checks both calls that write a message, and every place in the list.
 func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
 	for name, save := range map[string]func(context.Context, store.Store, chat.Item) error{
 		"AddThreadItem": func(ctx context.Context, s store.Store, it chat.Item) error { return s.AddThreadItem(ctx, thr, it) },
@@ -44,7 +44,7 @@ func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
 				}
 				wants(t, err, store.ErrNotFound)
 				if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("attachment %q", c.refused)) {
-					t.Errorf("%v: does not name the attachment", err)
+					t.Errorf("the error %q does not name the attachment", err)
 				}
 				wants(t, stored, store.ErrNotFound)
 			})
@@ -52,8 +52,8 @@ func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
 	}
 }
 
-// TestStoredEmbeddingsAreNotAskedAgain: an editor can save a message with its sender's attachments, and a save that only drops
-// some needs no right to the rest; what is new must be the saver's to read.
+// TestStoredEmbeddingsAreNotAskedAgain checks that an editor can save a message that names its sender's attachments. The editor
+// may drop some of them, but must be able to read each new one.
 func TestStoredEmbeddingsAreNotAskedAgain(t *testing.T) {
 	w := newWorld(t, granting("bob", authz.Editor))
 	must(t, w.base.SaveAttachment(t.Context(), attachment("atc_ada2", ada)))
@@ -67,14 +67,14 @@ func TestStoredEmbeddingsAreNotAskedAgain(t *testing.T) {
 		{[]string{atc, "atc_ada2"}, store.ErrNotFound},
 		{[]string{atc, "atc_bob"}, nil},
 		{[]string{"atc_bob"}, nil},
-		{[]string{atc}, store.ErrNotFound}, // no longer there, and deleted
+		{[]string{atc}, store.ErrNotFound}, // the message no longer names it, and the attachment is deleted
 	} {
 		wants(t, w.SaveItem(as(t, bob), thr, message(msg, c.attachments...)), c.want)
 	}
 }
 
-// TestEmbeddingsOfOtherItemsDoNotCount: not those of the same id in another thread, nor those of an item of another type that
-// was put there to vouch.
+// TestEmbeddingsOfOtherItemsDoNotCount checks that only the stored message itself allows attachments. An item with the same id
+// in another thread does not, and an item of another type does not.
 func TestEmbeddingsOfOtherItemsDoNotCount(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	must(t, w.base.AddThreadItem(t.Context(), thr, message("msg_same", atc)))
@@ -85,7 +85,7 @@ func TestEmbeddingsOfOtherItemsDoNotCount(t *testing.T) {
 	wants(t, w.SaveItem(as(t, eve), eveThr, message("msg_vouch", atc)), store.ErrNotFound)
 }
 
-// TestEmbeddedParserTraps: a message that another parser could read otherwise does not get past.
+// TestEmbeddedParserTraps checks that messages are refused if another JSON parser might find other attachments in them.
 func TestEmbeddedParserTraps(t *testing.T) {
 	const form = `{"id":"msg_trap","created_at":"2026-01-02T03:04:05Z","type":"user_message","content":[],"inference_options":{},%s}`
 	list := func(ids ...string) string {
@@ -125,7 +125,7 @@ func TestEmbeddedParserTraps(t *testing.T) {
 	}
 }
 
-// TestAMessageThatCannotBeReadSaysWhere: the caller, who wrote it, is told which member is wrong.
+// TestAMessageThatCannotBeReadSaysWhere checks that the error names the wrong member.
 func TestAMessageThatCannotBeReadSaysWhere(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	for members, want := range map[string]string{
@@ -145,7 +145,7 @@ func TestAMessageThatCannotBeReadSaysWhere(t *testing.T) {
 	}
 }
 
-// TestEmbeddedAreBounded: one message does not cost the base thousands of reads.
+// TestEmbeddedAreBounded checks that the number of reads for one message is bounded.
 func TestEmbeddedAreBounded(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	var ids []string
@@ -163,8 +163,8 @@ func TestEmbeddedAreBounded(t *testing.T) {
 	w.calls(t, store.OpLoadThread, store.OpLoadAttachment, store.OpAddThreadItem)
 }
 
-// TestAttachmentThreadIDGrantsNothing: neither does it open the attachment to the thread's readers, nor the thread to the
-// attachment's owner.
+// TestAttachmentThreadIDGrantsNothing checks that the ThreadID shows neither the attachment to the thread's readers nor the
+// thread to the attachment's owner.
 func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
 	w := newWorld(t, granting("bob", authz.Editor))
 	a := attachment("atc_bob", bob)
@@ -176,12 +176,12 @@ func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
 	a.ThreadID = thr
 	must(t, w.SaveAttachment(as(t, eve), a))
 	wants(t, errOf(w.LoadThread(as(t, eve), thr)), store.ErrNotFound)
-	// The same for a thread that is not there.
+	// The same save succeeds for a missing thread.
 	a.ThreadID = noThr
 	must(t, w.SaveAttachment(as(t, eve), a))
 }
 
-// TestOnlyAttachmentsAreLookedInto: the rest of a message may be of a version that this one cannot read.
+// TestOnlyAttachmentsAreLookedInto checks that the other members of a message may come from a newer version.
 func TestOnlyAttachmentsAreLookedInto(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	for i, members := range []string{

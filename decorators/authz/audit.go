@@ -12,10 +12,10 @@ type Reason uint8
 // The reasons.
 const (
 	ReasonUnauthenticated Reason = iota // no principal, or one that cannot own rows
-	ReasonHidden                        // the row may not be read, and was treated as absent
-	ReasonReadOnly                      // the row may be read but not this
-	ReasonCreate                        // no such row may be created
-	ReasonScope                         // nothing of what was listed may be listed
+	ReasonHidden                        // the caller may not read the row, and got the answer of a missing row
+	ReasonReadOnly                      // the caller may read the row, but not do this
+	ReasonCreate                        // the caller may not create the row
+	ReasonScope                         // the caller may list none of the threads in the query
 	ReasonPolicyFailed                  // the policy returned an error or panicked
 )
 
@@ -28,7 +28,7 @@ var reasonNames = [...]string{
 	ReasonPolicyFailed:    "policy_failed",
 }
 
-// String returns the reason's word, such as "read_only", as it is in chatstore_authz_decisions_total.
+// String returns the reason's name, such as "read_only". It is the label reason of chatstore_authz_decisions_total.
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
 		return reasonNames[r]
@@ -36,18 +36,18 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Denial is one denied call, for an audit log. It has ids and nothing of a row's content.
+// Denial is one denied call, for an audit log. It has ids, and no content of a row.
 type Denial struct {
-	Request Request // the question that was answered with no; its Owner is that of the row, if there is one
+	Request Request // the denied question; its Owner is the row's, if the row exists
 	Kind    string  // of the row: store.RowThread, RowItem or RowAttachment
-	ID      string  // of the row, as the caller named it; "" for listings
+	ID      string  // of the row, as the caller passed it; "" for listings
 	Reason  Reason
-	// Code is what the caller was told: not_found or ok for a hidden row, for example.
+	// Code is the code of the caller's answer. For a hidden row it is not_found, conflict or ok.
 	Code store.Code
 }
 
-// deny counts and audits a denial.
-func (l *guarded) deny(ctx context.Context, c *call, reason Reason, told store.Code) {
+// deny counts and audits a denial. answered is the code of the caller's answer.
+func (l *guarded) deny(ctx context.Context, c *call, reason Reason, answered store.Code) {
 	l.counts.denied[reason].Add(1)
 	if l.audit == nil {
 		return
@@ -57,5 +57,5 @@ func (l *guarded) deny(ctx context.Context, c *call, reason Reason, told store.C
 			l.counts.auditPanics.Add(1)
 		}
 	}()
-	l.audit(ctx, Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: told})
+	l.audit(ctx, Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: answered})
 }

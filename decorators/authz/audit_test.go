@@ -15,7 +15,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// stat is the sum of a series over its labels, or over those with the given values.
+// stat returns the sum of a statistic over all series whose labels have the given values.
 func stat(t testing.TB, s store.Store, name string, labels ...string) float64 {
 	t.Helper()
 	if w, ok := s.(world); ok {
@@ -41,7 +41,8 @@ func stat(t testing.TB, s store.Store, name string, labels ...string) float64 {
 	return sum
 }
 
-// TestEveryDenialIsAudited: with the question, the row, the reason and what the caller was told; and what is no denial is not.
+// TestEveryDenialIsAudited checks that each denial is audited with the question, the row, the reason and the caller's code, and
+// that other calls are not audited.
 func TestEveryDenialIsAudited(t *testing.T) {
 	adas := func(a authz.Action, op store.Op, who chat.Owner) authz.Request {
 		return authz.Request{Principal: store.Principal{Owner: who}, Action: a, Op: op, ThreadID: thr, Owner: ada}
@@ -49,8 +50,8 @@ func TestEveryDenialIsAudited(t *testing.T) {
 	attachments := func(a authz.Action, op store.Op) authz.Request {
 		return authz.Request{Principal: store.Principal{Owner: eve}, Action: a, Op: op, Owner: ada}
 	}
-	denial := func(r authz.Request, kind, id string, reason authz.Reason, told store.Code) []authz.Denial {
-		return []authz.Denial{{Request: r, Kind: kind, ID: id, Reason: reason, Code: told}}
+	denial := func(r authz.Request, kind, id string, reason authz.Reason, code store.Code) []authz.Denial {
+		return []authz.Denial{{Request: r, Kind: kind, ID: id, Reason: reason, Code: code}}
 	}
 	adasThreads, allThreads := store.ThreadQuery{Owner: store.OwnedBy(ada)}, store.ThreadQuery{Owner: store.AnyOwner()}
 	const kt, ki, ka, hidden = store.RowThread, store.RowItem, store.RowAttachment, authz.ReasonHidden
@@ -64,7 +65,7 @@ func TestEveryDenialIsAudited(t *testing.T) {
 			denial(adas(authz.Read, store.OpLoadThread, eve), kt, thr, hidden, store.CodeNotFound)},
 		{"LoadThread, absent", eve, func(c caller) error { return errOf(c.LoadThread(c.ctx, noThr)) }, nil},
 		{"LoadThread, own", ada, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) }, nil},
-		{"LoadThread, nobody", chat.Owner{}, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
+		{"LoadThread, no principal", chat.Owner{}, func(c caller) error { return errOf(c.LoadThread(c.ctx, thr)) },
 			denial(authz.Request{Action: authz.Read, Op: store.OpLoadThread}, kt, thr, authz.ReasonUnauthenticated, store.CodeUnauthenticated)},
 		{"SaveThread", eve, func(c caller) error { return c.SaveThread(c.ctx, thread(thr, chat.Owner{})) },
 			denial(adas(authz.Write, store.OpSaveThread, eve), kt, thr, hidden, store.CodeConflict)},
@@ -126,17 +127,17 @@ func TestEveryDenialIsAudited(t *testing.T) {
 			}
 			for _, d := range c.want {
 				if d.Code != store.CodeOf(err) {
-					t.Errorf("the audit says %v, the caller was told %v", d.Code, err)
+					t.Errorf("the audit has the code %v, the caller got the error %v", d.Code, err)
 				}
 				if n := stat(t, w, "chatstore_authz_decisions_total", "deny", d.Reason.String()); n != 1 {
-					t.Errorf("counted %v times for its reason", n)
+					t.Errorf("counted %v denials for %v, want 1", n, d.Reason)
 				}
 			}
 		})
 	}
 }
 
-// TestPolicyFailureIsAudited: as any denial.
+// TestPolicyFailureIsAudited checks that a failure of the policy is audited like any denial, without content.
 func TestPolicyFailureIsAudited(t *testing.T) {
 	for _, p := range []authz.Policy{failing{errors.New(canary)}, panicking{}} {
 		var got []authz.Denial
@@ -158,7 +159,7 @@ func TestPolicyFailureIsAudited(t *testing.T) {
 	}
 }
 
-// TestAuditPanicChangesNoAnswer: and is counted.
+// TestAuditPanicChangesNoAnswer checks that a panic of the audit function changes no answer and is counted.
 func TestAuditPanicChangesNoAnswer(t *testing.T) {
 	for _, p := range probes() {
 		w := newWorld(t, authz.OwnerOnly())
@@ -177,7 +178,7 @@ func TestAuditPanicChangesNoAnswer(t *testing.T) {
 	}
 }
 
-// TestStatistics: every series is there from the start, in the same order, and counts.
+// TestStatistics checks that all series exist from the start, keep their order, and count.
 func TestStatistics(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	r, _ := store.As[layer.StatsReporter](w.Store)

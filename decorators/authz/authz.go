@@ -18,63 +18,82 @@ type config struct {
 	audit func(context.Context, Denial)
 }
 
-// ShareBelow lets the layers beneath, down to the next guard, share between principals what they hold. They are layers such as
-// cache and singleflight; this layer decides who may see what. Use it where the base answers all principals alike, and leave
-// it out where the base itself looks at the principal. With it, response times reveal to a stranger whether a row is cached.
+// ShareBelow lets the layers beneath, such as cache and singleflight, share rows between principals. This layer still decides
+// who may see them. The option applies down to the next guard. Use it if the base answers all principals alike. Leave it out
+// if the base itself looks at the principal. With it, response times reveal whether a row is cached.
 func ShareBelow() Option { return func(c *config) { c.share = true } }
 
 // WithAudit calls f for every denial, before the caller gets the answer. f must be safe for concurrent use. It must be quick, or
-// response times reveal which calls are denied. What f does changes no answer: a panic of f is swallowed, and counted as
-// chatstore_authz_audit_panics_total. A nil f is no audit.
+// response times reveal which calls are denied. f cannot change an answer. A panic of f is recovered and counted in
+// chatstore_authz_audit_panics_total. A nil f turns auditing off.
 func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *config) { c.audit = f } }
 
 // New returns the layer that asks p about every call. It panics if p is nil.
 //
 // # What a caller gets
 //
-// Arguments are checked first. A call without a principal, or with one that cannot own rows, is [store.ErrUnauthenticated],
-// and the base is not called. A call on a row that the caller may not read is answered as if there were no such row. Value, code
-// and error text are the same, and so are the calls of the base and of the policy:
+// The layer checks the arguments first, then the principal. A call without a principal is [store.ErrUnauthenticated] and does not
+// reach the base. So is a call whose principal cannot own rows, for example because its subject is empty.
+//
+// A row that the caller may not read is hidden: it is answered like a missing row. The value, the code and the error text are
+// the same, and so are the calls of the base and of the policy. The answers are:
 //
 //   - loads, and saves of items: [store.ErrNotFound]
 //   - LoadThreadItems: an empty page; with After, ErrNotFound
 //   - deletes: nil, and nothing is deleted
-//   - SaveThread and SaveAttachment: [store.ErrConflict], as for any id that is taken; under [store.UpdateOnly], ErrNotFound.
-//     An id once used is its owner's, so this alone tells that an id is taken: draw ids that cannot be guessed
-//     ([store.LongIDs])
+//   - SaveThread and SaveAttachment under [store.UpdateOnly]: ErrNotFound
+//   - other SaveThread and SaveAttachment: [store.ErrConflict], as for the id of a deleted row
 //
-// A row that may be read, but not changed or deleted, is [store.ErrDenied], and so is the creation of a row for an owner for
-// whom the caller may not create rows. A policy that fails is [store.ErrUnavailable]; nothing was written then, and the
-// error also is [store.ErrNotApplied].
+// So a conflict reveals that an id is in use or was used once. Nothing else does. Draw ids that cannot be guessed: see
+// [store.LongIDs].
 //
-// Errors of the base reach the caller in this layer's words, with the same code. The base's own error is their cause only
-// where it is a failure (timeout, unavailable, internal): for logs, never for callers.
+// If the caller may read a row but not change or delete it, the answer is [store.ErrDenied]. So is a new row for an owner for
+// whom the caller may not create rows. If the policy fails, the answer is [store.ErrUnavailable]. Nothing was written then,
+// and the error is also [store.ErrNotApplied].
+//
+// An error of the base keeps its code, but its text comes from this layer. There are two exceptions. A thread or attachment that
+// the base refuses to load counts as missing. If one of several attempts of a write may still take effect, the error is
+// ErrUnavailable. The base's own error is the cause only of failures (timeout, unavailable, internal). It is for logs, not for
+// callers.
 //
 // # Owners
 //
-// Whose a row is, the stored row says, never the input. A row without an owner is nobody's, and out of reach for all but
-// [HasRole]. A new row without an owner becomes the caller's. An existing one is saved [store.UpdateOnly] and a new one
-// [store.InsertOnly], whatever else the caller's save mode asks, so that the row that was decided about is the one written.
-// Only an Upsert of the caller's own row that came or went under two looks is left to the base to decide.
+// For an existing row, the policy is asked about the stored owner, never about the owner in the input. A new row without an
+// owner becomes the caller's. Of the policies in this package, only [HasRole] allows access to a stored row without an owner.
+//
+// The layer saves an existing row with [store.UpdateOnly] and a new one with [store.InsertOnly], so the row that is written is
+// the row that was checked. It never does more than the caller's own save mode allows. If the caller's own row appears or
+// disappears during two attempts of an Upsert, the layer passes the Upsert on, and the base decides.
 //
 // # Listings
 //
-// LoadThreads with the zero filter lists the caller's own. The policy narrows the filter before the base is asked, so pages
-// are full and cursors hold; pages are not filtered afterwards. Granted threads are reached by id.
+// LoadThreads with the zero filter lists the caller's own threads. The policy narrows the filter before the base is called, and
+// pages are not filtered afterwards. So pages are full and cursors work. Threads shared by [Grants] are not listed: load them by
+// id.
 //
 // # Attachments
 //
-// An attachment is its owner's, whatever thread it names: Attachment.ThreadID grants nothing, and is not checked. A user
-// message may name only attachments that its sender can read; those that the stored message already names are not asked
-// about again, so that others may save it. One that may not be read and one that is not there are the same ErrNotFound.
-// The ids are checked, not what the message says about them. Items of other types are written by the server, and not
-// looked into: a server that stores items from its clients unseen must not let them choose the type.
+// An attachment belongs to its owner. Attachment.ThreadID grants nothing and is not checked.
+//
+// A user message may name only attachments that its sender can read. Attachments that the stored message already names are not
+// checked again, so that other editors can save it. An unreadable attachment and a missing one are the same ErrNotFound. The
+// layer checks the ids, not the names and types that the message gives to its attachments.
+//
+// Items of other types are not checked, because the server writes them. A server that stores its clients' items without looking
+// at them must not let clients choose the type.
 //
 // # The base
 //
-// The rows of the base are checked. Rows with another id, of another thread, or outside of the listing are withheld: the call is
-// an internal error, counted as chatstore_authz_stray_rows_total. Decisions are counted as chatstore_authz_decisions_total,
-// for package metrics to export.
+// The layer checks the rows that the base returns. If a row has another id, belongs to another thread or is outside of the
+// listing, the call returns no rows and an internal error.
+//
+// # Statistics
+//
+// The layer reports these counters to package metrics:
+//
+//   - chatstore_authz_decisions_total: decisions, by decision and reason
+//   - chatstore_authz_stray_rows_total: calls for which the base returned a wrong row
+//   - chatstore_authz_audit_panics_total: panics of the audit function
 func New(p Policy, opts ...Option) store.Middleware {
 	if p == nil {
 		panic("authz.New: the policy is nil: use authz.OwnerOnly() for the usual rule")
@@ -93,7 +112,7 @@ func New(p Policy, opts ...Option) store.Middleware {
 
 var checks driver.Checks
 
-// guarded is a Store that asks a policy about every call.
+// guarded is the Store that New's layer returns.
 type guarded struct {
 	store.Barrier
 	next   store.Store
@@ -117,21 +136,20 @@ func (l *guarded) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread
 	return l.next.GenerateItemID(ctx, kind, thread)
 }
 
-// call is a call under way: the question to the policy, kept in one place as it is large, and the
-// row that the call's errors name, as the caller named it.
+// call is a call in progress. Its Request is the current question to the policy. It is changed in place, because it is large.
 type call struct {
 	Request
-	kind, id string
+	kind, id string      // of the row that errors name
 	hints    layer.Hints // of the caller's context
 }
 
-// about makes the question the one whether the caller may do a to a row of owner's, and returns c.
+// about changes the question to: may the caller do a to this owner's row? It returns c.
 func (c *call) about(a Action, threadID string, owner chat.Owner) *call {
 	c.Action, c.ThreadID, c.Owner = a, threadID, owner
 	return c
 }
 
-// error returns the call's error of that code, which says nothing but what the caller said.
+// error returns an error with the code, which contains only what the caller passed.
 func (c *call) error(code store.Code) error {
 	return &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: code}
 }
@@ -141,7 +159,7 @@ func (l *guarded) begin(ctx context.Context, c *call, op store.Op, kind, id stri
 	c.Op, c.kind, c.id = op, kind, id
 	c.hints = layer.HintsFor(ctx, op)
 	var ok bool
-	// One who could not own a row is no principal either: a role must not make somebody of them.
+	// A principal that cannot own rows is refused, so that a role alone does not authenticate a caller.
 	if c.Principal, ok = c.hints.Owner(); !ok {
 		c.Action = actionOf(op)
 		l.deny(ctx, c, ReasonUnauthenticated, store.CodeUnauthenticated)
@@ -150,7 +168,7 @@ func (l *guarded) begin(ctx context.Context, c *call, op store.Op, kind, id stri
 	return nil
 }
 
-// actionOf is what op does, for the denial of a call that came to no other question.
+// actionOf returns the action of op, for the denial of a call about which the policy was not asked.
 func actionOf(op store.Op) Action {
 	switch op {
 	case store.OpLoadThreads:
@@ -164,19 +182,19 @@ func actionOf(op store.Op) Action {
 	return Read
 }
 
-// verdict is what a call may do with a row.
+// verdict is the decision about a call on one row.
 type verdict uint8
 
 const (
-	failed   verdict = iota // the policy could not say
-	absent                  // there is no such row
-	hidden                  // the caller must not learn that there is one
-	readOnly                // the caller may know the row, but not do this
+	failed   verdict = iota // the policy failed
+	absent                  // the row does not exist
+	hidden                  // the caller must not learn that the row exists
+	readOnly                // the caller may read the row, but not do this
 	allowed
 )
 
-// judge asks the policy about a row, and where it refuses, whether the caller may at least know of the row. A row that is
-// not there (found is false) is asked about alike: otherwise a policy that fails, or takes its time, would tell what is.
+// judge asks the policy about a row. If the policy refuses, judge asks whether the caller may at least read the row. It asks
+// the same about a missing row (found is false), or a slow or failing policy would reveal which rows exist.
 func (l *guarded) judge(ctx context.Context, c *call, found bool) (verdict, error) {
 	d, err := decide(ctx, l.policy, &c.Request)
 	if err == nil && d != Allow && c.Action != Read {
@@ -197,9 +215,9 @@ func (l *guarded) judge(ctx context.Context, c *call, found bool) (verdict, erro
 	return hidden, nil
 }
 
-// may is judge where the answer of a missing row does for a hidden one too: ok is false for both. told is that answer's
-// code.
-func (l *guarded) may(ctx context.Context, c *call, found bool, told store.Code) (ok bool, err error) {
+// may calls judge and counts the verdict. If ok is false and err is nil, the row is missing or hidden: the caller gets the same
+// answer, with the code answered, for both.
+func (l *guarded) may(ctx context.Context, c *call, found bool, answered store.Code) (ok bool, err error) {
 	v, err := l.judge(ctx, c, found)
 	switch v {
 	case failed:
@@ -208,7 +226,7 @@ func (l *guarded) may(ctx context.Context, c *call, found bool, told store.Code)
 		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
 	case hidden:
-		l.deny(ctx, c, ReasonHidden, told)
+		l.deny(ctx, c, ReasonHidden, answered)
 		return false, nil
 	case absent:
 		l.counts.absent.Add(1)
@@ -218,23 +236,22 @@ func (l *guarded) may(ctx context.Context, c *call, found bool, told store.Code)
 	return true, nil
 }
 
-// fail answers a call whose policy failed. Nothing was written.
+// fail returns the error of a call whose policy failed. Nothing was written.
 func (l *guarded) fail(ctx context.Context, c *call, err error) error {
 	if gone := driver.Done(ctx, c.Op, c.kind, c.id); gone != nil {
-		return gone // the caller has left, and the policy with it
+		return gone // the policy failed because the caller's context ended
 	}
 	l.deny(ctx, c, ReasonPolicyFailed, store.CodeUnavailable)
 	return &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: store.CodeUnavailable,
 		Cause: errors.Join(store.ErrNotApplied, &policyError{err})}
 }
 
-// policyError is for private logs only: it keeps the sentinels that a policy's error may wrap from being taken for the
-// Store's.
+// policyError has no Unwrap: errors.Is must not take a sentinel in a policy's error for the Store's answer.
 type policyError struct{ err error }
 
 func (e *policyError) Error() string { return "authz: the policy failed: " + e.err.Error() }
 
-// before answers a call of which err, of a read of the base, left everything undone.
+// before returns the error of a call that ended with err, an error of a read, before it wrote anything.
 func (c *call) before(err error) error {
 	e := c.base(err)
 	if s, ok := errors.AsType[*store.Error](e); ok && c.Op.IsWrite() {
@@ -243,7 +260,7 @@ func (c *call) before(err error) error {
 	return e
 }
 
-// missedPage is the error of a listing without rows: none of them can be its cursor.
+// missedPage returns the error of a listing that must look empty. An empty listing does not have the cursor's row.
 func (c *call) missedPage(kind, after string) error {
 	if after == "" {
 		return nil
@@ -251,7 +268,7 @@ func (c *call) missedPage(kind, after string) error {
 	return &store.Error{Op: c.Op, Kind: kind, ID: after, Code: store.CodeNotFound}
 }
 
-// basePage is base for a listing, where not found is about the cursor.
+// basePage is base for a listing, in which only the cursor can be not found.
 func (c *call) basePage(err error, kind, after string) error {
 	if missed := c.missedPage(kind, after); missed != nil && store.CodeOf(err) == store.CodeNotFound {
 		return missed
@@ -259,15 +276,15 @@ func (c *call) basePage(err error, kind, after string) error {
 	return c.base(err)
 }
 
-// base returns what err, the base's, is to the caller: the same class in this layer's words. A base's own words and causes
-// may tell a row that is there from one that is not.
+// base returns the caller's error for err, an error of the base. It keeps the code only: the text and the causes of a base may
+// reveal which rows exist.
 func (c *call) base(err error) error {
 	if err == nil {
 		return nil
 	}
 	e := &store.Error{Op: c.Op, Kind: c.kind, ID: c.id, Code: store.CodeOf(err)}
 	if c.Op.IsWrite() && !store.IsDefinite(err) && store.IsDefinite(e) {
-		e.Code = store.CodeUnavailable // several attempts, of which one may still take effect
+		e.Code = store.CodeUnavailable // the write had several attempts, and one of them may still take effect
 		err = &attemptsError{err}
 	}
 	switch e.Code {
@@ -277,32 +294,34 @@ func (c *call) base(err error) error {
 			e.Field = b.Field
 		}
 	default:
-		e.Cause = err // unknown outcomes and failures are for the logs, and tell ErrNotApplied
+		e.Cause = err // for logs, and for errors.Is to find ErrNotApplied
 	}
 	return e
 }
 
-// attemptsError is for private logs only, as policyError is.
+// attemptsError has no Unwrap, as policyError: one attempt's definite error must not pass for the outcome of the write.
 type attemptsError struct{ err error }
 
-func (e *attemptsError) Error() string { return "authz: the base's attempts: " + e.err.Error() }
+func (e *attemptsError) Error() string {
+	return "authz: an attempt of the write may still take effect: " + e.err.Error()
+}
 
-// missing reports whether err, of loading a row, means that there is none for the caller. A base that refuses rows itself
-// must not thereby tell that they are there.
+// missing reports whether err, from loading a row, means that the row does not exist for the caller. A base that denies rows
+// itself would otherwise reveal that they exist.
 func missing(err error) bool {
 	code := store.CodeOf(err)
 	return code == store.CodeNotFound || code == store.CodeDenied
 }
 
-var errStray = errors.New("authz: the base answered with a row that was not asked for")
+var errStray = errors.New("authz: the base returned a row that the call did not request")
 
-// stray answers a call for which the base returned a row that was not asked for.
+// stray counts a call for which the base returned a row that was not requested, and returns its error.
 func (l *guarded) stray(c *call) error {
 	l.counts.stray.Add(1)
 	return c.before(&store.Error{Code: store.CodeInternal, Cause: errStray})
 }
 
-// threadOwner returns whose the thread is, for a call about something in it.
+// threadOwner returns the owner of the thread.
 func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o chat.Owner, found bool, err error) {
 	t, err := l.next.LoadThread(layer.Own(ctx), threadID)
 	switch {
@@ -316,7 +335,7 @@ func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o 
 	return o, false, c.before(err)
 }
 
-// attachmentOwner returns whose the attachment is.
+// attachmentOwner returns the owner of the attachment.
 func (l *guarded) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
 	a, err := l.next.LoadAttachment(layer.Own(ctx), attachmentID)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// BenchmarkLoadThread measures what the layer costs over a base that costs nothing, as a multiple of [spy.Reference].
+// BenchmarkLoadThread measures the cost of the layer, over a base that costs nothing, as a multiple of [spy.Reference].
 func BenchmarkLoadThread(b *testing.B) {
 	for _, c := range []struct {
 		name   string

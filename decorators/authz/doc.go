@@ -1,23 +1,27 @@
-// Package authz makes sure that nobody reads or changes what is not theirs: a layer around a [store.Store] that asks a
-// [Policy] about every call. It denies by default.
+// Package authz controls access to a [store.Store]. Its layer asks a [Policy] about every call and denies by default. With
+// [OwnerOnly], users reach only their own threads and attachments.
 //
-// Use it wherever one Store keeps the conversations of more than one user, outside of any cache:
+// Use it when one Store keeps the conversations of more than one user:
 //
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
 //	ctx = store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 //	thread, err := s.LoadThread(ctx, id) // ErrNotFound unless it is ada's
 //
-// Do not use it for jobs that act for nobody, such as retention and export: give them a second stack over the same base,
-// without this layer. It has no bypass. It does not authenticate: whoever does puts the principal into the context, and a
-// principal that came from the network unchecked is a hole that no policy closes.
+// Put it outside of every cache and singleflight layer, and inside of tracing and metrics. A row that the caller may not read
+// is answered as if it did not exist. [New] lists the answers.
 //
-// A caller gets the same answer for a row that it may not read as for a row that does not exist. [New] lists the answers, call by
-// call.
+// Do not use it for jobs without a user, such as retention and export: the layer has no bypass. Give such jobs a second stack
+// over the same base, without this layer.
+//
+// It does not authenticate. Your code authenticates a request and puts the principal into the context. If it takes the
+// principal unchecked from the network, no policy can help.
 //
 // # What it does not do
 //
-// It does not hide timing. With a layer beneath that is shared between principals ([ShareBelow]), a stranger who measures
-// can tell a cached row from none; an audit function that takes long does the same. It does not hide load, or that an id
-// was used once. It does not guard what is reached around it: package store's As and All do not look through it, but
-// whoever holds the base holds everything. It does not look into content.
+//   - It does not hide timing. With [ShareBelow], response times reveal whether a row is cached. A slow audit function reveals
+//     which calls are denied.
+//   - It does not hide the load of the base, or that an id is in use or was used once.
+//   - It does not guard the base itself: code that holds the base reaches every row. [store.As] and [store.All] do not look
+//     through this layer.
+//   - It does not look into content, except for the ids of the attachments in user messages.
 package authz

@@ -7,7 +7,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Role is what [Grants] gives a principal on one thread of somebody else's.
+// Role is what [Grants] lets a principal do with another owner's thread.
 type Role uint8
 
 // The roles.
@@ -17,13 +17,15 @@ const (
 	Editor      // also saves the thread and adds, saves and deletes its items; does not delete the thread
 )
 
-// Grants returns the policy of threads that are shared with others: f answers what a principal may do on a thread that is
-// not theirs. It is asked on every call, so that a grant that is withdrawn ends at once.
+// Grants returns the policy for shared threads. It calls f for the role of p on a thread of another owner. It does so on every
+// call, so a withdrawn grant ends at once. An error of f denies the call, as any policy's error. Grants allows owners nothing:
+// combine it with [OwnerOnly] by [AnyOf].
 //
-// f is not asked about attachments: whoever may see a thread sees the messages in it, with what they say about their
-// attachments, but not the stored attachments. Nor about one's own threads, about listings (granted threads are reached
-// by id) or about who may create threads. For a missing thread, or one without an owner, f is called with the zero owner, so that
-// the call takes as long as any; the answer is dropped. Grants panics if f is nil.
+// Grants does not ask f about new threads, listings or attachments. So shared threads must be loaded by id. A grant shows the
+// messages of a thread with what they say about attachments, but not the stored attachments.
+//
+// Grants calls f with the zero owner for a missing thread and for one without an owner, and ignores the role. So response times
+// do not reveal which threads exist. f must be safe for concurrent use. Grants panics if f is nil.
 func Grants(f func(ctx context.Context, p store.Principal, threadID string, owner chat.Owner) (Role, error)) Policy {
 	if f == nil {
 		panic("authz.Grants: the function is nil: pass one that looks grants up")

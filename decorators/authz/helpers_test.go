@@ -20,7 +20,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// ada owns what there is; bob is of her tenant, eve of another.
+// ada owns the seeded rows; bob is in her tenant, eve in another.
 var (
 	ada = chat.Owner{Tenant: "acme", Subject: "ada"}
 	bob = chat.Owner{Tenant: "acme", Subject: "bob"}
@@ -31,7 +31,7 @@ func as(t testing.TB, o chat.Owner, roles ...string) context.Context {
 	return store.WithPrincipal(t.Context(), store.Principal{Owner: o, Roles: roles})
 }
 
-// The ids of what there is and of what is not are equally long and differ in one counter.
+// The ids of ada's rows, of missing rows and of eve's rows. A test replaces "nowhere" by "there" to compare texts.
 const (
 	thr, msg, atc          = "thr_there", "msg_there", "atc_there"
 	noThr, noMsg, noAtc    = "thr_nowhere", "msg_nowhere", "atc_nowhere"
@@ -64,7 +64,7 @@ func attachment(id string, o chat.Owner) chat.Attachment {
 	return a
 }
 
-// seed gives ada and eve a thread, a message in it, and an attachment each.
+// seed saves for ada and for eve a thread, a message in it, and an attachment.
 func seed(t testing.TB, s store.Store) {
 	t.Helper()
 	for _, r := range []struct {
@@ -79,7 +79,7 @@ func seed(t testing.TB, s store.Store) {
 
 var must = testenv.Must
 
-// wants reports an error that is not of the class, or that says anything but what its caller said.
+// wants fails the test unless err is class, for errors.Is and by its code.
 func wants(t testing.TB, err, class error) {
 	t.Helper()
 	if class == nil && err == nil {
@@ -90,7 +90,7 @@ func wants(t testing.TB, err, class error) {
 	}
 }
 
-// recorder records the calls of the base, and can do something just before one.
+// recorder records the calls of the base, and can run a function just before a call.
 type recorder struct {
 	mu     sync.Mutex
 	calls  []call
@@ -115,7 +115,7 @@ func (s *recorder) Intercept(ctx context.Context, c layer.Call, next func(contex
 	return next(ctx)
 }
 
-// once has f run just before the next call of op reaches the base.
+// once runs f just before the next call of op reaches the base.
 func (s *recorder) once(op store.Op, f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +142,7 @@ func (s *recorder) ops() (ops []store.Op) {
 	return ops
 }
 
-// world is a guarded memstore with what seed made.
+// world is a guarded memstore with the rows of seed.
 type world struct {
 	store.Store // guarded
 	base        store.Store
@@ -157,7 +157,7 @@ func newWorld(t testing.TB, p authz.Policy, opts ...authz.Option) world {
 	return w
 }
 
-// calls fails unless the base's calls since the last take were these.
+// calls fails the test unless the base got exactly these calls since the last take.
 func (w world) calls(t testing.TB, want ...store.Op) {
 	t.Helper()
 	if d := cmp.Diff(want, w.spy.ops()); d != "" {
@@ -165,7 +165,7 @@ func (w world) calls(t testing.TB, want ...store.Op) {
 	}
 }
 
-// notWritten fails if a write reached the base since the last take.
+// notWritten fails the test if a write reached the base since the last take.
 func (w world) notWritten(t testing.TB) {
 	t.Helper()
 	if ops := w.spy.ops(); slices.ContainsFunc(ops, store.Op.IsWrite) {
@@ -173,7 +173,7 @@ func (w world) notWritten(t testing.TB) {
 	}
 }
 
-// policyFunc is a policy of one function, that lists nothing.
+// policyFunc is the policy of one function. It lists nothing.
 type policyFunc func(ctx context.Context, r authz.Request) (authz.Decision, error)
 
 func (f policyFunc) Decide(ctx context.Context, r authz.Request) (authz.Decision, error) {
@@ -184,7 +184,7 @@ func (f policyFunc) Scope(context.Context, store.Principal, store.OwnerFilter) (
 	return store.OwnerFilter{}, false, nil
 }
 
-// granting grants role to the subject on every thread.
+// granting returns a policy that allows owners everything, and grants role to the subject on every thread.
 func granting(subject string, role authz.Role) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.Grants(
 		func(_ context.Context, p store.Principal, _ string, _ chat.Owner) (authz.Role, error) {

@@ -26,7 +26,7 @@ var (
 	nowhere = names{noThr, noMsg, noAtc}
 )
 
-// caller is who makes a call, and on what.
+// caller is a store, a caller's context and the ids that the caller uses.
 type caller struct {
 	store.Store
 	ctx context.Context
@@ -35,7 +35,7 @@ type caller struct {
 
 func errOf[T any](_ T, err error) error { return err }
 
-// probe is a call that a stranger makes on what is there and on what is not.
+// probe is a call that a stranger makes, once on ada's rows and once on missing rows.
 type probe struct {
 	op   store.Op
 	name string
@@ -52,7 +52,7 @@ func probes() []probe {
 			func(c caller) (any, error) { return c.LoadThread(store.WithFresh(c.ctx), c.thr) }},
 		{store.OpSaveThread, "update only", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.SaveThread(updateOnly(c.ctx), thread(c.thr, chat.Owner{})) }},
-		{store.OpSaveThread, "update only, naming its owner", store.ErrNotFound,
+		{store.OpSaveThread, "update only, with its owner", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.SaveThread(updateOnly(c.ctx), thread(c.thr, ada)) }},
 		{store.OpSaveThread, "for its owner", store.ErrDenied,
 			func(c caller) (any, error) { return nil, c.SaveThread(c.ctx, thread(c.thr, ada)) }},
@@ -70,7 +70,7 @@ func probes() []probe {
 		{store.OpLoadThreads, "its owner's, after it", store.ErrNotFound, func(c caller) (any, error) {
 			return c.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: c.thr}, Owner: store.OwnedBy(ada)})
 		}},
-		{store.OpLoadThreads, "everybody's, after it", store.ErrNotFound, func(c caller) (any, error) {
+		{store.OpLoadThreads, "every owner's, after it", store.ErrNotFound, func(c caller) (any, error) {
 			return c.LoadThreads(c.ctx, store.ThreadQuery{PageQuery: store.PageQuery{After: c.thr}, Owner: store.AnyOwner()})
 		}},
 		{store.OpLoadThreadItems, "", nil,
@@ -83,9 +83,9 @@ func probes() []probe {
 			func(c caller) (any, error) { return c.LoadThreadItems(c.ctx, eveThr, store.PageQuery{After: c.msg}) }},
 		{store.OpAddThreadItem, "", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message("msg_new")) }},
-		{store.OpAddThreadItem, "under an id that it has", store.ErrNotFound,
+		{store.OpAddThreadItem, "with the id of one of its items", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message(c.msg)) }},
-		{store.OpAddThreadItem, "with an attachment of one's own", store.ErrNotFound,
+		{store.OpAddThreadItem, "with the caller's own attachment", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.AddThreadItem(c.ctx, c.thr, message(c.msg, eveAtc)) }},
 		{store.OpAddThreadItem, "own thread, with its attachment", store.ErrNotFound, func(c caller) (any, error) {
 			return nil, c.AddThreadItem(c.ctx, eveThr, message("msg_new", eveAtc, c.atc, "atc_else"))
@@ -99,7 +99,7 @@ func probes() []probe {
 		{store.OpSaveItem, "own message, with its attachment", store.ErrNotFound,
 			func(c caller) (any, error) { return nil, c.SaveItem(c.ctx, eveThr, message(eveMsg, eveAtc, c.atc)) }},
 		{store.OpLoadItem, "", store.ErrNotFound, func(c caller) (any, error) { return c.LoadItem(c.ctx, c.thr, c.msg) }},
-		{store.OpLoadItem, "through one's own thread", store.ErrNotFound,
+		{store.OpLoadItem, "through the caller's own thread", store.ErrNotFound,
 			func(c caller) (any, error) { return c.LoadItem(c.ctx, eveThr, c.msg) }},
 		{store.OpDeleteThreadItem, "", nil,
 			func(c caller) (any, error) { return nil, c.DeleteThreadItem(c.ctx, c.thr, c.msg) }},
@@ -114,17 +114,17 @@ func probes() []probe {
 	}
 }
 
-// told is all that a caller can learn of a call.
-type told struct {
+// observed is everything that a caller can learn from a call.
+type observed struct {
 	Value  string
 	Code   store.Code
 	Text   string
 	Is     []error  // the sentinels that errors.Is finds
-	Causes []string // the texts of all that Unwrap leads to
-	Base   []string // the calls of the base: their number and kinds
-	Policy []string // the questions to the policy, but for the owner
+	Causes []string // the texts of all errors that Unwrap leads to
+	Base   []string // the ops of the base's calls
+	Policy []string // the questions to the policy, without the owner
 
-	Versions []string // what a version recorder hears of ada's thread, or of none
+	Versions []string // the reported versions of threads that are not the caller's
 }
 
 var sentinels = []error{store.ErrNotFound, store.ErrConflict, store.ErrInvalid, store.ErrUnauthenticated, store.ErrDenied,
@@ -143,7 +143,7 @@ func causes(err error) []string {
 	return texts
 }
 
-// wordy answers errors in the counters of a base that was written by somebody else, and that says too much.
+// wordy makes a base's errors say too much, as a third party's base might.
 func wordy(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 	err := next(ctx)
 	if err == nil {
@@ -152,7 +152,7 @@ func wordy(ctx context.Context, c layer.Call, next func(context.Context) error) 
 	return fmt.Errorf("SELECT on shard 7 for %s/%s/%s said %s: %w", c.ThreadID, c.ItemID, c.AttachmentID, canary, errors.Join(err, errors.New(canary)))
 }
 
-// refusing is a base with rules of its own for rows of ada's: it says denied where it should say nothing.
+// refusing is a base that itself denies loads of ada's rows, and so reveals that they exist.
 type refusing struct{ store.Store }
 
 func (r refusing) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
@@ -171,7 +171,7 @@ func (r refusing) LoadAttachment(ctx context.Context, id string) (chat.Attachmen
 	return a, err
 }
 
-// asking records what the policy is asked.
+// asking records the questions to the policy.
 type asking struct {
 	authz.Policy
 	mu   sync.Mutex
@@ -185,8 +185,8 @@ func (p *asking) Decide(ctx context.Context, r authz.Request) (authz.Decision, e
 	return p.Policy.Decide(ctx, r)
 }
 
-// TestStrangerCannotTellHiddenFromAbsent is the promise of this package: for every op, on somebody's rows and on rows that are
-// not there, the same value, code, error text, calls of the base and questions to the policy.
+// TestStrangerCannotTellHiddenFromAbsent checks the main promise of this package. Each probe gets the same value, code and error
+// text for ada's rows as for missing rows. The calls of the base and the questions to the policy are the same too.
 func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 	bases := map[string]func(store.Store) store.Store{
 		"memstore": func(s store.Store) store.Store { return s },
@@ -206,11 +206,11 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 		for base, wrap := range bases {
 			for policy, table := range tables {
 				t.Run(fmt.Sprintf("%v/%s/%s/%s", p.op, p.name, base, policy), func(t *testing.T) {
-					ask := func(n names) told {
+					ask := func(n names) observed {
 						w := newWorld(t, authz.OwnerOnly())
 						asked := &asking{Policy: table}
 						s := store.Wrap(w.base, authz.New(asked), layer.Intercept("spy", w.spy), wrap)
-						var got told
+						var got observed
 						v, err := p.call(caller{s, callctx.WithVersionRecorder(as(t, eve, "admin"), func(id string, before, after uint64) {
 							if id != eveThr {
 								got.Versions = append(got.Versions, fmt.Sprintf("%s from %d to %d", id, before, after))
@@ -246,7 +246,7 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 							list[i] = same.Replace(list[i])
 						}
 					}
-					// The stack of a recovered panic would differ; there is none here.
+					// No policy here panics: the stack in its error would differ.
 					if d := cmp.Diff(absent, hidden, cmp.Comparer(func(a, b error) bool { return a == b })); d != "" {
 						t.Errorf("a stranger can tell (-absent +hidden):\n%s", d)
 					}
@@ -256,7 +256,7 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 	}
 }
 
-// unchanged reports rows of ada's that are not as seed made them.
+// unchanged fails the test unless ada's rows are as seed made them.
 func unchanged(t *testing.T, w world) {
 	t.Helper()
 	ctx := t.Context()
@@ -271,7 +271,7 @@ func unchanged(t *testing.T, w world) {
 	}
 }
 
-// TestProbesCoverEveryOp keeps the table above complete.
+// TestProbesCoverEveryOp checks that the table above has a probe for every op.
 func TestProbesCoverEveryOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		if !slices.ContainsFunc(probes(), func(p probe) bool { return p.op == op }) {
@@ -280,7 +280,7 @@ func TestProbesCoverEveryOp(t *testing.T) {
 	}
 }
 
-// TestSaveUnderTakenID: what a stranger gets is a conflict, the same whether the row is there or was there.
+// TestSaveUnderTakenID checks that a stranger gets the same conflict for the id of an existing row as for that of a deleted row.
 func TestSaveUnderTakenID(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	must(t, w.base.SaveThread(t.Context(), thread("thr_gone", ada)))
@@ -310,7 +310,8 @@ func TestSaveUnderTakenID(t *testing.T) {
 	wants(t, errOf(w.base.LoadThread(t.Context(), "thr_gone")), store.ErrNotFound)
 }
 
-// TestWhoMayNotCreateCannotProbeByCreating: a reader who may create nothing is denied alike for ids that are taken and free.
+// TestWhoMayNotCreateCannotProbeByCreating checks that a caller who may not create rows is denied in the same way for used and
+// for free ids.
 func TestWhoMayNotCreateCannotProbeByCreating(t *testing.T) {
 	w := newWorld(t, policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
 		if r.Owner == r.Principal.Owner && r.Action == authz.Read {

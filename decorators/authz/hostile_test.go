@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// mixingUp is a base that answers with rows that were not asked for.
+// mixingUp is a base that returns rows that were not requested.
 type mixingUp struct {
 	store.Store
 	thread     func(chat.Thread) chat.Thread
@@ -64,8 +64,8 @@ func (m *mixingUp) LoadAttachment(ctx context.Context, id string) (chat.Attachme
 	return a, err
 }
 
-// TestStrayRowsAreWithheld: a base that answers with another row than was asked for is not believed, whoever owns that row: an
-// internal error, counted, no value, and nothing written.
+// TestStrayRowsAreWithheld checks a base that returns another row than requested, even one of the caller's own. The call ends
+// with an internal error and no value, it is counted, and no row is written.
 func TestStrayRowsAreWithheld(t *testing.T) {
 	otherThread := func(m *mixingUp) {
 		m.thread = func(v chat.Thread) chat.Thread { v.ID = "thr_other"; return v }
@@ -125,7 +125,7 @@ func TestStrayRowsAreWithheld(t *testing.T) {
 			}
 			w.notWritten(t)
 			if value == nil && !store.IsDefinite(err) { // so a cache outside need not hold the thread back
-				t.Errorf("%v: is not known to have done nothing", err)
+				t.Errorf("the error does not say that nothing was written: %v", err)
 			}
 			if got := stat(t, s, "chatstore_authz_stray_rows_total"); got != 1 {
 				t.Errorf("counted %v stray rows, want 1", got)
@@ -135,7 +135,7 @@ func TestStrayRowsAreWithheld(t *testing.T) {
 	}
 }
 
-// over returns a guard over a base with the fault, and the base.
+// over returns a guarded store over a base with the fault, and the base.
 func over(t *testing.T, fault faulty.Fault) (store.Store, *faulty.Store) {
 	t.Helper()
 	f := faulty.New(newWorld(t, authz.OwnerOnly()).base)
@@ -143,7 +143,7 @@ func over(t *testing.T, fault faulty.Fault) (store.Store, *faulty.Store) {
 	return store.Wrap(f, authz.New(authz.OwnerOnly())), f
 }
 
-// writes makes every write of ada's.
+// writes makes a call of every write op as ada.
 func writes(t *testing.T, s store.Store) []error {
 	ctx := as(t, ada)
 	return []error{
@@ -153,17 +153,17 @@ func writes(t *testing.T, s store.Store) []error {
 	}
 }
 
-// saveNamed saves a message that names an attachment, so that the item and the attachment are looked at too.
+// saveNamed saves a message that names an attachment, so that the layer loads the stored item and the attachment too.
 func saveNamed(t *testing.T, s store.Store) []error {
 	return []error{s.SaveItem(as(t, ada), thr, message("msg_new", atc))}
 }
 
-// TestFailedLookIsNotApplied: a write whose look at the stored row failed has done nothing, and says so; what it says is in this
-// layer's words.
+// TestFailedLookIsNotApplied checks a write for which the layer could not load the stored row. Its error says that nothing was
+// written, and does not have the text of the base's error.
 func TestFailedLookIsNotApplied(t *testing.T) {
 	wordy := &store.Error{Code: store.CodeUnavailable, ID: canary, Cause: errors.New(canary)}
 	for _, c := range []struct {
-		look  store.Op // that fails; zero: all
+		look  store.Op // the load that fails; zero: all calls
 		base  error
 		want  error
 		write func(*testing.T, store.Store) []error
@@ -181,12 +181,12 @@ func TestFailedLookIsNotApplied(t *testing.T) {
 			}
 		}
 		if base.Writes() > 0 || c.look != 0 && base.Calls(c.look) == 0 {
-			t.Errorf("%d looks, %d writes reached the base, though %v fails", base.Calls(c.look), base.Writes(), c.look)
+			t.Errorf("%v fails: the base got %d of these calls and %d writes, want some and none", c.look, base.Calls(c.look), base.Writes())
 		}
 	}
 }
 
-// TestUnknownOutcomeStaysUnknown: what a write of the base left open is not made definite on the way.
+// TestUnknownOutcomeStaysUnknown checks that an unknown outcome of a base's write does not become definite in this layer.
 func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 	for _, c := range []struct {
 		base     error
@@ -205,13 +205,13 @@ func TestUnknownOutcomeStaysUnknown(t *testing.T) {
 				t.Errorf("got %v (%v, definite %v) for the base's %v", err, store.CodeOf(err), store.IsDefinite(err), c.base)
 			}
 			if err != nil && strings.Contains(err.Error(), canary) {
-				t.Errorf("the base's counters: %v", err)
+				t.Errorf("the error has the base's text: %v", err)
 			}
 		}
 	}
 }
 
-// TestBasesFieldSurvives: what a stricter base has against an argument is the caller's to know.
+// TestBasesFieldSurvives checks that the caller learns why a stricter base refuses an argument.
 func TestBasesFieldSurvives(t *testing.T) {
 	s, _ := over(t, faulty.Fault{Do: faulty.Fail(&store.Error{Code: store.CodeInvalid, Field: "id: not a UUID"})})
 	_, err := s.LoadThread(as(t, ada), thr)
@@ -221,7 +221,7 @@ func TestBasesFieldSurvives(t *testing.T) {
 	}
 }
 
-// TestValueWithAnErrorIsDropped: a base that returns a row beside not found has not found it, for the policy too.
+// TestValueWithAnErrorIsDropped checks that a row that a base returns beside an error reaches neither the policy nor the caller.
 func TestValueWithAnErrorIsDropped(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	s := store.Wrap(refusing{w.base}, authz.New(policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {

@@ -61,7 +61,7 @@ func (l *guarded) putItem(ctx context.Context, op store.Op, threadID string, ite
 	if err := l.begin(ctx, &c, op, store.RowItem, item.ID); err != nil {
 		return err
 	}
-	c.kind, c.id = store.RowThread, threadID // from here on it is about the thread
+	c.kind, c.id = store.RowThread, threadID // for errors about the thread
 	owner, found, err := l.threadOwner(ctx, &c, threadID)
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (l *guarded) putItem(ctx context.Context, op store.Op, threadID string, ite
 		err = l.next.SaveItem(ctx, threadID, item)
 	}
 	if store.CodeOf(err) != store.CodeNotFound || w.Mode == store.UpdateOnly {
-		c.kind, c.id = store.RowItem, item.ID // everything but a thread that has just gone is about the item
+		c.kind, c.id = store.RowItem, item.ID // only a thread that has just been deleted is an error about the thread
 	}
 	return c.base(err)
 }

@@ -33,7 +33,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestWhoCannotOwnRowsIsNobody: whatever their roles, and whatever they call. The base is not asked.
+// TestWhoCannotOwnRowsIsNobody checks that a principal that cannot own rows is unauthenticated in every call, also if it has a
+// role. The base is not called.
 func TestWhoCannotOwnRowsIsNobody(t *testing.T) {
 	contexts := map[string]context.Context{"no principal": t.Context()}
 	for name, o := range map[string]chat.Owner{
@@ -55,13 +56,13 @@ func TestWhoCannotOwnRowsIsNobody(t *testing.T) {
 			}
 			w.calls(t)
 			if w.GenerateThreadID(ctx) == "" || w.GenerateItemID(ctx, chat.KindTask, chat.Thread{}) == "" {
-				t.Error("anybody may ask for an id, but got none")
+				t.Error("a call without a valid principal got no id, but ids need none")
 			}
 		})
 	}
 }
 
-// TestOrderOfChecks: validation, then the context, then the principal.
+// TestOrderOfChecks checks the order: arguments, then the context, then the principal.
 func TestOrderOfChecks(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	gone, cancel := context.WithCancel(t.Context())
@@ -72,10 +73,10 @@ func TestOrderOfChecks(t *testing.T) {
 		id   string
 		want error
 	}{
-		{"invalid, cancelled, nobody", gone, "", store.ErrInvalid},
-		{"invalid, nobody", t.Context(), "", store.ErrInvalid},
-		{"cancelled, nobody", gone, thr, context.Canceled},
-		{"nobody", t.Context(), thr, store.ErrUnauthenticated},
+		{"invalid, cancelled, no principal", gone, "", store.ErrInvalid},
+		{"invalid, no principal", t.Context(), "", store.ErrInvalid},
+		{"cancelled, no principal", gone, thr, context.Canceled},
+		{"no principal", t.Context(), thr, store.ErrUnauthenticated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := store.PageQuery{}
@@ -108,7 +109,7 @@ func TestOrderOfChecks(t *testing.T) {
 	}
 }
 
-// TestListings: the scope goes down to the base, and what comes back is a full page.
+// TestListings checks that the base gets the narrowed filter, so that pages are full.
 func TestListings(t *testing.T) {
 	w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"), authz.HasRole("op")))
 	for i := range 30 {
@@ -125,23 +126,23 @@ func TestListings(t *testing.T) {
 	}{
 		{"own, by the zero filter", "", store.ThreadQuery{}, 1, false, nil},
 		{"own, by name", "", store.ThreadQuery{Owner: store.OwnedBy(ada)}, 1, false, nil},
-		{"everybody's are one's own", "", store.ThreadQuery{Owner: store.AnyOwner()}, 1, false, nil},
-		{"the tenant's are one's own", "", store.ThreadQuery{Owner: store.InTenant("acme")}, 1, false, nil},
-		{"another's are none", "", store.ThreadQuery{Owner: store.OwnedBy(bob)}, 0, false, nil},
-		{"another's, after", "", store.ThreadQuery{Owner: store.OwnedBy(bob), PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
-		{"own, after another's", "", store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
-		{"own, after one's own", "", store.ThreadQuery{PageQuery: store.PageQuery{After: thr}}, 0, false, nil},
+		{"every owner's, narrowed to own", "", store.ThreadQuery{Owner: store.AnyOwner()}, 1, false, nil},
+		{"the tenant's, narrowed to own", "", store.ThreadQuery{Owner: store.InTenant("acme")}, 1, false, nil},
+		{"another owner's", "", store.ThreadQuery{Owner: store.OwnedBy(bob)}, 0, false, nil},
+		{"another owner's, after", "", store.ThreadQuery{Owner: store.OwnedBy(bob), PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
+		{"own, after another owner's", "", store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_bob_00"}}, 0, false, store.ErrNotFound},
+		{"own, after own", "", store.ThreadQuery{PageQuery: store.PageQuery{After: thr}}, 0, false, nil},
 		{"own, by the zero filter, of an admin", "admin", store.ThreadQuery{}, 1, false, nil},
 		{"the tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.AnyOwner()}, 20, true, nil},
 		{"one of the tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.OwnedBy(bob), PageQuery: store.PageQuery{Limit: 50}}, 30, false, nil},
 		{"another tenant's, of an admin", "admin", store.ThreadQuery{Owner: store.InTenant("evil")}, 0, false, nil},
-		{"everybody's, of an operator", "op", store.ThreadQuery{Owner: store.AnyOwner(), PageQuery: store.PageQuery{Limit: 50}}, 33, false, nil},
+		{"every owner's, of an operator", "op", store.ThreadQuery{Owner: store.AnyOwner(), PageQuery: store.PageQuery{Limit: 50}}, 33, false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			page, err := w.LoadThreads(as(t, ada, c.role), c.query)
 			wants(t, err, c.err)
 			if err != nil && !strings.HasSuffix(err.Error(), fmt.Sprintf("thread %q", c.query.After)) {
-				t.Errorf("%v: does not name the cursor", err)
+				t.Errorf("the error %q does not name the cursor", err)
 			}
 			if len(page.Data) != c.want || page.HasMore != c.more {
 				t.Errorf("got %d threads, more %v; want %d, more %v", len(page.Data), page.HasMore, c.want, c.more)
@@ -150,7 +151,7 @@ func TestListings(t *testing.T) {
 	}
 }
 
-// TestCursorErrorsNameTheCursor: from this layer as from the base.
+// TestCursorErrorsNameTheCursor checks errors of this layer and of the base.
 func TestCursorErrorsNameTheCursor(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	for _, id := range []string{thr, eveThr, noThr} {
@@ -161,7 +162,7 @@ func TestCursorErrorsNameTheCursor(t *testing.T) {
 	}
 }
 
-// TestUnknownSaveModeIsInvalid: before anything is asked.
+// TestUnknownSaveModeIsInvalid checks that the save mode is checked before the principal.
 func TestUnknownSaveModeIsInvalid(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	ctx := store.WithSaveMode(t.Context(), 7)
@@ -170,7 +171,7 @@ func TestUnknownSaveModeIsInvalid(t *testing.T) {
 	wants(t, w.SaveAttachment(ctx, attachment(atc, ada)), store.ErrInvalid)
 }
 
-// TestZeroScopeListsNothing: a policy that forgets to say which rows must not get those that are nobody's.
+// TestZeroScopeListsNothing checks that a policy that returns the zero filter does not list the rows without an owner.
 func TestZeroScopeListsNothing(t *testing.T) {
 	w := newWorld(t, scoping{store.OwnerFilter{}, true})
 	must(t, w.base.SaveThread(t.Context(), thread("thr_nobodys", chat.Owner{})))
@@ -181,7 +182,7 @@ func TestZeroScopeListsNothing(t *testing.T) {
 	}
 }
 
-// TestScopeCannotWidenTheQuery: a policy that ignores what was asked gets what was asked.
+// TestScopeCannotWidenTheQuery checks a policy that ignores the filter of the query.
 func TestScopeCannotWidenTheQuery(t *testing.T) {
 	w := newWorld(t, scoping{store.AnyOwner(), true})
 	page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{})
@@ -190,16 +191,16 @@ func TestScopeCannotWidenTheQuery(t *testing.T) {
 	}
 }
 
-// sharing records whether it was told to share.
+// sharing records whether it was asked to share.
 type sharing struct {
 	store.Store
-	told bool
+	asked bool
 }
 
 func (s *sharing) Unwrap() store.Store     { return s.Store }
-func (s *sharing) ShareBetweenPrincipals() { s.told = true }
+func (s *sharing) ShareBetweenPrincipals() { s.asked = true }
 
-// TestShareBelow: only with the option, and only down to the next guard.
+// TestShareBelow checks that layers share only with the option, and only down to the next guard.
 func TestShareBelow(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []authz.Option
@@ -211,14 +212,15 @@ func TestShareBelow(t *testing.T) {
 				return func(next store.Store) store.Store { s.Store = next; return s }
 			}
 			store.Wrap(memstore.New(), authz.New(authz.OwnerOnly(), c.opts...), into(near), authz.New(authz.OwnerOnly()), into(far))
-			if near.told != c.want || far.told {
-				t.Errorf("told: the near one %v, the one behind another guard %v; want %v, false", near.told, far.told, c.want)
+			if near.asked != c.want || far.asked {
+				t.Errorf("shares: the near layer %v, the layer behind another guard %v; want %v, false", near.asked, far.asked, c.want)
 			}
 		})
 	}
 }
 
-// TestNobodyLooksThrough: what is within is not to be had through the stack, but for its name, health and numbers.
+// TestNobodyLooksThrough checks that the stack gives access to the names, health and statistics of the layers beneath, and to no
+// Store.
 func TestNobodyLooksThrough(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	for s := range store.All[store.Store](w.Store) {
@@ -230,9 +232,9 @@ func TestNobodyLooksThrough(t *testing.T) {
 		t.Error("the layer can be unwrapped")
 	}
 	if b, ok := store.As[driver.WriteBounder](w.Store); !ok {
-		t.Error("a cache outside cannot tell how long the base's writes may take")
+		t.Error("no driver.WriteBounder, which a cache outside needs")
 	} else if _, ok := b.(store.Store); ok {
-		t.Error("what says how long the base's writes take is the base")
+		t.Error("the driver.WriteBounder is the base itself")
 	}
 	if h, ok := store.As[store.HealthChecker](w.Store); !ok || h.CheckHealth(t.Context()) != nil {
 		t.Error("no health check")
@@ -245,14 +247,15 @@ func TestNobodyLooksThrough(t *testing.T) {
 	}
 }
 
-// TestClosedLayerStillGuards: a closed decorator lets calls pass, but not this one.
+// TestClosedLayerStillGuards checks that this decorator, unlike others, still works when it is closed.
 func TestClosedLayerStillGuards(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	must(t, store.Close(w.Store))
 	wants(t, errOf(w.LoadThread(as(t, eve), thr)), store.ErrNotFound)
 }
 
-// TestVersionRecorderHearsOfTheCallOnly: the looks that this layer takes for itself are not reported; what the call does is.
+// TestVersionRecorderHearsOfTheCallOnly checks that the caller's recorder gets one report for the call, and none for the loads
+// of this layer.
 func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	for name, call := range map[string]func(ctx context.Context) error{
@@ -266,7 +269,7 @@ func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 		reports := 0
 		ctx := callctx.WithVersionRecorder(as(t, ada), func(id string, before, after uint64) {
 			if reports++; id != thr {
-				t.Errorf("%s: a report about %s", name, id)
+				t.Errorf("%s: a report about the thread %s", name, id)
 			}
 		})
 		must(t, call(ctx))
@@ -284,7 +287,7 @@ func TestVersionRecorderHearsOfTheCallOnly(t *testing.T) {
 	}
 }
 
-// TestNotesAreOfTheCallOnly: a cache beneath speaks of the caller's call, not of the looks.
+// TestNotesAreOfTheCallOnly checks that a cache beneath makes notes about the caller's call only, not about this layer's loads.
 func TestNotesAreOfTheCallOnly(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	s := store.Wrap(w.base, authz.New(authz.OwnerOnly()), layer.Intercept("noting", layer.InterceptorFunc(
@@ -299,7 +302,7 @@ func TestNotesAreOfTheCallOnly(t *testing.T) {
 	}
 }
 
-// still is a base that answers from one variable: what remains is this layer's cost.
+// still is a base that returns one thread and costs nothing.
 type still struct {
 	store.Store
 	thread chat.Thread
@@ -307,7 +310,7 @@ type still struct {
 
 func (s *still) LoadThread(context.Context, string) (chat.Thread, error) { return s.thread, nil }
 
-// TestLoadThreadAllocatesNothing: the layer is on the hot path of a cached read.
+// TestLoadThreadAllocatesNothing guards the hot path of a cached read.
 func TestLoadThreadAllocatesNothing(t *testing.T) {
 	for name, p := range map[string]authz.Policy{
 		"owner only": authz.OwnerOnly(),

@@ -11,22 +11,22 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Action is what is asked of an owner's rows; the policy never sees content.
+// Action is what the caller wants to do with a row.
 type Action uint8
 
-// The actions. Where an action is refused but Read is not, the caller is told so ([store.ErrDenied]); where Read is refused
-// too, the row is as good as absent.
+// The actions. If a policy refuses Write or Delete and allows Read, the caller gets [store.ErrDenied]. If it refuses Read too,
+// the row is answered like a missing row.
 const (
 	Read   Action = iota // see the row, or a thread's items
 	Write                // change the row, or add and change items of a thread
-	Create               // insert a row that will be Request.Owner's
+	Create               // insert a row for Request.Owner
 	Delete               // delete the row, or an item of a thread (Request.Op says which)
-	List                 // list threads: decided by Policy.Scope, and seen in a Denial only
+	List                 // list threads; Policy.Scope decides it, so only a Denial has it
 )
 
 var actionNames = [...]string{Read: "read", Write: "write", Create: "create", Delete: "delete", List: "list"}
 
-// String returns the action's word, such as "read".
+// String returns the action's name, such as "read".
 func (a Action) String() string {
 	if int(a) < len(actionNames) {
 		return actionNames[a]
@@ -34,19 +34,19 @@ func (a Action) String() string {
 	return "unknown"
 }
 
-// Request is one question to a [Policy]. It has nothing of a row's content.
+// Request is one question to a [Policy]. It has no content of a row.
 type Request struct {
-	Principal store.Principal // with a valid owner; its Roles are shared: do not change them
+	Principal store.Principal // has a valid owner; do not change its Roles, which are shared
 	Action    Action
 	Op        store.Op
 	ThreadID  string // "" for attachments
-	// Owner is the stored row's owner, or for Create the owner that the row would have. It is zero for a row without an owner,
-	// and for a missing row. The policy is asked about a missing row too, and the answer is dropped: so neither the time
-	// that a policy takes nor its failure tells which rows exist.
+	// Owner is the owner of the stored row, or for Create of the new row. It is zero for a row without an owner and for a
+	// missing row. The policy is asked about missing rows too, and its decision is ignored. So neither the time that a policy
+	// takes nor its failure reveals which rows exist.
 	Owner chat.Owner
 }
 
-// Decision is a policy's answer. The zero Decision is Deny, and so is every value but Allow.
+// Decision is a policy's answer. Every value except Allow denies, including the zero value.
 type Decision uint8
 
 // The decisions.
@@ -55,17 +55,21 @@ const (
 	Allow
 )
 
-// Policy decides who may do what. It is asked on every call, so that what it withdraws is withdrawn at once, and from many
-// goroutines. An error or a panic denies the call with [store.ErrUnavailable]; so does a policy's own time-out: give up
-// well before the callers do.
+// Policy decides who may do what. The layer asks it on every call, so a change takes effect at once. It must be safe for
+// concurrent use.
+//
+// An error or a panic denies the call with [store.ErrUnavailable]. The policy's own timeout does the same: choose one that is
+// well below the callers' timeouts.
 type Policy interface {
+	// Decide answers one question about one row.
 	Decide(context.Context, Request) (Decision, error)
-	// Scope narrows a listing. f is the caller's filter, and never the zero filter. The base is asked with the narrowed filter,
-	// and its rows are checked against it. Without ok, or with the zero filter, the page is empty.
+	// Scope narrows a listing. f is the caller's filter, and never the zero filter. The base is called with the narrowed filter,
+	// and its rows are checked against it. If ok is false or the narrowed filter is zero, the page is empty. Scope cannot
+	// widen f.
 	Scope(ctx context.Context, p store.Principal, f store.OwnerFilter) (narrowed store.OwnerFilter, ok bool, err error)
 }
 
-// OwnerOnly returns the policy that allows everything to a row's owner and nothing to anybody else. An owner is a tenant
+// OwnerOnly returns the policy that allows everything to a row's owner and nothing to other principals. An owner is a tenant
 // and a subject: the same subject in another tenant is another owner.
 func OwnerOnly() Policy { return ownerOnly{} }
 
@@ -83,8 +87,8 @@ func (ownerOnly) Scope(_ context.Context, p store.Principal, f store.OwnerFilter
 	return own, ok, nil
 }
 
-// HasRole returns the policy that allows everything, on every row, to principals with the role: also on rows that belong to
-// nobody. It panics if role is empty.
+// HasRole returns the policy that allows everything to principals with the role, on every row. This includes rows without an
+// owner. It panics if role is empty.
 func HasRole(role string) Policy {
 	if role == "" {
 		panic("authz.HasRole: the role is empty: name the role that may do everything")
@@ -105,9 +109,9 @@ func (role hasRole) Scope(_ context.Context, p store.Principal, f store.OwnerFil
 	return f, slices.Contains(p.Roles, string(role)), nil
 }
 
-// TenantAdmin returns the policy that allows everything, on every row of their own tenant, to principals with the role. A
-// principal without a tenant is nobody's administrator: rows without a tenant have no more than that in common. It panics
-// if role is empty.
+// TenantAdmin returns the policy that allows everything to principals with the role, on every row of their own tenant. A
+// principal without a tenant gets nothing: rows without a tenant may be of unrelated owners. TenantAdmin panics if role is
+// empty.
 func TenantAdmin(role string) Policy {
 	if role == "" {
 		panic("authz.TenantAdmin: the role is empty: name the role of a tenant's administrators")
@@ -136,13 +140,13 @@ func (role tenantAdmin) Scope(_ context.Context, p store.Principal, f store.Owne
 	return both, ok, nil
 }
 
-// AnyOf returns the policy that allows what any of the policies allows. They are asked in order and the first that allows
-// wins. One that fails is passed over: it could only have allowed more. Its error counts if nobody else allows. AnyOf of
-// nothing allows nothing. It panics on a nil policy.
+// AnyOf returns the policy that allows what at least one of the policies allows. It asks them in order and stops at the first
+// that allows. It skips a policy that fails, and returns its error if no other policy allows. AnyOf() allows nothing. AnyOf
+// panics if a policy is nil.
 //
-// A listing has one scope: the widest of theirs. Where none contains the others (two tenants, say), it is the first one
-// that was found, and the caller must name what is wanted in the query. If a policy failed that might have widened the
-// scope, the listing fails, as a page that lacks rows would pass for the whole.
+// A listing has one scope: the widest scope of the policies. If none contains all others, as with two tenants, it is the first
+// scope or a wider one around it. The caller must then name the other tenant in the query. If a policy fails that might have
+// widened the scope, the listing fails: a page that lacks rows would look complete.
 func AnyOf(policies ...Policy) Policy {
 	if slices.Contains(policies, nil) {
 		panic("authz.AnyOf: a policy is nil: leave it out")
@@ -185,19 +189,19 @@ func (ps anyOf) Scope(ctx context.Context, who store.Principal, f store.OwnerFil
 		}
 	}
 	if found && widest == f {
-		return widest, true, nil // nobody could have widened it
+		return widest, true, nil // no failed policy could have widened it
 	}
 	return widest, found, errors.Join(errs...)
 }
 
-// decide asks p; a panic is an error.
+// decide asks p and turns a panic into an error.
 func decide(ctx context.Context, p Policy, r *Request) (d Decision, err error) {
 	defer recovered(&err)
 	return p.Decide(ctx, *r)
 }
 
-// scope asks p and keeps to its narrowing of f, whatever it says: a policy that ignores f must not widen what was asked.
-// The zero filter, of rows that belong to nobody, is no scope.
+// scope asks p and intersects its answer with f, so that a policy that ignores f does not widen the query. The zero filter,
+// which means rows without an owner, is no scope.
 func scope(ctx context.Context, p Policy, who store.Principal, f store.OwnerFilter) (g store.OwnerFilter, ok bool, err error) {
 	defer recovered(&err)
 	if g, ok, err = p.Scope(ctx, who, f); err != nil || !ok || g == (store.OwnerFilter{}) {
@@ -207,7 +211,7 @@ func scope(ctx context.Context, p Policy, who store.Principal, f store.OwnerFilt
 	return g, ok, nil
 }
 
-// recovered makes a panic of a user's function an error. Goexit goes on: nothing that the layer would do comes after it.
+// recovered turns a panic of a user's function into an error. Goexit goes on, and the layer does nothing more.
 func recovered(err *error) {
 	if v := recover(); v != nil {
 		*err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())

@@ -21,18 +21,18 @@ import (
 
 var actions = []authz.Action{authz.Read, authz.Write, authz.Create, authz.Delete}
 
-// failing is a policy that fails, on everything.
+// failing is a policy that fails on every question.
 type failing struct{ err error }
 
 func (p failing) Decide(context.Context, authz.Request) (authz.Decision, error) {
-	return authz.Allow, p.err // the error counts, whatever comes with it
+	return authz.Allow, p.err // the decision beside an error must be ignored
 }
 
 func (p failing) Scope(context.Context, store.Principal, store.OwnerFilter) (store.OwnerFilter, bool, error) {
 	return store.AnyOwner(), true, p.err
 }
 
-// panicking is a policy that panics, on everything.
+// panicking is a policy that panics on every question.
 type panicking struct{}
 
 func (panicking) Decide(context.Context, authz.Request) (authz.Decision, error) { panic(canary) }
@@ -41,7 +41,7 @@ func (panicking) Scope(context.Context, store.Principal, store.OwnerFilter) (sto
 	panic(canary)
 }
 
-// scoping answers Scope with what it is, and denies everything else.
+// scoping is a fixed answer to Scope. It denies everything else.
 type scoping struct {
 	filter store.OwnerFilter
 	ok     bool
@@ -66,16 +66,16 @@ func TestPolicies(t *testing.T) {
 		{"owner only: another subject", authz.OwnerOnly(), store.Principal{Owner: bob}, ada, false},
 		{"owner only: the same subject of another tenant", authz.OwnerOnly(), store.Principal{Owner: chat.Owner{Tenant: "evil", Subject: "ada"}}, ada, false},
 		{"owner only: the same subject without a tenant", authz.OwnerOnly(), store.Principal{Owner: tenantless}, ada, false},
-		{"owner only: a row of nobody's", authz.OwnerOnly(), store.Principal{Owner: ada}, nobody, false},
-		{"owner only: nobody, a row of nobody's", authz.OwnerOnly(), store.Principal{}, nobody, false},
+		{"owner only: a row without an owner", authz.OwnerOnly(), store.Principal{Owner: ada}, nobody, false},
+		{"owner only: no principal, a row without an owner", authz.OwnerOnly(), store.Principal{}, nobody, false},
 		{"role: with it", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"a", "op"}}, ada, true},
-		{"role: with it, a row of nobody's", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"op"}}, nobody, true},
+		{"role: with it, a row without an owner", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"op"}}, nobody, true},
 		{"role: without it", authz.HasRole("op"), store.Principal{Owner: eve, Roles: []string{"o", "OP", "op "}}, ada, false},
 		{"role: without it, own row", authz.HasRole("op"), store.Principal{Owner: ada}, ada, false},
 		{"admin: of the tenant", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, ada, true},
 		{"admin: of another tenant", authz.TenantAdmin("admin"), store.Principal{Owner: eve, Roles: []string{"admin"}}, ada, false},
 		{"admin: without the role", authz.TenantAdmin("admin"), store.Principal{Owner: bob}, ada, false},
-		{"admin: a row of nobody's", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, nobody, false},
+		{"admin: a row without an owner", authz.TenantAdmin("admin"), store.Principal{Owner: bob, Roles: []string{"admin"}}, nobody, false},
 		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: chat.Owner{Subject: "x"}, Roles: []string{"admin"}}, tenantless, false},
 		{"any of nothing", authz.AnyOf(), store.Principal{Owner: ada}, ada, false},
 		{"any of: the second allows", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: ada}, ada, true},
@@ -109,12 +109,12 @@ func TestScopes(t *testing.T) {
 		asked  store.OwnerFilter
 		want   answer
 	}{
-		{"owner: everybody's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
+		{"owner: every owner's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
 		{"owner: the tenant's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.InTenant("acme"), answer{store.OwnedBy(ada), true}},
 		{"owner: another tenant's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.InTenant("evil"), none},
-		{"owner: another's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
-		{"role: everybody's", authz.HasRole("op"), store.Principal{Owner: ada, Roles: []string{"op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
-		{"admin: everybody's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
+		{"owner: another owner's", authz.OwnerOnly(), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
+		{"role: every owner's", authz.HasRole("op"), store.Principal{Owner: ada, Roles: []string{"op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
+		{"admin: every owner's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
 		{"admin: one of the tenant's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(bob), answer{store.OwnedBy(bob), true}},
 		{"admin: one of another tenant's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(eve), none},
 		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: tenantless, Roles: []string{"admin"}}, store.AnyOwner(), none},
@@ -122,10 +122,10 @@ func TestScopes(t *testing.T) {
 		{"grants", granting("ada", authz.Editor), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
 		{"any of: only the owner's", anyOf, store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
 		{"any of: the tenant's is wider", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
-		{"any of: everybody's is widest", anyOf, store.Principal{Owner: ada, Roles: []string{"admin", "op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
-		{"any of: only a later one meets", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(bob), answer{store.OwnedBy(bob), true}},
+		{"any of: every owner's is widest", anyOf, store.Principal{Owner: ada, Roles: []string{"admin", "op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
+		{"any of: only a later scope has common rows", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(bob), answer{store.OwnedBy(bob), true}},
 		{"any of: the widest first", authz.AnyOf(authz.HasRole("op"), authz.OwnerOnly()), store.Principal{Owner: ada, Roles: []string{"op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
-		{"any of: strangers to each other", authz.AnyOf(scoping{store.InTenant("x"), true}, scoping{store.InTenant("y"), true}), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.InTenant("x"), true}},
+		{"any of: scopes without common rows", authz.AnyOf(scoping{store.InTenant("x"), true}, scoping{store.InTenant("y"), true}), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.InTenant("x"), true}},
 		{"any of: the zero filter is no scope", authz.AnyOf(scoping{store.OwnerFilter{}, true}, authz.OwnerOnly()), store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
 		{"any of: one that ignores the query", authz.AnyOf(scoping{store.AnyOwner(), true}), store.Principal{Owner: ada}, store.OwnedBy(ada), answer{store.OwnedBy(ada), true}},
 		{"any of nothing", authz.AnyOf(), store.Principal{Owner: ada}, store.AnyOwner(), none},
@@ -146,7 +146,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestScopeThatMayLackRowsFails: a page that lacks what the failed policy would have added would pass for the whole.
+// TestScopeThatMayLackRowsFails checks that a listing fails if a failed policy might have added rows.
 func TestScopeThatMayLackRowsFails(t *testing.T) {
 	for name, p := range map[string]authz.Policy{
 		"error": failing{errors.New(canary)},
@@ -157,13 +157,13 @@ func TestScopeThatMayLackRowsFails(t *testing.T) {
 			wants(t, errOf(w.LoadThreads(as(t, ada), store.ThreadQuery{Owner: store.AnyOwner()})), store.ErrUnavailable)
 			page, err := w.LoadThreads(as(t, ada), store.ThreadQuery{})
 			if err != nil || len(page.Data) != 1 {
-				t.Errorf("one's own: got %v, %v", page.Data, err)
+				t.Errorf("own threads: got %v, %v", page.Data, err)
 			}
 		})
 	}
 }
 
-// TestGrants: what each role may do through the layer.
+// TestGrants checks which calls each role allows.
 func TestGrants(t *testing.T) {
 	type outcomes map[string]error
 	calls := func(t *testing.T, s store.Store, ctx context.Context) outcomes {
@@ -221,8 +221,8 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// TestGrantsAsksOnlyAboutOthersThreads: not about one's own, attachments, or who may create; and its counter on what is nobody's
-// does not count.
+// TestGrantsAsksOnlyAboutOthersThreads checks that the function is not called about the caller's own threads, attachments and new
+// threads. Its role is ignored for a thread without an owner.
 func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
 	var asked []chat.Owner
 	p := authz.Grants(func(_ context.Context, _ store.Principal, _ string, o chat.Owner) (authz.Role, error) {
@@ -247,12 +247,12 @@ func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
 		c.r.Principal.Owner = bob
 		got, err := p.Decide(t.Context(), c.r)
 		if got != c.want || err != nil || len(asked) != c.asks {
-			t.Errorf("%+v: got %v, %v after %d questions, want %v after %d", c.r, got, err, len(asked), c.want, c.asks)
+			t.Errorf("%+v: got %v, %v after %d calls of the function, want %v after %d", c.r, got, err, len(asked), c.want, c.asks)
 		}
 	}
 }
 
-// TestWithdrawnGrantEndsAtOnce: the policy is asked on every call.
+// TestWithdrawnGrantEndsAtOnce checks that the policy is asked on every call.
 func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 	var role atomic.Uint32
 	w := newWorld(t, authz.Grants(func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
@@ -273,7 +273,7 @@ func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 	}
 }
 
-// TestZeroDecisionIsDeny: and so is every value that is not Allow.
+// TestZeroDecisionIsDeny checks that every decision except Allow denies.
 func TestZeroDecisionIsDeny(t *testing.T) {
 	for _, d := range []authz.Decision{0, 2, 255} {
 		w := newWorld(t, policyFunc(func(context.Context, authz.Request) (authz.Decision, error) { return d, nil }))
@@ -281,14 +281,14 @@ func TestZeroDecisionIsDeny(t *testing.T) {
 	}
 }
 
-// TestFailingPolicyDenies: an error, one that says allow too, a panic, and a policy's own time-out are unavailable, for what is
-// there and what is not, and nothing is written.
+// TestFailingPolicyDenies checks that every failure of a policy is ErrUnavailable, for existing and for missing rows, and that
+// nothing is written.
 func TestFailingPolicyDenies(t *testing.T) {
 	for name, p := range map[string]authz.Policy{
 		"error":         failing{errors.New(canary)},
 		"panic":         panicking{},
 		"timeout":       failing{context.DeadlineExceeded},
-		"not found":     failing{store.ErrNotFound}, // of the policy's own store: no answer of this one
+		"not found":     failing{store.ErrNotFound}, // from the policy's own store
 		"nested, panic": authz.AnyOf(authz.AnyOf(panicking{}, authz.HasRole("none"))),
 	} {
 		for _, pr := range probes() {
@@ -303,10 +303,10 @@ func TestFailingPolicyDenies(t *testing.T) {
 						}
 					}
 					if !store.IsDefinite(err) {
-						t.Error("nothing was written, but the error does not say so")
+						t.Error("the error does not say that nothing was written")
 					}
 					if errors.Is(err, context.DeadlineExceeded) {
-						t.Error("the policy's time-out passes for the caller's")
+						t.Error("errors.Is takes the policy's timeout for the caller's")
 					}
 					unchanged(t, w)
 					w.notWritten(t)
@@ -316,7 +316,7 @@ func TestFailingPolicyDenies(t *testing.T) {
 	}
 }
 
-// TestAbsentRowsAreAbsentWhateverThePolicySays: it is asked about them, but what it allows there does not count.
+// TestAbsentRowsAreAbsentWhateverThePolicySays checks that the policy's decision about a missing row is ignored.
 func TestAbsentRowsAreAbsentWhateverThePolicySays(t *testing.T) {
 	for name, actions := range map[string][]authz.Action{"all": actions, "read only": {authz.Read}} {
 		t.Run(name, func(t *testing.T) {
@@ -337,7 +337,7 @@ func TestAbsentRowsAreAbsentWhateverThePolicySays(t *testing.T) {
 	}
 }
 
-// TestFailedReadQuestionDenies: the second question, whether the row may at least be read, fails like the first.
+// TestFailedReadQuestionDenies checks a failure of the second question, which is whether the caller may at least read the row.
 func TestFailedReadQuestionDenies(t *testing.T) {
 	p := policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
 		if r.Action == authz.Read {
@@ -352,7 +352,7 @@ func TestFailedReadQuestionDenies(t *testing.T) {
 	}
 }
 
-// TestFailedCreateQuestionDenies: nothing is inserted.
+// TestFailedCreateQuestionDenies checks that nothing is inserted if the policy fails on Create.
 func TestFailedCreateQuestionDenies(t *testing.T) {
 	w := newWorld(t, policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
 		if r.Action == authz.Create {
@@ -364,7 +364,7 @@ func TestFailedCreateQuestionDenies(t *testing.T) {
 	wants(t, errOf(w.base.LoadThread(t.Context(), noThr)), store.ErrNotFound)
 }
 
-// TestCallerWhoLeavesDuringThePolicy gets the context's error, as from every layer.
+// TestCallerWhoLeavesDuringThePolicy checks that a caller whose context ends during the policy gets the context's error.
 func TestCallerWhoLeavesDuringThePolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, policyFunc(func(ctx context.Context, _ authz.Request) (authz.Decision, error) {
@@ -381,7 +381,7 @@ func TestCallerWhoLeavesDuringThePolicy(t *testing.T) {
 	})
 }
 
-// TestGoexitInPolicy ends the goroutine and nothing else: no write, no answer, no lock left behind.
+// TestGoexitInPolicy checks that Goexit ends only the goroutine: the call writes nothing, and the next call works.
 func TestGoexitInPolicy(t *testing.T) {
 	exit := atomic.Bool{}
 	exit.Store(true)
@@ -418,12 +418,12 @@ func TestConstructionMisusePanics(t *testing.T) {
 	}
 }
 
-// TestPoliciesAreFixed: the list given to AnyOf is not the caller's to change afterwards.
+// TestPoliciesAreFixed checks that AnyOf copies its arguments.
 func TestPoliciesAreFixed(t *testing.T) {
 	list := []authz.Policy{authz.HasRole("none")}
 	p := authz.AnyOf(list...)
 	list[0] = authz.OwnerOnly()
 	if d, _ := p.Decide(t.Context(), authz.Request{Principal: store.Principal{Owner: ada}, Owner: ada}); d != authz.Deny {
-		t.Error("the policy changed with the list that it was made of")
+		t.Error("the policy changed with the slice that AnyOf got")
 	}
 }

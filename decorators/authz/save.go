@@ -7,21 +7,21 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// row is a thread or an attachment about to be saved.
+// row is a thread or an attachment to be saved.
 type row struct {
 	threadID string     // "" for attachments
-	owner    chat.Owner // as the caller gave it
+	owner    chat.Owner // as the caller passed it
 	stored   func(context.Context) (o chat.Owner, found bool, err error)
 	write    func(ctx context.Context, o chat.Owner) error
 }
 
-// save saves a row: an existing one UpdateOnly and with its own owner, a missing one InsertOnly. So the row that was decided about
-// is the row that is written, and an editor's save after the owner's delete does not restore the row. Where an Upsert finds
-// that the row came or went since the look, it looks again.
+// save saves an existing row UpdateOnly, with its stored owner, and a missing row InsertOnly. So the row that is written is the
+// row that was checked, and an editor's save cannot restore a row that its owner has deleted. If the row appeared or
+// disappeared since it was loaded, an Upsert tries again.
 func (l *guarded) save(ctx context.Context, c *call, r row) error {
 	again, err := l.saveOnce(ctx, ctx, c, r)
 	if again {
-		// What is cached may be what the write has just disproved.
+		// The write has just shown that a cache's entry is out of date.
 		again, err = l.saveOnce(ctx, store.WithFresh(ctx), c, r)
 	}
 	if again && (r.owner.IsZero() || r.owner == c.Principal.Owner) {
@@ -30,7 +30,8 @@ func (l *guarded) save(ctx context.Context, c *call, r row) error {
 	return err
 }
 
-// saveOnce looks, asks and writes; again says that err may only mean that the row came or went since the look.
+// saveOnce loads the row with the context look, asks the policy and writes. If again is true, err may only mean that the row
+// appeared or disappeared since it was loaded.
 func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again bool, err error) {
 	owner, found, err := r.stored(look)
 	if err != nil {
@@ -55,7 +56,7 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 		}
 		return false, c.error(store.CodeNotFound)
 	}
-	// Who may not create the row learns nothing of one that is there, either: this comes before the conflict.
+	// This comes before the conflict: a caller that may not create the row must not learn that one exists.
 	if r.owner.IsZero() {
 		r.owner = c.Principal.Owner
 	}
@@ -72,20 +73,21 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 	return again, c.base(err)
 }
 
-// replace saves over a row of owner's.
+// replace replaces a stored row of owner.
 func (l *guarded) replace(ctx context.Context, c *call, r row, owner chat.Owner) (again bool, err error) {
 	mode := store.SaveModeFrom(ctx)
 	if mode == store.InsertOnly || !r.owner.IsZero() && r.owner != owner {
 		return false, c.error(store.CodeConflict)
 	}
 	err = r.write(store.WithSaveMode(ctx, store.UpdateOnly), owner)
-	// An owner's own save may come after their delete.
+	// The owner may have deleted the row at the same time. Their Upsert then inserts it.
 	again = mode == store.Upsert && owner == c.Principal.Owner && store.CodeOf(err) == store.CodeNotFound
 	return again, c.base(err)
 }
 
-// saveOwn saves a row of the caller's own that comes and goes faster than one can look, or whose id was another's. The
-// policy must allow the save whether the row is there or not; that it is no other's, the base decides with the write.
+// saveOwn passes an Upsert of the caller's own row to the base. It is used if the row appears and disappears between loads and
+// writes, or if its id was another owner's. The policy must allow the save for an existing and for a missing row. The write
+// itself checks the owner.
 func (l *guarded) saveOwn(ctx context.Context, c *call, r row) error {
 	r.owner = c.Principal.Owner
 	if err := l.mayCreate(ctx, c, r); err != nil {

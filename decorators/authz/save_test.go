@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// saver is SaveThread or SaveAttachment, which own their rows alike.
+// saver is SaveThread or SaveAttachment, which have the same rules of owners.
 type saver struct {
 	op             store.Op
 	there, nowhere string // ids
@@ -51,18 +51,18 @@ func eachSaver(t *testing.T, f func(*testing.T, saver)) {
 func (s saver) stored(t *testing.T, w world, id string, want chat.Owner) {
 	t.Helper()
 	if o, err := s.owner(t, w.base, id); err != nil || o != want {
-		t.Errorf("%s is of %v, %v, want of %v", id, o, err, want)
+		t.Errorf("the owner of %s is %v, %v, want %v", id, o, err, want)
 	}
 }
 
 func (s saver) notStored(t *testing.T, w world, id string) {
 	t.Helper()
 	if o, err := s.owner(t, w.base, id); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("%s is of %v, %v, want none", id, o, err)
+		t.Errorf("%s is stored with the owner %v, %v, want no row", id, o, err)
 	}
 }
 
-// TestSaveModes: the caller's mode means what it means without this layer. A new row is never nobody's.
+// TestSaveModes checks that save modes work as without this layer, and that a new row always gets an owner.
 func TestSaveModes(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		for _, c := range []struct {
@@ -96,7 +96,7 @@ func TestSaveModes(t *testing.T) {
 	})
 }
 
-// TestModesGivenToTheBase: what is there is saved UpdateOnly and what is not InsertOnly, with the owner that was decided about.
+// TestModesGivenToTheBase checks that an existing row is saved UpdateOnly and a new one InsertOnly.
 func TestModesGivenToTheBase(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
@@ -106,12 +106,12 @@ func TestModesGivenToTheBase(t *testing.T) {
 		saves := slices.DeleteFunc(w.spy.take(), func(c call) bool { return c.op != s.op })
 		want := []call{{op: s.op, mode: store.UpdateOnly}, {op: s.op, mode: store.InsertOnly}, {op: s.op, mode: store.UpdateOnly}}
 		if !slices.Equal(saves, want) {
-			t.Errorf("the base was asked for %v, want %v", saves, want)
+			t.Errorf("the base's saves: %v, want %v", saves, want)
 		}
 	})
 }
 
-// TestOwnerComesFromTheStoredRow: whoever saves it, and whatever they say.
+// TestOwnerComesFromTheStoredRow checks that a save never changes the owner.
 func TestOwnerComesFromTheStoredRow(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
@@ -123,7 +123,7 @@ func TestOwnerComesFromTheStoredRow(t *testing.T) {
 	})
 }
 
-// TestInsertForAnotherOwner: the policy decides, and who may not is denied.
+// TestInsertForAnotherOwner checks that the policy decides for which owners a caller may insert rows.
 func TestInsertForAnotherOwner(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		for _, c := range []struct {
@@ -151,7 +151,8 @@ func TestInsertForAnotherOwner(t *testing.T) {
 	})
 }
 
-// TestUnownedRowIsNobodys: not its finder's, not the tenant's, not a grantee's; and nobody can claim it.
+// TestUnownedRowIsNobodys checks that only HasRole gives access to a row without an owner. Grants and TenantAdmin do not, and no
+// caller can become its owner.
 func TestUnownedRowIsNobodys(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(granting("ada", authz.Editor), authz.TenantAdmin("admin"), authz.HasRole("op")))
@@ -172,7 +173,7 @@ func TestUnownedRowIsNobodys(t *testing.T) {
 	})
 }
 
-// TestEditorsSaveCannotOutrunOwnersDelete: in whatever mode, the row stays deleted.
+// TestEditorsSaveCannotOutrunOwnersDelete checks that a concurrent save of an editor does not restore a deleted row.
 func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	for _, mode := range []store.SaveMode{store.Upsert, store.UpdateOnly} {
 		for _, owner := range []chat.Owner{{}, ada} {
@@ -184,7 +185,7 @@ func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	}
 }
 
-// TestOperatorsSaveCannotOutrunOwnersDelete: a role that may create rows for others brings nothing back, either.
+// TestOperatorsSaveCannotOutrunOwnersDelete checks the same for a role that may create rows for other owners.
 func TestOperatorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.HasRole("op"))
@@ -194,7 +195,7 @@ func TestOperatorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	})
 }
 
-// TestOwnersUpsertAfterTheirDelete inserts, as an Upsert does; their UpdateOnly does not.
+// TestOwnersUpsertAfterTheirDelete checks that an owner's Upsert inserts the row again, and that UpdateOnly does not.
 func TestOwnersUpsertAfterTheirDelete(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
@@ -212,7 +213,7 @@ func TestOwnersUpsertAfterTheirDelete(t *testing.T) {
 	})
 }
 
-// TestInsertRacesAnothersInsert: the other's row stays as it is.
+// TestInsertRacesAnothersInsert checks that the other owner's row stays as it is.
 func TestInsertRacesAnothersInsert(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
@@ -220,7 +221,7 @@ func TestInsertRacesAnothersInsert(t *testing.T) {
 		wants(t, s.save(as(t, ada), w, s.nowhere, chat.Owner{}), store.ErrConflict)
 		s.stored(t, w, s.nowhere, eve)
 
-		// An operator who creates for ada finds a row that is bob's.
+		// An operator creates a row for ada, but bob has just created it.
 		w = newWorld(t, authz.AnyOf(authz.OwnerOnly(), authz.HasRole("op")))
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, bob)) })
 		wants(t, s.save(as(t, eve, "op"), w, s.nowhere, ada), store.ErrConflict)
@@ -228,7 +229,7 @@ func TestInsertRacesAnothersInsert(t *testing.T) {
 	})
 }
 
-// TestInsertRacesOwnInsert: an Upsert replaces it, an InsertOnly is a conflict.
+// TestInsertRacesOwnInsert checks that an Upsert replaces the caller's other insert, and that InsertOnly is a conflict.
 func TestInsertRacesOwnInsert(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
@@ -243,7 +244,7 @@ func TestInsertRacesOwnInsert(t *testing.T) {
 			t.Errorf("the base's calls: %v, want a look and a save", ops)
 		}
 
-		// An operator who creates for ada finds that she has.
+		// An operator creates a row for ada, but she has just created it.
 		w = newWorld(t, authz.HasRole("op"))
 		w.spy.once(s.op, func() { must(t, s.save(t.Context(), w.base, s.nowhere, ada)) })
 		must(t, s.save(as(t, eve, "op"), w, s.nowhere, ada))
@@ -251,7 +252,7 @@ func TestInsertRacesOwnInsert(t *testing.T) {
 	})
 }
 
-// TestSecondLookIsFresh: it must not be answered by what the write has just disproved.
+// TestSecondLookIsFresh checks that the second load does not come from a cache, whose entry is out of date.
 func TestSecondLookIsFresh(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
@@ -264,7 +265,7 @@ func TestSecondLookIsFresh(t *testing.T) {
 	})
 }
 
-// refusingMode is a base that answers saves of one mode with an error, whatever is there.
+// refusingMode returns err for every save in mode m.
 func refusingMode(op store.Op, m store.SaveMode, err error) store.Middleware {
 	return layer.Intercept("refusing", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -275,7 +276,7 @@ func refusingMode(op store.Op, m store.SaveMode, err error) store.Middleware {
 		}))
 }
 
-// TestOperatorsInsertNeverBecomesTheirOwn: a row for somebody else that cannot be inserted is not saved as the operator's.
+// TestOperatorsInsertNeverBecomesTheirOwn checks that a failed insert for another owner is not saved as the operator's row.
 func TestOperatorsInsertNeverBecomesTheirOwn(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())
@@ -285,7 +286,7 @@ func TestOperatorsInsertNeverBecomesTheirOwn(t *testing.T) {
 	})
 }
 
-// TestLastSaveNeedsBothRights: where nobody can say whether the row is there, the policy must allow the save for both.
+// TestLastSaveNeedsBothRights checks the save that is left to the base: the policy must allow both to create and to write.
 func TestLastSaveNeedsBothRights(t *testing.T) {
 	only := func(a authz.Action) authz.Policy {
 		return policyFunc(func(_ context.Context, r authz.Request) (authz.Decision, error) {
@@ -308,13 +309,13 @@ func TestLastSaveNeedsBothRights(t *testing.T) {
 				refusingMode(s.op, store.UpdateOnly, store.ErrNotFound))
 			wants(t, s.save(as(t, ada), guarded, s.there, chat.Owner{}), store.ErrDenied)
 			if slices.ContainsFunc(w.spy.take(), func(c call) bool { return c.op == s.op && c.mode == store.Upsert }) {
-				t.Error("saved all the same")
+				t.Error("an Upsert reached the base")
 			}
 		})
 	})
 }
 
-// flicker is a row of ada's that comes and goes between every look and write of others.
+// flicker is a base in which ada's row appears or disappears before every save.
 type flicker struct {
 	store.Store
 	w world
@@ -340,7 +341,7 @@ func (f flicker) SaveAttachment(ctx context.Context, v chat.Attachment) error {
 	return f.Store.SaveAttachment(ctx, v)
 }
 
-// TestOwnersUpsertOfRowThatKeepsComingAndGoing ends well.
+// TestOwnersUpsertOfRowThatKeepsComingAndGoing checks that the Upsert succeeds.
 func TestOwnersUpsertOfRowThatKeepsComingAndGoing(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		for _, startThere := range []bool{true, false} {
@@ -355,8 +356,8 @@ func TestOwnersUpsertOfRowThatKeepsComingAndGoing(t *testing.T) {
 	})
 }
 
-// TestSavesOfOneIDByMany: of owners who save and delete under one id at once, the first gets it for good, no Upsert of theirs
-// fails, and nobody else's ever gets through. Run with -race.
+// TestSavesOfOneIDByMany checks concurrent saves and deletes of one id by two owners. The id stays with its first owner, whose
+// calls all succeed. The other owner's saves are conflicts. Run it with -race.
 func TestSavesOfOneIDByMany(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
 		w := newWorld(t, authz.OwnerOnly())

@@ -6,7 +6,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// counts is what the layer counts.
+// counts are the counters of one layer.
 type counts struct {
 	allowed     atomic.Uint64
 	absent      atomic.Uint64
@@ -15,12 +15,12 @@ type counts struct {
 	auditPanics atomic.Uint64
 }
 
-// AppendStats appends what the layer counts.
+// AppendStats appends the layer's counters.
 func (l *guarded) AppendStats(dst []layer.Stat) []layer.Stat {
 	decision := func(decision, reason string, n *atomic.Uint64) {
 		dst = append(dst, layer.Stat{
 			Name:    "chatstore_authz_decisions_total",
-			Help:    "Decisions about calls: allowed, denied and why, and none about rows that are not there.",
+			Help:    "Decisions about calls, by decision and reason; the decision none is about missing rows.",
 			Counter: true,
 			Labels:  [3]layer.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
 			Value:   float64(n.Load()),
@@ -34,13 +34,13 @@ func (l *guarded) AppendStats(dst []layer.Stat) []layer.Stat {
 	return append(dst,
 		layer.Stat{
 			Name:    "chatstore_authz_stray_rows_total",
-			Help:    "Answers of the base that had a row which was not asked for, and were withheld.",
+			Help:    "Calls that failed because the base returned a row that was not requested.",
 			Counter: true,
 			Value:   float64(l.counts.stray.Load()),
 		},
 		layer.Stat{
 			Name:    "chatstore_authz_audit_panics_total",
-			Help:    "Panics of the audit function, which were swallowed.",
+			Help:    "Panics of the audit function, which the layer recovered.",
 			Counter: true,
 			Value:   float64(l.counts.auditPanics.Load()),
 		})

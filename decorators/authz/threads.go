@@ -16,7 +16,7 @@ func (l *guarded) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	if err := l.begin(ctx, &c, store.OpLoadThread, store.RowThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
-	// A version tells that a thread is, or was, there: it waits for the verdict.
+	// A version reveals that the thread exists or existed, so it is reported after the decision.
 	var versions *coherence.Recorder
 	inner := ctx
 	if c.hints.Recording() {
@@ -31,7 +31,7 @@ func (l *guarded) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	case !found && !missing(err):
 		return chat.Thread{}, c.base(err)
 	case !found:
-		t = chat.Thread{} // whatever came with the error
+		t = chat.Thread{} // a value beside an error must not reach the policy
 	}
 	if ok, err := l.may(ctx, c.about(Read, threadID, t.Owner), found, store.CodeNotFound); err != nil {
 		return chat.Thread{}, err
@@ -63,7 +63,7 @@ func (l *guarded) SaveThread(ctx context.Context, thread chat.Thread) error {
 		write: func(ctx context.Context, o chat.Owner) error {
 			thread.Owner = o
 			if c.hints.Recording() {
-				var versions coherence.Recorder // a refusal must not tell that there was a thread
+				var versions coherence.Recorder // a refused save must not reveal that a thread existed
 				err := l.next.SaveThread(versions.Listen(ctx), thread)
 				if err == nil {
 					coherence.Forward(c.hints, versions.Reports())

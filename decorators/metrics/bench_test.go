@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// Each benchmark runs in turns with its reference and reports the ratio, xR over [spy.Reference].
+// Each benchmark alternates with its reference and reports the ratio of their costs; xR is the ratio to [spy.Reference].
 //
 //	go test -run '^$' -bench Metrics ./decorators/metrics
 
@@ -36,7 +36,7 @@ func BenchmarkMetricsLoadThreadParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkMetricsOverBareObserver is what the counting costs, without what any Observer does.
+// BenchmarkMetricsOverBareObserver measures the cost of counting, compared with an Observer that does nothing.
 func BenchmarkMetricsOverBareObserver(b *testing.B) {
 	s := store.Wrap(empty{}, newLayer(b, prometheus.NewRegistry()))
 	bare := store.Wrap(empty{}, layer.Observe("bare", bareObserver{}))

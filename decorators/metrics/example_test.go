@@ -3,48 +3,56 @@ package metrics_test
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
 
-func ExampleNew() {
+// Callers load a thread three times, and the cache loads it from the base once.
+func Example() {
 	reg := prometheus.NewRegistry()
-	layer, err := metrics.New(reg, metrics.WithStore("chat"))
+	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
 	if err != nil {
-		fmt.Println(err) // the registry has a layer of that name
+		fmt.Println(err) // the registry already has a layer of this name
 		return
 	}
-	s := store.Wrap(memstore.New(), layer)
-	defer store.Close(s) // unregisters
+	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	s := store.Wrap(memstore.New(), outer, cache.New(), inner)
+	defer store.Close(s)                                        // unregisters both layers
+	handler := promhttp.HandlerFor(reg, promhttp.HandlerOpts{}) // for http.Handle("/metrics", handler)
 
 	ctx := context.Background()
-	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "never in a label", CreatedAt: time.Now()})
-	_, _ = s.LoadThread(ctx, "thr_1")
-	_, _ = s.LoadThread(ctx, "thr_unknown")
+	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
+	for range 3 {
+		_, _ = s.LoadThread(ctx, "thr_1")
+	}
+	_, _ = s.LoadThread(ctx, "thr_2")
 
-	families, _ := reg.Gather()
-	for _, f := range families {
-		if f.GetName() != "chatstore_operations_total" {
-			continue
-		}
-		for _, m := range f.Metric {
-			if n := m.Counter.GetValue(); n > 0 {
-				labels := map[string]string{}
-				for _, l := range m.Label {
-					labels[l.GetName()] = l.GetValue()
-				}
-				fmt.Println(f.GetName(), labels, n)
-			}
+	scrape := httptest.NewRecorder()
+	handler.ServeHTTP(scrape, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(scrape.Body.String()) {
+		if strings.HasPrefix(line, "chatstore_operations_total") && !strings.HasSuffix(line, " 0\n") {
+			fmt.Print(line)
 		}
 	}
 	// Output:
-	// chatstore_operations_total map[code:not_found layer:store operation:load_thread store:chat] 1
-	// chatstore_operations_total map[code:ok layer:store operation:load_thread store:chat] 1
-	// chatstore_operations_total map[code:ok layer:store operation:save_thread store:chat] 1
+	// chatstore_operations_total{code="not_found",layer="inner",operation="load_thread",store="default"} 1
+	// chatstore_operations_total{code="not_found",layer="outer",operation="load_thread",store="default"} 1
+	// chatstore_operations_total{code="ok",layer="inner",operation="load_thread",store="default"} 1
+	// chatstore_operations_total{code="ok",layer="inner",operation="save_thread",store="default"} 1
+	// chatstore_operations_total{code="ok",layer="outer",operation="load_thread",store="default"} 3
+	// chatstore_operations_total{code="ok",layer="outer",operation="save_thread",store="default"} 1
 }

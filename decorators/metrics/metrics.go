@@ -1,41 +1,44 @@
 // Package metrics counts and times every call of a Store for Prometheus.
 //
-// Put one layer outside of a cache, for what callers see, and one beneath it, for what the backend has to do:
+// Put one layer outside of a cache, which sees the callers' calls, and one beneath it, which sees the calls of the backend:
 //
 //	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
 //	inner, err := metrics.New(reg, metrics.WithLayer("inner"))
 //	s := store.Wrap(base, outer, authz.New(authz.OwnerOnly()), cache.New(), inner)
 //	defer store.Close(s) // unregisters both
 //
-// Do not use it to follow one call through the layers: package tracing does that. With a tracing layer outside, the exemplars of
-// errors and slow calls lead from a series to a trace.
+// Do not use it to follow one call through the layers: package tracing does that. With a tracing layer outside, exemplars lead
+// from errors and slow calls to their traces.
 //
-// The series of a layer all have the constant labels store and layer, and are there, at zero, before the first call:
+// Every series of a layer has the constant labels store and layer, and exists from the start, at zero:
 //
 //	chatstore_operation_duration_seconds{operation, status}  histogram, classic and native; status is ok or error
 //	chatstore_operations_total{operation, code}              counter; code is a store.Code: ok, not_found, …
-//	chatstore_operations_in_flight{operation}                gauge: calls that have begun and not ended
-//	chatstore_page_items{operation}                          histogram of the rows of the pages returned
+//	chatstore_operations_in_flight{operation}                gauge: calls in progress
+//	chatstore_page_items{operation}                          histogram: rows per returned page
 //	chatstore_stats_dropped                                  gauge: see below
 //
-// The codes canceled, timeout, unavailable, internal and panic have status error. All others are answers, with status ok:
-// a thread that is not there was found out as it should be.
+// The codes canceled, timeout, unavailable, internal and panic have the status error. All others have the status ok: not_found,
+// for example, is an answer and no failure.
 //
-// The layer also exports what the layers beneath count, down to the base and through every barrier ([layer.StatsReporter]): of
-// package cache for example chatstore_cache_requests_total{kind, result}. Where two layers report the same series, the sum
-// is exported.
+// # Statistics of other layers
 //
-// Statistics that would fail the scrape, or that a linter would refuse, are left out and counted by chatstore_stats_dropped:
+// A metrics layer also exports the statistics of the layers beneath it, down to the base and through every barrier (see
+// [layer.StatsReporter]). Package cache, for example, reports chatstore_cache_requests_total{kind, result}. If two layers report
+// the same series, their sum is exported.
 //
-//   - a name or a label that Prometheus does not allow
+// The layer leaves out the following statistics, because they would make a scrape fail or a linter complain. The gauge
+// chatstore_stats_dropped counts them:
+//
+//   - a name, a label or a text that Prometheus does not allow
+//   - a label named store, layer, le or quantile
 //   - a counter whose name does not end in _total, or a gauge whose name does
-//   - a name that another kind of metric has
-//   - those of a reporter that panics
+//   - a name that ends in _count, _sum or _bucket, or that the registry has with other labels or another help text
+//   - a series that was not reported when the layer wrapped its Store
+//   - the statistics of a reporter that panics
 //
-// A layer has 461 series by itself, and stays under 600 together with what the other decorators report. No id, owner or
-// error text is a label: their number does not grow.
-//
-// An observed call allocates nothing, except where it leaves an exemplar.
+// With the default buckets a layer has 461 series of its own, and fewer than 600 with those of the other decorators. No id, owner
+// or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar.
 package metrics
 
 import (
@@ -70,15 +73,15 @@ type config struct {
 // Option changes what New makes.
 type Option func(*config)
 
-// WithStore sets the constant label store, which tells the stacks of one program apart. The default is [DefaultStore].
-// WithStore panics unless the name is valid UTF-8 and not empty.
+// WithStore sets the constant label store, which tells apart the stacks of one program. The default is [DefaultStore].
+// WithStore panics if the name is empty or not valid UTF-8.
 func WithStore(name string) Option {
 	checkLabel("WithStore", name)
 	return func(c *config) { c.store = name }
 }
 
-// WithLayer sets the constant label layer, which tells the metrics layers of one stack apart. The default is
-// [DefaultLayer]. WithLayer panics unless the name is valid UTF-8 and not empty.
+// WithLayer sets the constant label layer, which tells apart the metrics layers of one stack. The default is [DefaultLayer].
+// WithLayer panics if the name is empty or not valid UTF-8.
 func WithLayer(name string) Option {
 	checkLabel("WithLayer", name)
 	return func(c *config) { c.layer = name }
@@ -93,13 +96,13 @@ func checkLabel(option, name string) {
 	}
 }
 
-// WithBuckets sets the upper bounds, in seconds, of the classic buckets of durations. The default is .001, .005, .01, .05, .1,
-// .5, 1, 5, 10. Each bound is 24 series. Without any, only the native histogram is left. WithBuckets panics unless the
-// bounds are above zero and rise.
+// WithBuckets sets the upper bounds of the classic duration buckets, in seconds. The default is .001, .005, .01, .05, .1, .5, 1,
+// 5, 10. Each bound costs 24 series. Without bounds only the native histogram is exported. WithBuckets panics unless the bounds
+// are above zero and rise.
 func WithBuckets(seconds ...float64) Option {
 	seconds = slices.Clone(seconds)
 	for i, b := range seconds {
-		// The first also refuses NaN, which compares with nothing.
+		// !(b > 0) also refuses NaN.
 		if !(b > 0) || i > 0 && b <= seconds[i-1] {
 			panic(fmt.Sprintf("metrics.WithBuckets: the bounds must be above zero and rise: %v", seconds))
 		}
@@ -107,8 +110,8 @@ func WithBuckets(seconds ...float64) Option {
 	return func(c *config) { c.buckets = seconds }
 }
 
-// WithSlow sets from which duration on a successful call of a sampled span leaves its trace_id as an exemplar. The default
-// is [DefaultSlow]. Calls with status error always do. WithSlow panics if d is negative.
+// WithSlow sets the duration from which a call counts as slow. The default is [DefaultSlow]. Within a sampled span, slow calls
+// and calls with the status error leave the trace_id as an exemplar. WithSlow panics if d is negative.
 func WithSlow(d time.Duration) Option {
 	if d < 0 {
 		panic("metrics.WithSlow: the duration is negative: use 0 for every call")
@@ -116,12 +119,13 @@ func WithSlow(d time.Duration) Option {
 	return func(c *config) { c.slow = d }
 }
 
-// New registers the metrics with reg and returns the layer that feeds them; a nil reg registers them nowhere. The layer
-// wraps one Store: wrapping a second panics. Closing the layer ([store.Close]) unregisters what New registered, and calls
-// then pass through uncounted. What never wrapped a Store cannot be closed, and stays registered: call New last of what may
-// fail.
+// New registers the metrics with reg and returns the layer that feeds them. With a nil reg it registers nothing. The layer wraps
+// one Store; wrapping a second one panics.
 //
-// It is an error, and nothing is registered, if reg has a layer with the same store and layer labels.
+// Closing the layer with [store.Close] unregisters its metrics. Calls then pass through uncounted. A layer that has not wrapped a
+// Store cannot be closed and stays registered. So call New after everything else that can fail.
+//
+// New returns an error and registers nothing if reg has a layer with the same store and layer labels, or refuses the metrics.
 func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	c := config{
 		store: DefaultStore, layer: DefaultLayer, slow: DefaultSlow,
@@ -134,8 +138,8 @@ func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	if reg != nil {
 		if err := reg.Register(m); err != nil {
 			if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-				return nil, fmt.Errorf("metrics.New: the registry has a layer with store=%q and layer=%q: "+
-					"set another name with WithStore or WithLayer", c.store, c.layer)
+				return nil, fmt.Errorf("metrics.New: the registry already has a layer with store=%q and layer=%q: "+
+					"choose another name with WithStore or WithLayer", c.store, c.layer)
 			}
 			return nil, fmt.Errorf("metrics.New: store=%q, layer=%q: %w", c.store, c.layer, err)
 		}
@@ -160,7 +164,7 @@ const (
 
 var statusNames = [numStatuses]string{"ok", "error"}
 
-// statusOf is part of what dashboards and alerts are built on: see the package comment.
+// statusOf follows the package comment. Dashboards and alerts depend on it.
 func statusOf(c store.Code) int {
 	switch c {
 	case store.CodeCanceled, store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic:
@@ -169,7 +173,7 @@ func statusOf(c store.Code) int {
 	return statusOK
 }
 
-// meter is the Observer and the Collector of a layer. The metrics of an op are bound once, so that a call looks nothing up.
+// meter is the Observer and the Collector of a layer. The metrics of each op are looked up once, not in every call.
 type meter struct {
 	ops      [store.NumOps]bound
 	slow     time.Duration
@@ -178,7 +182,7 @@ type meter struct {
 	reg      prometheus.Registerer
 	wrapped  atomic.Bool
 	closed   atomic.Bool
-	stats    atomic.Pointer[stats] // set by wrap; registered by itself, because what is beneath is known only then
+	stats    atomic.Pointer[stats] // set and registered by wrap, which is the first to know the layers beneath
 }
 
 var (
@@ -186,7 +190,7 @@ var (
 	_ prometheus.Collector = (*meter)(nil)
 )
 
-// bound is the metrics of one op. Begin's state is a pointer to it.
+// bound has the metrics of one op. Begin returns a pointer to it as its state.
 type bound struct {
 	inFlight prometheus.Gauge
 	calls    [store.NumCodes]prometheus.Counter
@@ -198,23 +202,23 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 	constant := prometheus.Labels{"store": c.store, "layer": c.layer}
 	m := &meter{slow: c.slow, constant: constant, reg: reg}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "chatstore_operation_duration_seconds", Help: "How long calls took, by operation and whether they failed.",
+		Name: "chatstore_operation_duration_seconds", Help: "Durations of calls, by operation and status.",
 		ConstLabels: constant, Buckets: c.buckets,
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 		NativeHistogramMinResetDuration: time.Hour,
 	}, []string{"operation", "status"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "chatstore_operations_total", Help: "Calls that ended, by operation and code.", ConstLabels: constant,
+		Name: "chatstore_operations_total", Help: "Finished calls, by operation and code.", ConstLabels: constant,
 	}, []string{"operation", "code"})
 	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "chatstore_operations_in_flight", Help: "Calls that have begun and not ended, by operation.", ConstLabels: constant,
+		Name: "chatstore_operations_in_flight", Help: "Calls in progress, by operation.", ConstLabels: constant,
 	}, []string{"operation"})
 	items := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "chatstore_page_items", Help: "Rows of the pages returned, by operation.",
+		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.",
 		ConstLabels: constant, Buckets: []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
 	}, []string{"operation"})
 	dropped := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that cannot be exported.", ConstLabels: constant,
+		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that were left out.", ConstLabels: constant,
 	}, func() float64 {
 		if s := m.stats.Load(); s != nil {
 			return float64(s.dropped.Load())
@@ -224,13 +228,13 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 	m.vecs = []prometheus.Collector{duration, calls, inFlight, items, dropped}
 
 	for _, op := range store.Ops() {
-		b, word := &m.ops[op], op.String()
-		b.inFlight = inFlight.WithLabelValues(word)
+		b, operation := &m.ops[op], op.String()
+		b.inFlight = inFlight.WithLabelValues(operation)
 		for code := range b.calls {
-			b.calls[code] = calls.WithLabelValues(word, store.Code(code).String())
+			b.calls[code] = calls.WithLabelValues(operation, store.Code(code).String())
 		}
 		for status, name := range statusNames {
-			b.duration[status] = duration.WithLabelValues(word, name)
+			b.duration[status] = duration.WithLabelValues(operation, name)
 		}
 	}
 	for _, op := range [...]store.Op{store.OpLoadThreads, store.OpLoadThreadItems} {
@@ -239,7 +243,7 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 	return m
 }
 
-// Begin counts the call in.
+// Begin counts the call as in flight.
 func (m *meter) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if m.closed.Load() {
 		return ctx, nil
@@ -249,7 +253,7 @@ func (m *meter) Begin(ctx context.Context, c layer.Call) (context.Context, any) 
 	return ctx, b
 }
 
-// End counts the call out.
+// End counts the call, its duration and the rows of its page.
 func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any) {
 	b := state.(*bound)
 	b.inFlight.Dec()
@@ -269,7 +273,7 @@ func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any
 	b.duration[status].Observe(seconds)
 }
 
-// Describe and Collect make all of the layer's own metrics one Collector: registered as a whole or not at all.
+// Describe and Collect make the layer's own metrics one Collector, which is registered as a whole or not at all.
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
 	for _, v := range m.vecs {
 		v.Describe(ch)
@@ -282,10 +286,10 @@ func (m *meter) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// wrap takes note of the one Store beneath.
+// wrap finds and registers the statistics of the layers beneath.
 func (m *meter) wrap(next store.Store) {
 	if m.wrapped.Swap(true) {
-		panic("metrics: this Middleware wraps a Store already: call metrics.New for each, with a WithStore or WithLayer of its own")
+		panic("metrics: this layer already wraps a Store: call metrics.New for each Store, with its own name in WithStore or WithLayer")
 	}
 	s := newStats(next, m.constant)
 	if m.reg != nil {
@@ -294,8 +298,7 @@ func (m *meter) wrap(next store.Store) {
 	m.stats.Store(s)
 }
 
-// Close unregisters what New and the wrapping registered. Only the first does: by the second another layer may have the
-// names.
+// Close unregisters what New and wrap registered. A second Close does nothing: another layer may use the names by then.
 func (m *meter) Close() error {
 	if m.closed.Swap(true) || m.reg == nil {
 		return nil

@@ -29,7 +29,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// newLayer fails the test where New does.
+// newLayer returns a new layer and ends the test if New fails.
 func newLayer(t testing.TB, reg prometheus.Registerer, opts ...metrics.Option) store.Middleware {
 	t.Helper()
 	m, err := metrics.New(reg, opts...)
@@ -61,7 +61,7 @@ func callAll(t testing.TB, s store.Store) {
 	}
 }
 
-// expose returns what a scrape sees, in format.
+// expose returns the text of a scrape in the format.
 func expose(t testing.TB, g prometheus.Gatherer, format expfmt.FormatType) string {
 	t.Helper()
 	families, err := g.Gather()
@@ -77,7 +77,8 @@ func expose(t testing.TB, g prometheus.Gatherer, format expfmt.FormatType) strin
 	return b.String()
 }
 
-// values returns every series that is not zero, but for the sums of durations, by its text.
+// values returns the values of all series that are not zero, without buckets and sums of durations. The keys are the texts of the
+// series without the constant labels.
 func values(t testing.TB, g prometheus.Gatherer) map[string]string {
 	t.Helper()
 	m := map[string]string{}
@@ -100,7 +101,7 @@ func TestEveryMethodReachesTheBaseOnceAndIsCounted(t *testing.T) {
 		t.Run(m.Name, func(t *testing.T) {
 			reg := prometheus.NewPedanticRegistry()
 			if ctx := t.Context(); spy.Through(ctx, t, newLayer(t, reg), m) != ctx {
-				t.Error("the base was given another context")
+				t.Error("the base got another context than the caller's")
 			}
 			want := map[string]string{}
 			if op := opOf(m.Name); op != 0 {
@@ -116,7 +117,7 @@ func TestEveryMethodReachesTheBaseOnceAndIsCounted(t *testing.T) {
 	}
 }
 
-// opOf returns the op that is named like the method, or 0 for the generators.
+// opOf returns the op of the method, or 0 for the methods that generate ids.
 func opOf(method string) store.Op {
 	for _, op := range store.Ops() {
 		if strings.EqualFold(strings.ReplaceAll(op.String(), "_", ""), method) {
@@ -147,7 +148,7 @@ func TestEveryOutcomeIsCounted(t *testing.T) {
 				maps.DeleteFunc(got, func(name, _ string) bool {
 					return o.Code == store.CodeOK && strings.HasPrefix(name, "page_items")
 				})
-				same(t, "the series", want, got) // also: in flight is zero again
+				same(t, "the series", want, got) // values omits zeros, so no call is in flight
 			})
 		}
 	}
@@ -182,7 +183,7 @@ func TestDurationsAreInSeconds(t *testing.T) {
 		}
 		same(t, "classic buckets", []uint64{0, 0, 1, 1}, counts)
 		if h.GetSchema() != 3 || len(h.PositiveSpan) == 0 {
-			t.Errorf("no native buckets of factor 1.1: schema %d, %v", h.GetSchema(), h.PositiveSpan)
+			t.Errorf("want native buckets of factor 1.1, got schema %d, %v", h.GetSchema(), h.PositiveSpan)
 		}
 	})
 }
@@ -194,7 +195,7 @@ func histogram(t *testing.T, g prometheus.Gatherer, op, status string) *dto.Hist
 			return m.GetHistogram()
 		}
 	}
-	t.Fatal("no such histogram")
+	t.Fatalf("no histogram of %s with status %s", op, status)
 	return nil
 }
 
@@ -204,7 +205,7 @@ func family(t *testing.T, g prometheus.Gatherer, name string) *dto.MetricFamily 
 	must(t, err)
 	i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
 	if i < 0 {
-		t.Fatalf("no %s", name)
+		t.Fatalf("no metric %s", name)
 	}
 	return families[i]
 }
@@ -217,7 +218,7 @@ func TestAnObservedCallAllocatesNothing(t *testing.T) {
 	base := &spy.Base{Forget: true}
 	s := store.Wrap(base, newLayer(t, prometheus.NewRegistry(), metrics.WithSlow(time.Hour)))
 	for _, op := range store.Ops() {
-		// What callOp and the base allocate is not the layer's.
+		// CallOp and the base allocate too.
 		without := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), base, op) })
 		if n := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), s, op) }); n != without {
 			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
@@ -276,7 +277,7 @@ func TestExemplarsOfErrorsAndSlowCalls(t *testing.T) {
 					status = "error"
 				}
 				if n := histogram(t, reg, "load_thread", status).GetSampleCount(); n != 1 {
-					t.Errorf("the call was counted %d times", n)
+					t.Errorf("the call was counted %d times, want once", n)
 				}
 			})
 		})
@@ -300,12 +301,12 @@ func TestEverySeriesIsThereBeforeTheFirstCall(t *testing.T) {
 			}
 		}
 	}
-	if got := len(lines(text)); got != 461 { // the package comment says it
-		t.Errorf("%d series", got)
+	if got := len(lines(text)); got != 461 {
+		t.Errorf("%d series, the package comment says 461", got)
 	}
 }
 
-// lines returns the series of an exposition.
+// lines returns the lines with series of an exposition.
 func lines(text string) (series []string) {
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "#") {
@@ -319,9 +320,9 @@ func TestASecondLayerOfTheSameNameIsRefusedAndChangesNothing(t *testing.T) {
 	s, reg := open(t, &spy.Base{})
 	before := expose(t, reg, expfmt.TypeTextPlain)
 
-	m, err := metrics.New(reg, metrics.WithBuckets(1)) // other buckets are no other names
+	m, err := metrics.New(reg, metrics.WithBuckets(1)) // other buckets do not change the names
 	if err == nil || m != nil || !strings.Contains(err.Error(), "WithStore or WithLayer") {
-		t.Errorf("New: %v", err)
+		t.Errorf("New returned %v, want an error that names WithStore and WithLayer", err)
 	}
 	same(t, "the registry", before, expose(t, reg, expfmt.TypeTextPlain))
 	must(t, store.Close(s))
@@ -332,12 +333,12 @@ func TestASecondLayerOfTheSameNameIsRefusedAndChangesNothing(t *testing.T) {
 
 func TestARegistryThatHasANameLeavesNothingBehind(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatstore_page_items", Help: "Somebody else's."}))
+	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "chatstore_page_items", Help: "Of another package."}))
 	if _, err := metrics.New(reg); err == nil {
-		t.Fatal("New took a name that the registry has")
+		t.Fatal("New returned no error though the registry has another metric of the name")
 	}
 	if got := lines(expose(t, reg, expfmt.TypeTextPlain)); len(got) != 1 {
-		t.Errorf("a part was registered: %v", got)
+		t.Errorf("some metrics were registered: %v", got)
 	}
 }
 
@@ -369,14 +370,14 @@ func TestLayersAndStacksInOneRegistry(t *testing.T) {
 	must(t, store.Close(a))
 	text = expose(t, reg, expfmt.TypeTextPlain)
 	if strings.Contains(text, `store="a"`) || !strings.Contains(text, `store="b"`) {
-		t.Error("closing one stack must unregister it, and it only")
+		t.Error("Close must unregister the closed stack and no other")
 	}
 }
 
 func TestTheMiddlewareWrapsOneStore(t *testing.T) {
 	m := newLayer(t, nil)
 	m(&spy.Base{})
-	testenv.Panics(t, "metrics: this Middleware wraps a Store already: call metrics.New for each", func() { m(&spy.Base{}) })
+	testenv.Panics(t, "metrics: this layer already wraps a Store: call metrics.New for each", func() { m(&spy.Base{}) })
 }
 
 func TestAClosedLayerLetsCallsPass(t *testing.T) {
@@ -393,12 +394,12 @@ func TestAClosedLayerLetsCallsPass(t *testing.T) {
 		}
 	}
 	if len(base.Calls()) != len(store.Ops()) {
-		t.Errorf("%d calls reached the base", len(base.Calls()))
+		t.Errorf("%d calls reached the base, want %d", len(base.Calls()), len(store.Ops()))
 	}
-	same(t, "what is left", []string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain)))
+	same(t, "the registry after Close", []string{"mine 0\n"}, lines(expose(t, reg, expfmt.TypeTextPlain)))
 }
 
-// ledger is a Registerer that knows what is registered.
+// ledger is a Registerer that records the registered collectors.
 type ledger struct {
 	*prometheus.Registry
 	open map[prometheus.Collector]bool
@@ -429,7 +430,7 @@ func TestCloseUnregistersWhateverWasRegistered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := ledger{prometheus.NewPedanticRegistry(), map[prometheus.Collector]bool{}}
-			reg.Registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Somebody else's."}))
+			reg.Registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Of another package."}))
 			s := store.Wrap(&reporting{stats: stats}, newLayer(t, reg))
 			_ = store.Close(s)
 			if n := len(reg.open); n != 0 {
@@ -449,7 +450,7 @@ func TestAClosedLayerCountsNoMore(t *testing.T) {
 	after := prometheus.NewPedanticRegistry()
 	after.MustRegister(collectors...)
 	if got := values(t, after)[`operations_total{code="ok",operation="load_thread"}`]; got != "1" {
-		t.Errorf("%s calls were counted, want the one before Close", got)
+		t.Errorf("%s calls were counted, want 1, the one before Close", got)
 	}
 }
 
@@ -546,7 +547,7 @@ func TestCallsAndScrapesAtOnce(t *testing.T) {
 	}
 	for _, m := range family(t, reg, "chatstore_operations_in_flight").GetMetric() {
 		if m.GetGauge().GetValue() != 0 {
-			t.Errorf("still in flight: %v", m)
+			t.Errorf("a call is still in flight: %v", m)
 		}
 	}
 }
@@ -563,14 +564,14 @@ func TestNoContentInMetrics(t *testing.T) {
 		}
 	}
 	text := expose(t, reg, expfmt.TypeOpenMetrics)
-	for _, word := range []string{spy.Canary, "thr_1", "msg_", "atc_1"} { // ids neither: each would be a series
-		if strings.Contains(text, word) {
-			t.Errorf("%q is in the exposition", word)
+	for _, secret := range []string{spy.Canary, "thr_1", "msg_", "atc_1"} { // an id as a label would make a series for each row
+		if strings.Contains(text, secret) {
+			t.Errorf("%q is in the exposition", secret)
 		}
 	}
 	for _, op := range store.Ops() {
 		if !strings.Contains(text, fmt.Sprintf(`code="panic",layer="failing-3",operation="%s",store="default"} 1.0`, op)) {
-			t.Errorf("%s was not counted", op)
+			t.Errorf("the panic of %s was not counted", op)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// Prometheus' own linter knows more rules than the library's.
+// Prometheus's own linter has more rules than the library's.
 func TestPromtoolCheckMetrics(t *testing.T) {
 	promtool := testenv.Program(t, "promtool", "prometheus")
 	s, reg := open(t, &reporting{stats: realistic()})

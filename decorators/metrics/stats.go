@@ -13,24 +13,25 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// stats is the Collector of what the layers beneath report. Which series there are is found out once, at the wrapping: a
-// reporter always reports the same. So they can be described, and what a registry would refuse is known before any scrape.
+// stats is the Collector of the statistics of the layers beneath. It finds the series once, when the layer wraps its Store,
+// because a reporter always reports the same series. So it can describe them, and no scrape fails over one that the registry
+// would refuse.
 type stats struct {
 	reporters []layer.StatsReporter
 	families  map[string]*family
 	series    map[seriesKey]*series
-	dropped   atomic.Int64 // by the last round
+	dropped   atomic.Int64 // by the last read
 	reg       prometheus.Registerer
 }
 
-// family is all series of one name.
+// family is what all series of one name share.
 type family struct {
 	desc   *prometheus.Desc
 	typ    prometheus.ValueType
-	labels [3]string // names, sorted; "" is none
+	labels [3]string // names, sorted; "" means no label
 }
 
-// seriesKey tells series apart. The labels are sorted by name, so that their order in a Stat does not count.
+// seriesKey identifies a series. The labels are sorted by name, so their order in a Stat does not matter.
 type seriesKey struct {
 	name   string
 	labels [3]layer.Label
@@ -39,12 +40,12 @@ type seriesKey struct {
 type series struct {
 	family *family
 	values []string // of the labels
-	parts  int      // how many stats of one round are summed up in it
+	parts  int      // the number of stats that one read adds up
 }
 
 var _ prometheus.Collector = (*stats)(nil)
 
-// newStats finds the reporters beneath and what they report.
+// newStats finds the reporters beneath and their series.
 func newStats(next store.Store, constant prometheus.Labels) *stats {
 	s := &stats{
 		reporters: slices.Collect(store.All[layer.StatsReporter](next)),
@@ -61,7 +62,7 @@ func newStats(next store.Store, constant prometheus.Labels) *stats {
 	return s
 }
 
-// report asks r. It is a user's code perhaps: a panic must not take the process down in the registry's goroutine.
+// report asks r, which may be a user's code. A panic in the registry's goroutine would end the process.
 func report(r layer.StatsReporter) (reported []layer.Stat, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -71,7 +72,7 @@ func report(r layer.StatsReporter) (reported []layer.Stat, ok bool) {
 	return r.AppendStats(nil), true
 }
 
-// add makes a series for st, if it is fit to be one.
+// add adds a series for st, if st can be exported.
 func (s *stats) add(st layer.Stat, constant prometheus.Labels) {
 	key := keyOf(st)
 	if known := s.series[key]; known != nil {
@@ -102,7 +103,7 @@ func (s *stats) add(st layer.Stat, constant prometheus.Labels) {
 		s.families[st.Name] = f
 	}
 	if f.labels != labels {
-		return // one family has one set of label names
+		return // all series of a family have the same label names
 	}
 	s.series[key] = &series{family: f, values: values, parts: 1}
 }
@@ -119,13 +120,13 @@ var (
 	ownLabels    = []string{"store", "layer", "le", "quantile"}
 )
 
-// validName also makes it impossible for one name to be a counter here and a gauge elsewhere, which would fail the scrape.
+// validName also ensures that a name is not a counter in one layer and a gauge in another, which would fail the scrape.
 func validName(st layer.Stat) bool {
 	return nameOfMetric.MatchString(st.Name) && !notOfMetric.MatchString(st.Name) &&
 		strings.HasSuffix(st.Name, "_total") == st.Counter
 }
 
-// validLabels leaves to the registry what makes a whole family impossible: a reserved name, or one that is there twice.
+// validLabels checks single labels. The registry refuses reserved and repeated names, for the whole family.
 func validLabels(labels [3]layer.Label) bool {
 	for _, l := range labels {
 		if l == (layer.Label{}) {
@@ -138,8 +139,8 @@ func validLabels(labels [3]layer.Label) bool {
 	return true
 }
 
-// read asks every reporter once and sums up. A series of which a part is missing, because its reporter panicked, is left
-// out: a counter that falls for one scrape looks like a restart.
+// read asks every reporter once and returns the sums. It leaves out a series if a part is missing because a reporter panicked: a
+// counter that falls for one scrape looks like a restart.
 func (s *stats) read() map[*series]float64 {
 	type sum struct {
 		value float64
@@ -176,22 +177,22 @@ func (s *stats) read() map[*series]float64 {
 	return whole
 }
 
-// Describe names every family that was found at the wrapping.
+// Describe sends the families that newStats found.
 func (s *stats) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range s.families {
 		ch <- f.desc
 	}
 }
 
-// Collect reads the reporters and sends what they said.
+// Collect reads the reporters and sends the sums.
 func (s *stats) Collect(ch chan<- prometheus.Metric) {
 	for known, value := range s.read() {
 		ch <- prometheus.MustNewConstMetric(known.family.desc, known.family.typ, value, known.values...)
 	}
 }
 
-// register registers s with reg. A family that reg refuses, since it has the name with another help text or other labels,
-// is left out.
+// register registers s with reg. It leaves out families that reg refuses because it has their name with another help text or
+// other labels.
 func (s *stats) register(reg prometheus.Registerer) {
 	if s.tryRegister(reg) {
 		return
@@ -212,7 +213,7 @@ func (s *stats) register(reg prometheus.Registerer) {
 
 func (s *stats) tryRegister(reg prometheus.Registerer) bool {
 	if len(s.families) == 0 {
-		return true // a registry takes a Collector without descriptions, and never gives it back
+		return true // a registry cannot unregister a Collector without descriptions
 	}
 	if reg.Register(s) != nil {
 		return false
@@ -237,7 +238,7 @@ func (s *stats) unregister() {
 	}
 }
 
-// probe finds out whether a registry takes a description.
+// probe is registered to find out whether a registry accepts a description.
 type probe struct{ desc *prometheus.Desc }
 
 func (p probe) Describe(ch chan<- *prometheus.Desc) { ch <- p.desc }

@@ -16,11 +16,11 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// reporting is a base, or by its layer a layer, that reports stats.
+// reporting is a base that reports statistics. Its method layer returns a layer that reports the same.
 type reporting struct {
 	spy.Base
 	stats  []layer.Stat
-	report func(dst []layer.Stat) []layer.Stat // in place of stats
+	report func(dst []layer.Stat) []layer.Stat // if set, is used instead of stats
 }
 
 func (r *reporting) AppendStats(dst []layer.Stat) []layer.Stat {
@@ -35,7 +35,7 @@ func (r *reporting) End(context.Context, layer.Call, layer.Result, any)         
 
 func (r *reporting) layer() store.Middleware { return layer.Observe("reporting", r) }
 
-// guard is a layer that must not be looked through.
+// guard is a layer with a Barrier.
 type guard struct {
 	store.Barrier
 	store.Store
@@ -53,7 +53,7 @@ func gauge(name string, value float64, labels ...layer.Label) layer.Stat {
 	return st
 }
 
-// realistic is what the project's other decorators report in a full stack, and some more.
+// realistic returns statistics like those of the other decorators in a full stack, and some more.
 func realistic() (stats []layer.Stat) {
 	label := func(name, value string) layer.Label { return layer.Label{Name: name, Value: value} }
 	for _, kind := range []string{"thread", "items", "item", "attachment"} {
@@ -84,7 +84,7 @@ func realistic() (stats []layer.Stat) {
 	return stats
 }
 
-// stats returns the exported series that are not the layer's own, and chatstore_stats_dropped.
+// stats returns the exported series of the layers beneath, and chatstore_stats_dropped.
 func stats(t *testing.T, g prometheus.Gatherer) map[string]string {
 	t.Helper()
 	m := values(t, g)
@@ -124,7 +124,7 @@ func TestEqualSeriesOfTwoLayersAreSummed(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	k, r := layer.Label{Name: "kind", Value: "thread"}, layer.Label{Name: "result", Value: "hit"}
 	one := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 2, k, r)}}
-	two := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // whatever the order of the labels
+	two := &reporting{stats: []layer.Stat{counter("chatstore_cache_requests_total", 3, r, k)}} // the order of labels does not matter
 	store.Wrap(&spy.Base{}, newLayer(t, reg), one.layer(), two.layer())
 	want := map[string]string{`cache_requests_total{kind="thread",result="hit"}`: "5"}
 	same(t, "statistics", want, stats(t, reg))
@@ -141,7 +141,7 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 		"gauge with _total":          gauge("x_total", 1),
 		"suffix of a histogram":      gauge("good_count", 1),
 		"the layer's own": {
-			Name: "chatstore_operations_total", Help: "Calls that ended, by operation and code.", Counter: true, Value: 1,
+			Name: "chatstore_operations_total", Help: "Finished calls, by operation and code.", Counter: true, Value: 1,
 			Labels: [3]layer.Label{l("operation", "load_thread"), l("code", "ok")},
 		},
 		"the layer's own count":        gauge("chatstore_page_items_count", 1, l("operation", "load_threads")),
@@ -157,15 +157,15 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 		"the same label twice":         gauge("x", 1, l("a", "1"), l("a", "2")),
 		"label value not UTF-8":        gauge("x", 1, l("a", "\xff")),
 		"help not UTF-8":               {Name: "x", Help: "\xff", Value: 1},
-		"name of another's metric":     gauge("taken", 1),
-		"name and labels of another's": gauge("taken_by_labels", 1, l("kind", "x")),
-		"a series not there at first":  gauge("late", 1),
+		"name of another metric":       gauge("taken", 1),
+		"name taken with other labels": gauge("taken_by_labels", 1, l("kind", "x")),
+		"a series that comes later":    gauge("late", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			reg := prometheus.NewPedanticRegistry()
-			reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Somebody else's."}))
+			reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "taken", Help: "Of another package."}))
 			reg.MustRegister(prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "taken_by_labels", Help: "Counts."}, []string{"x"}))
-			late := name != "a series not there at first"
+			late := name != "a series that comes later"
 			base := &reporting{report: func(dst []layer.Stat) []layer.Stat {
 				dst = append(dst, gauge("good", 1, l("kind", "a")))
 				if late {
@@ -176,7 +176,7 @@ func TestOddStatisticsAreDroppedAndCounted(t *testing.T) {
 			}}
 			s := store.Wrap(base, newLayer(t, reg))
 			for range 2 {
-				_ = stats(t, reg) // the first scrape may find out
+				_ = stats(t, reg) // the first scrape may be the one that notices
 			}
 			want := map[string]string{`good{kind="a"}`: "1", `good{kind="b"}`: "2", `stats_dropped`: "1"}
 			same(t, "statistics", want, stats(t, reg))
@@ -217,8 +217,8 @@ func TestAReporterThatPanicsTakesItsSeriesAlone(t *testing.T) {
 	same(t, "statistics", whole, stats(t, reg))
 	broken = true
 	_ = stats(t, reg)
-	// A sum of the rest would look like a restart of the counter.
-	want := map[string]string{`one_total`: "1", `stats_dropped`: "2"} // the reporter, and the sum
+	// The sum of the other reporters would look like a restart of the counter.
+	want := map[string]string{`one_total`: "1", `stats_dropped`: "2"} // the reporter and shared_total
 	same(t, "statistics", want, stats(t, reg))
 	broken = false
 	_ = stats(t, reg)
@@ -229,13 +229,13 @@ func TestSeriesStayUnderTheBudget(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	base := &reporting{stats: realistic()}
 	s := store.Wrap(base, newLayer(t, reg))
-	for _, o := range spy.Outcomes() { // calls add none
+	for _, o := range spy.Outcomes() { // calls add no series
 		base.Do = o.Do
 		for _, op := range store.Ops() {
 			_, _ = spy.Try(t.Context(), s, op)
 		}
 	}
 	if n, want := len(lines(expose(t, reg, expfmt.TypeTextPlain))), 461+len(realistic()); n != want || n >= 600 {
-		t.Errorf("%d series, want %d, and the budget is under 600", n, want)
+		t.Errorf("%d series, want %d, which must be less than 600", n, want)
 	}
 }

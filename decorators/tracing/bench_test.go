@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Each benchmark runs in turns with its reference and reports the ratio.
+// Each benchmark alternates with its reference and reports the ratio of their costs.
 //
 //	go test -run '^$' -bench Tracing ./decorators/tracing
 
@@ -48,7 +48,7 @@ func BenchmarkTracingSampled(b *testing.B) {
 	tp := sdktrace.NewTracerProvider()
 	s := store.Wrap(empty{}, tracing.New(tracing.WithTracerProvider(tp)))
 	hand := byHand{empty{}, tp.Tracer("by hand")}
-	b.Run("read", func(b *testing.B) { // takes notes too
+	b.Run("read", func(b *testing.B) { // a read also has notes
 		spy.InTurns(b, "x-by-hand",
 			func() { _, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d") },
 			func() { _, _ = hand.LoadThread(b.Context(), "thr_1a2b3c4d") })
@@ -60,7 +60,7 @@ func BenchmarkTracingSampled(b *testing.B) {
 	})
 }
 
-// byHand is the span as people write it, with the same attributes.
+// byHand is a layer with hand-written spans that have the same attributes.
 type byHand struct {
 	empty
 	tracer trace.Tracer

@@ -1,34 +1,36 @@
 // Package tracing records one OpenTelemetry span for every call of a Store.
 //
-// Put it outermost, and once more beneath a cache if the backend's own calls are to be told apart (see [WithLayer]):
+// Put it outermost. To see the calls of the backend too, put a second layer beneath the cache (see [WithLayer]):
 //
 //	s := store.Wrap(base, tracing.New(), authz.New(authz.OwnerOnly()), cache.New())
 //	thread, err := s.LoadThread(ctx, id) // a span load_thread, a child of the span in ctx
 //
-// It needs the OpenTelemetry API only: which SDK, sampler and exporter there are is the program's business, and without any
-// nothing is recorded. Do not use it to count or to alert, which sampling makes wrong: package metrics does that.
+// Do not use it to count or to alert, because sampling makes counts wrong: package metrics does that.
 //
-// A span is internal, is named by the op, and has these attributes, each where it applies:
+// The package needs only the OpenTelemetry API. The program chooses the SDK, the sampler and the exporter. Without an SDK nothing
+// is recorded.
 //
-//	chatstore.operation      load_thread, …, the name of the span
-//	chatstore.layer          as WithLayer says
+// The kind of a span is internal, and its name is the op. It has those of these attributes that apply to the call:
+//
+//	chatstore.operation      load_thread, …: the name of the span
+//	chatstore.layer          the name in WithLayer
 //	gen_ai.conversation.id   the thread's id
 //	chatstore.item.id        and chatstore.item.type
 //	chatstore.attachment.id
-//	chatstore.page.limit     as the caller gave it; 0 is store.DefaultLimit
-//	chatstore.page.items     and chatstore.page.has_more, of a page that was returned
-//	chatstore.code           how the call ended, a store.Code: ok, not_found, …
-//	chatstore.cache.result   hit, miss or bypass: what a cache beneath said of a read
-//	chatstore.flight.role    leader or follower: what a shared read beneath was; a follower links to its leader's span
-//	error.type               the code, of a span whose status is Error
+//	chatstore.page.limit     as the caller passed it; 0 means store.DefaultLimit
+//	chatstore.page.items     and chatstore.page.has_more: of a returned page
+//	chatstore.code           the outcome, a store.Code: ok, not_found, …
+//	chatstore.cache.result   hit, miss or bypass: the result of a read in a cache beneath
+//	chatstore.flight.role    leader or follower in a load that a layer beneath shares; a follower links to its leader's span
+//	error.type               the code again, if the status is Error
 //
-// The status is Error, without a description, for timeout, unavailable, internal and panic. The answers that a caller has to
-// expect (not_found, conflict, invalid, unauthenticated, denied, and canceled) leave it unset.
+// The status is Error, without a description, for timeout, unavailable, internal and panic. It is unset for ok and for codes that
+// callers must expect: not_found, conflict, invalid, unauthenticated, denied and canceled.
 //
-// No span has content or personal data: no titles, texts, metadata, names, URLs, cursors, owners, principals or error texts. No
-// error is recorded. Ids that break the contract's rules are left out.
+// A span has ids, but no content and no personal data. Titles, texts, metadata, names, URLs, cursors, owners, principals and
+// error texts are left out, and so are ids that break the contract's rules. Errors are not recorded.
 //
-// Beneath a parent that is not sampled no span is started and nothing is allocated.
+// Under a parent span that is not sampled, the layer starts no span and allocates nothing.
 package tracing
 
 import (
@@ -47,7 +49,7 @@ import (
 // ScopeName is the name of the instrumentation scope of all spans.
 const ScopeName = "github.com/chatstore/chatstore/decorators/tracing"
 
-// DefaultLayer is the chatstore.layer of spans unless [WithLayer] says otherwise.
+// DefaultLayer is the attribute chatstore.layer of spans without [WithLayer].
 const DefaultLayer = "store"
 
 // The names of the attributes.
@@ -76,8 +78,8 @@ type config struct {
 // Option changes what New makes.
 type Option func(*config)
 
-// WithTracerProvider sets where the tracer comes from. The default is otel.GetTracerProvider() as it is when New is called;
-// a provider that is made the global one later takes over from it then. It panics on nil.
+// WithTracerProvider sets the provider of the tracer. The default is otel.GetTracerProvider() at the time of New. If the program
+// sets its first global provider later, the layer uses that one from then on. WithTracerProvider panics if tp is nil.
 func WithTracerProvider(tp trace.TracerProvider) Option {
 	if tp == nil {
 		panic("tracing.WithTracerProvider: the provider is nil: leave the option out to use the global one")
@@ -85,8 +87,8 @@ func WithTracerProvider(tp trace.TracerProvider) Option {
 	return func(c *config) { c.provider = tp }
 }
 
-// WithLayer sets chatstore.layer, which tells the spans of two layers of one stack apart. The default is [DefaultLayer].
-// It panics on "".
+// WithLayer sets the attribute chatstore.layer, which tells apart the spans of two layers in one stack. The default is
+// [DefaultLayer]. WithLayer panics if name is empty.
 func WithLayer(name string) Option {
 	if name == "" {
 		panic("tracing.WithLayer: the name is empty: leave the option out for DefaultLayer")
@@ -94,15 +96,14 @@ func WithLayer(name string) Option {
 	return func(c *config) { c.layer = name }
 }
 
-// WithAttributes adds attributes to every span, such as the name of a database. They must not hold content or personal
-// data. The attributes of this package win over one of the same key.
+// WithAttributes adds attributes to every span, such as the name of a database. They must not contain content or personal data.
+// An attribute of this package replaces one with the same key.
 func WithAttributes(attrs ...attribute.KeyValue) Option {
 	attrs = append([]attribute.KeyValue(nil), attrs...)
 	return func(c *config) { c.attributes = append(c.attributes, attrs...) }
 }
 
-// New returns the layer. It may wrap any number of stores, holds nothing that has to be closed, and is safe for concurrent
-// use as far as the tracer is.
+// New returns the layer. It can wrap any number of stores and need not be closed. It is safe for concurrent use if the tracer is.
 func New(opts ...Option) store.Middleware {
 	c := config{layer: DefaultLayer}
 	for _, o := range opts {
@@ -118,8 +119,8 @@ func New(opts ...Option) store.Middleware {
 	return layer.Observe(name, newTracer(&c))
 }
 
-// tracer makes the spans. It is an Observer whose state is the span of a write, and of a read the notes, whose origin is the
-// span: neither has to be allocated for it.
+// tracer is the Observer that makes the spans. Its state is the span of a write, or the notes of a read, whose origin is the
+// span. So the state costs no allocation.
 type tracer struct {
 	tracer    trace.Tracer
 	start     [store.NumOps][]trace.SpanStartOption
@@ -134,16 +135,16 @@ func newTracer(c *config) *tracer {
 	for _, op := range store.Ops() {
 		attrs := append([]attribute.KeyValue(nil), c.attributes...)
 		attrs = append(attrs, keyOperation.String(op.String()), keyLayer.String(c.layer))
-		t.start[op] = []trace.SpanStartOption{trace.WithAttributes(attrs...)} // and internal, which is the default
+		t.start[op] = []trace.SpanStartOption{trace.WithAttributes(attrs...)} // the default kind is internal
 	}
 	for code := range store.NumCodes {
-		word := store.Code(code).String()
-		t.code[code], t.errorType[code] = keyCode.String(word), keyErrorType.String(word)
+		name := store.Code(code).String()
+		t.code[code], t.errorType[code] = keyCode.String(name), keyErrorType.String(name)
 	}
 	return t
 }
 
-// Begin starts the span, unless it would come to nothing.
+// Begin starts the span, unless the parent is not sampled.
 func (t *tracer) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsSampled() {
 		return ctx, nil
@@ -151,15 +152,14 @@ func (t *tracer) Begin(ctx context.Context, c layer.Call) (context.Context, any)
 	inner, span := t.tracer.Start(ctx, c.Op.String(), t.start[c.Op]...)
 	switch {
 	case !span.IsRecording():
-		return inner, nil // the context still says to those beneath that the trace is not sampled
+		return inner, nil // inner tells the layers beneath that the trace is not sampled
 	case c.Op.IsWrite(): // only reads are cached and shared
 		return inner, span
 	}
 	return layer.WithNotes(inner, c.Op, span)
 }
 
-// describe appends what the call was for. It leaves out ids and types that the base is going to refuse, and those that the
-// call does not have.
+// describe appends the attributes of the call's arguments. It leaves out ids and types that are missing or not valid.
 func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
 	if rules.IDFault(c.ThreadID) == "" {
 		attrs = append(attrs, keyThreadID.String(c.ThreadID))
@@ -181,9 +181,9 @@ func describe(attrs []attribute.KeyValue, c *layer.Call) []attribute.KeyValue {
 
 func isPage(op store.Op) bool { return op == store.OpLoadThreads || op == store.OpLoadThreadItems }
 
-// End ends the span, always. It sets all attributes at once, which costs the SDK one growth less.
+// End ends the span, also after a panic. It sets all attributes in one call, which costs the SDK one allocation less.
 func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any) {
-	notes, _ := state.(*layer.Notes) // nil of a write
+	notes, _ := state.(*layer.Notes) // nil for a write
 	span, ok := state.(trace.Span)
 	if !ok {
 		span = notes.Origin().(trace.Span)
@@ -215,8 +215,8 @@ func (t *tracer) End(_ context.Context, c layer.Call, r layer.Result, state any)
 	}
 }
 
-// spanContextOf returns the span of a flight's leader, if it is known: that of a layer of this package, or what another
-// Observer gave as its origin.
+// spanContextOf returns the span of a shared load's leader. origin is a span of this package, or what another Observer passed to
+// layer.WithNotes.
 func spanContextOf(origin any) trace.SpanContext {
 	switch o := origin.(type) {
 	case trace.Span:
@@ -227,7 +227,7 @@ func spanContextOf(origin any) trace.SpanContext {
 	return trace.SpanContext{}
 }
 
-// isFailure reports whether the code is one that nobody asked for.
+// isFailure reports whether a span with the code has the status Error.
 func isFailure(c store.Code) bool {
 	switch c {
 	case store.CodeTimeout, store.CodeUnavailable, store.CodeInternal, store.CodePanic:

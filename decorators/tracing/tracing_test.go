@@ -30,7 +30,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// record returns a provider that samples every span, and what it recorded.
+// record returns a provider that samples every span, and the recorder of its spans.
 func record(opts ...sdktrace.TracerProviderOption) (*sdktrace.TracerProvider, *tracetest.SpanRecorder) {
 	r := tracetest.NewSpanRecorder()
 	return sdktrace.NewTracerProvider(append(opts, sdktrace.WithSpanProcessor(r))...), r
@@ -42,7 +42,7 @@ func open(base store.Store, opts ...tracing.Option) (store.Store, *tracetest.Spa
 	return store.Wrap(base, tracing.New(append(opts, tracing.WithTracerProvider(tp))...)), r
 }
 
-// callAll makes a call of every op, none of which may fail.
+// callAll makes a call of every op. Each must succeed.
 func callAll(ctx context.Context, t *testing.T, s store.Store) {
 	t.Helper()
 	for _, op := range store.Ops() {
@@ -52,7 +52,7 @@ func callAll(ctx context.Context, t *testing.T, s store.Store) {
 	}
 }
 
-// attributesOf returns the span's attributes as text, the constant ones left out.
+// attributesOf returns the span's attributes as text, without the operation and the layer.
 func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
 	m := map[string]string{}
 	for _, kv := range s.Attributes() {
@@ -63,7 +63,7 @@ func attributesOf(s sdktrace.ReadOnlySpan) map[string]string {
 	return m
 }
 
-// all ends the test unless so many spans have started, and all of them ended.
+// all ends the test unless exactly want spans have started and ended.
 func all(t *testing.T, r *tracetest.SpanRecorder, want int) {
 	t.Helper()
 	if started, ended := len(r.Started()), len(r.Ended()); started != want || ended != want {
@@ -89,7 +89,7 @@ func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
 			}
 			if strings.HasPrefix(m.Name, "Generate") {
 				if n := len(r.Started()); n != 0 {
-					t.Errorf("%d spans: a generator has none", n)
+					t.Errorf("%d spans, want none for a method that generates ids", n)
 				}
 				return
 			}
@@ -98,7 +98,7 @@ func TestEveryMethodReachesTheBaseOnceWithOneSpan(t *testing.T) {
 				t.Errorf("the span is named %s, want %s", span.Name(), want)
 			}
 			if got := trace.SpanFromContext(inner).SpanContext(); !got.Equal(span.SpanContext()) {
-				t.Error("the base's context does not have the span")
+				t.Error("the span is not in the base's context")
 			}
 		})
 	}
@@ -124,10 +124,10 @@ func TestEverySpanEnds(t *testing.T) {
 					t.Errorf("status %+v with error.type %q, want %+v with %q", span.Status(), attrs["error.type"], status, errorType)
 				}
 				if len(span.Events()) != 0 {
-					t.Errorf("events: %v", span.Events())
+					t.Errorf("the span has events: %v", span.Events())
 				}
 				if o.Code != store.CodeOK && attrs["chatstore.page.items"] != "" {
-					t.Error("page.items on a page that was not returned")
+					t.Error("page.items is set though no page was returned")
 				}
 			})
 		}
@@ -149,7 +149,7 @@ func TestACancelledCallEndsItsSpan(t *testing.T) {
 	all(t, r, len(store.Ops()))
 	for _, span := range r.Ended() {
 		if span.Status().Code != codes.Unset {
-			t.Errorf("%s: the caller's own cancellation is status %v", span.Name(), span.Status())
+			t.Errorf("%s: the status is %v after the caller's own cancellation, want unset", span.Name(), span.Status())
 		}
 	}
 }
@@ -197,7 +197,7 @@ func TestAttributesOfEachOp(t *testing.T) {
 				}
 			}
 			if span.SpanKind() != trace.SpanKindInternal || span.Name() != op.String() {
-				t.Errorf("kind %v, name %q", span.SpanKind(), span.Name())
+				t.Errorf("the span has kind %v and name %q", span.SpanKind(), span.Name())
 			}
 			if got := span.InstrumentationScope().Name; got != tracing.ScopeName {
 				t.Errorf("scope %q", got)
@@ -225,10 +225,10 @@ func TestBeneathAnUnsampledParentNothingIsStarted(t *testing.T) {
 		}
 	}
 	if len(calls) != len(store.Ops()) {
-		t.Errorf("%d calls reached the base", len(calls))
+		t.Errorf("%d calls reached the base, want %d", len(calls), len(store.Ops()))
 	}
 	if p.started != 0 {
-		t.Errorf("%d spans started", p.started)
+		t.Errorf("%d spans started, want none", p.started)
 	}
 }
 
@@ -237,7 +237,7 @@ func TestBeneathAnUnsampledParentNothingIsAllocated(t *testing.T) {
 	s, _ := open(base)
 	ctx := unsampled(t.Context())
 	for _, op := range store.Ops() {
-		// What callOp and the base allocate is not the layer's.
+		// CallOp and the base allocate too.
 		without := testing.AllocsPerRun(100, func() { _ = spy.CallOp(ctx, base, op) })
 		if n := testing.AllocsPerRun(100, func() { _ = spy.CallOp(ctx, s, op) }); n != without {
 			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)
@@ -252,7 +252,7 @@ func TestAnUnrecordedSpanLeavesTheNotesOfOthersAlone(t *testing.T) {
 	_ = spy.CallOp(ctx, s, store.OpLoadThread)
 	notes.SetCache("hit")
 	if cache, _, _ := notes.Close(); cache != "hit" {
-		t.Error("the layer closed notes that are not its own")
+		t.Error("the layer closed another layer's notes")
 	}
 }
 
@@ -263,10 +263,10 @@ func TestARootThatIsNotSampledStaysSoBeneath(t *testing.T) {
 	testenv.Must(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	inner := base.Calls()[0].Ctx
 	if sc := trace.SpanContextFromContext(inner); !sc.IsValid() || sc.IsSampled() {
-		t.Errorf("the base's context has %v: a second layer beneath would ask the sampler again", sc)
+		t.Errorf("the base's context has the span %v: a second layer beneath would ask the sampler again", sc)
 	}
 	if layer.HintsFor(inner, store.OpLoadThread).Notes != nil {
-		t.Error("notes are taken that nobody reads")
+		t.Error("the base's context has notes, but there is no span to use them")
 	}
 	if len(r.Started()) != 0 {
 		t.Error("a span was recorded")
@@ -309,7 +309,7 @@ func TestNotesOfInnerLayersBecomeAttributes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, op := range store.Ops() {
 				if op.IsWrite() {
-					continue // neither cached nor shared
+					continue // writes are neither cached nor shared
 				}
 				s, r := open(&spy.Base{Do: func(ctx context.Context, op store.Op) error {
 					tt.note(layer.HintsFor(ctx, op).Notes)
@@ -355,10 +355,10 @@ func TestAFollowerLinksToItsLeader(t *testing.T) {
 	_ = spy.CallOp(t.Context(), store.Wrap(base, other), store.OpLoadItem)
 	spans := r.Ended()
 	if n := len(spans[0].Links()); n != 0 {
-		t.Errorf("the leader has %d links", n)
+		t.Errorf("the leader has %d links, want none", n)
 	}
 	if links := spans[1].Links(); len(links) != 1 || !links[0].SpanContext.Equal(spans[0].SpanContext()) {
-		t.Errorf("the follower's links are %v", links)
+		t.Errorf("the follower's links are %v, want the leader's span", links)
 	}
 }
 
@@ -366,12 +366,12 @@ func TestNoLinkToASpanThatIsNone(t *testing.T) {
 	p := &countingProvider{TracerProvider: noop.NewTracerProvider(), recording: true}
 	base := &spy.Base{Do: func(ctx context.Context, op store.Op) error {
 		layer.HintsFor(ctx, op).Notes.SetFlight("follower",
-			trace.NewSpanContext(trace.SpanContextConfig{SpanID: trace.SpanID{9}})) // of no trace
+			trace.NewSpanContext(trace.SpanContextConfig{SpanID: trace.SpanID{9}})) // has no trace id
 		return nil
 	}}
 	_ = spy.CallOp(t.Context(), store.Wrap(base, tracing.New(tracing.WithTracerProvider(p))), store.OpLoadThread)
 	if p.ended != 1 || p.linked != 0 {
-		t.Errorf("%d spans ended, %d links", p.ended, p.linked)
+		t.Errorf("%d spans ended with %d links, want 1 without links", p.ended, p.linked)
 	}
 }
 
@@ -399,11 +399,12 @@ func TestAPanicInTheTracerStillEndsTheSpan(t *testing.T) {
 		t.Fatal("SetAttributes did not panic")
 	}
 	if p.started != 1 || p.ended != 1 {
-		t.Errorf("%d spans started, %d ended", p.started, p.ended)
+		t.Errorf("%d spans started and %d ended, want 1 and 1", p.started, p.ended)
 	}
 }
 
-// The API hands a late provider to tracers made before only once in a process: this is that once.
+// lateProvider sets the global provider. It runs once, because the API passes a global provider to older tracers only once in a
+// process.
 var lateProvider = sync.OnceValues(func() (before store.Store, r *tracetest.SpanRecorder) {
 	before = store.Wrap(&spy.Base{}, tracing.New())
 	tp, r := record()
@@ -416,7 +417,7 @@ func TestTheGlobalProviderMayComeLater(t *testing.T) {
 	n := len(r.Ended())
 	testenv.Must(t, spy.CallOp(t.Context(), s, store.OpLoadThread))
 	if got := len(r.Ended()) - n; got != 1 {
-		t.Errorf("%d spans ended, want one", got)
+		t.Errorf("%d spans ended, want 1", got)
 	}
 }
 
@@ -447,7 +448,7 @@ func TestMisusePanicsWithASentence(t *testing.T) {
 	}
 }
 
-// countingProvider counts what is done with spans, also with those that no SDK would show.
+// countingProvider counts spans that start and end, and links. It also counts spans that are not recording.
 type countingProvider struct {
 	trace.TracerProvider
 	recording bool
@@ -484,11 +485,11 @@ func (s *countingSpan) AddLink(trace.Link) { s.p.linked++ }
 
 func (s *countingSpan) SetAttributes(...attribute.KeyValue) {
 	if s.p.panics {
-		panic("a span that cannot be described")
+		panic("SetAttributes panics")
 	}
 }
 
-// Only reads are cached and shared: a write pays for no notes that nobody could make.
+// TestOnlyReadsAreNoted checks that a write has no notes, because it is neither cached nor shared.
 func TestOnlyReadsAreNoted(t *testing.T) {
 	for _, op := range store.Ops() {
 		noted := false
@@ -498,7 +499,7 @@ func TestOnlyReadsAreNoted(t *testing.T) {
 		}})
 		_ = spy.CallOp(t.Context(), s, op)
 		if noted == op.IsWrite() {
-			t.Errorf("%s: noted is %v", op, noted)
+			t.Errorf("%s: its context has notes: %v, want %v", op, noted, !noted)
 		}
 	}
 }

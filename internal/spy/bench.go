@@ -12,8 +12,8 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// InTurns runs f, the subject of a benchmark, and ref, its reference, in turns. It reports the ratio of their medians in unit:
-// times differ between machines, ratios hardly.
+// InTurns alternates between f, the subject of a benchmark, and ref, its reference. It reports the ratio of their median costs in
+// unit, because ratios differ less between machines than times do.
 func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportAllocs()
 	mine, its := Turns(b.Loop, 1000, f, ref)
@@ -22,10 +22,11 @@ func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportMetric(float64(its), "ns/reference")
 	b.ReportMetric(testing.AllocsPerRun(1000, f), "allocs/call")
 	b.ReportMetric(testing.AllocsPerRun(1000, ref), "allocs/reference")
-	b.ReportMetric(0, "ns/op") // of a turn: of no use
+	b.ReportMetric(0, "ns/op") // hides the time of an iteration, which runs both functions
 }
 
-// Turns runs f and ref in turns of n calls, for as long as there are more. It returns the median cost of a call of each.
+// Turns alternates between n calls of f and n calls of ref, as long as more returns true. It returns the median cost of a call of
+// each.
 func Turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration) {
 	var costs, refCosts []time.Duration
 	run := func(f func()) time.Duration {
@@ -45,7 +46,7 @@ func Turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration)
 	return median(costs), median(refCosts)
 }
 
-// Reference returns one hit of lru.Cache[string, chat.Thread].Get among 1000 entries, R in the project's budgets.
+// Reference returns the reference R of the project's budgets: a hit of lru.Cache[string, chat.Thread].Get among 1000 entries.
 func Reference(tb testing.TB) func() {
 	tb.Helper()
 	const id = "thr_1a2b3c4d"

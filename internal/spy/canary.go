@@ -13,10 +13,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Canary is in everything that people wrote, or that says who they are. It must come out nowhere.
+// Canary is in all content and personal data of a test. No output may contain it.
 const Canary = "c4n4ry"
 
-// fill puts the canary into every field of v, a value of a body.
+// fill puts the canary into every field of v, the value of a body.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -47,7 +47,7 @@ func canaryBody[T chat.Body]() chat.Body {
 	return body
 }
 
-// canaryBodies are all bodies with content.
+// canaryBodies returns one body of each type that has content.
 func canaryBodies() []chat.Body {
 	return []chat.Body{
 		canaryBody[chat.UserMessage](), canaryBody[chat.AssistantMessage](), canaryBody[chat.ClientToolCall](),
@@ -72,8 +72,8 @@ var Person = store.Principal{
 	Owner: chat.Owner{Tenant: "tenant-" + Canary, Subject: "subject-" + Canary}, Roles: []string{Canary},
 }
 
-// Conversation makes every call of s with the canary in all content and in the cursors. The ids of the calls do not have it.
-// Conversation puts the rows of the cursors into base.
+// Conversation makes a call of every op of s. All content and all cursors contain the canary; the other ids do not. Conversation
+// saves the rows of the cursors in base.
 func Conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	t.Helper()
 	ctx = store.WithPrincipal(ctx, Person)
@@ -94,7 +94,7 @@ func Conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 		id := fmt.Sprint("msg_", i)
 		item := testenv.OrPanic(chat.NewItem(id, noon, body))
 		if !strings.Contains(item.JSON().String(), Canary) {
-			t.Fatalf("no canary in %v", item)
+			t.Fatalf("%v does not contain the canary", item)
 		}
 		testenv.Must(t, errors.Join(s.AddThreadItem(ctx, "thr_1", item), s.SaveItem(ctx, "thr_1", item)))
 		_, _ = s.LoadItem(ctx, "thr_1", id)
@@ -109,7 +109,7 @@ func Conversation(ctx context.Context, t *testing.T, s, base store.Store) {
 	_ = s.DeleteThread(ctx, "thr_1")
 }
 
-// Leaks returns ways for a call to fail with the canary in the error's text; the last one panics.
+// Leaks returns functions that fail with the canary in the error's text. The last one panics.
 func Leaks() []func(context.Context, store.Op) error {
 	err := errors.New(Canary)
 	return []func(context.Context, store.Op) error{

@@ -1,5 +1,5 @@
-// Package spy is for the tests of this repository. It has what tests of layers share: a base that remembers its calls, calls
-// of each op, a Store without versions, and a conversation full of content that must not leak.
+// Package spy has helpers for this repository's tests of layers. [Base] records its calls, [CallOp] makes a call of each op, and
+// [Unversioned] hides thread versions. [Conversation] makes calls with content that must not leak.
 package spy
 
 import (
@@ -17,11 +17,11 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Base is a Store that answers every call with a fixed value and remembers the call. It is safe for concurrent use. Its
-// fields must not change during a call.
+// Base is a Store that answers every call with a fixed value and records the call. It is safe for concurrent use. Its fields must
+// not change during a call.
 type Base struct {
-	Forget bool                                         // remember nothing
-	Do     func(ctx context.Context, op store.Op) error // if set, runs within each op; its error is the op's
+	Forget bool                                         // record no calls
+	Do     func(ctx context.Context, op store.Op) error // if set, runs in each op and returns its error
 
 	mu    sync.Mutex
 	calls []Call
@@ -31,12 +31,12 @@ type Base struct {
 type Call struct {
 	Method string
 	Ctx    context.Context
-	Args   []any // behind the context
+	Args   []any // after the context
 }
 
 var _ store.Store = (*Base)(nil)
 
-// Calls returns the calls so far.
+// Calls returns the recorded calls.
 func (b *Base) Calls() []Call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,76 +55,76 @@ func (b *Base) called(ctx context.Context, op store.Op, method string, args ...a
 	return nil
 }
 
-// GenerateThreadID answers thr_new.
+// GenerateThreadID returns thr_new.
 func (b *Base) GenerateThreadID(ctx context.Context) string {
 	_ = b.called(ctx, 0, "GenerateThreadID")
 	return "thr_new"
 }
 
-// GenerateItemID answers msg_new.
+// GenerateItemID returns msg_new.
 func (b *Base) GenerateItemID(ctx context.Context, kind chat.ItemKind, t chat.Thread) string {
 	_ = b.called(ctx, 0, "GenerateItemID", kind, t)
 	return "msg_new"
 }
 
-// LoadThread answers a thread whose title is "answer".
+// LoadThread returns a thread whose title is "answer".
 func (b *Base) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
 	return chat.Thread{ID: id, Title: "answer"}, b.called(ctx, store.OpLoadThread, "LoadThread", id)
 }
 
-// SaveThread remembers the call.
+// SaveThread records the call.
 func (b *Base) SaveThread(ctx context.Context, t chat.Thread) error {
 	return b.called(ctx, store.OpSaveThread, "SaveThread", t)
 }
 
-// DeleteThread remembers the call.
+// DeleteThread records the call.
 func (b *Base) DeleteThread(ctx context.Context, id string) error {
 	return b.called(ctx, store.OpDeleteThread, "DeleteThread", id)
 }
 
-// LoadThreads answers the last page, of two threads.
+// LoadThreads returns a last page of two threads.
 func (b *Base) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	p := store.Page[chat.Thread]{Data: make([]chat.Thread, 2)}
 	return p, b.called(ctx, store.OpLoadThreads, "LoadThreads", q)
 }
 
-// LoadThreadItems answers a page of three items that is not the last.
+// LoadThreadItems returns a page of three items, with more to follow.
 func (b *Base) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {
 	p := store.Page[chat.Item]{Data: make([]chat.Item, 3), HasMore: true, After: "msg_last"}
 	return p, b.called(ctx, store.OpLoadThreadItems, "LoadThreadItems", id, q)
 }
 
-// AddThreadItem remembers the call.
+// AddThreadItem records the call.
 func (b *Base) AddThreadItem(ctx context.Context, id string, it chat.Item) error {
 	return b.called(ctx, store.OpAddThreadItem, "AddThreadItem", id, it)
 }
 
-// SaveItem remembers the call.
+// SaveItem records the call.
 func (b *Base) SaveItem(ctx context.Context, id string, it chat.Item) error {
 	return b.called(ctx, store.OpSaveItem, "SaveItem", id, it)
 }
 
-// LoadItem answers an item without a body.
+// LoadItem returns an item without a body.
 func (b *Base) LoadItem(ctx context.Context, id, itemID string) (chat.Item, error) {
 	return chat.Item{ID: itemID}, b.called(ctx, store.OpLoadItem, "LoadItem", id, itemID)
 }
 
-// DeleteThreadItem remembers the call.
+// DeleteThreadItem records the call.
 func (b *Base) DeleteThreadItem(ctx context.Context, id, itemID string) error {
 	return b.called(ctx, store.OpDeleteThreadItem, "DeleteThreadItem", id, itemID)
 }
 
-// SaveAttachment remembers the call.
+// SaveAttachment records the call.
 func (b *Base) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	return b.called(ctx, store.OpSaveAttachment, "SaveAttachment", a)
 }
 
-// LoadAttachment answers an attachment without a body.
+// LoadAttachment returns an attachment without a body.
 func (b *Base) LoadAttachment(ctx context.Context, id string) (chat.Attachment, error) {
 	return chat.Attachment{ID: id}, b.called(ctx, store.OpLoadAttachment, "LoadAttachment", id)
 }
 
-// DeleteAttachment remembers the call.
+// DeleteAttachment records the call.
 func (b *Base) DeleteAttachment(ctx context.Context, id string) error {
 	return b.called(ctx, store.OpDeleteAttachment, "DeleteAttachment", id)
 }
@@ -163,7 +163,8 @@ func CallOp(ctx context.Context, s store.Store, op store.Op) error {
 	return err
 }
 
-// Try is [CallOp] in a goroutine of its own, as the call may panic or exit. It returns what the call ended with.
+// Try runs [CallOp] in its own goroutine, because the call may panic or call Goexit. It returns the value of the panic and the
+// error.
 func Try(ctx context.Context, s store.Store, op store.Op) (recovered any, err error) {
 	done := make(chan struct{})
 	go func() {
@@ -206,18 +207,19 @@ func Outcomes() []Outcome {
 	return all
 }
 
-// Through makes a call of op through the layer, around a base where it ends as o says. It must end as without the layer.
+// Through makes a call of op through the layer, over a base in which the call has outcome o. It fails the test unless the call
+// ends as it does without the layer.
 func (o Outcome) Through(t *testing.T, layer store.Middleware, op store.Op) {
 	t.Helper()
 	recovered, err := Try(t.Context(), store.Wrap(&Base{Do: o.Do}, layer), op)
 	wantRecovered, wantErr := Try(t.Context(), &Base{Do: o.Do}, op)
 	if err != wantErr || !reflect.DeepEqual(recovered, wantRecovered) {
-		t.Errorf("ended with %v, %v; without the layer it is %v, %v", err, recovered, wantErr, wantRecovered)
+		t.Errorf("the call ended with error %v and panic %v; without the layer: %v and %v", err, recovered, wantErr, wantRecovered)
 	}
 }
 
-// Through calls the method m through the layer. The call must reach the base once with the same arguments, and its answer
-// the caller. Through returns the context that the base got.
+// Through calls the method m through the layer and returns the context that the base got. It fails the test unless the base gets
+// one call with the same arguments and the caller gets the base's answer.
 func Through(ctx context.Context, t *testing.T, layer store.Middleware, m reflect.Method) context.Context {
 	t.Helper()
 	base := &Base{}
@@ -227,7 +229,7 @@ func Through(ctx context.Context, t *testing.T, layer store.Middleware, m reflec
 		t.Fatalf("the base's calls: %v", base.calls)
 	}
 	if call := base.calls[0]; !slices.EqualFunc(args, call.Args, reflect.DeepEqual) {
-		t.Errorf("the base was given %v, want %v", call.Args, args)
+		t.Errorf("the base got %v, want %v", call.Args, args)
 	}
 	if want := invoke(ctx, &Base{}, m.Name, args); !reflect.DeepEqual(want, got) {
 		t.Errorf("the answer is %v, want the base's, %v", got, want)
@@ -235,7 +237,7 @@ func Through(ctx context.Context, t *testing.T, layer store.Middleware, m reflec
 	return base.calls[0].Ctx
 }
 
-// arguments returns a value for each argument of method behind the context, no two alike.
+// arguments returns a different value for each argument of method after the context.
 func arguments(t *testing.T, method reflect.Type) []any {
 	t.Helper()
 	var args []any
@@ -257,7 +259,7 @@ func arguments(t *testing.T, method reflect.Type) []any {
 		case reflect.TypeFor[store.ThreadQuery]():
 			args = append(args, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 5, After: id}, Owner: store.AnyOwner()})
 		default:
-			t.Fatalf("no value for %v: add one", method.In(i))
+			t.Fatalf("arguments has no value for %v: add one", method.In(i))
 		}
 	}
 	return args

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// Unversioned returns a Store that reports no thread versions, and is s otherwise.
+// Unversioned returns s without its reports of thread versions.
 func Unversioned(s store.Store) store.Store {
 	return store.Wrap(s, layer.Intercept("unversioned", layer.InterceptorFunc(
 		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {

@@ -23,9 +23,9 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// The benchmarks of the budgets: what a read of the cache, and of the stack, may cost. Each measures the reference R,
-// lru.Cache[string, chat.Thread].Get, in turns with its subject, and reports the ratio of the medians as xR. Times differ
-// between machines, ratios hardly.
+// These benchmarks measure the budgets: the cost of a cached read, and of a read through the stack. Each alternates with the
+// reference R, which is lru.Cache[string, chat.Thread].Get, and reports the ratio of the medians as xR. Ratios differ less between
+// machines than times do.
 //
 //	go test -run '^$' -bench Budget ./internal/stacktest
 
@@ -33,7 +33,7 @@ const threadID = "thr_1a2b3c4d"
 
 var ada = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}
 
-// caller is the context of a request: a principal, an unsampled parent span, and a deadline's worth of nesting.
+// caller returns the context of a request, with a principal and an unsampled parent span.
 func caller(ctx context.Context) context.Context {
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
 	return store.WithPrincipal(trace.ContextWithSpanContext(ctx, parent), ada)
@@ -52,7 +52,7 @@ func seed(tb testing.TB, s store.Store, items int) {
 
 var must = testenv.Must
 
-// ratio reports f's cost over R's.
+// ratio reports the cost of f as a multiple of R.
 func ratio(b *testing.B, f func()) { spy.InTurns(b, "xR", f, spy.Reference(b)) }
 
 func BenchmarkBudgetCachedLoadThread(b *testing.B) {
@@ -85,8 +85,8 @@ func BenchmarkBudgetCachedNewest20(b *testing.B) {
 	ratio(b, func() { page(b, ctx, s) })
 }
 
-// usual is a stack as one often meets it. It builds span options and attributes for every call, and looks metrics up by their
-// labels. A generic cache keeps JSON under a joined string key. Ownership is a query of its own.
+// usual is a stack as many programs have it. It builds span options and attributes for every call, and looks up metrics by their
+// labels. A generic cache keeps JSON under a joined string key. A separate query checks the owner.
 type usual struct {
 	base     store.Store
 	tracer   trace.Tracer
@@ -137,8 +137,8 @@ func (u *usual) load(tb testing.TB, ctx context.Context) {
 	}
 }
 
-// The recommended stack against the usual one, both warm, over a base in memory. Over any other, the usual stack's ownership query
-// costs a round trip more.
+// BenchmarkBudgetAgainstTheUsualStack compares the recommended stack with the usual one. Both are warm, over a base in memory. Over
+// a database, the usual stack's query for the owner would also cost a round trip.
 func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
 	s, base := recommended(b)
 	seed(b, s, 30)
@@ -149,8 +149,8 @@ func BenchmarkBudgetAgainstTheUsualStack(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A coalesced miss against the bare call: what a shared load, and the fill that follows it, cost beside the load. Two
-// threads take turns in a cache of one entry, so that every read misses.
+// BenchmarkBudgetCoalescedMiss measures the cost of a shared load and of storing its answer, without the load itself. Two threads
+// alternate in a cache of one entry, so every read misses.
 func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 	base := memstore.New()
 	s := store.Wrap(base, cache.New(cache.WithMaxEntries(1)))
@@ -171,7 +171,7 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 	b.ReportMetric(float64(miss-bare), "ns-over-bare")
 	b.ReportMetric(0, "ns/op")
 	if counted(s, "chatstore_cache_requests_total", "hit") > 0 {
-		b.Fatal("the misses were hits")
+		b.Fatal("some reads were cache hits")
 	}
 }
 
@@ -187,7 +187,7 @@ func page(tb testing.TB, ctx context.Context, s store.Store) {
 	}
 }
 
-// The allocations of the budgets are exact, and so are tests.
+// TestBudgetAllocations checks the exact numbers of allocations.
 func TestBudgetAllocations(t *testing.T) {
 	alone := store.Wrap(memstore.New(), cache.New())
 	t.Cleanup(func() { must(t, store.Close(alone)) })
@@ -211,10 +211,10 @@ func TestBudgetAllocations(t *testing.T) {
 	}
 }
 
-// What the benchmarks show must not get much worse unnoticed. Each bound is two to four times the ratio that is usual.
+// TestBudgetRatios fails if the ratios of the benchmarks get much worse. Each bound is two to four times the usual ratio.
 func TestBudgetRatios(t *testing.T) {
 	if !tryAll() {
-		t.Skip("it compares speeds, which needs a quiet machine, no race detector, and CHATSTORE_FULL=1")
+		t.Skip("this test compares speeds: it needs a quiet machine, no race detector, and CHATSTORE_FULL=1")
 	}
 	alone := store.Wrap(memstore.New(), cache.New())
 	t.Cleanup(func() { must(t, store.Close(alone)) })
@@ -242,7 +242,8 @@ func TestBudgetRatios(t *testing.T) {
 	}
 }
 
-// A stampede of 1,000 on a cold thread. Not in a bubble: readers come while the call of the first is ending, too.
+// TestBudgetColdStampedeIsOneRead has 1,000 concurrent readers of a cold thread. It does not use synctest, so that some readers
+// come while the first load ends.
 func TestBudgetColdStampedeIsOneRead(t *testing.T) {
 	for range 20 {
 		base := faulty.New(memstore.New())
@@ -256,7 +257,7 @@ func TestBudgetColdStampedeIsOneRead(t *testing.T) {
 		readers.Wait()
 		must(t, store.Close(s))
 		if n := base.Total(); n != 1 {
-			t.Fatalf("1000 readers cost %d base reads", n)
+			t.Fatalf("1,000 readers cost %d base reads, want 1", n)
 		}
 	}
 }

@@ -1,8 +1,12 @@
 package stacktest_test
 
-// Everything that can go wrong in a base, or with a caller, with every op, through the whole stack. The contract decides what
-// the caller is told. The rest holds for every case: spans end, gauges return to zero, and accounts balance. Every goroutine ends,
-// or the bubble would not. The next caller is told the truth.
+// This file tries every fault of a base and of a caller with every op, through whole stacks. The contract decides what the caller
+// gets. In every case:
+//
+//   - every span and every goroutine ends
+//   - the gauge of calls in flight returns to zero
+//   - the cache counts its entries and bytes correctly
+//   - the next caller gets the base's current rows
 
 import (
 	"context"
@@ -43,23 +47,23 @@ import (
 )
 
 const (
-	patience    = time.Second     // of a caller with a deadline, or one that leaves
-	slowness    = 3 * time.Second // of a base that does not heed its context
-	release     = 5 * time.Second // until a base that waits goes on
+	patience    = time.Second     // until a caller's deadline, or until a caller cancels
+	slowness    = 3 * time.Second // of a base that ignores its context
+	release     = 5 * time.Second // until a waiting base goes on
 	loadTimeout = 8 * time.Second // of a shared load
-	quarantine  = time.Minute     // of a write whose outcome is unknown
+	quarantine  = time.Minute     // after a write with an unknown outcome
 )
 
-// session is a store, and the context of who calls it.
+// session is a store and a caller's context.
 type session struct {
 	store.Store
 	ctx context.Context
 }
 
-// operation is a call of an op, about one of the rows that the base has.
+// operation is a call of an op on an existing row.
 type operation struct {
 	op   store.Op
-	look store.Op // by which the guard learns whose row it is; zero: by the call itself
+	look store.Op // the load by which authz finds the row's owner; zero means the call itself
 	call func(session) error
 }
 
@@ -87,17 +91,17 @@ var operations = []operation{
 	{store.OpDeleteAttachment, store.OpLoadAttachment, func(c session) error { return c.DeleteAttachment(c.ctx, "atc_1") }},
 }
 
-// naming is a message with an attachment, which the guard has to look at.
+// naming returns a message with an attachment, which authz must load.
 func naming(id, attachmentID string) chat.Item {
 	return testenv.OrPanic(chat.NewItem(id, noon, chat.UserMessage{Attachments: []chat.Attachment{file(attachmentID)}}))
 }
 
 func errOf[T any](_ T, err error) error { return err }
 
-// rows returns all that there is, as s has it.
+// rows returns all rows of s as text.
 func rows(ctx context.Context, s store.Store) string {
 	var b strings.Builder
-	say := func(what string, err error, parts ...any) {
+	add := func(what string, err error, parts ...any) {
 		fmt.Fprintln(&b, what, store.CodeOf(err), fmt.Sprint(parts...))
 	}
 	text := func(p store.Page[chat.Item]) (all []string) {
@@ -107,75 +111,75 @@ func rows(ctx context.Context, s store.Store) string {
 		return all
 	}
 	th, err := s.LoadThread(ctx, "thr_1")
-	say("thread", err, th.JSON(), th.Owner)
+	add("thread", err, th.JSON(), th.Owner)
 	page, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 2})
-	say("newest", err, text(page), page.HasMore, page.After)
+	add("newest", err, text(page), page.HasMore, page.After)
 	page, err = s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Order: store.OldestFirst})
-	say("oldest", err, text(page), page.HasMore, page.After)
+	add("oldest", err, text(page), page.HasMore, page.After)
 	for _, id := range []string{"msg_1", "msg_2", "msg_9"} {
 		it, err := s.LoadItem(ctx, "thr_1", id)
-		say(id, err, it.JSON())
+		add(id, err, it.JSON())
 	}
 	threads, err := s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada.Owner)})
 	for _, th := range threads.Data {
-		say("listed", err, th.JSON(), th.Owner)
+		add("listed", err, th.JSON(), th.Owner)
 	}
-	say("listed", err, len(threads.Data), threads.HasMore)
+	add("listed", err, len(threads.Data), threads.HasMore)
 	a, err := s.LoadAttachment(ctx, "atc_1")
-	say("attachment", err, a.JSON(), a.Owner)
+	add("attachment", err, a.JSON(), a.Owner)
 	return b.String()
 }
 
-// The ways in which the caller leaves.
+// leaving is how the caller leaves.
 type leaving int
 
 const (
 	stays         leaving = iota
-	goneBefore            // cancelled before it calls
-	lateBefore            // its deadline was over before
-	hasDeadline           // patience
-	cancelled             // cancelled after patience
-	cancelledOnce         // cancelled by the base, at a point of its own
+	goneBefore            // cancels before the call
+	lateBefore            // has a deadline that is over before the call
+	hasDeadline           // has a deadline after patience
+	cancelled             // cancels after patience
+	cancelledOnce         // is cancelled by the base, at some point
 )
 
-// fault is what goes wrong.
+// fault is one thing that goes wrong.
 type fault struct {
 	name    string
-	do      func(*rig) layer.InterceptorFunc // nil: nothing does in the base
-	base    store.Code                       // what the base answers; CodePanic also for Goexit
-	unknown bool                             // whether a write with that answer may have been made
-	made    bool                             // whether it was
-	exits   bool                             // by Goexit
+	do      func(*rig) layer.InterceptorFunc // nil if the base has no fault
+	base    store.Code                       // of the base's answer; CodePanic also for Goexit
+	unknown bool                             // a write with this answer may have been made
+	made    bool                             // the write was made
+	exits   bool                             // the base calls Goexit
 	caller  leaving
-	waits   bool // until the caller has left, or release
-	kin     bool // of another fault: it differs in nothing but the error, and is looked at cold and alone
+	waits   bool // the base waits until the caller has left, or until release
+	kin     bool // differs from another fault only in the error: is tried only cold and alone
 }
 
-// fixed is a fault that is the same for every rig.
+// fixed makes a fault that is the same for every rig.
 func fixed(f layer.InterceptorFunc) func(*rig) layer.InterceptorFunc {
 	return func(*rig) layer.InterceptorFunc { return f }
 }
 
-// failing is a fault that answers with err.
+// failing returns a fault of a base that returns err.
 func failing(name string, err error, code store.Code, unknown bool) fault {
 	return fault{name: name, do: fixed(faulty.Fail(err)), base: code, unknown: unknown}
 }
 
-// kin marks a fault as such.
+// kin returns f with the field kin set.
 func kin(f fault) fault {
 	f.kin = true
 	return f
 }
 
-// deaf is slow, and does not heed its context.
-func deaf(d time.Duration) layer.InterceptorFunc {
+// ignoring makes a base slow, and makes it ignore its context.
+func ignoring(d time.Duration) layer.InterceptorFunc {
 	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		time.Sleep(d)
 		return next(context.WithoutCancel(ctx))
 	}
 }
 
-// held waits until the caller has left, or the base is released.
+// held makes a base wait until the caller has left, or until the rig releases it.
 var held = func(r *rig) layer.InterceptorFunc { return faulty.Delay(faulty.Until(r.released)) }
 
 var faults = []fault{
@@ -204,19 +208,19 @@ var faults = []fault{
 	{name: "Goexit", do: fixed(faulty.Goexit()), base: store.CodePanic, exits: true, unknown: true},
 	{name: "Goexit after", do: fixed(faulty.GoexitAfter()), base: store.CodePanic, exits: true, unknown: true, made: true},
 	{name: "too slow for its caller", do: held, base: store.CodeTimeout, unknown: true, caller: hasDeadline, waits: true},
-	{name: "slow, and deaf", do: fixed(deaf(slowness)), base: store.CodeOK, made: true, caller: hasDeadline},
+	{name: "slow, ignores its context", do: fixed(ignoring(slowness)), base: store.CodeOK, made: true, caller: hasDeadline},
 	{name: "too slow for a shared load", do: fixed(faulty.Delay(faulty.Until(nil))), base: store.CodeTimeout, unknown: true},
-	{name: "too slow for a shared load, and deaf", do: fixed(deaf(loadTimeout + time.Second)), base: store.CodeOK},
+	{name: "too slow for a shared load, ignores its context", do: fixed(ignoring(loadTimeout + time.Second)), base: store.CodeOK},
 	{name: "cancelled before", caller: goneBefore},
 	{name: "too late before", caller: lateBefore},
 	{name: "cancelled while the base waits", do: held, base: store.CodeCanceled, unknown: true, caller: cancelled, waits: true},
-	{name: "cancelled when it is done", do: func(r *rig) layer.InterceptorFunc {
+	{name: "cancelled when the base is done", do: func(r *rig) layer.InterceptorFunc {
 		return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			defer r.leave()
 			return next(ctx)
 		}
 	}, base: store.CodeOK, made: true, caller: cancelledOnce},
-	{name: "cancelled when it is done, which the base then says", do: func(r *rig) layer.InterceptorFunc {
+	{name: "cancelled when the base is done, base returns canceled", do: func(r *rig) layer.InterceptorFunc {
 		return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			_ = next(ctx)
 			r.leave()
@@ -225,23 +229,23 @@ var faults = []fault{
 	}, base: store.CodeCanceled, unknown: true, made: true, caller: cancelledOnce},
 }
 
-// company says who else calls.
+// company says whether others call at the same time: for a read two identical reads, for a write two readers of the row.
 type company int
 
 const (
 	alone   company = iota
-	leads           // two others come after: of a read the same, of a write readers of the row
-	follows         // the others were there before
+	leads           // the others come after the call
+	follows         // the others come before the call
 )
 
 var companies = [...]string{"alone", "leading", "following"}
 
 // cell is one case of the matrix.
 type cell struct {
-	stack   string // what is in the cache's place
+	stack   string // names the layer in the cache's place
 	op      operation
 	fault   fault
-	atLook  bool // the fault is in the guard's look at the row, not in the op's own call
+	atLook  bool // the fault hits the load that authz makes, not the op's own call
 	warm    bool
 	company company
 }
@@ -249,7 +253,7 @@ type cell struct {
 func (c cell) String() string {
 	name := c.fault.name
 	if c.atLook {
-		name += ", in the look"
+		name += ", in the load of authz"
 	}
 	if c.warm {
 		name += ", warm"
@@ -257,7 +261,7 @@ func (c cell) String() string {
 	return name + ", " + companies[c.company]
 }
 
-// struck is the op of the calls that the fault hits.
+// struck returns the op of the calls that the fault hits.
 func (c cell) struck() store.Op {
 	if c.atLook {
 		return c.op.look
@@ -265,42 +269,42 @@ func (c cell) struck() store.Op {
 	return c.op.op
 }
 
-// shared reports whether the calls that the fault hits are shared: then they have a goroutine and a context of their own.
+// shared reports whether the calls that the fault hits are shared loads, which have their own goroutine and context.
 func (c cell) shared() bool {
 	return !c.struck().IsWrite() && (c.stack == "singleflight" || c.struck() != store.OpLoadThreads)
 }
 
-// hit reports whether the cache answers, and no base is asked.
+// hit reports whether the cache answers without a call of the base.
 func (c cell) hit() bool {
 	return c.stack != "singleflight" && c.warm && !c.op.op.IsWrite() && c.op.op != store.OpLoadThreads
 }
 
-// makes reports whether the case is one.
+// makes reports whether the case makes sense and differs from others.
 func (c cell) makes() bool {
 	f, write := c.fault, c.op.op.IsWrite()
 	switch {
 	case c.atLook && (c.op.look == 0 || c.company != alone || c.stack != "singleflight" && c.warm):
-		return false // there is no look, or none that reaches the base
+		return false // authz makes no load, or none that reaches the base
 	case c.atLook && (f.base == store.CodeNotFound || f.base == store.CodeDenied):
-		return false // no fault: a row that is not there
+		return false // for authz this is a missing row and no fault
 	case f.do == nil && (c.atLook || c.company != alone):
-		return false // nothing happens that others could see
+		return false // others would notice nothing
 	case f.name == "applied late" && !c.struck().IsWrite():
 		return false
 	case strings.HasPrefix(f.name, "too slow for a shared load") && !c.shared():
 		return false
 	case c.hit() && f.name != "unavailable" && f.do != nil:
-		return false // one is enough: nothing is hit
+		return false // the fault hits nothing, so one such case is enough
 	case f.kin && (c.warm || c.atLook || c.company != alone):
 		return false
 	case f.caller == cancelledOnce && c.company != alone && !c.shared() && !write:
-		return false // the others' calls would cancel it, each at its own end
+		return false // each of the others' calls would cancel the caller when it ends
 	case c.company == follows && (write || f.caller == stays):
-		return false // readers come when a write is under way; and who is first matters only where one of them leaves
+		return false // readers come during a write, and the order matters only if the caller leaves
 	case c.stack == "singleflight" && c.warm:
-		return false // it holds nothing
+		return false // singleflight keeps nothing
 	case c.stack == "sole writer" && !(write && c.warm && c.company == alone):
-		return false // it differs only in what it patches
+		return false // a sole writer differs only in its patches
 	}
 	return true
 }
@@ -310,7 +314,7 @@ type ending struct {
 	how  string // returned, panicked or exited
 	code store.Code
 	err  error
-	what any // that it panicked with
+	what any // the value of the panic
 	took time.Duration
 }
 
@@ -337,12 +341,12 @@ type want struct {
 	how   string
 	codes []store.Code
 	took  time.Duration
-	// Of a write: whether its outcome is known to the caller, and whether it was made by the time it ended.
+	// For a write: whether its error is definite, and whether it was made when the call ended.
 	definite, made bool
-	asked          map[store.Code]int // calls that reach the base, of the op that is hit, by code
+	asked          map[store.Code]int // the calls of the struck op that reach the base, by code
 }
 
-// promised is the table of what a caller is told.
+// promised returns what the contract promises the caller.
 func (c cell) promised() want {
 	f := c.fault
 	w := want{how: "returned", codes: []store.Code{f.base}, definite: !f.unknown, made: f.made, asked: map[store.Code]int{f.base: 1}}
@@ -368,24 +372,24 @@ func (c cell) promised() want {
 	case f.base == store.CodePanic:
 		w.how = "panicked"
 	case f.base == store.CodeDenied && (c.op.op == store.OpLoadThread || c.op.op == store.OpLoadAttachment):
-		w.codes = []store.Code{store.CodeNotFound} // a base that refuses a row does not tell that it is there
+		w.codes = []store.Code{store.CodeNotFound} // authz hides that the base denied an existing row
 	case f.base == store.CodeNotFound && (c.op.op == store.OpSaveThread || c.op.op == store.OpSaveAttachment):
-		w.asked[f.base] = 3 // of a row that was just seen: the guard looks again, and at last leaves it to the base
+		w.asked[f.base] = 3 // authz has just loaded the row: it tries twice, then leaves the save to the base
 	case f.name == "too slow for its caller":
 		w.took = patience
 	case f.name == "cancelled while the base waits":
 		w.took = patience
-	case f.name == "slow, and deaf" && c.shared():
-		w.codes, w.took = []store.Code{store.CodeTimeout}, patience // it need not wait for the base
-	case f.name == "slow, and deaf":
-		w.took = slowness // and what was done is done
+	case f.name == "slow, ignores its context" && c.shared():
+		w.codes, w.took = []store.Code{store.CodeTimeout}, patience // the caller need not wait for the base
+	case f.name == "slow, ignores its context":
+		w.took = slowness // the call was made, late
 	case strings.HasPrefix(f.name, "too slow for a shared load"):
 		w.codes, w.took = []store.Code{store.CodeTimeout}, loadTimeout
-	case f.name == "cancelled when it is done" && c.shared():
-		w.codes = append(w.codes, store.CodeCanceled) // whichever comes first
+	case f.name == "cancelled when the base is done" && c.shared():
+		w.codes = append(w.codes, store.CodeCanceled) // the answer and the cancellation race
 	}
 	if f.waits && c.shared() {
-		// The last to leave ends a load; while others wait, it goes on.
+		// A load ends when its last caller leaves, and goes on while others wait.
 		w.asked = map[store.Code]int{store.CodeCanceled: 1}
 		if c.company != alone {
 			w.asked = map[store.Code]int{store.CodeOK: 1}
@@ -395,26 +399,26 @@ func (c cell) promised() want {
 	}
 	if c.atLook {
 		w.definite, w.made = true, false
-		if f.name == "cancelled when it is done" {
-			w.codes = []store.Code{store.CodeCanceled} // by the time of the call itself
+		if f.name == "cancelled when the base is done" {
+			w.codes = []store.Code{store.CodeCanceled} // the context has ended before the op's own call
 		}
 	}
 	return w
 }
 
-// others is what those get who call along and have not left.
+// others returns what the contract promises the other callers, who do not leave.
 func (c cell) others(subject want) want {
 	w := want{how: subject.how, codes: subject.codes}
 	switch {
 	case c.op.op.IsWrite():
-		return want{how: "returned", codes: []store.Code{store.CodeOK}} // they read what was there before
+		return want{how: "returned", codes: []store.Code{store.CodeOK}} // they read the row as it was before
 	case c.fault.waits, c.fault.base == store.CodeOK && c.fault.caller != stays:
 		w.codes = []store.Code{store.CodeOK}
 	}
 	return w
 }
 
-// rig is a stack with what is needed to see through it.
+// rig is a stack with everything that a case observes or controls.
 type rig struct {
 	base    *memstore.Store
 	faulty  *faulty.Store
@@ -423,8 +427,8 @@ type rig struct {
 	spans   *tracetest.SpanRecorder
 
 	late     faulty.Late
-	gate     chan struct{} // until all have come
-	released chan struct{} // by which a base that waits goes on
+	gate     chan struct{} // closed when all callers have come
+	released chan struct{} // closed to release a waiting base
 	leave    context.CancelFunc
 }
 
@@ -443,7 +447,7 @@ func newRig(t *testing.T, stack string) *rig {
 	switch stack {
 	case "cache":
 		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout))
-	case "sole writer": // of a base without versions, so that only the errors say what may be patched
+	case "sole writer": // over a base without versions, so that only the errors of writes decide about patches
 		middle = cache.New(cache.WithMaxEntries(64), cache.WithLoadTimeout(loadTimeout), cache.WithSoleWriter())
 		base = spy.Unversioned(base)
 	case "singleflight":
@@ -463,9 +467,9 @@ func newRig(t *testing.T, stack string) *rig {
 	return r
 }
 
-// tally is the calls that a layer counted, by op and code, and the sum of its gauges of calls in flight.
+// tally has the calls that the metrics layers counted, and the sum of their gauges of calls in flight.
 type tally struct {
-	calls    map[string]map[store.Op]map[store.Code]int // by layer
+	calls    map[string]map[store.Op]map[store.Code]int // by layer, op and code
 	inFlight float64
 }
 
@@ -498,8 +502,8 @@ func (r *rig) tally(t *testing.T) tally {
 	return sum
 }
 
-// collectors is a registry without the checks, which would take most of the time. Of the layers' own metrics, the gauges are
-// the calls in flight, and the counters those that ended. They export nothing else as a Gauge or a Counter.
+// collectors is a registry without checks, which would take most of the time. Of the layers' own metrics, only the calls in flight
+// are of the type Gauge, and only the finished calls of the type Counter.
 type collectors []prometheus.Collector
 
 func (c *collectors) Register(x prometheus.Collector) error {
@@ -534,7 +538,7 @@ func init() {
 	}
 }
 
-// less takes away what was counted before.
+// less returns now minus before.
 func less(now, before map[store.Code]int) map[store.Code]int {
 	d := maps.Clone(now)
 	for code, n := range before {
@@ -545,7 +549,7 @@ func less(now, before map[store.Code]int) map[store.Code]int {
 	return d
 }
 
-// run is one case, in a bubble.
+// run tries the case. It must run in a synctest bubble.
 func (c cell) run(t *testing.T, balances *balances) {
 	r := newRig(t, c.stack)
 	ctx := store.WithPrincipal(t.Context(), ada)
@@ -553,7 +557,7 @@ func (c cell) run(t *testing.T, balances *balances) {
 	var before tally
 	if c.warm {
 		if got := rows(ctx, r.s); got != there {
-			t.Fatalf("before anything went wrong: %s", cmp.Diff(there, got))
+			t.Fatalf("before the fault the stack has other rows than the base (-base +stack):\n%s", cmp.Diff(there, got))
 		}
 		before = r.tally(t)
 		r.spans.Reset()
@@ -562,63 +566,63 @@ func (c cell) run(t *testing.T, balances *balances) {
 	w := c.promised()
 	e, others := c.strike(ctx, t, r)
 
-	// What callers are told.
+	// Check the answers of the caller and of the others.
 	if e.how != w.how || !slices.Contains(w.codes, e.code) || e.took != w.took {
-		t.Errorf("the call %v (%v), want it %s %v after %v", e, e.err, w.how, w.codes, w.took)
+		t.Errorf("the call %v (%v), want: %s %v after %v", e, e.err, w.how, w.codes, w.took)
 	}
 	if e.how == "panicked" && !strings.Contains(fmt.Sprint(e.what), "boom") {
-		t.Errorf("it panicked with %v", e.what)
+		t.Errorf("the call panicked with %v, want the base's value", e.what)
 	}
 	if c.op.op.IsWrite() && e.how == "returned" && store.IsDefinite(e.err) != w.definite {
-		t.Errorf("%v, definite %v, want %v", e.err, store.IsDefinite(e.err), w.definite)
+		t.Errorf("the error %v is definite: %v, want %v", e.err, store.IsDefinite(e.err), w.definite)
 	}
 	ow := c.others(w)
 	for _, o := range others {
 		if o.how != ow.how || !slices.Contains(ow.codes, o.code) {
-			t.Errorf("who called along %v (%v), want it %s %v", o, o.err, ow.how, ow.codes)
+			t.Errorf("another caller's call %v (%v), want: %s %v", o, o.err, ow.how, ow.codes)
 		}
 	}
 	c.counted(t, r, before, w, append(others, e))
 
-	// Who asks next is told the truth: at once, when the write comes true after all, and when it no longer can.
+	// The next reads must equal the base: at once, when a late write is applied, and after the quarantine.
 	r.faulty.Reset()
 	now := rows(ctx, r.base)
 	if w.made = w.made && c.op.op.IsWrite(); (now != there) != w.made {
-		t.Errorf("the base has changed: %v, want %v", now != there, w.made)
+		t.Errorf("the write has changed the base: %v, want %v", now != there, w.made)
 	}
 	truth := func(when string) {
 		t.Helper()
 		if want, got := rows(ctx, r.base), rows(ctx, r.s); got != want {
-			t.Errorf("%s the stack has other rows than the base: %s", when, cmp.Diff(want, got))
+			t.Errorf("%s, the stack has other rows than the base (-base +stack):\n%s", when, cmp.Diff(want, got))
 		}
 	}
 	truth("at once")
 	time.Sleep(quarantine / 2)
 	must(t, r.late.Apply())
-	truth("in its quarantine")
+	truth("in the quarantine")
 	if held := counted(r.s, "chatstore_cache_quarantined", ""); c.stack != "singleflight" && (held == 1) != (c.op.op.IsWrite() && !w.definite) {
-		t.Errorf("%d counters in quarantine, of a write with a definite outcome: %v", held, w.definite)
+		t.Errorf("%d counters are in quarantine after a write with a definite outcome: %v", held, w.definite)
 	}
 	time.Sleep(quarantine/2 + time.Second)
-	truth("when it is over")
-	truth("and from the cache")
+	truth("after the quarantine")
+	truth("after the quarantine, from the cache")
 	if n := counted(r.s, "chatstore_cache_quarantined", ""); n != 0 {
-		t.Errorf("%d counters in quarantine after it", n)
+		t.Errorf("%d counters are still in quarantine after its end", n)
 	}
 
-	// When all of it has expired, and was loaded again, the accounts are what those of a new cache are.
+	// When all entries have expired and are loaded again, the cache must count as many entries and bytes as a new cache.
 	time.Sleep(cache.DefaultTTL)
-	truth("later")
+	truth("after the TTL")
 	if got, want := balanceOf(r.s), balances.of(t, c.stack, ctx, r.base); got != want {
-		t.Errorf("the accounts say %+v, those of a new cache %+v", got, want)
+		t.Errorf("the cache counts %+v, a new cache counts %+v", got, want)
 	}
 	must(t, store.Close(r.s))
 	if got := balanceOf(r.s); got != (balance{}) {
-		t.Errorf("closed, the accounts say %+v", got)
+		t.Errorf("the closed cache counts %+v, want zero", got)
 	}
 }
 
-// strike makes the calls, and returns when they have ended, and nothing is under way any more.
+// strike makes the calls. It returns when they and all loads have ended.
 func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending, others []*ending) {
 	if c.fault.do != nil {
 		do := c.fault.do(r)
@@ -671,7 +675,7 @@ func (c cell) strike(ctx context.Context, t *testing.T, r *rig) (subject *ending
 	return subject, others
 }
 
-// reader is the op by which others look at the row that a write changes.
+// reader returns the op by which others read the row that a write changes.
 func (c cell) reader() store.Op {
 	if c.op.op == store.OpSaveAttachment || c.op.op == store.OpDeleteAttachment {
 		return store.OpLoadAttachment
@@ -679,21 +683,21 @@ func (c cell) reader() store.Op {
 	return store.OpLoadThread
 }
 
-// counted checks what was counted, and traced, of the calls that ended.
+// counted checks the metrics and the spans of the calls.
 func (c cell) counted(t *testing.T, r *rig, before tally, w want, ended []*ending) {
 	t.Helper()
 	after := r.tally(t)
 	if after.inFlight != 0 {
-		t.Errorf("%v calls are in flight for ever", after.inFlight)
+		t.Errorf("%v calls are still in flight", after.inFlight)
 	}
-	told := make(map[store.Code]int) // of the op
+	answers := make(map[store.Code]int) // of the op, by code
 	for i, e := range ended {
 		if i == len(ended)-1 || !c.op.op.IsWrite() {
-			told[e.code]++
+			answers[e.code]++
 		}
 	}
-	if d := cmp.Diff(told, less(after.calls["outer"][c.op.op], before.calls["outer"][c.op.op])); d != "" {
-		t.Errorf("the outer layer counted other calls than there were: %s", d)
+	if d := cmp.Diff(answers, less(after.calls["outer"][c.op.op], before.calls["outer"][c.op.op])); d != "" {
+		t.Errorf("the outer layer counted other calls than were made (-made +counted):\n%s", d)
 	}
 	if w.asked == nil {
 		w.asked = map[store.Code]int{}
@@ -704,16 +708,16 @@ func (c cell) counted(t *testing.T, r *rig, before tally, w want, ended []*endin
 			got = map[store.Code]int{}
 		}
 		if d := cmp.Diff(w.asked, got); d != "" {
-			t.Errorf("the inner layer counted other calls: %s", d)
+			t.Errorf("the inner layer counted other calls than promised (-promised +counted):\n%s", d)
 		}
 	}
 	if n := after.calls["inner"][c.op.op]; c.atLook && len(less(n, before.calls["inner"][c.op.op])) > 0 {
-		t.Errorf("though the look failed, the base was asked: %v", n)
+		t.Errorf("the load of authz failed, but the op reached the base: %v", n)
 	}
 
 	started, over := r.spans.Started(), r.spans.Ended()
 	if len(started) != len(over) {
-		t.Errorf("%d spans have begun, %d ended", len(started), len(over))
+		t.Errorf("%d spans started, %d ended", len(started), len(over))
 	}
 	spans := make(map[store.Code]int)
 	for _, s := range over {
@@ -730,19 +734,19 @@ func (c cell) counted(t *testing.T, r *rig, before tally, w want, ended []*endin
 			t.Errorf("a span of code %v has the status %+v and error.type %q", code, status, attrs["error.type"])
 		}
 	}
-	if d := cmp.Diff(told, spans); d != "" {
-		t.Errorf("the spans tell of other calls than there were: %s", d)
+	if d := cmp.Diff(answers, spans); d != "" {
+		t.Errorf("there are spans of other calls than were made (-made +spans):\n%s", d)
 	}
 }
 
-// balance is what a cache has on its accounts.
+// balance is what a cache counts.
 type balance struct{ entries, bytes int }
 
 func balanceOf(s store.Store) balance {
 	return balance{counted(s, "chatstore_cache_entries", ""), counted(s, "chatstore_cache_bytes", "")}
 }
 
-// balances are those of new caches over the same rows, by the rows.
+// balances remembers the balance of a new cache, by the rows of its base.
 type balances struct {
 	mu sync.Mutex
 	m  map[string]balance
@@ -765,7 +769,7 @@ func (b *balances) of(t *testing.T, stack string, ctx context.Context, base stor
 	return b.m[key]
 }
 
-// cases returns what there is to try of an op.
+// cases returns the cases of an op.
 func cases(stack string, op operation) (all []cell) {
 	for _, f := range faults {
 		for _, atLook := range []bool{false, true} {
@@ -792,12 +796,12 @@ func TestWhateverGoesWrong(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				for i, c := range cases(stack, op) {
-					if (i+n)%tries(1, 5) != 0 { // a part tries each fault with some ops
+					if (i+n)%tries(1, 5) != 0 { // a part of the cases tries each fault with some ops
 						continue
 					}
 					synctest.Test(t, func(t *testing.T) { c.run(t, known) })
 					if t.Failed() {
-						t.Fatal("the case: ", c)
+						t.Fatal("the failed case: ", c)
 					}
 				}
 			})

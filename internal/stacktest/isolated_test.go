@@ -17,7 +17,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
-// policy is owners, administrators, and whoever has a part in a thread.
+// policy allows access to owners, administrators and principals to whom g grants a thread.
 func policy(g *isolate.Grants) authz.Policy {
 	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
 		func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
@@ -31,11 +31,11 @@ func policy(g *isolate.Grants) authz.Policy {
 		}))
 }
 
-// arrangement is a stack, by the names of its layers from the outermost, and what it promises.
+// arrangement describes a stack and its promises.
 type arrangement struct {
-	layers  []string
+	layers  []string // names, the first outermost
 	share   bool
-	entries int // of the cache; zero: few
+	entries int // of the cache; zero means few
 	opts    isolate.Options
 }
 
@@ -55,8 +55,9 @@ func (a arrangement) stack(base store.Store, g *isolate.Grants) store.Store {
 	return parts{policy: policy(g), share: a.share, cache: []cache.Option{size}}.wrap(base, a.layers...)
 }
 
-// arrangements are the guard alone, and all its orders with a cache, a singleflight and both. Where layers are below the guard,
-// they share or do not. The last two are a cache larger than a trace, and the recommended stack.
+// arrangements returns the stacks to check: authz alone, and in every order with a cache, a singleflight layer, and both. If there
+// are layers below authz, it returns the stack with and without sharing. The last two stacks have a cache that is larger than a
+// trace, and all layers of the recommended stack.
 func arrangements() (all []arrangement) {
 	for _, others := range [][]string{nil, {"cache"}, {"singleflight"}, {"cache", "singleflight"}} {
 		for _, layers := range permutations(append([]string{"authz"}, others...)) {
@@ -119,8 +120,8 @@ func FuzzIsolated(f *testing.F) {
 	})
 }
 
-// hostileBase lists everybody's threads, whatever the filter. For a missing row it answers with another: for items always, for
-// threads and attachments every third time. (If it always did, none of these could be saved.)
+// hostileBase ignores the filter of a listing and returns the threads of all owners. For a missing row it returns another row:
+// for items always, for threads and attachments every third time. (Otherwise no thread or attachment could be saved.)
 type hostileBase struct {
 	store.Store
 	*hostilities
@@ -134,7 +135,7 @@ type hostilities struct {
 
 func hostile() store.Store { return hostileBase{memstore.New(), new(hostilities)} }
 
-// sometimes returns the others every third time.
+// sometimes returns others every third time, and otherwise nil.
 func (h *hostilities) sometimes(others []string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -149,7 +150,7 @@ func (h hostileBase) LoadThreads(ctx context.Context, q store.ThreadQuery) (stor
 	return h.Store.LoadThreads(ctx, q)
 }
 
-// insteadOf returns load(id), or another's if that is nothing.
+// insteadOf returns load(id), or if that finds nothing, load of the first of the others that is found.
 func insteadOf[T any](id string, others []string, load func(string) (T, bool, error)) (T, error) {
 	v, ok, err := load(id)
 	for _, other := range others {
@@ -161,7 +162,7 @@ func insteadOf[T any](id string, others []string, load func(string) (T, bool, er
 	return v, err
 }
 
-// threads are the ids of everybody's.
+// threads returns the ids of all threads.
 func (h hostileBase) threads(ctx context.Context) (ids []string) {
 	p, err := h.Store.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner()})
 	if err != nil {

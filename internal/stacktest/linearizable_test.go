@@ -10,10 +10,10 @@ import (
 	"github.com/chatstore/chatstore/storetest/linear"
 )
 
-// histories sets how many are run of each scenario: 100, or a part of them.
+// histories sets the number of histories of each scenario: 100, or part if the tests do not try all.
 func histories(part int) linear.Option { return linear.WithHistories(tries(100, part)) }
 
-// seen sets what they must have tried: c for 100, and for a part half of its share.
+// seen sets the coverage that the histories must reach: c for 100 of them, and half of its share for part of them.
 func seen(part int, c linear.Coverage) linear.Option {
 	if !tryAll() {
 		share := func(n int) int { return n * part / 200 }
@@ -23,10 +23,10 @@ func seen(part int, c linear.Coverage) linear.Option {
 	return linear.WithFloor(c)
 }
 
-// mutating is the part that a test runs by which mutants are killed: fewer histories let some of them live (internal/mutants).
+// mutating is the part for tests that must notice mutants (see internal/mutants). With fewer histories they miss some.
 const mutating = 40
 
-// small has room for four threads of three items, so that what is held ends in every way there is.
+// small returns a cache with room for four threads of three items, so that entries end in every possible way.
 func small(opts ...cache.Option) store.Middleware {
 	return cache.New(append([]cache.Option{cache.WithWindow(3), cache.WithMaxEntries(4)}, opts...)...)
 }
@@ -79,7 +79,7 @@ func TestTheRecommendedStackIsLinearizable(t *testing.T) {
 		seen(10, linear.Coverage{Hits: 3000, PatchedHits: 150, Joined: 500, Evictions: 200, Late: 30, Cancelled: 300}))
 }
 
-// Two stacks over one base, with a bus that delivers before a write returns.
+// TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites has two stacks over one base. The bus delivers before a write returns.
 func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]linear.Option{
@@ -90,7 +90,7 @@ func TestTwoCachesOnALocalBusSeeEachOthersReturnedWrites(t *testing.T) {
 			t.Parallel()
 			var wire bus.Bus
 			first := func(base store.Store) store.Store {
-				wire = bus.Local() // one for each history
+				wire = bus.Local() // a new bus for each history
 				return small(cache.WithBus(wire))(base)
 			}
 			second := func(base store.Store) store.Store { return small(cache.WithBus(wire))(base) }
@@ -103,7 +103,7 @@ func TestTwoRecommendedStacksOnALocalBusSeeEachOthersReturnedWrites(t *testing.T
 	t.Parallel()
 	var wire bus.Bus
 	first := func(base store.Store) store.Store {
-		wire = bus.Local() // one for each history
+		wire = bus.Local() // a new bus for each history
 		return inRecommended(t, base, small(cache.WithBus(wire)))
 	}
 	second := func(base store.Store) store.Store { return inRecommended(t, base, small(cache.WithBus(wire))) }

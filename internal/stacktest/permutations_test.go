@@ -1,4 +1,4 @@
-// Package stacktest_test checks what the layers promise together: each alone, all in every order, and the
+// Package stacktest_test checks the promises of stacks: of each decorator alone, of all five in every order, and of the
 // recommended stack.
 package stacktest_test
 
@@ -27,10 +27,10 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// tryAll reports whether the tests try all that they can. Under the race detector that would take too long.
+// tryAll reports whether the tests try all of their cases. With the race detector that would take too long.
 func tryAll() bool { return testenv.Full && !testenv.Race }
 
-// tries returns how much of something is tried: all of it, or a part.
+// tries returns all if the tests try all of their cases, and otherwise part.
 func tries(all, part int) int {
 	if tryAll() {
 		return all
@@ -38,18 +38,18 @@ func tries(all, part int) int {
 	return part
 }
 
-// names are those of the five decorators.
+// names are the names of the five decorators.
 var names = []string{"authz", "cache", "metrics", "singleflight", "tracing"}
 
-// parts say how decorators are made.
+// parts has the settings with which make makes decorators.
 type parts struct {
-	policy  authz.Policy // nil: only owners
+	policy  authz.Policy // nil means OwnerOnly
 	share   bool         // authz tells the layers beneath it to share between principals
 	cache   []cache.Option
 	tracing []tracing.Option
 }
 
-// make makes a decorator by its name.
+// make returns a new decorator of the name.
 func (p parts) make(name string) store.Middleware {
 	switch name {
 	case "authz":
@@ -79,7 +79,7 @@ func (p parts) wrap(base store.Store, order ...string) store.Store {
 	return store.Wrap(base, mw...)
 }
 
-// traced has tracing fail the test if a span does not end.
+// traced returns options for tracing. The test fails at its end if a span has not ended.
 func traced(t testing.TB) []tracing.Option {
 	spans := &spanCount{}
 	t.Cleanup(func() {
@@ -90,7 +90,7 @@ func traced(t testing.TB) []tracing.Option {
 	return []tracing.Option{tracing.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))}
 }
 
-// spanCount is a span processor that only counts: recording the spans of all the suites takes gigabytes.
+// spanCount is a span processor that only counts, because recording the spans of all suites would take gigabytes.
 type spanCount struct{ open atomic.Int64 }
 
 func (c *spanCount) OnStart(context.Context, sdktrace.ReadWriteSpan) { c.open.Add(1) }
@@ -113,7 +113,7 @@ func permutations(s []string) [][]string {
 	return all
 }
 
-// wrapped returns a factory of memstores in the named decorators.
+// wrapped returns a factory of memstores that are wrapped in the named decorators.
 func wrapped(share bool, order ...string) func(*testing.T) store.Store {
 	return func(t *testing.T) store.Store {
 		s := parts{share: share, tracing: traced(t)}.wrap(memstore.New(), order...)
@@ -131,10 +131,10 @@ func TestEachDecoratorAloneConforms(t *testing.T) {
 func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 	orders := slices.DeleteFunc(permutations(names), refused)
 	if len(orders) != 60 {
-		t.Fatalf("%d orders of five", len(orders))
+		t.Fatalf("%d orders of the five decorators, want 60", len(orders))
 	}
 	for i := range 2 * len(orders) {
-		if i%tries(1, 23) != 0 { // a part has each decorator in many places, and shares or not
+		if i%tries(1, 23) != 0 { // this part has each decorator in many positions, with and without sharing
 			continue
 		}
 		order, shared := orders[i/2], i%2 == 1
@@ -145,7 +145,8 @@ func TestEveryPermutationOfTheFiveConforms(t *testing.T) {
 	}
 }
 
-// refused reports whether a stack of these layers cannot be made: its cache would answer without asking the policy.
+// refused reports whether the cache is outside of authz. Such a stack cannot be made, because the cache would answer without
+// asking the policy.
 func refused(order []string) bool {
 	return slices.Index(order, "cache") < slices.Index(order, "authz") && slices.Contains(order, "cache")
 }
@@ -164,7 +165,7 @@ func TestNoCacheIsAroundAuthz(t *testing.T) {
 		})
 	}
 	if n != 60 {
-		t.Errorf("%d orders have the cache around authz", n)
+		t.Errorf("%d orders have the cache around authz, want 60", n)
 	}
 }
 
@@ -172,7 +173,7 @@ func TestTheRecommendedStackConforms(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { s, _ := recommended(t); return s })
 }
 
-// recommended is the stack of the README, with its base.
+// recommended returns the stack of the README, and its base.
 func recommended(t testing.TB) (store.Store, *memstore.Store) {
 	base := memstore.New()
 	s := inRecommended(t, base, cache.New())
@@ -180,24 +181,24 @@ func recommended(t testing.TB) (store.Store, *memstore.Store) {
 	return s, base
 }
 
-// inRecommended wraps base in it, with that cache.
+// inRecommended wraps base in the recommended stack with the cache c.
 func inRecommended(t testing.TB, base store.Store, c store.Middleware) store.Store {
 	return fullStack(base, prometheus.NewRegistry(), c)
 }
 
-// fullStack is that stack with a registry.
+// fullStack wraps base in the recommended stack with the registry, the cache and the options of tracing.
 func fullStack(base store.Store, reg prometheus.Registerer, c store.Middleware, opts ...tracing.Option) store.Store {
 	layer := func(name string) store.Middleware { return testenv.OrPanic(metrics.New(reg, metrics.WithLayer(name))) }
 	guard := authz.New(authz.OwnerOnly(), authz.ShareBelow())
 	return store.Wrap(base, tracing.New(opts...), layer("outer"), guard, c, layer("inner"))
 }
 
-// A decorator that embedded a Store would pass a method added later straight through, unguarded, uncached, unseen. What each
-// method does is checked in each decorator's own tests; here, that each has every method of its own.
+// TestNoDecoratorEmbedsAStore checks that each decorator defines every method itself. An embedded Store would pass a new method
+// through unguarded, uncached and unseen.
 func TestNoDecoratorEmbedsAStore(t *testing.T) {
 	storeType := reflect.TypeFor[store.Store]()
 	if n := storeType.NumMethod(); n != 14 {
-		t.Fatalf("Store has %d methods: it never gains a fifteenth", n)
+		t.Fatalf("Store has %d methods, want 14: new methods belong into other interfaces", n)
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +209,7 @@ func TestNoDecoratorEmbedsAStore(t *testing.T) {
 				}
 				for m := range storeType.Methods() {
 					if _, has := reflect.PointerTo(f.Type).MethodByName(m.Name); has {
-						t.Errorf("%v embeds %v, which has %s", typ, f.Type, m.Name)
+						t.Errorf("%v embeds %v, which has the method %s", typ, f.Type, m.Name)
 					}
 				}
 			}

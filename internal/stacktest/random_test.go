@@ -14,7 +14,8 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// tiny has a window of so few items that every edge of it is met, and so few entries, or room enough that none is evicted.
+// tiny returns a cache with a small window, so that random calls reach both ends of it. With few entries the cache evicts some, with
+// enough it evicts none.
 func tiny(window, entries int) store.Middleware {
 	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries))
 }
@@ -38,7 +39,8 @@ func TestRandomCallsThroughEveryPermutationOfTheFive(t *testing.T) {
 	}
 }
 
-// Without a guard nothing is said twice, and every caller may do everything: also what only one layer sees.
+// TestRandomCallsThroughTheCache uses the cache alone. No authz layer makes extra reads or denies calls, so the cache gets every
+// call exactly as it is.
 func TestRandomCallsThroughTheCache(t *testing.T) {
 	for name, base := range map[string]func() store.Store{
 		"over versions":                func() store.Store { return memstore.New() },

@@ -1,7 +1,7 @@
 package stacktest_test
 
-// What a stack takes of its process. Memory is at most a stated factor of the cache's bound. Of everything else there is no
-// more after a million calls than after the first few.
+// These tests check the resources of a stack. Its memory is at most a stated factor of the cache's bound. Its other resources do not
+// grow with the number of calls.
 
 import (
 	"context"
@@ -33,7 +33,8 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// counted returns the sum of what the layers of s report under name; with a label, of what has a label of that value.
+// counted returns the sum of the statistics with the name that the layers of s report. If label is not empty, it adds only those
+// with this value of a label.
 func counted(s store.Store, name, label string) (sum int) {
 	for r := range store.All[layer.StatsReporter](s) {
 		for _, stat := range r.AppendStats(nil) {
@@ -45,12 +46,12 @@ func counted(s store.Store, name, label string) (sum int) {
 	return sum
 }
 
-// maker is a base that makes what it is asked for and keeps nothing, so that what stays in memory is the cache's. Its writes
-// succeed, and that is all.
+// maker is a base that makes every row that is loaded and keeps nothing. So only the cache holds memory. Its writes succeed and do
+// nothing.
 type maker struct {
-	store.Store                     // has none of the methods that are called
-	size        func(id string) int // of the text in an id's value
-	rows        int                 // of a thread
+	store.Store                     // nil; the tests call no method of it
+	size        func(id string) int // returns the size of the text in the row with the id
+	rows        int                 // items of a thread
 }
 
 var filler = strings.Repeat("x", 1_000_000)
@@ -84,7 +85,8 @@ func (m *maker) SaveItem(context.Context, string, chat.Item) error      { return
 func (m *maker) DeleteThreadItem(context.Context, string, string) error { return nil }
 func (m *maker) SaveAttachment(context.Context, chat.Attachment) error  { return nil }
 
-// between returns sizes from lo to hi, of each order of magnitude as many, and for one id always the same.
+// between returns a function that maps ids to sizes from lo to hi. All orders of magnitude are equally likely, and an id always has
+// the same size.
 func between(lo, hi int) func(string) int {
 	return func(id string) int {
 		h := fnv.New64a()
@@ -94,23 +96,23 @@ func between(lo, hi int) func(string) int {
 	}
 }
 
-// cutFrom returns s as a part of a text of n bytes.
+// cutFrom returns s as a substring of a text that has n more bytes.
 func cutFrom(n int, s string) string { return (strings.Repeat("x", n) + s)[n:] }
 
-// Everything that a cache holds is on its account, for values of every size and source. Its memory is that, and what the
-// allocator rounds up.
+// TestTheHeapStaysWithinAFactorOfTheCachesBound checks that the cache counts all of its memory, for values of every size and source.
+// The heap may exceed the count only because the allocator rounds up.
 func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 	if testenv.Race {
-		t.Skip("the heap is not the one that users have")
+		t.Skip("the race detector changes the heap")
 	}
 	const (
 		bound   = 16 << 20
-		small   = 2 << 20 // of which thousands of entries make more than enough
-		mostly  = 1.1     // the few per cent of what cache.WithMaxBytes says
-		worst   = 1.3     // and the worst
+		small   = 2 << 20 // a bound that a few thousand small entries exceed
+		mostly  = 1.1     // the usual factor, see cache.WithMaxBytes
+		worst   = 1.3     // the factor for sizes that the allocator rounds up most
 		quarter = 1 << 18
 	)
-	// thread loads the n-th thread as somebody.
+	// thread loads the n-th thread, as the principal if there is one.
 	thread := func(c session, n int, who ...store.Principal) error {
 		for _, p := range who {
 			c.ctx = store.WithPrincipal(c.ctx, p)
@@ -126,7 +128,7 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 		call   func(c session, n int) error
 	}{
 		"from 10 bytes to 1 MB": {bound, mostly, maker{size: between(10, 1_000_000), rows: 5}, 1000, anything()},
-		"what the allocator rounds up most": {bound, worst, maker{size: func(string) int { return 32<<10 - 50 }}, 600,
+		"a size that the allocator rounds up most": {bound, worst, maker{size: func(string) int { return 32<<10 - 50 }}, 600,
 			func(c session, n int) error { return thread(c, n) }},
 		"tiny threads": {small, mostly, maker{size: between(10, 11)}, 6000,
 			func(c session, n int) error { return thread(c, n) }},
@@ -156,7 +158,7 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 					errOf(c.LoadItem(c.ctx, cut("thr_3_", n), cut("msg_", n))),
 					errOf(c.LoadAttachment(c.ctx, cut("atc_", n))))
 			}},
-		"what is saved, cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 50,
+		"saved values cut from long texts": {small, mostly, maker{size: between(10, 100), rows: 1}, 50,
 			func(c session, n int) error {
 				id, it := fmt.Sprint("thr_", n), endOfTurn(fmt.Sprint("msg_", n))
 				it.ThreadID = cutFrom(quarter, id)
@@ -181,22 +183,22 @@ func TestTheHeapStaysWithinAFactorOfTheCachesBound(t *testing.T) {
 			for n := range c.n {
 				must(t, c.call(session{s, t.Context()}, n))
 				if account := counted(s, "chatstore_cache_bytes", ""); n%100 == 0 && account > c.bound {
-					t.Fatalf("after %d calls %d bytes on the account, of %d", n, account, c.bound)
+					t.Fatalf("after %d calls the cache counts %d bytes, the bound is %d", n, account, c.bound)
 				}
 			}
 			account, held := counted(s, "chatstore_cache_bytes", ""), testenv.Heap()-before
-			t.Logf("%d KiB on the account, %d KiB in memory: %.3f", account>>10, held>>10, float64(held)/float64(account))
+			t.Logf("the cache counts %d KiB and the heap has %d KiB: factor %.3f", account>>10, held>>10, float64(held)/float64(account))
 			if held > int(c.factor*float64(account))+64<<10 {
-				t.Errorf("%d KiB on the account, and %d KiB in memory: more than %v times", account>>10, held>>10, c.factor)
+				t.Errorf("the cache counts %d KiB and the heap has %d KiB: more than %v times", account>>10, held>>10, c.factor)
 			}
-			if held < account-512<<10 { // or the bound is met by counting too much
-				t.Errorf("%d KiB on the account, and only %d KiB in memory", account>>10, held>>10)
+			if held < account-512<<10 { // the cache must not count too much, either
+				t.Errorf("the cache counts %d KiB but the heap has only %d KiB", account>>10, held>>10)
 			}
 		})
 	}
 }
 
-// anything makes calls of every kind that a cache holds something of.
+// anything returns a function that makes random calls of all kinds of which a cache keeps answers.
 func anything() func(session, int) error {
 	r := rand.New(rand.NewPCG(5, 5))
 	return func(c session, n int) error {
@@ -221,16 +223,16 @@ func anything() func(session, int) error {
 	}
 }
 
-// A million calls through the recommended stack leave no more series, goroutines, files and memory behind than the first tenth of
-// them. They are about few rows. In every hundred there is a new stranger and a new id, in every thousand a fault.
-// A part of them is 30,000, of which the first 20,000 are compared with all.
+// TestAMillionCallsLeaveNothingBehind makes a million calls through the recommended stack, about few rows. Every hundred calls have
+// a new stranger and a new id, and every thousand a fault. At the end there must be no more series, goroutines, files and memory
+// than after a tenth of the calls. If the tests do not try all, there are 30,000 calls, compared with the first 20,000.
 func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	few := tries(100_000, 20_000)
 	calls := tries(10*few, few+few/2)
 	const threads, items = 200, 10
 	reg := prometheus.NewRegistry()
 	spans := &spanCount{}
-	// Nothing is unknown for longer than a call takes, or most threads would never be cached.
+	// With a longer bound, most threads would always be in quarantine and never be cached.
 	base := faulty.New(memstore.New(), faulty.WithLongestWrite(time.Millisecond))
 	s := fullStack(base, reg, cache.New(cache.WithMaxBytes(1<<20), cache.WithMaxEntries(190)), tracing.WithTracerProvider(
 		sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans), sdktrace.WithSampler(sdktrace.TraceIDRatioBased(0.1)))))
@@ -259,7 +261,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 			c = gone
 		}
 		id, row := ids[r.IntN(threads)], r.IntN(items)
-		switch n % 100 { // strangers, and what there has never been
+		switch n % 100 { // a new stranger, and a new id
 		case 7:
 			c = store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "stranger " + strconv.Itoa(n)}})
 		case 57:
@@ -277,7 +279,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 			_, err = s.LoadAttachment(c, "atc_"+strconv.Itoa(row))
 		case k < 90:
 			_, err = s.LoadThreads(c, store.ThreadQuery{PageQuery: store.PageQuery{Limit: 3}})
-		case n%50 == 7: // a store keeps the ids of rows for ever
+		case n%50 == 7: // do not write with a new id: a store never forgets one
 		case k < 93:
 			err = s.SaveThread(c, titled(id, filler[:r.IntN(1000)]))
 		case k < 96:
@@ -288,7 +290,7 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 			err = s.AddThreadItem(c, id, hidden("msg_"+strconv.Itoa(row), r.IntN(1000)))
 		case k < 99:
 			err = s.SaveAttachment(c, file("atc_"+strconv.Itoa(row)))
-		case n%8 == 0: // what is not there cannot be cached
+		case n%8 == 0: // rarely, because a deleted thread cannot be cached
 			err = s.DeleteThread(c, id)
 		}
 		if store.CodeOf(err) > store.CodeConflict {
@@ -305,24 +307,24 @@ func TestAMillionCallsLeaveNothingBehind(t *testing.T) {
 	last := measured(t, reg)
 	hits, evictions := counted(s, "chatstore_cache_requests_total", "hit"), counted(s, "chatstore_cache_evictions_total", "")
 	if failed < calls/1000 || hits < calls/2 || evictions < calls/1000 {
-		t.Errorf("of %d calls %d failed, with %d hits and %d evictions: too few to see anything", calls, failed, hits, evictions)
+		t.Errorf("%d calls had %d failures, %d hits and %d evictions: too few for this test", calls, failed, hits, evictions)
 	}
 	if last.series != first.series || last.goroutines > first.goroutines || last.files > first.files || spans.open.Load() != 0 {
-		t.Errorf("after %d calls %+v, after all %+v, with %d spans open", few, first, last, spans.open.Load())
+		t.Errorf("after %d calls: %+v; after all: %+v, with %d open spans", few, first, last, spans.open.Load())
 	}
-	// What still grows is the histograms' buckets, which have an end. A byte a call would be seen, in a full run.
+	// Histograms still add buckets, up to a limit. A full run would notice one byte for each call.
 	if last.heap-first.heap > 800<<10 {
-		t.Errorf("the heap grew by %d KiB, from %d", (last.heap-first.heap)>>10, first.heap>>10)
+		t.Errorf("the heap grew by %d KiB, from %d KiB", (last.heap-first.heap)>>10, first.heap>>10)
 	}
 }
 
-// everyThousandth is true of one base call in a thousand, from the nth on.
+// everyThousandth returns a function that is true for every thousandth base call, n calls earlier than the multiples of 1,000.
 func everyThousandth(n int64) func(layer.Call) bool {
 	var calls atomic.Int64
 	return func(layer.Call) bool { return (calls.Add(1)+n)%1000 == 0 }
 }
 
-// resources is what there is of what must not become more.
+// resources are numbers that must not grow.
 type resources struct {
 	series, goroutines, files int
 	heap                      int
@@ -334,7 +336,7 @@ func measured(t *testing.T, reg *prometheus.Registry) (r resources) {
 	for _, f := range families {
 		r.series += len(f.Metric)
 	}
-	if files, err := os.ReadDir("/proc/self/fd"); err == nil { // elsewhere they are not counted
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil { // Linux only
 		r.files = len(files)
 	}
 	r.heap = testenv.Heap()

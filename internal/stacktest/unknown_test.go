@@ -1,6 +1,6 @@
 package stacktest_test
 
-// What may have happened, though nobody can say so: the promises that several layers hold together.
+// These tests check what several layers together promise about writes with an unknown outcome, and about hidden information.
 
 import (
 	"cmp"
@@ -34,7 +34,7 @@ func titled(id, title string) chat.Thread {
 
 func endOfTurn(id string) chat.Item { return testenv.OrPanic(chat.NewItem(id, noon, chat.EndOfTurn{})) }
 
-// title returns the title of thr_1, or why there is none.
+// title returns the title of thr_1, or the code of the error.
 func title(ctx context.Context, s store.Store) string {
 	th, err := s.LoadThread(ctx, "thr_1")
 	if err != nil {
@@ -43,7 +43,7 @@ func title(ctx context.Context, s store.Store) string {
 	return th.Title
 }
 
-// mapCtx is a context that cannot be compared.
+// mapCtx is a context of a type that is not comparable.
 type mapCtx struct {
 	context.Context
 	_ map[string]string
@@ -55,7 +55,7 @@ func TestAContextOfAnyTypeWillDo(t *testing.T) {
 	ctx := mapCtx{store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "a"}}), nil}
 	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
 	if got := title(ctx, s); got != "x" {
-		t.Error(got)
+		t.Errorf("the title is %q, want x", got)
 	}
 }
 
@@ -63,11 +63,11 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		bound, runs time.Duration
-		heedless    bool // of its context
+		ignores     bool // the base ignores its context
 	}{
-		{"over a base that says 0", 0, 3 * time.Second, false},
-		{"that heeds its context, though late", time.Second, 3 * time.Minute, false},
-		{"and ends later than the base says", time.Second, 3 * time.Second, true},
+		{"over a base with the bound 0", 0, 3 * time.Second, false},
+		{"by a base that notices its context late", time.Second, 3 * time.Minute, false},
+		{"by a base that exceeds its bound", time.Second, 3 * time.Second, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 				f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1,
 					Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 						time.Sleep(c.runs)
-						if c.heedless {
+						if c.ignores {
 							ctx = context.WithoutCancel(ctx)
 						}
 						return next(ctx)
@@ -98,15 +98,15 @@ func TestAWriteThatIsGivenUpWhileItRunsIsHeldBack(t *testing.T) {
 				defer store.Close(s, other)
 				must(t, base.SaveThread(t.Context(), titled("thr_1", "old")))
 				if err := s.SaveThread(t.Context(), titled("thr_1", "new")); store.IsDefinite(err) {
-					t.Errorf("got %v", err)
+					t.Errorf("the save ended with %v, want an unknown outcome", err)
 				}
 				time.Sleep(c.runs - time.Second)
 				title(t.Context(), s)
 				title(t.Context(), other)
-				time.Sleep(2 * time.Second) // by now it has taken effect, or never will
-				for name, s := range map[string]store.Store{"its cache": s, "another": other} {
+				time.Sleep(2 * time.Second) // now the write has taken effect, or never will
+				for name, s := range map[string]store.Store{"the writing cache": s, "the other cache": other} {
 					if got, want := title(t.Context(), s), title(t.Context(), base); got != want {
-						t.Errorf("%s answers %q, the base has %q", name, got, want)
+						t.Errorf("%s returns %q, the base has %q", name, got, want)
 					}
 				}
 			})
@@ -122,7 +122,7 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 		if !c.Op.IsWrite() {
 			return err
 		}
-		return cmp.Or(next(ctx), err) // a hedge: the same add again
+		return cmp.Or(next(ctx), err) // makes the same write again, which then conflicts
 	}))
 	a := store.Wrap(base, cache.New(cache.WithBus(wire)), post)
 	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
@@ -136,7 +136,7 @@ func TestASuccessThatIsDeniedIsNotDefinite(t *testing.T) {
 	must(t, base.AddThreadItem(t.Context(), "thr_1", endOfTurn("msg_0")))
 	n(b)
 	if err := a.AddThreadItem(t.Context(), "thr_1", endOfTurn("msg_1")); store.IsDefinite(err) {
-		t.Errorf("an add that was made ended with %v", err)
+		t.Errorf("the add was made, but ended with the definite error %v", err)
 	}
 	if n(b) != n(base) {
 		t.Errorf("the other cache lists %d items, the base has %d", n(b), n(base))
@@ -154,13 +154,13 @@ func TestWritesThroughAClosedCacheAreAnnounced(t *testing.T) {
 	must(t, store.Close(a))
 	must(t, a.SaveThread(t.Context(), titled("thr_1", "new")))
 	if got := title(t.Context(), b); got != "new" {
-		t.Errorf("the other cache answers %q after a write through a closed one", got)
+		t.Errorf("the other cache returns %q after a write through a closed cache, want new", got)
 	}
 }
 
 func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 	ctx, fresh := t.Context(), store.WithFresh(t.Context())
-	// inCache returns a cache around a base, which has a thread of one item.
+	// inCache returns a base, which has a thread with one item, and a cache around it.
 	inCache := func(t *testing.T, below ...store.Middleware) (*memstore.Store, store.Store) {
 		base := memstore.New()
 		s := store.Wrap(base, append([]store.Middleware{cache.New()}, below...)...)
@@ -176,7 +176,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		_, err := s.LoadThread(fresh, "thr_1")
 		p, _ := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{})
 		if len(p.Data) > 0 {
-			t.Errorf("fresh LoadThread: %v; then the cache lists %d item", err, len(p.Data))
+			t.Errorf("after a fresh LoadThread with the error %v, the cache lists %d items of the deleted thread", err, len(p.Data))
 		}
 	})
 	t.Run("item kept though the fresh page is empty", func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		p, _ := s.LoadThreadItems(fresh, "thr_1", store.PageQuery{})
 		_, err := s.LoadItem(ctx, "thr_1", "msg_1")
 		if err == nil {
-			t.Errorf("fresh page has %d items; then the cache has the item", len(p.Data))
+			t.Errorf("after a fresh page of %d items, the cache still has the item", len(p.Data))
 		}
 	})
 	t.Run("fresh+nostore", func(t *testing.T) {
@@ -196,12 +196,13 @@ func TestAFreshReadThatContradictsAnEntryDropsIt(t *testing.T) {
 		r1 := title(store.WithNoStore(fresh), s)
 		r2 := title(ctx, s)
 		if r1 != r2 {
-			t.Errorf("fresh+nostore %q, then %q", r1, r2)
+			t.Errorf("a fresh, no-store read returns %q, the next read %q", r1, r2)
 		}
 	})
 }
 
-// multiBus tells everybody what the base announces, stamped, and of unknown outcomes what the caches do.
+// multiBus delivers the changes that the base announces, with their stamps. Of the changes that caches publish, it delivers only
+// those with an unknown outcome.
 type multiBus struct {
 	mu sync.Mutex
 	fs []func(bus.Change)
@@ -230,7 +231,7 @@ func (b *multiBus) Subscribe(_ context.Context, f func(bus.Change), c func(bool)
 	return func() {}
 }
 
-// announcing is a base that announces its writes itself.
+// announcing returns base with a layer that announces its writes, as a database trigger does.
 func (b *multiBus) announcing(base store.Store) store.Store {
 	return store.Wrap(base, layer.Intercept("trigger", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -259,7 +260,7 @@ func TestTheStampOfAWriteIsNoOtherWrites(t *testing.T) {
 	title(ctx, s)
 	must(t, s.SaveThread(ctx, titled("thr_2", "x")))
 	if got := title(ctx, s); got != "new" {
-		t.Errorf("the cache answers %q, though the wire did tell of it", got)
+		t.Errorf("the cache returns %q, want new: the bus delivered that write", got)
 	}
 }
 
@@ -307,11 +308,12 @@ func TestVersionsDoNotTellAStrangerWhatWasDeleted(t *testing.T) {
 	live := fmt.Sprint(s.SaveThread(b, titled("thr_1", "y")), got)
 	must(t, s.DeleteThread(a, "thr_1"))
 	if gone := fmt.Sprint(s.SaveThread(b, titled("thr_1", "y")), got); gone != live {
-		t.Errorf("a stranger's save says %s of a thread, and %s of a deleted one", live, gone)
+		t.Errorf("a stranger's save ends with %s for an existing thread, and with %s for a deleted one", live, gone)
 	}
 }
 
-// Random calls, one after the other, over two caches; late and lost writes within the bound; every read must equal the base right now.
+// TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites makes random calls through two caches, one after the other. Some writes are
+// late or lost, within the bound. Every read must equal the base at that time.
 func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 	for _, mode := range []string{"local", "trigger"} {
 		for seed := range uint64(tries(8, 2)) {
@@ -401,7 +403,7 @@ func TestNoReadIsOlderThanTheBaseWhateverBecomesOfWrites(t *testing.T) {
 						same := func(equal bool, got, want any, e1, e2 error) {
 							t.Helper()
 							if !equal || store.CodeOf(e1) != store.CodeOf(e2) {
-								t.Fatalf("%s seed %d step %d stack %d: %v %v / %v %v\n%v", mode, seed, i, j, got, e1, want, e2, log[max(0, len(log)-12):])
+								t.Fatalf("%s, seed %d, step %d, stack %d: got %v, %v; the base has %v, %v; the last calls:\n%v", mode, seed, i, j, got, e1, want, e2, log[max(0, len(log)-12):])
 							}
 						}
 						x, e1 := s.LoadThread(ctx, id)

@@ -2,5 +2,5 @@
 
 package testenv
 
-// Race reports whether the race detector is on. It makes a program slower, and allocate more.
+// Race reports whether the race detector is on. Programs are then slower and allocate more.
 const Race = false

@@ -1,5 +1,5 @@
-// Package testenv has what this repository's tests share. It tells them where they run: with the race detector or without, how
-// much to try, and where the programs are. Its other functions end a test on an error, or measure the heap.
+// Package testenv has helpers that all tests of this repository share. It says whether the race detector is on, how much a test
+// tries, and where programs are. Other functions end a test on an error or measure the heap.
 package testenv
 
 import (
@@ -11,12 +11,11 @@ import (
 	"testing"
 )
 
-// Full reports whether the tests are asked for all that they can try, which takes minutes: CHATSTORE_FULL=1, as .ci/run sets
-// it. Otherwise they try a part of it.
+// Full reports whether CHATSTORE_FULL=1 is set, as .ci/run does. Tests then try all of their cases, which takes minutes. Otherwise
+// they try a part.
 var Full = os.Getenv("CHATSTORE_FULL") == "1"
 
-// Program returns the path of a program. Where it is missing the test is skipped as [Missing] does, naming the Debian package
-// that has it.
+// Program returns the path of a program. If the program is not installed, it calls [Missing] and names the Debian package.
 func Program(t testing.TB, name, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -43,7 +42,7 @@ func Must(t testing.TB, err error) {
 	}
 }
 
-// Value returns the value of a call, and ends the test if the call failed: Value(os.Getwd())(t).
+// Value returns the value of a call and ends the test if the call failed. Use it as in Value(os.Getwd())(t).
 func Value[V any](v V, err error) func(testing.TB) V {
 	return func(t testing.TB) V {
 		t.Helper()
@@ -52,7 +51,7 @@ func Value[V any](v V, err error) func(testing.TB) V {
 	}
 }
 
-// OrPanic returns the value of a call, and panics if the call failed: for values that are made without a test.
+// OrPanic returns the value of a call and panics if the call failed. Use it where there is no testing.TB.
 func OrPanic[V any](v V, err error) V {
 	if err != nil {
 		panic(err)
@@ -60,7 +59,7 @@ func OrPanic[V any](v V, err error) V {
 	return v
 }
 
-// Panics fails the test unless f panics with a text that begins with want.
+// Panics fails the test unless f panics with a value whose text begins with want.
 func Panics(t testing.TB, want string, f func()) {
 	t.Helper()
 	defer func() {
@@ -71,9 +70,9 @@ func Panics(t testing.TB, want string, f func()) {
 	f()
 }
 
-// Heap returns how many bytes of the heap are in use.
+// Heap returns the number of bytes of live heap objects.
 func Heap() int {
-	for range 3 { // what finalizers, pools and package unique hold is freed later
+	for range 3 { // finalizers, pools and package unique free their objects only in later collections
 		runtime.GC()
 	}
 	var m runtime.MemStats
