@@ -186,11 +186,11 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		{nil, "body: nil"},
 		{(*mine)(nil), "body: nil"},
 		{notAStruct{1}, "body: not a struct"},
-		{thief{}, "body: has a member of the item's own"},
+		{thief{}, "body: has a field named id, thread_id, created_at or type"},
 		{typed{""}, "type: empty"},
 		{typed{"Aa"}, "type: not of a-z, 0-9, _ and ."},
 		{typed{chat.ItemType(strings.Repeat("x", 65))}, "type: longer than 64 bytes"},
-		{mine{Any: map[string]any{"f": func() {}}}, "any: no JSON can be made of it"},
+		{mine{Any: map[string]any{"f": func() {}}}, "any: cannot be encoded as JSON"},
 		{chat.SDKHiddenContext{Content: "a\xff"}, "content: not valid UTF-8"},
 		{chat.TaskItem{}, "task.type: empty"},
 		{chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom", Tasks: []chat.Task{{Type: "file", Sources: []chat.Source{{}}}}}}, "workflow.tasks.sources.type: empty"},
@@ -339,8 +339,8 @@ func TestWithBodyOfAnotherType(t *testing.T) {
 		body  chat.Body
 		field string
 	}{
-		{it, chat.UserMessage{}, "type: the body is of another"},
-		{chat.Item{}, chat.EndOfTurn{}, "type: the body is of another"},
+		{it, chat.UserMessage{}, "type: the body has another type"},
+		{chat.Item{}, chat.EndOfTurn{}, "type: the body has another type"},
 		{it, nil, "body: nil"},
 		{it, (*chat.EndOfTurn)(nil), "body: nil"},
 	} {

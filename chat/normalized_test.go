@@ -66,7 +66,7 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"type":"x","id":"a"}`: "created_at: zero",
 		`{"type":"x","id":"a","created_at":"0000-12-31T23:59:59Z"}`:                               "created_at: outside the years 1 to 9999",
 		`{"type":"x","id":"a","created_at":"9999-12-31T23:59:59-00:01"}`:                          "created_at: outside the years 1 to 9999",
-		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's",
+		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's id",
 		`{"type":"` + strings.Repeat("x", 65) + `","id":"a","created_at":"2026-01-02T03:04:05Z"}`: "type: longer than 64 bytes",
 	} {
 		refused(t, field)(item(t, text).Normalized("thr_1"))

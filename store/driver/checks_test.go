@@ -100,7 +100,7 @@ func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 		check: func(in *in, out *out) error { return set(&out.item)(checks.SaveItem(in.ctx, op, in.threadID, in.item)) },
 		faults: append([]fault{
 			badThreadID,
-			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's"},
+			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's id"},
 			{func(in *in) { in.item.CreatedAt = time.Time{} }, store.RowItem, "msg_1", "created_at: zero"},
 		}, faults...),
 		kind: store.RowItem, id: "msg_1",
