@@ -4,9 +4,8 @@ import (
 	"reflect"
 )
 
-// Body is the typed content of an item. This package has a struct for each known type: [UserMessage], [AssistantMessage],
-// [ClientToolCall], [Widget], [GeneratedImage], [StructuredInput], [TaskItem], [WorkflowItem], [HiddenContextItem],
-// [SDKHiddenContext] and [EndOfTurn]. See [NewItem], [DecodeItem] and [Item.WithBody].
+// Body is the typed content of an item. [NewItem], [DecodeItem] and [Item.WithBody] use it. This package has a struct for
+// each known type, such as [UserMessage], [AssistantMessage], [ClientToolCall], [Widget], [TaskItem] and [WorkflowItem].
 //
 // An absent or null member decodes as the field's zero value or its documented default. An empty optional field is left out
 // of new JSON.
