@@ -177,14 +177,16 @@ const (
 	RowAttachment = "attachment"
 )
 
-// Error is the error of a call of a Store. Its text has the op, the code, the kind of row, the caller's own id and the Field. It
+// Error is the error of a call of a Store. Its text has the op, the code, the kind of row, the caller's own id and the
+// Field. It
 // contains nothing stored, so it may be shown to the caller. The cause is for errors.Is, errors.As and private logs.
 type Error struct {
 	Op   Op
 	Kind string // thread, item or attachment
 	ID   string // the id in the call
 	Code Code
-	// Field names the field and the broken rule, for CodeInvalid, such as "limit: negative". It is constant text without content.
+	// Field names the field and the broken rule, for CodeInvalid, such as "limit: negative". It is constant text without
+	// content.
 	Field string
 	Cause error `json:"-"` // not part of the text
 }

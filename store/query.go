@@ -32,7 +32,8 @@ func (o Order) String() string {
 type PageQuery struct {
 	// Limit is the maximum number of rows: 0 means DefaultLimit, above MaxLimit means MaxLimit, negative is ErrInvalid.
 	Limit int
-	// After is the id of a row of the same listing; the page begins behind that row. "" begins at the first row. The id of a row outside the listing is ErrNotFound.
+	// After is the id of a row of the same listing; the page begins behind that row. "" begins at the first row. The id of a
+	// row outside the listing is ErrNotFound.
 	After string
 	Order Order
 }

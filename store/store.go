@@ -36,9 +36,11 @@ type ThreadStore interface {
 	// LoadThread returns the thread. A missing thread is [ErrNotFound].
 	LoadThread(ctx context.Context, threadID string) (chat.Thread, error)
 
-	// SaveThread inserts or replaces the thread. Its items stay. A new CreatedAt moves the thread in listings; among equal times it keeps its place by insertion. [SaveMode] restricts the call to inserts or updates.
+	// SaveThread inserts or replaces the thread. Its items stay. A new CreatedAt moves the thread in listings; among equal
+	// times it keeps its place by insertion. [SaveMode] restricts the call to inserts or updates.
 	//
-	// The insert sets the Owner, which never changes. A replace with the zero Owner keeps the stored one. A replace with another Owner, or with any Owner for an unowned row, is [ErrConflict]. The write itself makes this check, atomically.
+	// The insert sets the Owner, which never changes. A replace with the zero Owner keeps the stored one. A replace with
+	// another Owner, or with any Owner for an unowned row, is [ErrConflict]. The write itself makes this check, atomically.
 	SaveThread(ctx context.Context, thread chat.Thread) error
 
 	// DeleteThread deletes the thread and its items. Attachments stay. Deleting a missing thread is no error.
@@ -50,13 +52,17 @@ type ThreadStore interface {
 
 // ItemStore keeps the items of threads. Item ids are unique within a thread; the same id in two threads means two rows.
 type ItemStore interface {
-	// LoadThreadItems returns a page of the thread's items. For a missing thread it is empty. A cursor that is not an item of the thread is [ErrNotFound].
+	// LoadThreadItems returns a page of the thread's items. For a missing thread it is empty. A cursor that is not an item
+	// of the thread is [ErrNotFound].
 	LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[chat.Item], error)
 
-	// AddThreadItem inserts the item. If the thread already has its id, the error is [ErrConflict] and the stored item stays. A missing thread is [ErrNotFound]. An empty item.ThreadID is filled in; the id of another thread is [ErrInvalid].
+	// AddThreadItem inserts the item. If the thread already has its id, the error is [ErrConflict] and the stored item
+	// stays. A missing thread is [ErrNotFound]. An empty item.ThreadID is filled in; the id of another thread is
+	// [ErrInvalid].
 	AddThreadItem(ctx context.Context, threadID string, item chat.Item) error
 
-	// SaveItem inserts or replaces the item. A new CreatedAt moves it in listings, as for threads. A missing thread is [ErrNotFound]. The rules for item.ThreadID are those of AddThreadItem. [SaveMode] restricts the call.
+	// SaveItem inserts or replaces the item. A new CreatedAt moves it in listings, as for threads. A missing thread is
+	// [ErrNotFound]. The rules for item.ThreadID are those of AddThreadItem. [SaveMode] restricts the call.
 	SaveItem(ctx context.Context, threadID string, item chat.Item) error
 
 	// LoadItem returns the item of this thread. A missing item is [ErrNotFound].
