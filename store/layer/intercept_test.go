@@ -20,7 +20,7 @@ func intercepting(f layer.InterceptorFunc) (store.Store, *spy.Base) {
 }
 
 func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
-	for _, verdict := range []error{errors.New("not today"), nil} { // success without a next is internal
+	for _, verdict := range []error{errors.New("not today"), nil} { // nil without a next is CodeInternal
 		s, base := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return verdict })
 		for _, op := range store.Ops() {
 			err := spy.CallOp(t.Context(), s, op)
@@ -29,7 +29,7 @@ func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 			}
 		}
 		if calls := base.Calls(); len(calls) != 0 {
-			t.Errorf("the base got %v", calls)
+			t.Errorf("the base was called: %v", calls)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestALateNextDoesNothing(t *testing.T) {
 		_, _ = spy.Try(t.Context(), s, store.OpDeleteThread)
 		err := late(t.Context())
 		if store.CodeOf(err) != store.CodeInternal || !errors.Is(err, store.ErrNotApplied) || len(base.Calls()) != 0 {
-			t.Errorf("%s: a late next got %v; the base got %v", how, err, base.Calls())
+			t.Errorf("%s: a late next returned %v; calls of the base: %v", how, err, base.Calls())
 		}
 	}
 }
@@ -101,9 +101,9 @@ func TestNextMayRunInManyGoroutines(t *testing.T) {
 	}
 }
 
-// A write of which an attempt may still take effect has no definite outcome, whatever came after that attempt.
+// If an attempt of a write may still take effect, the outcome is unknown, whatever later attempts returned.
 func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
-	var answers []error // of the base, one after the other
+	var answers []error // of the base, in order
 	retry := func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		var err error
 		for range answers {
@@ -172,13 +172,13 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
 		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
 		if told == 0 || store.IsDefinite(err) {
-			t.Errorf("the rule said %v; got %v, reported %d times", answer, err, told)
+			t.Errorf("the Interceptor returned %v: got %v, reported %d times", answer, err, told)
 		}
 		before := told
 		close(hold)
 		<-done
 		if told != before || versions != 0 {
-			t.Errorf("after the call had returned, %d reports and %d versions", told-before, versions)
+			t.Errorf("after the end of the call: %d unsettled reports and %d versions", told-before, versions)
 		}
 	}
 }
