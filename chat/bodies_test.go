@@ -189,7 +189,7 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		{notAStruct{1}, "body: not a struct"},
 		{thief{}, "body: has a field named id, thread_id, created_at or type"},
 		{typed{""}, "type: empty"},
-		{typed{"Aa"}, "type: not of a-z, 0-9, _ and ."},
+		{typed{"Aa"}, "type: has other characters than a-z, 0-9, _ and ."},
 		{typed{chat.ItemType(strings.Repeat("x", 65))}, "type: longer than 64 bytes"},
 		{mine{Any: map[string]any{"f": func() {}}}, "any: cannot be encoded as JSON"},
 		{chat.SDKHiddenContext{Content: "a\xff"}, "content: not valid UTF-8"},

@@ -62,7 +62,7 @@ func TestIDsInTheJSON(t *testing.T) {
 	for text, field := range map[string]string{
 		`{"type":"x","created_at":"2026-01-02T03:04:05Z"}`:                "id: empty",
 		`{"type":"x","id":"a\u0000","created_at":"2026-01-02T03:04:05Z"}`: "id: a control character",
-		`{"type":"X","id":"a","created_at":"2026-01-02T03:04:05Z"}`:       "type: not of a-z, 0-9, _ and .",
+		`{"type":"X","id":"a","created_at":"2026-01-02T03:04:05Z"}`:       "type: has other characters than a-z, 0-9, _ and .",
 		`{"type":"x","id":"a"}`: "created_at: zero",
 		`{"type":"x","id":"a","created_at":"0000-12-31T23:59:59Z"}`:                               "created_at: outside the years 1 to 9999",
 		`{"type":"x","id":"a","created_at":"9999-12-31T23:59:59-00:01"}`:                          "created_at: outside the years 1 to 9999",
@@ -77,14 +77,14 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","metadata":[]}`:                      "metadata: not an object",
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":["a",null]}`: "allowed_image_domains: not an array of strings",
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":"a"}`:        "allowed_image_domains: not an array of strings",
-		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: not of a-z, 0-9, _ and .",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: has other characters than a-z, 0-9, _ and .",
 	} {
 		refused(t, field)(must[chat.Thread](t)(chat.ParseThread(text)).Normalized())
 	}
 	for text, field := range map[string]string{
 		`{"type":"file"}`: "id: empty",
 		`{"type":"file","id":"a","thread_id":"\n"}`: "thread_id: a control character",
-		`{"type":"FILE","id":"a"}`:                  "type: not of a-z, 0-9, _ and .",
+		`{"type":"FILE","id":"a"}`:                  "type: has other characters than a-z, 0-9, _ and .",
 	} {
 		refused(t, field)(must[chat.Attachment](t)(chat.ParseAttachment(text)).Normalized())
 	}
@@ -93,15 +93,15 @@ func TestIDsInTheJSON(t *testing.T) {
 // TestNormalizedRefuses: fields that break a rule are refused.
 func TestNormalizedRefuses(t *testing.T) {
 	for field, set := range map[string]func(*chat.Thread){
-		"title: not valid UTF-8":                         func(th *chat.Thread) { th.Title = "a\xff" },
-		"created_at: zero":                               func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
-		"created_at: outside the years 1 to 9999":        func(th *chat.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"status.type: empty":                             func(th *chat.Thread) { th.Status = chat.Status{Reason: "r"} },
-		"status.type: not of a-z, 0-9, _ and .":          func(th *chat.Thread) { th.Status = chat.Status{Type: "Locked"} },
-		"status.reason: not valid UTF-8":                 func(th *chat.Thread) { th.Status = chat.Status{Type: "locked", Reason: "\xff"} },
-		"metadata: not an object":                        func(th *chat.Thread) { th.Metadata = js(` null`) },
-		"allowed_image_domains: not an array of strings": func(th *chat.Thread) { th.AllowedImageDomains = js(`{}`) },
-		"owner: a tenant without a subject":              func(th *chat.Thread) { th.Owner = chat.Owner{Tenant: "t"} },
+		"title: not valid UTF-8":                                   func(th *chat.Thread) { th.Title = "a\xff" },
+		"created_at: zero":                                         func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
+		"created_at: outside the years 1 to 9999":                  func(th *chat.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"status.type: empty":                                       func(th *chat.Thread) { th.Status = chat.Status{Reason: "r"} },
+		"status.type: has other characters than a-z, 0-9, _ and .": func(th *chat.Thread) { th.Status = chat.Status{Type: "Locked"} },
+		"status.reason: not valid UTF-8":                           func(th *chat.Thread) { th.Status = chat.Status{Type: "locked", Reason: "\xff"} },
+		"metadata: not an object":                                  func(th *chat.Thread) { th.Metadata = js(` null`) },
+		"allowed_image_domains: not an array of strings":           func(th *chat.Thread) { th.AllowedImageDomains = js(`{}`) },
+		"owner: a tenant without a subject":                        func(th *chat.Thread) { th.Owner = chat.Owner{Tenant: "t"} },
 		"json: nested too deep": func(th *chat.Thread) {
 			th.Metadata = js(strings.Repeat(`{"a":`, 999) + `{}` + strings.Repeat(`}`, 999))
 		},
