@@ -39,12 +39,13 @@ type Bus interface {
 	// Publish sends a change to the other caches. It returns when the change has been handed over. An error means that the
 	// change may be lost. Publish does nothing if the base announces every change itself, with the stamp of [StampFrom].
 	Publish(context.Context, Change) error
-	// Subscribe calls f for every change of other caches, one at a time and in order, until stop is called. stop waits for a
-	// running f. The end of ctx also ends the subscription, but waits for nothing.
+	// Subscribe calls f for every change, one at a time and in order, until stop is called. Changes of the subscriber's own
+	// cache may be among them; their Stamp identifies them. stop waits for a running f. The end of ctx also ends the
+	// subscription, but waits for nothing.
 	//
-	// connected(false) means that changes may be missed from now on: the subscriber must bypass its cache. connected(true)
-	// means that no change will be missed: the subscriber must drop everything and may then serve. Before the first
-	// connected(true) it must bypass its cache.
+	// After connected(false), changes may be missed, so the subscriber must bypass its cache. After connected(true), no
+	// change will be missed: the subscriber must drop everything and may then serve. Before the first connected(true) it
+	// must bypass its cache.
 	Subscribe(ctx context.Context, f func(Change), connected func(bool)) (stop func())
 }
 

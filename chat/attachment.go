@@ -16,8 +16,8 @@ type UploadDescriptor struct {
 	Headers map[string]string `json:"headers"`
 }
 
-// AttachmentBody is the content of an [Attachment]: the description of the file. [Attachment.Decode] returns a new copy each
-// time. Type is file or image; an image has a PreviewURL. Upload is nil after the upload. Metadata is a free-form object.
+// AttachmentBody is the description of the file in an [Attachment]. [Attachment.Decode] returns a new copy each time. Type
+// is file or image. Only images have a PreviewURL. Upload is nil after the upload. Metadata is a free-form object.
 type AttachmentBody struct {
 	Type       string            `json:"type" chat:"required"`
 	Name       string            `json:"name"`

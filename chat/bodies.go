@@ -34,8 +34,8 @@ var bodyTypes = map[ItemType]reflect.Type{
 	TypeEndOfTurn:        reflect.TypeFor[EndOfTurn](),
 }
 
-// UserMessage is a message from the user. It keeps its Attachments byte for byte as they were when it was sent, without
-// their Owner.
+// UserMessage is a message from the user. It keeps its Attachments byte for byte as they were at the time of sending,
+// without their Owner.
 type UserMessage struct {
 	Content          []UserContent    `json:"content"`
 	Attachments      []Attachment     `json:"attachments"`
@@ -66,7 +66,7 @@ type ToolChoice struct {
 	ID string `json:"id"`
 }
 
-// AssistantMessage is an answer of the assistant.
+// AssistantMessage is an answer from the assistant.
 type AssistantMessage struct {
 	Content []AssistantContent `json:"content"`
 }

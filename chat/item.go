@@ -119,8 +119,11 @@ func knownType(typ string) ItemType {
 }
 
 // NewItem returns an item with a copy of this body. Its ThreadID is empty; the store sets it. The error is [ErrInvalid] if
-// the body is nil, has text that is not valid UTF-8, or has an array or a scalar in a field that must be an object. The same
-// holds for a type that does not match [a-z0-9_.]{1,64}.
+//
+//   - the body is nil or breaks a rule of [Body],
+//   - its type does not match [a-z0-9_.]{1,64},
+//   - a text is not valid UTF-8, or
+//   - a field that must be an object has another JSON value.
 func NewItem(id string, at time.Time, body Body) (Item, error) {
 	fail := func(fault string) (Item, error) {
 		return Item{}, &Error{Kind: kindItem, ID: id, Field: fault}
@@ -190,9 +193,9 @@ func (it Item) Type() ItemType {
 	return it.doc.typ
 }
 
-// DecodeItem decodes the item's content into a T, one of the types that implement [Body]. If T is [Body] itself, the item's
-// type decides. For an item of another type, ok is false and err is nil. Content that does not fit T is [ErrInvalid]; the
-// item stays usable. The result shares no mutable memory with the item.
+// DecodeItem decodes the item's content into a T, one of the types that implement [Body]. With [Body] as T, it returns the
+// struct for the item's type. For an item of another type, ok is false and err is nil. Content that does not fit T is
+// [ErrInvalid]; the item stays usable. The result shares no mutable memory with the item.
 func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 	t := reflect.TypeFor[T]()
 	if t.Kind() == reflect.Interface {

@@ -82,8 +82,8 @@ type threadDoc struct {
 	extra     int    // bytes of strings that are not part of text
 }
 
-// ParseThread parses a thread in its wire form. It keeps the text byte for byte, including white space, the order of
-// members, large numbers, and unknown members such as the first items in a ChatKit response. A []byte is copied. A string is
+// ParseThread parses a thread in its wire form. It keeps the text byte for byte, including unknown members (such as the
+// first items in a ChatKit response), white space, the order of members and large numbers. A []byte is copied. A string is
 // not; it stays in memory as long as the thread. Its Owner is zero.
 //
 // The error is [ErrInvalid] if

@@ -15,9 +15,9 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// wireField describes how a field of a body is read and written. This package does not use encoding/json for its structs: it
-// accepts {"ATTACHMENTS":[]} for attachments, lets the last of two equal names win, and cannot rewrite a single member. So
-// bodies are read and written here, member by member, with exact names. encoding/json handles only values of foreign types.
+// wireField describes how a field of a body is read and written. Bodies are read and written here, member by member, with
+// exact names. encoding/json cannot do it: it accepts {"ATTACHMENTS":[]} for attachments, and the last of two equal names
+// wins. Nor can it rewrite a single member. It handles only values of foreign types.
 //
 // The field's name comes from its json tag. The chat tag has these options:
 //
@@ -616,8 +616,8 @@ func membersRepeat(text string, members []jsondoc.Member, t reflect.Type) bool {
 	return false
 }
 
-// repeatedWithin reports whether an object below the document's own members repeats a name, outside the free-form JSON of t.
-// t is a struct type, or nil for no free-form JSON.
+// repeatedWithin reports whether an object below the document's own members repeats a name outside free-form JSON. The
+// struct type t says where JSON is free-form; a nil t means nowhere.
 func repeatedWithin(d *jsondoc.Document, t reflect.Type) bool {
 	return d.Dup > 0 && (t == nil || repeats(d.Text, t))
 }

@@ -37,16 +37,16 @@ func Wrap(base Store, mw ...Middleware) Store {
 	return s
 }
 
-// Unwrapper is implemented by a layer that [As] and [All] may look through, to the Store that it wraps.
+// Unwrapper is implemented by a layer that lets [As] and [All] find capabilities of the Store that it wraps.
 type Unwrapper interface{ Unwrap() Store }
 
 // Named is implemented by a layer or base that has a name for [Layers]. Other layers are listed by their Go type.
 type Named interface{ LayerName() string }
 
-// Barrier is embedded by a guard, such as authz: a layer that callers must not look through. So no caller can reach the
-// unguarded Store inside. [Layers] and [Close] go past a Barrier. [As] and [All] find only three capabilities past it, none
-// of which carries stored data: [HealthChecker], layer.StatsReporter and driver.WriteBounder. They return each in a wrapper
-// without other methods.
+// Barrier hides the Store inside a guard, such as authz, which embeds it. So the callers of a stack cannot reach the
+// unguarded Store. [Layers] and [Close] go past a Barrier. [As] and [All] find only three capabilities past it, none of
+// which gives access to stored data: [HealthChecker], layer.StatsReporter and driver.WriteBounder. They return each in a
+// wrapper without other methods.
 type Barrier struct{ next Store }
 
 // NewBarrier returns the Barrier for a layer around next.

@@ -49,8 +49,8 @@ type SaveMode uint8
 // The save modes.
 const (
 	Upsert     SaveMode = iota // insert or replace
-	InsertOnly                 // ErrConflict if the row exists; keeps new ids that collide from merging two threads
-	UpdateOnly                 // ErrNotFound if the row is missing; keeps late saves from restoring deleted rows
+	InsertOnly                 // ErrConflict if the row exists, so that a new id cannot overwrite a thread with the same id
+	UpdateOnly                 // ErrNotFound if the row is missing, so that a late save cannot restore a deleted row
 )
 
 // WithSaveMode returns a context for saves in mode m.

@@ -1,5 +1,5 @@
-// Package store defines the contract between a chat application and its storage: the interface [Store], its errors, queries
-// and save modes, the caller's identity, and how layers are put around a Store.
+// Package store defines the contract between a chat application and its storage. It has the interface [Store], its errors,
+// queries and save modes, the caller's identity, and functions that put layers around a Store.
 //
 // The contract is the storage contract of the ChatKit backend SDKs (Python openai-chatkit, Node chatkit-node-backend-sdk). A
 // Store keeps threads, the items of threads, and attachments. Package chat defines these values.

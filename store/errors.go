@@ -10,7 +10,7 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// The sentinel errors, for errors.Is. An error of a Store is a context's error or wraps at most one of the first six.
+// The sentinel errors, for errors.Is. An error of a Store wraps a context's error or at most one of the first six.
 // [ErrNotApplied] may be added to any of them.
 var (
 	// ErrNotFound: the row does not exist, or the caller may not know that it exists.
@@ -88,7 +88,7 @@ func (c Code) sentinel() error {
 // CodeOf returns the code of an error. The first rule that applies decides, also for joined errors:
 //
 //   - nil is CodeOK.
-//   - An [*Error] has its own code, unless a [*chat.Error] wraps it.
+//   - An [*Error] has its own code, unless a [*chat.Error] wraps it. Without a code, its cause is classified.
 //   - A [*chat.Error] is CodeInvalid, whatever it wraps.
 //   - [ErrUnavailable] is CodeUnavailable.
 //   - Every other sentinel has the code named after it. context.Canceled is CodeCanceled, context.DeadlineExceeded is
@@ -130,7 +130,7 @@ func CodeOf(err error) Code {
 // write took effect. If err wraps [ErrNotApplied] or its code is CodeNotFound, CodeConflict, CodeInvalid,
 // CodeUnauthenticated or CodeDenied, the write had no effect and never will.
 //
-// Every other error is an unknown outcome: the write takes effect as a whole or not at all, now or later.
+// Every other error means an unknown outcome: the write takes effect as a whole or not at all, now or later.
 //
 // Errors of several attempts may be joined. Their outcome is unknown if one of them is ErrUnavailable, a cancellation or a
 // timeout. IsDefinite cannot judge errors of other packages in a join: first wrap the error of each attempt in an [*Error].

@@ -9,8 +9,8 @@ import (
 	"github.com/chatstore/chatstore/internal/jsondoc"
 )
 
-// Page is one page of a listing. If HasMore, After is the id of the last row and the cursor of the next page; otherwise it
-// is "". Its JSON has the form of the ChatKit SDKs: {"data": […], "has_more": …, "after": … or null}.
+// Page is one page of a listing. After is the id of the last row if HasMore, which is the cursor of the next page; otherwise
+// it is "". The JSON of a Page has the form of the ChatKit SDKs: {"data": […], "has_more": …, "after": … or null}.
 type Page[T any] struct {
 	Data    []T
 	HasMore bool

@@ -37,7 +37,7 @@ type ThreadStore interface {
 	LoadThread(ctx context.Context, threadID string) (chat.Thread, error)
 
 	// SaveThread inserts or replaces the thread. Its items stay. A new CreatedAt moves the thread in listings; among equal
-	// times it keeps its place by insertion. [SaveMode] restricts the call to inserts or updates.
+	// times, the order of insertion stays. [SaveMode] restricts the call to inserts or updates.
 	//
 	// The insert sets the Owner, which never changes. A replace with the zero Owner keeps the stored one. A replace with
 	// another Owner, or with any Owner for an unowned row, is [ErrConflict]. The write itself makes this check, atomically.
@@ -84,8 +84,8 @@ type AttachmentStore interface {
 	DeleteAttachment(ctx context.Context, attachmentID string) error
 }
 
-// HealthChecker is the capability of a Store that can check whether it is able to serve. CheckHealth returns nil, or an
-// error for [CodeOf]. [As] finds it also behind a [Barrier].
+// HealthChecker is the capability of a Store that can check whether it is able to serve. CheckHealth returns nil if it is,
+// and otherwise an error that [CodeOf] classifies. [As] also finds it behind a [Barrier].
 type HealthChecker interface {
 	CheckHealth(context.Context) error
 }

@@ -193,7 +193,7 @@ func (b *Bus) Publish(ctx context.Context, c bus.Change) error {
 }
 
 // Close calls connected(false) of every subscriber and ends the subscriptions. It then sends the waiting changes and a
-// goodbye, for at most a fifth of the lease. Further calls do nothing.
+// goodbye, for at most a fifth of the lease. It always returns nil. Further calls do nothing.
 func (b *Bus) Close() error {
 	b.closing.Do(func() {
 		b.stopReceiving()

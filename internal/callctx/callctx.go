@@ -89,8 +89,8 @@ func With(ctx context.Context, set func(*Data)) context.Context {
 	return &c
 }
 
-// WithoutPrincipal returns ctx without a principal. Layers that share answers between principals load them with it. So
-// whatever depends on a principal below them fails closed.
+// WithoutPrincipal returns ctx without a principal. A layer that shares answers between principals loads them with such a
+// context, so that every lower layer that depends on a principal fails closed.
 func WithoutPrincipal(ctx context.Context) context.Context {
 	if !Of(ctx).HasPrincipal {
 		return ctx

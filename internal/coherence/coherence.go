@@ -73,8 +73,8 @@ func (c *Core) Partition(h layer.Hints) layer.Partition {
 // detach returns the context for a shared load.
 func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(callctx.Detached(ctx)) }
 
-// Unnamed returns ctx without its principal if principals share. So a layer below that depends on the principal fails
-// closed, instead of giving all callers what one of them may see. Every load that may be stored or shared uses it.
+// Unnamed returns ctx without its principal if principals share. A lower layer that depends on the principal then fails
+// closed, instead of giving all callers what one of them may see. Every load that may be stored or shared uses Unnamed.
 func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
 		return callctx.WithoutPrincipal(ctx)
@@ -82,9 +82,9 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write makes a write of the ids of s. The counter has a write in progress until the write has ended. If the outcome is
-// unknown, it keeps it until the quarantine has ended. before is the counter before the write. definite reports whether the
-// outcome is known.
+// Write makes a write of the ids of s. It counts as in progress until it has ended or, if its outcome is unknown, until its
+// quarantine has ended. Its call gets the counter before the write. The result definite reports whether the outcome is
+// known.
 func (c *Core) Write(ctx context.Context, s generation.Slot,
 	call func(ctx context.Context, before generation.Counter) error) (definite bool, err error) {
 	var unsettled atomic.Bool
@@ -166,7 +166,7 @@ type Read struct {
 	Kind    string // kind of row, for errors
 	ID      string // id of the row, for errors
 	Slot    generation.Slot
-	Counter generation.Counter // of Slot, at the begin of the read
+	Counter generation.Counter // of Slot, when the read began
 	Args    []string           // distinguish it from other reads of the same op
 }
 

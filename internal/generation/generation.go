@@ -2,9 +2,9 @@
 // holds or is loading. A counter covers all ids that hash to it. It is one atomic number with two parts: the generation,
 // which counts beginnings and ends of writes, and the number of writes in progress.
 //
-// A reader notes the counter before it loads a value, and tags the value with it. If no write was in progress, the value is
-// current for as long as the counter equals the tag. Counters are never evicted. They do not depend on principals: every
-// write increments the counter for all of them.
+// A reader notes the counter before it loads a value, and tags the value with it. If the counter had no write in progress,
+// the value is current for as long as the counter equals the tag. Counters are never evicted. They do not depend on
+// principals: every write increments the counter for all of them.
 package generation
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Counter is the state of a counter: a generation (40 bits) and the number of writes in progress (24 bits).
+// Counter is the value of a counter: a generation (40 bits) and the number of writes in progress (24 bits).
 type Counter uint64
 
 const (

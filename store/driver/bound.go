@@ -6,9 +6,9 @@ import (
 	"github.com/chatstore/chatstore/internal/confine"
 )
 
-// WriteBounder is the capability of a base that knows how long an abandoned write may still take effect. [store.As] finds it
-// also behind a [store.Barrier]. After a write with an unknown outcome, a cache bypasses that thread for at least this time.
-// Over a base without WriteBounder it does so for a minute, or for the time of its quarantine option.
+// WriteBounder is the capability of a base that knows how long an abandoned write may still take effect. [store.As] also
+// finds it behind a [store.Barrier]. After a write with an unknown outcome, a cache bypasses that thread for at least this
+// time. Over a base without WriteBounder it does so for a minute, or for the time of its quarantine option.
 type WriteBounder interface {
 	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. When it has passed,
 	// such a write has taken effect or never will. Zero means that no write outlives its call.

@@ -11,7 +11,7 @@ import (
 
 // Checks checks the arguments of calls and returns them normalised. Every store calls it first, and so does every layer that
 // answers without its base. It checks the values, then the save mode, then whether the context is done. Its errors are of
-// type [*store.Error].
+// type [*store.Error]: an invalid argument is [store.ErrInvalid], and a done context has the error of [Done].
 type Checks struct{}
 
 // SaveThread has the checked arguments of a SaveThread call.

@@ -23,9 +23,9 @@ func (p Partition) Key() string {
 	return p.h.Value()
 }
 
-// Hints has everything that a context says to a caching or sharing layer about a call.
+// Hints is the information in a context for a caching or sharing layer.
 type Hints struct {
-	Notes *Notes // nil: no layer listens
+	Notes *Notes // nil if no layer listens
 
 	data *callctx.Data
 }
@@ -39,7 +39,7 @@ func HintsFor(ctx context.Context, op store.Op) Hints {
 	return h
 }
 
-// Partition returns the partition of ctx's principal. [store.WithPrincipal] has computed it.
+// Partition returns the partition of ctx's principal. It costs nothing, because [store.WithPrincipal] has computed it.
 func (h Hints) Partition() Partition { return Partition{h.data.Partition} }
 
 // Fresh reports whether ctx comes from [store.WithFresh].

@@ -22,9 +22,9 @@ type Interceptor interface {
 	//   - The attempt had an unknown outcome (see [store.IsDefinite]).
 	//   - The attempt was still running when Intercept returned, which cancels it.
 	//
-	// In both cases the layer calls [ReportUnsettled], so that caches above serve nothing for that thread for a while. It
-	// also replaces a definite error by CodeUnavailable. It does the same if an attempt succeeded but Intercept returns an
-	// error. To avoid this, repeat a write only after [store.ErrNotApplied], and wait for every next that was called.
+	// In both cases the layer calls [ReportUnsettled], so that caches above bypass that thread for a while. It also replaces
+	// a definite error by CodeUnavailable. It does the same if an attempt succeeded but Intercept returns an error. To avoid
+	// this, repeat a write only after [store.ErrNotApplied], and wait for every next that was called.
 	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
 }
 

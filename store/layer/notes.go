@@ -8,8 +8,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Notes collects facts from inner layers about a call, for the Observer that began it: the cache's result and the role in a
-// shared load. Its methods do nothing on nil. They are safe for concurrent use.
+// Notes collects facts about a call from inner layers, for the Observer that began it: the result of the cache and the role
+// in a shared load. Its methods do nothing on nil. They are safe for concurrent use.
 type Notes struct {
 	op     store.Op
 	origin any
