@@ -34,7 +34,7 @@ type Change struct {
 	Write  uint64
 }
 
-// Bus carries changes between caches.
+// Bus carries changes between caches. Its methods must be safe for concurrent use.
 type Bus interface {
 	// Publish sends a change to the other caches. It returns when the change has been handed over. An error means that the
 	// change may be lost. Publish does nothing if the base announces every change itself, with the stamp of [StampFrom].

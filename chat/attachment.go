@@ -215,7 +215,7 @@ func (a Attachment) MarshalJSON() ([]byte, error) {
 	return []byte(a.JSON().s), nil
 }
 
-// UnmarshalJSON parses data as [ParseAttachment] does. After an error the attachment is unchanged.
+// UnmarshalJSON parses a copy of data, as [ParseAttachment] does. After an error the attachment is unchanged.
 func (a *Attachment) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseAttachment(data)
 	if err != nil {

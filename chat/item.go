@@ -310,7 +310,7 @@ func (it Item) MarshalJSON() ([]byte, error) {
 	return []byte(it.JSON().s), nil
 }
 
-// UnmarshalJSON parses data as [ParseItem] does. After an error the item is unchanged.
+// UnmarshalJSON parses a copy of data, as [ParseItem] does. After an error the item is unchanged.
 func (it *Item) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseItem(data)
 	if err != nil {

@@ -308,7 +308,7 @@ func (t Thread) LogValue() slog.Value { return slog.GroupValue(slog.String("id",
 // MarshalJSON returns the same text as JSON; encoding/json then compacts it.
 func (t Thread) MarshalJSON() ([]byte, error) { return []byte(t.JSON().s), nil }
 
-// UnmarshalJSON parses data as [ParseThread] does. After an error the thread is unchanged.
+// UnmarshalJSON parses a copy of data, as [ParseThread] does. After an error the thread is unchanged.
 func (t *Thread) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseThread(data)
 	if err != nil {

@@ -111,7 +111,7 @@ type Bus struct {
 
 	mu          sync.Mutex
 	subscribers []*subscriber // replaced or appended to, never changed in place
-	greet       bool          // there is a new subscriber to be told that we are connected
+	greet       bool          // a new subscriber may need connected(true)
 	wake        func()        // ends the running Receive
 
 	closing       sync.Once

@@ -73,7 +73,7 @@ func (b *Bus) connection(ctx context.Context) (up bool, err error) {
 	}
 }
 
-// receiveContext returns the context for one Receive. ok is false if a new subscriber must be told first.
+// receiveContext returns the context for one Receive. ok is false if a new subscriber must be called first.
 func (b *Bus) receiveContext(ctx context.Context, until time.Time) (_ context.Context, cancel context.CancelFunc, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

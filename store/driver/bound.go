@@ -7,8 +7,9 @@ import (
 )
 
 // WriteBounder is the capability of a base that knows how long an abandoned write may still take effect. [store.As] also
-// finds it behind a [store.Barrier]. After a write with an unknown outcome, a cache bypasses that thread for at least this
-// time. Over a base without WriteBounder it does so for a minute, or for the time of its quarantine option.
+// finds it behind a [store.Barrier]. After a write with an unknown outcome, caches and singleflight layers treat its thread
+// as being written for at least this time. Over a base without WriteBounder they do so for a minute, or for the time of
+// their quarantine option.
 type WriteBounder interface {
 	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. When it has passed,
 	// such a write has taken effect or never will. Zero means that no write outlives its call.

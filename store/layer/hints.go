@@ -10,8 +10,8 @@ import (
 )
 
 // Partition identifies one principal, with owner and roles, as a small comparable value. A layer that keeps principals apart
-// uses it in its keys. Partitions are equal if their principals are equal; the order of roles does not matter. The zero
-// Partition means no principal.
+// uses it in its keys. Two partitions are equal exactly if their principals are equal; the order of roles does not matter.
+// The zero Partition means no principal.
 type Partition struct{ h unique.Handle[string] }
 
 // Key returns the partition as text, for use in a longer key. Different partitions have different texts. Keep it out of

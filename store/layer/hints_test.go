@@ -34,12 +34,12 @@ func TestHintsReportVersions(t *testing.T) {
 	if bare.Recording() {
 		t.Error("Recording is true without a recorder")
 	}
-	told := ""
-	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) { told = fmt.Sprint(id, before, after) })
+	reported := ""
+	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) { reported = fmt.Sprint(id, before, after) })
 	h := layer.HintsFor(ctx, store.OpLoadThread)
 	h.ReportVersion("thr_1", 1, 2)
-	if want := fmt.Sprint("thr_1", 1, 2); told != want || !h.Recording() {
-		t.Errorf("got %q, want %q", told, want)
+	if want := fmt.Sprint("thr_1", 1, 2); reported != want || !h.Recording() {
+		t.Errorf("got %q, want %q", reported, want)
 	}
 }
 
@@ -96,13 +96,13 @@ func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 }
 
 func TestUnsettledIsReportedToWhoListens(t *testing.T) {
-	told := 0
-	ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+	reported := 0
+	ctx := callctx.WithUnsettledRecorder(t.Context(), func() { reported++ })
 	layer.ReportUnsettled(ctx)
 	layer.ReportUnsettled(callctx.Detached(ctx)) // detached from the caller
 	layer.ReportUnsettled(t.Context())
-	if told != 1 {
-		t.Errorf("reported %d times, want once", told)
+	if reported != 1 {
+		t.Errorf("reported %d times, want once", reported)
 	}
 }
 

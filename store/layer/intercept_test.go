@@ -130,16 +130,16 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 			s, base := intercepting(retry)
 			answers = c.answers
 			base.Do = func(context.Context, store.Op) error { return c.answers[len(base.Calls())-1] }
-			told := false
-			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), s, op)
+			reported := false
+			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func() { reported = true }), s, op)
 			if !op.IsWrite() {
-				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || told {
-					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, told)
+				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || reported {
+					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, reported)
 				}
 				continue
 			}
-			if store.CodeOf(err) != c.want || told != c.unsettled {
-				t.Errorf("%s, %s: got %v, reported %v", c.name, op, err, told)
+			if store.CodeOf(err) != c.want || reported != c.unsettled {
+				t.Errorf("%s, %s: got %v, reported %v", c.name, op, err, reported)
 			}
 			if c.unsettled && err != nil && store.IsDefinite(err) {
 				t.Errorf("%s, %s: %v is definite", c.name, op, err)
@@ -167,18 +167,18 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 			driver.ReportVersion(ctx, "thr_1", 1, 2)
 			return nil
 		}
-		told, versions := 0, 0
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+		reported, versions := 0, 0
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { reported++ })
 		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
 		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
-		if told == 0 || store.IsDefinite(err) {
-			t.Errorf("the Interceptor returned %v: got %v, reported %d times", answer, err, told)
+		if reported == 0 || store.IsDefinite(err) {
+			t.Errorf("the Interceptor returned %v: got %v, reported %d times", answer, err, reported)
 		}
-		before := told
+		before := reported
 		close(hold)
 		<-done
-		if told != before || versions != 0 {
-			t.Errorf("after the end of the call: %d unsettled reports and %d versions", told-before, versions)
+		if reported != before || versions != 0 {
+			t.Errorf("after the end of the call: %d unsettled reports and %d versions", reported-before, versions)
 		}
 	}
 }

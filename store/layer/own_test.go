@@ -13,13 +13,13 @@ import (
 
 func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 	const op = store.OpLoadThread
-	told := func(what string) func() { return func() { t.Errorf("the caller got %s", what) } }
+	unwanted := func(what string) func() { return func() { t.Errorf("the caller got %s", what) } }
 	for name, listen := range map[string]func(context.Context) context.Context{
 		"versions": func(ctx context.Context) context.Context {
-			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { told("a version")() })
+			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { unwanted("a version")() })
 		},
 		"unsettled writes": func(ctx context.Context) context.Context {
-			return callctx.WithUnsettledRecorder(ctx, told("an unsettled write"))
+			return callctx.WithUnsettledRecorder(ctx, unwanted("an unsettled write"))
 		},
 		"notes": func(ctx context.Context) context.Context {
 			ctx, _ = layer.WithNotes(ctx, op, nil)
