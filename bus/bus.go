@@ -1,21 +1,21 @@
-// Package bus defines how caches over one base tell each other of changes. A cache without a [Bus] sees the writes of
+// Package bus defines how caches over one base inform each other about changes. A cache without a [Bus] sees the writes of
 // other caches only when its entries expire.
 //
-// Where the Bus comes from depends on who shares the base:
+// Which Bus to use depends on the processes that share the base:
 //
 //   - Several caches in one process: [Local].
 //   - Several processes over one PostgreSQL: the Bus method of the store in package sqlstore.
 //   - Several processes over any base, with a Redis: package redisbus.
-//   - Any other message channel: package bus/pubsub makes a Bus of it.
-//   - A channel that never loses and never reorders a message, such as a log with offsets: implement Bus directly.
+//   - Another message channel: package bus/pubsub turns it into a Bus.
+//   - A channel that never loses or reorders a message, such as a log with offsets: implement Bus directly.
 //
-// A cache takes a Bus by option:
+// Pass the Bus to each cache as an option:
 //
 //	b := bus.Local()
 //	s1 := store.Wrap(base, cache.New(cache.WithBus(b)))
 //	s2 := store.Wrap(base, cache.New(cache.WithBus(b)))
 //
-// One who writes a base that announces its changes itself reads the [Stamp] of each write.
+// A base that announces its own changes needs the [Stamp] of each write.
 package bus
 
 import (
@@ -23,36 +23,38 @@ import (
 	"time"
 )
 
-// Change tells the subscribers of a [Bus] what to forget.
+// Change names the entries that subscribers of a [Bus] must drop.
 type Change struct {
 	All                    bool // drop everything
 	ThreadID, AttachmentID string
-	// Origin and Write are the [Stamp] of the write. An Origin without a Write means that the outcome of the write is
-	// unknown: it may still take effect. Every cache then holds the thread, or attachment, back for as long as after such a
-	// write of its own. With All set nothing is held back: everything is dropped.
+	// Origin and Write are the [Stamp] of the write. An Origin without a Write means an unknown outcome: the write may still
+	// take effect. Every cache then bypasses the thread or attachment for as long as after its own write with an unknown
+	// outcome. With All, nothing is bypassed, because everything is dropped.
 	Origin string
 	Write  uint64
 }
 
-// Bus carries changes between caches.
+// Bus carries changes between caches. Its methods must be safe for concurrent use.
 type Bus interface {
-	// Publish tells the others of a change. It returns when the change is on its way. An error means that the change may be
-	// lost. Publish does nothing where the base announces every change itself, with its stamp ([StampFrom]).
+	// Publish sends a change to the other caches. It returns when the change has been handed over. An error means that the
+	// change may be lost. Publish does nothing if the base announces every change itself, with the stamp of [StampFrom].
 	Publish(context.Context, Change) error
-	// Subscribe calls f for every change of others, one at a time and in order, until stop is called. stop waits for a
-	// running f. The end of ctx ends the subscription as stop does, but waits for nothing.
+	// Subscribe calls f for every change, one at a time and in order, until stop is called. Changes of the subscriber's own
+	// cache may be among them; their Stamp identifies them. stop waits for a running f. The end of ctx also ends the
+	// subscription, but waits for nothing.
 	//
-	// connected(false) means that changes may be missed from now on: bypass the cache. connected(true) means that no change
-	// will be missed: drop everything, then serve. A subscriber bypasses until its first connected(true).
+	// After connected(false), changes may be missed, so the subscriber must bypass its cache. After connected(true), no
+	// change will be missed: the subscriber must drop everything and may then serve. Before the first connected(true) it
+	// must bypass its cache.
 	Subscribe(ctx context.Context, f func(Change), connected func(bool)) (stop func())
 }
 
-// Leaser is implemented by a [Bus] that can be cut off without noticing it at once. A subscriber serves what it holds only
-// while the time is before LeasedUntil, whatever connected said last.
+// Leaser is implemented by a [Bus] that may not notice a lost connection at once. A subscriber may serve cached values only
+// before LeasedUntil, whatever the last call of connected was.
 type Leaser interface {
-	// LeasedUntil returns the end of the lease, by the monotonic clock. Before it, no change goes unnoticed for longer than
-	// the Bus promises. Zero means that there is no lease. A lease that has run out comes back only after connected(true),
-	// by which subscribers drop what they had: they do not check it themselves. LeasedUntil is called on every read,
-	// concurrently, and must cost no more than an atomic load.
+	// LeasedUntil returns the end of the lease on the monotonic clock. Before that time, no change goes unnoticed for longer
+	// than the Bus promises. The zero time means that there is no lease. After a lease has ended, a new one begins only
+	// after connected(true), so that subscribers drop their entries first. LeasedUntil is called on every read,
+	// concurrently. It must cost no more than an atomic load.
 	LeasedUntil() time.Time
 }

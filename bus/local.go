@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Local returns a [Bus] for several caches over one base in one process. Publish returns when every subscriber has the
-// change: once a write through one cache has returned, no other cache answers with an older value. No change is lost.
+// Local returns a [Bus] for several caches over one base in one process. Publish returns after every subscriber has handled
+// the change. So once a write through one cache has returned, no other cache serves an older value. No change is lost.
 func Local() Bus { return &localBus{} }
 
 type localBus struct {

@@ -9,15 +9,15 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// UploadDescriptor says how the client uploads an attachment's content. Method is an HTTP method.
+// UploadDescriptor tells the client how to upload an attachment's content. Method is an HTTP method.
 type UploadDescriptor struct {
 	URL     string            `json:"url"`
 	Method  string            `json:"method"`
 	Headers map[string]string `json:"headers"`
 }
 
-// AttachmentBody is what an [Attachment] says of the file. It is decoded on demand, so that nothing in it is shared. Type is
-// file, or image, which has a PreviewURL. Upload is nil once the content is there. Metadata is an object, free-form.
+// AttachmentBody is the description of the file in an [Attachment]. [Attachment.Decode] returns a new copy each time. Type
+// is file or image. Only images have a PreviewURL. Upload is nil after the upload. Metadata is a free-form object.
 type AttachmentBody struct {
 	Type       string            `json:"type" chat:"required"`
 	Name       string            `json:"name"`
@@ -27,30 +27,35 @@ type AttachmentBody struct {
 	Metadata   JSON              `json:"metadata,omitempty" chat:"object"`
 }
 
-// Attachment is a file or an image that a user attaches to messages: its description, not its content. It is a small value
-// to be copied and shared: what it holds beside its fields is immutable. It is made by [NewAttachment], by
+// Attachment describes a file or an image that a user attaches to messages. It does not hold the file's content. Attachments
+// can be copied and shared: apart from its exported fields, an Attachment is immutable. Create one with [NewAttachment],
 // [ParseAttachment], or by decoding its JSON.
 //
-// The fields may be set, and win over the JSON that the attachment came from. Owner is storage data, no part of the JSON.
+// The fields may be set. They override the JSON that the attachment was parsed from. Owner is storage data and not part of
+// the JSON.
 type Attachment struct {
 	ID       string
-	ThreadID string // of the thread it was sent in; "" before that
+	ThreadID string // the thread it was sent in; "" until it is sent
 	Owner    Owner
 	doc      *attachmentDoc
 }
 
-// attachmentDoc is an attachment's JSON and what its envelope says. It is never changed.
+// attachmentDoc is an attachment's JSON and the values of its common members. It is immutable.
 type attachmentDoc struct {
 	text         string
 	id, threadID string
 	typ          string
-	fault        string // the rule that it breaks, "" for none
-	extra        int    // bytes of strings that are no part of text
+	fault        string // the rule that the JSON breaks; "" if none
+	extra        int    // bytes of strings that are not part of text
 }
 
-// ParseAttachment returns the attachment whose wire JSON text is, and keeps the text byte for byte, as [ParseItem] does. Its
-// Owner is zero. It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, thread_id or type
-// is there and is not a string; if type is missing; and if a name is repeated in any object outside of metadata.
+// ParseAttachment parses an attachment in its wire form. It keeps the text byte for byte, as [ParseItem] does. Its Owner is
+// zero. The error is [ErrInvalid] if
+//
+//   - the text is not valid JSON (see [ParseJSON]) or not an object,
+//   - id, thread_id or type is not a string,
+//   - type is missing, or
+//   - an object repeats a name outside metadata.
 func ParseAttachment[T ~string | ~[]byte](text T) (Attachment, error) {
 	d, fault := parseAttachmentDoc(string(text))
 	if fault != "" {
@@ -86,7 +91,7 @@ func parseAttachmentDoc(text string) (*attachmentDoc, string) {
 	return d, ""
 }
 
-// threadIDFault says what is wrong with the thread of an attachment, which may have none.
+// threadIDFault returns what is wrong with an attachment's thread id. An empty one is valid.
 func threadIDFault(id string) string {
 	if id == "" {
 		return ""
@@ -94,8 +99,8 @@ func threadIDFault(id string) string {
 	return rules.Under("thread_id", rules.IDFault(id))
 }
 
-// NewAttachment returns an attachment with this body. A body that no valid JSON can be made of is [ErrInvalid]: no Type,
-// text that is not UTF-8, Metadata that is not an object. The body is copied.
+// NewAttachment returns an attachment with a copy of this body. The error is [ErrInvalid] if the body has no Type, text that
+// is not valid UTF-8, or Metadata that is not an object.
 func NewAttachment(id string, b AttachmentBody) (Attachment, error) {
 	fail := func(fault string) (Attachment, error) {
 		return Attachment{}, &Error{Kind: kindAttachment, ID: id, Field: fault}
@@ -113,7 +118,7 @@ func NewAttachment(id string, b AttachmentBody) (Attachment, error) {
 	return Attachment{ID: id, doc: d}, nil
 }
 
-// Decode reads the attachment's body. What does not fit, and the zero Attachment, is [ErrInvalid].
+// Decode returns the attachment's body. The error is [ErrInvalid] for JSON that does not fit, and for the zero Attachment.
 func (a Attachment) Decode() (AttachmentBody, error) {
 	var b AttachmentBody
 	fault := "type: missing"
@@ -126,8 +131,8 @@ func (a Attachment) Decode() (AttachmentBody, error) {
 	return b, nil
 }
 
-// WithBody returns the attachment with this body in place of its own. Only members whose value is another than before are
-// written; what [AttachmentBody] does not know stays as it is. It is [ErrInvalid] for a body that [NewAttachment] refuses.
+// WithBody returns a copy of the attachment with this body. It rewrites only members with a changed value and keeps members
+// that [AttachmentBody] does not know. A body that [NewAttachment] refuses is [ErrInvalid].
 func (a Attachment) WithBody(b AttachmentBody) (Attachment, error) {
 	if a.doc == nil {
 		n, err := NewAttachment(a.ID, b)
@@ -144,11 +149,11 @@ func (a Attachment) WithBody(b AttachmentBody) (Attachment, error) {
 	return a, nil
 }
 
-// agrees reports whether the fields say what the document says.
+// agrees reports whether the fields have the document's values.
 func (a *Attachment) agrees() bool { return a.ID == a.doc.id && a.ThreadID == a.doc.threadID }
 
-// JSON returns the attachment in the wire's form: the text it came from, byte for byte, with those of its members changed
-// whose field was set to another value. It costs nothing while no field was. The zero Attachment has no JSON.
+// JSON returns the attachment in its wire form: the text that it was parsed from, with the members of changed fields
+// rewritten. If no field was changed, it returns the text without any work. The zero Attachment has no JSON.
 func (a Attachment) JSON() JSON {
 	if a.doc == nil {
 		return JSON{}
@@ -171,9 +176,8 @@ func (a Attachment) Equal(other Attachment) bool {
 	return a.Owner == other.Owner && a.ID == other.ID && a.ThreadID == other.ThreadID && a.JSON() == other.JSON()
 }
 
-// Footprint returns the bytes of memory that the attachment holds beside the Attachment struct itself, not counting what
-// the allocator rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they
-// hold.
+// Footprint returns the bytes of memory that the attachment uses besides the Attachment struct itself. It ignores the
+// allocator's rounding and fields set after parsing or Normalized. It takes constant time. Copies share this memory.
 func (a Attachment) Footprint() int {
 	n := len(a.Owner.Tenant) + len(a.Owner.Subject)
 	if a.doc == nil {
@@ -182,7 +186,7 @@ func (a Attachment) Footprint() int {
 	return n + int(unsafe.Sizeof(*a.doc)) + len(a.doc.text) + a.doc.extra
 }
 
-// Type returns the wire's type, file or image; "" for the zero Attachment.
+// Type returns the type on the wire, file or image. It is "" for the zero Attachment.
 func (a Attachment) Type() string {
 	if a.doc == nil {
 		return ""
@@ -190,12 +194,12 @@ func (a Attachment) Type() string {
 	return a.doc.typ
 }
 
-// String returns the attachment's id and type, never content.
+// String returns the attachment's id and type, without content.
 func (a Attachment) String() string {
 	return "attachment " + rules.QuoteID(a.ID) + " (" + rules.QuoteType(a.Type()) + ")"
 }
 
-// GoString returns what String does.
+// GoString returns the same text as String.
 func (a Attachment) GoString() string { return a.String() }
 
 // LogValue returns the attachment's id and type.
@@ -203,7 +207,7 @@ func (a Attachment) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", a.ID), slog.String("type", a.Type()))
 }
 
-// MarshalJSON returns what JSON does, which encoding/json then compacts. The zero Attachment is [ErrInvalid].
+// MarshalJSON returns the same text as JSON; encoding/json then compacts it. The zero Attachment is [ErrInvalid].
 func (a Attachment) MarshalJSON() ([]byte, error) {
 	if a.doc == nil {
 		return nil, &Error{Kind: kindAttachment, ID: a.ID, Field: "type: missing"}
@@ -211,7 +215,7 @@ func (a Attachment) MarshalJSON() ([]byte, error) {
 	return []byte(a.JSON().s), nil
 }
 
-// UnmarshalJSON makes the attachment what [ParseAttachment] returns for data, which is copied. An error leaves it as it was.
+// UnmarshalJSON parses a copy of data, as [ParseAttachment] does. After an error the attachment is unchanged.
 func (a *Attachment) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseAttachment(data)
 	if err != nil {

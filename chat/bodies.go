@@ -4,20 +4,22 @@ import (
 	"reflect"
 )
 
-// Body is implemented by the typed struct of each variant of an item: [UserMessage], [AssistantMessage], [ClientToolCall],
-// [Widget], [GeneratedImage], [StructuredInput], [TaskItem], [WorkflowItem], [HiddenContextItem], [SDKHiddenContext] and
-// [EndOfTurn]. See [NewItem], [DecodeItem] and [Item.WithBody].
+// Body is the typed content of an item. [NewItem], [DecodeItem] and [Item.WithBody] use it. This package has a struct for
+// each known type, such as [UserMessage], [AssistantMessage], [ClientToolCall], [Widget], [TaskItem] and [WorkflowItem].
 //
-// A program may bring structs of its own, for item types that this package does not know: fields are named by their json
-// tags, matched exactly, and id, thread_id, created_at and type remain the item's. A struct with an embedded field is refused.
-// Within a body, structs that have one, arrays, maps other than map[string]string, and types with a JSON or text form of
-// their own are left to encoding/json, which matches names in any case.
+// An absent or null member decodes as the field's zero value or its documented default. An empty optional field is left out
+// of new JSON.
 //
-// In all of them a member that is absent or null reads as the field's zero value or the default named there, and an empty
-// optional field is written as an absent member.
+// A program may define structs for further item types:
+//
+//   - A field's json tag is the name of its member. Names are matched exactly.
+//   - A field named id, thread_id, created_at or type is refused: these belong to the item.
+//   - A struct with an embedded field is refused. Within a field's value such a struct is left to encoding/json.
+//   - Arrays, maps except map[string]string, and types with their own JSON or text form are left to encoding/json too. It
+//     matches names in any case.
 type Body interface{ ItemType() ItemType }
 
-// bodyTypes are the variants that DecodeItem[Body] chooses from, and that say where an item's free-form JSON is.
+// bodyTypes are the types that DecodeItem[Body] chooses from. They also define where an item's JSON is free-form.
 var bodyTypes = map[ItemType]reflect.Type{
 	TypeUserMessage:      reflect.TypeFor[UserMessage](),
 	TypeAssistantMessage: reflect.TypeFor[AssistantMessage](),
@@ -32,8 +34,8 @@ var bodyTypes = map[ItemType]reflect.Type{
 	TypeEndOfTurn:        reflect.TypeFor[EndOfTurn](),
 }
 
-// UserMessage is what a user sent. Attachments are kept with it as they were when it was sent, byte for byte; their Owner
-// is not part of it.
+// UserMessage is a message from the user. It keeps its Attachments byte for byte as they were at the time of sending,
+// without their Owner.
 type UserMessage struct {
 	Content          []UserContent    `json:"content"`
 	Attachments      []Attachment     `json:"attachments"`
@@ -41,50 +43,55 @@ type UserMessage struct {
 	InferenceOptions InferenceOptions `json:"inference_options"`
 }
 
-// UserContent is a part of a user's message. Type is input_text (the default), which has Text, or input_tag, an entity that
-// the user mentioned, which has all fields.
+// UserContent is one part of a user's message. Type is input_text (the default) or input_tag. input_text uses Text.
+// input_tag is an entity that the user mentioned and uses all fields.
 type UserContent struct {
 	Type        string `json:"type" chat:"default=input_text"`
 	ID          string `json:"id,omitempty" chat:"on=input_tag"`
 	Text        string `json:"text"`
-	Data        JSON   `json:"data,omitempty" chat:"on=input_tag,object"` // an object, free-form
+	Data        JSON   `json:"data,omitempty" chat:"on=input_tag,object"` // a free-form object
 	Group       string `json:"group,omitempty"`
 	Interactive bool   `json:"interactive,omitempty"`
 }
 
-// InferenceOptions says how the user wants a message to be answered. A nil ToolChoice and an empty Model leave it to the
-// server.
+// InferenceOptions are the user's wishes for the answer to a message. With a nil ToolChoice or an empty Model, the server
+// chooses.
 type InferenceOptions struct {
 	ToolChoice *ToolChoice `json:"tool_choice,omitempty"`
 	Model      string      `json:"model,omitempty"`
 }
 
-// ToolChoice names the tool to be used.
+// ToolChoice names the tool to use.
 type ToolChoice struct {
 	ID string `json:"id"`
 }
 
-// AssistantMessage is what the assistant answered.
+// AssistantMessage is an answer from the assistant.
 type AssistantMessage struct {
 	Content []AssistantContent `json:"content"`
 }
 
-// AssistantContent is a part of an assistant's message. Type is output_text, the default.
+// AssistantContent is one part of an assistant's message. Type is output_text, the default.
 type AssistantContent struct {
 	Type        string       `json:"type" chat:"default=output_text"`
 	Text        string       `json:"text"`
 	Annotations []Annotation `json:"annotations"`
 }
 
-// Annotation ties a source to a text. Type is annotation, the default. Index is a place in the text; nil: none is given.
+// Annotation links a source to a text. Type is annotation, the default. Index is the position in the text; nil means none.
 type Annotation struct {
 	Type   string `json:"type" chat:"default=annotation"`
 	Source Source `json:"source"`
 	Index  *int   `json:"index,omitempty"`
 }
 
-// Source is what an answer refers to. Type says which fields are its own: url (URL, Attribution), file (Filename) or entity
-// (ID, Icon, Label, InlineLabel, Interactive, Data, Preview). The others belong to all.
+// Source is a source of an answer. The fields used depend on Type:
+//
+//   - url: URL, Attribution
+//   - file: Filename
+//   - entity: ID, Icon, Label, InlineLabel, Interactive, Data, Preview
+//
+// Every type uses the other fields.
 type Source struct {
 	Type        string `json:"type" chat:"required"`
 	Title       string `json:"title"`
@@ -102,12 +109,12 @@ type Source struct {
 	Label       string `json:"label,omitempty"`
 	InlineLabel string `json:"inline_label,omitempty"`
 	Interactive bool   `json:"interactive,omitempty"`
-	Data        JSON   `json:"data,omitempty" chat:"on=entity,object"` // an object, free-form
+	Data        JSON   `json:"data,omitempty" chat:"on=entity,object"` // a free-form object
 	Preview     string `json:"preview,omitempty"`
 }
 
-// ClientToolCall is a call of a tool that the client runs. Status is pending (the default) or completed. Arguments is an
-// object and Output any JSON, both free-form.
+// ClientToolCall is a call of a tool that runs in the client. Status is pending (the default) or completed. Arguments is a
+// free-form object, Output is any JSON.
 type ClientToolCall struct {
 	Status    string `json:"status" chat:"default=pending"`
 	CallID    string `json:"call_id"`
@@ -116,19 +123,19 @@ type ClientToolCall struct {
 	Output    JSON   `json:"output,omitempty"`
 }
 
-// Widget is a widget that the client renders. Widget is its root component, an object, free-form; CopyText is what copying
-// it yields.
+// Widget is a widget that the client renders. The field Widget is its root component, a free-form object. CopyText is the
+// text that the user gets by copying the widget.
 type Widget struct {
 	Widget   JSON   `json:"widget" chat:"object"`
 	CopyText string `json:"copy_text,omitempty"`
 }
 
-// GeneratedImage is an image made by the assistant. Image is nil until there is one.
+// GeneratedImage is an image made by the assistant. Image is nil until the image exists.
 type GeneratedImage struct {
 	Image *Image `json:"image,omitempty"`
 }
 
-// Image is where a generated image is found.
+// Image is the address of a generated image.
 type Image struct {
 	ID  string `json:"id"`
 	URL string `json:"url"`
@@ -140,8 +147,8 @@ type StructuredInput struct {
 	Inputs []Input `json:"inputs"`
 }
 
-// Input is one question of a [StructuredInput]. Type is multiple_choice (Options, Multiple) or freeform (Description).
-// Answer is nil until there is one.
+// Input is one question of a [StructuredInput]. Type is multiple_choice (with Options and Multiple) or freeform (with
+// Description). Answer is nil until the user has answered.
 type Input struct {
 	Type        string        `json:"type" chat:"required"`
 	ID          string        `json:"id"`
@@ -152,25 +159,30 @@ type Input struct {
 	Answer      *InputAnswer  `json:"answer,omitempty"`
 }
 
-// InputOption is a choice that an [Input] offers.
+// InputOption is one choice of an [Input].
 type InputOption struct {
 	Value string `json:"value"`
 }
 
-// InputAnswer is what the user answered.
+// InputAnswer is the user's answer to an [Input].
 type InputAnswer struct {
 	Values  []string `json:"values"`
 	Skipped bool     `json:"skipped"`
 }
 
-// TaskItem is a single task, shown on its own.
+// TaskItem is a single task that is not part of a workflow.
 type TaskItem struct {
 	Task Task `json:"task"`
 }
 
-// Task is a step that the assistant took. Type says which fields are its own: custom (Icon, Content), web_search
-// (TitleQuery, Queries, Sources: url), thought (Content), file (Sources: file) or image. StatusIndicator is none (the
-// default), loading or complete.
+// Task is a step of the assistant. StatusIndicator is none (the default), loading or complete. Every type uses Title. The
+// other fields used depend on Type:
+//
+//   - custom: Icon, Content
+//   - web_search: TitleQuery, Queries, Sources of type url
+//   - thought: Content
+//   - file: Sources of type file
+//   - image: none
 type Task struct {
 	Type            string   `json:"type" chat:"required"`
 	StatusIndicator string   `json:"status_indicator" chat:"default=none"`
@@ -182,12 +194,12 @@ type Task struct {
 	Sources         []Source `json:"sources,omitempty" chat:"on=web_search|file"`
 }
 
-// WorkflowItem is a workflow, shown as one.
+// WorkflowItem is an item that shows a workflow.
 type WorkflowItem struct {
 	Workflow Workflow `json:"workflow"`
 }
 
-// Workflow is a sequence of tasks. Type is custom or reasoning. Summary is nil until the workflow is over.
+// Workflow is a sequence of tasks. Type is custom or reasoning. Summary is nil until the workflow has ended.
 type Workflow struct {
 	Type     string           `json:"type" chat:"required"`
 	Tasks    []Task           `json:"tasks"`
@@ -195,19 +207,19 @@ type Workflow struct {
 	Expanded bool             `json:"expanded"`
 }
 
-// WorkflowSummary is shown in place of the tasks of a workflow: a Title with an Icon, or how long it took.
+// WorkflowSummary replaces the tasks of a workflow on screen. It has a Title with an Icon, or the Duration of the workflow.
 type WorkflowSummary struct {
 	Title    string `json:"title,omitempty"`
 	Icon     string `json:"icon,omitempty"`
-	Duration *int   `json:"duration,omitempty"` // in seconds; nil: the summary is a Title
+	Duration *int   `json:"duration,omitempty"` // in seconds; nil if the summary is a Title
 }
 
-// HiddenContextItem is context for the assistant that the user never sees. Content is any JSON, free-form.
+// HiddenContextItem is context for the assistant that the user never sees. Content is any JSON.
 type HiddenContextItem struct {
 	Content JSON `json:"content"`
 }
 
-// SDKHiddenContext is context that an SDK adds for its own ends.
+// SDKHiddenContext is context that an SDK adds for its own use. The user never sees it.
 type SDKHiddenContext struct {
 	Content string `json:"content"`
 }

@@ -37,7 +37,8 @@ func attachment(text string) chat.Attachment {
 	return a
 }
 
-// TestDecodeItemReadsEveryVariant: what the SDKs write is read, also with all nulls, and with nothing but what must be.
+// TestDecodeItemReadsEveryVariant: every variant is read as the SDKs write it, also with every optional member null or
+// absent.
 func TestDecodeItemReadsEveryVariant(t *testing.T) {
 	want := map[string]chat.Body{
 		"python user_message": chat.UserMessage{
@@ -85,18 +86,18 @@ func TestDecodeItemReadsEveryVariant(t *testing.T) {
 			if !ok {
 				return
 			}
-			// The body that was read is the body that is there: nothing to write.
+			// Writing the decoded body back changes nothing.
 			wantWith(t, it, got, text)
-			// And a new item of it reads the same.
+			// A new item with this body decodes to the same body.
 			made := must[chat.Item](t)(chat.NewItem("msg_1", noon, got))
 			if diff := cmp.Diff(got, decode[chat.Body](t, made), sameBody); diff != "" {
-				t.Errorf("a new item of it: -want +got:\n%s", diff)
+				t.Errorf("a new item with this body: -want +got:\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestNewItemWritesTheWireShape: members that a variant must have are there, also when empty.
+// TestNewItemWritesTheWireShape: required members are written even if they are empty.
 func TestNewItemWritesTheWireShape(t *testing.T) {
 	for _, c := range []struct {
 		body chat.Body
@@ -163,7 +164,7 @@ type typed struct{ typ chat.ItemType }
 
 func (b typed) ItemType() chat.ItemType { return b.typ }
 
-// TestBodiesOfOnesOwn: a program's own struct is a body like those here.
+// TestBodiesOfOnesOwn: a program's own struct works as a body.
 func TestBodiesOfOnesOwn(t *testing.T) {
 	body := mine{Score: 1.5, When: noon, Any: map[string]any{"k": "<v>"}, Raw: []byte("abc"), Next: &mine{Score: 2}, Tags: map[string]string{"b": "2", "a": "1"}, Case: "c", n: 1}
 	it := must[chat.Item](t)(chat.NewItem("x_1", noon, body))
@@ -186,11 +187,11 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 		{nil, "body: nil"},
 		{(*mine)(nil), "body: nil"},
 		{notAStruct{1}, "body: not a struct"},
-		{thief{}, "body: has a member of the item's own"},
+		{thief{}, "body: has a field named id, thread_id, created_at or type"},
 		{typed{""}, "type: empty"},
-		{typed{"Aa"}, "type: not of a-z, 0-9, _ and ."},
+		{typed{"Aa"}, "type: has other characters than a-z, 0-9, _ and ."},
 		{typed{chat.ItemType(strings.Repeat("x", 65))}, "type: longer than 64 bytes"},
-		{mine{Any: map[string]any{"f": func() {}}}, "any: no JSON can be made of it"},
+		{mine{Any: map[string]any{"f": func() {}}}, "any: cannot be encoded as JSON"},
 		{chat.SDKHiddenContext{Content: "a\xff"}, "content: not valid UTF-8"},
 		{chat.TaskItem{}, "task.type: empty"},
 		{chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom", Tasks: []chat.Task{{Type: "file", Sources: []chat.Source{{}}}}}}, "workflow.tasks.sources.type: empty"},
@@ -203,11 +204,11 @@ func TestBodiesOfOnesOwn(t *testing.T) {
 	refused(t, "body: nested too deep")(chat.NewItem("x_1", noon, ring))
 	refused(t, "body: nested too deep")(it.WithBody(ring))
 	if _, ok, err := chat.DecodeItem[notAStruct](item(t, `{"type":"acme.list"}`)); ok || !errors.Is(err, chat.ErrInvalid) {
-		t.Errorf("decoding no struct: got %v, %v, want ErrInvalid", ok, err)
+		t.Errorf("decoding into a type that is no struct: got %v, %v, want ErrInvalid", ok, err)
 	}
 }
 
-// TestDecodeItemOfAnotherType: ok is false, and that is no error.
+// TestDecodeItemOfAnotherType: ok is false and err is nil.
 func TestDecodeItemOfAnotherType(t *testing.T) {
 	it := must[chat.Item](t)(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
 	if _, ok, err := chat.DecodeItem[chat.UserMessage](it); ok || err != nil {
@@ -226,7 +227,7 @@ func TestDecodeItemOfAnotherType(t *testing.T) {
 	}
 }
 
-// TestDecodeItemThatDoesNotFit: ErrInvalid that names the member, and not a word of its content.
+// TestDecodeItemThatDoesNotFit: the error is ErrInvalid and names the member, but not its content.
 func TestDecodeItemThatDoesNotFit(t *testing.T) {
 	for text, field := range map[string]string{
 		`{"type":"user_message","content":"secret"}`:                                                 "content: not an array",
@@ -237,7 +238,7 @@ func TestDecodeItemThatDoesNotFit(t *testing.T) {
 		`{"type":"user_message","inference_options":[]}`:                                             "inference_options: not an object",
 		`{"type":"workflow","workflow":{"summary":{"duration":1.5}}}`:                                "workflow.summary.duration: not an integer",
 		`{"type":"workflow","workflow":{"summary":{"duration":1e300}}}`:                              "workflow.summary.duration: not an integer",
-		`{"type":"workflow","workflow":{"summary":{"duration":9007199254740993.0}}}`:                 "workflow.summary.duration: not an integer", // nor a float64
+		`{"type":"workflow","workflow":{"summary":{"duration":9007199254740993.0}}}`:                 "workflow.summary.duration: not an integer", // not exact as a float64
 		`{"type":"workflow","workflow":{"summary":{"duration":-9007199254740993.0}}}`:                "workflow.summary.duration: not an integer",
 		`{"type":"task","task":{"queries":["a",1]}}`:                                                 "task.queries: not a string",
 		`{"type":"sdk_hidden_context","content":{"a":1}}`:                                            "content: not a string",
@@ -258,7 +259,7 @@ func TestDecodeItemThatDoesNotFit(t *testing.T) {
 	}
 }
 
-// TestWithBodyWritesOnlyWhatChanged: every other byte stays, in nested objects too.
+// TestWithBodyWritesOnlyWhatChanged: every other byte stays, also in nested objects.
 func TestWithBodyWritesOnlyWhatChanged(t *testing.T) {
 	t.Run("client tool call", func(t *testing.T) {
 		text := ` {"x":{"n":1.0}, "type":"client_tool_call","status" : "pending","call_id":"c","name":"n","arguments":{ "a" : 1 },"output":null,"future":[ 1 ],"id":"tc_1"}`
@@ -279,7 +280,7 @@ func TestWithBodyWritesOnlyWhatChanged(t *testing.T) {
 		}{
 			{func(w *chat.Workflow) { w.Expanded = true }, strings.NewReplacer(`false`, `true`)},
 			{func(w *chat.Workflow) { w.Tasks[1].StatusIndicator = "complete" }, strings.NewReplacer(`"k":2}`, `"k":2,"status_indicator":"complete"}`)},
-			{func(w *chat.Workflow) { w.Tasks[1] = chat.Task{Type: "image"} }, strings.NewReplacer( // another thing: nothing of the old one
+			{func(w *chat.Workflow) { w.Tasks[1] = chat.Task{Type: "image"} }, strings.NewReplacer( // another task: it keeps nothing of the old one
 				`{"type":"thought","content":"b","k":2}`, `{"type":"image","status_indicator":"none"}`)},
 			{func(w *chat.Workflow) { w.Tasks = w.Tasks[1:] }, strings.NewReplacer(` {"type":"custom","title":"a","k":1} ,`, ``, `, {`, `,{`)},
 			{func(w *chat.Workflow) { w.Tasks = append(w.Tasks, chat.Task{Type: "image", Title: "d"}) }, strings.NewReplacer(
@@ -300,7 +301,7 @@ func TestWithBodyWritesOnlyWhatChanged(t *testing.T) {
 		wantWith(t, it, b, strings.Replace(node, `/up"}]`, `/up"},`+pdf+`]`, 1))
 		b.Attachments = b.Attachments[1:]
 		if got := must[chat.Item](t)(it.WithBody(b)).JSON().String(); strings.Contains(got, "upload_url") {
-			t.Errorf("what was known of one attachment is now another's: %s", got)
+			t.Errorf("an attachment has unknown members of another one: %s", got)
 		}
 	})
 	t.Run("optional members", func(t *testing.T) {
@@ -331,7 +332,7 @@ func TestWithBodyWritesOnlyWhatChanged(t *testing.T) {
 	})
 }
 
-// TestWithBodyOfAnotherType is refused, whatever the type.
+// TestWithBodyOfAnotherType: a body of another type is refused.
 func TestWithBodyOfAnotherType(t *testing.T) {
 	it := must[chat.Item](t)(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
 	for _, c := range []struct {
@@ -339,8 +340,8 @@ func TestWithBodyOfAnotherType(t *testing.T) {
 		body  chat.Body
 		field string
 	}{
-		{it, chat.UserMessage{}, "type: the body is of another"},
-		{chat.Item{}, chat.EndOfTurn{}, "type: the body is of another"},
+		{it, chat.UserMessage{}, "type: the body has another type"},
+		{chat.Item{}, chat.EndOfTurn{}, "type: the body has another type"},
 		{it, nil, "body: nil"},
 		{it, (*chat.EndOfTurn)(nil), "body: nil"},
 	} {
@@ -350,7 +351,7 @@ func TestWithBodyOfAnotherType(t *testing.T) {
 	refused(t, "content: not valid UTF-8")(bad.WithBody(chat.SDKHiddenContext{Content: "\xff"}))
 }
 
-// TestBodiesShareNothing: what is done to a body, before or after, is not done to the item.
+// TestBodiesShareNothing: changes to a body, before or after the call, do not change the item.
 func TestBodiesShareNothing(t *testing.T) {
 	body := chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "a", Annotations: []chat.Annotation{{Source: chat.Source{Type: "url"}, Index: ptr(1)}}}}}
 	it := must[chat.Item](t)(chat.NewItem("msg_1", noon, body))
@@ -374,7 +375,8 @@ func TestBodiesShareNothing(t *testing.T) {
 	}
 }
 
-// TestWithBodyWritesWhatNewItemWrites: an emptied member that its type calls for is written as NewItem writes it: null is for members that may be left out.
+// TestWithBodyWritesWhatNewItemWrites: WithBody writes an emptied required member as NewItem does. Only optional members
+// become null.
 func TestWithBodyWritesWhatNewItemWrites(t *testing.T) {
 	task := func(task chat.Task) chat.Body { return chat.TaskItem{Task: task} }
 	source := func(s chat.Source) chat.Body {
@@ -406,7 +408,7 @@ func TestWithBodyWritesWhatNewItemWrites(t *testing.T) {
 	}
 }
 
-// TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes: or goes.
+// TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes: the same holds if another element is removed.
 func TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes(t *testing.T) {
 	text := `{"id":"x_1","created_at":"2026-01-02T12:00:00Z","type":"assistant_message",` +
 		`"content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[1]}]}`
@@ -420,7 +422,7 @@ func TestWithBodyKeepsUnknownMembersWhereOneChangesAndAnotherComes(t *testing.T)
 	wantWith(t, it, body, strings.Replace(text, `"a"`, `"c"`, 1))
 }
 
-// TestABodyWithAnEmbeddedFieldIsRefused: and within a body, encoding/json writes and reads a struct that has one.
+// TestABodyWithAnEmbeddedFieldIsRefused: within a body, encoding/json writes and reads a struct with an embedded field.
 func TestABodyWithAnEmbeddedFieldIsRefused(t *testing.T) {
 	refused(t, "body: has an embedded field")(chat.NewItem("x_1", noon, embedding{}))
 

@@ -6,19 +6,19 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// ErrInvalid is wrapped by every error of a value that breaks a rule. Trying again does not help.
+// ErrInvalid is wrapped by every error about a value that breaks a rule. Retrying does not help.
 var ErrInvalid = errors.New("invalid")
 
-// Error says which rule a value breaks. Its text names the kind of value, its id and the rule, and never contains content. It
-// wraps [ErrInvalid].
+// Error reports a value that breaks a rule. Its text names the kind of value, its id and the rule, but no content. It wraps
+// [ErrInvalid].
 type Error struct {
-	Kind  string // "thread", "item" or "attachment"; "" for a bare JSON
-	ID    string // of the value
-	Field string // the field and the rule, as in "title: not valid UTF-8"
-	Cause error  `json:"-"` // never in Error()
+	Kind  string // "thread", "item" or "attachment"; "" for a JSON
+	ID    string // id of the value
+	Field string // field and rule, such as "title: not valid UTF-8"
+	Cause error  `json:"-"` // not part of the text
 }
 
-// Error returns a text like
+// Error returns a text such as
 //
 //	invalid: item "msg_1": created_at: zero
 func (e *Error) Error() string {
@@ -28,10 +28,10 @@ func (e *Error) Error() string {
 	return rules.Message("invalid", e.Kind, e.ID, e.Field)
 }
 
-// MarshalText returns the text of Error. So an encoder that would look into the struct does not show the cause.
+// MarshalText returns the same text as Error, so that encoders do not write the cause.
 func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// Unwrap returns ErrInvalid, then the cause.
+// Unwrap returns ErrInvalid and the cause, if any.
 func (e *Error) Unwrap() []error {
 	if e == nil {
 		return nil
@@ -42,7 +42,7 @@ func (e *Error) Unwrap() []error {
 	return []error{ErrInvalid}
 }
 
-// ErrorType returns "invalid", the error.type of OpenTelemetry's conventions.
+// ErrorType returns "invalid", the value of OpenTelemetry's error.type attribute.
 func (e *Error) ErrorType() string { return "invalid" }
 
 const (

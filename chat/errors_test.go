@@ -25,29 +25,29 @@ func TestAnErrorSaysWhichRuleAndNoContent(t *testing.T) {
 			t.Errorf("got %s, want %s", got, c.want)
 		}
 		if got := c.err.ErrorType(); got != "invalid" {
-			t.Errorf("the type is %q", got)
+			t.Errorf("ErrorType is %q", got)
 		}
 	}
 	hostile := &chat.Error{Kind: "item", ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
 	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {
-		t.Errorf("a hostile id makes a hostile text of %d bytes", len(got))
+		t.Errorf("a hostile id is printed raw or in full: %d bytes", len(got))
 	}
 }
 
 func TestAnErrorIsErrInvalidAndItsCause(t *testing.T) {
 	cause := errors.New("cause")
 	if err := error(&chat.Error{Cause: cause}); !errors.Is(err, chat.ErrInvalid) || !errors.Is(err, cause) {
-		t.Error("the sentinel or the cause is not found")
+		t.Error("errors.Is does not find the sentinel or the cause")
 	}
 	if err := error(&chat.Error{}); !errors.Is(err, chat.ErrInvalid) {
-		t.Error("without a cause, the sentinel is not found")
+		t.Error("without a cause, errors.Is does not find the sentinel")
 	}
 	if err := error((*chat.Error)(nil)); errors.Is(err, chat.ErrInvalid) {
-		t.Error("a nil error is ErrInvalid")
+		t.Error("errors.Is finds ErrInvalid in a nil *Error")
 	}
 }
 
-// A cause may have exported fields full of content: no encoder may reach it.
+// A cause may have exported fields with content. No encoder may reach it.
 func TestACauseIsNotEncoded(t *testing.T) {
 	e := &chat.Error{Kind: "item", ID: "msg_1", Field: "content: does not fit", Cause: struct {
 		error
@@ -63,7 +63,7 @@ func TestACauseIsNotEncoded(t *testing.T) {
 	}
 }
 
-// The cause of an error of Decode is what a body's own method returned.
+// The cause of Decode's error is the error of the body's own method.
 func TestADecodeErrorHasItsCause(t *testing.T) {
 	var v refusing
 	err := js(`{"a":1}`).Decode(&v)

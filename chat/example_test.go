@@ -34,7 +34,7 @@ func ExampleDecodeItem() {
 	} else if err != nil {
 		fmt.Println(err)
 	}
-	body, _, _ := chat.DecodeItem[chat.Body](item) // whatever it is
+	body, _, _ := chat.DecodeItem[chat.Body](item) // the Go type follows from the item's type
 	switch body.(type) {
 	case chat.WorkflowItem:
 		fmt.Println("a workflow")
@@ -46,7 +46,7 @@ func ExampleDecodeItem() {
 	// a workflow
 }
 
-// A status changes, and nothing else does: not the members that this version does not know, not a space.
+// Only the bytes of the status change. Unknown members and white space stay as they are.
 func ExampleItem_WithBody() {
 	item, err := chat.ParseItem(`{"id":"tc_1", "type":"client_tool_call", "call_id":"c", "name":"pick", "arguments":{"n": 1.0}, "status":"pending", "new_in_v9":[1]}`)
 	if err != nil {
@@ -65,7 +65,7 @@ func ExampleItem_WithBody() {
 	// {"id":"tc_1", "type":"client_tool_call", "call_id":"c", "name":"pick", "arguments":{"n": 1.0}, "status":"completed", "new_in_v9":[1]} <nil>
 }
 
-// A field that was set wins over the text; all other bytes stay as they came.
+// A field that is set overrides the text. All other bytes stay as they are.
 func ExampleThread() {
 	thread, err := chat.ParseThread(`{"id":"thr_1", "title":null, "created_at":"2026-01-02T12:00:00.000", "metadata":{"big":12345678901234567890}}`)
 	if err != nil {
@@ -95,7 +95,7 @@ func ExampleAttachment_WithBody() {
 		fmt.Println(err)
 		return
 	}
-	body.Upload = nil // it is uploaded
+	body.Upload = nil // the upload is done
 	attachment, err = attachment.WithBody(body)
 	fmt.Println(attachment.JSON(), err)
 	// Output:

@@ -11,7 +11,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// wantSameVerdict compares ParseJSON's verdict with encoding/json's. Ours is stricter in two things: UTF-8 and depth.
+// wantSameVerdict compares ParseJSON with encoding/json. ParseJSON is stricter about UTF-8 and depth only.
 func wantSameVerdict(t *testing.T, text string) (valid bool) {
 	t.Helper()
 	_, err := chat.ParseJSON(text)
@@ -23,13 +23,13 @@ func wantSameVerdict(t *testing.T, text string) (valid bool) {
 		return false
 	}
 	if want := json.Valid([]byte(text)) && utf8.ValidString(text); (err == nil) != want {
-		t.Fatalf("%q: ParseJSON says %v, encoding/json says valid is %v", text, err, want)
+		t.Fatalf("%q: ParseJSON returns %v, but valid should be %v", text, err, want)
 	}
 	return err == nil
 }
 
-// members reads the outermost object of a valid text by encoding/json's tokens: the last value of each name, and whether
-// one is repeated.
+// members reads the outermost object of a valid text with encoding/json's tokens. It returns the last value of each name and
+// whether a name is repeated.
 func members(t *testing.T, text string) (values map[string]json.RawMessage, repeated bool) {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(text))
@@ -50,13 +50,13 @@ func members(t *testing.T, text string) (values map[string]json.RawMessage, repe
 	return values, repeated
 }
 
-// wantMember compares a string that was read with what encoding/json reads in the member of exactly that name.
+// wantMember compares a string with encoding/json's value of the member with exactly that name.
 func wantMember(t *testing.T, values map[string]json.RawMessage, name, got string) {
 	t.Helper()
 	var want string
 	if raw, ok := values[name]; ok {
 		if err := json.Unmarshal(raw, &want); err != nil {
-			t.Fatalf("%s is %s, and was read as %q", name, raw, got)
+			t.Fatalf("%s is %s, but was read as %q", name, raw, got)
 		}
 	}
 	if got != want {
@@ -64,7 +64,7 @@ func wantMember(t *testing.T, values map[string]json.RawMessage, name, got strin
 	}
 }
 
-// isInvalid says whether there is an error. It must be ErrInvalid.
+// isInvalid reports whether there is an error, which must be ErrInvalid.
 func isInvalid(t *testing.T, err error) bool {
 	t.Helper()
 	if err != nil && !errors.Is(err, chat.ErrInvalid) {
@@ -73,7 +73,7 @@ func isInvalid(t *testing.T, err error) bool {
 	return err != nil
 }
 
-// fuzzed checks what holds for every value that a text was read as.
+// fuzzed checks the properties of every parsed value.
 func fuzzed(t *testing.T, text string, v value, err error) (values map[string]json.RawMessage, ok bool) {
 	t.Helper()
 	valid := wantSameVerdict(t, text)
@@ -81,14 +81,14 @@ func fuzzed(t *testing.T, text string, v value, err error) (values map[string]js
 		return nil, false
 	}
 	if !valid {
-		t.Fatalf("%q was read, and is no JSON", text)
+		t.Fatalf("%q was parsed, but is not valid JSON", text)
 	}
 	if got := v.JSON().String(); got != text {
 		t.Fatalf("got %q, want %q", got, text)
 	}
 	values, repeated := members(t, text)
 	if values == nil || repeated {
-		t.Fatalf("%q was read: no object, or a repeated name", text)
+		t.Fatalf("%q was parsed, but is not an object or repeats a name", text)
 	}
 	if out, err := json.Marshal(v); err != nil || !json.Valid(out) {
 		t.Fatalf("Marshal: %q, %v", out, err)
@@ -148,7 +148,7 @@ func FuzzItemJSON(f *testing.F) {
 	})
 }
 
-// decodes decodes an item as T, and writes what it got back: not a byte may change.
+// decodes decodes an item as T and writes the body back. No byte may change.
 func decodes[T chat.Body](t *testing.T, it chat.Item) {
 	t.Helper()
 	text := it.JSON().String()
@@ -175,7 +175,7 @@ func FuzzThreadJSON(f *testing.F) {
 		wantMember(t, values, "id", th.ID)
 		wantMember(t, values, "title", th.Title)
 		if !th.Owner.IsZero() {
-			t.Fatal("an owner")
+			t.Fatal("a parsed thread has an owner")
 		}
 		if n, err := th.Normalized(); err == nil && n.JSON().String() != text {
 			t.Fatalf("normalised to %q, was %q", n.JSON(), text)

@@ -8,8 +8,8 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// What the SDKs write, one of each variant. The Python SDK writes all nulls and defaults, naive or Z times, and 0 or 6
-// fraction digits. The Node SDK writes .mmmZ, and leaves members out that would be null.
+// One text of each variant, as the SDKs write it. The Python SDK writes all nulls and defaults, naive or Z times, and 0 or 6
+// fraction digits. The Node SDK writes .mmmZ and leaves out null members.
 var goldenItems = map[string]string{
 	"python user_message": `{"id":"msg_1a2b3c4d","thread_id":"thr_1","created_at":"2026-01-02T03:04:05.123456","type":"user_message",` +
 		`"content":[{"type":"input_text","text":"Grüße & <b>\u00fc\ud83d\ude00</b>"},{"type":"input_tag","id":"e_1","text":"@ada","data":{"n":12345678901234567890,"n":1.0},"group":null,"interactive":false}],` +
@@ -53,7 +53,7 @@ var goldenAttachments = map[string]string{
 	"unknown type": `{"type":"video","id":"atc_4","frames":12345678901234567890}`,
 }
 
-// value is what the three kinds of values have in common.
+// value is the common interface of threads, items and attachments.
 type value interface {
 	JSON() chat.JSON
 	Footprint() int
@@ -61,7 +61,7 @@ type value interface {
 	MarshalJSON() ([]byte, error)
 }
 
-// TestGoldenKeptByteForByte: parsed by any way, normalised, parsed again: the text is what it was.
+// TestGoldenKeptByteForByte: the text survives every way of parsing, Normalized, and parsing again.
 func TestGoldenKeptByteForByte(t *testing.T) {
 	inThread := func(it chat.Item) (chat.Item, error) { return it.Normalized("thr_1") }
 	keptByteForByte(t, "", goldenItems, chat.ParseItem[string], inThread)
@@ -82,7 +82,7 @@ func keptByteForByte[V value, P interface {
 			if err := P(&v).UnmarshalJSON(data); err != nil {
 				t.Fatal(err)
 			}
-			clear(data) // nothing may point into it
+			clear(data) // the value must not point into it
 			wantText(t, v, text)
 			out, err := v.MarshalJSON()
 			if err != nil || string(out) != text {
@@ -111,7 +111,7 @@ func wantInvalid(t *testing.T, err error, field string) {
 	}
 }
 
-// refused wants of a call the error that wantInvalid wants.
+// refused checks that a call fails with the error of wantInvalid.
 func refused(t *testing.T, field string) func(_ any, err error) {
 	t.Helper()
 	return func(_ any, err error) {
@@ -120,7 +120,7 @@ func refused(t *testing.T, field string) func(_ any, err error) {
 	}
 }
 
-// wantWith wants a text of an item with another body, and returns the item.
+// wantWith checks the text of an item with another body and returns the item.
 func wantWith(t *testing.T, it chat.Item, b chat.Body, text string) chat.Item {
 	t.Helper()
 	with := must[chat.Item](t)(it.WithBody(b))

@@ -11,10 +11,10 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// ItemType is the wire's "type".
+// ItemType is the type of an item, the member "type" on the wire.
 type ItemType string
 
-// The item types that have a typed [Body]. Items of any other type are kept just as well.
+// The item types with a typed [Body]. A store keeps items of all other types too.
 const (
 	TypeUserMessage      ItemType = "user_message"
 	TypeAssistantMessage ItemType = "assistant_message"
@@ -34,11 +34,12 @@ var itemTypes = [...]ItemType{
 	TypeTask, TypeWorkflow, TypeHiddenContext, TypeSDKHiddenContext, TypeEndOfTurn,
 }
 
-// Item is an item of a thread: a message, a tool call, a widget, … It is a small value to be copied and shared: what it
-// holds beside its fields is immutable. It is made by [NewItem], by [ParseItem], or by decoding its JSON; [DecodeItem] reads
-// its content.
+// Item is one item of a thread, such as a message, a tool call or a widget. Items can be copied and shared: apart from its
+// exported fields, an Item is immutable. Create one with [NewItem], [ParseItem], or by decoding its JSON. Read its content
+// with [DecodeItem].
 //
-// The fields may be set, and win over the JSON that the item came from. CreatedAt is stored in UTC, cut to microseconds.
+// The fields may be set. They override the JSON that the item was parsed from. CreatedAt is stored in UTC, cut to
+// microseconds.
 type Item struct {
 	ID        string
 	ThreadID  string
@@ -46,25 +47,29 @@ type Item struct {
 	doc       *itemDoc
 }
 
-// itemDoc is an item's JSON and what its envelope says. It is never changed.
+// itemDoc is an item's JSON and the values of its common members. It is immutable.
 type itemDoc struct {
 	text      string
 	typ       ItemType
 	id        string
 	threadID  string
 	createdAt time.Time
-	fault     string // the rule that it breaks, "" for none
-	extra     int    // bytes of strings that are no part of text
+	fault     string // the rule that the JSON breaks; "" if none
+	extra     int    // bytes of strings that are not part of text
 }
 
-// ParseItem returns the item whose wire JSON text is, and keeps the text byte for byte: members and types that this package
-// does not know, space, the order of members, numbers of any size. A []byte is copied, a string is not, and stays in memory
-// as long as the item does.
+// ParseItem parses an item in its wire form. It keeps the text byte for byte, including unknown members and types, white
+// space, the order of members and large numbers. A []byte is copied. A string is not; it stays in memory as long as the
+// item.
 //
-// It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, thread_id, type or created_at is
-// there and is not a string of its kind; if type is missing; and if a name is repeated in any object outside of free-form
-// JSON, which is what the [Body] of the item's type holds as [JSON]. Names are matched exactly: what differs in case is
-// another member. Limits of ids and the like are [Item.Normalized]'s to check.
+// The error is [ErrInvalid] if
+//
+//   - the text is not valid JSON (see [ParseJSON]) or not an object,
+//   - id, thread_id or type is not a string, or created_at is not an RFC 3339 time,
+//   - type is missing, or
+//   - an object repeats a name outside free-form JSON. Free-form are the fields of type [JSON] in the item's [Body].
+//
+// Names are matched exactly, including case. ParseItem does not check the rules of ids and times; [Item.Normalized] does.
 func ParseItem[T ~string | ~[]byte](text T) (Item, error) {
 	d, fault := parseItemDoc(string(text))
 	if fault != "" {
@@ -103,7 +108,7 @@ func parseItemDoc(text string) (*itemDoc, string) {
 	return d, ""
 }
 
-// knownType returns the constant for a type that has one, which keeps no document in memory.
+// knownType returns the constant for a known type. Unlike a substring of the document, it keeps no document in memory.
 func knownType(typ string) ItemType {
 	for _, known := range itemTypes {
 		if string(known) == typ {
@@ -113,9 +118,12 @@ func knownType(typ string) ItemType {
 	return ItemType(typ)
 }
 
-// NewItem returns an item with this body. Its ThreadID is empty: the store fills it in. A body that no valid JSON can be
-// made of is [ErrInvalid]: nil, a type that is not [a-z0-9_.]{1,64}, text that is not UTF-8, a JSON that is not an object
-// where one is due. The body is copied: changing it later does not change the item.
+// NewItem returns an item with a copy of this body. Its ThreadID is empty; the store sets it. The error is [ErrInvalid] if
+//
+//   - the body is nil or breaks a rule of [Body],
+//   - its type does not match [a-z0-9_.]{1,64},
+//   - a text is not valid UTF-8, or
+//   - a field that must be an object has another JSON value.
 func NewItem(id string, at time.Time, body Body) (Item, error) {
 	fail := func(fault string) (Item, error) {
 		return Item{}, &Error{Kind: kindItem, ID: id, Field: fault}
@@ -145,7 +153,7 @@ func NewItem(id string, at time.Time, body Body) (Item, error) {
 	return Item{id, "", jsondoc.WireTime(at), d}, nil
 }
 
-// bodyValue returns the struct that a body is.
+// bodyValue returns the struct of a body, following pointers.
 func bodyValue(body Body) (v reflect.Value, fault string) {
 	v = reflect.ValueOf(body)
 	for v.Kind() == reflect.Pointer && !v.IsNil() {
@@ -157,7 +165,7 @@ func bodyValue(body Body) (v reflect.Value, fault string) {
 	return v, bodyFault(v.Type())
 }
 
-// bodyFault returns what is wrong with a type as a body: a user's own may be anything.
+// bodyFault returns why a type cannot be a body. A program's own Body may be any type.
 func bodyFault(t reflect.Type) string {
 	if t.Kind() != reflect.Struct {
 		return "body: not a struct"
@@ -168,16 +176,16 @@ func bodyFault(t reflect.Type) string {
 	}
 	for _, f := range p.fields {
 		if slices.Contains(envelope, f.name) {
-			return "body: has a member of the item's own"
+			return "body: has a field named id, thread_id, created_at or type"
 		}
 	}
 	return ""
 }
 
-// envelope are the members that are the item's own.
+// envelope lists the members that belong to the item, not to its body.
 var envelope = []string{"id", "thread_id", "created_at", "type"}
 
-// Type returns the wire's type, "" for the zero Item.
+// Type returns the item's type, "" for the zero Item.
 func (it Item) Type() ItemType {
 	if it.doc == nil {
 		return ""
@@ -185,9 +193,9 @@ func (it Item) Type() ItemType {
 	return it.doc.typ
 }
 
-// DecodeItem reads the item's content as a T: one of the variants, or [Body] for the variant that the item's type has. ok is
-// false, without an error, for an item of another type. Content that does not fit T is [ErrInvalid]; the item itself is
-// none the worse for it. What is returned shares nothing that can be changed with the item.
+// DecodeItem decodes the item's content into a T, one of the types that implement [Body]. With [Body] as T, it returns the
+// struct for the item's type. For an item of another type, ok is false and err is nil. Content that does not fit T is
+// [ErrInvalid]; the item stays usable. The result shares no mutable memory with the item.
 func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 	t := reflect.TypeFor[T]()
 	if t.Kind() == reflect.Interface {
@@ -216,9 +224,9 @@ func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 	return v.Interface().(T), true, nil
 }
 
-// WithBody returns the item with this body in place of its own, which must be of the same type. Only members whose value
-// is another than before are written, in nested objects too; what the type of body does not know stays as it is. It is
-// [ErrInvalid] for a body of another type, or one that [NewItem] refuses.
+// WithBody returns a copy of the item with this body, which must have the item's type. It rewrites only members with a
+// changed value, also in nested objects, and keeps members that the body's Go type does not know. A body of another type, or
+// one that [NewItem] refuses, is [ErrInvalid].
 func (it Item) WithBody(body Body) (Item, error) {
 	fail := func(fault string) (Item, error) {
 		return Item{}, &Error{Kind: kindItem, ID: it.ID, Field: fault}
@@ -228,7 +236,7 @@ func (it Item) WithBody(body Body) (Item, error) {
 		return fail(fault)
 	}
 	if it.doc == nil || body.ItemType() != it.doc.typ {
-		return fail("type: the body is of another")
+		return fail("type: the body has another type")
 	}
 	text, fault := mergeStruct(it.doc.text, v, 1)
 	if fault != "" {
@@ -240,13 +248,13 @@ func (it Item) WithBody(body Body) (Item, error) {
 	return it, nil
 }
 
-// agrees reports whether the fields say what the document says.
+// agrees reports whether the fields have the document's values.
 func (it *Item) agrees() bool {
 	return it.ID == it.doc.id && it.ThreadID == it.doc.threadID && jsondoc.SameTime(it.CreatedAt, it.doc.createdAt)
 }
 
-// JSON returns the item in the wire's form: the text it came from, byte for byte, with those of its members changed whose
-// field was set to another value. It costs nothing while no field was. The zero Item has no JSON.
+// JSON returns the item in its wire form: the text that it was parsed from, with the members of changed fields rewritten. If
+// no field was changed, it returns the text without any work. The zero Item has no JSON.
 func (it Item) JSON() JSON {
 	if it.doc == nil {
 		return JSON{}
@@ -272,8 +280,8 @@ func (it Item) Equal(other Item) bool {
 	return it.ID == other.ID && it.ThreadID == other.ThreadID && it.JSON() == other.JSON()
 }
 
-// Footprint returns the bytes of memory that the item holds beside the Item struct itself, not counting what the allocator
-// rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they hold.
+// Footprint returns the bytes of memory that the item uses besides the Item struct itself. It ignores the allocator's
+// rounding and fields set after parsing or Normalized. It takes constant time. Copies share this memory.
 func (it Item) Footprint() int {
 	if it.doc == nil {
 		return len(it.ID) + len(it.ThreadID)
@@ -281,12 +289,12 @@ func (it Item) Footprint() int {
 	return int(unsafe.Sizeof(*it.doc)) + len(it.doc.text) + it.doc.extra
 }
 
-// String returns the item's id and type, never content.
+// String returns the item's id and type, without content.
 func (it Item) String() string {
 	return "item " + rules.QuoteID(it.ID) + " (" + rules.QuoteType(string(it.Type())) + ")"
 }
 
-// GoString returns what String does.
+// GoString returns the same text as String.
 func (it Item) GoString() string { return it.String() }
 
 // LogValue returns the item's id, thread and type.
@@ -294,7 +302,7 @@ func (it Item) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", it.ID), slog.String("thread_id", it.ThreadID), slog.String("type", string(it.Type())))
 }
 
-// MarshalJSON returns what JSON does, which encoding/json then compacts. The zero Item is [ErrInvalid].
+// MarshalJSON returns the same text as JSON; encoding/json then compacts it. The zero Item is [ErrInvalid].
 func (it Item) MarshalJSON() ([]byte, error) {
 	if it.doc == nil {
 		return nil, &Error{Kind: kindItem, ID: it.ID, Field: "type: missing"}
@@ -302,7 +310,7 @@ func (it Item) MarshalJSON() ([]byte, error) {
 	return []byte(it.JSON().s), nil
 }
 
-// UnmarshalJSON makes the item what [ParseItem] returns for data, which is copied. An error leaves it as it was.
+// UnmarshalJSON parses a copy of data, as [ParseItem] does. After an error the item is unchanged.
 func (it *Item) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseItem(data)
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 	"github.com/chatstore/chatstore/internal/jsondoc"
 )
 
-// JSON is an immutable JSON text, kept byte for byte: what of a value is free-form. The zero JSON is absent. It may be
-// copied and shared freely, and compared with ==, which compares texts, not what they stand for.
+// JSON is an immutable JSON text, kept byte for byte. It holds the free-form parts of a value. The zero JSON means an absent
+// value. A JSON can be copied and shared. The operator == compares texts, not the values that they encode.
 type JSON struct{ s string }
 
-// ParseJSON returns the text as JSON. It is [ErrInvalid] if the text is not one valid JSON value, not valid UTF-8, or nests
-// deeper than 1,000 levels. Names may repeat. A []byte is copied, a string is not.
+// ParseJSON returns the text as a JSON. The error is [ErrInvalid] if the text is not one valid JSON value, not valid UTF-8,
+// or nested deeper than 1,000 levels. Names may repeat. A []byte is copied, a string is not.
 func ParseJSON[T ~string | ~[]byte](text T) (JSON, error) {
 	j := JSON{string(text)}
 	var s jsondoc.Scanner
@@ -23,20 +23,20 @@ func ParseJSON[T ~string | ~[]byte](text T) (JSON, error) {
 	return j, nil
 }
 
-// String returns the text, "" for the zero JSON. It is content: not for logs.
+// String returns the text, "" for the zero JSON. The text is content: keep it out of logs.
 func (j JSON) String() string { return j.s }
 
-// LogValue returns the length of the text, and nothing of what it says.
+// LogValue returns the length of the text in bytes, without content.
 func (j JSON) LogValue() slog.Value { return slog.GroupValue(slog.Int("bytes", len(j.s))) }
 
 // IsZero reports whether j is absent.
 func (j JSON) IsZero() bool { return j.s == "" }
 
-// Equal reports whether the texts are equal, byte for byte.
+// Equal reports whether the texts are the same, byte for byte.
 func (j JSON) Equal(k JSON) bool { return j == k }
 
-// Decode stores what the text stands for in the value that v points to, as json.Unmarshal does. What does not fit, and an
-// absent JSON, is [ErrInvalid].
+// Decode decodes the text into the value that v points to, as json.Unmarshal does. Text that does not fit, and the zero
+// JSON, is [ErrInvalid].
 func (j JSON) Decode(v any) error {
 	if err := json.Unmarshal([]byte(j.s), v); err != nil {
 		return &Error{Field: "json: does not fit the Go value", Cause: err}
@@ -44,7 +44,8 @@ func (j JSON) Decode(v any) error {
 	return nil
 }
 
-// MarshalJSON returns the text, or null for the zero JSON. encoding/json then compacts it; see String for the text itself.
+// MarshalJSON returns the text, or null for the zero JSON. encoding/json then compacts it; String returns the unchanged
+// text.
 func (j JSON) MarshalJSON() ([]byte, error) {
 	if j.IsZero() {
 		return []byte("null"), nil
@@ -52,7 +53,7 @@ func (j JSON) MarshalJSON() ([]byte, error) {
 	return []byte(j.s), nil
 }
 
-// UnmarshalJSON keeps a copy of data, null too. It is [ErrInvalid] where ParseJSON is.
+// UnmarshalJSON keeps a copy of data, also of null. The error is [ErrInvalid] in the cases of [ParseJSON].
 func (j *JSON) UnmarshalJSON(data []byte) error {
 	k, err := ParseJSON(data)
 	if err != nil {
@@ -62,7 +63,7 @@ func (j *JSON) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// first returns the first byte of the value, which tells its kind; 0 for the zero JSON.
+// first returns the first byte of the value, which determines its kind; 0 for the zero JSON.
 func (j JSON) first() byte {
 	if s := strings.TrimLeft(j.s, " \t\r\n"); s != "" {
 		return s[0]

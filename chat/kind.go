@@ -1,9 +1,9 @@
 package chat
 
-// ItemKind is what an item id is generated for; [KindOf] maps an [ItemType] to its kind.
+// ItemKind is the kind of row that an id is generated for. [KindOf] maps an [ItemType] to its kind.
 type ItemKind string
 
-// The kinds, with the prefix of their ids.
+// The kinds of rows, with the prefix of their ids.
 const (
 	KindMessage          ItemKind = "message"            // msg: also widget, generated_image, structured_input, hidden_context_item, end_of_turn and unknown types
 	KindToolCall         ItemKind = "tool_call"          // tc
@@ -13,7 +13,7 @@ const (
 	KindSDKHiddenContext ItemKind = "sdk_hidden_context" // shcx
 )
 
-// KindOf returns the kind that ids of items of type t are generated for. A type it does not know is a KindMessage.
+// KindOf returns the kind for ids of items of type t. It is KindMessage for unknown types.
 func KindOf(t ItemType) ItemKind {
 	switch t {
 	case TypeClientToolCall:

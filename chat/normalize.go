@@ -5,8 +5,9 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// Normalized checks the thread and returns it as it is stored and read back: times in UTC and cut to microseconds,
-// the zero Status as active, and its JSON final. It is no work, and no allocation, for a thread that is so already.
+// Normalized returns the thread as it is stored and read back: with CreatedAt in UTC, cut to microseconds, the zero Status
+// as active, and its final JSON. A thread that breaks a rule is [ErrInvalid]. For a thread in this form, Normalized does not
+// allocate.
 func (t Thread) Normalized() (Thread, error) {
 	fail := func(fault string) (Thread, error) {
 		return Thread{}, &Error{Kind: kindThread, ID: t.ID, Field: fault}
@@ -33,9 +34,9 @@ func (t Thread) Normalized() (Thread, error) {
 	return t, nil
 }
 
-// Normalized checks an item that is to be saved in a thread and returns it as it is stored and read back: the ThreadID
-// filled in, CreatedAt in UTC and cut to microseconds, its JSON final. Another thread's ThreadID is ErrInvalid. It is no
-// work, and no allocation, for an item that is so already.
+// Normalized returns the item as it is stored in the thread and read back: with the ThreadID filled in, CreatedAt in UTC,
+// cut to microseconds, and its final JSON. An item that breaks a rule, or has the ThreadID of another thread, is
+// [ErrInvalid]. For an item in this form, Normalized does not allocate.
 func (it Item) Normalized(threadID string) (Item, error) {
 	fail := func(fault string) (Item, error) { return Item{}, &Error{Kind: kindItem, ID: it.ID, Field: fault} }
 	if fault := rules.IDFault(threadID); fault != "" {
@@ -48,7 +49,7 @@ func (it Item) Normalized(threadID string) (Item, error) {
 		it.ThreadID = threadID
 	}
 	if it.ThreadID != threadID {
-		return fail("thread_id: another thread's")
+		return fail("thread_id: another thread's id")
 	}
 	if !it.agrees() {
 		if fault := rules.FirstOf(rules.Under("id", rules.IDFault(it.ID)), jsondoc.TimeFault(it.CreatedAt)); fault != "" {
@@ -66,8 +67,8 @@ func (it Item) Normalized(threadID string) (Item, error) {
 	return Item{it.doc.id, it.doc.threadID, it.doc.createdAt, it.doc}, nil
 }
 
-// Normalized checks the attachment and returns it as it is stored and read back, its JSON final. It is no work,
-// and no allocation, for an attachment that is so already.
+// Normalized returns the attachment as it is stored and read back, with its final JSON. An attachment that breaks a rule is
+// [ErrInvalid]. For an attachment in this form, Normalized does not allocate.
 func (a Attachment) Normalized() (Attachment, error) {
 	fail := func(fault string) (Attachment, error) {
 		return Attachment{}, &Error{Kind: kindAttachment, ID: a.ID, Field: fault}

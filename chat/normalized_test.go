@@ -26,7 +26,7 @@ var idFaults = []struct{ id, fault string }{
 
 var goodIDs = []string{"x", " ", "thr_1a2b3c4d", strings.Repeat("x", 256), strings.Repeat("é", 128), "a/b:c", "日本", "\u2028", "\ufffd", "🙂", "~"}
 
-// TestIDs: 1 to 256 bytes of valid UTF-8 without control characters, wherever a value has an id.
+// TestIDs: every id of a value has 1 to 256 bytes of valid UTF-8 without control characters.
 func TestIDs(t *testing.T) {
 	for _, c := range idFaults {
 		refused(t, "id: "+c.fault)(chat.Thread{ID: c.id, CreatedAt: noon}.Normalized())
@@ -57,16 +57,16 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestIDsInTheJSON: a bad id that came with the JSON is no better than one that was set.
+// TestIDsInTheJSON: an invalid id in the JSON is refused like an invalid field.
 func TestIDsInTheJSON(t *testing.T) {
 	for text, field := range map[string]string{
 		`{"type":"x","created_at":"2026-01-02T03:04:05Z"}`:                "id: empty",
 		`{"type":"x","id":"a\u0000","created_at":"2026-01-02T03:04:05Z"}`: "id: a control character",
-		`{"type":"X","id":"a","created_at":"2026-01-02T03:04:05Z"}`:       "type: not of a-z, 0-9, _ and .",
+		`{"type":"X","id":"a","created_at":"2026-01-02T03:04:05Z"}`:       "type: has other characters than a-z, 0-9, _ and .",
 		`{"type":"x","id":"a"}`: "created_at: zero",
 		`{"type":"x","id":"a","created_at":"0000-12-31T23:59:59Z"}`:                               "created_at: outside the years 1 to 9999",
 		`{"type":"x","id":"a","created_at":"9999-12-31T23:59:59-00:01"}`:                          "created_at: outside the years 1 to 9999",
-		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's",
+		`{"type":"x","id":"a","created_at":"2026-01-02T03:04:05Z","thread_id":"thr_2"}`:           "thread_id: another thread's id",
 		`{"type":"` + strings.Repeat("x", 65) + `","id":"a","created_at":"2026-01-02T03:04:05Z"}`: "type: longer than 64 bytes",
 	} {
 		refused(t, field)(item(t, text).Normalized("thr_1"))
@@ -77,31 +77,31 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","metadata":[]}`:                      "metadata: not an object",
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":["a",null]}`: "allowed_image_domains: not an array of strings",
 		`{"id":"a","created_at":"2026-01-02T03:04:05Z","allowed_image_domains":"a"}`:        "allowed_image_domains: not an array of strings",
-		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: not of a-z, 0-9, _ and .",
+		`{"id":"a","created_at":"2026-01-02T03:04:05Z","status":{"type":"A"}}`:              "status.type: has other characters than a-z, 0-9, _ and .",
 	} {
 		refused(t, field)(must[chat.Thread](t)(chat.ParseThread(text)).Normalized())
 	}
 	for text, field := range map[string]string{
 		`{"type":"file"}`: "id: empty",
 		`{"type":"file","id":"a","thread_id":"\n"}`: "thread_id: a control character",
-		`{"type":"FILE","id":"a"}`:                  "type: not of a-z, 0-9, _ and .",
+		`{"type":"FILE","id":"a"}`:                  "type: has other characters than a-z, 0-9, _ and .",
 	} {
 		refused(t, field)(must[chat.Attachment](t)(chat.ParseAttachment(text)).Normalized())
 	}
 }
 
-// TestNormalizedRefuses: what is set and breaks a rule.
+// TestNormalizedRefuses: fields that break a rule are refused.
 func TestNormalizedRefuses(t *testing.T) {
 	for field, set := range map[string]func(*chat.Thread){
-		"title: not valid UTF-8":                         func(th *chat.Thread) { th.Title = "a\xff" },
-		"created_at: zero":                               func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
-		"created_at: outside the years 1 to 9999":        func(th *chat.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
-		"status.type: empty":                             func(th *chat.Thread) { th.Status = chat.Status{Reason: "r"} },
-		"status.type: not of a-z, 0-9, _ and .":          func(th *chat.Thread) { th.Status = chat.Status{Type: "Locked"} },
-		"status.reason: not valid UTF-8":                 func(th *chat.Thread) { th.Status = chat.Status{Type: "locked", Reason: "\xff"} },
-		"metadata: not an object":                        func(th *chat.Thread) { th.Metadata = js(` null`) },
-		"allowed_image_domains: not an array of strings": func(th *chat.Thread) { th.AllowedImageDomains = js(`{}`) },
-		"owner: a tenant without a subject":              func(th *chat.Thread) { th.Owner = chat.Owner{Tenant: "t"} },
+		"title: not valid UTF-8":                                   func(th *chat.Thread) { th.Title = "a\xff" },
+		"created_at: zero":                                         func(th *chat.Thread) { th.CreatedAt = time.Time{}.Add(999) },
+		"created_at: outside the years 1 to 9999":                  func(th *chat.Thread) { th.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"status.type: empty":                                       func(th *chat.Thread) { th.Status = chat.Status{Reason: "r"} },
+		"status.type: has other characters than a-z, 0-9, _ and .": func(th *chat.Thread) { th.Status = chat.Status{Type: "Locked"} },
+		"status.reason: not valid UTF-8":                           func(th *chat.Thread) { th.Status = chat.Status{Type: "locked", Reason: "\xff"} },
+		"metadata: not an object":                                  func(th *chat.Thread) { th.Metadata = js(` null`) },
+		"allowed_image_domains: not an array of strings":           func(th *chat.Thread) { th.AllowedImageDomains = js(`{}`) },
+		"owner: a tenant without a subject":                        func(th *chat.Thread) { th.Owner = chat.Owner{Tenant: "t"} },
 		"json: nested too deep": func(th *chat.Thread) {
 			th.Metadata = js(strings.Repeat(`{"a":`, 999) + `{}` + strings.Repeat(`}`, 999))
 		},
@@ -118,7 +118,7 @@ func TestNormalizedRefuses(t *testing.T) {
 	refused(t, "owner: a tenant without a subject")(a.Normalized())
 }
 
-// TestThreadIDIsFilledIn, and nothing else is done to the item.
+// TestThreadIDIsFilledIn: an empty ThreadID is set, and nothing else changes.
 func TestThreadIDIsFilledIn(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"id":"a","type":"x", "created_at":"2026-01-02T03:04:05.000"}`:                     `{"id":"a","type":"x", "created_at":"2026-01-02T03:04:05.000","thread_id":"thr_1"}`,
@@ -133,7 +133,7 @@ func TestThreadIDIsFilledIn(t *testing.T) {
 	}
 }
 
-// TestNormalizedItemIsAsItReadsBack: its fields too, whatever zone and fraction they were set with.
+// TestNormalizedItemIsAsItReadsBack: the fields are normalised too, for every time zone and fraction.
 func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
 	text := `{"id":"a","type":"x","thread_id":"thr_1","created_at":"2026-01-02T12:00:00.000"}`
 	it := item(t, text)
@@ -151,7 +151,7 @@ func TestNormalizedItemIsAsItReadsBack(t *testing.T) {
 	}
 }
 
-// TestHotPathsDoNotAllocate: what every cached read and every save of a loaded value does.
+// TestHotPathsDoNotAllocate: cached reads and saves of loaded values do not allocate here.
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	th := must[chat.Thread](t)(chat.Thread{ID: "thr_1", Title: "T", CreatedAt: noon, Owner: chat.Owner{Tenant: "acme", Subject: "ada"}}.Normalized())
 	it := must[chat.Item](t)(item(t, goldenItems["python assistant_message"]).Normalized("thr_1"))
@@ -179,7 +179,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 			}
 			return nil
 		}, 0},
-		// A parse costs the document, and for bytes their copy.
+		// A parse allocates the document and, for bytes, their copy.
 		"ParseItem of a string": {func() error { _, err := chat.ParseItem(text); return err }, 1},
 		"ParseItem of bytes":    {func() error { _, err := chat.ParseItem(data); return err }, 2},
 		"ParseThread":           {func() error { _, err := chat.ParseThread(th.JSON().String()); return err }, 1},
@@ -221,8 +221,8 @@ func genJSON(depth int) *rapid.Generator[string] {
 	})
 }
 
-// TestSplicesOnlyWhatIsSet changes random fields of random threads. A set member has its new value, and each other byte
-// stays. A normalised thread reads back as it was. Setting the fields back gives the text back.
+// TestSplicesOnlyWhatIsSet changes random fields of random threads. A set member has its new value and every other byte
+// stays. A normalised thread reads back unchanged. Setting the fields back restores the text.
 func TestSplicesOnlyWhatIsSet(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		space := rapid.SampledFrom([]string{"", " ", "\n\t"})
@@ -284,7 +284,7 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 		changed := slices.Clone(parts)
 		for i, p := range changed {
 			if v, ok := set[p.name]; ok {
-				if strings.Contains(p.value, `"x":1`) && p.name == "status" { // what the status has beside stays
+				if strings.Contains(p.value, `"x":1`) && p.name == "status" { // other members of the status stay
 					v = strings.TrimSuffix(v, "}") + `,"x":1}`
 				}
 				changed[i].value = v
@@ -320,7 +320,7 @@ func TestSplicesOnlyWhatIsSet(t *testing.T) {
 	})
 }
 
-// TestASetStatusKeepsWhatItDoesNotKnow: and the bytes of what agrees with it.
+// TestASetStatusKeepsWhatItDoesNotKnow: unknown members of the status stay, and so do the bytes of unchanged ones.
 func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
 	parse := func(status string) chat.Thread {
 		return must[chat.Thread](t)(chat.ParseThread(`{"id":"thr_1","created_at":"2026-01-02T12:00:00Z","status":` + status + `}`))
@@ -345,7 +345,7 @@ func TestASetStatusKeepsWhatItDoesNotKnow(t *testing.T) {
 			t.Errorf("%s set to %+v: got %s, %v; want %s", c.old, c.set, th.JSON(), err, want.JSON())
 		}
 	}
-	// Opening a thread again by its Type alone leaves no reason behind.
+	// Setting only Type to active removes the reason.
 	th := parse(`{"type":"active"}`)
 	th.Status = chat.Status{Type: "active", Reason: "left over"}
 	if n, err := th.Normalized(); err != nil || n.Status != (chat.Status{Type: "active"}) {

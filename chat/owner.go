@@ -2,12 +2,12 @@ package chat
 
 import "github.com/chatstore/chatstore/internal/rules"
 
-// MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
+// MaxIDBytes is the maximum length of an id, a tenant and a subject, in bytes.
 const MaxIDBytes = rules.MaxIDBytes
 
-// Owner says whose a row is. The zero Owner is nobody: an unowned row. A Tenant without a Subject is ErrInvalid. The two
-// fields are never joined into one string.
+// Owner is the owner of a row. The zero Owner means that the row has none. A Tenant without a Subject is [ErrInvalid].
+// Owners are compared as two fields, never as one joined string.
 type Owner struct{ Tenant, Subject string }
 
-// IsZero reports whether o is nobody.
+// IsZero reports whether o is the zero Owner.
 func (o Owner) IsZero() bool { return o == Owner{} }

@@ -9,8 +9,8 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// Status says whether a thread takes messages. Type is active, locked or closed; Reason, of the latter two, is shown to
-// the user. The zero Status is active, and an active one has no Reason: both are stored and read back as
+// Status says whether a thread accepts messages. Type is active, locked or closed. Reason explains to the user why a thread
+// is locked or closed. The zero Status means active. An active Status has no Reason: it is stored and read back as
 // Status{Type: "active"}.
 type Status struct{ Type, Reason string }
 
@@ -21,7 +21,7 @@ const (
 	StatusClosed = "closed"
 )
 
-// wire returns the status as it is read back.
+// wire returns the status in the form in which it is read back.
 func (s Status) wire() Status {
 	if s == (Status{}) || s.Type == StatusActive {
 		return Status{Type: StatusActive}
@@ -51,14 +51,14 @@ func (s Status) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-// Thread is a conversation, without its items. It is a value to be copied and shared: what it holds beside its fields is
-// immutable. It is made as a literal, by [ParseThread], or by decoding its JSON.
+// Thread is a conversation, without its items. Threads can be copied and shared: apart from its exported fields, a Thread is
+// immutable. Create one as a literal, with [ParseThread], or by decoding its JSON.
 //
-// The fields may be set, and win over the JSON that the thread came from. CreatedAt is stored in UTC, cut to microseconds.
-// AllowedImageDomains is absent, null or an array of strings, Metadata is absent or an object of any content: a literal
-// without one is stored with {}. An empty Title is null on the wire.
+// The fields may be set. They override the JSON that the thread was parsed from. CreatedAt is stored in UTC, cut to
+// microseconds. AllowedImageDomains is absent, null or an array of strings. Metadata is absent or a free-form object; a
+// literal without Metadata is stored with {}. An empty Title is null on the wire.
 //
-// Owner is storage data. It is no part of the thread's JSON, neither read from it nor written to it.
+// Owner is storage data. It is not part of the thread's JSON: it is neither read from it nor written to it.
 type Thread struct {
 	ID                  string
 	Title               string
@@ -70,7 +70,7 @@ type Thread struct {
 	doc                 *threadDoc
 }
 
-// threadDoc is a thread's JSON and what it says. It is never changed.
+// threadDoc is a thread's JSON and the values of its known members. It is immutable.
 type threadDoc struct {
 	text      string
 	id, title string
@@ -78,17 +78,22 @@ type threadDoc struct {
 	status    Status
 	domains   JSON
 	metadata  JSON
-	fault     string // the rule that it breaks, "" for none
-	extra     int    // bytes of strings that are no part of text
+	fault     string // the rule that the JSON breaks; "" if none
+	extra     int    // bytes of strings that are not part of text
 }
 
-// ParseThread returns the thread whose wire JSON text is, and keeps the text byte for byte: members that this package does
-// not know (a ChatKit response has the thread's first items), space, the order of members, numbers of any size. A []byte is
-// copied, a string is not, and stays in memory as long as the thread does. Its Owner is zero.
+// ParseThread parses a thread in its wire form. It keeps the text byte for byte, including unknown members (such as the
+// first items in a ChatKit response), white space, the order of members and large numbers. A []byte is copied. A string is
+// not; it stays in memory as long as the thread. Its Owner is zero.
 //
-// It is [ErrInvalid] if the text is not valid JSON (see [ParseJSON]) or no object; if id, title, created_at or status is
-// there and is not of its kind; and if a name is repeated in any object outside of metadata. Names are matched exactly: what
-// differs in case is another member. Limits of ids and the like are [Thread.Normalized]'s to check.
+// The error is [ErrInvalid] if
+//
+//   - the text is not valid JSON (see [ParseJSON]) or not an object,
+//   - id or title is not a string, created_at is not an RFC 3339 time, or status is not an object, or
+//   - an object repeats a name outside metadata.
+//
+// Names are matched exactly, including case. ParseThread does not check the rules of ids and times; [Thread.Normalized]
+// does.
 func ParseThread[T ~string | ~[]byte](text T) (Thread, error) {
 	d, fault := parseThreadDoc(string(text))
 	if fault != "" {
@@ -133,7 +138,7 @@ func parseThreadDoc(text string) (*threadDoc, string) {
 	return d, ""
 }
 
-// statusOf reads a thread's status. An active one has no reason.
+// statusOf reads a thread's status. It ignores the reason of an active one.
 func statusOf(thread *jsondoc.Document) (st Status, fault string) {
 	st.Type = StatusActive
 	value, ok := thread.Value("status")
@@ -179,22 +184,22 @@ func metadataFault(j JSON) string {
 	return ""
 }
 
-// adopt sets the fields to what the document says.
+// adopt sets the fields to the document's values.
 func (t *Thread) adopt() {
 	d := t.doc
 	t.ID, t.Title, t.CreatedAt, t.Status = d.id, d.title, d.createdAt, d.status
 	t.AllowedImageDomains, t.Metadata = d.domains, d.metadata
 }
 
-// agrees reports whether the fields say what the document says.
+// agrees reports whether the fields have the document's values.
 func (t *Thread) agrees() bool {
 	d := t.doc
 	return t.ID == d.id && t.Title == d.title && jsondoc.SameTime(t.CreatedAt, d.createdAt) && t.Status.wire() == d.status &&
 		t.AllowedImageDomains == d.domains && t.Metadata == d.metadata
 }
 
-// JSON returns the thread in the wire's form: the text it came from, byte for byte, with those of its members changed whose
-// field was set to another value. It costs nothing while no field was. A literal's JSON is written anew.
+// JSON returns the thread in its wire form: the text that it was parsed from, with the members of changed fields rewritten.
+// If no field was changed, it returns the text without any work. For a literal it writes new JSON.
 func (t Thread) JSON() JSON {
 	if t.doc == nil {
 		return t.write()
@@ -224,7 +229,7 @@ func (t Thread) JSON() JSON {
 	return JSON{jsondoc.Splice(t.doc.text, edits)}
 }
 
-// mergedStatus returns the JSON of the status that was set, with the members that the document's has beside.
+// mergedStatus returns the JSON of the new status. It keeps other members of the document's status.
 func (t *Thread) mergedStatus() string {
 	s := t.Status.wire()
 	thread, _ := jsondoc.MembersOf(t.doc.text, '{')
@@ -280,8 +285,8 @@ func (t Thread) Equal(other Thread) bool {
 	return t.Owner == other.Owner && t.ID == other.ID && t.Title == other.Title && t.JSON() == other.JSON()
 }
 
-// Footprint returns the bytes of memory that the thread holds beside the Thread struct itself, not counting what the
-// allocator rounds up and fields set since it was parsed or normalised. It is constant work. Copies share what they hold.
+// Footprint returns the bytes of memory that the thread uses besides the Thread struct itself. It ignores the allocator's
+// rounding and fields set after parsing or Normalized. It takes constant time. Copies share this memory.
 func (t Thread) Footprint() int {
 	n := len(t.Owner.Tenant) + len(t.Owner.Subject)
 	if t.doc == nil {
@@ -291,19 +296,19 @@ func (t Thread) Footprint() int {
 	return n + int(unsafe.Sizeof(*t.doc)) + len(t.doc.text) + t.doc.extra
 }
 
-// String returns the thread's id, never content.
+// String returns the thread's id, without content.
 func (t Thread) String() string { return "thread " + rules.QuoteID(t.ID) }
 
-// GoString returns what String does.
+// GoString returns the same text as String.
 func (t Thread) GoString() string { return t.String() }
 
 // LogValue returns the thread's id.
 func (t Thread) LogValue() slog.Value { return slog.GroupValue(slog.String("id", t.ID)) }
 
-// MarshalJSON returns what JSON does, which encoding/json then compacts.
+// MarshalJSON returns the same text as JSON; encoding/json then compacts it.
 func (t Thread) MarshalJSON() ([]byte, error) { return []byte(t.JSON().s), nil }
 
-// UnmarshalJSON makes the thread what [ParseThread] returns for data, which is copied. An error leaves it as it was.
+// UnmarshalJSON parses a copy of data, as [ParseThread] does. After an error the thread is unchanged.
 func (t *Thread) UnmarshalJSON(data []byte) error {
 	parsed, err := ParseThread(data)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// TestFieldsOfGoldenThreads: what the SDKs write is read, absent and null alike.
+// TestFieldsOfGoldenThreads: threads are read as the SDKs write them. Absent and null members read alike.
 func TestFieldsOfGoldenThreads(t *testing.T) {
 	want := map[string]chat.Thread{
 		"python": {ID: "thr_1", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 123456000, time.UTC), Status: chat.Status{Type: "active"}, Metadata: js(`{}`)},
@@ -34,7 +34,7 @@ func TestFieldsOfGoldenThreads(t *testing.T) {
 	}
 }
 
-// diffFields compares the exported fields, and not by Equal.
+// diffFields compares the exported fields without using Equal.
 func diffFields(a, b chat.Thread) string {
 	fields := func(t chat.Thread) []any {
 		return []any{t.ID, t.Title, t.CreatedAt, t.Status, t.AllowedImageDomains.String(), t.Metadata.String(), t.Owner}
@@ -42,7 +42,7 @@ func diffFields(a, b chat.Thread) string {
 	return cmp.Diff(fields(a), fields(b))
 }
 
-// TestThreadLiteral: a thread made in Go has a proper JSON, and reads back as Normalized returns it.
+// TestThreadLiteral: a literal has valid JSON and reads back as Normalized returns it.
 func TestThreadLiteral(t *testing.T) {
 	for _, c := range []struct {
 		thread chat.Thread
@@ -67,12 +67,12 @@ func TestThreadLiteral(t *testing.T) {
 			t.Errorf("read back: -normalised +loaded:\n%s", diff)
 		}
 		if again := must[chat.Thread](t)(n.Normalized()); !again.Equal(n) {
-			t.Error("normalising twice is not normalising once")
+			t.Error("a second Normalized changes the thread")
 		}
 	}
 }
 
-// TestZeroStatusIsActive: in JSON, in Equal, and as Normalized returns it.
+// TestZeroStatusIsActive: this holds in JSON, in Equal and in Normalized.
 func TestZeroStatusIsActive(t *testing.T) {
 	for _, status := range []string{``, `,"status":null`, `,"status":{}`, `,"status":{"type":"active"}`, `,"status":{ "type" : "active", "since":9, "reason":"r" }`} {
 		text := `{"id":"thr_1","created_at":"2026-01-02T03:04:05"` + status + `}`
@@ -93,7 +93,7 @@ func TestZeroStatusIsActive(t *testing.T) {
 	}
 }
 
-// TestOwnerIsNoPartOfTheJSON: not written, and not read, whatever is in the text.
+// TestOwnerIsNoPartOfTheJSON: the owner is neither written nor read.
 func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
 	thread := must[chat.Thread](t)(chat.ParseThread(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","created_at":"2026-01-02T03:04:05Z"}`))
 	attach := must[chat.Attachment](t)(chat.ParseAttachment(`{"id":"t","Owner":{"Subject":"eve"},"owner":"eve","type":"file"}`))
@@ -103,7 +103,7 @@ func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
 	thread.Owner, attach.Owner = chat.Owner{Tenant: "acme", Subject: "lovelace"}, chat.Owner{Tenant: "acme", Subject: "lovelace"}
 	for _, v := range []value{thread, attach, chat.Thread{ID: "x", Owner: thread.Owner}} {
 		if text := v.JSON().String(); strings.Contains(text, "lovelace") || strings.Contains(text, "acme") {
-			t.Errorf("an owner in %s", text)
+			t.Errorf("the owner was written: %s", text)
 		}
 	}
 	other := thread
@@ -113,7 +113,7 @@ func TestOwnerIsNoPartOfTheJSON(t *testing.T) {
 	}
 }
 
-// TestSetFieldWins: only the member of that field is another; null and absent are added to.
+// TestSetFieldWins: only the member of the set field changes. A null or absent member is replaced or added.
 func TestSetFieldWins(t *testing.T) {
 	text := goldenThreads["unknown"] // title, status, domains absent or odd
 	for _, c := range []struct {
@@ -155,7 +155,7 @@ func TestSetFieldWins(t *testing.T) {
 		strings.Replace(image, `"thr_1"`, `null`, 1))
 }
 
-// wantSet wants a text of a value that was read and then set.
+// wantSet checks the text of a parsed value after a field was set.
 func wantSet[V value](t *testing.T, parse func(string) (V, error), text string, set func(*V), want string) {
 	t.Helper()
 	v := must[V](t)(parse(text))
@@ -164,7 +164,7 @@ func wantSet[V value](t *testing.T, parse func(string) (V, error), text string, 
 	wantText(t, v, want)
 }
 
-// TestAttachmentBody: decoded on demand, and written back member by member.
+// TestAttachmentBody: the body is decoded on demand and written back member by member.
 func TestAttachmentBody(t *testing.T) {
 	a := must[chat.Attachment](t)(chat.ParseAttachment(goldenAttachments["python image"]))
 	b := must[chat.AttachmentBody](t)(a.Decode())
@@ -214,7 +214,7 @@ func TestAttachmentBody(t *testing.T) {
 
 type trap struct{ text, field string }
 
-// traps are texts on which parsers disagree, or that break them.
+// traps are texts on which JSON parsers disagree or fail.
 var traps = []trap{
 	{``, "json: not valid"},
 	{`null`, "json: not an object"},
@@ -266,7 +266,7 @@ var itemTraps = []trap{
 	{`{"type":"user_message","inference_options":{"model":"a","model":"b"}}`, "json: a repeated member name"},
 	{`{"type":"assistant_message","content":[{"annotations":[{"source":{"url":"a","url":"b"}}]}]}`, "json: a repeated member name"},
 	{`{"type":"workflow","workflow":{"tasks":[{"a":1,"a":2}]}}`, "json: a repeated member name"},
-	{`{"type":"end_of_turn","content":{"a":1,"a":2}}`, "json: a repeated member name"}, // free-form elsewhere, not here
+	{`{"type":"end_of_turn","content":{"a":1,"a":2}}`, "json: a repeated member name"}, // content is free-form in hidden_context_item only
 	{`{"type":"hidden_context_item","Content":{"a":1,"a":2}}`, "json: a repeated member name"},
 }
 
@@ -281,17 +281,17 @@ var threadTraps = []trap{
 	{`{"created_at":"2026-13-01T00:00:00Z"}`, "created_at: not an RFC 3339 time"},
 }
 
-// TestParserTraps: what one parser takes and another does not, or takes for something else, is refused, by every way in.
+// TestParserTraps: a text that parsers read differently is refused by every function that parses.
 func TestParserTraps(t *testing.T) {
 	for _, trap := range append(traps, itemTraps...) {
 		refused(t, trap.field)(chat.ParseItem(trap.text))
 		it := chat.Item{ID: "before"}
 		wantInvalid(t, it.UnmarshalJSON([]byte(trap.text)), trap.field)
 		if err := json.Unmarshal([]byte(trap.text), &it); err == nil {
-			t.Errorf("json.Unmarshal takes %s", trap.text)
+			t.Errorf("json.Unmarshal accepts %s", trap.text)
 		}
 		if it != (chat.Item{ID: "before"}) {
-			t.Errorf("%s: changed the item to %v", trap.text, it)
+			t.Errorf("%s: a failed Unmarshal changed the item to %v", trap.text, it)
 		}
 		if trap.field == "json: not valid" || trap.field == "json: not valid UTF-8" {
 			refused(t, trap.field)(chat.ParseJSON(trap.text))
@@ -310,7 +310,7 @@ func TestParserTraps(t *testing.T) {
 	}
 }
 
-// TestFreeFormJSONMayRepeatNames: what a body holds as JSON is kept whatever it says, in attachments within messages too.
+// TestFreeFormJSONMayRepeatNames: free-form JSON is kept as it is, also in attachments within messages.
 func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 	const free = `{"a":1,"a":[{"b":1,"b":2}],"A":3}`
 	for _, text := range []string{
@@ -330,7 +330,7 @@ func TestFreeFormJSONMayRepeatNames(t *testing.T) {
 	wantText(t, attachment(`{"type":"file","metadata":`+free+`}`), `{"type":"file","metadata":`+free+`}`)
 }
 
-// TestNamesDifferingInCaseAreOthers: {"attachments":[victim],"ATTACHMENTS":[]} has the victim.
+// TestNamesDifferingInCaseAreOthers: in {"attachments":[victim],"ATTACHMENTS":[]} the attachments are [victim].
 func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	text := `{"type":"user_message","ATTACHMENTS":[],"attachments":[{"type":"file","id":"victim","ID":"mine"}],"Attachments":[],` +
 		`"content":[{"TEXT":"no","text":"yes","Type":"input_tag"}],"inference_options":{"tool_choice":{"id":"a","Id":"b"},"MODEL":"m"},"ID":"x","Created_At":7}`
@@ -347,7 +347,7 @@ func TestNamesDifferingInCaseAreOthers(t *testing.T) {
 	}
 }
 
-// TestHostileTexts: depth, and names by the hundred thousand, cost what their size costs.
+// TestHostileTexts: deep nesting and 100,000s of names take time proportional to the size of the text.
 func TestHostileTexts(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat(`{"a":[`, n/2) + strings.Repeat(`]}`, n/2) }
 	if _, err := chat.ParseJSON(nested(1000)); err != nil {
@@ -370,7 +370,7 @@ func TestHostileTexts(t *testing.T) {
 	wantText(t, item(t, free), free)
 }
 
-// TestAmongManyNames: objects of every size find what is repeated, and nothing else.
+// TestAmongManyNames: repeated names are found in objects of every size, without false alarms.
 func TestAmongManyNames(t *testing.T) {
 	for n := 1; n < 80; n++ {
 		var b strings.Builder
@@ -388,13 +388,13 @@ func TestAmongManyNames(t *testing.T) {
 		wantText(t, item(t, text), text)
 		for _, again := range []int{0, n / 2, n - 1} {
 			if _, err := chat.ParseItem(fmt.Sprintf(`{%s"type":"x","%d":1}`, b.String(), again)); err == nil {
-				t.Errorf("%d names: %d is repeated unseen", n, again)
+				t.Errorf("%d names: the repetition of %d was not found", n, again)
 			}
 		}
 	}
 }
 
-// TestTimes: every form that the SDKs and RFC 3339 know is read, in UTC and cut to microseconds.
+// TestTimes: every form of the SDKs and of RFC 3339 is read, in UTC and cut to microseconds.
 func TestTimes(t *testing.T) {
 	for text, want := range map[string]time.Time{
 		"2026-01-02T12:00:00Z":                                 noon,
@@ -445,7 +445,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// TestNoContentInTexts: what fmt and slog make of a value has ids and types, and nothing else of it.
+// TestNoContentInTexts: fmt and slog print ids and types of a value, and no content.
 func TestNoContentInTexts(t *testing.T) {
 	const canary = "canary"
 	th := chat.Thread{ID: "thr_1", Title: canary, CreatedAt: noon, Metadata: js(`{"k":"canary"}`), AllowedImageDomains: js(`["canary"]`), Status: chat.Status{Type: "locked", Reason: canary},
@@ -472,7 +472,7 @@ func TestNoContentInTexts(t *testing.T) {
 	}
 }
 
-// TestEqual: the same JSON, byte for byte, and the same Owner.
+// TestEqual: equal values have the same JSON, byte for byte, and the same Owner.
 func TestEqual(t *testing.T) {
 	parse := must[chat.Item](t)
 	it := parse(chat.ParseItem(`{"type":"x","id":"a","created_at":"2026-01-02T12:00:00Z"}`))
@@ -499,7 +499,7 @@ func TestEqual(t *testing.T) {
 	b := a
 	b.ThreadID = "thr_2"
 	if a.Equal(b) || !a.Equal(attachment(goldenAttachments["node"])) {
-		t.Error("attachments")
+		t.Error("Equal is wrong about ThreadID or equal attachments")
 	}
 	b = a
 	b.Owner.Subject = "ada"
@@ -508,7 +508,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// TestJSON: the free-form type.
+// TestJSON covers the free-form type.
 func TestJSON(t *testing.T) {
 	var zero chat.JSON
 	if b, err := json.Marshal(zero); string(b) != "null" || err != nil {
@@ -534,11 +534,11 @@ func TestJSON(t *testing.T) {
 	}
 	wantInvalid(t, j.UnmarshalJSON([]byte(`{`)), "json: not valid")
 	if j.String() != `[ 1 ]` {
-		t.Errorf("changed by an error: %s", j)
+		t.Errorf("a failed UnmarshalJSON changed the value: %s", j)
 	}
 }
 
-// TestMarshalInOtherValues: through encoding/json a value keeps its meaning, if not its space.
+// TestMarshalInOtherValues: encoding/json may change white space, but not the meaning.
 func TestMarshalInOtherValues(t *testing.T) {
 	it := item(t, goldenItems["python user_message spaced"])
 	b := must[[]byte](t)(json.Marshal(map[string]any{"item": it}))

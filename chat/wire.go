@@ -15,16 +15,16 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// The typed form of bodies. encoding/json alone will not do: it takes {"ATTACHMENTS":[]} for attachments, lets the last of
-// two equal names win, and cannot write one member without writing them all. So the structs of this package are read and
-// written here, member by member, names exactly as they are, and only leaves of a foreign type are left to encoding/json.
+// wireField describes how a field of a body is read and written. Bodies are read and written here, member by member, with
+// exact names. encoding/json cannot do it: it accepts {"ATTACHMENTS":[]} for attachments, and the last of two equal names
+// wins. Nor can it rewrite a single member. It handles only values of foreign types.
 //
-// A field's name is that of its json tag. The chat tag says more:
+// The field's name comes from its json tag. The chat tag has these options:
 //
-//	on=a|b     written if the struct's type is a or b, and otherwise only when it is set
-//	default=x  what the absent member means, and what "" is written as
+//	on=a|b     written if the struct's type is a or b, otherwise only if set
+//	default=x  the value of an absent member, also written for ""
 //	required   "" is ErrInvalid
-//	object     a JSON that must be an object; absent, it is written as {}
+//	object     a JSON that must be an object; an absent one is written as {}
 type wireField struct {
 	name      string
 	index     int
@@ -35,10 +35,10 @@ type wireField struct {
 	object    bool
 }
 
-// plan is how a struct type is read and written.
+// plan describes how a struct type is read and written.
 type plan struct {
 	fields []wireField
-	embeds bool // has an embedded field, whose members encoding/json would lift
+	embeds bool // has an embedded field: encoding/json would promote its members
 	typ    int  // index in fields of "type", or -1
 	id     int  // index in fields of "id", or -1
 }
@@ -47,7 +47,7 @@ var (
 	plans sync.Map // reflect.Type to *plan
 
 	jsonType   = reflect.TypeFor[JSON]()
-	threadType = reflect.TypeFor[struct { // where a thread's free-form JSON is
+	threadType = reflect.TypeFor[struct { // where a thread's JSON is free-form
 		Metadata JSON `json:"metadata"`
 	}]()
 	attachmentType = reflect.TypeFor[Attachment]()
@@ -99,7 +99,7 @@ func planOf(t reflect.Type) *plan {
 	return p
 }
 
-// kind is how values of a Go type are read and written.
+// kind is the way in which values of a Go type are read and written.
 type kind uint8
 
 const (
@@ -175,7 +175,7 @@ func decodeMember(v reflect.Value, f wireField, text string, members []jsondoc.M
 	return fault
 }
 
-// decodeValue reads text, a valid JSON value, into v. Null leaves the zero value, whatever v is.
+// decodeValue reads text, a valid JSON value, into v. Null sets v to its zero value.
 func decodeValue(v reflect.Value, text string) (fault string) {
 	if text == "null" {
 		v.SetZero()
@@ -185,7 +185,7 @@ func decodeValue(v reflect.Value, text string) (fault string) {
 	case jsonKind:
 		v.Set(reflect.ValueOf(JSON{text}))
 	case attachmentKind:
-		a, err := ParseAttachment(strings.Clone(text)) // it is saved by itself, and must not keep the whole item in memory
+		a, err := ParseAttachment(strings.Clone(text)) // a clone: the attachment must not keep the item's text in memory
 		if err != nil {
 			return "not an attachment"
 		}
@@ -246,7 +246,7 @@ func decodeValue(v reflect.Value, text string) (fault string) {
 	return ""
 }
 
-// parseInt reads an integer, also one that is written as 3.0 or 3e2.
+// parseInt reads an integer. It also accepts forms such as 3.0 and 3e2.
 func parseInt(text string) (int64, bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return n, true
@@ -259,7 +259,7 @@ func parseInt(text string) (int64, bool) {
 	return int64(x), true
 }
 
-// sameValue reports whether a and b are written alike: a nil slice is an empty one, a null JSON an absent one.
+// sameValue reports whether a and b are written alike. A nil slice equals an empty one, a null JSON equals an absent one.
 func sameValue(a, b reflect.Value, f wireField) bool {
 	switch kindOf(a.Type()) {
 	case jsonKind:
@@ -304,7 +304,7 @@ func orDefault(v reflect.Value, f wireField) string {
 	return v.String()
 }
 
-// wireJSON returns the text that a JSON field is written as.
+// wireJSON returns the text for a field of type JSON.
 func wireJSON(v reflect.Value, f wireField) string {
 	j := v.Interface().(JSON)
 	switch {
@@ -323,12 +323,12 @@ func appendStruct(b []byte, v reflect.Value, depth int) (_ []byte, fault string)
 		return nil, fault
 	}
 	if len(b) > n {
-		b = slices.Delete(b, n, n+1) // the comma before the first
+		b = slices.Delete(b, n, n+1) // the comma before the first member
 	}
 	return append(b, '}'), ""
 }
 
-// appendMembers appends the members of a struct, a comma before each.
+// appendMembers appends the members of a struct, each after a comma.
 func appendMembers(b []byte, v reflect.Value, depth int) (_ []byte, fault string) {
 	p := planOf(v.Type())
 	for _, f := range p.fields {
@@ -346,7 +346,7 @@ func appendMembers(b []byte, v reflect.Value, depth int) (_ []byte, fault string
 	return b, ""
 }
 
-// calls reports whether the type of v is one that has the member f.
+// calls reports whether the type of v requires the member f.
 func (p *plan) calls(f wireField, v reflect.Value) bool {
 	return p.typ >= 0 && slices.Contains(f.on, orDefault(v.Field(p.fields[p.typ].index), p.fields[p.typ]))
 }
@@ -424,13 +424,13 @@ func appendValue(b []byte, v reflect.Value, f wireField, depth int) (_ []byte, f
 	}
 	text, err := jsondoc.Marshal(v.Interface())
 	if err != nil {
-		return nil, "no JSON can be made of it"
+		return nil, "cannot be encoded as JSON"
 	}
 	return append(b, text...), ""
 }
 
-// mergeStruct returns old, an object's text, with those members changed whose value in v is another than the one that old
-// has. What v's type does not know stays.
+// mergeStruct returns old, an object's text, with the members rewritten whose value in v has changed. It keeps members that
+// v's type does not know.
 func mergeStruct(old string, v reflect.Value, depth int) (_ string, fault string) {
 	edits, fault := mergeMembers(old, v, depth)
 	if fault != "" || len(edits) == 0 {
@@ -473,7 +473,7 @@ func mergeMembers(old string, v reflect.Value, depth int) (edits []jsondoc.Edit,
 	return edits, ""
 }
 
-// nullable reports whether an empty optional v is written as null where it was something else before.
+// nullable reports whether an optional v that became empty is written as null.
 func nullable(v reflect.Value) bool {
 	switch kindOf(v.Type()) {
 	case stringKind, pointerKind, structKind, jsonKind:
@@ -487,7 +487,7 @@ func encodeValue(v reflect.Value, f wireField, depth int) (string, string) {
 	return string(b), fault
 }
 
-// mergeValue returns the text of nv. Where it is the old value but for some member deep within, so is the text.
+// mergeValue returns the text of nv. It keeps the old text except for changed members, at any depth.
 func mergeValue(old string, ov, nv reflect.Value, f wireField, depth int) (_ string, fault string) {
 	switch kindOf(nv.Type()) {
 	case structKind:
@@ -506,8 +506,8 @@ func mergeValue(old string, ov, nv reflect.Value, f wireField, depth int) (_ str
 	return encodeValue(nv, f, depth)
 }
 
-// alike reports whether two structs may stand for the same thing, changed: type and id are the same. What is unknown about
-// one attachment or source must not end up in another.
+// alike reports whether two structs are versions of one thing: type and id are the same. Unknown members of one attachment
+// or source must not end up in another.
 func alike(a, b reflect.Value) bool {
 	p := planOf(a.Type())
 	for _, i := range []int{p.typ, p.id} {
@@ -518,8 +518,8 @@ func alike(a, b reflect.Value) bool {
 	return true
 }
 
-// mergeSlice merges the elements one by one if none came or went. Otherwise it keeps those before and behind the change, and
-// merges those between in pairs, from the front, as far as they go.
+// mergeSlice merges the elements one by one if none was added or removed. Otherwise it keeps the equal elements at both
+// ends. It merges the elements between them in pairs, from the front, and encodes the rest anew.
 func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ string, fault string) {
 	elems, _ := jsondoc.MembersOf(old, '[')
 	text := func(i int) string { return old[elems[i].Start:elems[i].End] }
@@ -555,7 +555,7 @@ func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ str
 			value = text(i)
 		case i >= nv.Len()-tail:
 			value = text(i - nv.Len() + ov.Len())
-		case i < ov.Len()-tail: // changed, while others came or went behind it
+		case i < ov.Len()-tail: // changed, while elements behind it were added or removed
 			value, fault = mergeValue(text(i), ov.Index(i), nv.Index(i), f, depth+1)
 		default:
 			value, fault = encodeValue(nv.Index(i), f, depth+1)
@@ -572,7 +572,7 @@ func mergeSlice(old string, ov, nv reflect.Value, f wireField, depth int) (_ str
 	return b.String(), ""
 }
 
-// repeats reports whether an object in text has a repeated name where t does not allow free-form JSON. A nil t allows none.
+// repeats reports whether an object in text repeats a name outside the free-form JSON of t. A nil t has no free-form JSON.
 func repeats(text string, t reflect.Type) bool {
 	if t != nil {
 		switch kindOf(t) {
@@ -616,8 +616,8 @@ func membersRepeat(text string, members []jsondoc.Member, t reflect.Type) bool {
 	return false
 }
 
-// repeatedWithin reports whether a name is repeated below the document's own members, where t, a struct type, has no free-form
-// JSON. A nil t has none.
+// repeatedWithin reports whether an object below the document's own members repeats a name outside free-form JSON. The
+// struct type t says where JSON is free-form; a nil t means nowhere.
 func repeatedWithin(d *jsondoc.Document, t reflect.Type) bool {
 	return d.Dup > 0 && (t == nil || repeats(d.Text, t))
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/chatstore/chatstore/internal/confine"
 )
 
-// Middleware wraps a Store in one more layer. Every decorator's New returns one.
+// Middleware wraps a Store in one more layer. The New function of every decorator returns one.
 type Middleware func(Store) Store
 
-// Wrap puts the layers around base. The first is the outermost:
+// Wrap puts layers around base. The first is the outermost:
 //
 //	Wrap(base, a, b) == a(b(base))
 //
-// Every order is correct, except that a cache around a guard panics. The fastest and strictest order is tracing, metrics, authz,
-// cache, metrics. Wrap panics if base or a layer is nil.
+// Every order is correct, with one exception: a cache around a guard such as authz panics. The recommended order is tracing,
+// metrics, authz, cache, metrics. It is the fastest and the strictest. Wrap panics if base or a layer is nil.
 func Wrap(base Store, mw ...Middleware) Store {
 	if base == nil {
 		panic("store.Wrap: base is nil: pass the Store to be wrapped")
@@ -28,7 +28,7 @@ func Wrap(base Store, mw ...Middleware) Store {
 	s := base
 	for i, m := range slices.Backward(mw) {
 		if m == nil {
-			panic(fmt.Sprintf("store.Wrap: layer %d is nil: pass what a New returned without an error", i))
+			panic(fmt.Sprintf("store.Wrap: layer %d is nil: pass the Middleware that a New function returned", i))
 		}
 		if s = m(s); s == nil {
 			panic(fmt.Sprintf("store.Wrap: layer %d returned a nil Store", i))
@@ -37,16 +37,16 @@ func Wrap(base Store, mw ...Middleware) Store {
 	return s
 }
 
-// Unwrapper is implemented by a layer that may be looked through: [As] and [All] go on to what it wraps.
+// Unwrapper is implemented by a layer that lets [As] and [All] find capabilities of the Store that it wraps.
 type Unwrapper interface{ Unwrap() Store }
 
-// Named is implemented by a layer, or a base, that has a name for [Layers] to show. Without it, it is its Go type.
+// Named is implemented by a layer or base that has a name for [Layers]. Other layers are listed by their Go type.
 type Named interface{ LayerName() string }
 
-// Barrier is embedded by a layer that must not be looked through, such as one that guards access: whoever holds the stack
-// must not reach the unguarded Store within. [Layers] and [Close] walk past it; [As] and [All] find beyond it only
-// [HealthChecker] and the two others of this module that carry no stored data (statistics, and how long a write may take), in
-// wrappers that have no other method.
+// Barrier hides the Store inside a guard, such as authz, which embeds it. So the callers of a stack cannot reach the
+// unguarded Store. [Layers] and [Close] go past a Barrier. [As] and [All] find only three capabilities past it, none of
+// which gives access to stored data: [HealthChecker], layer.StatsReporter and driver.WriteBounder. They return each in a
+// wrapper without other methods.
 type Barrier struct{ next Store }
 
 // NewBarrier returns the Barrier for a layer around next.
@@ -56,7 +56,7 @@ func (b Barrier) behind() Store { return b.next }
 
 type barrier interface{ behind() Store }
 
-// chain yields the layers of s from outside in, and whether each lies behind a barrier.
+// chain yields the layers of s, the outermost first, and whether each is behind a barrier.
 func chain(s Store) iter.Seq2[Store, bool] {
 	return func(yield func(Store, bool) bool) {
 		behind := false
@@ -74,7 +74,7 @@ func chain(s Store) iter.Seq2[Store, bool] {
 	}
 }
 
-// Layers returns the names of s's layers from outside in, the base last.
+// Layers returns the names of the layers of s, the outermost first and the base last.
 func Layers(s Store) []string {
 	var names []string
 	for l := range chain(s) {
@@ -87,8 +87,8 @@ func Layers(s Store) []string {
 	return names
 }
 
-// As returns the outermost layer of s that implements the capability T, an interface, as errors.As does for errors. A
-// capability that answers from stored data must not be offered past a [Barrier], and is not found there.
+// As returns the outermost layer of s that implements the capability T, an interface. It works as errors.As does for errors.
+// Past a [Barrier] it finds no capability that gives access to stored data.
 func As[T any](s Store) (T, bool) {
 	for t := range All[T](s) {
 		return t, true
@@ -97,7 +97,7 @@ func As[T any](s Store) (T, bool) {
 	return zero, false
 }
 
-// All yields every layer of s that implements the capability T, from outside in.
+// All yields every layer of s that implements the capability T, the outermost first. It treats a [Barrier] as [As] does.
 func All[T any](s Store) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for l, behind := range chain(s) {
@@ -123,11 +123,11 @@ type confinedHealth struct{ h HealthChecker }
 
 func (c confinedHealth) CheckHealth(ctx context.Context) error { return c.h.CheckHealth(ctx) }
 
-// Close closes every layer of the stacks that is an io.Closer: each once, however many stacks share it, a layer before
-// what it wraps, and so the bases last. It goes on after an error, or a panic, and returns the errors joined. A closed decorator of this
-// module lets calls pass through, and closing it again does nothing.
+// Close closes every layer of the stacks that is an io.Closer. It closes outer layers before inner ones, and each layer
+// once, even if several stacks share it. After an error or a panic it goes on with the other layers. It returns all errors
+// joined. A closed decorator of this module passes calls through; closing it again does nothing.
 func Close(stacks ...Store) error {
-	// Where stacks share a layer, its last place in the joined chains is behind all that wrap it.
+	// A layer that several stacks share moves to its last place, behind all layers around it.
 	var order []Store
 	for _, s := range stacks {
 		for l := range chain(s) {
@@ -142,14 +142,14 @@ func closeAll(layers []Store) (err error) {
 	if len(layers) == 0 {
 		return nil
 	}
-	defer func() { err = errors.Join(err, closeAll(layers[1:])) }() // also when this one panics
+	defer func() { err = errors.Join(err, closeAll(layers[1:])) }() // a panic here must not keep the others open
 	if c, ok := layers[0].(io.Closer); ok {
 		return c.Close()
 	}
 	return nil
 }
 
-// same compares like ==, but does not panic where a user's Store is not comparable.
+// same is ==, but does not panic if a user's Store is not comparable.
 func same(a, b Store) bool {
 	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }

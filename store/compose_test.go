@@ -17,7 +17,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// ring is a layer for composition: it embeds a Store because only its place in the chain matters here.
+// ring is a layer with every capability. It passes all calls to the embedded Store.
 type ring struct {
 	inner
 	name string
@@ -35,7 +35,7 @@ func (r *ring) AppendStats(dst []layer.Stat) []layer.Stat {
 }
 func (r *ring) CheckHealth(context.Context) error { return errors.New(r.name) }
 
-// wall is a layer that must not be looked through.
+// wall is a guard.
 type wall struct {
 	inner
 	store.Barrier
@@ -60,7 +60,7 @@ func TestWrapPutsTheFirstOutermost(t *testing.T) {
 		t.Errorf("Layers: %v", got)
 	}
 	if base := (&spy.Base{}); store.Wrap(base) != store.Store(base) {
-		t.Error("no layers are not the base itself")
+		t.Error("Wrap without layers did not return the base")
 	}
 }
 
@@ -92,7 +92,7 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 	var log []string
 	s := store.Wrap(vault{&spy.Base{}}, rung("a", &log), rung("b", &log))
 	if v, ok := store.As[secret](s); !ok || v.Secret() != "combination" {
-		t.Error("the base's capability was not found through two layers")
+		t.Error("As did not find the base's capability through two layers")
 	}
 	var names []string
 	for r := range store.All[layer.StatsReporter](s) {
@@ -102,28 +102,28 @@ func TestAsFindsCapabilitiesFromOutsideIn(t *testing.T) {
 		t.Errorf("All: %v", names)
 	}
 	if _, ok := store.As[secret](store.Wrap(&spy.Base{}, rung("a", &log))); ok {
-		t.Error("found what nobody has")
+		t.Error("As found a capability that no layer has")
 	}
 }
 
-// The invariant of Barrier: whoever holds a guarded stack can get statistics, health and bounds from within, and nothing else.
+// The invariant of Barrier: only statistics, health and write bounds can be reached inside a guarded stack.
 func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	var log []string
 	s := store.Wrap(vault{&spy.Base{}}, rung("out", &log), walled(), rung("in", &log))
 	if _, ok := store.As[secret](s); ok {
-		t.Error("a capability that carries data was found behind a barrier")
+		t.Error("As found a capability with data behind a barrier")
 	}
 	if _, ok := store.As[store.Unwrapper](store.Wrap(&spy.Base{}, walled(), rung("in", &log))); ok {
-		t.Error("an Unwrapper was found behind a barrier")
+		t.Error("As found an Unwrapper behind a barrier")
 	}
 	if _, ok := store.As[store.Store](store.Wrap(&spy.Base{}, walled())); !ok {
-		t.Error("the guard itself is a Store and in front")
+		t.Error("As did not find the guard itself")
 	}
 	var names []string
 	for r := range store.All[layer.StatsReporter](s) {
 		names = append(names, r.AppendStats(nil)[0].Name)
 		if _, ok := r.(store.Store); ok && names[len(names)-1] == "in" {
-			t.Error("the reporter behind the barrier can be asserted to a Store")
+			t.Error("a StatsReporter behind the barrier is also a Store")
 		}
 	}
 	if !slices.Equal(names, []string{"out", "in"}) {
@@ -131,20 +131,20 @@ func TestBehindABarrierOnlyWhatCarriesNoDataIsFound(t *testing.T) {
 	}
 	h, ok := store.As[store.HealthChecker](store.Wrap(&spy.Base{}, walled(), rung("in", &log)))
 	if !ok || h.CheckHealth(t.Context()).Error() != "in" {
-		t.Error("health behind a barrier was not found")
+		t.Error("As did not find the HealthChecker behind a barrier")
 	}
 	if _, ok := h.(store.Store); ok {
-		t.Error("the health checker behind the barrier can be asserted to a Store")
+		t.Error("the HealthChecker behind the barrier is also a Store")
 	}
 	b, ok := store.As[driver.WriteBounder](s)
 	if !ok || b.LongestWrite() != time.Hour {
-		t.Error("a cache around a guard cannot learn how long the base's writes may take")
+		t.Error("As did not find the WriteBounder behind a barrier")
 	}
 	if _, ok := b.(store.Store); ok {
-		t.Error("the write bound behind the barrier can be asserted to a Store")
+		t.Error("the WriteBounder behind the barrier is also a Store")
 	}
 	for i := range reflect.TypeFor[store.Barrier]().NumMethod() {
-		t.Errorf("Barrier exports %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
+		t.Errorf("Barrier exports the method %s", reflect.TypeFor[store.Barrier]().Method(i).Name)
 	}
 }
 
@@ -156,11 +156,11 @@ func TestCloseClosesEachLayerOnceOutermostFirst(t *testing.T) {
 	b := store.Wrap(shared, rung("b1", &log))
 	must(t, store.Close(a, b, a))
 	if len(log) != 5 {
-		t.Errorf("closed %v; want each once", log)
+		t.Errorf("closed %v, want each layer once", log)
 	}
 	for _, pair := range [][2]string{{"a1", "a2"}, {"a2", "shared"}, {"b1", "shared"}, {"shared", "base"}} {
 		if slices.Index(log, pair[0]) > slices.Index(log, pair[1]) {
-			t.Errorf("closed %v; %s wraps %s and goes first", log, pair[0], pair[1])
+			t.Errorf("closed %v, want %s before %s", log, pair[0], pair[1])
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestCloseGoesOnAfterAnError(t *testing.T) {
 	must(t, store.Close(odd{inner: &spy.Base{}}, odd{inner: &spy.Base{}}))
 }
 
-// panicking is a layer that cannot be closed.
+// panicking is a layer whose Close panics.
 type panicking struct{ *ring }
 
 func (panicking) Close() error { panic("close") }

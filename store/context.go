@@ -9,13 +9,14 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// Principal is who makes a call. Whoever authenticates a request puts it in the context; nothing in this module does.
+// Principal is the caller. The program must authenticate each request and put the Principal into the context with
+// [WithPrincipal].
 type Principal struct {
 	Owner chat.Owner
 	Roles []string
 }
 
-// WithPrincipal returns a context whose calls are made by p. The roles are copied.
+// WithPrincipal returns a context for calls by p. It copies the roles.
 func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	roles := slices.Clone(p.Roles)
 	return callctx.With(ctx, func(d *callctx.Data) {
@@ -25,34 +26,34 @@ func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	})
 }
 
-// PrincipalFrom returns who makes the calls of ctx; ok is false when nobody was named. The roles are the context's own: do
-// not change them.
+// PrincipalFrom returns the principal of ctx; ok is false if there is none. The caller must not change the roles.
 func PrincipalFrom(ctx context.Context) (p Principal, ok bool) {
 	d := callctx.Of(ctx)
 	return Principal{chat.Owner{Tenant: d.Tenant, Subject: d.Subject}, d.Roles}, d.HasPrincipal
 }
 
-// WithFresh returns a context whose reads see the base: they take no cached answer and join no flight.
+// WithFresh returns a context whose reads go to the base. They take no cached answer and join no shared load.
 func WithFresh(ctx context.Context) context.Context {
 	return callctx.With(ctx, func(d *callctx.Data) { d.Fresh = true })
 }
 
-// WithNoStore returns a context whose reads leave nothing in a cache, for exporters and scans. They may be answered by one.
+// WithNoStore returns a context whose reads add nothing to a cache. A cache may still answer them. Use it for exports and
+// scans.
 func WithNoStore(ctx context.Context) context.Context {
 	return callctx.With(ctx, func(d *callctx.Data) { d.NoStore = true })
 }
 
-// SaveMode narrows what SaveThread, SaveItem and SaveAttachment may do.
+// SaveMode restricts SaveThread, SaveItem and SaveAttachment to inserts or updates.
 type SaveMode uint8
 
 // The save modes.
 const (
 	Upsert     SaveMode = iota // insert or replace
-	InsertOnly                 // an existing row is ErrConflict: a colliding new id never merges two threads
-	UpdateOnly                 // a missing row is ErrNotFound: a late save never resurrects what was deleted
+	InsertOnly                 // ErrConflict if the row exists, so that a new id cannot overwrite a thread with the same id
+	UpdateOnly                 // ErrNotFound if the row is missing, so that a late save cannot restore a deleted row
 )
 
-// WithSaveMode returns a context whose saves are made in mode m.
+// WithSaveMode returns a context for saves in mode m.
 func WithSaveMode(ctx context.Context, m SaveMode) context.Context {
 	if callctx.Of(ctx).Mode == uint8(m) {
 		return ctx
@@ -60,5 +61,5 @@ func WithSaveMode(ctx context.Context, m SaveMode) context.Context {
 	return callctx.With(ctx, func(d *callctx.Data) { d.Mode = uint8(m) })
 }
 
-// SaveModeFrom returns the mode in which ctx's saves are made: Upsert unless said otherwise.
+// SaveModeFrom returns the mode for saves of ctx. The default is Upsert.
 func SaveModeFrom(ctx context.Context) SaveMode { return SaveMode(callctx.Of(ctx).Mode) }

@@ -10,7 +10,7 @@ import (
 
 func TestThePrincipalTravels(t *testing.T) {
 	if _, ok := store.PrincipalFrom(t.Context()); ok {
-		t.Error("nobody was named")
+		t.Error("a context without a principal has one")
 	}
 	roles := []string{"admin"}
 	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Tenant: "t", Subject: "s"}, Roles: roles})
@@ -18,12 +18,12 @@ func TestThePrincipalTravels(t *testing.T) {
 	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.InsertOnly)))
 	p, ok := store.PrincipalFrom(ctx)
 	if !ok || p.Owner.Subject != "s" || p.Roles[0] != "admin" {
-		t.Errorf("got %+v %v; the roles are copied and other data leaves it alone", p, ok)
+		t.Errorf("got %+v %v, want the original principal", p, ok)
 	}
 	if store.SaveModeFrom(ctx) != store.InsertOnly {
 		t.Error("the save mode was lost")
 	}
 	if _, ok := store.PrincipalFrom(callctx.WithoutPrincipal(ctx)); ok {
-		t.Error("WithoutPrincipal left one")
+		t.Error("WithoutPrincipal left a principal")
 	}
 }

@@ -10,29 +10,29 @@ import (
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// The sentinels, for errors.Is. Every error of a Store that is not a context's own wraps at most one of the first six;
-// [ErrNotApplied] may come beside any.
+// The sentinel errors, for errors.Is. An error of a Store wraps a context's error or at most one of the first six.
+// [ErrNotApplied] may be added to any of them.
 var (
-	// ErrNotFound: there is no such row, or none that the caller may know of.
+	// ErrNotFound: the row does not exist, or the caller may not know that it exists.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the id is taken, or the row is another owner's.
+	// ErrConflict: the id is in use, or the row has another owner.
 	ErrConflict = errors.New("conflict")
-	// ErrInvalid: the argument breaks a rule of the contract. Repeating the call is of no use.
+	// ErrInvalid: an argument breaks a rule of the contract. Retrying does not help.
 	ErrInvalid = chat.ErrInvalid
-	// ErrUnauthenticated: the context carries no principal.
+	// ErrUnauthenticated: the context has no principal.
 	ErrUnauthenticated = errors.New("unauthenticated")
-	// ErrDenied: the principal may read the row but not do this to it.
+	// ErrDenied: the principal may read the row, but may not make this call.
 	ErrDenied = errors.New("denied")
-	// ErrUnavailable: the backend cannot answer now. For a write, the outcome is unknown unless ErrNotApplied says it.
+	// ErrUnavailable: the backend cannot answer now. A write has an unknown outcome, unless the error also wraps ErrNotApplied.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrNotApplied: the write surely did not happen and never will.
+	// ErrNotApplied: the write did not take effect and never will.
 	ErrNotApplied = errors.New("not applied")
 )
 
-// Code is the one classification of outcomes that spans, metrics, logs and HTTP mappings share. The set is closed.
+// Code classifies the outcome of a call, for spans, metrics, logs and HTTP statuses. There will be no further codes.
 type Code uint8
 
-// The codes; [CodeOf] says which error has which.
+// The codes. [CodeOf] defines which error has which code.
 const (
 	CodeOK Code = iota
 	CodeNotFound
@@ -47,14 +47,14 @@ const (
 	CodePanic
 )
 
-// NumCodes is one more than the highest Code, for tables indexed by Code.
+// NumCodes is the highest Code plus one. Use it to size tables indexed by Code.
 const NumCodes = int(CodePanic) + 1
 
 var codeNames = [NumCodes]string{
 	"ok", "not_found", "conflict", "invalid", "unauthenticated", "denied", "canceled", "timeout", "unavailable", "internal", "panic",
 }
 
-// String returns the word used on the wire, such as "not_found".
+// String returns the code's name in logs and metrics, such as "not_found".
 func (c Code) String() string {
 	if int(c) < len(codeNames) {
 		return codeNames[c]
@@ -62,7 +62,7 @@ func (c Code) String() string {
 	return codeNames[CodeInternal]
 }
 
-// sentinel returns the error that errors.Is finds for the code, or nil where there is none.
+// sentinel returns the error that errors.Is finds for the code, or nil if there is none.
 func (c Code) sentinel() error {
 	switch c {
 	case CodeNotFound:
@@ -85,10 +85,16 @@ func (c Code) sentinel() error {
 	return nil
 }
 
-// CodeOf classifies an error: nil is CodeOK, an [*Error] has its own code, a sentinel the code named after it, and
-// context.Canceled and context.DeadlineExceeded are CodeCanceled and CodeTimeout. ErrNotApplied alone is CodeUnavailable.
-// A [*chat.Error] is CodeInvalid, whatever it wraps. Of errors joined, an *Error counts first, then a *chat.Error, then
-// ErrUnavailable, then the other sentinels. Every other error is CodeInternal.
+// CodeOf returns the code of an error. The first rule that applies decides, also for joined errors:
+//
+//   - nil is CodeOK.
+//   - An [*Error] has its own code, unless a [*chat.Error] wraps it. Without a code, its cause is classified.
+//   - A [*chat.Error] is CodeInvalid, whatever it wraps.
+//   - [ErrUnavailable] is CodeUnavailable.
+//   - Every other sentinel has the code named after it. context.Canceled is CodeCanceled, context.DeadlineExceeded is
+//     CodeTimeout.
+//   - [ErrNotApplied] alone is CodeUnavailable.
+//   - Every other error is CodeInternal.
 func CodeOf(err error) Code {
 	if err == nil {
 		return CodeOK
@@ -102,7 +108,7 @@ func CodeOf(err error) Code {
 	}
 	if coded {
 		if int(e.Code) >= NumCodes {
-			return CodeInternal // a base's own idea: the set is closed
+			return CodeInternal // a base made up this code
 		}
 		return e.Code
 	}
@@ -120,11 +126,15 @@ func CodeOf(err error) Code {
 	return CodeInternal
 }
 
-// IsDefinite reports whether a write that ended with err is known to have had its effect (nil) or to have had none and
-// never to have one. For everything else the outcome is unknown: applied as a whole or not at all, now or later. An error
-// that has an unknown outcome joined to a definite one, as several attempts may have left it, is unknown: one that is
-// unavailable, canceled or timed out, that is, for nothing can be said of an error that is none of this package's. Make an
-// attempt's raw error an [*Error] before joining it to another's, and join ErrNotApplied only if it holds for all.
+// IsDefinite reports whether the outcome of a write that returned err is known. It is known in two cases. If err is nil, the
+// write took effect. If err wraps [ErrNotApplied] or its code is CodeNotFound, CodeConflict, CodeInvalid,
+// CodeUnauthenticated or CodeDenied, the write had no effect and never will.
+//
+// Every other error means an unknown outcome: the write takes effect as a whole or not at all, now or later.
+//
+// Errors of several attempts may be joined. Their outcome is unknown if one of them is ErrUnavailable, a cancellation or a
+// timeout. IsDefinite cannot judge errors of other packages in a join: first wrap the error of each attempt in an [*Error].
+// Join ErrNotApplied only if it holds for every attempt.
 func IsDefinite(err error) bool {
 	if errors.Is(err, ErrNotApplied) {
 		return true
@@ -132,7 +142,7 @@ func IsDefinite(err error) bool {
 	return CodeOf(err).definite() && !joinsUnknown(err)
 }
 
-// definite reports whether a write that ended so had no effect, or had it.
+// definite reports whether the outcome of a write with this code is known.
 func (c Code) definite() bool {
 	switch c {
 	case CodeOK, CodeNotFound, CodeConflict, CodeInvalid, CodeUnauthenticated, CodeDenied:
@@ -141,8 +151,8 @@ func (c Code) definite() bool {
 	return false
 }
 
-// joinsUnknown reports whether one of the errors joined in err says that the outcome is unknown. The cause of an [*Error]
-// with a code of its own does not count: the code is what its author made of it.
+// joinsUnknown reports whether an error joined in err means an unknown outcome. An [*Error] with a code is judged by its
+// code, not by its cause.
 func joinsUnknown(err error) bool {
 	switch e := err.(type) {
 	case *Error:
@@ -160,26 +170,28 @@ func joinsUnknown(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// The kinds of rows, for the Kind of an [Error].
+// The kinds of rows in the Kind of an [Error].
 const (
 	RowThread     = "thread"
 	RowItem       = "item"
 	RowAttachment = "attachment"
 )
 
-// Error is what a Store's methods return. Its text is made of the op, the kind of row, the caller's own id and the code:
-// nothing that the caller did not already know, so it may be shown. The cause is for errors.Is, errors.As and private logs.
+// Error is the error of a call of a Store. Its text has the op, the code, the kind of row, the caller's own id and the
+// Field. It
+// contains nothing stored, so it may be shown to the caller. The cause is for errors.Is, errors.As and private logs.
 type Error struct {
 	Op   Op
 	Kind string // thread, item or attachment
-	ID   string // as the caller gave it
+	ID   string // the id in the call
 	Code Code
-	// Field says, for CodeInvalid, which field breaks which rule, as in "limit: negative". Constant text, never content.
+	// Field names the field and the broken rule, for CodeInvalid, such as "limit: negative". It is constant text without
+	// content.
 	Field string
-	Cause error `json:"-"` // never in Error()
+	Cause error `json:"-"` // not part of the text
 }
 
-// Error returns for example
+// Error returns a text such as
 //
 //	save_item: invalid: item "msg_1": created_at: zero
 func (e *Error) Error() string {
@@ -193,10 +205,10 @@ func (e *Error) Error() string {
 	return e.Op.String() + ": " + text
 }
 
-// MarshalText returns the text of Error. So an encoder that would look into the struct does not show the cause.
+// MarshalText returns the same text as Error, so that encoders do not write the cause.
 func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
-// Unwrap returns the code's sentinel, then the cause.
+// Unwrap returns the code's sentinel and the cause, if any.
 func (e *Error) Unwrap() []error {
 	if e == nil {
 		return nil
@@ -211,5 +223,5 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// ErrorType returns the word of [CodeOf], the error.type of OpenTelemetry's conventions.
+// ErrorType returns the name of the error's code, the value of OpenTelemetry's error.type attribute.
 func (e *Error) ErrorType() string { return CodeOf(e).String() }

@@ -37,14 +37,14 @@ func TestCodeOf(t *testing.T) {
 		{&store.Error{Cause: store.ErrDenied}, store.CodeDenied, true},
 		{&store.Error{Code: 99}, store.CodeInternal, false},
 		{(*store.Error)(nil), store.CodeInternal, false},
-		// What several attempts left: the unknown one counts.
+		// Joined errors of several attempts: one unknown outcome makes all unknown.
 		{errors.Join(store.ErrUnavailable, store.ErrConflict), store.CodeUnavailable, false},
 		{errors.Join(store.ErrConflict, store.ErrUnavailable), store.CodeUnavailable, false},
 		{errors.Join(&store.Error{Code: store.CodeConflict}, &store.Error{Code: store.CodeUnavailable}), store.CodeConflict, false},
 		{errors.Join(store.ErrConflict, wrapped(context.DeadlineExceeded)), store.CodeConflict, false},
 		{&store.Error{Cause: errors.Join(store.ErrNotFound, context.Canceled)}, store.CodeNotFound, false},
 		{errors.Join(store.ErrConflict, errors.New("duplicate key")), store.CodeConflict, true},
-		// A value's error is invalid whatever it wraps: after a *store.Error, and before sentinels.
+		// A *chat.Error is invalid whatever it wraps. It counts after a *store.Error and before sentinels.
 		{&chat.Error{Kind: store.RowItem, ID: "msg_1", Field: "created_at: zero"}, store.CodeInvalid, true},
 		{&chat.Error{Cause: store.ErrUnavailable}, store.CodeInvalid, true},
 		{&chat.Error{Cause: context.Canceled}, store.CodeInvalid, true},
@@ -70,7 +70,7 @@ func TestCodeOf(t *testing.T) {
 
 func TestErrInvalidIsThatOfValues(t *testing.T) {
 	if store.ErrInvalid != chat.ErrInvalid || !errors.Is(&chat.Error{}, store.ErrInvalid) || !errors.Is(&store.Error{Code: store.CodeInvalid}, chat.ErrInvalid) {
-		t.Error("there are two ErrInvalid")
+		t.Error("store.ErrInvalid and chat.ErrInvalid differ")
 	}
 }
 
@@ -88,21 +88,21 @@ func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if !errors.Is(e, store.ErrInvalid) || !errors.Is(e, e.Cause) || e.ErrorType() != "invalid" {
-		t.Error("sentinel, cause or type are not found")
+		t.Error("the sentinel, the cause or the type is wrong")
 	}
 	if got := (&store.Error{Cause: store.ErrDenied}).ErrorType(); got != "denied" {
-		t.Errorf("an error without a code of its own has the type %q", got)
+		t.Errorf("ErrorType of an error without a code is %q", got)
 	}
 	if got := (*store.Error)(nil).ErrorType(); got != "internal" {
-		t.Errorf("a nil error has the type %q", got)
+		t.Errorf("ErrorType of a nil error is %q", got)
 	}
 	hostile := &store.Error{Op: store.OpLoadItem, Kind: store.RowItem, ID: "a\n\x1b[31m" + strings.Repeat("x", 9000)}
 	if got := hostile.Error(); strings.ContainsAny(got, "\n\x1b") || len(got) > 1500 {
-		t.Errorf("a hostile id makes a hostile text of %d bytes", len(got))
+		t.Errorf("a hostile id is printed raw or in full: %d bytes", len(got))
 	}
 }
 
-// A driver's error may have exported fields full of content: no encoder may reach it.
+// A driver's error may have exported fields with content. No encoder may reach it.
 func TestACauseIsNotEncoded(t *testing.T) {
 	type driverError struct {
 		error
@@ -130,7 +130,7 @@ func TestEveryCodeHasAWordAndEverySentinelItsCode(t *testing.T) {
 			seen[w] = true
 		}
 		if got := store.CodeOf(&store.Error{Code: c}); c != store.CodeOK && got != c {
-			t.Errorf("an Error of %v is %v", c, got)
+			t.Errorf("CodeOf of an Error with code %v is %v", c, got)
 		}
 	}
 	ops := map[string]bool{}

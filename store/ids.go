@@ -8,13 +8,14 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// DefaultIDs draws the ids of the ChatKit SDKs: a prefix, an underscore and 8 random hex digits, as in thr_1a2b3c4d. 32 bits
-// collide (even odds at 77,000 ids) and can be guessed: use [LongIDs] where that matters, and [InsertOnly] saves in any
-// case. The zero value is ready, and safe for concurrent use. It is meant to be embedded in a Store.
+// DefaultIDs generates ids in the format of the ChatKit SDKs: a prefix, an underscore and 8 random hex digits, such as
+// thr_1a2b3c4d. These have 32 random bits. They can be guessed, and among 77,000 ids a collision is as likely as not. Use
+// [LongIDs] if that matters, and save new rows under [InsertOnly] in any case. The zero value is ready to embed in a Store.
+// It is safe for concurrent use.
 type DefaultIDs struct{}
 
-// LongIDs draws ids with the prefixes of [DefaultIDs] and 128 random bits, as 32 hex digits. The zero value is ready, and
-// safe for concurrent use.
+// LongIDs generates ids with the prefixes of [DefaultIDs] and 128 random bits, written as 32 hex digits. The zero value is
+// ready to use. It is safe for concurrent use.
 type LongIDs struct{}
 
 var (
@@ -38,7 +39,7 @@ func (LongIDs) GenerateItemID(_ context.Context, kind chat.ItemKind, _ chat.Thre
 	return randomID(prefix(kind), 16)
 }
 
-// randomID never fails: since Go 1.24 crypto/rand.Read does not return an error.
+// randomID cannot fail: crypto/rand.Read returns no error since Go 1.24.
 func randomID(prefix string, bytes int) string {
 	var raw [16]byte
 	_, _ = rand.Read(raw[:bytes])
@@ -47,7 +48,7 @@ func randomID(prefix string, bytes int) string {
 	return string(hex.AppendEncode(out, raw[:bytes]))
 }
 
-// prefix returns what ids of the kind begin with.
+// prefix returns the prefix for ids of the kind.
 func prefix(k chat.ItemKind) string {
 	switch k {
 	case chat.KindToolCall:

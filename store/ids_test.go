@@ -19,7 +19,7 @@ func TestGeneratedIDs(t *testing.T) {
 			t.Helper()
 			rest, ok := strings.CutPrefix(id, prefix)
 			if !ok || len(rest) != c.hex || strings.Trim(rest, "0123456789abcdef") != "" || seen[id] {
-				t.Errorf("%s: %q; want %s and %d hex digits, never twice", c.name, id, prefix, c.hex)
+				t.Errorf("%s: got %q, want %s, %d hex digits and no repetition", c.name, id, prefix, c.hex)
 			}
 			seen[id] = true
 		}

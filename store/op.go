@@ -1,10 +1,10 @@
 package store
 
-// Op names one of the twelve calls that read or write. The two id generators are not ops: they pass through every layer
+// Op is one of the twelve calls that read or write. The two methods that generate ids have no Op; layers pass them on
 // unobserved.
 type Op uint8
 
-// The ops, in the order of the Store's methods.
+// The ops, in the order of Store's methods.
 const (
 	OpLoadThread Op = iota + 1
 	OpSaveThread
@@ -20,7 +20,7 @@ const (
 	OpDeleteAttachment
 )
 
-// NumOps is one more than the highest Op, for tables indexed by Op.
+// NumOps is the highest Op plus one. Use it to size tables indexed by Op.
 const NumOps = int(OpDeleteAttachment) + 1
 
 var opNames = [NumOps]string{
@@ -39,7 +39,7 @@ var opNames = [NumOps]string{
 	OpDeleteAttachment: "delete_attachment",
 }
 
-// Ops returns the twelve ops.
+// Ops returns all twelve ops.
 func Ops() []Op {
 	ops := make([]Op, 0, NumOps-1)
 	for op := OpLoadThread; op <= OpDeleteAttachment; op++ {
@@ -48,7 +48,7 @@ func Ops() []Op {
 	return ops
 }
 
-// String returns the word used in spans, labels and logs, such as "load_thread".
+// String returns the op's name in spans, metrics and logs, such as "load_thread".
 func (o Op) String() string {
 	if int(o) < len(opNames) {
 		return opNames[o]
@@ -56,7 +56,7 @@ func (o Op) String() string {
 	return opNames[0]
 }
 
-// IsWrite reports whether the op changes what is stored.
+// IsWrite reports whether the op changes stored data.
 func (o Op) IsWrite() bool {
 	switch o {
 	case OpSaveThread, OpDeleteThread, OpAddThreadItem, OpSaveItem, OpDeleteThreadItem, OpSaveAttachment, OpDeleteAttachment:

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A program of another module finds behind a guard what carries no data, bare, and nothing else.
+// A program of another module finds behind a guard only capabilities without data, each in a wrapper.
 func TestAnotherModuleReachesNothingPastABarrier(t *testing.T) {
 	dir := outsider(t)
 	out, err := goIn(dir, "run", "./looks")
@@ -39,14 +39,14 @@ stores seen: 1
 	}
 }
 
-// outsider makes the module of testdata/outsider, which takes this one from its folder, and returns where it is.
+// outsider makes a module of testdata/outsider that uses this module's folder. It returns the module's folder.
 func outsider(t *testing.T) string {
 	t.Helper()
 	root, err := filepath.Abs("..")
 	must(t, err)
 	dir := t.TempDir()
 	must(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "outsider"))))
-	for _, name := range []string{"go.mod", "go.sum"} { // with them, nothing has to be fetched
+	for _, name := range []string{"go.mod", "go.sum"} { // so that the build downloads nothing
 		text, err := os.ReadFile(filepath.Join(root, name))
 		must(t, err)
 		if name == "go.mod" {

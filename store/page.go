@@ -9,20 +9,20 @@ import (
 	"github.com/chatstore/chatstore/internal/jsondoc"
 )
 
-// Page is one page of a listing. After is the id of the last row when HasMore, and "" otherwise: the cursor of the next
-// page. Its JSON is the ChatKit wire's: {"data": […], "has_more": …, "after": … or null}.
+// Page is one page of a listing. After is the id of the last row if HasMore, which is the cursor of the next page; otherwise
+// it is "". The JSON of a Page has the form of the ChatKit SDKs: {"data": […], "has_more": …, "after": … or null}.
 type Page[T any] struct {
 	Data    []T
 	HasMore bool
 	After   string
 }
 
-// LogValue returns how many rows the page has and whether there are more, and nothing of the rows.
+// LogValue returns the number of rows and HasMore, without content.
 func (p Page[T]) LogValue() slog.Value {
 	return slog.GroupValue(slog.Int("rows", len(p.Data)), slog.Bool("has_more", p.HasMore))
 }
 
-// MarshalJSON writes an empty Data as [] and an empty After as null, and rows that have a JSON method with just that text.
+// MarshalJSON writes the page. It writes the JSON of rows byte for byte, an empty Data as [], and an empty After as null.
 func (p Page[T]) MarshalJSON() ([]byte, error) {
 	b := append(make([]byte, 0, 512), `{"data":[`...)
 	for i := range p.Data {
@@ -55,9 +55,9 @@ func (p Page[T]) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads a page, its rows byte for byte as [chat.ParseItem] and its like do. Names are matched exactly, and one that
-// is repeated is [ErrInvalid], as is what does not fit. Members that are absent or null are zero, others are ignored. An
-// error leaves the page as it was.
+// UnmarshalJSON reads a page. Rows keep their JSON byte for byte, as with [chat.ParseItem]. Names are matched exactly, and
+// unknown members are ignored. An absent or null member is zero. A repeated name, or a value that does not fit, is
+// [ErrInvalid]. After an error the page is unchanged.
 func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	fail := func(fault string, cause error) error {
 		return &Error{Code: CodeInvalid, Field: fault, Cause: cause}
@@ -72,7 +72,7 @@ func (p *Page[T]) UnmarshalJSON(data []byte) error {
 	if read.After, fault = doc.Word("after"); fault != "" {
 		return fail(fault, nil)
 	}
-	read.After = strings.Clone(read.After) // the rest of the text can go
+	read.After = strings.Clone(read.After) // do not keep the whole text in memory
 	switch more, _ := doc.Value("has_more"); more {
 	case "true":
 		read.HasMore = true

@@ -15,15 +15,15 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// What may be stored may be listed.
+// Every row that can be stored can be listed.
 func TestAPageOfTheDeepestRowsCanBeRead(t *testing.T) {
-	const levels = 998 // with the item and its content, 1,000
+	const levels = 998 // 1,000 with the item and its content
 	text := `{"id":"msg_1","thread_id":"thr_1","created_at":"2026-01-02T12:00:00Z","type":"hidden_context_item","content":` +
 		strings.Repeat("[", levels+1) + strings.Repeat("]", levels+1) + `}`
 	item, err := chat.ParseItem(text)
 	must(t, err)
 	if _, err := chat.ParseItem(strings.Replace(text, "[]", "[[]]", 1)); store.CodeOf(err) != store.CodeInvalid {
-		t.Errorf("one level more: %v; the test is not at the limit", err)
+		t.Errorf("with one level more: got %v, want ErrInvalid", err)
 	}
 	out, err := store.Page[chat.Item]{Data: []chat.Item{item}}.MarshalJSON()
 	must(t, err)
@@ -49,13 +49,13 @@ func TestAPageInALogHasNoContent(t *testing.T) {
 	must(t, json.Unmarshal([]byte(log.String()), &back))
 }
 
-// Rows whose bytes no encoder would write.
+// Rows in a form that no encoder would write.
 const (
 	spaced = "\n{ \"id\" : \"msg_1\" ,\t\"type\":\"user_message\",\r\n \"content\":[ ], \"quoted_text\":\"q\" } "
 	odd    = `{"type":"hologram.v2","id":"msg_\u0031","Type":"x","n":12345678901234567890,"s":"<ü\ud83d\ude00>","beams":[1.0,null]}`
 )
 
-// TestPageJSON: the wire's shape both ways, rows byte for byte.
+// TestPageJSON: pages are written and read in the wire form, and rows are kept byte for byte.
 func TestPageJSON(t *testing.T) {
 	text := ` {"has_more" : true,"x":{},"data":[` + spaced + `, ` + odd + ` ],"after":"msg_\u0038"} `
 	var p store.Page[chat.Item]
@@ -108,7 +108,7 @@ func TestPageJSON(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", text, err, field)
 		}
 		if len(p.Data) != len(before.Data) || p.After != before.After {
-			t.Errorf("%s: changed the page", text)
+			t.Errorf("%s: the failed UnmarshalJSON changed the page", text)
 		}
 	}
 	if _, err := (store.Page[chat.Item]{Data: []chat.Item{{}}}).MarshalJSON(); !errors.Is(err, store.ErrInvalid) {
@@ -126,19 +126,19 @@ func FuzzPageJSON(f *testing.F) {
 		data := []byte(text)
 		if err := p.UnmarshalJSON(data); err != nil {
 			if !errors.Is(err, store.ErrInvalid) || p.Data != nil || p.HasMore || p.After != "" {
-				t.Fatalf("got %v, and a page %v", err, p)
+				t.Fatalf("got %v and the page %v, want ErrInvalid and the zero page", err, p)
 			}
 			return
 		}
 		if !json.Valid(data) || !utf8.ValidString(text) {
-			t.Fatalf("%q was read, and is not valid", text)
+			t.Fatalf("%q was parsed, but is not valid JSON", text)
 		}
 		clear(data)
 		var values map[string]json.RawMessage
 		var after string
 		var rows []json.RawMessage
 		if err := json.Unmarshal([]byte(text), &values); err != nil || values == nil || names(t, text) != len(values) {
-			t.Fatalf("%q was read: no object, or a repeated name: %v", text, err)
+			t.Fatalf("%q was parsed, but is not an object or repeats a name: %v", text, err)
 		}
 		for name, part := range map[string]any{"after": &after, "data": &rows} {
 			if value, ok := values[name]; ok {
@@ -162,7 +162,7 @@ func FuzzPageJSON(f *testing.F) {
 	})
 }
 
-// names returns how many names the outermost object of a text has, with repetitions.
+// names counts the names in the outermost object of a text, including repeated ones.
 func names(t *testing.T, text string) (n int) {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(text))

@@ -6,12 +6,12 @@ import (
 
 // Limits of a page.
 const (
-	DefaultLimit = 20   // what a Limit of zero means
-	MaxLimit     = 1000 // a larger Limit is cut to this
+	DefaultLimit = 20   // rows if Limit is 0
+	MaxLimit     = 1000 // rows if Limit is larger
 )
 
-// Order is the direction of a listing. Rows are ordered by their CreatedAt, and rows of equal time by when they were
-// inserted; newest first is the exact reverse of oldest first.
+// Order is the direction of a listing. Rows are ordered by CreatedAt; rows with equal times are ordered by insertion. Newest
+// first is the exact reverse of oldest first.
 type Order uint8
 
 // The orders. The zero value is NewestFirst.
@@ -20,7 +20,7 @@ const (
 	OldestFirst
 )
 
-// String returns "desc" or "asc", the words of the ChatKit wire.
+// String returns "desc" or "asc", as in the ChatKit SDKs.
 func (o Order) String() string {
 	if o == OldestFirst {
 		return "asc"
@@ -30,22 +30,22 @@ func (o Order) String() string {
 
 // PageQuery asks for one page of a listing. The zero value asks for the newest [DefaultLimit] rows.
 type PageQuery struct {
-	// Limit is the most rows to return: 0 means DefaultLimit, above MaxLimit means MaxLimit, negative is ErrInvalid.
+	// Limit is the maximum number of rows: 0 means DefaultLimit, above MaxLimit means MaxLimit, negative is ErrInvalid.
 	Limit int
-	// After is the id of a row of the same listing, which the page begins behind; "" begins at the first row. An id that
-	// is not in the listing is ErrNotFound.
+	// After is the id of a row of the same listing; the page begins behind that row. "" begins at the first row. The id of a
+	// row outside the listing is ErrNotFound.
 	After string
 	Order Order
 }
 
-// ThreadQuery asks for one page of the threads that Owner matches.
+// ThreadQuery asks for one page of the threads that the Owner filter selects.
 type ThreadQuery struct {
 	PageQuery
 	Owner OwnerFilter
 }
 
-// OwnerFilter selects threads by owner. The zero filter selects threads without an owner (package authz reads it as "the
-// caller's own"): an empty filter never means everybody's.
+// OwnerFilter selects threads by owner. The zero filter selects threads without an owner, never all threads. Package authz
+// reads the zero filter as "the caller's own threads".
 type OwnerFilter struct {
 	mode  filterMode
 	owner chat.Owner
@@ -60,7 +60,7 @@ const (
 	filterAny
 )
 
-// OwnedBy selects the rows of exactly this owner. OwnedBy(Owner{}) is the zero filter.
+// OwnedBy selects the rows of exactly this owner. With the zero Owner it returns the zero filter.
 func OwnedBy(o chat.Owner) OwnerFilter {
 	if o.IsZero() {
 		return OwnerFilter{}
@@ -68,15 +68,15 @@ func OwnedBy(o chat.Owner) OwnerFilter {
 	return OwnerFilter{mode: filterOwner, owner: o}
 }
 
-// InTenant selects the rows of every owner of this tenant; unowned rows are in no tenant, not even in "".
+// InTenant selects the rows of all owners in this tenant. Unowned rows belong to no tenant, not even to "".
 func InTenant(tenant string) OwnerFilter {
 	return OwnerFilter{mode: filterTenant, owner: chat.Owner{Tenant: tenant}}
 }
 
-// AnyOwner selects every row, unowned ones too.
+// AnyOwner selects all rows, including unowned ones.
 func AnyOwner() OwnerFilter { return OwnerFilter{mode: filterAny} }
 
-// Match reports whether a row of owner o is selected.
+// Match reports whether f selects a row of owner o.
 func (f OwnerFilter) Match(o chat.Owner) bool {
 	switch f.mode {
 	case filterOwner:
@@ -89,24 +89,24 @@ func (f OwnerFilter) Match(o chat.Owner) bool {
 	return o.IsZero()
 }
 
-// Owner returns the one owner that f selects: ok is false unless f is OwnedBy of an owner or the zero filter. Backends use
-// it, with Tenant and IsAny, to choose an index.
+// Owner returns the one owner that f selects. ok is false for InTenant and AnyOwner. With Tenant and IsAny, it helps a
+// backend to choose an index.
 func (f OwnerFilter) Owner() (o chat.Owner, ok bool) {
 	return f.owner, f.mode == filterOwner || f.mode == filterUnowned
 }
 
-// Tenant returns the tenant that f selects; ok is false unless f is InTenant.
+// Tenant returns the tenant that f selects. ok is false unless f comes from InTenant.
 func (f OwnerFilter) Tenant() (tenant string, ok bool) {
 	return f.owner.Tenant, f.mode == filterTenant
 }
 
-// IsAny reports whether f is AnyOwner.
+// IsAny reports whether f comes from AnyOwner.
 func (f OwnerFilter) IsAny() bool { return f.mode == filterAny }
 
-// Intersect returns the filter that selects what both f and g select; ok is false when no row can match both.
+// Intersect returns the filter for rows that both f and g select. ok is false if there can be no such row.
 func (f OwnerFilter) Intersect(g OwnerFilter) (both OwnerFilter, ok bool) {
 	if f.mode > g.mode {
-		f, g = g, f // the narrower first
+		f, g = g, f // f is the narrower one
 	}
 	switch {
 	case g.mode == filterAny, f == g:

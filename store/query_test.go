@@ -43,7 +43,7 @@ func TestOwnerFilters(t *testing.T) {
 	}
 }
 
-// An intersection matches exactly what both match, and says so when that can be nothing.
+// An intersection selects exactly the rows that both filters select. ok is false only if there are none.
 func TestIntersect(t *testing.T) {
 	filters := []store.OwnerFilter{{}, store.OwnedBy(ada), store.OwnedBy(bob), store.OwnedBy(solo), store.InTenant("acme"),
 		store.InTenant("other"), store.InTenant(""), store.AnyOwner()}

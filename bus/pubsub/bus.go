@@ -1,40 +1,42 @@
-// Package pubsub makes a [bus.Bus] of a plain message channel, and notices lost messages. Message brokers deliver at most
-// once, or lose the last messages of a connection. A cache that trusts them serves a stale entry for as long as it lives.
+// Package pubsub turns a plain message channel into a [bus.Bus] that notices lost messages. Message brokers deliver at most
+// once, or lose the last messages of a connection. A cache that relied on them would serve a stale entry until it expires.
 //
-// Use this package to connect caches over a channel of your own. Give [New] a [Transport], which takes about 40 lines for
-// any channel that sends to everybody, such as Redis pub/sub, NATS, or LISTEN and NOTIFY:
+// Use this package to connect caches over your own channel. Give [New] a [Transport]. A Transport takes about 40 lines for
+// any channel that sends to all clients, such as Redis pub/sub, NATS, or LISTEN and NOTIFY:
 //
 //	b := pubsub.New(transport)
 //	defer b.Close()
 //	s := store.Wrap(base, cache.New(cache.WithBus(b)))
 //
 // Package redisbus has a Transport for Redis, package sqlstore one for PostgreSQL. Within one process use [bus.Local]
-// instead. A channel that never loses and never reorders a message, such as a log with offsets, does not need this package.
+// instead. A channel that never loses or reorders a message, such as a log with offsets, does not need this package.
 //
 // # How it works
 //
-// Each Bus sends heartbeats on the channel. A heartbeat that comes back through the same connection proves that the
-// connection was live when it was sent. Subscribers may serve until [WithLease] after that moment ([Bus.LeasedUntil]). Each
-// Bus uses the monotonic clock of its process, which stands still while a machine is suspended: close the Bus before that,
-// or keep the cache's TTL short.
+// Each Bus sends heartbeats on the channel. A heartbeat that comes back on the same connection proves that the connection
+// worked when the heartbeat was sent. From that moment, subscribers may serve for one lease ([WithLease],
+// [Bus.LeasedUntil]). Each Bus uses the monotonic clock of its process, which stops while a machine is suspended: close
+// the Bus before that, or use a short TTL.
 //
-// Each Bus numbers its messages of changes, and its heartbeats carry the last number. Subscribers drop everything, by
-// connected(false) and connected(true), when
+// Each Bus numbers its change messages, and its heartbeats carry the last number. Subscribers drop everything, through
+// connected(false) and connected(true), if
 //
 //   - a number is missing,
-//   - a publisher is silent for a lease without a goodbye,
-//   - a publisher turns up that sent messages before it was heard of.
+//   - a publisher has been silent for a lease without a goodbye, or
+//   - a new publisher appears that has already sent messages.
 //
-// They bypass the cache when the connection is lost, a payload cannot be decoded, or the lease ends. They serve again when a
-// heartbeat has come back.
+// Subscribers bypass the cache if the connection is lost, a payload cannot be decoded, or the lease ends. They serve again
+// after a heartbeat has come back.
 //
 // # What it promises
 //
-// A lease after a change was given to Publish, every subscriber that still serves knows the change, or has dropped
-// everything since. Most know it much sooner. For a lost change, the time to deliver the next message is added. The promise
-// also holds when Publish fails, if the publisher still reaches the channel or has stopped. It does not hold for a publisher
-// that is cut off from the channel and still changes the base. Others drop everything once, and see its further changes at
-// the cache's TTL, or when it comes back. To a Bus with a shorter lease, the others seem silent: give all the same lease.
+// One lease after a change was given to Publish, every subscriber that still serves knows the change or has dropped
+// everything since. Usually it takes much less time. If the change was lost, add the delivery time of the next message.
+//
+// The promise also holds if Publish fails, as long as the publisher still reaches the channel or has stopped. It does not
+// hold for a publisher that is cut off from the channel and still changes the base. The others drop everything once. They
+// see its further changes after the cache's TTL, or when it comes back. Use the same lease everywhere.
+// A Bus with a shorter lease would take the others for silent.
 package pubsub
 
 import (
@@ -58,11 +60,11 @@ const (
 	DefaultMaxBackoff = 5 * time.Second
 )
 
-// connectTime bounds one attempt to connect.
+// connectTime limits one attempt to connect.
 const connectTime = 5 * time.Second
 
-// beatsPerLease leaves room within a lease. A change waits for the sending of another for 2 beats and is sent within 1. If that
-// fails, the heartbeat that tells of it follows within 1.
+// beatsPerLease is the number of heartbeats in a lease. A change waits up to 2 beats for the message before it, and its own
+// sending takes up to 1. If that fails, a heartbeat reveals the gap within 1 more.
 const beatsPerLease = 5
 
 const minLease = 10 * time.Millisecond
@@ -75,28 +77,28 @@ type config struct {
 	announced  bool
 }
 
-// Option changes what [New] makes.
+// Option configures [New].
 type Option func(*config)
 
-// WithLease sets how long after the sending of a heartbeat subscribers may serve: the longest time for which a lost change
-// goes unnoticed. Heartbeats are sent five times a lease. The default is DefaultLease, the minimum 10 milliseconds.
+// WithLease sets how long subscribers may serve after a heartbeat was sent. This is also the longest time for which a lost
+// change goes unnoticed. A Bus sends five heartbeats per lease. The default is DefaultLease, the minimum 10 milliseconds.
 func WithLease(d time.Duration) Option { return func(c *config) { c.lease = d } }
 
-// WithBackoff sets the wait between attempts to connect. It begins with shortest and doubles up to longest; a random part of
-// up to a half is taken off each. The defaults are DefaultMinBackoff and DefaultMaxBackoff.
+// WithBackoff sets the wait between attempts to connect. It begins with shortest and doubles up to longest. A random part,
+// up to half, is subtracted from each wait. The defaults are DefaultMinBackoff and DefaultMaxBackoff.
 func WithBackoff(shortest, longest time.Duration) Option {
 	return func(c *config) { c.minBackoff, c.maxBackoff = shortest, longest }
 }
 
-// WithLogger sets where lost connections and panics of subscribers are logged. The default is slog.Default.
+// WithLogger sets the logger for lost connections and for panics of subscribers. The default is slog.Default.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
 
-// WithAnnouncingBase makes Publish do nothing, because the base itself sends every change on the channel, by a trigger for
-// example. Such messages have no numbers. The channel must not lose one without losing the connection.
+// WithAnnouncingBase makes Publish do nothing. Use it if the base itself sends every change on the channel, for example from
+// a trigger. These messages have no numbers, so the channel may lose a message only together with the connection.
 func WithAnnouncingBase() Option { return func(c *config) { c.announced = true } }
 
-// Bus is a [bus.Bus] over a [Transport]. Its own changes come back to its own subscribers too, so several caches can share
-// one. It is safe for concurrent use.
+// Bus is a [bus.Bus] over a [Transport]. Its changes also come back to its own subscribers, so several caches can share one
+// Bus. It is safe for concurrent use.
 type Bus struct {
 	transport Transport
 	config
@@ -105,19 +107,19 @@ type Bus struct {
 	stats     stats
 
 	epoch  time.Time
-	leased atomic.Int64 // when the lease ends, in nanoseconds since epoch; 0: there is none
+	leased atomic.Int64 // end of the lease, in nanoseconds since epoch; 0 if there is none
 
 	mu          sync.Mutex
-	subscribers []*subscriber // never changed, only replaced or appended to
-	greet       bool          // somebody has subscribed, and may have to be told that we are connected
-	wake        func()        // ends the Receive under way
+	subscribers []*subscriber // replaced or appended to, never changed in place
+	greet       bool          // a new subscriber may need connected(true)
+	wake        func()        // ends the running Receive
 
 	closing       sync.Once
 	stopReceiving context.CancelFunc
 	stopSending   context.CancelFunc
 	sendCtx       context.Context
-	received      chan struct{} // closed at the end of the goroutine that receives
-	sent          chan struct{} // and of the one that sends
+	received      chan struct{} // closed when the receiving goroutine has ended
+	sent          chan struct{} // closed when the sending goroutine has ended
 }
 
 var (
@@ -127,16 +129,16 @@ var (
 	_ io.Closer           = (*Bus)(nil)
 )
 
-// New returns a Bus that connects in the background, and again whenever the connection is lost, until it is closed. It panics
-// if t is nil or an option makes no sense.
+// New returns a Bus. It connects in the background, and reconnects after every loss, until Close. New panics if t is nil or
+// an option is invalid.
 func New(t Transport, opts ...Option) *Bus {
 	c := config{lease: DefaultLease, minBackoff: DefaultMinBackoff, maxBackoff: DefaultMaxBackoff}
 	for _, o := range opts {
 		o(&c)
 	}
 	must(t != nil, "New needs a Transport")
-	must(c.lease >= minLease, "WithLease must be at least 10ms")
-	must(c.minBackoff > 0 && c.maxBackoff >= c.minBackoff, "WithBackoff must be positive, and the first not longer than the second")
+	must(c.lease >= minLease, "WithLease: the lease must be at least 10ms")
+	must(c.minBackoff > 0 && c.maxBackoff >= c.minBackoff, "WithBackoff: shortest must be positive and not above longest")
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -163,7 +165,7 @@ func must(ok bool, what string) {
 	}
 }
 
-// LeasedUntil implements [bus.Leaser].
+// LeasedUntil implements [bus.Leaser]. It is the zero time while there is no lease.
 func (b *Bus) LeasedUntil() time.Time {
 	d := b.leased.Load()
 	if d == 0 {
@@ -175,9 +177,10 @@ func (b *Bus) LeasedUntil() time.Time {
 func (b *Bus) setLease(until time.Time) { b.leased.Store(int64(until.Sub(b.epoch))) }
 func (b *Bus) endLease()                { b.leased.Store(0) }
 
-// Publish implements [bus.Bus]. It returns when the transport has taken the change, and waits for at most two fifths of the
-// lease. Changes that come meanwhile are sent together. Publish returns [store.ErrInvalid] for a change that nobody could
-// decode, and [store.ErrUnavailable] when the change may be lost: the others notice that and drop everything.
+// Publish implements [bus.Bus]. It returns when the transport has accepted the change, after at most two fifths of the
+// lease. Concurrent changes are sent together. The error is [store.ErrInvalid] for a change that no receiver could decode.
+// It is [store.ErrUnavailable] if the change may be lost, or if the Bus is closed. Receivers notice a lost change and drop
+// everything.
 func (b *Bus) Publish(ctx context.Context, c bus.Change) error {
 	if b.announced {
 		return nil
@@ -189,8 +192,8 @@ func (b *Bus) Publish(ctx context.Context, c bus.Change) error {
 	return err
 }
 
-// Close tells the subscribers that they are not connected, and ends every subscription. It sends the waiting changes and a
-// goodbye, and takes at most a fifth of the lease for them. Close may be called again.
+// Close calls connected(false) of every subscriber and ends the subscriptions. It then sends the waiting changes and a
+// goodbye, for at most a fifth of the lease. It always returns nil. Further calls do nothing.
 func (b *Bus) Close() error {
 	b.closing.Do(func() {
 		b.stopReceiving()
@@ -200,7 +203,7 @@ func (b *Bus) Close() error {
 		defer b.stopSending()
 		b.publisher.close()
 		<-b.sent
-		// Without it, the others drop everything when they miss the heartbeats.
+		// Without a goodbye, the others would drop everything after a lease of silence.
 		if bye, err := encode(message{Publisher: b.publisher.id, Number: b.publisher.settled(), Goodbye: true}); err == nil {
 			_ = b.transport.Publish(b.sendCtx, bye)
 		}
@@ -208,7 +211,7 @@ func (b *Bus) Close() error {
 	return nil
 }
 
-// receive keeps connecting.
+// receive connects and receives until ctx ends.
 func (b *Bus) receive(ctx context.Context) {
 	wait := b.minBackoff
 	for ctx.Err() == nil {

@@ -34,7 +34,7 @@ const (
 
 var must = testenv.Must
 
-// open returns a Bus that is closed when the test ends, or before.
+// open returns a Bus that is closed at the end of the test, unless the test has closed it.
 func open(t *testing.T, tr pubsub.Transport, opts ...pubsub.Option) *pubsub.Bus {
 	t.Helper()
 	b := pubsub.New(tr, append([]pubsub.Option{pubsub.WithLease(lease), pubsub.WithLogger(slog.New(slog.DiscardHandler))}, opts...)...)
@@ -42,10 +42,10 @@ func open(t *testing.T, tr pubsub.Transport, opts ...pubsub.Option) *pubsub.Bus 
 	return b
 }
 
-// witness is a subscriber that writes down what it is told.
+// witness is a subscriber that records its calls.
 type witness struct {
 	t    *testing.T
-	bus  *pubsub.Bus // nil, or must have no lease while the witness is cut off
+	bus  *pubsub.Bus // if not nil, it must have no lease while the witness is disconnected
 	mu   sync.Mutex
 	up   bool
 	seen []string
@@ -66,14 +66,14 @@ func (w *witness) connected(yes bool) {
 	w.up = yes
 }
 
-// take waits until nothing moves, and returns what came since the last time.
+// take waits until all goroutines are idle and returns the calls since the last take.
 func (w *witness) take() string {
 	w.t.Helper()
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.bus != nil && !w.up && !w.bus.LeasedUntil().IsZero() {
-		w.t.Errorf("%v: leased, and cut off", time.Now().Format("05.0"))
+		w.t.Errorf("%v: the Bus has a lease, but its subscriber is disconnected", time.Now().Format("05.0"))
 	}
 	s := strings.Join(w.seen, " ")
 	w.seen = nil
@@ -83,18 +83,18 @@ func (w *witness) take() string {
 func (w *witness) want(want string) {
 	w.t.Helper()
 	if got := w.take(); got != want {
-		w.t.Errorf("%v: told %q, want %q", time.Now().Format("05.0"), got, want)
+		w.t.Errorf("%v: got %q, want %q", time.Now().Format("05.0"), got, want)
 	}
 }
 
-// after is want after d.
+// after sleeps for d, then checks like want.
 func (w *witness) after(d time.Duration, want string) {
 	w.t.Helper()
 	time.Sleep(d)
 	w.want(want)
 }
 
-// hears is want after change n was published by b.
+// hears publishes change n on b, then checks like want.
 func (w *witness) hears(b *pubsub.Bus, n int, want string) {
 	w.t.Helper()
 	must(w.t, b.Publish(w.t.Context(), change(n)))
@@ -107,7 +107,7 @@ func watch(t *testing.T, b *pubsub.Bus) *witness {
 	return w
 }
 
-// alone runs f in a bubble with b, which is at the port p of a new hub, and a witness of b. The witness knows that b is connected.
+// alone runs f in a synctest bubble with a Bus b at the port p of a new hub, and a connected witness of b.
 func alone(t *testing.T, f func(t *testing.T, p *port, b *pubsub.Bus, w *witness), opts ...pubsub.Option) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func alone(t *testing.T, f func(t *testing.T, p *port, b *pubsub.Bus, w *witness
 	})
 }
 
-// pair runs f in a bubble with a, which is at the port p, and a witness of another Bus. Each Bus has heard of the other.
+// pair runs f in a synctest bubble with a Bus a at the port p, and a witness of another Bus. The two know each other.
 func pair(t *testing.T, f func(t *testing.T, p *port, a *pubsub.Bus, w *witness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -146,7 +146,7 @@ func counted(b *pubsub.Bus, name, label string) (v float64) {
 	return v
 }
 
-// losing loses the payloads of which lost is true.
+// losing loses the payloads for which lost returns true.
 func losing(lost func(to *conn, payload string) bool) fate {
 	return func(to *conn, payload string) ([]string, time.Duration) {
 		if lost(to, payload) {
@@ -165,7 +165,7 @@ func late(d time.Duration) fate {
 	return func(_ *conn, p string) ([]string, time.Duration) { return []string{p}, d }
 }
 
-// secondBeat loses all heartbeats but the second, which is late by d.
+// secondBeat loses all heartbeats except the second, which it delays by d.
 func secondBeat(d time.Duration) fate {
 	return func(_ *conn, p string) ([]string, time.Duration) {
 		switch decoded(p).Beat {
@@ -250,7 +250,7 @@ func TestOnlyHeartbeatsOfTheSameConnectionCount(t *testing.T) {
 		}
 		p.setFate(losing(func(_ *conn, payload string) bool { return payload != old }))
 		p.send(old)
-		w.want("") // and has no lease
+		w.want("") // but without a lease
 	})
 }
 
@@ -275,11 +275,11 @@ func TestAHalfOpenConnectionEndsTheLeaseAndIsReplaced(t *testing.T) {
 		w.after(time.Nanosecond, "down")
 		w.after(lease-1, "")
 		if p.opened != 1 {
-			t.Errorf("given up early")
+			t.Errorf("the connection was given up too early")
 		}
 		p.setFate(nil)
 		p.mu.Lock()
-		clear(p.conns) // this one hears nothing any more
+		clear(p.conns) // the old connection receives nothing more
 		p.mu.Unlock()
 		w.after(time.Second, "up")
 		if p.opened != 2 {
@@ -298,11 +298,11 @@ func TestAHeartbeatLaterThanTheLeaseIsNone(t *testing.T) {
 	})
 }
 
-// A heartbeat that comes in time for a new lease, but after the old one has ended, must not hide that it had.
+// A heartbeat may come after the old lease has ended and still begin a new one. It must not hide the end of the old one.
 func TestALeaseThatLapsedIsNeverExtendedUnsaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newHub().port("a")
-		// Who subscribes to a Bus that has its lease is told so under that lease: this one must come before it.
+		// The subscription must come before the first lease, so that its first connected(true) comes without a lease.
 		subscribed := make(chan struct{})
 		p.set(func(context.Context) error { <-subscribed; return nil }, nil)
 		b := open(t, p)
@@ -336,7 +336,7 @@ func TestALeaseThatLapsedIsNeverExtendedUnsaid(t *testing.T) {
 	})
 }
 
-// Which of two things that happen at the same moment is seen first is left to chance.
+// The heartbeat and the end of the lease happen at the same moment. Which of them is seen first is random.
 func TestAHeartbeatAtTheEndOfTheLeaseDoesNotHideIt(t *testing.T) {
 	for range 50 {
 		alone(t, func(_ *testing.T, p *port, _ *pubsub.Bus, w *witness) {
@@ -425,7 +425,7 @@ func TestAChangeGivenUpInTheQueueIsAGapForTheOthers(t *testing.T) {
 		if err := a.Publish(ctx, change(2)); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		w.after(tick*3/4, "") // past a heartbeat, which must not be ahead of the message under way
+		w.after(tick*3/4, "") // past a heartbeat, whose number must not include the message that is being sent
 		close(gate)
 		must(t, <-first)
 		w.want("thr_1")
@@ -438,7 +438,7 @@ func TestAPublishWaitsTwoFifthsOfTheLeaseAtMost(t *testing.T) {
 	alone(t, func(t *testing.T, p *port, b *pubsub.Bus, _ *witness) {
 		p.set(nil, hang)
 		var wg sync.WaitGroup
-		for range 300 { // three batches: the last would wait for too long
+		for range 300 { // three batches: the last one would exceed the limit
 			wg.Go(func() {
 				began := time.Now()
 				if err := b.Publish(context.Background(), change(1)); err == nil {
@@ -463,7 +463,7 @@ func TestNumbersAreSentInOrder(t *testing.T) {
 		}
 		wg.Wait()
 		if got := strings.Fields(w.take()); len(got) != n || slices.Contains(got, "down") {
-			t.Errorf("told %d things of %d: %v", len(got), n, got)
+			t.Errorf("got %d changes of %d: %v", len(got), n, got)
 		}
 		var last uint64
 		for _, s := range p.log {
@@ -475,7 +475,7 @@ func TestNumbersAreSentInOrder(t *testing.T) {
 			}
 		}
 		if last == 0 || last > n/10 {
-			t.Errorf("%d messages for %d changes at the same time", last, n)
+			t.Errorf("%d messages for %d concurrent changes", last, n)
 		}
 	})
 }
@@ -495,13 +495,13 @@ func TestASilentPublisherMakesAllDropOnce(t *testing.T) {
 	pair(t, func(_ *testing.T, dead *port, a *pubsub.Bus, w *witness) {
 		w.hears(a, 1, "thr_1")
 		name := decoded(dead.log[len(dead.log)-1]).Publisher
-		dead.setFate(losing(func(to *conn, p string) bool { // nothing of a arrives
+		dead.setFate(losing(func(to *conn, p string) bool { // no payload of a arrives
 			return to.port != dead && decoded(p).Publisher == name
 		}))
 		w.after(lease-1, "")
 		w.after(time.Nanosecond, "down up")
 		w.after(4*lease, "")
-		// It comes back having sent something: what it was is not known.
+		// When it comes back, the others do not know its earlier messages.
 		dead.setFate(nil)
 		w.after(tick, "down up")
 	})
@@ -564,7 +564,7 @@ func TestTheMemoryForPublishersIsBounded(t *testing.T) {
 			p.send(m)
 		}
 		if got := strings.Fields(w.take()); !slices.Contains(got, "down") {
-			t.Error("more publishers than are remembered, and nothing dropped")
+			t.Error("there were more publishers than peers can hold, but nothing was dropped")
 		}
 	}, pubsub.WithLease(time.Hour))
 }
@@ -636,17 +636,17 @@ func TestStopWaitsForARunningCall(t *testing.T) {
 		go func() { stop(); stopped <- n }()
 		synctest.Wait()
 		if len(stopped) > 0 {
-			t.Error("stop did not wait")
+			t.Error("stop did not wait for the running call")
 		}
 		close(gate)
 		if got := <-stopped; got != 2 {
-			t.Errorf("stopped within the call (%d)", got)
+			t.Errorf("stop returned during the call (%d)", got)
 		}
 		must(t, b.Publish(t.Context(), change(2)))
 		stop()
 		synctest.Wait()
 		if n != 2 {
-			t.Error("called after stop")
+			t.Error("f was called after stop")
 		}
 	})
 }
@@ -689,7 +689,7 @@ func TestTheEndOfTheContextEndsTheSubscriptionFromWithin(t *testing.T) {
 func TestASubscriberThatFailsStopsNobodyElse(t *testing.T) {
 	for name, fail := range map[string]func(){"panic": func() { panic("out of order") }, "goexit": runtime.Goexit} {
 		t.Run(name, func(t *testing.T) {
-			// good is there first: the coming of another would be one more occasion to tell the bad one.
+			// good subscribes first: a later subscription would call connected of bad once more.
 			alone(t, func(t *testing.T, _ *port, b *pubsub.Bus, good *witness) {
 				bad, times := &witness{t: t}, 0
 				b.Subscribe(t.Context(), func(c bus.Change) {
@@ -725,7 +725,7 @@ func TestCloseTellsTheSubscribersAndTheOthers(t *testing.T) {
 		must(t, b.Close())
 		w.want("down")
 		if last := decoded(p.log[len(p.log)-1]); !last.Goodbye {
-			t.Errorf("the last word was %+v", last)
+			t.Errorf("the last message was %+v, want a goodbye", last)
 		}
 		if err := b.Publish(t.Context(), change(1)); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("published on a closed bus: %v", err)
@@ -772,7 +772,7 @@ func TestCloseWaitsForNoTransportThatHangs(t *testing.T) {
 func TestWhatTheBaseAnnouncesIsNotPublished(t *testing.T) {
 	alone(t, func(_ *testing.T, p *port, b *pubsub.Bus, w *witness) {
 		w.hears(b, 1, "")
-		p.send(`{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"cache","w":3}`) // a trigger's
+		p.send(`{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"cache","w":3}`) // sent by a trigger
 		p.send(`{"t":["thr_3"]}`)
 		w.want("thr_1atc_1 thr_2 thr_3")
 	}, pubsub.WithAnnouncingBase())
@@ -807,14 +807,14 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 	}
 }
 
-// process is told of changes, and checks the promise: whoever serves knows every change that was published a lease, and a
-// delivery, ago.
+// process is a subscriber that serves. It checks the promise: while it serves, it knows every change that was published more
+// than a lease and a delivery time ago.
 type process struct {
 	*port
 	bus     *pubsub.Bus
 	mu      sync.Mutex
 	serving bool
-	unknown map[string]time.Time // published, not known
+	unknown map[string]time.Time // published changes that did not arrive, with their times
 }
 
 func (p *process) hear(c bus.Change) {
@@ -832,11 +832,11 @@ func (p *process) connected(yes bool) {
 }
 
 func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
-	const longest = tick // a delivery
+	const longest = tick // delivery time
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				rnd, fates := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // the second under h.mu
+				rnd, fates := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // fates is guarded by h.mu
 				h := newHub()
 				processes := make([]*process, 4)
 				for i := range processes {
@@ -845,7 +845,7 @@ func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
 					p.bus.Subscribe(t.Context(), p.hear, p.connected)
 					processes[i] = p
 				}
-				arrives := map[*conn]time.Time{} // when the last payload does: the channel keeps the order
+				arrives := map[*conn]time.Time{} // arrival time of the last payload, to keep the order
 				h.setFate(func(to *conn, p string) ([]string, time.Duration) {
 					at := time.Now().Add(time.Duration(fates.Int64N(int64(longest))))
 					if at.Before(arrives[to]) {
@@ -877,7 +877,7 @@ func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
 							served++
 							for id, at := range p.unknown {
 								if now.Sub(at) > lease+longest {
-									t.Fatalf("%d serves without %s for %v", i, id, now.Sub(at))
+									t.Fatalf("process %d serves without %s, published %v ago", i, id, now.Sub(at))
 								}
 							}
 						}
@@ -898,7 +898,7 @@ func TestNobodyServesWithoutAChangeThatIsOlderThanTheLease(t *testing.T) {
 					go from.bus.Publish(context.Background(), c)
 				}
 				if served < checks/4 {
-					t.Errorf("served at %d of %d times: the test shows little", served, checks)
+					t.Errorf("processes served in only %d of %d checks", served, checks)
 				}
 			})
 		})

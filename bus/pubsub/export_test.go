@@ -1,6 +1,6 @@
 package pubsub
 
-// The codec, for tests of what travels.
+// The codec, for tests of the wire format.
 type Message = message
 
 var (

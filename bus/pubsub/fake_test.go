@@ -9,24 +9,24 @@ import (
 	"github.com/chatstore/chatstore/bus/pubsub"
 )
 
-// hub is a channel in memory. Its faults are functions that a test sets.
+// hub is a channel in memory. Tests set its faults.
 type hub struct {
 	mu    sync.Mutex
 	conns map[*conn]bool
-	// fate says what becomes of a payload on its way to one connection: what arrives, and after how long. Nil: itself, at once.
+	// fate returns the payloads that arrive at a connection, and their delay. If nil, each payload arrives unchanged at once.
 	fate fate
-	log  []string // what was sent
+	log  []string // sent payloads
 }
 
 type fate = func(to *conn, payload string) ([]string, time.Duration)
 
-// port is one process's way to the hub.
+// port connects one process to the hub.
 type port struct {
 	*hub
 	name    string
-	connect func(context.Context) error // nil: connects
-	publish func(context.Context) error // nil: publishes; an error is returned, and nothing sent
-	opened  int                         // how often it was to connect
+	connect func(context.Context) error // if nil, Connect succeeds
+	publish func(context.Context) error // if nil, Publish sends; its error is returned, and nothing is sent
+	opened  int                         // calls of Connect
 }
 
 var errFake = errors.New("fake: out of order")

@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/linear"
 )
 
-// onBus is a stack that owns its bus.
+// onBus is a stack that closes its bus.
 type onBus struct {
 	store.Store
 	bus *pubsub.Bus
@@ -23,7 +23,7 @@ type onBus struct {
 func (s onBus) Unwrap() store.Store { return s.Store }
 func (s onBus) Close() error        { return s.bus.Close() }
 
-// troubled is a hub that loses and delays payloads, and cuts connections, for as long as a history lasts.
+// troubled is a hub that loses and delays payloads and cuts connections during a history.
 type troubled struct {
 	*hub
 	r *rand.Rand
@@ -60,7 +60,7 @@ func (h *troubled) port(name string) *port {
 	return p
 }
 
-// The bus loses messages and connections. Reads through a cache are then stale by a lease and a delivery at most.
+// The bus loses messages and connections. Reads through a cache are then stale by at most a lease and a delivery time.
 func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 	t.Parallel()
 	for name, versions := range map[string][]linear.Option{
@@ -80,7 +80,7 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 				return stack(base)
 			}
 			opts := append(versions, linear.WithBeside(stack), linear.WithStaleBy(leaseTime+2*delivery))
-			if testenv.Race { // which sees enough of a few
+			if testenv.Race { // slow; a few histories are enough
 				opts = append(opts, linear.WithHistories(4))
 			} else {
 				opts = append(opts, linear.WithHistories(25), linear.WithFloor(linear.Coverage{Hits: 800, Late: 3}))

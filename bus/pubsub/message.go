@@ -12,14 +12,14 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// errUndecodable is what decode returns for a payload that is no message. Whoever receives one may have missed something.
+// errUndecodable is the error of decode for an invalid payload. The receiver of such a payload may have missed changes.
 var errUndecodable = errors.New("pubsub: undecodable payload")
 
-// maxNameBytes is the most bytes that an origin, a publisher or the name of a connection may have.
+// maxNameBytes is the maximum length of an origin, a publisher and a connection's name, in bytes.
 const maxNameBytes = 256
 
-// message is what travels over a [Transport]: changes, a heartbeat, or a goodbye. Its wire form is a JSON object, simple
-// enough to be made by a database trigger:
+// message is one message on a [Transport]: changes, a heartbeat, or a goodbye. Its wire form is a JSON object that a
+// database trigger can build:
 //
 //	{"t":["thr_1","thr_2"],"a":["atc_1"],"o":"origin","w":7}    the threads and attachments that a write changed
 //	{"all":true}                                                drop everything
@@ -31,11 +31,11 @@ const maxNameBytes = 256
 // "o" and "w" are the write's [bus.Stamp]. Members with other names are ignored.
 type message struct {
 	Changes []bus.Change
-	// Publisher numbers its messages of changes from 1. Number is this message's: 0, without a publisher, if it has none. In
-	// heartbeats and goodbyes it is the last number whose message has been sent, or was lost.
+	// Publisher names the sender, which numbers its change messages from 1. Number is the number of this message; it is 0 if
+	// there is no Publisher. In heartbeats and goodbyes, Number is the last one whose message was sent or lost.
 	Publisher string
 	Number    uint64
-	// Beat is the number of a heartbeat among those of its connection, which Conn names.
+	// Beat is the heartbeat's number on its connection, which Conn names.
 	Beat    uint64
 	Conn    string
 	Goodbye bool
@@ -70,7 +70,8 @@ func wireOf(c bus.Change) wireChange {
 	return w
 }
 
-// changes returns one change for each id. One thread and one attachment share one, as they may have been one.
+// changes returns one change for each id. The thread and the attachment at one index share a change, as they may have come
+// from one.
 func (w wireChange) changes() ([]bus.Change, error) {
 	c := bus.Change{All: w.All, Origin: w.Origin, Write: w.Write}
 	all := make([]bus.Change, max(len(w.Threads), len(w.Attachments), 1))
@@ -92,7 +93,7 @@ func (w wireChange) changes() ([]bus.Change, error) {
 	return all, nil
 }
 
-// encode returns the wire form of m. It is an error (store.ErrInvalid) if decode would refuse it.
+// encode returns the wire form of m. The error is store.ErrInvalid if decode would refuse it.
 func encode(m message) (string, error) {
 	if err := m.check(); err != nil {
 		return "", err
@@ -109,7 +110,7 @@ func encode(m message) (string, error) {
 	return string(b), err
 }
 
-// decode returns the message of a payload, with a [bus.Change] for each id, or errUndecodable.
+// decode returns the message of a payload, with a [bus.Change] for each id. An invalid payload is errUndecodable.
 func decode(payload string) (message, error) {
 	m, err := parse(payload)
 	if err != nil {
@@ -119,7 +120,7 @@ func decode(payload string) (message, error) {
 }
 
 func parse(payload string) (message, error) {
-	// encoding/json would replace what is not UTF-8, and an id would be another's.
+	// encoding/json would replace invalid UTF-8, which could turn one id into another.
 	if !utf8.ValidString(payload) {
 		return message{}, invalid("not valid UTF-8")
 	}
@@ -143,7 +144,7 @@ func parse(payload string) (message, error) {
 	if err := m.check(); err != nil {
 		return message{}, err
 	}
-	// Half of a surrogate pair, escaped, was replaced as well.
+	// encoding/json also replaces an escaped half of a surrogate pair.
 	if !strings.ContainsRune(payload, utf8.RuneError) {
 		for _, c := range m.Changes {
 			if strings.ContainsRune(c.ThreadID+c.AttachmentID+c.Origin, utf8.RuneError) {
@@ -165,15 +166,15 @@ func (m message) check() error {
 	}
 	switch {
 	case kinds != 1:
-		return invalid("a message is one of changes, a heartbeat and a goodbye")
+		return invalid("a message must be changes, a heartbeat or a goodbye, and only one of them")
 	case len(m.Publisher) > maxNameBytes || len(m.Conn) > maxNameBytes:
 		return invalid("publisher or connection: longer than 256 bytes")
 	case !utf8.ValidString(m.Publisher) || !utf8.ValidString(m.Conn):
 		return invalid("publisher or connection: not valid UTF-8")
 	case len(m.Changes) > 0 && (m.Publisher == "") != (m.Number == 0):
-		return invalid("publisher: a number without one, or one without a number")
+		return invalid("publisher and number: one without the other")
 	case len(m.Changes) == 0 && m.Publisher == "":
-		return invalid("publisher: none")
+		return invalid("publisher: missing")
 	}
 	for _, c := range m.Changes {
 		if err := checkChange(c); err != nil {
@@ -183,7 +184,7 @@ func (m message) check() error {
 	return nil
 }
 
-// checkChange refuses a change that others could not decode, or that says nothing.
+// checkChange refuses an empty change, and a change that no receiver could decode.
 func checkChange(c bus.Change) error {
 	if c.ThreadID != "" {
 		if fault := rules.IDFault(c.ThreadID); fault != "" {
@@ -196,7 +197,7 @@ func checkChange(c bus.Change) error {
 		}
 	}
 	if c.ThreadID == "" && c.AttachmentID == "" && !c.All {
-		return invalid("a change of nothing")
+		return invalid("empty change")
 	}
 	if len(c.Origin) > maxNameBytes || !utf8.ValidString(c.Origin) {
 		return invalid("origin: longer than 256 bytes, or not valid UTF-8")

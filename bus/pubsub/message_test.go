@@ -23,7 +23,7 @@ func TestDecode(t *testing.T) {
 		`{"all":true,"o":"cache"}`:                         {{All: true, Origin: "cache"}},
 		`{"t":["thr_1"],"more":[{"a":["atc_1"],"w":2}]}`:   {{ThreadID: "thr_1"}, {AttachmentID: "atc_1", Write: 2}},
 		`{"more":[{"t":["thr_1"]}],"of":"later versions"}`: {{ThreadID: "thr_1"}},
-		`{"t":["thr_1"],"ot":"acme","os":"ada"}`:           {{ThreadID: "thr_1"}}, // members of the first edition
+		`{"t":["thr_1"],"ot":"acme","os":"ada"}`:           {{ThreadID: "thr_1"}}, // unknown members
 		`{"t":["` + "\uFFFD" + `"]}`:                       {{ThreadID: "\uFFFD"}},
 		`{"p":"a","n":1,"h":1,"k":"c"}`:                    nil,
 		`{"p":"a","n":0,"bye":true}`:                       nil,
@@ -63,17 +63,17 @@ func FuzzDecode(f *testing.F) {
 		}
 		for _, c := range m.Changes {
 			if c.ThreadID == "" && c.AttachmentID == "" && !c.All {
-				t.Fatalf("a change of nothing: %+v", c)
+				t.Fatalf("decoded an empty change: %+v", c)
 			}
 			for _, id := range []string{c.ThreadID, c.AttachmentID} {
 				if id != "" && rules.IDFault(id) != "" {
-					t.Fatalf("an id that is none: %q", id)
+					t.Fatalf("decoded an invalid id: %q", id)
 				}
 			}
 		}
 		again, err := pubsub.Encode(m)
 		if err != nil {
-			t.Fatalf("%+v was decoded, and cannot be encoded: %v", m, err)
+			t.Fatalf("%+v was decoded, but cannot be encoded: %v", m, err)
 		}
 		if back, err := pubsub.Decode(again); err != nil || !reflect.DeepEqual(back, m) {
 			t.Fatalf("%+v became %+v, %v", m, back, err)

@@ -2,37 +2,37 @@ package pubsub
 
 import "time"
 
-// maxPeers bounds the publishers that are remembered.
+// maxPeers limits the number of remembered publishers.
 const maxPeers = 10_000
 
-// peers are the publishers that a connection has heard of.
+// peers are the publishers known to a connection.
 type peers struct {
 	lease time.Duration
 	by    map[string]peer
-	// check is when to look for silent ones: none has been silent for the lease before.
+	// check is the time of the next look for silent publishers. No publisher can have been silent for a lease before.
 	check time.Time
 }
 
 type peer struct {
-	last  uint64 // its highest number
+	last  uint64 // highest number
 	heard time.Time
 }
 
-// verdict is what a message says about those that should have come before it.
+// verdict says whether earlier messages of a publisher are missing.
 type verdict uint8
 
 const (
 	complete verdict = iota
-	missed           // some did not come
-	unknown          // some may have been sent before the publisher was heard of
+	missed           // some messages did not arrive
+	unknown          // a new publisher has already sent messages
 )
 
-// heed follows a publisher's numbers.
-func (p *peers) heed(m message, now time.Time) (v verdict) {
+// follow checks a message's number against the earlier ones of its publisher.
+func (p *peers) follow(m message, now time.Time) (v verdict) {
 	if m.Publisher == "" {
 		return complete
 	}
-	before := m.Number // the number that must have come before
+	before := m.Number // the number before this message
 	if len(m.Changes) > 0 {
 		before--
 	}
@@ -41,7 +41,7 @@ func (p *peers) heed(m message, now time.Time) (v verdict) {
 	case !ok && before > 0:
 		v = unknown
 	case !ok:
-	case len(m.Changes) > 0 && before != known.last: // a number that comes again is not a publisher's to send either
+	case len(m.Changes) > 0 && before != known.last: // a repeated number is an error too
 		v = missed
 	case before > known.last:
 		v = missed
@@ -52,7 +52,7 @@ func (p *peers) heed(m message, now time.Time) (v verdict) {
 	}
 	if !ok && len(p.by) >= maxPeers {
 		clear(p.by)
-		v = missed // as good as: nothing is known of them any more
+		v = missed // what these publishers miss is no longer known
 	}
 	p.by[m.Publisher] = peer{max(known.last, m.Number), now}
 	if len(p.by) == 1 {
@@ -61,7 +61,7 @@ func (p *peers) heed(m message, now time.Time) (v verdict) {
 	return v
 }
 
-// silent forgets the publishers that have said nothing for as long as the lease, and reports whether there were any.
+// silent removes the publishers that have been silent for a lease, and reports whether there were any.
 func (p *peers) silent(now time.Time) (any bool) {
 	if now.Before(p.check) {
 		return false

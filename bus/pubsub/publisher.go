@@ -11,24 +11,24 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// maxBatch bounds the changes of one message.
+// maxBatch limits the changes in one message.
 const maxBatch = 128
 
-// publisher sends changes, one message at a time, so that they are sent in the order of their numbers. Changes that come
-// meanwhile are one message together. A change that is given up spends a number, so that the others see a gap.
+// publisher sends changes, one message at a time, in the order of their numbers. Changes that arrive during a sending form
+// the next message. A change that is given up uses a number, so that receivers see a gap.
 type publisher struct {
 	id       string
 	send     func(ctx context.Context, payload string) error
-	sendTime time.Duration // for one sending
-	waitTime time.Duration // for a change, to be sent
+	sendTime time.Duration // limit for one sending
+	waitTime time.Duration // limit for a change until it is sent
 
 	mu      sync.Mutex
 	queue   []*pending
-	given   uint64 // the last number given out
-	sending bool   // the message with the number sent+1 is under way
-	sent    uint64 // what heartbeats say: numbers up to here have been sent, or are lost
+	given   uint64 // last number given out
+	sending bool   // the message with the number sent+1 is being sent
+	sent    uint64 // the number in heartbeats: messages up to it have been sent or are lost
 	closed  bool
-	work    chan struct{} // has an element when there may be something to do
+	work    chan struct{} // has an element if the queue may have changed
 }
 
 type pending struct {
@@ -40,7 +40,7 @@ func newPublisher(id string, beat time.Duration, send func(context.Context, stri
 	return &publisher{id: id, send: send, sendTime: beat, waitTime: 2 * beat, work: make(chan struct{}, 1)}
 }
 
-// settled returns the last number whose message has been sent or was lost.
+// settled returns the last number whose message was sent or lost.
 func (p *publisher) settled() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,14 +88,14 @@ func (p *publisher) publish(ctx context.Context, c bus.Change) error {
 	}
 	p.mu.Unlock()
 	select {
-	case err := <-e.done: // just now
+	case err := <-e.done: // sent at the last moment
 		return err
 	default:
 		return unavailable("publish", ctx.Err())
 	}
 }
 
-// spend gives out a number that no message will have. p.mu is held.
+// spend uses a number without a message. The caller holds p.mu.
 func (p *publisher) spend() {
 	p.given++
 	if !p.sending {
@@ -103,7 +103,7 @@ func (p *publisher) spend() {
 	}
 }
 
-// run sends until close is called and the queue is empty. ctx ends whatever is under way.
+// run sends until close is called and the queue is empty. The end of ctx ends the current sending.
 func (p *publisher) run(ctx context.Context) {
 	for range p.work {
 		for {
@@ -132,7 +132,7 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
-// take returns what to send next: nothing if there is nothing. closed: nor will there ever be.
+// take returns the next batch, which may be empty. closed reports that there will be no further batch.
 func (p *publisher) take() (batch []*pending, payload string, closed bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +152,7 @@ func (p *publisher) take() (batch []*pending, payload string, closed bool, err e
 	return batch, payload, false, err
 }
 
-// close takes no more changes; run returns when those it has are sent.
+// close accepts no more changes. run returns when the queue is empty.
 func (p *publisher) close() {
 	p.mu.Lock()
 	p.closed = true

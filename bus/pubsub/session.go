@@ -9,21 +9,21 @@ import (
 
 var errNothingBack = errors.New("pubsub: the connection is open, but no heartbeat comes back")
 
-// session is the life of one connection.
+// session is one connection, from Connect to Close.
 type session struct {
 	bus  *Bus
 	conn Conn
-	name string // which only this connection's heartbeats bear
+	name string // in the heartbeats of this connection only
 
-	beat     uint64 // the last one sent
-	beats    []beat // those that have not come back
+	beat     uint64 // number of the last heartbeat sent
+	beats    []beat // heartbeats that have not come back
 	nextBeat time.Time
-	proof    time.Time // when the newest beat that has come back was sent; before any has, when the connection was made
-	up       bool      // the subscribers have been told so, and there was a lease
+	proof    time.Time // when the newest returned heartbeat was sent; before the first, when the connection was made
+	up       bool      // subscribers know that they are connected, and there was a lease
 
 	peers   peers
-	settled time.Time // from when on a publisher that was not heard of is news
-	drop    time.Time // when to drop everything because of one; zero: no need
+	settled time.Time // end of a grace period after connecting; new publishers in it cause one drop at its end
+	drop    time.Time // when to drop everything because of a new publisher; zero if there is none
 }
 
 type beat struct {
@@ -31,7 +31,7 @@ type beat struct {
 	sent   time.Time
 }
 
-// connection connects, receives until something is wrong, and says what. up reports whether there was a lease.
+// connection connects and receives until an error, which it returns. up reports whether there was a lease.
 func (b *Bus) connection(ctx context.Context) (up bool, err error) {
 	connectCtx, cancel := context.WithTimeout(ctx, connectTime)
 	conn, err := b.transport.Connect(connectCtx)
@@ -52,7 +52,7 @@ func (b *Bus) connection(ctx context.Context) (up bool, err error) {
 			return up, err
 		}
 		receiveCtx, cancel, ok := b.receiveContext(ctx, s.nextDue())
-		if !ok { // somebody has just subscribed
+		if !ok { // there is a new subscriber
 			continue
 		}
 		payload, err := conn.Receive(receiveCtx)
@@ -66,14 +66,14 @@ func (b *Bus) connection(ctx context.Context) (up bool, err error) {
 		case err != nil:
 			return up, err
 		}
-		if err := s.heed(payload, time.Now()); err != nil {
+		if err := s.handle(payload, time.Now()); err != nil {
 			why = byPayload
 			return up, err
 		}
 	}
 }
 
-// receiveContext returns the context for one Receive. ok is false if there is a subscriber to be told first.
+// receiveContext returns the context for one Receive. ok is false if a new subscriber must be called first.
 func (b *Bus) receiveContext(ctx context.Context, until time.Time) (_ context.Context, cancel context.CancelFunc, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *Bus) takeGreet() bool {
 	return was
 }
 
-// due does what is due.
+// due does everything that is due at now.
 func (s *session) due(ctx context.Context, now time.Time) error {
 	b := s.bus
 	s.lapse(now)
@@ -117,7 +117,7 @@ func (s *session) due(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	sent := time.Now() // before the sending: that is what the lease counts from
+	sent := time.Now() // before the sending: the lease counts from here
 	s.beats = append(s.beats, beat{s.beat, sent})
 	s.nextBeat = sent.Add(b.beat)
 	sendCtx, cancel := context.WithTimeout(ctx, b.beat)
@@ -125,7 +125,7 @@ func (s *session) due(ctx context.Context, now time.Time) error {
 	return s.conn.Send(sendCtx, payload)
 }
 
-// nextDue returns when due has something to do again.
+// nextDue returns the time of the next call of due.
 func (s *session) nextDue() time.Time {
 	next := s.nextBeat
 	consider := func(t time.Time) {
@@ -144,17 +144,17 @@ func (s *session) nextDue() time.Time {
 	return next
 }
 
-// heed does what a payload says.
-func (s *session) heed(payload string, now time.Time) error {
+// handle handles one payload.
+func (s *session) handle(payload string, now time.Time) error {
 	m, err := decode(payload)
 	if err != nil {
 		return err
 	}
-	switch s.peers.heed(m, now) {
+	switch s.peers.follow(m, now) {
 	case missed:
 		s.dropAll(byGap)
 	case unknown:
-		// After connecting, the publishers make themselves known one by one: one drop is for all of them.
+		// After connecting, the publishers appear one by one. One drop is enough for all of them.
 		if s.up && s.drop.IsZero() {
 			s.drop = later(now, s.settled)
 		}
@@ -173,20 +173,20 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// back renews the lease: a heartbeat of this connection has made its round.
+// back renews the lease after a heartbeat of this connection has come back.
 func (s *session) back(number uint64) {
 	for i, one := range s.beats {
 		if one.number != number {
 			continue
 		}
-		s.lapse(time.Now()) // before this heartbeat hides it
+		s.lapse(time.Now()) // first, because the new proof would hide the end of the old lease
 		s.proof = one.sent
-		s.beats = append(s.beats[:0], s.beats[i+1:]...) // those before it are lost, or late
+		s.beats = append(s.beats[:0], s.beats[i+1:]...) // earlier ones are lost or late
 		now := time.Now()
 		switch end := s.proof.Add(s.bus.lease); {
 		case !now.Before(end): // too late
 		case s.up:
-			s.bus.tell(true) // those that failed
+			s.bus.tell(true) // subscribers that had failed
 			s.bus.setLease(end)
 		default:
 			s.rise(now)
@@ -195,8 +195,8 @@ func (s *session) back(number uint64) {
 	}
 }
 
-// rise tells the subscribers to drop everything and to serve. All that was published before the connection was made can be
-// read now; all that is published since comes through it.
+// rise makes the subscribers drop everything and serve. Changes published before the connection was made are in the base by
+// now. Changes published since then come through the connection.
 func (s *session) rise(now time.Time) {
 	s.up = true
 	s.drop = time.Time{}
@@ -206,26 +206,26 @@ func (s *session) rise(now time.Time) {
 	s.bus.stats.connected.Store(true)
 }
 
-// down tells the subscribers that they may miss something.
+// down makes the subscribers bypass their caches.
 func (s *session) down(why reason) {
 	if !s.up {
 		return
 	}
 	s.up = false
-	s.bus.endLease() // at once, for all
+	s.bus.endLease() // first: it stops all subscribers at once
 	s.bus.stats.connected.Store(false)
 	s.bus.stats.drops[why].Add(1)
 	s.bus.tell(false)
 }
 
-// lapse is down if the lease is over.
+// lapse calls down if the lease has ended.
 func (s *session) lapse(now time.Time) {
 	if s.up && !now.Before(s.proof.Add(s.bus.lease)) {
 		s.down(byLease)
 	}
 }
 
-// dropAll makes the subscribers drop everything. The connection and the lease are as good as before.
+// dropAll makes the subscribers drop everything. The connection and the lease stay.
 func (s *session) dropAll(why reason) {
 	s.drop = time.Time{}
 	if s.up {

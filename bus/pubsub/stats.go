@@ -6,16 +6,16 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// reason is why subscribers had to stop serving.
+// reason is the reason for which subscribers had to drop everything.
 type reason uint8
 
 const (
-	byConnection reason = iota // lost, or given up
-	byPayload                  // undecodable
+	byConnection reason = iota // the connection was lost or given up
+	byPayload                  // a payload could not be decoded
 	byLease                    // no heartbeat came back in time
 	byGap                      // a number is missing
-	bySilence                  // of a publisher
-	byStranger                 // a publisher that was not heard of has sent before
+	bySilence                  // a publisher fell silent
+	byStranger                 // a new publisher had already sent messages
 	numReasons
 )
 
@@ -46,7 +46,7 @@ func (b *Bus) AppendStats(dst []layer.Stat) []layer.Stat {
 		counter("chatstore_bus_drops_total", "Times that subscribers had to drop everything, by reason.", b.stats.drops[why].Load(),
 			layer.Label{Name: "reason", Value: reasonNames[why]})
 	}
-	counter("chatstore_bus_unsent_changes_total", "Changes whose publishing failed.", b.stats.unsent.Load())
-	counter("chatstore_bus_subscriber_failures_total", "Calls of subscribers that panicked.", b.stats.failed.Load())
+	counter("chatstore_bus_unsent_changes_total", "Changes that could not be published.", b.stats.unsent.Load())
+	counter("chatstore_bus_subscriber_failures_total", "Calls to subscribers that panicked or exited their goroutine.", b.stats.failed.Load())
 	return dst
 }

@@ -11,29 +11,31 @@ import (
 	"github.com/chatstore/chatstore/bus"
 )
 
-// subscriber is called by the goroutine that receives, and by no other.
+// subscriber is called only by the receiving goroutine.
 type subscriber struct {
 	f         func(bus.Change)
 	connected func(bool)
 
-	running chan struct{} // has an element while f or connected runs; not a Mutex, for the sake of testing/synctest
+	running chan struct{} // has an element while f or connected runs; a Mutex would block testing/synctest
 	gone    atomic.Bool
-	told    bool // that it is connected; the receiving goroutine's own
+	up      bool // the last call of connected was true and succeeded; only for the receiving goroutine
 }
 
-// Subscribe implements [bus.Bus]. It returns at once; connected(true) comes when the Bus has its lease. One goroutine calls f
-// and connected of all subscribers, one after the other. A subscriber that takes long delays the heartbeats; one that takes
-// longer than the lease ends the serving of all. A panic or runtime.Goexit in f or connected is logged, and the others go on.
-// That subscriber is told connected(false), and connected(true) with the next heartbeat.
+// Subscribe implements [bus.Bus]. It returns at once and calls connected(true) when the Bus has a lease. One goroutine calls
+// f and connected of all subscribers, one after the other. A slow subscriber delays the heartbeats. If it takes longer than
+// a lease, all subscribers must stop serving.
 //
-// stop and [Bus.Close] wait for a running f. They must not be called from within f or connected: end ctx there instead.
+// A panic or runtime.Goexit in f or connected is logged and does not affect the other subscribers. Subscribe then calls
+// connected(false) of that subscriber, and connected(true) at the next heartbeat.
+//
+// stop and [Bus.Close] wait for a running f. Do not call them within f or connected: end ctx there instead.
 func (b *Bus) Subscribe(ctx context.Context, f func(bus.Change), connected func(bool)) (stop func()) {
 	if f == nil || connected == nil {
 		panic("pubsub: Subscribe needs both functions")
 	}
 	s := &subscriber{f: f, connected: connected, running: make(chan struct{}, 1)}
 	b.mu.Lock()
-	b.subscribers = append(slices.Clip(b.subscribers), s) // the receiving goroutine may be walking the old slice
+	b.subscribers = append(slices.Clip(b.subscribers), s) // a copy: the receiving goroutine may be using the old slice
 	b.greet = true
 	if b.wake != nil {
 		b.wake()
@@ -49,12 +51,12 @@ func (b *Bus) Subscribe(ctx context.Context, f func(bus.Change), connected func(
 	return func() {
 		forget()
 		remove()
-		s.running <- struct{}{} // what runs now ends first
+		s.running <- struct{}{} // wait for a running call
 		<-s.running
 	}
 }
 
-// call runs f, unless the subscriber has gone, in a goroutine of its own: neither a panic nor Goexit ends the receiving.
+// call runs f unless the subscriber has gone. It uses a new goroutine, so that a panic or Goexit does not end the receiving.
 func (s *subscriber) call(log *slog.Logger, f func()) (ok bool) {
 	done := make(chan struct{})
 	go func() {
@@ -69,7 +71,7 @@ func (s *subscriber) call(log *slog.Logger, f func()) (ok bool) {
 			if p := recover(); p != nil {
 				log.Error("pubsub: a subscriber panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			} else if !ok {
-				log.Error("pubsub: a subscriber ended its goroutine")
+				log.Error("pubsub: a subscriber exited its goroutine")
 			}
 		}()
 		f()
@@ -85,10 +87,10 @@ func (b *Bus) snapshot() []*subscriber {
 	return b.subscribers
 }
 
-// tell tells those subscribers that have not been told it yet whether they are connected.
+// tell calls connected of every subscriber whose state differs.
 func (b *Bus) tell(connected bool) {
 	for _, s := range b.snapshot() {
-		if s.told != connected {
+		if s.up != connected {
 			b.tellOne(s, connected)
 		}
 	}
@@ -96,17 +98,17 @@ func (b *Bus) tell(connected bool) {
 
 func (b *Bus) tellOne(s *subscriber, connected bool) {
 	ok := s.call(b.log, func() { s.connected(connected) })
-	s.told = connected && ok
+	s.up = connected && ok
 	if !ok {
 		b.stats.failed.Add(1)
-		if connected { // it may have begun to serve
+		if connected { // it may have begun to serve before it failed
 			s.call(b.log, func() { s.connected(false) })
 		}
 	}
 }
 
-// deliver hands changes to the subscribers, connected or not: one with an unknown outcome holds entries back for longer
-// than a reconnect takes.
+// deliver passes changes to all subscribers, connected or not. The quarantine of a write with an unknown outcome may last
+// longer than a reconnect.
 func (b *Bus) deliver(changes []bus.Change) {
 	for _, s := range b.snapshot() {
 		ok := s.call(b.log, func() {

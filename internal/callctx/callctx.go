@@ -1,5 +1,5 @@
-// Package callctx is the one value that the packages of this module keep in a context, so that a layer pays for one
-// lookup. It knows none of their types: each package gives its slots a meaning.
+// Package callctx has the single context value of this module, so that a layer needs only one lookup. It does not import the
+// packages that use it: each of them gives its fields a meaning.
 package callctx
 
 import (
@@ -10,9 +10,9 @@ import (
 	"unique"
 )
 
-// Data is all that is kept. A value is never changed once it is in a context.
+// Data is the context value. It must not be changed once it is in a context.
 type Data struct {
-	// Of store: who calls, and how.
+	// Of package store: the principal, the save mode and the read hints.
 	Tenant, Subject string
 	Roles           []string
 	HasPrincipal    bool
@@ -21,15 +21,15 @@ type Data struct {
 	Mode            uint8
 	Fresh           bool
 	NoStore         bool
-	// Of layer: a *layer.Notes, and whom to tell what.
+	// Of package layer: a *layer.Notes, and the recorders of versions and of unknown outcomes.
 	Notes     any
 	Record    func(threadID string, before, after uint64)
 	Unsettled func()
-	// Of bus.
+	// Of package bus.
 	Stamp Stamp
 }
 
-// Stamp is bus.Stamp.
+// Stamp has the fields of bus.Stamp.
 type Stamp struct {
 	Origin string
 	Write  uint64
@@ -39,14 +39,14 @@ type ctxKey struct{}
 
 var noData Data
 
-// Ctx is a context with data: in one allocation, where context.WithValue takes two.
+// Ctx is a context with Data. It takes one allocation, where context.WithValue takes two.
 type Ctx struct {
 	context.Context
 	Data Data
 }
 
-// String says that there is data, and not what: it names people. Of a parent that does not say what it is, it prints the type only,
-// as package context does.
+// String says that there is data, but not which: it may contain ids of persons. For a parent without a String method it
+// prints the type only, as package context does.
 func (c *Ctx) String() string {
 	parent := fmt.Sprintf("%T", c.Context)
 	if s, ok := c.Context.(fmt.Stringer); ok {
@@ -55,7 +55,7 @@ func (c *Ctx) String() string {
 	return parent + ".WithValue(store)"
 }
 
-// Value returns what package context wants.
+// Value implements context.Context.
 func (c *Ctx) Value(key any) any {
 	if _, ok := key.(ctxKey); ok {
 		return &c.Data
@@ -63,7 +63,7 @@ func (c *Ctx) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// Of returns ctx's data, to be read only.
+// Of returns the data of ctx. It must not be changed.
 func Of(ctx context.Context) *Data {
 	if c, ok := ctx.(*Ctx); ok {
 		return &c.Data
@@ -74,23 +74,23 @@ func Of(ctx context.Context) *Data {
 	return &noData
 }
 
-// Copy returns ctx with a copy of its data, to be changed before anybody else has it.
+// Copy returns ctx with a copy of its data. The copy may be changed until the context is passed on.
 func Copy(ctx context.Context) Ctx {
-	if c, ok := ctx.(*Ctx); ok { // whose data nobody asks for any more
+	if c, ok := ctx.(*Ctx); ok { // the copy takes its place, to keep the chain of contexts short
 		return *c
 	}
 	return Ctx{ctx, *Of(ctx)}
 }
 
-// With returns ctx with its data changed by set.
+// With returns ctx with a copy of its data that set has changed.
 func With(ctx context.Context, set func(*Data)) context.Context {
 	c := Copy(ctx)
 	set(&c.Data)
 	return &c
 }
 
-// WithoutPrincipal returns ctx without a principal. Layers that share answers between principals load them so, which makes
-// whatever depends on a principal beneath them fail closed.
+// WithoutPrincipal returns ctx without a principal. A layer that shares answers between principals loads them with such a
+// context, so that every lower layer that depends on a principal fails closed.
 func WithoutPrincipal(ctx context.Context) context.Context {
 	if !Of(ctx).HasPrincipal {
 		return ctx
@@ -100,14 +100,14 @@ func WithoutPrincipal(ctx context.Context) context.Context {
 	})
 }
 
-// WithVersionRecorder returns a context whose calls report thread versions to f, in place of any recorder set before. f may
-// be called from another goroutine, but not after the call has returned.
+// WithVersionRecorder returns a context in which f gets the reported thread versions. It replaces an earlier recorder. f may
+// be called from other goroutines, but not after the end of the call.
 func WithVersionRecorder(ctx context.Context, f func(threadID string, before, after uint64)) context.Context {
 	return With(ctx, func(d *Data) { d.Record = f })
 }
 
-// WithoutVersionRecorder returns ctx without a version recorder, for calls that tests and test stores make beside a caller's. A
-// layer's own reads use layer.Own.
+// WithoutVersionRecorder returns ctx without a version recorder, for additional calls of tests and test stores. Layers use
+// layer.Own for their own reads.
 func WithoutVersionRecorder(ctx context.Context) context.Context {
 	if Of(ctx).Record == nil {
 		return ctx
@@ -115,21 +115,21 @@ func WithoutVersionRecorder(ctx context.Context) context.Context {
 	return With(ctx, func(d *Data) { d.Record = nil })
 }
 
-// WithUnsettledRecorder returns a context whose writes call f where layer.ReportUnsettled says to, in place of any set
-// before. f may be called from another goroutine, but not after the call has returned.
+// WithUnsettledRecorder returns a context in which layer.ReportUnsettled calls f. It replaces an earlier recorder. f may be
+// called from other goroutines, but not after the end of the call.
 func WithUnsettledRecorder(ctx context.Context, f func()) context.Context {
 	return With(ctx, func(d *Data) { d.Unsettled = f })
 }
 
-// Detached returns a context for a call that is made on behalf of several callers: it has ctx's values, such as the span
-// and the principal, but not its cancellation, deadline, notes, recorders, stamp, hints or save mode.
+// Detached returns a context for a call on behalf of several callers. It keeps the principal and foreign values of ctx, such
+// as a span. It drops the cancellation, deadline, notes, recorders, stamp, hints and save mode.
 func Detached(ctx context.Context) context.Context {
 	return With(context.WithoutCancel(ctx), func(d *Data) {
 		*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}
 	})
 }
 
-// PartitionOf joins the parts length-prefixed, so that no two principals make one text.
+// PartitionOf joins the parts with their lengths, so that different principals have different texts.
 func PartitionOf(tenant, subject string, roles []string) unique.Handle[string] {
 	b := make([]byte, 0, 64)
 	add := func(s string) {

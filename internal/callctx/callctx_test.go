@@ -15,13 +15,13 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// request is a context that does not say how it is printed.
+// request is a context without a String method.
 type request struct {
 	context.Context
 	token string
 }
 
-// A context that is printed, into a log for instance, must not name people.
+// A printed context, in a log for example, must not contain ids of persons.
 func TestAPrintedContextNamesNobody(t *testing.T) {
 	ctx := store.WithPrincipal(request{context.Background(), "acme"}, store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 	ctx, cancel := context.WithCancel(ctx)
@@ -36,23 +36,23 @@ func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "span"), time.Hour)
 	ctx = store.WithPrincipal(ctx, store.Principal{Owner: chat.Owner{Subject: "s"}})
 	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.UpdateOnly)))
-	ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("one caller's recorder was told") })
+	ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("the detached call reports to the caller's recorder") })
 	ctx, _ = layer.WithNotes(ctx, store.OpLoadThread, nil)
 	d := callctx.Detached(ctx)
 	cancel()
 	if d.Err() != nil || d.Done() != nil {
-		t.Error("one caller's cancellation reaches it")
+		t.Error("the caller's cancellation reaches the detached call")
 	}
 	if _, ok := d.Deadline(); ok {
-		t.Error("one caller's deadline reaches it")
+		t.Error("the caller's deadline reaches the detached call")
 	}
 	driver.ReportVersion(d, "thr_1", 1, 1)
 	h := layer.HintsFor(d, store.OpLoadThread)
 	if h.Fresh() || h.NoStore() || h.Notes != nil || store.SaveModeFrom(d) != store.Upsert {
-		t.Errorf("one caller's hints reach it: %+v", h)
+		t.Errorf("the caller's hints reach the detached call: %+v", h)
 	}
 	if p, ok := store.PrincipalFrom(d); !ok || p.Owner.Subject != "s" || d.Value(key{}) != "span" {
-		t.Error("values were lost")
+		t.Error("the detached call lost the principal or the span")
 	}
 }
 
@@ -63,11 +63,11 @@ func TestAStampTravelsWithTheContext(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if got := bus.StampFrom(callctx.Detached(ctx)); got != (bus.Stamp{}) {
-		t.Errorf("a detached call bears %v", got)
+		t.Errorf("a detached call has the stamp %v", got)
 	}
 }
 
-// What a context is given is one allocation, however much it had before: layers do it in every call.
+// Layers add data to the context in every call. Each time must take one allocation, whatever the context had before.
 func TestAContextsDataIsOneAllocation(t *testing.T) {
 	type foreign struct{}
 	other := context.WithValue(store.WithFresh(t.Context()), foreign{}, 1)
@@ -87,9 +87,9 @@ func TestAContextsDataIsOneAllocation(t *testing.T) {
 	}
 }
 
-var kept context.Context // so that nothing is optimized away
+var kept context.Context // keeps the compiler from removing the calls
 
-// Data that is given upon data takes its place; a context of another's in between changes neither.
+// New data replaces the data of the same context. A foreign context in between keeps its own data.
 func TestAContextsDataIsOneStep(t *testing.T) {
 	type foreign struct{}
 	ctx := store.WithFresh(t.Context())
@@ -99,9 +99,9 @@ func TestAContextsDataIsOneStep(t *testing.T) {
 	ctx, notes := layer.WithNotes(ctx, store.OpLoadThread, nil)
 	h := layer.HintsFor(ctx, store.OpLoadThread)
 	if !h.Fresh() || !h.NoStore() || h.Notes != notes || store.SaveModeFrom(ctx) != store.InsertOnly || ctx.Value(foreign{}) != "theirs" {
-		t.Errorf("something was lost: %+v", h)
+		t.Errorf("data was lost: %+v", h)
 	}
 	if steps := strings.Count(fmt.Sprint(ctx), "WithValue(store)"); steps != 2 {
-		t.Errorf("a lookup passes %d contexts with data, want one on each side of the other's: %v", steps, ctx)
+		t.Errorf("the chain has %d contexts with data, want one on each side of the foreign one: %v", steps, ctx)
 	}
 }

@@ -1,5 +1,5 @@
-// Package coherence is what the cache and the singleflight layer have in common: shared reads that never predate their caller's
-// start, and writes that invalidate them. See packages generation and flight for the two halves.
+// Package coherence is the common part of the cache and the singleflight layer: shared reads that never predate their
+// caller's start, and writes that invalidate them. Packages generation and flight are its two halves.
 package coherence
 
 import (
@@ -25,12 +25,11 @@ const (
 	ListCounter // one for all listings of threads
 )
 
-// defaultQuarantine is how long a write with an unknown outcome is held to be possible where neither the user nor the base
-// says anything.
+// defaultQuarantine is the quarantine if neither the user nor the base sets one.
 const defaultQuarantine = time.Minute
 
-// Quarantine returns how long the counter of a write with an unknown outcome stays in progress over base: as long as the base needs
-// ([driver.WriteBounder]), and at least as long as the user asked for. If asked is negative, the user said nothing.
+// Quarantine returns how long a write with an unknown outcome counts as in progress. It is the base's limit
+// ([driver.WriteBounder]) or the user's, whichever is longer. A negative asked means that the user set none.
 func Quarantine(base store.Store, asked time.Duration) time.Duration {
 	bound, known := store.As[driver.WriteBounder](base)
 	switch {
@@ -42,17 +41,17 @@ func Quarantine(base store.Store, asked time.Duration) time.Duration {
 	return defaultQuarantine
 }
 
-// Core coordinates the reads and writes of one layer. Its exported fields are set before its first use.
+// Core coordinates the reads and writes of one layer. Set its exported fields before its first use.
 type Core struct {
 	Counters   *generation.Table
-	Limit      time.Duration // of a shared call
-	Quarantine time.Duration // of a write with an unknown outcome
+	Limit      time.Duration // longest shared load; 0 for no limit
+	Quarantine time.Duration // after a write with an unknown outcome
 
 	shared atomic.Bool
 	roles  [store.NumOps][len(roleNames)]atomic.Uint64
 }
 
-// The roles in a shared call.
+// The roles in a shared load.
 const (
 	leader = iota
 	follower
@@ -60,10 +59,10 @@ const (
 
 var roleNames = [...]string{leader: "leader", follower: "follower"}
 
-// Share makes principals share one partition from now on.
+// Share makes all principals use one partition from now on.
 func (c *Core) Share() { c.shared.Store(true) }
 
-// Partition returns the partition of a call: the principal's, or one for all where principals share.
+// Partition returns the partition for a call: that of its principal, or the zero one if principals share.
 func (c *Core) Partition(h layer.Hints) layer.Partition {
 	if c.shared.Load() {
 		return layer.Partition{}
@@ -71,11 +70,11 @@ func (c *Core) Partition(h layer.Hints) layer.Partition {
 	return h.Partition()
 }
 
-// detach makes the context of a shared call.
+// detach returns the context for a shared load.
 func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(callctx.Detached(ctx)) }
 
-// Unnamed returns ctx without its principal where principals share: what depends on one must fail closed rather than answer
-// all with what one of them may see. Every load that may be stored or shared is made in it.
+// Unnamed returns ctx without its principal if principals share. A lower layer that depends on the principal then fails
+// closed, instead of giving all callers what one of them may see. Every load that may be stored or shared uses Unnamed.
 func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
 		return callctx.WithoutPrincipal(ctx)
@@ -83,8 +82,9 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write runs a write of the counter's ids. It keeps the counter in progress until the write has ended or, if its outcome is unknown,
-// until its quarantine is over. before is the counter before the write. definite says whether the outcome is known.
+// Write makes a write of the ids of s. It counts as in progress until it has ended or, if its outcome is unknown, until its
+// quarantine has ended. Its call gets the counter before the write. The result definite reports whether the outcome is
+// known.
 func (c *Core) Write(ctx context.Context, s generation.Slot,
 	call func(ctx context.Context, before generation.Counter) error) (definite bool, err error) {
 	var unsettled atomic.Bool
@@ -93,9 +93,9 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 		switch {
 		case definite:
 			c.Counters.End(s)
-		case unsettled.Load(): // what was left behind may need longer than the base to notice
+		case unsettled.Load(): // an abandoned attempt may take longer than the base's limit
 			c.Counters.EndUnknown(s, c.Hold())
-		default: // or it panicked
+		default: // also after a panic
 			c.Counters.EndUnknown(s, c.Quarantine)
 		}
 	}()
@@ -107,10 +107,10 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 	return definite, err
 }
 
-// Hold returns the longest that a write with an unknown outcome is held back for.
+// Hold returns the longest quarantine of this layer.
 func (c *Core) Hold() time.Duration { return max(c.Quarantine, defaultQuarantine) }
 
-// Report is one version report of the base.
+// Report is one report of a thread's versions.
 type Report struct {
 	ThreadID      string
 	Before, After uint64
@@ -122,7 +122,7 @@ type Recorder struct {
 	reports []Report
 }
 
-// Listen returns a context whose calls report to r.
+// Listen returns a context in which r collects the reports.
 func (r *Recorder) Listen(ctx context.Context) context.Context {
 	return callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
 		r.mu.Lock()
@@ -131,14 +131,14 @@ func (r *Recorder) Listen(ctx context.Context) context.Context {
 	})
 }
 
-// Reports returns what was reported so far.
+// Reports returns the reports so far.
 func (r *Recorder) Reports() []Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.reports
 }
 
-// Only returns the report of threadID, if there is exactly one report and it is that.
+// Only returns the report for threadID. ok is false unless it is the only one.
 func Only(reports []Report, threadID string) (r Report, ok bool) {
 	if len(reports) != 1 || reports[0].ThreadID != threadID {
 		return Report{}, false
@@ -146,32 +146,33 @@ func Only(reports []Report, threadID string) (r Report, ok bool) {
 	return reports[0], true
 }
 
-// Forward gives the reports to the recorder that the caller has in its context.
+// Forward passes the reports on to the caller's recorder.
 func Forward(h layer.Hints, reports []Report) {
 	for _, r := range reports {
 		h.ReportVersion(r.ThreadID, r.Before, r.After)
 	}
 }
 
-// Answer is what a read returned, and the versions it reported. It is passed by pointer: the goroutine of a shared call
-// begins with a small stack, and large values in its frames would make it grow.
+// Answer is the result of a read with its version reports. It is passed by pointer, because large values would make the
+// small stack of a shared load's goroutine grow.
 type Answer[T any] struct {
 	Value   T
 	Reports []Report
 }
 
-// Read says which read is wanted.
+// Read describes a read that may be shared.
 type Read struct {
 	Op      store.Op
-	Kind    string // of the row in errors
-	ID      string // of the row in errors
+	Kind    string // kind of row, for errors
+	ID      string // id of the row, for errors
 	Slot    generation.Slot
-	Counter generation.Counter // at Slot, loaded when the read began
-	Args    []string           // what, besides the op, tells it from other reads
+	Counter generation.Counter // of Slot, when the read began
+	Args    []string           // distinguish it from other reads of the same op
 }
 
-// Share answers r by a call of load that it may share with identical reads: a call that began at the same counter or, while a write
-// is in progress, one that has not begun yet. load gets a context of its own. The answer is shared: it must not be changed.
+// Share answers r with load, which identical concurrent reads share. It joins a load that began at the same counter. While a
+// write is in progress, it joins only a load that has not begun. load gets a detached context. The answer is shared and must
+// not be changed.
 func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h layer.Hints, r Read,
 	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
 	spec := flight.Spec{
@@ -198,7 +199,7 @@ func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h l
 	return a, nil
 }
 
-// Direct calls load and collects its version reports. The answer is never nil.
+// Direct calls load and collects its version reports. It never returns a nil Answer.
 func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (*Answer[T], error) {
 	var rec Recorder
 	a := new(Answer[T])
@@ -208,7 +209,7 @@ func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (
 	return a, err
 }
 
-// classify makes the errors that arise in sharing, and not beneath it, errors of a Store.
+// classify turns errors of the sharing itself into errors of a Store.
 func classify(ctx context.Context, r Read, err error) error {
 	if _, ok := errors.AsType[*store.Error](err); ok {
 		return err
@@ -222,8 +223,8 @@ func classify(ctx context.Context, r Read, err error) error {
 	return err
 }
 
-// key joins length-prefixed parts: no two different reads have one key, whatever their ids contain. A read at a counter
-// without writers has the counter in its key; the others queue behind one another whatever the counter.
+// key joins the parts with their lengths, so that different reads have different keys. If no write is in progress, the
+// counter is part of the key. Otherwise reads queue together, whatever their counter is.
 func key(p layer.Partition, r Read) string {
 	b := make([]byte, 0, 128)
 	part := func(s string) {
@@ -242,12 +243,12 @@ func key(p layer.Partition, r Read) string {
 	return string(b)
 }
 
-// AppendStats appends how often callers led and followed, for ops.
+// AppendStats appends the numbers of leaders and followers, for each of ops.
 func (c *Core) AppendStats(dst []layer.Stat, ops ...store.Op) []layer.Stat {
 	for _, op := range ops {
 		for i, role := range roleNames {
 			dst = append(dst, layer.Stat{
-				Name: "chatstore_flights_total", Help: "Reads by their part in a shared call.", Counter: true,
+				Name: "chatstore_flights_total", Help: "Reads by their role in a shared load.", Counter: true,
 				Labels: [3]layer.Label{{Name: "operation", Value: op.String()}, {Name: "role", Value: role}},
 				Value:  float64(c.roles[op][i].Load()),
 			})

@@ -32,12 +32,12 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 	if len(keys) != n {
 		t.Errorf("%d different reads have %d keys", n, len(keys))
 	}
-	// Reads during a write queue behind one another, whatever the counter.
+	// Reads during a write queue together, whatever their counter.
 	if key(layer.Partition{}, Read{Counter: 1}) != key(layer.Partition{}, Read{Counter: 1<<24 + 1}) {
-		t.Error("two reads during writes would not queue")
+		t.Error("two reads during writes would not queue together")
 	}
 	if key(layer.Partition{}, Read{Counter: 1}) == key(layer.Partition{}, Read{}) {
-		t.Error("a read during a write would join one from before it")
+		t.Error("a read during a write would join a read from before the write")
 	}
 }
 
@@ -84,14 +84,14 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 		{"ok, after an attempt that is unsettled", func(ctx context.Context) error { layer.ReportUnsettled(ctx); return nil }, false},
 	} {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
-		outer := false // told as well: it may be another cache
+		outer := false // the recorder of a layer above, which may be another cache
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { outer = true })
 		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
 		if got := c.Counters.Load(0).Idle(); got != e.idle || definite != e.idle {
-			t.Errorf("%s: idle afterwards is %v, definite %v", e.name, got, definite)
+			t.Errorf("%s: afterwards idle is %v, definite is %v", e.name, got, definite)
 		}
 		if want := e.name == "ok, after an attempt that is unsettled"; outer != want {
-			t.Errorf("%s: the layer above heard of it: %v", e.name, outer)
+			t.Errorf("%s: reported to the layer above: %v", e.name, outer)
 		}
 		c.Counters.Close()
 	}
@@ -102,7 +102,7 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Counter) error { panic("in the base") })
 	}()
 	if c.Counters.Load(0).Idle() {
-		t.Error("a write that panicked may still have happened, and is not in progress")
+		t.Error("a write that panicked is not in progress, but may still take effect")
 	}
 }
 

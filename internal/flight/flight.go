@@ -1,11 +1,10 @@
-// Package flight lets concurrent callers with one key share a call. It adds to x/sync/singleflight what a shared call of a Store
+// Package flight shares one call between concurrent callers with the same key. It adds to x/sync/singleflight what a Store
 // needs:
 //
-//   - Cancelling one caller ends the wait of that caller only. The call ends when its last caller has left, or at its own
-//     time limit.
-//   - If the call panics, every caller panics. If it exits its goroutine, every caller gets an error. (Bare DoChan would kill
-//     the process or hang.)
-//   - A caller may insist on a call that has not begun yet.
+//   - A cancelled caller ends only its own wait. The call ends when its last caller has left, or at its time limit.
+//   - If the call panics, every caller panics. If it exits its goroutine, every caller gets an error. (With DoChan alone,
+//     the process would crash or the callers would hang.)
+//   - A caller may ask for a call that has not begun yet.
 package flight
 
 import (
@@ -19,13 +18,13 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// ErrGoexit is what callers get when the call ended its goroutine.
+// ErrGoexit is the error of Do if the call exited its goroutine.
 var ErrGoexit = errors.New("flight: the shared call exited its goroutine")
 
-// PanicError is what callers panic with when the call panicked.
+// PanicError is the value with which every caller panics if the call panicked.
 type PanicError struct {
 	Value any
-	Stack []byte // of the call, which the callers' stacks do not show
+	Stack []byte // stack of the call; the callers' stacks do not show it
 }
 
 // Error returns the panic's value and the stack of the call.
@@ -37,51 +36,52 @@ func (p *PanicError) Unwrap() error {
 	return err
 }
 
-// Spec says which call is wanted.
+// Spec describes a call.
 type Spec struct {
-	// Key names the call. Equal keys are equal calls: build it from length-prefixed parts.
+	// Key identifies the call. Callers with equal keys share it. Build keys from length-prefixed parts.
 	Key string
-	// Queued joins only a call that has not begun yet. While one is under way, those who come wait together for the next.
+	// Queued joins only a call that has not begun yet. Callers that come during a call share the next one.
 	Queued bool
-	// Limit is the longest the call may take once begun. Zero: as long as somebody waits.
+	// Limit is the longest time that the call may take after it has begun. Zero means no limit.
 	Limit time.Duration
-	// Origin is what followers learn of the leader.
+	// Origin identifies the leader. Followers get it in their Role.
 	Origin any
-	// Joined is told the caller's role before it waits.
+	// Joined is called with the caller's role before the caller waits.
 	Joined func(Role)
 }
 
-// Role says how a caller took part.
+// Role is a caller's part in a call.
 type Role struct {
 	Follower bool
 	Leader   any // the leader's Origin
 }
 
-// Group shares calls that return a T, which must be safe to share. The zero Group is ready. It is safe for concurrent use.
+// Group shares calls that return a T. T must be safe to share. The zero Group is ready to use. It is safe for concurrent
+// use.
 type Group[T any] struct {
 	mu    sync.Mutex
 	calls singleflight.Group
-	// open has the calls that may be joined. A key is in it exactly as long as it is in calls.
+	// open has the calls that callers may join: exactly the keys in calls.
 	open map[string]*shared
-	// tail has, for each key of queued calls, the end of the last one in the queue.
+	// tail has, for each key with queued calls, the done channel of the last one.
 	tail map[string]chan struct{}
 }
 
 type shared struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	refs   int // callers that wait
-	origin any
-	heeded func() bool     // stops watching ctx; nil before the call has begun
-	prev   <-chan struct{} // queued: the end of the call before
-	done   chan struct{}   // queued: closed at the end
-	ended  bool
-	broken chan struct{} // closed at an end without an answer
-	err    error         // why: set before broken is closed
+	ctx     context.Context
+	cancel  context.CancelFunc
+	refs    int // waiting callers
+	origin  any
+	unwatch func() bool     // stops watching ctx; nil before the call has begun
+	prev    <-chan struct{} // for queued calls: closed at the end of the previous one
+	done    chan struct{}   // for queued calls: closed at the end
+	ended   bool
+	broken  chan struct{} // closed if the call ends without an answer
+	err     error         // the reason; set before broken is closed
 }
 
-// Do returns what fn returns, called once for all callers that share the call. fn gets a context with the values of detach
-// (the leader's), which is cancelled when nobody waits any more. When ctx ends first, Do returns its cause at once.
+// Do calls fn once for all callers that share the call, and returns its result. The leader's detach makes the context of fn.
+// This context is cancelled when no caller waits any more. If ctx ends first, Do returns its cause at once.
 func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Context) context.Context,
 	fn func(context.Context) (T, error)) (T, error) {
 	g.mu.Lock()
@@ -113,7 +113,7 @@ func (g *Group[T]) Do(ctx context.Context, spec Spec, detach func(context.Contex
 	}
 }
 
-// start opens a call. g.mu is held.
+// start opens a call. The caller holds g.mu.
 func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
 	if g.open == nil {
 		g.open = make(map[string]*shared)
@@ -134,9 +134,9 @@ func (g *Group[T]) start(ctx context.Context, spec Spec) *shared {
 	return f
 }
 
-// begin gives the call its context, with the time limit, and sees to it that its end ends the call, even if fn does not heed it.
+// begin gives the call its context with the time limit. The end of the context ends the call, even if fn ignores it.
 func (g *Group[T]) begin(ctx context.Context, f *shared, spec Spec) {
-	queued := f.cancel // of ctx, where the call was queued
+	queued := f.cancel // for the context of the queued call
 	if spec.Limit > 0 {
 		f.ctx, f.cancel = context.WithTimeout(ctx, spec.Limit)
 	} else {
@@ -147,10 +147,10 @@ func (g *Group[T]) begin(ctx context.Context, f *shared, spec Spec) {
 		f.cancel = func() { stop(); queued() }
 	}
 	ctx = f.ctx
-	f.heeded = context.AfterFunc(ctx, func() { g.end(f, spec, ctx.Err()) })
+	f.unwatch = context.AfterFunc(ctx, func() { g.end(f, spec, ctx.Err()) })
 }
 
-// shut makes the call one that cannot be joined. g.mu is held.
+// shut closes the call for further callers. The caller holds g.mu.
 func (g *Group[T]) shut(f *shared, key string) {
 	if g.open[key] == f {
 		delete(g.open, key)
@@ -158,7 +158,7 @@ func (g *Group[T]) shut(f *shared, key string) {
 	}
 }
 
-// leave takes one caller away, and ends the call with the last.
+// leave removes one caller. The call ends with its last caller.
 func (g *Group[T]) leave(f *shared, key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -168,25 +168,25 @@ func (g *Group[T]) leave(f *shared, key string) {
 	}
 }
 
-// run is the call, in the goroutine that DoChan made for it. DoChan delivers what it returns, which may be a panic; the rest
-// goes by way of broken.
+// run makes the call, in DoChan's goroutine. DoChan delivers its result, or the PanicError. Any other end goes through
+// broken.
 func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)) (v T, err error) {
 	if spec.Queued {
 		if f.prev != nil {
-			<-f.prev // also when nobody waits any more, so that two of one queue are never under way at once
+			<-f.prev // even if all callers have left: two calls of one queue must not run at once
 		}
 		g.mu.Lock()
 		g.shut(f, spec.Key)
 		g.begin(f.ctx, f, spec)
 		g.mu.Unlock()
 	}
-	if err := f.ctx.Err(); err != nil { // everybody left while it was queued
+	if err := f.ctx.Err(); err != nil { // all callers left while it was queued
 		g.end(f, spec, err)
 		return v, err
 	}
 	returned := false
 	defer func() {
-		f.heeded()
+		f.unwatch()
 		if r := recover(); r != nil {
 			err = &PanicError{Value: r, Stack: debug.Stack()}
 		} else if !returned {
@@ -199,7 +199,7 @@ func (g *Group[T]) run(f *shared, spec Spec, fn func(context.Context) (T, error)
 	return v, err
 }
 
-// end ends the call, once. With a cause, its callers are told at once that there will be no answer.
+// end ends the call. Only its first call has an effect. With a cause, all waiting callers return it at once.
 func (g *Group[T]) end(f *shared, spec Spec, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

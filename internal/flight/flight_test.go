@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// answer is what one caller of Do got.
+// answer is the result of one caller of Do.
 type answer struct {
 	v     int
 	role  Role
@@ -22,14 +22,14 @@ type answer struct {
 	panic any
 }
 
-// backend is a group, and calls that are counted, and held until they are let go.
+// backend is a group with calls that are counted and that wait for the gate.
 type backend struct {
 	Group[int]
 	calls atomic.Int32
 	gate  chan struct{}
 }
 
-// bubble runs f in a bubble. It fails if the group still holds anything afterwards.
+// bubble runs f in a synctest bubble. It fails if the group holds calls afterwards.
 func bubble(t *testing.T, f func(t *testing.T, b *backend)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -44,7 +44,7 @@ func bubble(t *testing.T, f func(t *testing.T, b *backend)) {
 	})
 }
 
-// load answers with the number of the call.
+// load returns the number of the call.
 func (b *backend) load(ctx context.Context) (int, error) {
 	n := int(b.calls.Add(1))
 	select {
@@ -55,7 +55,7 @@ func (b *backend) load(ctx context.Context) (int, error) {
 	}
 }
 
-// ask calls Do in a goroutine of its own, and returns when that waits.
+// ask calls Do in a new goroutine and returns when that goroutine waits.
 func (b *backend) ask(ctx context.Context, spec Spec, fn func(context.Context) (int, error)) <-chan answer {
 	out := make(chan answer, 1)
 	go func() {
@@ -71,7 +71,7 @@ func (b *backend) ask(ctx context.Context, spec Spec, fn func(context.Context) (
 	return out
 }
 
-// under fails unless so many calls have begun.
+// under checks the number of calls that have begun.
 func (b *backend) under(t *testing.T, want int32, why string) {
 	t.Helper()
 	if n := b.calls.Load(); n != want {
@@ -79,7 +79,7 @@ func (b *backend) under(t *testing.T, want int32, why string) {
 	}
 }
 
-// gets fails unless the caller gets the answer of call v.
+// gets checks that the caller gets the answer of call v.
 func gets(t *testing.T, c <-chan answer, v int, who string) {
 	t.Helper()
 	if a := <-c; a.v != v || a.err != nil {
@@ -97,13 +97,13 @@ func TestOneCallForMany(t *testing.T) {
 		for i, c := range callers {
 			a := <-c
 			if a.v != 1 || a.err != nil {
-				t.Fatalf("caller %d got %d, %v; want the one call's answer", i, a.v, a.err)
+				t.Fatalf("caller %d got %d, %v, want the answer of the shared call", i, a.v, a.err)
 			}
 			if a.role.Follower != (i > 0) || a.role.Leader != 0 {
-				t.Fatalf("caller %d: role %+v; the first leads and all know its origin", i, a.role)
+				t.Fatalf("caller %d has the role %+v, want the first caller as the leader", i, a.role)
 			}
 		}
-		b.under(t, 1, "one for all")
+		b.under(t, 1, "all callers share one call")
 	})
 }
 
@@ -125,7 +125,7 @@ func TestOtherKeysDoNotShare(t *testing.T) {
 	})
 }
 
-// Nor is a leader's deadline the call's.
+// The same holds for a deadline, and for the leader.
 func TestACancelledCallerEndsItsOwnWaitOnly(t *testing.T) {
 	cause := errors.New("went away")
 	for _, leads := range []bool{true, false} {
@@ -153,7 +153,7 @@ func TestACancelledCallerEndsItsOwnWaitOnly(t *testing.T) {
 						cancel(cause)
 					}
 					if a := <-gone; a.err != want {
-						t.Errorf("the caller who left got %v, want %v", a.err, want)
+						t.Errorf("the cancelled caller got %v, want %v", a.err, want)
 					}
 					synctest.Wait()
 					close(b.gate)
@@ -185,13 +185,13 @@ func TestTheCallEndsWhenTheLastCallerHasLeft(t *testing.T) {
 
 func TestNobodyJoinsACallThatAllHaveLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
-		deaf := make(chan struct{}) // the first call does not heed its context
+		deaf := make(chan struct{}) // the first call ignores its context
 		ctx, cancel := context.WithCancel(t.Context())
 		first := b.ask(ctx, Spec{Key: "k"}, func(context.Context) (int, error) { <-deaf; return 1, nil })
 		cancel()
 		<-first
 		second := b.ask(t.Context(), Spec{Key: "k"}, func(context.Context) (int, error) { return 2, nil })
-		gets(t, second, 2, "who came after all had left")
+		gets(t, second, 2, "a caller that came after all had left")
 		close(deaf)
 	})
 }
@@ -220,7 +220,7 @@ func TestAPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
 				}
 				p, ok := a.panic.(*PanicError)
 				if !ok || !errors.Is(p, cause) || !strings.Contains(p.Error(), "TestAPanicReachesEveryCaller") {
-					t.Errorf("a caller got %v; want a panic with the value and the stack of the call", p)
+					t.Errorf("a caller got %v, want a panic with the value and the stack of the call", p)
 				}
 			}
 		})
@@ -228,12 +228,12 @@ func TestAPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
 }
 
 func TestTheTimeLimitEndsTheCall(t *testing.T) {
-	for _, heeds := range []bool{true, false} {
-		t.Run(fmt.Sprintf("heeds its context %v", heeds), func(t *testing.T) {
+	for _, obeys := range []bool{true, false} {
+		t.Run(fmt.Sprintf("obeys its context %v", obeys), func(t *testing.T) {
 			bubble(t, func(t *testing.T, b *backend) {
 				begin := time.Now()
 				got := <-b.ask(t.Context(), Spec{Key: "k", Limit: time.Second}, func(ctx context.Context) (int, error) {
-					if heeds {
+					if obeys {
 						return b.load(ctx)
 					}
 					return b.load(context.WithoutCancel(ctx))
@@ -250,7 +250,7 @@ func TestTheTimeLimitEndsTheCall(t *testing.T) {
 	}
 }
 
-// While a write is in progress, a call that has begun may have read what was before it: who comes later must not join.
+// While a write is in progress, a call that has begun may have read the old value. Later callers must not join it.
 func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
 		spec := Spec{Key: "k", Queued: true}
@@ -264,12 +264,12 @@ func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
 		gets(t, first, 1, "the first")
 		synctest.Wait() // the second has begun
 		late := b.ask(t.Context(), spec, b.load)
-		b.under(t, 2, "of one queue, one is under way at a time")
+		b.under(t, 2, "one call of a queue at a time")
 		close(b.gate)
 		for _, c := range rest {
-			gets(t, c, 2, "one who waited")
+			gets(t, c, 2, "a waiting caller")
 		}
-		gets(t, late, 3, "the late one")
+		gets(t, late, 3, "the late caller")
 	})
 }
 
@@ -282,7 +282,7 @@ func TestAQueuedCallThatAllHaveLeftIsNotMade(t *testing.T) {
 		cancel()
 		<-left
 		third := b.ask(t.Context(), spec, b.load)
-		b.under(t, 1, "one at a time")
+		b.under(t, 1, "one call at a time")
 		close(b.gate)
 		gets(t, first, 1, "the first")
 		gets(t, third, 2, "the third, as the abandoned one is not made,")
@@ -312,7 +312,7 @@ func TestManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for idle := false; !idle; runtime.Gosched() { // abandoned calls end by themselves
+	for idle := false; !idle; runtime.Gosched() { // abandoned calls end on their own
 		g.mu.Lock()
 		idle = len(g.open)+len(g.tail) == 0
 		g.mu.Unlock()

@@ -1,10 +1,10 @@
-// Package generation keeps generation counters, called counters. By them a layer knows that a write overtook what it holds or is
-// loading. A counter stands for all ids that hash to it. It counts, in one atomic number, the writes that began or ended (the
-// generation) and the writes in progress.
+// Package generation has generation counters. A layer uses them to find out whether a write has overtaken a value that it
+// holds or is loading. A counter covers all ids that hash to it. It is one atomic number with two parts: the generation,
+// which counts beginnings and ends of writes, and the number of writes in progress.
 //
-// A value that was read at a counter without writers is true for as long as the counter stays the same. A reader takes the counter
-// before it loads, and tags the loaded value with it. The value may be used while its tag equals the counter. Counters are never
-// evicted. The table knows no principals: any write increments the counter for all of them.
+// A reader notes the counter before it loads a value, and tags the value with it. If the counter had no write in progress,
+// the value is current for as long as the counter equals the tag. Counters are never evicted. They do not depend on
+// principals: every write increments the counter for all of them.
 package generation
 
 import (
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Counter is a generation (40 bits) and a count of writes in progress (24 bits).
+// Counter is the value of a counter: a generation (40 bits) and the number of writes in progress (24 bits).
 type Counter uint64
 
 const (
@@ -24,17 +24,16 @@ const (
 	writers    = generation - 1
 )
 
-// Idle reports whether no write was in progress.
-func (w Counter) Idle() bool { return w&writers == 0 }
+// Idle reports whether no write is in progress.
+func (c Counter) Idle() bool { return c&writers == 0 }
 
-// AfterWrite returns the counter that the end of a write leaves behind if it began at w and no other write has begun or ended
-// since.
-func (w Counter) AfterWrite() Counter { return w + 2*generation }
+// AfterWrite returns the counter after the end of a write that began at c, if no other write has begun or ended in between.
+func (c Counter) AfterWrite() Counter { return c + 2*generation }
 
-// Slot is the place of a counter in its table.
+// Slot is the index of a counter in its Table.
 type Slot uint64
 
-// Table is a fixed number of counters. It is safe for concurrent use.
+// Table has a fixed number of counters. It is safe for concurrent use.
 type Table struct {
 	counters []atomic.Uint64
 	seed     maphash.Seed
@@ -44,8 +43,8 @@ type Table struct {
 	quarantines map[Slot]*quarantine
 }
 
-// A quarantine keeps a counter in progress after a write with an unknown outcome, which may still take effect. There is one
-// per counter, extended by later ones, so that they can't add up.
+// A quarantine keeps a write in progress after its outcome became unknown, because it may still take effect. Each counter
+// has at most one. Later writes extend it, so that quarantines do not add up.
 type quarantine struct {
 	until time.Time
 	timer *time.Timer
@@ -60,24 +59,24 @@ func New(n int) *Table {
 	}
 }
 
-// Slot returns the place of the counter of an id. Ids of different kinds may be equal.
+// Slot returns the slot of the counter for an id. The same id may exist in several kinds.
 func (t *Table) Slot(kind byte, id string) Slot {
 	h := maphash.String(t.seed, id) ^ uint64(kind)*0x9e3779b97f4a7c15
 	return Slot(h & uint64(len(t.counters)-1))
 }
 
-// Load returns the counter.
+// Load returns the counter at s.
 func (t *Table) Load(s Slot) Counter { return Counter(t.counters[s].Load()) }
 
-// Begin tells that a write begins, and returns the counter before it.
+// Begin begins a write. It returns the counter before the write.
 func (t *Table) Begin(s Slot) Counter {
 	return Counter(t.counters[s].Add(generation+1) - (generation + 1))
 }
 
-// End tells that a write that began has ended and will have no further effect.
+// End ends a write that will have no further effect.
 func (t *Table) End(s Slot) { t.counters[s].Add(generation - 1) }
 
-// EndUnknown tells that a write that began has ended, but may still take effect within d. Until then it counts as in progress.
+// EndUnknown ends a write that may still take effect within d. It counts as in progress for that time, its quarantine.
 func (t *Table) EndUnknown(s Slot, d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,7 +89,7 @@ func (t *Table) EndUnknown(s Slot, d time.Duration) {
 		if until.After(q.until) {
 			q.until = until
 		}
-		t.End(s) // the quarantine's own count stays
+		t.End(s) // the quarantine already counts as one write in progress
 		return
 	}
 	q := &quarantine{until: until}
@@ -112,14 +111,14 @@ func (t *Table) release(s Slot, q *quarantine) {
 	t.End(s)
 }
 
-// Quarantined returns how many counters wait for a write with an unknown outcome.
+// Quarantined returns the number of counters with a quarantine.
 func (t *Table) Quarantined() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.quarantines)
 }
 
-// Bump tells that the ids of the counter were changed other than by a write that began here.
+// Bump records a change that was not a write of this table, such as one by another process.
 func (t *Table) Bump(s Slot) { t.counters[s].Add(generation) }
 
 // BumpAll bumps every counter.
@@ -129,7 +128,7 @@ func (t *Table) BumpAll() {
 	}
 }
 
-// Close ends all quarantines and stops their timers. The counters go on to work.
+// Close ends all quarantines and stops their timers. The counters still work afterwards, but without new quarantines.
 func (t *Table) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -18,10 +18,10 @@ func TestAWriteMovesTheCounterTwiceAndIsInProgressBetween(t *testing.T) {
 		t.Errorf("idle before, during, after: %v %v %v; want true false true", before.Idle(), during.Idle(), after.Idle())
 	}
 	if before == after {
-		t.Error("a write left the counter as it was: what was loaded before it would count as true")
+		t.Error("a write left the counter unchanged, so an old value would still be current")
 	}
 	if after != before.AfterWrite() {
-		t.Errorf("AfterWrite foretold %x, the end made %x", before.AfterWrite(), after)
+		t.Errorf("AfterWrite returned %x, but the counter is %x", before.AfterWrite(), after)
 	}
 }
 
@@ -31,15 +31,15 @@ func TestAfterWriteForetellsNothingWhenWritesMeet(t *testing.T) {
 	first := tab.Begin(s)
 	second := tab.Begin(s)
 	if second.Idle() {
-		t.Error("the second write saw no writer")
+		t.Error("the second write saw no write in progress")
 	}
 	tab.End(s)
 	if w := tab.Load(s); w == first.AfterWrite() {
-		t.Error("the first's foretold counter came about although another write was in progress")
+		t.Error("the counter equals the first write's AfterWrite, although another write was in progress")
 	}
 	tab.End(s)
 	if w := tab.Load(s); !w.Idle() || w == first.AfterWrite() || w == second.AfterWrite() {
-		t.Errorf("after both: %x, foretold %x and %x", w, first.AfterWrite(), second.AfterWrite())
+		t.Errorf("after both writes: %x, AfterWrite returned %x and %x", w, first.AfterWrite(), second.AfterWrite())
 	}
 }
 
@@ -50,7 +50,7 @@ func TestABumpMovesTheCounterAlsoDuringAWrite(t *testing.T) {
 	tab.Bump(s)
 	tab.End(s)
 	if tab.Load(s) == before.AfterWrite() {
-		t.Error("the bump was lost")
+		t.Error("the counter lost the Bump")
 	}
 	all := make([]Counter, 4)
 	for i := range all {
@@ -59,7 +59,7 @@ func TestABumpMovesTheCounterAlsoDuringAWrite(t *testing.T) {
 	tab.BumpAll()
 	for i := range all {
 		if tab.Load(Slot(i)) == all[i] {
-			t.Errorf("BumpAll left counter %d", i)
+			t.Errorf("BumpAll did not change counter %d", i)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func TestQuarantineKeepsTheCounterInProgress(t *testing.T) {
 		s := tab.Slot(0, "a")
 		tab.Begin(s)
 		tab.EndUnknown(s, time.Minute)
-		time.Sleep(30 * time.Second) // the bubble's clock
+		time.Sleep(30 * time.Second) // on the bubble's clock
 		tab.Begin(s)
 		tab.EndUnknown(s, time.Minute) // extends
 		if tab.Quarantined() != 1 {
@@ -79,7 +79,7 @@ func TestQuarantineKeepsTheCounterInProgress(t *testing.T) {
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
 		if tab.Load(s).Idle() {
-			t.Error("the first quarantine's end ended the second")
+			t.Error("the quarantine ended at its first end")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -99,7 +99,7 @@ func TestAShorterQuarantineDoesNotShortenALongerOne(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		synctest.Wait()
 		if tab.Load(0).Idle() {
-			t.Error("ended early")
+			t.Error("the quarantine ended early")
 		}
 		tab.Close()
 	})
@@ -112,13 +112,13 @@ func TestCloseEndsQuarantinesAndLeavesNoTimer(t *testing.T) {
 		tab.EndUnknown(0, time.Hour)
 		tab.Close()
 		if !tab.Load(0).Idle() {
-			t.Error("still in progress")
+			t.Error("the write is still in progress after Close")
 		}
 		w := tab.Load(0)
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		if tab.Load(0) != w {
-			t.Error("a timer went off after Close")
+			t.Error("a timer fired after Close")
 		}
 		tab.Begin(0)
 		tab.EndUnknown(0, time.Hour)
@@ -156,7 +156,7 @@ func TestCountersUnderRace(t *testing.T) {
 	wg.Wait()
 	for i := range 2 {
 		if !tab.Load(Slot(i)).Idle() {
-			t.Errorf("counter %d is left in progress", i)
+			t.Errorf("counter %d still has a write in progress", i)
 		}
 	}
 }

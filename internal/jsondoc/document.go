@@ -1,5 +1,5 @@
 // Package jsondoc reads and edits JSON text in place, for the values of package chat. It keeps every byte that it does not
-// change, and says what is wrong with a text in constant words, without content.
+// change. It describes faults in constant texts without content.
 package jsondoc
 
 import (
@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Document is the JSON of a value, while it is parsed. It is large and lives on its reader's stack.
+// Document parses the JSON of a value. It is large and meant to live on its caller's stack.
 type Document struct {
 	Scanner
-	Extra int // bytes of the strings read that are no part of the text
+	Extra int // bytes of strings that are not part of the text
 }
 
-// Parse finds the members of the text's object. A name that is repeated among them is a fault.
+// Parse finds the members of the object in text. A repeated name among them is a fault.
 func (d *Document) Parse(text string) (fault string) {
 	d.Collect = true
 	start, _, fault := d.Scan(text)
@@ -28,7 +28,7 @@ func (d *Document) Parse(text string) (fault string) {
 	return ""
 }
 
-// Value returns the text of the member called name; ok is false if it is absent or null.
+// Value returns the text of the member called name. ok is false if it is absent or null.
 func (d *Document) Value(name string) (value string, ok bool) {
 	value, ok = Find(d.Text, d.Members.All(), name)
 	if value == "null" {
@@ -37,7 +37,7 @@ func (d *Document) Value(name string) (value string, ok bool) {
 	return value, ok
 }
 
-// Str returns the value of a member that is a string; absent and null are "".
+// Str returns the value of a string member. It is "" if the member is absent or null.
 func (d *Document) Str(name string) (s, fault string) {
 	value, ok := d.Value(name)
 	if !ok {
@@ -53,8 +53,8 @@ func (d *Document) Str(name string) (s, fault string) {
 	return s, ""
 }
 
-// Word is str for an id or a type, where a string that Go cannot hold is a fault: what differs elsewhere must not be equal
-// here.
+// Word does what Str does, for an id or a type. A string that Go cannot hold is a fault, because two different ids must not
+// become equal.
 func (d *Document) Word(name string) (s, fault string) {
 	if value, ok := d.Value(name); ok {
 		if _, isString, exact := Unquote(value); isString && !exact {
@@ -64,7 +64,7 @@ func (d *Document) Word(name string) (s, fault string) {
 	return d.Str(name)
 }
 
-// Time returns the value of a member that is a time; absent and null are the zero time.
+// Time returns the value of a time member. It is the zero time if the member is absent or null.
 func (d *Document) Time(name string) (t time.Time, fault string) {
 	value, ok := d.Value(name)
 	if !ok {

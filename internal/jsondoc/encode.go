@@ -17,7 +17,7 @@ func Marshal(v any) ([]byte, error) {
 // Quoted returns s as a JSON string.
 func Quoted(s string) string { return string(AppendQuoted(make([]byte, 0, len(s)+2), s)) }
 
-// QuotedOrNull is Quoted, and null for "".
+// QuotedOrNull returns s as a JSON string, or null for "".
 func QuotedOrNull(s string) string {
 	if s == "" {
 		return "null"

@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep the objects and arrays of a JSON text may nest. encoding/json stops at 10,000; ours is lower, so that
-// a value which is accepted also fits into a page, an event or a log line, and into the parsers of other languages.
+// MaxDepth is the maximum nesting of objects and arrays in a JSON text. encoding/json allows 10,000. This limit is lower, so
+// that an accepted value also fits into a page, an event or a log line, and into parsers of other languages.
 const MaxDepth = 1000
 
-// PageDepth is how deep a page nests its rows.
+// PageDepth is the nesting that a page adds to its rows.
 const PageDepth = 2
 
-// What a text can break. Constant text: it goes into the Field of an error.
+// The faults of a text. They are constant, because they go into the Field of an error.
 const (
 	faultUTF8     = "json: not valid UTF-8"
 	faultSyntax   = "json: not valid"
@@ -22,29 +22,29 @@ const (
 	FaultRepeated = "json: a repeated member name"
 )
 
-// Member is a member of an object, or an element of an array, which has no name.
+// Member is a member of an object, or an element of an array without a name.
 type Member struct {
 	Name       string // unescaped
 	Start, End int    // of the value, in the text
 }
 
-// Scanner checks a JSON text (RFC 8259) and finds the members of its outermost object or the elements of its outermost
-// array. It copies nothing: what it returns are places in the text.
+// Scanner checks a JSON text (RFC 8259). It finds the members of the outermost object or the elements of the outermost
+// array. It copies nothing: its results are positions in the text.
 type Scanner struct {
 	Text    string
 	Members stack[Member]
-	names   stack[string] // of the objects being scanned, the innermost last
-	Collect bool          // fill members
-	Slack   int           // levels beyond maxDepth: those of a page around its rows
+	names   stack[string] // names of the objects being scanned, innermost last
+	Collect bool          // fill Members
+	Slack   int           // levels allowed beyond MaxDepth, for a page around its rows
 	deep    bool          // nested too deep
-	Dup     int           // depth of the outermost object with a repeated name; 0: there is none
+	Dup     int           // depth of the outermost object with a repeated name; 0 if there is none
 }
 
-// stack is a slice whose first elements are part of it, so that the scanner of a common document lives on its caller's
-// stack, all of it.
+// stack is a slice that holds its first elements inside itself. So a scanner of an ordinary document needs no memory beyond
+// its caller's stack.
 type stack[T any] struct {
 	few  [24]T
-	more []T // all elements, once they are more than few
+	more []T // all elements, if they do not fit into few
 	n    int
 }
 
@@ -74,7 +74,8 @@ func (s *stack[T]) All() []T {
 	return s.more
 }
 
-// Scan checks a whole text, which may have space around its one value. It returns where the value is, and what is wrong.
+// Scan checks a text with one value, which may have white space around it. It returns the position of the value, and what is
+// wrong with the text.
 func (s *Scanner) Scan(text string) (start, end int, fault string) {
 	s.Text = text
 	if !utf8.ValidString(text) {
@@ -91,7 +92,7 @@ func (s *Scanner) Scan(text string) (start, end int, fault string) {
 	return start, end, ""
 }
 
-// space returns the first place from i on that is not white space.
+// space returns the first position from i that is not white space.
 func (s *Scanner) space(i int) int {
 	for i < len(s.Text) {
 		switch s.Text[i] {
@@ -104,7 +105,7 @@ func (s *Scanner) space(i int) int {
 	return i
 }
 
-// at returns the byte at i, or 0 behind the end.
+// at returns the byte at i, or 0 after the end.
 func (s *Scanner) at(i int) byte {
 	if i < len(s.Text) {
 		return s.Text[i]
@@ -112,7 +113,8 @@ func (s *Scanner) at(i int) byte {
 	return 0
 }
 
-// value returns the end of the value that begins at i, or -1. depth is the depth that it has if it is an object or array.
+// value returns the end of the value that begins at i, or -1 if it is invalid. depth is its depth if it is an object or
+// array.
 func (s *Scanner) value(i, depth int) int {
 	switch s.at(i) {
 	case '{':
@@ -168,8 +170,7 @@ func (s *Scanner) array(i, depth int) int {
 	}
 }
 
-// manyNames is the size from which an object's names are looked up in a map instead of one by one: a hostile object may
-// have a million.
+// manyNames is the number of names from which an object's names are kept in a map. A hostile object may have a million.
 const manyNames = 24
 
 func (s *Scanner) object(i, depth int) int {
@@ -222,7 +223,7 @@ func (s *Scanner) object(i, depth int) int {
 	}
 }
 
-// name notes a name of the object whose names begin at base, and whether it is repeated.
+// name adds a name to the object whose names begin at base, and sets Dup if it is repeated.
 func (s *Scanner) name(name string, base, depth int, seen map[string]struct{}) map[string]struct{} {
 	names := s.names.All()[base:]
 	switch {
@@ -248,7 +249,7 @@ func (s *Scanner) name(name string, base, depth int, seen map[string]struct{}) m
 	return nil
 }
 
-// str returns the end of the string that begins at i, or -1, and whether it has escapes.
+// str returns the end of the string that begins at i, or -1 if it is invalid, and whether it has escapes.
 func (s *Scanner) str(i int) (end int, escaped bool) {
 	t := s.Text
 	for i++; i < len(t); i++ {
@@ -302,7 +303,7 @@ func (s *Scanner) number(i int) int {
 	return i
 }
 
-// digits returns the end of the digits at i, or -1 where there are none.
+// digits returns the end of the digits at i, or -1 if there are none.
 func (s *Scanner) digits(i int) int {
 	begin := i
 	for c := s.at(i); '0' <= c && c <= '9'; c = s.at(i) {
@@ -332,8 +333,8 @@ func hex4(s string) rune {
 	return r
 }
 
-// unescape returns what the inside of a valid JSON string stands for. exact is false where it has half a surrogate pair,
-// which no Go string can hold: it becomes U+FFFD, as in encoding/json.
+// unescape returns the value of a JSON string without its quotes. The string must be valid. exact is false if it has half a
+// surrogate pair. No Go string can hold that, so it becomes U+FFFD, as in encoding/json.
 func unescape(s string) (text string, exact bool) {
 	exact = true
 	b := make([]byte, 0, len(s))
@@ -371,13 +372,13 @@ func unescape(s string) (text string, exact bool) {
 				}
 			}
 			b = utf8.AppendRune(b, r)
-		default: // itself: quote, backslash, slash
+		default: // quote, backslash or slash
 			b = append(b, c)
 		}
 	}
 }
 
-// Unquote returns what a valid JSON value stands for if it is a string. exact is as for unescape.
+// Unquote returns the value of a JSON string. ok is false for any other valid JSON value. exact is as in unescape.
 func Unquote(value string) (text string, ok, exact bool) {
 	if value[0] != '"' {
 		return "", false, false
@@ -390,7 +391,7 @@ func Unquote(value string) (text string, ok, exact bool) {
 	return text, true, exact
 }
 
-// AppendQuoted appends s as a JSON string. What is not valid UTF-8 becomes U+FFFD; whoever must not lose it looks first.
+// AppendQuoted appends s as a JSON string. Invalid UTF-8 becomes U+FFFD; callers that must not lose it check first.
 func AppendQuoted(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
@@ -441,8 +442,7 @@ func Find(text string, members []Member, name string) (value string, ok bool) {
 	return "", false
 }
 
-// MembersOf returns the members or elements of a text that is known to be valid; ok is false unless it is of the given
-// kind, '{' or '['.
+// MembersOf returns the members or elements of a valid text. ok is false unless the text begins with kind, '{' or '['.
 func MembersOf(text string, kind byte) (members []Member, ok bool) {
 	s := Scanner{Collect: true, Slack: PageDepth}
 	start, _, fault := s.Scan(text)

@@ -1,10 +1,10 @@
 package jsondoc
 
-// Edit is a new value, as JSON text, for a member of an object.
+// Edit sets a member of an object to a new value, a JSON text.
 type Edit struct{ Name, Value string }
 
-// Splice returns the object's text with the edits made: a member that is there gets its new value, one that is not is added
-// behind the last. Every other byte stays. The text is known to be valid.
+// Splice returns the object's text with the edits made. It replaces the value of an existing member and adds a missing one
+// at the end. Every other byte stays. The text must be valid.
 func Splice(text string, edits []Edit) string {
 	s := Scanner{Collect: true}
 	start, _, _ := s.Scan(text)

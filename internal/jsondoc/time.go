@@ -4,13 +4,13 @@ import (
 	"time"
 )
 
-// WireTime returns t as it is stored: in UTC, cut to microseconds.
+// WireTime returns t in its stored form: in UTC, cut to microseconds.
 func WireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// SameTime reports whether a set time is stored as doc, which is a stored one.
+// SameTime reports whether the stored form of set is doc, which is a stored time.
 func SameTime(set, doc time.Time) bool { return set == doc || WireTime(set).Equal(doc) }
 
-// TimeFault returns what is wrong with a CreatedAt.
+// TimeFault returns what is wrong with a CreatedAt, or "".
 func TimeFault(t time.Time) string {
 	t = WireTime(t)
 	switch {
@@ -22,8 +22,8 @@ func TimeFault(t time.Time) string {
 	return ""
 }
 
-// AppendTime appends t as RFC 3339 in UTC, with no more of a fraction than it has. A time that nothing can store, the zero
-// time too, is null.
+// AppendTime appends t as RFC 3339 in UTC, with as few fraction digits as it needs. It appends null for a time that cannot
+// be stored, such as the zero time.
 func AppendTime(b []byte, t time.Time) []byte {
 	if TimeFault(t) != "" {
 		return append(b, "null"...)
@@ -33,7 +33,7 @@ func AppendTime(b []byte, t time.Time) []byte {
 	return append(b, '"')
 }
 
-// parseTime reads RFC 3339 with any offset, and without one, which the Python SDK writes for naive times, as UTC. Digits
+// parseTime reads an RFC 3339 time with any offset. A time without an offset, as Python writes naive times, is UTC. Digits
 // beyond microseconds are cut off.
 func parseTime(s string) (time.Time, bool) {
 	if len(s) < 19 || s[4] != '-' || s[7] != '-' || s[13] != ':' || s[16] != ':' ||
@@ -68,7 +68,7 @@ func parseTime(s string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t := time.Date(year, time.Month(month), day, hour, minute, second, micros*1000, time.UTC)
-	if t.Day() != day { // a day that the month does not have
+	if t.Day() != day { // the month has no such day
 		return time.Time{}, false
 	}
 	return t.Add(-offset), true

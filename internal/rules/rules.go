@@ -1,5 +1,5 @@
-// Package rules has the contract's rules of ids, types, owners and text, which values and calls share. A fault is what is
-// wrong, in words that hold no content; "" is none.
+// Package rules has the contract's rules for ids, types, owners and text. Values and calls share them. A fault is a text
+// that says what is wrong, without content; "" means no fault.
 package rules
 
 import (
@@ -9,13 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxIDBytes is the most bytes that an id, a tenant or a subject may have.
+// MaxIDBytes is the maximum length of an id, a tenant and a subject, in bytes.
 const MaxIDBytes = 256
 
-// maxTypeBytes is the most bytes that an item's type may have.
+// maxTypeBytes is the maximum length of a type, in bytes.
 const maxTypeBytes = 64
 
-// IDFault returns what is wrong with an id, for all but odd ids in one walk over its bytes.
+// IDFault returns the fault of an id. It reads an ordinary ASCII id only once.
 func IDFault(id string) string {
 	if id == "" {
 		return "empty"
@@ -31,7 +31,7 @@ func IDFault(id string) string {
 	return ""
 }
 
-// textFault returns what is wrong with a text that must be valid UTF-8 without control characters.
+// textFault returns the fault of a text that must be valid UTF-8 without control characters.
 func textFault(s string) string {
 	if !utf8.ValidString(s) {
 		return "not valid UTF-8"
@@ -44,7 +44,7 @@ func textFault(s string) string {
 	return ""
 }
 
-// OwnerFault returns what is wrong with an owner. The zero one is nobody, which is fine.
+// OwnerFault returns the fault of an owner. The zero owner is valid.
 func OwnerFault(tenant, subject string) string {
 	if subject == "" {
 		if tenant != "" {
@@ -58,7 +58,7 @@ func OwnerFault(tenant, subject string) string {
 	return PartFault("owner.subject", subject)
 }
 
-// PartFault returns what is wrong with one part of an owner, called name. An empty part is fine.
+// PartFault returns the fault of one part of an owner, called name. An empty part is valid.
 func PartFault(name, part string) string {
 	if part == "" {
 		return ""
@@ -66,7 +66,7 @@ func PartFault(name, part string) string {
 	return Under(name, IDFault(part))
 }
 
-// UTF8Fault returns what is wrong with a text that must be valid UTF-8.
+// UTF8Fault returns the fault of a text that must be valid UTF-8.
 func UTF8Fault(s string) string {
 	if utf8.ValidString(s) {
 		return ""
@@ -74,7 +74,7 @@ func UTF8Fault(s string) string {
 	return "not valid UTF-8"
 }
 
-// TypeFault returns what is wrong with the type of an item: it is [a-z0-9_.]{1,64}.
+// TypeFault returns the fault of a type, which must match [a-z0-9_.]{1,64}.
 func TypeFault(t string) string {
 	if t == "" {
 		return "empty"
@@ -86,13 +86,13 @@ func TypeFault(t string) string {
 		switch c := t[i]; {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_', c == '.':
 		default:
-			return "not of a-z, 0-9, _ and ."
+			return "has other characters than a-z, 0-9, _ and ."
 		}
 	}
 	return ""
 }
 
-// QuoteType makes a type that nobody has checked harmless in a message.
+// QuoteType returns a type in a form that is safe in a message. It quotes an invalid type.
 func QuoteType(t string) string {
 	if TypeFault(t) == "" {
 		return t
@@ -100,7 +100,7 @@ func QuoteType(t string) string {
 	return QuoteID(t)
 }
 
-// FirstOf returns the first fault that is one.
+// FirstOf returns the first fault that is not "".
 func FirstOf(faults ...string) string {
 	for _, f := range faults {
 		if f != "" {
@@ -110,7 +110,7 @@ func FirstOf(faults ...string) string {
 	return ""
 }
 
-// QuoteID makes a hostile id harmless in a message: quoted, and no longer than a valid one could be.
+// QuoteID returns an id in a form that is safe in a message: quoted, and cut to the length of a valid id.
 func QuoteID(id string) string {
 	if len(id) > MaxIDBytes {
 		return strconv.Quote(id[:MaxIDBytes]) + "…"
@@ -118,10 +118,10 @@ func QuoteID(id string) string {
 	return strconv.Quote(id)
 }
 
-// FaultDeep is of a body nested too deep. A user's own type may be a ring, so that the way there says nothing.
+// FaultDeep is the fault of a body that is nested too deep. It has no path, because a user's own type may be cyclic.
 const FaultDeep = "body: nested too deep"
 
-// Under puts a member's name before a fault: "content" and "text: not a string" make "content.text: not a string".
+// Under adds a member's name to a fault: "content" and "text: not a string" make "content.text: not a string".
 func Under(name, fault string) string {
 	switch {
 	case fault == "" || fault == FaultDeep:
@@ -132,7 +132,7 @@ func Under(name, fault string) string {
 	return name + ": " + fault
 }
 
-// Message returns the text of an error: what, then the kind of value and its id, then the fault. Each but what may be "".
+// Message returns the text of an error: what, the kind of value with its id, and the fault. All except what may be "".
 func Message(what, kind, id, fault string) string {
 	if kind != "" {
 		what += ": " + kind

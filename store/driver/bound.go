@@ -6,12 +6,13 @@ import (
 	"github.com/chatstore/chatstore/internal/confine"
 )
 
-// WriteBounder is the capability of a base that knows how long an abandoned write may still take effect. [store.As] finds it
-// also beneath a [store.Barrier]. Layers that hold values hold such a thread back for at least that long. Over a base without
-// it they wait for a minute, or as long as their quarantine option says.
+// WriteBounder is the capability of a base that knows how long an abandoned write may still take effect. [store.As] also
+// finds it behind a [store.Barrier]. After a write with an unknown outcome, caches and singleflight layers treat its thread
+// as being written for at least this time. Over a base without WriteBounder they do so for a minute, or for the time of
+// their quarantine option.
 type WriteBounder interface {
-	// LongestWrite returns the time after which a write whose outcome its caller never learned has taken effect or never
-	// will. Zero means that no write outlives its call.
+	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. When it has passed,
+	// such a write has taken effect or never will. Zero means that no write outlives its call.
 	LongestWrite() time.Duration
 }
 

@@ -9,30 +9,30 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Checks checks the arguments of calls, and returns them normalised. Every store, and every layer that answers without its base,
-// calls it first. Its methods check, in the order of the contract, the values, then the save mode, then whether the context is
-// done. Their errors are of type [*store.Error].
+// Checks checks the arguments of calls and returns them normalised. Every store calls it first, and so does every layer that
+// answers without its base. It checks the values, then the save mode, then whether the context is done. Its errors are of
+// type [*store.Error]: an invalid argument is [store.ErrInvalid], and a done context has the error of [Done].
 type Checks struct{}
 
-// SaveThread is what a call of SaveThread asks for.
+// SaveThread has the checked arguments of a SaveThread call.
 type SaveThread struct {
 	Thread chat.Thread
 	Mode   store.SaveMode
 }
 
-// SaveItem is what a call of AddThreadItem or SaveItem asks for. The Mode of AddThreadItem is InsertOnly.
+// SaveItem has the checked arguments of an AddThreadItem or SaveItem call. For AddThreadItem, Mode is InsertOnly.
 type SaveItem struct {
 	Item chat.Item
 	Mode store.SaveMode
 }
 
-// SaveAttachment is what a call of SaveAttachment asks for.
+// SaveAttachment has the checked arguments of a SaveAttachment call.
 type SaveAttachment struct {
 	Attachment chat.Attachment
 	Mode       store.SaveMode
 }
 
-// Thread checks a call that takes a thread's id only.
+// Thread checks a call whose only argument is a thread's id.
 func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	return Done(ctx, op, store.RowThread, threadID)
 }
 
-// Item checks a call that takes the ids of a thread and an item only.
+// Item checks a call whose only arguments are the ids of a thread and an item.
 func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) error {
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) er
 	return Done(ctx, op, store.RowItem, itemID)
 }
 
-// Attachment checks a call that takes an attachment's id only.
+// Attachment checks a call whose only argument is an attachment's id.
 func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) error {
 	if err := checkID(op, store.RowAttachment, attachmentID); err != nil {
 		return err
@@ -112,13 +112,13 @@ func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error)
 	return SaveThread{n, mode}, nil
 }
 
-// SaveItem checks a call of AddThreadItem or SaveItem: op says which.
+// SaveItem checks a call of AddThreadItem or SaveItem, as op says.
 func (Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it chat.Item) (SaveItem, error) {
 	n, err := it.Normalized(threadID)
 	if err != nil {
 		return SaveItem{}, asked(op, err)
 	}
-	if op == store.OpAddThreadItem { // whatever the context says
+	if op == store.OpAddThreadItem { // it ignores the context's save mode
 		if err := Done(ctx, op, store.RowItem, n.ID); err != nil {
 			return SaveItem{}, err
 		}
@@ -153,8 +153,8 @@ func saveMode(ctx context.Context, op store.Op, kind, id string) (store.SaveMode
 	return mode, Done(ctx, op, kind, id)
 }
 
-// Done returns nil while ctx is not done. Otherwise it returns an error of CodeCanceled or CodeTimeout that wraps the context's
-// error, its cause, and [store.ErrNotApplied]. Call it where nothing of the call has been done yet.
+// Done returns nil if ctx is not done. Otherwise its error has CodeCanceled or CodeTimeout and wraps the context's error,
+// its cause, and [store.ErrNotApplied]. Call it only before the call has had any effect.
 func Done(ctx context.Context, op store.Op, kind, id string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -199,7 +199,7 @@ func pageQuery(op store.Op, kind string, q store.PageQuery) (store.PageQuery, er
 	return q, nil
 }
 
-// asked makes an error of a value the error of the call that the value was given to.
+// asked converts the error of a value into an error of the call.
 func asked(op store.Op, err error) error {
 	e, _ := errors.AsType[*chat.Error](err)
 	return refuse(op, e.Kind, e.ID, e.Field)

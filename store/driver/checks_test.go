@@ -19,7 +19,7 @@ var (
 	noon   = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
 
-// in has the arguments of every call, and out what the methods of Checks return for them.
+// in has the arguments of every call; out has the results of Checks for them.
 type in struct {
 	ctx                            context.Context
 	threadID, itemID, attachmentID string
@@ -38,7 +38,7 @@ type out struct {
 	attachment driver.SaveAttachment
 }
 
-// fault is something wrong with the arguments, and the error that it is.
+// fault makes the arguments invalid and names the expected error.
 type fault struct {
 	spoil           func(*in)
 	kind, id, field string
@@ -55,15 +55,15 @@ func badMode(kind, id string) fault {
 	return fault{func(in *in) { in.ctx = store.WithSaveMode(in.ctx, store.UpdateOnly+1) }, kind, id, "save mode: unknown"}
 }
 
-// call is a call of one op. Its faults are in the order in which Checks must find them.
+// call is a call of one op, with its faults in the order of the checks.
 type call struct {
 	check    func(*in, *out) error
 	faults   []fault
-	kind, id string // what the error of a done context is about
+	kind, id string // in the error for a done context
 	want     func(*out)
 }
 
-// set returns the error of a call, whose other result it sets.
+// set stores the result of a call and returns its error.
 func set[T any](to *T) func(v T, err error) error {
 	return func(v T, err error) error {
 		*to = v
@@ -100,7 +100,7 @@ func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 		check: func(in *in, out *out) error { return set(&out.item)(checks.SaveItem(in.ctx, op, in.threadID, in.item)) },
 		faults: append([]fault{
 			badThreadID,
-			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's"},
+			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's id"},
 			{func(in *in) { in.item.CreatedAt = time.Time{} }, store.RowItem, "msg_1", "created_at: zero"},
 		}, faults...),
 		kind: store.RowItem, id: "msg_1",
@@ -108,7 +108,7 @@ func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 	}
 }
 
-// good returns arguments that nothing is wrong with, normalised already.
+// good returns valid, normalised arguments.
 func good() in {
 	return in{
 		ctx: store.WithSaveMode(context.Background(), store.UpdateOnly), threadID: "thr_1", itemID: "msg_1", attachmentID: "atc_1",
@@ -175,8 +175,8 @@ var calls = map[store.Op]call{
 	store.OpDeleteAttachment: ofAttachment(store.OpDeleteAttachment),
 }
 
-// TestChecksFindTheFirstFault gives each call every fault at once, a done context too, and mends the first until none is
-// left. The error is always about the first that is left. The context is the last.
+// TestChecksFindTheFirstFault gives each call all faults and a done context, then removes the faults one by one, the first
+// one first. The error is always about the first fault that is left, and about the context at the end.
 func TestChecksFindTheFirstFault(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -199,14 +199,14 @@ func TestChecksFindTheFirstFault(t *testing.T) {
 				if !ok {
 					t.Fatalf("got %v, want %v", err, &want)
 				}
-				if i == len(c.faults) { // TestDone looks at its cause
+				if i == len(c.faults) { // TestDone checks the cause
 					want.Cause = e.Cause
 				}
 				if *e != want || !store.IsDefinite(err) {
 					t.Errorf("got %#v, want %#v", *e, want)
 				}
 				if got != (out{}) {
-					t.Errorf("%v, and yet it returned %+v", err, got)
+					t.Errorf("the call failed with %v, but returned %+v", err, got)
 				}
 			}
 		})
@@ -232,7 +232,7 @@ func TestChecksReturnGoodArgumentsNormalised(t *testing.T) {
 			}
 			var got out
 			if n := testing.AllocsPerRun(100, func() { _ = c.check(&normal, &got) }); n != 0 {
-				t.Errorf("%v allocations for what is normalised", n)
+				t.Errorf("%v allocations for normalised arguments", n)
 			}
 		})
 	}
@@ -254,7 +254,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// TestSaveModes: a save has its context's mode, and an AddThreadItem inserts whatever the context says, even nonsense.
+// TestSaveModes: a save has the mode of its context. AddThreadItem always inserts, even if the context's mode is invalid.
 func TestSaveModes(t *testing.T) {
 	for mode := store.Upsert; mode <= store.UpdateOnly+1; mode++ {
 		var got out
@@ -277,7 +277,7 @@ func TestSaveModes(t *testing.T) {
 	}
 }
 
-// TestDone: the context's error, its cause, and that nothing was done.
+// TestDone: the error wraps the context's error, its cause, and ErrNotApplied.
 func TestDone(t *testing.T) {
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(100, func() {
@@ -285,7 +285,7 @@ func TestDone(t *testing.T) {
 			t.Error(err)
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations while nothing is done", n)
+		t.Errorf("%v allocations for a context that is not done", n)
 	}
 	reason := errors.New("the reason")
 	canceled, cancel := context.WithCancelCause(t.Context())
@@ -312,7 +312,7 @@ func TestDone(t *testing.T) {
 		}
 		for _, is := range c.is {
 			if !errors.Is(err, is) {
-				t.Errorf("%v is not %v", err, is)
+				t.Errorf("%v does not wrap %v", err, is)
 			}
 		}
 		if strings.Contains(err.Error(), "reason") {

@@ -1,5 +1,5 @@
-// Package driver is for those who write a store: the base of a stack. It checks arguments, and tells the layers above what the
-// base knows.
+// Package driver helps to write a store: the base of a stack. It checks arguments and passes facts about the base to the
+// layers above it.
 //
 // Each method of a base begins with a check of its arguments:
 //
@@ -10,12 +10,12 @@
 //		if err != nil {
 //			return err
 //		}
-//		… // save w.Thread, as w.Mode says
+//		… // save w.Thread in mode w.Mode
 //	}
 //
-// A base that keeps thread versions calls [ReportVersion], so that caches can patch their entries. One that knows how long
-// an abandoned write may still take effect is a [WriteBounder]. Check a base with package storetest.
+// A base with thread versions calls [ReportVersion], so that caches can patch their entries. A base that knows how long an
+// abandoned write may still take effect implements [WriteBounder]. Check a base with package storetest.
 //
-// Do not use it to call a Store, which package store is for. For a layer around another Store there is package layer; if it
-// answers without its base, it uses Checks too.
+// To call a Store, use package store. To write a layer around another Store, use package store/layer. A layer that answers
+// without its base uses Checks too.
 package driver

@@ -26,7 +26,7 @@ var badIDs = map[string]string{
 
 var goodIDs = []string{"x", " ", "thr_1a2b3c4d", strings.Repeat("x", 256), strings.Repeat("é", 128), "a/b:c", "日本", "\u2028", "\ufffd", "🙂", "~"}
 
-// TestIDs: an id is 1 to 256 bytes of valid UTF-8 without control characters, wherever a call has one.
+// TestIDs: every id in a call must have 1 to 256 bytes of valid UTF-8 without control characters.
 func TestIDs(t *testing.T) {
 	ctx := t.Context()
 	threads := func(after string, f store.OwnerFilter) error {
@@ -62,7 +62,7 @@ func TestIDs(t *testing.T) {
 			err := c.check(id)
 			if id == "" && c.optional {
 				if err != nil {
-					t.Errorf("no %s: %v", c.field, err)
+					t.Errorf("an empty %s: %v", c.field, err)
 				}
 			} else if e, ok := err.(*store.Error); !ok || e.Code != store.CodeInvalid || e.Field != c.field+": "+fault {
 				t.Errorf("%.20q: got %v, want %s: %s", id, err, c.field, fault)
@@ -76,7 +76,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// validID is the contract's sentence about ids, as plainly as it can be said.
+// validID is the contract's rule for ids, in its simplest form.
 func validID(id string) bool {
 	return 1 <= len(id) && len(id) <= 256 && utf8.ValidString(id) && strings.IndexFunc(id, func(r rune) bool {
 		return r < 0x20 || 0x7f <= r && r < 0xa0
@@ -126,7 +126,7 @@ func FuzzCursor(f *testing.F) {
 			t.Fatalf("%+v: got %+v", in, q)
 		}
 		if again, err := checks.Items(t.Context(), "thr_1", q); err != nil || again != q {
-			t.Fatalf("normalised twice: %+v, %v", again, err)
+			t.Fatalf("a second check returned %+v, %v", again, err)
 		}
 	})
 }

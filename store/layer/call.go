@@ -5,16 +5,16 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Call says which call an [Observer] or [Interceptor] is told of. It has ids, never content, and is passed by value. Its ids
-// and types are as the caller gave them: a layer beneath may still refuse them.
+// Call describes a call to an [Observer] or [Interceptor]. It has ids but no content, and is passed by value. Ids and types
+// are unchecked: they are as the caller passed them.
 type Call struct {
 	Op           store.Op
 	Order        store.Order   // of a listing
 	HasCursor    bool          // a listing with After
-	Limit        int           // of a listing, as the caller gave it
+	Limit        int           // of a listing, as the caller passed it
 	ThreadID     string        // "" for load_threads and attachments
-	ItemID       string        // of item ops
-	ItemType     chat.ItemType // of add_thread_item and save_item
+	ItemID       string        // in calls for one item
+	ItemType     chat.ItemType // in add_thread_item and save_item
 	AttachmentID string
 }
 

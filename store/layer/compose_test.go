@@ -18,7 +18,7 @@ func TestALayerOfNothingIsRefused(t *testing.T) {
 	}
 }
 
-// ring can be looked through; wall cannot.
+// ring is an ordinary layer, wall a guard.
 type ring struct {
 	store.Store
 	shared bool

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// timing is an Observer that logs every call. It gets ids, a code and a duration, and by type no content.
+// timing is an Observer that logs every call. An Observer gets ids, a code and a duration, but no content.
 type timing struct{ log *slog.Logger }
 
 func (timing) Begin(ctx context.Context, _ layer.Call) (context.Context, any) { return ctx, struct{}{} }
@@ -35,8 +35,8 @@ func ExampleObserve() {
 	// Output: level=INFO msg=load_thread thread=thr_1 code=not_found
 }
 
-// A layer of a few lines: it repeats a read once when the backend is unavailable. It repeats no write, because the first
-// attempt may have been applied.
+// This layer repeats a read once if the backend is unavailable. It repeats no write, because the first attempt may have been
+// applied.
 func ExampleIntercept() {
 	retry := layer.Intercept("retry", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {

@@ -9,13 +9,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Partition stands for one principal, owner and roles, as a small comparable value. A layer that keeps principals apart puts it
-// into its keys. Equal partitions are equal principals; the order of roles does not count. The zero Partition stands for no
-// principal.
+// Partition identifies one principal, with owner and roles, as a small comparable value. A layer that keeps principals apart
+// uses it in its keys. Two partitions are equal exactly if their principals are equal; the order of roles does not matter.
+// The zero Partition means no principal.
 type Partition struct{ h unique.Handle[string] }
 
-// Key returns a text that is equal for equal partitions only, to be part of a longer key. Keep it out of logs: it contains the
-// principal's ids.
+// Key returns the partition as text, for use in a longer key. Different partitions have different texts. Keep it out of
+// logs: it contains the principal's ids.
 func (p Partition) Key() string {
 	if p == (Partition{}) {
 		return ""
@@ -23,14 +23,14 @@ func (p Partition) Key() string {
 	return p.h.Value()
 }
 
-// Hints is all that a context tells a caching or sharing layer about a call.
+// Hints is the information in a context for a caching or sharing layer.
 type Hints struct {
-	Notes *Notes // nil: no layer listens
+	Notes *Notes // nil if no layer listens
 
 	data *callctx.Data
 }
 
-// HintsFor returns the hints of ctx for a call of op, with one lookup in ctx.
+// HintsFor returns the hints of ctx for a call of op. It makes one lookup in ctx.
 func HintsFor(ctx context.Context, op store.Op) Hints {
 	h := Hints{data: callctx.Of(ctx)}
 	if n, _ := h.data.Notes.(*Notes); n != nil && n.op == op {
@@ -39,24 +39,24 @@ func HintsFor(ctx context.Context, op store.Op) Hints {
 	return h
 }
 
-// Partition returns the partition of ctx's principal, computed once by [store.WithPrincipal].
+// Partition returns the partition of ctx's principal. It costs nothing, because [store.WithPrincipal] has computed it.
 func (h Hints) Partition() Partition { return Partition{h.data.Partition} }
 
-// Fresh reports whether the context is one of [store.WithFresh].
+// Fresh reports whether ctx comes from [store.WithFresh].
 func (h Hints) Fresh() bool { return h.data.Fresh }
 
-// NoStore reports whether the context is one of [store.WithNoStore].
+// NoStore reports whether ctx comes from [store.WithNoStore].
 func (h Hints) NoStore() bool { return h.data.NoStore }
 
-// ReportVersion is driver.ReportVersion without another lookup in the context.
+// ReportVersion does the same as driver.ReportVersion, without another lookup in the context.
 func (h Hints) ReportVersion(threadID string, before, after uint64) {
 	if f := h.data.Record; f != nil {
 		f(threadID, before, after)
 	}
 }
 
-// Owner returns the principal, as [store.PrincipalFrom] does, if it could own a row. ok is false also for a principal without a
-// subject, or whose ids break the contract's rules.
+// Owner returns the principal, as [store.PrincipalFrom] does. ok is false unless the principal can own a row: it needs a
+// subject and valid ids.
 func (h Hints) Owner() (p store.Principal, ok bool) {
 	d := h.data
 	return store.Principal{Owner: chat.Owner{Tenant: d.Tenant, Subject: d.Subject}, Roles: d.Roles}, d.MayOwn

@@ -14,7 +14,7 @@ import (
 func TestHintsAreWhatTheContextSays(t *testing.T) {
 	bare := layer.HintsFor(t.Context(), store.OpLoadThread)
 	if bare.Fresh() || bare.NoStore() || bare.Partition() != (layer.Partition{}) {
-		t.Errorf("nobody said anything: %+v", bare)
+		t.Errorf("an empty context has hints: %+v", bare)
 	}
 	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Tenant: "t", Subject: "s"}})
 	ctx = store.WithFresh(store.WithNoStore(ctx))
@@ -27,23 +27,23 @@ func TestHintsAreWhatTheContextSays(t *testing.T) {
 	}
 }
 
-// A layer that has the hints reports without another lookup, to the same recorder as a base.
+// Hints report to the same recorder as driver.ReportVersion.
 func TestHintsReportVersions(t *testing.T) {
 	bare := layer.HintsFor(t.Context(), store.OpLoadThread)
 	bare.ReportVersion("thr_1", 1, 2)
 	if bare.Recording() {
-		t.Error("nobody listens")
+		t.Error("Recording is true without a recorder")
 	}
-	told := ""
-	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) { told = fmt.Sprint(id, before, after) })
+	reported := ""
+	ctx := callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) { reported = fmt.Sprint(id, before, after) })
 	h := layer.HintsFor(ctx, store.OpLoadThread)
 	h.ReportVersion("thr_1", 1, 2)
-	if want := fmt.Sprint("thr_1", 1, 2); told != want || !h.Recording() {
-		t.Errorf("told %q, want %q", told, want)
+	if want := fmt.Sprint("thr_1", 1, 2); reported != want || !h.Recording() {
+		t.Errorf("got %q, want %q", reported, want)
 	}
 }
 
-// Principals that a joined text would confuse have partitions of their own.
+// Different principals have different partitions, even if their joined parts are the same text.
 func TestPartitionsAreThePrincipals(t *testing.T) {
 	partition := func(tenant, subject string, roles ...string) layer.Partition {
 		return layer.HintsFor(store.WithPrincipal(context.Background(),
@@ -63,13 +63,13 @@ func TestPartitionsAreThePrincipals(t *testing.T) {
 		}
 	}
 	if partition("a", "b", "x", "y") != partition("a", "b", "y", "x", "x") {
-		t.Error("the order and the repetition of roles count")
+		t.Error("the order or repetition of roles changes the partition")
 	}
 }
 
 func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 	if _, ok := layer.HintsFor(t.Context(), 0).Owner(); ok {
-		t.Error("nobody was named")
+		t.Error("a context without a principal has an owner")
 	}
 	for _, c := range []struct {
 		owner chat.Owner
@@ -96,25 +96,25 @@ func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 }
 
 func TestUnsettledIsReportedToWhoListens(t *testing.T) {
-	told := 0
-	ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+	reported := 0
+	ctx := callctx.WithUnsettledRecorder(t.Context(), func() { reported++ })
 	layer.ReportUnsettled(ctx)
-	layer.ReportUnsettled(callctx.Detached(ctx)) // a call for several callers is no write of theirs
+	layer.ReportUnsettled(callctx.Detached(ctx)) // detached from the caller
 	layer.ReportUnsettled(t.Context())
-	if told != 1 {
-		t.Errorf("told %d times", told)
+	if reported != 1 {
+		t.Errorf("reported %d times, want once", reported)
 	}
 }
 
-// A layer between may make calls of other ops for its own ends: they are not the noted one.
+// A layer in between may make its own calls of other ops. They get no notes.
 func TestNotes(t *testing.T) {
 	ctx, n := layer.WithNotes(t.Context(), store.OpLoadThread, "origin")
 	if layer.HintsFor(t.Context(), store.OpLoadThread).Notes != nil || layer.HintsFor(ctx, store.OpLoadItem).Notes != nil {
-		t.Error("notes of another call were found")
+		t.Error("a call got the notes of another one")
 	}
 	inner := layer.HintsFor(ctx, store.OpLoadThread).Notes
 	if inner != n || inner.Origin() != "origin" {
-		t.Errorf("got %v with the origin %v for the op itself", inner, inner.Origin())
+		t.Errorf("got notes %v with origin %v", inner, inner.Origin())
 	}
 	inner.SetCache("hit")
 	inner.SetFlight("follower", "leader")
@@ -130,6 +130,6 @@ func TestNotes(t *testing.T) {
 	nobody.SetCache("x")
 	nobody.SetFlight("x", nil)
 	if cache, _, _ := nobody.Close(); cache != "" || nobody.Origin() != nil {
-		t.Error("nil notes something")
+		t.Error("a nil *Notes has notes")
 	}
 }

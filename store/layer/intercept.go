@@ -10,22 +10,25 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Interceptor decides whether, when and how often a call goes on: retries, limits, time-outs, rules of one's own. It must be
-// safe for concurrent use.
+// Interceptor decides whether, when and how often a call is made. Use it for retries, limits, timeouts or your own rules. It
+// must be safe for concurrent use.
 type Interceptor interface {
-	// Intercept calls next to go on with the call, or does not. It may call next again, and from other goroutines; the
-	// answer of the last successful one is the caller's. What Intercept returns is the call's error: nil without a
-	// successful next is CodeInternal. After Intercept has returned, next does nothing and fails.
+	// Intercept makes the call with next, or leaves it out. It may call next several times, also from other goroutines. The
+	// caller gets the answer of the last successful next, and the error that Intercept returns. If Intercept returns nil
+	// without a successful next, the error is CodeInternal. After Intercept has returned, next does nothing and fails.
 	//
-	// An attempt of a write may take effect later, although others were made after it. Its outcome was unknown (see
-	// [store.IsDefinite]), or it was still under way when Intercept returned, which cancels it. And an attempt that succeeded
-	// did take effect, also if Intercept returns an error. In these cases the layer calls [ReportUnsettled], so that caches
-	// above hold the thread back, and makes a definite error CodeUnavailable. To avoid them, try a write again only on
-	// [store.ErrNotApplied], and wait for every next that was called.
+	// An attempt of a write may take effect later than attempts made after it, in two cases:
+	//
+	//   - The attempt had an unknown outcome (see [store.IsDefinite]).
+	//   - The attempt was still running when Intercept returned, which cancels it.
+	//
+	// In both cases the layer calls [ReportUnsettled], so that caches above bypass that thread for a while. It also replaces
+	// a definite error by CodeUnavailable. It does the same if an attempt succeeded but Intercept returns an error. To avoid
+	// this, repeat a write only after [store.ErrNotApplied], and wait for every next that was called.
 	Intercept(ctx context.Context, c Call, next func(context.Context) error) error
 }
 
-// InterceptorFunc is a function as an [Interceptor].
+// InterceptorFunc is a function that implements [Interceptor].
 type InterceptorFunc func(ctx context.Context, c Call, next func(context.Context) error) error
 
 // Intercept calls f.
@@ -33,8 +36,8 @@ func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(contex
 	return f(ctx, c, next)
 }
 
-// Intercept returns a layer called name that passes every call through i. It allocates on every call: put it beneath a cache
-// where that fits. If i is an io.Closer, closing the layer closes it, once for every stack that it was put into. Intercept
+// Intercept returns a layer with this name that passes every call through i. It allocates on every call, so put it below a
+// cache if you can. If i is an io.Closer, closing the layer closes i, once for each stack that has the layer. Intercept
 // panics if i is nil.
 func Intercept(name string, i Interceptor) store.Middleware {
 	if i == nil {
@@ -55,13 +58,13 @@ var (
 	_ store.Named     = (*intercepted)(nil)
 )
 
-// Unwrap returns the Store within.
+// Unwrap returns the wrapped Store.
 func (s *intercepted) Unwrap() store.Store { return s.next }
 
-// LayerName returns the name that Intercept was given.
+// LayerName returns the name given to Intercept.
 func (s *intercepted) LayerName() string { return s.name }
 
-// Close closes the Interceptor if it can be closed.
+// Close closes the Interceptor if it is an io.Closer.
 func (s *intercepted) Close() error { return closeIf(s.i) }
 
 var (
@@ -69,15 +72,15 @@ var (
 	errLateNext = errors.New("layer: an Interceptor called next after it had returned")
 )
 
-// unsettledError is the error that an Interceptor gave for a write of which an attempt may still take effect. It hides the
-// sentinels in it, which would make the outcome definite.
+// unsettledError is an Interceptor's definite error for a write of which an attempt may still take effect. It hides the
+// sentinels in that error, because they would make the outcome definite.
 type unsettledError struct{ err error }
 
 func (e *unsettledError) Error() string {
-	return "layer: an attempt of the write may still take effect; the last said: " + e.err.Error()
+	return "layer: an attempt of the write may still take effect; the Interceptor returned: " + e.err.Error()
 }
 
-// interception is one call under way through an Interceptor.
+// interception is one running call through an Interceptor.
 type interception[T any] struct {
 	call func(context.Context) (T, error)
 
@@ -85,15 +88,15 @@ type interception[T any] struct {
 	answer   T
 	answered bool
 	returned bool
-	running  []context.CancelFunc // of attempts; nil for one that has ended
-	unknown  bool                 // an attempt ended so
+	running  []context.CancelFunc // one for each attempt; nil after its end
+	unknown  bool                 // an attempt has an unknown outcome
 }
 
-// intercept runs one call through i and keeps the answer of its last successful next.
+// intercept makes one call through i and keeps the answer of its last successful next.
 func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(context.Context) (T, error)) (T, error) {
 	n := interception[T]{call: call}
 	err := func() error {
-		defer n.leave() // also on a panic of the Interceptor: a goroutine it left behind must not go on
+		defer n.leave() // also on a panic: attempts in other goroutines must stop
 		return i.Intercept(ctx, c, func(ctx context.Context) error { return n.attempt(ctx, c) })
 	}()
 	n.mu.Lock()
@@ -114,7 +117,7 @@ func intercept[T any](ctx context.Context, i Interceptor, c Call, call func(cont
 	return n.answer, nil
 }
 
-// attempt is what next does.
+// attempt implements next.
 func (n *interception[T]) attempt(ctx context.Context, c Call) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -127,7 +130,7 @@ func (n *interception[T]) attempt(ctx context.Context, c Call) error {
 	n.running = append(n.running, cancel)
 	n.mu.Unlock()
 
-	definite := false // so it stays on a panic
+	definite := false // a panic leaves it false
 	defer func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -145,7 +148,7 @@ func (n *interception[T]) attempt(ctx context.Context, c Call) error {
 	return nil
 }
 
-// gated returns ctx with recorders that hear nothing once the call has returned.
+// gated returns ctx with recorders that ignore reports after the call has returned.
 func (n *interception[T]) gated(ctx context.Context) context.Context {
 	d := callctx.Of(ctx)
 	if d.Record == nil && d.Unsettled == nil {
@@ -168,8 +171,8 @@ func (n *interception[T]) gated(ctx context.Context) context.Context {
 	})
 }
 
-// leave ends the call. Attempts that go on are cancelled, so that a base's word on how long an abandoned write may take holds
-// for them, and are unknown.
+// leave ends the call. It cancels running attempts, because the base's LongestWrite is a limit for abandoned writes only.
+// Their outcome is unknown.
 func (n *interception[T]) leave() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -20,7 +20,7 @@ func intercepting(f layer.InterceptorFunc) (store.Store, *spy.Base) {
 }
 
 func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
-	for _, verdict := range []error{errors.New("not today"), nil} { // success without a next is internal
+	for _, verdict := range []error{errors.New("not today"), nil} { // nil without a next is CodeInternal
 		s, base := intercepting(func(context.Context, layer.Call, func(context.Context) error) error { return verdict })
 		for _, op := range store.Ops() {
 			err := spy.CallOp(t.Context(), s, op)
@@ -29,7 +29,7 @@ func TestAnInterceptorDecidesWhetherTheCallGoesOn(t *testing.T) {
 			}
 		}
 		if calls := base.Calls(); len(calls) != 0 {
-			t.Errorf("the base got %v", calls)
+			t.Errorf("the base was called: %v", calls)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestALateNextDoesNothing(t *testing.T) {
 		_, _ = spy.Try(t.Context(), s, store.OpDeleteThread)
 		err := late(t.Context())
 		if store.CodeOf(err) != store.CodeInternal || !errors.Is(err, store.ErrNotApplied) || len(base.Calls()) != 0 {
-			t.Errorf("%s: a late next got %v; the base got %v", how, err, base.Calls())
+			t.Errorf("%s: a late next returned %v; calls of the base: %v", how, err, base.Calls())
 		}
 	}
 }
@@ -101,9 +101,9 @@ func TestNextMayRunInManyGoroutines(t *testing.T) {
 	}
 }
 
-// A write of which an attempt may still take effect has no definite outcome, whatever came after that attempt.
+// If an attempt of a write may still take effect, the outcome is unknown, whatever later attempts returned.
 func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
-	var answers []error // of the base, one after the other
+	var answers []error // of the base, in order
 	retry := func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		var err error
 		for range answers {
@@ -130,16 +130,16 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 			s, base := intercepting(retry)
 			answers = c.answers
 			base.Do = func(context.Context, store.Op) error { return c.answers[len(base.Calls())-1] }
-			told := false
-			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func() { told = true }), s, op)
+			reported := false
+			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func() { reported = true }), s, op)
 			if !op.IsWrite() {
-				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || told {
-					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, told)
+				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || reported {
+					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, reported)
 				}
 				continue
 			}
-			if store.CodeOf(err) != c.want || told != c.unsettled {
-				t.Errorf("%s, %s: got %v, reported %v", c.name, op, err, told)
+			if store.CodeOf(err) != c.want || reported != c.unsettled {
+				t.Errorf("%s, %s: got %v, reported %v", c.name, op, err, reported)
 			}
 			if c.unsettled && err != nil && store.IsDefinite(err) {
 				t.Errorf("%s, %s: %v is definite", c.name, op, err)
@@ -167,18 +167,18 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 			driver.ReportVersion(ctx, "thr_1", 1, 2)
 			return nil
 		}
-		told, versions := 0, 0
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { told++ })
+		reported, versions := 0, 0
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { reported++ })
 		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
 		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
-		if told == 0 || store.IsDefinite(err) {
-			t.Errorf("the rule said %v; got %v, reported %d times", answer, err, told)
+		if reported == 0 || store.IsDefinite(err) {
+			t.Errorf("the Interceptor returned %v: got %v, reported %d times", answer, err, reported)
 		}
-		before := told
+		before := reported
 		close(hold)
 		<-done
-		if told != before || versions != 0 {
-			t.Errorf("after the call had returned, %d reports and %d versions", told-before, versions)
+		if reported != before || versions != 0 {
+			t.Errorf("after the end of the call: %d unsettled reports and %d versions", reported-before, versions)
 		}
 	}
 }

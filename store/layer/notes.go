@@ -8,8 +8,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Notes carries what inner layers have to say about a call to the Observer that began it: the cache's result, and the role in a
-// shared load. Its methods do nothing on nil, and are safe for concurrent use.
+// Notes collects facts about a call from inner layers, for the Observer that began it: the result of the cache and the role
+// in a shared load. Its methods do nothing on nil. They are safe for concurrent use.
 type Notes struct {
 	op     store.Op
 	origin any
@@ -21,8 +21,8 @@ type Notes struct {
 	leader any
 }
 
-// WithNotes returns a context in which calls of op are noted in the returned Notes. Calls that join this one's load get origin as
-// the leader: for tracing, a span.
+// WithNotes returns a context in which layers add to the returned Notes during calls of op. The origin identifies the call,
+// for example by its trace span. Callers that join its load see the origin as their leader.
 func WithNotes(ctx context.Context, op store.Op, origin any) (context.Context, *Notes) {
 	c := &struct { // one allocation
 		callctx.Ctx
@@ -32,7 +32,7 @@ func WithNotes(ctx context.Context, op store.Op, origin any) (context.Context, *
 	return &c.Ctx, &c.notes
 }
 
-// Origin returns what WithNotes was given.
+// Origin returns the origin given to WithNotes.
 func (n *Notes) Origin() any {
 	if n == nil {
 		return nil
@@ -40,7 +40,7 @@ func (n *Notes) Origin() any {
 	return n.origin
 }
 
-// SetCache notes the result of a cache lookup: hit, miss or bypass. Of several words the last one counts.
+// SetCache notes the result of a cache lookup: hit, miss or bypass. The last result counts.
 func (n *Notes) SetCache(result string) {
 	if n == nil {
 		return
@@ -52,7 +52,7 @@ func (n *Notes) SetCache(result string) {
 	}
 }
 
-// SetFlight notes the role in a shared load, leader or follower, and the origin of the leader's notes.
+// SetFlight notes the role in a shared load, leader or follower, and the origin of the leader.
 func (n *Notes) SetFlight(role string, leader any) {
 	if n == nil {
 		return
@@ -64,7 +64,7 @@ func (n *Notes) SetFlight(role string, leader any) {
 	}
 }
 
-// Close ends the noting and returns what was noted; later notes are dropped.
+// Close returns the notes. It ignores all later ones.
 func (n *Notes) Close() (cache, role string, leader any) {
 	if n == nil {
 		return "", "", nil

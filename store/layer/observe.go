@@ -9,26 +9,26 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Result says how a call ended.
+// Result describes the end of a call.
 type Result struct {
 	Code     store.Code
-	Items    int  // rows of a page
-	HasMore  bool // of a page
+	Items    int  // rows of the page, for listings
+	HasMore  bool // for listings
 	Duration time.Duration
 }
 
-// Observer is told of the begin and the end of every call. It must be safe for concurrent use.
+// Observer is called at the beginning and at the end of every call. It must be safe for concurrent use.
 type Observer interface {
-	// Begin returns the context for the inner call, which may be ctx itself, and a state for End. With a nil state End is not
-	// called, and no clock is read.
+	// Begin returns the context for the inner call, which may be ctx itself, and a state for End. If the state is nil, End
+	// is not called and no time is measured.
 	Begin(ctx context.Context, c Call) (inner context.Context, state any)
 	// End is called once for each Begin that returned a state. If the call panics or exits its goroutine, the code is
-	// store.CodePanic, and the panic goes on after End.
+	// store.CodePanic. The panic continues after End.
 	End(inner context.Context, c Call, r Result, state any)
 }
 
-// Observe returns a layer called name that tells o of every call. It allocates nothing. If o is an io.Closer, closing the
-// layer closes it, once for every stack that it was put into. If o is a [StatsReporter], so is the layer. Observe panics if
+// Observe returns a layer with this name that calls o for every call. It allocates nothing. If o is an io.Closer, closing
+// the layer closes o, once for each stack that has the layer. If o is a [StatsReporter], so is the layer. Observe panics if
 // o is nil.
 func Observe(name string, o Observer) store.Middleware {
 	if o == nil {
@@ -43,7 +43,7 @@ func Observe(name string, o Observer) store.Middleware {
 	}
 }
 
-// counting is an observed layer whose Observer counts. [store.As] must find the capability only there.
+// counting is an observed layer whose Observer is a StatsReporter. [store.As] must not find that capability in other layers.
 type counting struct {
 	*observed
 	StatsReporter
@@ -61,19 +61,19 @@ var (
 	_ store.Named     = (*observed)(nil)
 )
 
-// Unwrap returns the Store within.
+// Unwrap returns the wrapped Store.
 func (s *observed) Unwrap() store.Store { return s.next }
 
-// LayerName returns the name that Observe was given.
+// LayerName returns the name given to Observe.
 func (s *observed) LayerName() string { return s.name }
 
-// Close closes the Observer if it can be closed.
+// Close closes the Observer if it is an io.Closer.
 func (s *observed) Close() error { return closeIf(s.o) }
 
-// epoch makes clock readings small differences of the monotonic clock, which is cheaper to read than time.Now.
+// epoch is the base of all clock readings: time.Since reads only the monotonic clock and is cheaper than time.Now.
 var epoch = time.Now()
 
-// observation is one call under way. It stays on the caller's stack.
+// observation is one running call. It stays on the caller's stack.
 type observation struct {
 	ctx   context.Context
 	state any
@@ -84,7 +84,7 @@ type observation struct {
 	done  bool // false while the call runs, and after a panic or Goexit
 }
 
-// begin fills ob in, and reports whether the call is to be measured.
+// begin fills in ob, and reports whether to measure the call.
 func (s *observed) begin(ctx context.Context, c *Call, ob *observation) (measured bool) {
 	ob.ctx, ob.state = s.o.Begin(ctx, *c)
 	if ob.state == nil {

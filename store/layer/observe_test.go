@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// tape is an Observer that notes what it is told.
+// tape is an Observer that records its calls.
 type tape struct {
 	pass   bool // Begin returns a nil state
 	begins []layer.Call
@@ -66,26 +66,26 @@ func TestObserveTellsOfEveryOp(t *testing.T) {
 			s := store.Wrap(&spy.Base{}, layer.Observe("o", o))
 			testenv.Must(t, spy.CallOp(t.Context(), s, op))
 			if len(o.begins) != 1 || o.begins[0].Op != op || len(o.ends) != 1 || o.ends[0].Code != store.CodeOK {
-				t.Errorf("told %+v and %+v", o.begins, o.ends)
+				t.Errorf("got %+v and %+v", o.begins, o.ends)
 			}
 			c, r := o.begins[0], o.ends[0]
 			switch op {
 			case store.OpLoadThreads:
 				if !c.HasCursor || c.Limit != 7 || c.Order != store.NewestFirst || r.Items != 2 || r.HasMore {
-					t.Errorf("told %+v and %+v", c, r)
+					t.Errorf("got %+v and %+v", c, r)
 				}
 			case store.OpLoadThreadItems:
 				if c.HasCursor || c.Limit != 3 || c.Order != store.OldestFirst || r.Items != 3 || !r.HasMore || c.ThreadID != "thr_1" {
-					t.Errorf("told %+v and %+v", c, r)
+					t.Errorf("got %+v and %+v", c, r)
 				}
 			case store.OpLoadItem, store.OpSaveItem, store.OpAddThreadItem, store.OpDeleteThreadItem:
 				saved := op == store.OpSaveItem || op == store.OpAddThreadItem
 				if c.ThreadID != "thr_1" || c.ItemID != "msg_1" || (c.ItemType == chat.TypeUserMessage) != saved {
-					t.Errorf("told %+v", c)
+					t.Errorf("got %+v", c)
 				}
 			case store.OpLoadAttachment, store.OpSaveAttachment, store.OpDeleteAttachment:
 				if c.AttachmentID != "atc_1" {
-					t.Errorf("told %+v", c)
+					t.Errorf("got %+v", c)
 				}
 			}
 		})
@@ -99,7 +99,7 @@ func TestObserveReportsErrorsPanicsAndGoexit(t *testing.T) {
 				o := &tape{}
 				end.Through(t, layer.Observe("o", o), op)
 				if len(o.ends) != 1 || o.ends[0].Code != end.Code {
-					t.Errorf("told %+v", o.ends)
+					t.Errorf("got %+v", o.ends)
 				}
 			})
 		}
@@ -112,7 +112,7 @@ func TestObserveMeasuresTheInnerCall(t *testing.T) {
 		s := store.Wrap(&spy.Base{Do: func(context.Context, store.Op) error { time.Sleep(3 * time.Second); return nil }}, layer.Observe("o", o))
 		_, _ = s.LoadThread(t.Context(), "thr_1")
 		if o.ends[0].Duration != 3*time.Second {
-			t.Errorf("told %v", o.ends[0].Duration)
+			t.Errorf("got %v", o.ends[0].Duration)
 		}
 	})
 }
@@ -128,7 +128,7 @@ func TestANilStateHasNoEnd(t *testing.T) {
 	}
 }
 
-// silent is an Observer that costs nothing itself.
+// silent is an Observer that does nothing.
 type silent struct{}
 
 func (*silent) Begin(ctx context.Context, _ layer.Call) (context.Context, any) {
@@ -140,7 +140,7 @@ func TestObserveAllocatesNothing(t *testing.T) {
 	base := &spy.Base{Forget: true}
 	s := store.Wrap(base, layer.Observe("o", &silent{}))
 	for _, op := range store.Ops() {
-		// What CallOp and the base allocate is not the layer's.
+		// Subtract the allocations of CallOp and the base.
 		without := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), base, op) })
 		if n := testing.AllocsPerRun(100, func() { _ = spy.CallOp(t.Context(), s, op) }); n != without {
 			t.Errorf("%s: %v allocations, %v without the layer", op, n, without)

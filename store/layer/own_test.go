@@ -13,13 +13,13 @@ import (
 
 func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 	const op = store.OpLoadThread
-	told := func(what string) func() { return func() { t.Errorf("the caller was told of %s", what) } }
+	unwanted := func(what string) func() { return func() { t.Errorf("the caller got %s", what) } }
 	for name, listen := range map[string]func(context.Context) context.Context{
 		"versions": func(ctx context.Context) context.Context {
-			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { told("a version")() })
+			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { unwanted("a version")() })
 		},
 		"unsettled writes": func(ctx context.Context) context.Context {
-			return callctx.WithUnsettledRecorder(ctx, told("an unsettled write"))
+			return callctx.WithUnsettledRecorder(ctx, unwanted("an unsettled write"))
 		},
 		"notes": func(ctx context.Context) context.Context {
 			ctx, _ = layer.WithNotes(ctx, op, nil)
@@ -34,14 +34,14 @@ func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 			layer.ReportUnsettled(own)
 			h := layer.HintsFor(own, op)
 			if h.Notes != nil || h.Recording() {
-				t.Error("the caller listens")
+				t.Error("the caller's notes or recorder are still set")
 			}
 			if p, ok := h.Owner(); !ok || p.Owner != ada.Owner || !h.Fresh() || !h.NoStore() {
-				t.Errorf("the principal %v, fresh %v, no store %v: something was lost", p, h.Fresh(), h.NoStore())
+				t.Errorf("the principal %v, fresh %v, no store %v: want all of them kept", p, h.Fresh(), h.NoStore())
 			}
 		})
 	}
 	if ctx := store.WithFresh(t.Context()); layer.Own(ctx) != ctx {
-		t.Error("a context in which no layer listens was copied")
+		t.Error("Own copied a context without recorders")
 	}
 }

@@ -2,22 +2,21 @@ package layer
 
 import "github.com/chatstore/chatstore/store"
 
-// Sharer is implemented by layers that keep principals apart.
+// Sharer is implemented by a layer that keeps principals apart, such as a cache.
 type Sharer interface {
-	// ShareBetweenPrincipals says, before the first call, that every caller may get what the layer holds: a layer above decides
-	// who may see it.
+	// ShareBetweenPrincipals makes the layer share its entries between all principals. A layer above calls it before the first
+	// call; that layer decides who may see a row.
 	ShareBetweenPrincipals()
 }
 
-// Share asks every [Sharer] in s to share between principals, down to the first [store.Barrier]: what lies within another
-// guard is that guard's to decide.
+// Share calls every [Sharer] in s, down to the first [store.Barrier]. A guard decides for itself about the layers inside it.
 func Share(s store.Store) {
 	for sh := range store.All[Sharer](s) {
 		sh.ShareBetweenPrincipals()
 	}
 }
 
-// Guarded reports whether a layer of s is a [store.Barrier].
+// Guarded reports whether s has a [store.Barrier].
 func Guarded(s store.Store) bool {
 	seen := 0
 	for range store.All[store.Store](s) {

@@ -2,21 +2,22 @@ package layer
 
 import "github.com/chatstore/chatstore/internal/confine"
 
-// Label is a name and a value of a [Stat]. The zero Label is absent.
+// Label is the name and value of a label of a [Stat]. The zero Label means no label.
 type Label struct{ Name, Value string }
 
-// Stat is one number that a layer counts, named as a Prometheus series is.
+// Stat is one number that a layer counts, with the name, help text and labels of a Prometheus series. Unused Labels are
+// zero.
 type Stat struct {
 	Name, Help string
-	Counter    bool // it only grows; otherwise a gauge
+	Counter    bool // a counter, which only grows; otherwise a gauge
 	Labels     [3]Label
 	Value      float64
 }
 
-// StatsReporter is the capability of a layer that counts. [store.All] finds it also beneath a [store.Barrier].
+// StatsReporter is the capability of a layer with statistics. [store.All] also finds it behind a [store.Barrier].
 type StatsReporter interface {
-	// AppendStats appends the current numbers to dst: always the same series in the same order. It is safe for concurrent
-	// use and calls nothing beneath.
+	// AppendStats appends the current numbers to dst. It always appends the same series in the same order. It is safe for
+	// concurrent use and makes no calls to other layers.
 	AppendStats(dst []Stat) []Stat
 }
 

@@ -6,9 +6,9 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 )
 
-// ReportUnsettled says that a write may take effect after it was answered: an attempt made in its course ended with an unknown
-// outcome, or goes on. A layer that tries writes again, or gives up waiting for them, calls it before it answers, also with
-// success. Layers above that hold values then treat the outcome as unknown. It does nothing when no layer listens.
+// ReportUnsettled reports that a write may take effect after its answer, because one of its attempts has an unknown outcome
+// or is still running. A layer that repeats writes, or stops waiting for them, calls it before it answers, even with
+// success. Layers above that hold values then treat the outcome as unknown. If no layer listens, it does nothing.
 func ReportUnsettled(ctx context.Context) {
 	if f := callctx.Of(ctx).Unsettled; f != nil {
 		f()

@@ -13,13 +13,13 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// guard is what a layer that guards access looks like from outside.
+// guard is a guard written outside of the module.
 type guard struct {
 	store.Barrier
 	store.Store
 }
 
-// secret is a base with something to hide, and with capabilities that may be found.
+// secret is a base with secret data and several capabilities.
 type secret struct{ store.Store }
 
 func (secret) Dump() string                            { return "all that is stored" }
@@ -29,7 +29,7 @@ func (secret) RewritesValues()                         {}
 func (secret) LongestWrite() time.Duration             { return time.Minute }
 func (secret) AppendStats(s []layer.Stat) []layer.Stat { return append(s, layer.Stat{Name: "n"}) }
 
-// bounder has the methods of driver.WriteBounder, and is another type.
+// bounder has the methods of driver.WriteBounder, but is another type.
 type bounder interface{ LongestWrite() time.Duration }
 
 type dumper interface{ Dump() string }
