@@ -1,0 +1,289 @@
+// Package sqltables puts a store.Store over tables that an application already has. It shows how to keep numeric keys inside,
+// where the caller's ids, owners and JSON go, how old rows are filled in, and how to report thread versions. Old code may go
+// on reading both tables, inserting rows, and deleting them.
+//
+// The code is for SQLite, whose transactions that write run one after the other. With PostgreSQL or MySQL, lock the thread's
+// row first (SELECT … FOR UPDATE): then rows of one thread get their keys in the order of commits.
+package sqltables
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+)
+
+// Store keeps threads in conversations, items in messages, and the rest in the side tables of [Migrate].
+type Store struct {
+	store.DefaultIDs
+	db *sql.DB
+}
+
+var (
+	_ store.Store         = (*Store)(nil)
+	_ driver.WriteBounder = (*Store)(nil)
+)
+
+// New returns a Store over db, which stays the caller's to close. db must begin transactions as writers (_txlock=immediate).
+func New(db *sql.DB) *Store { return &Store{db: db} }
+
+// LongestWrite returns 0: SQLite commits within the call or never.
+func (s *Store) LongestWrite() time.Duration { return 0 }
+
+// call names a call, for its errors.
+type call struct {
+	op       store.Op
+	kind, id string
+}
+
+func (c call) error(code store.Code, cause error) error {
+	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
+}
+
+// transact runs f in a transaction. An error of f rolls it back. A *store.Error is the answer of the contract. Any other comes
+// from the database, before COMMIT: the write was not applied.
+func (s *Store) transact(ctx context.Context, c call, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: !c.op.IsWrite()})
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // does nothing after Commit
+		err = f(tx)
+	}
+	if _, answered := errors.AsType[*store.Error](err); answered {
+		return err
+	}
+	if err != nil {
+		if done := driver.Done(ctx, c.op, c.kind, c.id); done != nil {
+			return done
+		}
+		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, err))
+	}
+	if err := tx.Commit(); err != nil && c.op.IsWrite() {
+		return c.error(store.CodeUnavailable, err) // applied or not: nobody knows
+	}
+	return nil
+}
+
+// onThread runs f in a transaction with the thread's row, and reports the thread's versions before and after it.
+func (s *Store) onThread(ctx context.Context, c call, threadID string, f func(tx *sql.Tx, t threadRow) error) error {
+	var before, after threadRow
+	err := s.transact(ctx, c, func(tx *sql.Tx) (err error) {
+		if before, err = loadThread(ctx, tx, threadID); err != nil {
+			return err
+		}
+		if err := f(tx, before); err != nil {
+			return err
+		}
+		after, err = loadThread(ctx, tx, threadID)
+		return err
+	})
+	if err == nil {
+		driver.ReportVersion(ctx, threadID, before.version, after.version)
+	}
+	return err
+}
+
+// threadRow is a row of chat_threads. The zero row is that of an id which was never used.
+type threadRow struct {
+	key     sql.NullInt64 // of the row in conversations; not valid: there is no thread
+	used    bool          // the id has an owner
+	owner   chat.Owner
+	version uint64
+	doc     string
+}
+
+func loadThread(ctx context.Context, tx *sql.Tx, threadID string) (t threadRow, err error) {
+	t.used, err = one(tx.QueryRowContext(ctx, `SELECT key, tenant, subject, version, doc FROM chat_threads WHERE id = ?`, threadID),
+		&t.key, &t.owner.Tenant, &t.owner.Subject, &t.version, &t.doc)
+	return t, err
+}
+
+// one scans a row, and reports whether there is one.
+func one(row *sql.Row, into ...any) (bool, error) {
+	err := row.Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// exec runs a statement, and returns the numeric key of the row that it inserted.
+func exec(ctx context.Context, tx *sql.Tx, statement string, args ...any) (key int64, err error) {
+	r, err := tx.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// refusal returns what the contract says of a save over a row that is used (its id has an owner) and live (not deleted).
+func refusal(mode store.SaveMode, used, live bool, stored, given chat.Owner) store.Code {
+	switch {
+	case mode == store.InsertOnly && live:
+		return store.CodeConflict
+	case mode == store.UpdateOnly && !live:
+		return store.CodeNotFound
+	case used && !given.IsZero() && given != stored:
+		return store.CodeConflict
+	}
+	return store.CodeOK
+}
+
+var checks driver.Checks
+
+// LoadThread is the method of [store.ThreadStore].
+func (s *Store) LoadThread(ctx context.Context, threadID string) (thread chat.Thread, err error) {
+	c := call{store.OpLoadThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+		return chat.Thread{}, err
+	}
+	err = s.onThread(ctx, c, threadID, func(_ *sql.Tx, t threadRow) (err error) {
+		if !t.key.Valid {
+			return c.error(store.CodeNotFound, nil)
+		}
+		thread, err = parseThread(c, t.doc, t.owner)
+		return err
+	})
+	return thread, err
+}
+
+func parseThread(c call, doc string, owner chat.Owner) (chat.Thread, error) {
+	t, err := chat.ParseThread(doc)
+	if err != nil {
+		return chat.Thread{}, c.error(store.CodeInternal, err)
+	}
+	t.Owner = owner // The JSON has no owner.
+	return t, nil
+}
+
+// upsertThread does not touch an existing owner. A deleted thread that comes back gets a new key, which is a new place.
+const upsertThread = `INSERT INTO chat_threads (id, key, tenant, subject, at, doc, version) VALUES (?, ?, ?, ?, ?, ?, 1)
+	ON CONFLICT (id) DO UPDATE SET key = excluded.key, at = excluded.at, doc = excluded.doc, version = version + 1`
+
+// SaveThread is the method of [store.ThreadStore].
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
+	c := call{store.OpSaveThread, store.RowThread, thread.ID}
+	w, err := checks.SaveThread(ctx, thread)
+	if err != nil {
+		return err
+	}
+	thread = w.Thread
+	return s.onThread(ctx, c, thread.ID, func(tx *sql.Tx, t threadRow) error {
+		if code := refusal(w.Mode, t.used, t.key.Valid, t.owner, thread.Owner); code != store.CodeOK {
+			return c.error(code, nil)
+		}
+		owner, key, seconds := thread.Owner, t.key.Int64, thread.CreatedAt.Unix()
+		if t.used {
+			owner = t.owner
+		}
+		if t.key.Valid {
+			_, err = exec(ctx, tx, `UPDATE conversations SET title = ?, created_at = ? WHERE id = ?`, thread.Title, seconds, key)
+		} else {
+			key, err = exec(ctx, tx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?)`, owner.Subject, thread.Title, seconds)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String())
+		return err
+	})
+}
+
+// DeleteThread is the method of [store.ThreadStore].
+func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
+	c := call{store.OpDeleteThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+		return err
+	}
+	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
+		// The items go first: the trigger of the messages then finds none, and the version goes up by one only.
+		_, err := exec(ctx, tx, `DELETE FROM chat_items WHERE thread_id = ?`, threadID)
+		for _, statement := range []string{`DELETE FROM messages WHERE conversation_id = ?`, `DELETE FROM conversations WHERE id = ?`} {
+			if err == nil {
+				_, err = exec(ctx, tx, statement, t.key)
+			}
+		}
+		return err
+	})
+}
+
+// LoadThreads is the method of [store.ThreadStore].
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (p store.Page[chat.Thread], err error) {
+	c := call{op: store.OpLoadThreads, kind: store.RowThread}
+	q, err = checks.Threads(ctx, q)
+	if err != nil {
+		return p, err
+	}
+	l := listing{"chat_threads", "id, doc, tenant, subject", `key IS NOT NULL`, nil}
+	if tenant, ok := q.Owner.Tenant(); ok {
+		l.where, l.args = l.where+` AND tenant = ? AND subject <> ''`, []any{tenant}
+	} else if o, ok := q.Owner.Owner(); ok {
+		l.where, l.args = l.where+` AND tenant = ? AND subject = ?`, []any{o.Tenant, o.Subject}
+	}
+	err = s.transact(ctx, c, func(tx *sql.Tx) (err error) {
+		p, err = page(ctx, tx, c, l, q.PageQuery, func(scan func(...any) error) (id string, t chat.Thread, err error) {
+			var (
+				doc   string
+				owner chat.Owner
+			)
+			if err := scan(&id, &doc, &owner.Tenant, &owner.Subject); err != nil {
+				return "", t, err
+			}
+			t, err = parseThread(c, doc, owner)
+			return id, t, err
+		})
+		return err
+	})
+	return p, err
+}
+
+// listing is the rows of a side table that a page is of.
+type listing struct {
+	table, columns, where string
+	args                  []any
+}
+
+// page reads a page by an index on the columns of where, at and key. The cursor is the place of the row that it names: an
+// OFFSET would read all rows before it, and would miss rows when others come or go.
+func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.PageQuery,
+	read func(scan func(...any) error) (id string, v T, err error)) (p store.Page[T], err error) {
+	order, than := " DESC", " < "
+	if q.Order == store.OldestFirst {
+		order, than = " ASC", " > "
+	}
+	if q.After != "" {
+		var at, key int64
+		row := tx.QueryRowContext(ctx, `SELECT at, key FROM `+l.table+` WHERE `+l.where+` AND id = ?`, append(l.args, q.After)...)
+		found, err := one(row, &at, &key)
+		if err != nil {
+			return p, err
+		}
+		if !found {
+			return p, call{c.op, c.kind, q.After}.error(store.CodeNotFound, nil)
+		}
+		l.where += ` AND (at, key)` + than + `(?, ?)`
+		l.args = append(l.args, at, key)
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT `+l.columns+` FROM `+l.table+` WHERE `+l.where+
+		` ORDER BY at`+order+`, key`+order+` LIMIT ?`, append(l.args, q.Limit+1)...)
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = rows.Close() }()
+	last := ""
+	for rows.Next() {
+		if len(p.Data) == q.Limit { // there is one row more
+			p.HasMore, p.After = true, last
+			break
+		}
+		id, v, err := read(rows.Scan)
+		if err != nil {
+			return p, err
+		}
+		p.Data, last = append(p.Data, v), id
+	}
+	return p, rows.Err()
+}
