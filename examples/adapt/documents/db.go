@@ -51,8 +51,8 @@ func (db *DB) Put(ctx context.Context, key string, text []byte, ifRevision uint6
 	return nil
 }
 
-// List returns all documents whose key begins with prefix. It stands for a query: a real one asks an index for the rows of one
-// owner in their order, a page at a time, and does not return the items.
+// List returns all documents whose key begins with prefix. It stands for a query. A real one asks an index for a page of one
+// owner's rows in their order, and leaves the items out.
 func (db *DB) List(ctx context.Context, prefix string) (texts [][]byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
 // Package documents puts a store.Store over a document database that has compare-and-set and no transactions. It shows the
-// loop of read, change and compare-and-set, which makes each write atomic for a thread and its items, and counts the
-// thread's versions.
+// loop of read, change and compare-and-set. The loop makes each write atomic for a thread and its items, and the same write
+// counts the thread's version.
 //
 // One document has a thread and all of its items. So the database's limit for a document bounds a thread, and each call
 // reads it whole. For longer threads, put the items into documents of their own, and write an item and its thread's document
@@ -67,9 +67,15 @@ func (c call) error(code store.Code, cause error) error {
 	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
 }
 
+// errUnchanged is what a change returns if there is nothing to write.
+var errUnchanged = errors.New("unchanged")
+
 // failed returns the error of a call that has written nothing. A *store.Error is the answer of the contract. Any other comes from
 // the database.
 func (c call) failed(ctx context.Context, err error) error {
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
 	if _, answered := errors.AsType[*store.Error](err); answered {
 		return err
 	}
@@ -88,11 +94,20 @@ func (s *Store) get(ctx context.Context, key string, doc any) (revision uint64, 
 	return revision, err
 }
 
-// errUnchanged is what a change returns if there is nothing to write.
-var errUnchanged = errors.New("unchanged")
+// put writes a document if it still has that revision, and else returns ErrRevision.
+func (s *Store) put(ctx context.Context, c call, key string, doc any, ifRevision uint64) error {
+	text, err := json.Marshal(doc)
+	if err == nil {
+		err = s.db.Put(ctx, key, text, ifRevision)
+	}
+	if err != nil && !errors.Is(err, ErrRevision) {
+		return c.error(store.CodeUnavailable, err) // The outcome is unknown: another attempt could write twice.
+	}
+	return err
+}
 
 // change reads a document, has f change it, and writes it if no other write came in between. If one came, it begins again.
-// So f sees the state that it replaces, and everything that f decides is decided by the write itself.
+// So f sees the state that it replaces, and what f decides is decided by the write itself.
 func change[D any](ctx context.Context, s *Store, c call, key string, f func(*D) error) error {
 	for {
 		var doc D
@@ -100,25 +115,11 @@ func change[D any](ctx context.Context, s *Store, c call, key string, f func(*D)
 		if err == nil {
 			err = f(&doc)
 		}
-		if errors.Is(err, errUnchanged) {
-			return nil
-		}
-		var text []byte
-		if err == nil {
-			text, err = json.Marshal(doc)
-		}
 		if err != nil {
 			return c.failed(ctx, err)
 		}
-		switch err := s.db.Put(ctx, key, text, revision); {
-		case err == nil:
-			return nil
-		case !errors.Is(err, ErrRevision):
-			// The answer of the database is lost, the write perhaps not. Another attempt could do it twice.
-			return c.error(store.CodeUnavailable, err)
-		}
-		if done := driver.Done(ctx, c.op, c.kind, c.id); done != nil {
-			return done
+		if err := s.put(ctx, c, key, doc, revision); !errors.Is(err, ErrRevision) {
+			return err
 		}
 	}
 }
@@ -150,8 +151,8 @@ func (s *Store) thread(ctx context.Context, c call, threadID string) (d threadDo
 	return d, nil
 }
 
-// save puts new in the place of old, as the contract says: the first save sets the owner, a replaced row keeps its place,
-// and next gives a place to a new one.
+// save returns the row that replaces old, or the contract's error. The first save sets the owner. A replaced row keeps its
+// place; a new one gets the next.
 func save(c call, mode store.SaveMode, old, new row, next func() (int, error)) (row, error) {
 	used := old.ID != ""
 	switch {

@@ -8,11 +8,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// loadAttachment returns what is stored. A doc that is not valid is that of a deleted attachment.
-func loadAttachment(ctx context.Context, tx *sql.Tx, id string) (owner chat.Owner, doc sql.NullString, used bool, err error) {
-	used, err = one(tx.QueryRowContext(ctx, `SELECT tenant, subject, doc FROM chat_attachments WHERE id = ?`, id),
-		&owner.Tenant, &owner.Subject, &doc)
-	return owner, doc, used, err
+func loadAttachment(ctx context.Context, tx *sql.Tx, id string) (r row, err error) {
+	err = maybe(tx.QueryRowContext(ctx, `SELECT id, doc, tenant, subject FROM chat_attachments WHERE id = ?`, id),
+		&r.id, &r.doc, &r.owner.Tenant, &r.owner.Subject)
+	return r, err
 }
 
 // SaveAttachment is the method of [store.AttachmentStore].
@@ -24,12 +23,12 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	}
 	a = w.Attachment
 	return s.transact(ctx, c, func(tx *sql.Tx) error {
-		owner, doc, used, err := loadAttachment(ctx, tx, a.ID)
+		old, err := loadAttachment(ctx, tx, a.ID)
+		if err == nil {
+			err = refusal(c, w.Mode, old, a.Owner)
+		}
 		if err != nil {
 			return err
-		}
-		if code := refusal(w.Mode, used, doc.Valid, owner, a.Owner); code != store.CodeOK {
-			return c.error(code, nil)
 		}
 		_, err = exec(ctx, tx, `INSERT INTO chat_attachments (id, tenant, subject, doc) VALUES (?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET doc = excluded.doc`, a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String())
@@ -44,17 +43,17 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (a chat
 		return a, err
 	}
 	err = s.transact(ctx, c, func(tx *sql.Tx) error {
-		owner, doc, _, err := loadAttachment(ctx, tx, attachmentID)
+		r, err := loadAttachment(ctx, tx, attachmentID)
 		if err != nil {
 			return err
 		}
-		if !doc.Valid {
+		if !r.live() {
 			return c.error(store.CodeNotFound, nil)
 		}
-		if a, err = chat.ParseAttachment(doc.String); err != nil {
+		if a, err = chat.ParseAttachment(r.doc); err != nil {
 			return c.error(store.CodeInternal, err)
 		}
-		a.Owner = owner
+		a.Owner = r.owner
 		return nil
 	})
 	return a, err
@@ -67,7 +66,7 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 		return err
 	}
 	return s.transact(ctx, c, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, `UPDATE chat_attachments SET doc = NULL WHERE id = ?`, attachmentID)
+		_, err := exec(ctx, tx, `UPDATE chat_attachments SET doc = '' WHERE id = ?`, attachmentID)
 		return err
 	})
 }

@@ -15,28 +15,31 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	if err != nil {
 		return p, err
 	}
-	l := listing{"chat_items", "id, doc", `thread_id = ?`, []any{threadID}}
+	l := listing{"chat_items", "id, doc, '', ''", `thread_id = ?`, []any{threadID}}
 	err = s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) (err error) {
 		c.kind = store.RowItem
-		p, err = page(ctx, tx, c, l, q, func(scan func(...any) error) (id string, it chat.Item, err error) {
-			var doc string
-			if err := scan(&id, &doc); err != nil {
-				return "", it, err
-			}
-			it, err = parseItem(c, doc)
-			return id, it, err
-		})
+		p, err = page(ctx, tx, c, l, q, parseItem)
 		return err
 	})
 	return p, err
 }
 
-func parseItem(c call, doc string) (chat.Item, error) {
-	it, err := chat.ParseItem(doc)
+func parseItem(c call, r row) (chat.Item, error) {
+	if !r.live() {
+		return chat.Item{}, c.error(store.CodeNotFound, nil)
+	}
+	it, err := chat.ParseItem(r.doc)
 	if err != nil {
 		return chat.Item{}, c.error(store.CodeInternal, err)
 	}
 	return it, nil
+}
+
+// loadItem returns a row of chat_items, and the key of the row in messages.
+func loadItem(ctx context.Context, tx *sql.Tx, threadID, itemID string) (r row, key int64, err error) {
+	found := tx.QueryRowContext(ctx, `SELECT id, doc, key FROM chat_items WHERE thread_id = ? AND id = ?`, threadID, itemID)
+	err = maybe(found, &r.id, &r.doc, &key)
+	return r, key, err
 }
 
 // AddThreadItem is the method of [store.ItemStore].
@@ -60,19 +63,20 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	}
 	item = w.Item
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
-		if !t.key.Valid {
+		if !t.live() {
 			return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil)
 		}
-		key, live, err := itemKey(ctx, tx, threadID, item.ID)
+		old, key, err := loadItem(ctx, tx, threadID, item.ID)
+		if err == nil {
+			err = refusal(c, w.Mode, old, chat.Owner{})
+		}
 		if err != nil {
 			return err
 		}
-		if code := refusal(w.Mode, live, live, chat.Owner{}, chat.Owner{}); code != store.CodeOK {
-			return c.error(code, nil)
-		}
 		role, text := oldForm(item)
-		if live {
-			_, err = exec(ctx, tx, `UPDATE messages SET role = ?, body = ?, created_at = ? WHERE id = ?`, role, text, item.CreatedAt.Unix(), key)
+		if old.live() {
+			_, err = exec(ctx, tx, `UPDATE messages SET role = ?, body = ?, created_at = ? WHERE id = ?`,
+				role, text, item.CreatedAt.Unix(), key)
 		} else {
 			key, err = exec(ctx, tx, `INSERT INTO messages (conversation_id, role, body, created_at) VALUES (?, ?, ?, ?)`,
 				t.key, role, text, item.CreatedAt.Unix())
@@ -87,12 +91,6 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	})
 }
 
-// itemKey returns the numeric key of an item's message.
-func itemKey(ctx context.Context, tx *sql.Tx, threadID, itemID string) (key int64, found bool, err error) {
-	found, err = one(tx.QueryRowContext(ctx, `SELECT key FROM chat_items WHERE thread_id = ? AND id = ?`, threadID, itemID), &key)
-	return key, found, err
-}
-
 // LoadItem is the method of [store.ItemStore].
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (it chat.Item, err error) {
 	c := call{store.OpLoadItem, store.RowItem, itemID}
@@ -100,13 +98,9 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (it chat.
 		return it, err
 	}
 	err = s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) error {
-		var doc string
-		found, err := one(tx.QueryRowContext(ctx, `SELECT doc FROM chat_items WHERE thread_id = ? AND id = ?`, threadID, itemID), &doc)
-		if err == nil && !found {
-			err = c.error(store.CodeNotFound, nil)
-		}
+		r, _, err := loadItem(ctx, tx, threadID, itemID)
 		if err == nil {
-			it, err = parseItem(c, doc)
+			it, err = parseItem(c, r)
 		}
 		return err
 	})
@@ -120,8 +114,8 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		return err
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) error {
-		key, found, err := itemKey(ctx, tx, threadID, itemID)
-		if found {
+		r, key, err := loadItem(ctx, tx, threadID, itemID)
+		if r.live() {
 			_, err = exec(ctx, tx, `DELETE FROM messages WHERE id = ?`, key) // The trigger does the rest.
 		}
 		return err

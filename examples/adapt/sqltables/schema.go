@@ -14,9 +14,9 @@ import (
 //	conversations (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id, title, created_at)
 //	messages      (id INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id, role, body, created_at)
 //
-// A side table has what chatstore needs beside them: the id that the caller chose, the JSON text, the time in microseconds.
-// key is the numeric key of the old row. AUTOINCREMENT never gives a key twice, so the key is also the row's place among
-// rows of equal times.
+// A side table has what chatstore needs beside them: the caller's id, the JSON text, the time in microseconds. Its key is the
+// numeric key of the old row. AUTOINCREMENT never gives a key twice. So the key is also the row's place among rows of equal
+// times.
 const schema = `
 CREATE TABLE IF NOT EXISTS chat_threads (
 	id      TEXT    NOT NULL PRIMARY KEY,
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS chat_attachments (
 	id      TEXT    NOT NULL PRIMARY KEY,
 	tenant  TEXT    NOT NULL,
 	subject TEXT    NOT NULL,
-	doc     TEXT -- NULL once it is deleted
+	doc     TEXT    NOT NULL -- '' once it is deleted
 );
 
 -- A row that old code deletes is gone for chatstore too, and counts as a change of the thread.
@@ -112,7 +112,8 @@ func backfillThreads(ctx context.Context, tx *sql.Tx, owner func(userID string) 
 		if t, err = t.Normalized(); err != nil {
 			return err
 		}
-		if _, err := exec(ctx, tx, upsertThread, t.ID, key, t.Owner.Tenant, t.Owner.Subject, t.CreatedAt.UnixMicro(), t.JSON().String()); err != nil {
+		_, err = exec(ctx, tx, upsertThread, t.ID, key, t.Owner.Tenant, t.Owner.Subject, t.CreatedAt.UnixMicro(), t.JSON().String())
+		if err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,8 @@
-// Package sqltables puts a store.Store over tables that an application already has. It shows how to keep numeric keys inside,
-// where the caller's ids, owners and JSON go, how old rows are filled in, and how to report thread versions. Old code may go
-// on reading both tables, inserting rows, and deleting them.
+// Package sqltables puts a store.Store over tables that an application already has. It keeps the numeric keys inside, puts
+// ids, owners, JSON and versions into side tables, and fills those in for old rows.
+//
+// Old code may go on reading the tables, inserting rows and deleting rows. chatstore does not see what old code changes
+// within a row.
 //
 // The code is for SQLite, whose transactions that write run one after the other. With PostgreSQL or MySQL, lock the thread's
 // row first (SELECT … FOR UPDATE): then rows of one thread get their keys in the order of commits.
@@ -62,7 +64,7 @@ func (s *Store) transact(ctx context.Context, c call, f func(tx *sql.Tx) error) 
 		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, err))
 	}
 	if err := tx.Commit(); err != nil && c.op.IsWrite() {
-		return c.error(store.CodeUnavailable, err) // applied or not: nobody knows
+		return c.error(store.CodeUnavailable, err) // The outcome is unknown.
 	}
 	return nil
 }
@@ -74,10 +76,9 @@ func (s *Store) onThread(ctx context.Context, c call, threadID string, f func(tx
 		if before, err = loadThread(ctx, tx, threadID); err != nil {
 			return err
 		}
-		if err := f(tx, before); err != nil {
-			return err
+		if err = f(tx, before); err == nil {
+			after, err = loadThread(ctx, tx, threadID)
 		}
-		after, err = loadThread(ctx, tx, threadID)
 		return err
 	})
 	if err == nil {
@@ -86,28 +87,35 @@ func (s *Store) onThread(ctx context.Context, c call, threadID string, f func(tx
 	return err
 }
 
-// threadRow is a row of chat_threads. The zero row is that of an id which was never used.
+// row is a row of a side table.
+type row struct {
+	id    string // "": the id was never used
+	doc   string // "": the row is deleted
+	owner chat.Owner
+}
+
+func (r row) live() bool { return r.doc != "" }
+
+// threadRow is a row of chat_threads.
 type threadRow struct {
-	key     sql.NullInt64 // of the row in conversations; not valid: there is no thread
-	used    bool          // the id has an owner
-	owner   chat.Owner
+	row
+	key     int64 // of the row in conversations
 	version uint64
-	doc     string
 }
 
 func loadThread(ctx context.Context, tx *sql.Tx, threadID string) (t threadRow, err error) {
-	t.used, err = one(tx.QueryRowContext(ctx, `SELECT key, tenant, subject, version, doc FROM chat_threads WHERE id = ?`, threadID),
-		&t.key, &t.owner.Tenant, &t.owner.Subject, &t.version, &t.doc)
+	r := tx.QueryRowContext(ctx, `SELECT id, doc, tenant, subject, COALESCE(key, 0), version FROM chat_threads WHERE id = ?`, threadID)
+	err = maybe(r, &t.id, &t.doc, &t.owner.Tenant, &t.owner.Subject, &t.key, &t.version)
 	return t, err
 }
 
-// one scans a row, and reports whether there is one.
-func one(row *sql.Row, into ...any) (bool, error) {
-	err := row.Scan(into...)
+// maybe scans a row if there is one.
+func maybe(r *sql.Row, into ...any) error {
+	err := r.Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
 }
 
 // exec runs a statement, and returns the numeric key of the row that it inserted.
@@ -119,17 +127,17 @@ func exec(ctx context.Context, tx *sql.Tx, statement string, args ...any) (key i
 	return r.LastInsertId()
 }
 
-// refusal returns what the contract says of a save over a row that is used (its id has an owner) and live (not deleted).
-func refusal(mode store.SaveMode, used, live bool, stored, given chat.Owner) store.Code {
+// refusal returns the contract's error for a save over the row old, or nil. The first save sets the owner, for good.
+func refusal(c call, mode store.SaveMode, old row, owner chat.Owner) error {
 	switch {
-	case mode == store.InsertOnly && live:
-		return store.CodeConflict
-	case mode == store.UpdateOnly && !live:
-		return store.CodeNotFound
-	case used && !given.IsZero() && given != stored:
-		return store.CodeConflict
+	case mode == store.InsertOnly && old.live():
+		return c.error(store.CodeConflict, nil)
+	case mode == store.UpdateOnly && !old.live():
+		return c.error(store.CodeNotFound, nil)
+	case old.id != "" && !owner.IsZero() && owner != old.owner:
+		return c.error(store.CodeConflict, nil)
 	}
-	return store.CodeOK
+	return nil
 }
 
 var checks driver.Checks
@@ -141,21 +149,21 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (thread chat.Th
 		return chat.Thread{}, err
 	}
 	err = s.onThread(ctx, c, threadID, func(_ *sql.Tx, t threadRow) (err error) {
-		if !t.key.Valid {
-			return c.error(store.CodeNotFound, nil)
-		}
-		thread, err = parseThread(c, t.doc, t.owner)
+		thread, err = parseThread(c, t.row)
 		return err
 	})
 	return thread, err
 }
 
-func parseThread(c call, doc string, owner chat.Owner) (chat.Thread, error) {
-	t, err := chat.ParseThread(doc)
+func parseThread(c call, r row) (chat.Thread, error) {
+	if !r.live() {
+		return chat.Thread{}, c.error(store.CodeNotFound, nil)
+	}
+	t, err := chat.ParseThread(r.doc)
 	if err != nil {
 		return chat.Thread{}, c.error(store.CodeInternal, err)
 	}
-	t.Owner = owner // The JSON has no owner.
+	t.Owner = r.owner // The JSON has no owner.
 	return t, nil
 }
 
@@ -172,22 +180,24 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	}
 	thread = w.Thread
 	return s.onThread(ctx, c, thread.ID, func(tx *sql.Tx, t threadRow) error {
-		if code := refusal(w.Mode, t.used, t.key.Valid, t.owner, thread.Owner); code != store.CodeOK {
-			return c.error(code, nil)
+		if err := refusal(c, w.Mode, t.row, thread.Owner); err != nil {
+			return err
 		}
-		owner, key, seconds := thread.Owner, t.key.Int64, thread.CreatedAt.Unix()
-		if t.used {
+		owner, key, seconds := thread.Owner, t.key, thread.CreatedAt.Unix()
+		if t.id != "" {
 			owner = t.owner
 		}
-		if t.key.Valid {
+		if t.live() {
 			_, err = exec(ctx, tx, `UPDATE conversations SET title = ?, created_at = ? WHERE id = ?`, thread.Title, seconds, key)
 		} else {
-			key, err = exec(ctx, tx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?)`, owner.Subject, thread.Title, seconds)
+			key, err = exec(ctx, tx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?)`,
+				owner.Subject, thread.Title, seconds)
 		}
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String())
+		_, err = exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject,
+			thread.CreatedAt.UnixMicro(), thread.JSON().String())
 		return err
 	})
 }
@@ -224,17 +234,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (p store.P
 		l.where, l.args = l.where+` AND tenant = ? AND subject = ?`, []any{o.Tenant, o.Subject}
 	}
 	err = s.transact(ctx, c, func(tx *sql.Tx) (err error) {
-		p, err = page(ctx, tx, c, l, q.PageQuery, func(scan func(...any) error) (id string, t chat.Thread, err error) {
-			var (
-				doc   string
-				owner chat.Owner
-			)
-			if err := scan(&id, &doc, &owner.Tenant, &owner.Subject); err != nil {
-				return "", t, err
-			}
-			t, err = parseThread(c, doc, owner)
-			return id, t, err
-		})
+		p, err = page(ctx, tx, c, l, q.PageQuery, parseThread)
 		return err
 	})
 	return p, err
@@ -249,19 +249,18 @@ type listing struct {
 // page reads a page by an index on the columns of where, at and key. The cursor is the place of the row that it names: an
 // OFFSET would read all rows before it, and would miss rows when others come or go.
 func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.PageQuery,
-	read func(scan func(...any) error) (id string, v T, err error)) (p store.Page[T], err error) {
+	parse func(call, row) (T, error)) (p store.Page[T], err error) {
 	order, than := " DESC", " < "
 	if q.Order == store.OldestFirst {
 		order, than = " ASC", " > "
 	}
 	if q.After != "" {
-		var at, key int64
-		row := tx.QueryRowContext(ctx, `SELECT at, key FROM `+l.table+` WHERE `+l.where+` AND id = ?`, append(l.args, q.After)...)
-		found, err := one(row, &at, &key)
-		if err != nil {
+		var at, key int64 // no row has the key 0
+		r := tx.QueryRowContext(ctx, `SELECT at, key FROM `+l.table+` WHERE `+l.where+` AND id = ?`, append(l.args, q.After)...)
+		if err := maybe(r, &at, &key); err != nil {
 			return p, err
 		}
-		if !found {
+		if key == 0 {
 			return p, call{c.op, c.kind, q.After}.error(store.CodeNotFound, nil)
 		}
 		l.where += ` AND (at, key)` + than + `(?, ?)`
@@ -279,11 +278,15 @@ func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.Pag
 			p.HasMore, p.After = true, last
 			break
 		}
-		id, v, err := read(rows.Scan)
+		var r row
+		if err := rows.Scan(&r.id, &r.doc, &r.owner.Tenant, &r.owner.Subject); err != nil {
+			return p, err
+		}
+		v, err := parse(c, r)
 		if err != nil {
 			return p, err
 		}
-		p.Data, last = append(p.Data, v), id
+		p.Data, last = append(p.Data, v), r.id
 	}
 	return p, rows.Err()
 }

@@ -7,6 +7,8 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/examples/adapt/sqltables"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -56,5 +58,11 @@ func TestConformance(t *testing.T) {
 
 func TestRandomCalls(t *testing.T) {
 	s := open(t)
+	storetest.Random(t, func(*testing.T) store.Store { return s })
+}
+
+func TestRandomCallsInTheStack(t *testing.T) {
+	s := store.Wrap(open(t), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
+	t.Cleanup(func() { _ = store.Close(s) })
 	storetest.Random(t, func(*testing.T) store.Store { return s })
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// TestReadsOfATurn measures what layers save. A turn is what a chat server does for a user's message: it loads the thread, adds
-// the message, loads the newest 20 items for the model, and adds the answer. 50 turns are made on one thread.
+// TestReadsOfATurn counts the reads that reach the base in 50 turns on one thread. In a turn, a chat server loads the thread, adds
+// the user's message, loads the newest 20 items for the model, and adds the answer.
 func TestReadsOfATurn(t *testing.T) {
 	guard := authz.New(authz.OwnerOnly(), authz.ShareBelow())
 	unversioned := func(*testing.T) store.Store { return customstore.New() }
@@ -78,7 +78,8 @@ func turn(ctx context.Context, s store.Store, threadID string, n int) error {
 	if _, err := s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 20}); err != nil {
 		return err
 	}
-	answer, err := chat.NewItem(fmt.Sprintf("msg_%d_assistant", n), at, chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "Then …"}}})
+	said := chat.AssistantMessage{Content: []chat.AssistantContent{{Text: "Then …"}}}
+	answer, err := chat.NewItem(fmt.Sprintf("msg_%d_assistant", n), at, said)
 	if err != nil {
 		return err
 	}
