@@ -3,8 +3,8 @@
 // counts the thread's version.
 //
 // One document has a thread and all of its items. So the database's limit for a document bounds a thread, and each call
-// reads it whole. For longer threads, put the items into documents of their own, and write an item and its thread's document
-// in one transaction of the database.
+// reads the thread whole. For longer threads, give each item a document of its own. Then each write needs a transaction over
+// two documents: the item's, and the thread's with the version.
 package documents
 
 import (

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS chat_threads (
 	tenant  TEXT    NOT NULL, -- id, owner and version stay behind
 	subject TEXT    NOT NULL,
 	version INTEGER NOT NULL,
-	at      INTEGER NOT NULL,
+	at      INTEGER NOT NULL, -- CreatedAt, in microseconds since 1970
 	doc     TEXT    NOT NULL
 );
 CREATE INDEX IF NOT EXISTS chat_threads_by_owner ON chat_threads (tenant, subject, at, key) WHERE key IS NOT NULL;
@@ -68,7 +68,7 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 // return the zero Owner: no caller could see those threads.
 //
 // Backfill takes rows that no earlier call has taken. Run it before the first request, and again for as long as old code
-// inserts rows. It runs in one transaction: give it a LIMIT and a loop if the tables are large.
+// inserts rows. It runs in one transaction. For large tables, take a part of the rows in each of several.
 func Backfill(ctx context.Context, db *sql.DB, owner func(userID string) chat.Owner) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {

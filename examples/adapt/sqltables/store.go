@@ -4,8 +4,9 @@
 // Old code may go on reading the tables, inserting rows and deleting rows. chatstore does not see what old code changes
 // within a row.
 //
-// The code is for SQLite, whose transactions that write run one after the other. With PostgreSQL or MySQL, lock the thread's
-// row first (SELECT … FOR UPDATE): then rows of one thread get their keys in the order of commits.
+// The code reads and then writes in one transaction. In SQLite, such transactions run one after the other. In another database,
+// use the isolation level SERIALIZABLE, and repeat a transaction that the database refuses. To lock the thread's row is not
+// enough: a new thread has none.
 package sqltables
 
 import (
