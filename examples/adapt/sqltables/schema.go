@@ -1,0 +1,172 @@
+package sqltables
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+)
+
+// schema is what the adapter adds. The old tables stay as they are. They have numeric keys, and old code uses them:
+//
+//	conversations (id INTEGER PRIMARY KEY AUTOINCREMENT, user_id, title, created_at)
+//	messages      (id INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id, role, body, created_at)
+//
+// A side table has what chatstore needs beside them: the caller's id, the JSON text, the time in microseconds. Its key is the
+// numeric key of the old row. AUTOINCREMENT never gives a key twice. So the key is also the row's place among rows of equal
+// times.
+const schema = `
+CREATE TABLE IF NOT EXISTS chat_threads (
+	id      TEXT    NOT NULL PRIMARY KEY,
+	key     INTEGER UNIQUE,   -- of the row in conversations; NULL once that is deleted
+	tenant  TEXT    NOT NULL, -- id, owner and version stay behind
+	subject TEXT    NOT NULL,
+	version INTEGER NOT NULL,
+	at      INTEGER NOT NULL, -- CreatedAt, in microseconds since 1970
+	doc     TEXT    NOT NULL
+);
+CREATE INDEX IF NOT EXISTS chat_threads_by_owner ON chat_threads (tenant, subject, at, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS chat_threads_by_tenant ON chat_threads (tenant, at, key) WHERE key IS NOT NULL AND subject <> '';
+CREATE INDEX IF NOT EXISTS chat_threads_by_time ON chat_threads (at, key) WHERE key IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS chat_items (
+	thread_id TEXT    NOT NULL,
+	id        TEXT    NOT NULL,
+	key       INTEGER NOT NULL UNIQUE, -- of the row in messages
+	at        INTEGER NOT NULL,
+	doc       TEXT    NOT NULL,
+	PRIMARY KEY (thread_id, id)
+);
+CREATE INDEX IF NOT EXISTS chat_items_by_time ON chat_items (thread_id, at, key);
+
+CREATE TABLE IF NOT EXISTS chat_attachments (
+	id      TEXT    NOT NULL PRIMARY KEY,
+	tenant  TEXT    NOT NULL,
+	subject TEXT    NOT NULL,
+	doc     TEXT    NOT NULL -- '' once it is deleted
+);
+
+-- A row that old code deletes is gone for chatstore too, and counts as a change of the thread.
+CREATE TRIGGER IF NOT EXISTS chat_message_deleted AFTER DELETE ON messages BEGIN
+	UPDATE chat_threads SET version = version + 1 WHERE id = (SELECT thread_id FROM chat_items WHERE key = OLD.id);
+	DELETE FROM chat_items WHERE key = OLD.id;
+END;
+CREATE TRIGGER IF NOT EXISTS chat_conversation_deleted AFTER DELETE ON conversations BEGIN
+	DELETE FROM chat_items WHERE thread_id = (SELECT id FROM chat_threads WHERE key = OLD.id);
+	UPDATE chat_threads SET version = version + 1, key = NULL, doc = '' WHERE key = OLD.id;
+END;`
+
+// Migrate adds the side tables to db. It changes nothing if they exist.
+func Migrate(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, schema)
+	return err
+}
+
+// Backfill makes the old rows visible to chatstore. owner says whose the conversations of an old user_id are. It must not
+// return the zero Owner: no caller could see those threads.
+//
+// Backfill takes rows that no earlier call has taken. Run it before the first request, and again for as long as old code
+// inserts rows. It runs in one transaction. For large tables, take a part of the rows in each of several.
+func Backfill(ctx context.Context, db *sql.DB, owner func(userID string) chat.Owner) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := backfillThreads(ctx, tx, owner); err != nil {
+		return err
+	}
+	// A cache above must learn that these threads are no longer what it holds.
+	_, err = exec(ctx, tx, `UPDATE chat_threads SET version = version + 1 WHERE key IN
+		(SELECT conversation_id FROM messages WHERE id NOT IN (SELECT key FROM chat_items))`)
+	if err != nil {
+		return err
+	}
+	if err := backfillItems(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func backfillThreads(ctx context.Context, tx *sql.Tx, owner func(userID string) chat.Owner) error {
+	rows, err := tx.QueryContext(ctx, `SELECT id, user_id, title, created_at FROM conversations
+		WHERE id NOT IN (SELECT key FROM chat_threads WHERE key IS NOT NULL)`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var (
+			key, seconds  int64
+			userID, title string
+		)
+		if err := rows.Scan(&key, &userID, &title, &seconds); err != nil {
+			return err
+		}
+		t := chat.Thread{ID: fmt.Sprintf("thr_old_%d", key), Title: title, CreatedAt: time.Unix(seconds, 0), Owner: owner(userID)}
+		if t.Owner.IsZero() {
+			return fmt.Errorf("sqltables: Backfill: user %q has no owner", userID)
+		}
+		if t, err = t.Normalized(); err != nil {
+			return err
+		}
+		_, err = exec(ctx, tx, upsertThread, t.ID, key, t.Owner.Tenant, t.Owner.Subject, t.CreatedAt.UnixMicro(), t.JSON().String())
+		if err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func backfillItems(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT m.id, t.id, m.role, m.body, m.created_at FROM messages m
+		JOIN chat_threads t ON t.key = m.conversation_id WHERE m.id NOT IN (SELECT key FROM chat_items)`)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var (
+			key, seconds         int64
+			threadID, role, text string
+		)
+		if err := rows.Scan(&key, &threadID, &role, &text, &seconds); err != nil {
+			return err
+		}
+		var body chat.Body = chat.AssistantMessage{Content: []chat.AssistantContent{{Text: text}}}
+		if role == roleUser {
+			body = chat.UserMessage{Content: []chat.UserContent{{Text: text}}}
+		}
+		it, err := chat.NewItem(fmt.Sprintf("msg_old_%d", key), time.Unix(seconds, 0), body)
+		if err == nil {
+			it, err = it.Normalized(threadID)
+		}
+		if err == nil {
+			_, err = exec(ctx, tx, upsertItem, threadID, it.ID, key, it.CreatedAt.UnixMicro(), it.JSON().String())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+const roleUser, roleAssistant = "user", "assistant"
+
+// oldForm returns what old code reads of an item. Types that it does not know have no text.
+func oldForm(it chat.Item) (role, text string) {
+	if m, ok, err := chat.DecodeItem[chat.UserMessage](it); ok && err == nil {
+		for _, c := range m.Content {
+			text += c.Text
+		}
+		return roleUser, text
+	}
+	if m, ok, err := chat.DecodeItem[chat.AssistantMessage](it); ok && err == nil {
+		for _, c := range m.Content {
+			text += c.Text
+		}
+	}
+	return roleAssistant, text
+}

@@ -1,0 +1,293 @@
+// Package sqltables puts a store.Store over tables that an application already has. It keeps the numeric keys inside, puts
+// ids, owners, JSON and versions into side tables, and fills those in for old rows.
+//
+// Old code may go on reading the tables, inserting rows and deleting rows. chatstore does not see what old code changes
+// within a row.
+//
+// The code reads and then writes in one transaction. In SQLite, such transactions run one after the other. In another database,
+// use the isolation level SERIALIZABLE, and repeat a transaction that the database refuses. To lock the thread's row is not
+// enough: a new thread has none.
+package sqltables
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+)
+
+// Store keeps threads in conversations, items in messages, and the rest in the side tables of [Migrate].
+type Store struct {
+	store.DefaultIDs
+	db *sql.DB
+}
+
+var (
+	_ store.Store         = (*Store)(nil)
+	_ driver.WriteBounder = (*Store)(nil)
+)
+
+// New returns a Store over db, which stays the caller's to close. db must begin transactions as writers (_txlock=immediate).
+func New(db *sql.DB) *Store { return &Store{db: db} }
+
+// LongestWrite returns 0: SQLite commits within the call or never.
+func (s *Store) LongestWrite() time.Duration { return 0 }
+
+// call names a call, for its errors.
+type call struct {
+	op       store.Op
+	kind, id string
+}
+
+func (c call) error(code store.Code, cause error) error {
+	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
+}
+
+// transact runs f in a transaction. An error of f rolls it back. A *store.Error is the answer of the contract. Any other comes
+// from the database, before COMMIT: the write was not applied.
+func (s *Store) transact(ctx context.Context, c call, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: !c.op.IsWrite()})
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // does nothing after Commit
+		err = f(tx)
+	}
+	if _, answered := errors.AsType[*store.Error](err); answered {
+		return err
+	}
+	if err != nil {
+		if done := driver.Done(ctx, c.op, c.kind, c.id); done != nil {
+			return done
+		}
+		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, err))
+	}
+	if err := tx.Commit(); err != nil && c.op.IsWrite() {
+		return c.error(store.CodeUnavailable, err) // The outcome is unknown.
+	}
+	return nil
+}
+
+// onThread runs f in a transaction with the thread's row, and reports the thread's versions before and after it.
+func (s *Store) onThread(ctx context.Context, c call, threadID string, f func(tx *sql.Tx, t threadRow) error) error {
+	var before, after threadRow
+	err := s.transact(ctx, c, func(tx *sql.Tx) (err error) {
+		if before, err = loadThread(ctx, tx, threadID); err != nil {
+			return err
+		}
+		if err = f(tx, before); err == nil {
+			after, err = loadThread(ctx, tx, threadID)
+		}
+		return err
+	})
+	if err == nil {
+		driver.ReportVersion(ctx, threadID, before.version, after.version)
+	}
+	return err
+}
+
+// row is a row of a side table.
+type row struct {
+	id    string // "": the id was never used
+	doc   string // "": the row is deleted
+	owner chat.Owner
+}
+
+func (r row) live() bool { return r.doc != "" }
+
+// threadRow is a row of chat_threads.
+type threadRow struct {
+	row
+	key     int64 // of the row in conversations
+	version uint64
+}
+
+func loadThread(ctx context.Context, tx *sql.Tx, threadID string) (t threadRow, err error) {
+	r := tx.QueryRowContext(ctx, `SELECT id, doc, tenant, subject, COALESCE(key, 0), version FROM chat_threads WHERE id = ?`, threadID)
+	err = maybe(r, &t.id, &t.doc, &t.owner.Tenant, &t.owner.Subject, &t.key, &t.version)
+	return t, err
+}
+
+// maybe scans a row if there is one.
+func maybe(r *sql.Row, into ...any) error {
+	err := r.Scan(into...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// exec runs a statement, and returns the numeric key of the row that it inserted.
+func exec(ctx context.Context, tx *sql.Tx, statement string, args ...any) (key int64, err error) {
+	r, err := tx.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, err
+	}
+	return r.LastInsertId()
+}
+
+// refusal returns the contract's error for a save over the row old, or nil. The first save sets the owner, for good.
+func refusal(c call, mode store.SaveMode, old row, owner chat.Owner) error {
+	switch {
+	case mode == store.InsertOnly && old.live():
+		return c.error(store.CodeConflict, nil)
+	case mode == store.UpdateOnly && !old.live():
+		return c.error(store.CodeNotFound, nil)
+	case old.id != "" && !owner.IsZero() && owner != old.owner:
+		return c.error(store.CodeConflict, nil)
+	}
+	return nil
+}
+
+var checks driver.Checks
+
+// LoadThread is the method of [store.ThreadStore].
+func (s *Store) LoadThread(ctx context.Context, threadID string) (thread chat.Thread, err error) {
+	c := call{store.OpLoadThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+		return chat.Thread{}, err
+	}
+	err = s.onThread(ctx, c, threadID, func(_ *sql.Tx, t threadRow) (err error) {
+		thread, err = parseThread(c, t.row)
+		return err
+	})
+	return thread, err
+}
+
+func parseThread(c call, r row) (chat.Thread, error) {
+	if !r.live() {
+		return chat.Thread{}, c.error(store.CodeNotFound, nil)
+	}
+	t, err := chat.ParseThread(r.doc)
+	if err != nil {
+		return chat.Thread{}, c.error(store.CodeInternal, err)
+	}
+	t.Owner = r.owner // The JSON has no owner.
+	return t, nil
+}
+
+// upsertThread does not touch an existing owner. A deleted thread that comes back gets a new key, which is a new place.
+const upsertThread = `INSERT INTO chat_threads (id, key, tenant, subject, at, doc, version) VALUES (?, ?, ?, ?, ?, ?, 1)
+	ON CONFLICT (id) DO UPDATE SET key = excluded.key, at = excluded.at, doc = excluded.doc, version = version + 1`
+
+// SaveThread is the method of [store.ThreadStore].
+func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
+	c := call{store.OpSaveThread, store.RowThread, thread.ID}
+	w, err := checks.SaveThread(ctx, thread)
+	if err != nil {
+		return err
+	}
+	thread = w.Thread
+	return s.onThread(ctx, c, thread.ID, func(tx *sql.Tx, t threadRow) error {
+		if err := refusal(c, w.Mode, t.row, thread.Owner); err != nil {
+			return err
+		}
+		owner, key, seconds := thread.Owner, t.key, thread.CreatedAt.Unix()
+		if t.id != "" {
+			owner = t.owner
+		}
+		if t.live() {
+			_, err = exec(ctx, tx, `UPDATE conversations SET title = ?, created_at = ? WHERE id = ?`, thread.Title, seconds, key)
+		} else {
+			key, err = exec(ctx, tx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?)`,
+				owner.Subject, thread.Title, seconds)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject,
+			thread.CreatedAt.UnixMicro(), thread.JSON().String())
+		return err
+	})
+}
+
+// DeleteThread is the method of [store.ThreadStore].
+func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
+	c := call{store.OpDeleteThread, store.RowThread, threadID}
+	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+		return err
+	}
+	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
+		// The items go first: the trigger of the messages then finds none, and the version goes up by one only.
+		_, err := exec(ctx, tx, `DELETE FROM chat_items WHERE thread_id = ?`, threadID)
+		for _, statement := range []string{`DELETE FROM messages WHERE conversation_id = ?`, `DELETE FROM conversations WHERE id = ?`} {
+			if err == nil {
+				_, err = exec(ctx, tx, statement, t.key)
+			}
+		}
+		return err
+	})
+}
+
+// LoadThreads is the method of [store.ThreadStore].
+func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (p store.Page[chat.Thread], err error) {
+	c := call{op: store.OpLoadThreads, kind: store.RowThread}
+	q, err = checks.Threads(ctx, q)
+	if err != nil {
+		return p, err
+	}
+	l := listing{"chat_threads", "id, doc, tenant, subject", `key IS NOT NULL`, nil}
+	if tenant, ok := q.Owner.Tenant(); ok {
+		l.where, l.args = l.where+` AND tenant = ? AND subject <> ''`, []any{tenant}
+	} else if o, ok := q.Owner.Owner(); ok {
+		l.where, l.args = l.where+` AND tenant = ? AND subject = ?`, []any{o.Tenant, o.Subject}
+	}
+	err = s.transact(ctx, c, func(tx *sql.Tx) (err error) {
+		p, err = page(ctx, tx, c, l, q.PageQuery, parseThread)
+		return err
+	})
+	return p, err
+}
+
+// listing is the rows of a side table that a page is of.
+type listing struct {
+	table, columns, where string
+	args                  []any
+}
+
+// page reads a page by an index on the columns of where, at and key. The cursor is the place of the row that it names: an
+// OFFSET would read all rows before it, and would miss rows when others come or go.
+func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.PageQuery,
+	parse func(call, row) (T, error)) (p store.Page[T], err error) {
+	order, than := " DESC", " < "
+	if q.Order == store.OldestFirst {
+		order, than = " ASC", " > "
+	}
+	if q.After != "" {
+		var at, key int64 // no row has the key 0
+		r := tx.QueryRowContext(ctx, `SELECT at, key FROM `+l.table+` WHERE `+l.where+` AND id = ?`, append(l.args, q.After)...)
+		if err := maybe(r, &at, &key); err != nil {
+			return p, err
+		}
+		if key == 0 {
+			return p, call{c.op, c.kind, q.After}.error(store.CodeNotFound, nil)
+		}
+		l.where += ` AND (at, key)` + than + `(?, ?)`
+		l.args = append(l.args, at, key)
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT `+l.columns+` FROM `+l.table+` WHERE `+l.where+
+		` ORDER BY at`+order+`, key`+order+` LIMIT ?`, append(l.args, q.Limit+1)...)
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = rows.Close() }()
+	last := ""
+	for rows.Next() {
+		if len(p.Data) == q.Limit { // there is one row more
+			p.HasMore, p.After = true, last
+			break
+		}
+		var r row
+		if err := rows.Scan(&r.id, &r.doc, &r.owner.Tenant, &r.owner.Subject); err != nil {
+			return p, err
+		}
+		v, err := parse(c, r)
+		if err != nil {
+			return p, err
+		}
+		p.Data, last = append(p.Data, v), r.id
+	}
+	return p, rows.Err()
+}
