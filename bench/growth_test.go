@@ -87,7 +87,7 @@ func growth(tb testing.TB) (tables []table) {
 			}})
 		}
 		itemCosts, threadCosts = append(itemCosts, compare(pages, 2, 1)), append(threadCosts, compare(lists, 2, 1))
-		items.head, threads.head = append(items.head, backend.name, "against the smallest"), append(threads.head, backend.name, "against the smallest")
+		items.head, threads.head = append(items.head, backend.name, "relative to smallest"), append(threads.head, backend.name, "relative to smallest")
 		must(tb, store.Close(base))
 		if db != nil {
 			must(tb, db.Close())
@@ -169,8 +169,8 @@ func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
 
 // residents is what a hit costs in caches of so many threads, and what they hold.
 func residents(tb testing.TB) table {
-	t := table{title: "A hit, in a cache of many threads", head: []string{"threads held", "LoadThread", "against the fewest", "golang-lru", "heap, a thread"},
-		note: "All of them equally often. The heap has the texts of a thread in it, and tables with room for twice as many entries."}
+	t := table{title: "A cache hit, by number of cached threads", head: []string{"threads", "LoadThread", "relative to fewest", "golang-lru", "heap per thread"},
+		note: "Each thread is read equally often. The heap includes the threads' texts, and tables for twice as many entries."}
 	counts := at.residents
 	var entrants, lrus []entrant
 	var heaps []int
@@ -210,12 +210,12 @@ func residents(tb testing.TB) table {
 
 // fewOfMany is what it costs an owner of ten threads to list them through authz, among so many of others'.
 func fewOfMany(tb testing.TB) table {
-	t := table{title: "Ten threads of one's own, listed through authz", head: []string{"threads of others"}, note: "The others have twenty each."}
+	t := table{title: "A caller's ten threads, listed through authz", head: []string{"threads of other owners"}, note: "Every other owner has twenty threads."}
 	counts := at.others
 	ctx := asCaller(tb.Context(), ownerOf(10))
 	var costs [][]measured
 	for _, backend := range backends(tb) {
-		t.head = append(t.head, backend.name, "against the fewest")
+		t.head = append(t.head, backend.name, "relative to fewest")
 		var entrants []entrant
 		for _, n := range counts {
 			base, db := backend.open()

@@ -90,7 +90,7 @@ func hitsAndMemory(tb testing.TB) (tables []table) {
 	for _, p := range peersOf[store.Page[chat.Item]]()[1:] { // the map has no bound
 		join(p.name, p.new, sizeOf)
 	}
-	join("otter v2, told the JSON's length", newOtter[store.Page[chat.Item]], textOf)
+	join("otter v2, weighed by JSON length", newOtter[store.Page[chat.Item]], textOf)
 	contenders = append(contenders, contender{"**chatstore's cache**", func(bytes int) (func(context.Context, string) (store.Page[chat.Item], error), func()) {
 		s := store.Wrap(base, cache.New(cache.WithMaxBytes(int64(bytes)), cache.WithMaxEntries(at.traceThreads)))
 		return func(ctx context.Context, id string) (store.Page[chat.Item], error) {
@@ -101,16 +101,16 @@ func hitsAndMemory(tb testing.TB) (tables []table) {
 	for _, bytes := range at.traceBounds {
 		bounds = append(bounds, mebibytes(bytes))
 	}
-	drawn := &picture{file: "memory", title: "Hits for the memory that is held, bounded by " + strings.Join(bounds, ", "),
-		x: "heap, in MiB", y: "hits, of a hundred (from 50 on)", ticks: []int{4, 8, 16, 32, 64, 128}, least: 50}
+	drawn := &picture{file: "memory", title: "Hits by heap size, bounded by " + strings.Join(bounds, ", "),
+		x: "heap, in MiB", y: "hits, percent", ticks: []int{4, 8, 16, 32, 64, 128}, least: 50}
 	for _, c := range contenders {
 		drawn.lines = append(drawn.lines, line{name: strings.Trim(c.name, "*")})
 	}
 	for n, bytes := range at.traceBounds {
 		t := table{
-			title: "Hits and memory, with a bound of " + bounds[n], head: []string{"", "hits", "heap", "of the bound", "longest Get"},
-			note: fmt.Sprintf("%s reads of %s threads, few of them often, and in the middle each of them once. A page has %d items and %s bytes of JSON, and "+
-				"takes %s; the peers are told that, or hold as many entries. Medians of %d rounds. Garbage is collected between Gets; a longest one has a load in it.",
+			title: "Hits and memory, with a bound of " + bounds[n], head: []string{"", "hits", "heap", "heap / bound", "longest Get"},
+			note: fmt.Sprintf("%s reads of %s threads by a Zipf distribution, and one read of each thread in the middle. A page has %d items and %s bytes of "+
+				"JSON, and takes %s bytes of memory. Medians of %d rounds. The longest Get includes a load; garbage is collected between Gets.",
 				grouped(at.traceReads), grouped(at.traceThreads), at.traceItems, grouped(textOf(page)), grouped(sizeOf(page)), at.traceRounds),
 		}
 		results := make([][]traced, len(contenders))

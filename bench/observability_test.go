@@ -95,12 +95,12 @@ func observabilityPrice(tb testing.TB) (tables []table) {
 		load loadThread
 	}
 	counters := []candidate{
-		{"no metrics", base.LoadThread}, {"the least by hand", boundMetrics(base.LoadThread)},
-		{"**chatstore's metrics**", store.Wrap(base, counting).LoadThread}, {"a usual wrapper", usualMetrics(base.LoadThread)},
+		{"no metrics", base.LoadThread}, {"minimal, by hand", boundMetrics(base.LoadThread)},
+		{"**chatstore's metrics**", store.Wrap(base, counting).LoadThread}, {"typical, by hand", usualMetrics(base.LoadThread)},
 	}
 	spanned := []candidate{
-		{"no spans", base.LoadThread}, {"the least by hand", leastSpan(tracer, base.LoadThread)},
-		{"**chatstore's tracing**", spans.LoadThread}, {"a usual wrapper", usualSpan(tracer, base.LoadThread)},
+		{"no spans", base.LoadThread}, {"minimal, by hand", leastSpan(tracer, base.LoadThread)},
+		{"**chatstore's tracing**", spans.LoadThread}, {"typical, by hand", usualSpan(tracer, base.LoadThread)},
 	}
 	const least = 1 // of the candidates, which the others are compared to
 	sampled, span := tracer.Start(ctx, "request")
@@ -111,8 +111,8 @@ func observabilityPrice(tb testing.TB) (tables []table) {
 		all   []candidate
 	}{
 		{"Metrics", ctx, counters},
-		{"Metrics, in a trace that is sampled", sampled, counters},
-		{"Spans, below a parent that is not sampled", asCaller(ctx, owner), spanned},
+		{"Metrics, in a sampled trace", sampled, counters},
+		{"Spans, parent not sampled", asCaller(ctx, owner), spanned},
 		{"Spans, sampled", ctx, spanned},
 	} {
 		var entrants []entrant
@@ -123,8 +123,8 @@ func observabilityPrice(tb testing.TB) (tables []table) {
 			}})
 		}
 		one, many := compare(entrants, 1, 1), compare(entrants, 2, 16)
-		t := table{title: w.title, head: []string{"", "1 goroutine", "against the least", "allocations", "16 on 2 processors"},
-			note: "Around a LoadThread that does nothing."}
+		t := table{title: w.title, head: []string{"", "1 goroutine", "relative to minimal", "allocations", "16 on 2 processors"},
+			note: "Around an empty LoadThread."}
 		for i, e := range entrants {
 			t.rows = append(t.rows, []string{e.name, nanos(one[i].call), times(one[i].call, one[least].call), fmt.Sprintf("%.1f", one[i].allocs), nanos(many[i].call)})
 		}

@@ -66,7 +66,7 @@ func warmReads(tb testing.TB) (tables []table) {
 	stack := recommended(base)
 	u := newUsual(base, rows, 4*at.warmThreads)
 	readers = append(readers, named{"**chatstore's cache**", alone}, named{"**the recommended stack**", stack},
-		named{"the same, as people write it", u})
+		named{"the same stack, typical, by hand", u})
 
 	works := []struct {
 		name string
@@ -100,7 +100,7 @@ func warmReads(tb testing.TB) (tables []table) {
 		if loaded := calls.reads.Load() - before; loaded > 0 {
 			tb.Fatalf("%s: %d were not warm", w.name, loaded)
 		}
-		t := table{title: "A warm " + w.name, head: []string{"", "1 goroutine", "against golang-lru", "allocations", "2 on 2 processors", "16 on 2"}}
+		t := table{title: "A warm " + w.name, head: []string{"", "1 goroutine", "relative to golang-lru", "allocations", "2 on 2 processors", "16 on 2"}}
 		for i, r := range readers {
 			t.rows = append(t.rows, []string{r.name, nanos(one[i].call), times(one[i].call, one[indexOfLRU].call), fmt.Sprintf("%.1f", one[i].allocs),
 				nanos(two[i].call), nanos(many[i].call)})

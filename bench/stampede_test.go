@@ -85,9 +85,9 @@ func stampedes(tb testing.TB) (tables []table) {
 	for _, readers := range at.readers {
 		t := table{
 			title: fmt.Sprintf("%d readers of a cold thread, with a base that takes %v", readers, readTakes),
-			head:  []string{"", "base reads", "until the last is served", "base reads when the first gives up", "others who fail with it"},
-			note: fmt.Sprintf("Medians of %d stampedes. Where the first gives up they are of %d: the first comes alone, and leaves %v after all the others "+
-				"have come. The base answers after that.", at.turns, at.stampedesLeft, joining),
+			head:  []string{"", "base reads", "last reader served after", "base reads, first reader cancelled", "other readers failed"},
+			note: fmt.Sprintf("Medians of %d stampedes; with a cancelled reader, of %d. That reader comes first, and leaves when all others wait.", at.turns,
+				at.stampedesLeft),
 		}
 		served := make([][]time.Duration, len(all))
 		reads, readsAfter, failed := make([][]int64, len(all)), make([][]int64, len(all)), make([][]int64, len(all))

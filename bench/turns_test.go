@@ -382,13 +382,13 @@ func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
 	}
 
 	t := table{title: "Turns over " + name, head: []string{"base reads, warm / cold"},
-		note: fmt.Sprintf("%s turns of %s users with %d threads each, of which caches have room for half; an exporter reads everything in the middle. A "+
-			"thread is cold when there was no turn on it among the %s before. Times are medians of %d parts.",
+		note: fmt.Sprintf("%s turns of %s users with %d threads each. Caches have room for half of the threads. An exporter reads everything once, in "+
+			"the middle. A thread is cold if none of the %s turns before was on it. Times are medians of %d parts.",
 			grouped(at.turnParts*at.turnsOfAPart), grouped(at.turnUsers), threadsOfEach, grouped(at.turnUsers), at.turnParts)}
 	for _, k := range kindsOfTurns {
 		t.head = append(t.head, k.name)
 	}
-	t.head = append(t.head, "a turn, of all", "base writes", "stale pages", "a warm turn", "a cold one")
+	t.head = append(t.head, "all turns", "base writes", "stale pages", "time, warm", "time, cold")
 	for _, c := range all {
 		c.close()
 		row := []string{c.name}

@@ -21,7 +21,7 @@ func writePrice(tb testing.TB) []table {
 		new  func(base store.Store) store.Store
 	}{
 		{"the base alone", func(base store.Store) store.Store { return base }},
-		{"golang-lru, dropped by hand", func(base store.Store) store.Store { return newByKey(base, indexOfLRU) }},
+		{"golang-lru, entries dropped by hand", func(base store.Store) store.Store { return newByKey(base, indexOfLRU) }},
 		{"**chatstore's cache**", func(base store.Store) store.Store { return store.Wrap(base, cache.New()) }},
 		{"**the recommended stack**", func(base store.Store) store.Store { return recommended(base) }},
 	}
@@ -56,8 +56,8 @@ func writePrice(tb testing.TB) []table {
 	one := func(int) string { return threadID(0) }
 	alone, apart, together := compare(against(one), 1, 1), compare(against(own), 2, writers), compare(against(one), 2, writers)
 	t := table{
-		title: "A SaveItem in a thread that is cached", note: "Over a store in memory, which takes next to nothing itself. Every hundredth call reads the newest page as well.",
-		head: []string{"", "alone", "added", "allocations", fmt.Sprintf("%d on threads of their own", writers), fmt.Sprintf("%d on one thread", writers)},
+		title: "SaveItem in a cached thread", note: "Over a store in memory. Every hundredth call also reads the newest page.",
+		head: []string{"", "alone", "added", "allocations", fmt.Sprintf("%d writers, own threads", writers), fmt.Sprintf("%d writers, one thread", writers)},
 	}
 	for i, k := range kinds {
 		t.rows = append(t.rows, []string{k.name, nanos(alone[i].call), nanos(alone[i].call - alone[0].call), fmt.Sprintf("%.1f", alone[i].allocs),
