@@ -62,10 +62,10 @@ func TestCommandsOnPagesNameFolders(t *testing.T) {
 	found := 0
 	for page, text := range files(t, ".md") {
 		for _, command := range regexp.MustCompile("go (?:test|run) [^\n`]*").FindAllString(text, -1) {
-			for _, folder := range regexp.MustCompile(`\./[a-z/]+`).FindAllString(command, -1) {
+			for _, folder := range regexp.MustCompile(`\s\./[a-z/]+`).FindAllString(command, -1) {
 				found++
-				if _, err := os.Stat(filepath.Join("..", folder)); err != nil {
-					t.Errorf("%s: %s: there is no %s", page, command, folder)
+				if _, err := os.Stat(filepath.Join("..", strings.TrimSpace(folder))); err != nil {
+					t.Errorf("%s: %s: there is no%s", page, command, folder)
 				}
 			}
 		}
