@@ -38,6 +38,7 @@ package cache
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
@@ -66,6 +67,7 @@ type config struct {
 	quarantine  time.Duration
 	soleWriter  bool
 	bus         bus.Bus
+	logger      *slog.Logger // nil: slog.Default, when something is logged
 
 	counters int            // 0: by the bounds
 	jitter   func() float64 // nil: random
@@ -132,6 +134,13 @@ func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 func WithBus(b bus.Bus) Option {
 	must(b != nil, "WithBus: the bus is nil: leave the option out where there is none")
 	return func(c *config) { c.bus = b }
+}
+
+// WithLogger sets where the cache logs; the default is slog.Default. The cache logs one warning at most: a write dropped its
+// thread because it reported no version and WithSoleWriter is not set. WithLogger panics if l is nil.
+func WithLogger(l *slog.Logger) Option {
+	must(l != nil, "WithLogger: the logger is nil: leave the option out for slog.Default")
+	return func(c *config) { c.logger = l }
 }
 
 // New returns the cache as a Middleware. New panics if two options contradict each other. The Middleware panics around an

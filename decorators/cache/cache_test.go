@@ -112,7 +112,7 @@ func open(t testing.TB, opts ...cache.Option) (store.Store, *probe, store.Store)
 func openOver(t testing.TB, base store.Store, opts ...cache.Option) (store.Store, *probe, store.Store) {
 	t.Helper()
 	p := &probe{t: t}
-	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute)}, opts...)...),
+	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute), quiet}, opts...)...),
 		layer.Intercept("probe", p))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s, p, base
@@ -944,6 +944,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 		{"cache.WithLoadTimeout: the time is negative", func() { cache.WithLoadTimeout(-1) }},
 		{"cache.WithQuarantine: the time is negative", func() { cache.WithQuarantine(-1) }},
 		{"cache.WithBus: the bus is nil", func() { cache.WithBus(nil) }},
+		{"cache.WithLogger: the logger is nil", func() { cache.WithLogger(nil) }},
 		{"cache.New: WithSoleWriter and WithBus contradict each other", func() {
 			cache.New(cache.WithSoleWriter(), cache.WithBus(bus.Local()))
 		}},

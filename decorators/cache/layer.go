@@ -28,6 +28,7 @@ type cached struct {
 	shards   []*shard
 	clock    time.Time // where the layer's clock is 0
 	stats    stats
+	warned   atomic.Bool // see warnUnversioned
 
 	state   sync.Mutex  // held where serving or closed change
 	serving atomic.Bool // false: pass the cache by

@@ -34,7 +34,7 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter())
+			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter(), quiet)
 			linear.Run(t, stack, append(append(versions, linear.WithBeside(stack), linear.WithStaleBy(ttl)),
 				tried(60, linear.Coverage{Hits: 1000, Late: 10})...)...)
 		})

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/chatstore/chatstore/internal/coherence"
@@ -76,6 +77,9 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
 	default:
 		known = false
+		if len(reports) == 0 && !l.cfg.soleWriter && p.key.kind == coherence.ThreadCounter { // attachments have no versions
+			l.warnUnversioned()
+		}
 	}
 	if !known || !patch(&next) {
 		l.stats.dropped.Add(1)
@@ -84,4 +88,17 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	}
 	l.stats.patched.Add(1)
 	p.shard.replace(p.key, e, &next, begin)
+}
+
+// warnUnversioned logs, once per cache, that writes cannot patch. No caller waits for another's logging.
+func (l *cached) warnUnversioned() {
+	if !l.warned.CompareAndSwap(false, true) {
+		return
+	}
+	logger := l.cfg.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " +
+		"report versions with driver.ReportVersion, or use cache.WithSoleWriter if nothing else writes to the base")
 }

@@ -1,6 +1,7 @@
 package stacktest_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/chatstore/chatstore/bus"
@@ -26,9 +27,12 @@ func seen(part int, c linear.Coverage) linear.Option {
 // mutating is the part that a test runs by which mutants are killed: fewer histories let some of them live (internal/mutants).
 const mutating = 40
 
+// quiet keeps the warning of caches over bases without versions out of a test's output.
+var quiet = cache.WithLogger(slog.New(slog.DiscardHandler))
+
 // small has room for four threads of three items, so that what is held ends in every way there is.
 func small(opts ...cache.Option) store.Middleware {
-	return cache.New(append([]cache.Option{cache.WithWindow(3), cache.WithMaxEntries(4)}, opts...)...)
+	return cache.New(append([]cache.Option{cache.WithWindow(3), cache.WithMaxEntries(4), quiet}, opts...)...)
 }
 
 func TestTheCacheIsLinearizable(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 // tiny has a window of so few items that every edge of it is met, and so few entries, or room enough that none is evicted.
 func tiny(window, entries int) store.Middleware {
-	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries))
+	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries), quiet)
 }
 
 const few, enough = 2, 256
