@@ -243,8 +243,8 @@ func TestRecordersRunUnderNoLock(t *testing.T) {
 	}
 }
 
-// Readers and writers of threads, listings and attachments run at once, for the race detector. Each page is in order, and each
-// listing matches its filter.
+// Readers and writers of threads, listings and attachments run at once, for the race detector. Each page is in order, and
+// each listing matches its filter.
 func TestEverythingAtOnce(t *testing.T) {
 	s, ctx := memstore.New(), t.Context()
 	const rounds = 200

@@ -19,10 +19,10 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// quiet keeps the warning of caches over unversioned bases out of a test's output.
+// quiet keeps the warning of caches over bases without versions out of the output.
 var quiet = cache.WithLogger(slog.New(slog.DiscardHandler))
 
-// logged returns an option and a function that returns the lines that the cache has logged.
+// logged returns an option that captures the log, and a function that returns its lines.
 func logged() (cache.Option, func() []string) {
 	var buf bytes.Buffer // the handler locks it
 	return cache.WithLogger(slog.New(slog.NewTextHandler(&buf, nil))), func() []string {
@@ -108,7 +108,7 @@ func TestNothingIsLoggedWhereVersionsAreNotTheReason(t *testing.T) {
 			get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
 			c.write(t, s, base, p)
 			if got := lines(); len(got) != 0 {
-				t.Errorf("got %q", got)
+				t.Errorf("got %q, want no line", got)
 			}
 		})
 	}
@@ -132,11 +132,11 @@ func TestNothingIsLoggedBeforeAWriteMeetsAnEntry(t *testing.T) {
 	fill(t, base, 1)
 	must(t, s.SaveThread(t.Context(), second))
 	if got := lines(); len(got) != 0 {
-		t.Errorf("got %q before an entry was there", got)
+		t.Errorf("got %q, want no line: the thread was not in the cache", got)
 	}
 	warm(t, s)
 	must(t, s.SaveThread(t.Context(), second))
 	if got := lines(); len(got) != 1 {
-		t.Errorf("got %q, want a line", got)
+		t.Errorf("got %q, want one line", got)
 	}
 }
