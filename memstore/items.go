@@ -41,12 +41,12 @@ func (c *conversation) item(id string) *row[chat.Item] {
 	return c.items[id]
 }
 
-// AddThreadItem inserts the item. An existing id is [store.ErrConflict].
+// AddThreadItem inserts the item. An existing id is [store.ErrConflict], a missing thread [store.ErrNotFound].
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
-// SaveItem inserts or replaces the item.
+// SaveItem inserts or replaces the item. A missing thread is [store.ErrNotFound].
 func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }

@@ -95,8 +95,8 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Kind: kind, ID: id, Code: code}
 }
 
-// refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. owner is its
-// present or previous owner, and saved the Owner that the save names.
+// refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. owner is the
+// row's owner, or that of a deleted row. saved is the Owner that the save names.
 func refusal(mode store.SaveMode, there bool, owner, saved chat.Owner) store.Code {
 	switch {
 	case mode == store.UpdateOnly && !there:
