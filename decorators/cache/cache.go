@@ -13,7 +13,7 @@
 // # Consistency
 //
 // Within one process reads are linearizable per thread. A read that begins after a write has returned sees that write, and
-// every read equals the base at some instant between its begin and its end. For that, all writes of the process must pass
+// every read equals the base at some instant between its start and its end. For that, all writes of the process must pass
 // through one cache per base.
 //
 // A write of another process is seen when a [bus.Bus] delivers it ([WithBus]), or else after the TTL ([WithTTL]). If the bus
@@ -93,7 +93,7 @@ func WithMaxEntries(n int) Option {
 	return func(c *config) { c.maxEntries = n }
 }
 
-// WithTTL sets how long an entry answers, counted from the begin of its load; the default is DefaultTTL, 5 minutes. Each
+// WithTTL sets how long an entry answers, counted from the start of its load; the default is DefaultTTL, 5 minutes. Each
 // entry lives up to a tenth shorter, so that entries do not expire together. A write that patches an entry by its version
 // renews the entry's TTL. With 0, entries never expire: use that only where no other process writes. WithTTL panics if d is
 // negative.

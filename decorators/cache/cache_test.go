@@ -521,7 +521,7 @@ func TestTTL(t *testing.T) {
 			p.costs(want, func() { load(t.Context(), t, s) }, "the thread")
 		}
 		at(39*time.Second, 0)
-		at(time.Second, 1) // a minute after the begin of the load, not after its end
+		at(time.Second, 1) // a minute after the start of the load, not after its end
 		warm(t, s)
 		time.Sleep(50 * time.Second)
 		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) // the version confirms the entry, as a load would
@@ -544,7 +544,7 @@ func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	})
 }
 
-// The version confirms the entry as of the write's begin, so the renewed TTL includes the duration of the write.
+// The version confirms the entry as of the write's start, so the renewed TTL includes the duration of the write.
 func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
@@ -553,9 +553,9 @@ func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 		p.during(store.OpAddThreadItem, func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) },
 			func() { time.Sleep(20 * time.Second) })
 		time.Sleep(39 * time.Second)
-		p.costs(0, func() { warm(t, s) }, "the patched entry, 59 s after the write's begin")
+		p.costs(0, func() { warm(t, s) }, "the patched entry, 59 s after the write's start")
 		time.Sleep(time.Second)
-		p.costs(2, func() { warm(t, s) }, "the patched entry, a minute after the write's begin")
+		p.costs(2, func() { warm(t, s) }, "the patched entry, a minute after the write's start")
 	})
 }
 

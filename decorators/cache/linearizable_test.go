@@ -22,7 +22,7 @@ func tried(n int, floor linear.Coverage) []linear.Option {
 	return []linear.Option{linear.WithHistories(n), linear.WithFloor(floor)}
 }
 
-// Without a bus, another process's write is seen after the TTL at the latest. The TTL counts from the begin of the load. An
+// Without a bus, another process's write is seen after the TTL at the latest. The TTL counts from the start of the load. An
 // entry expires with its oldest part.
 func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 	t.Parallel()

@@ -294,7 +294,7 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, b, 0o600)
 }
 
-// intro is the begin of docs/mutants.md.
+// intro is the beginning of docs/mutants.md.
 const intro = `# Mutants
 
 A mutant is the code with one guard removed. Its test must fail: a test that cannot fail proves nothing.
