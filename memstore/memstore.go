@@ -96,7 +96,7 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 }
 
 // refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. owner is the
-// row's owner, or that of a deleted row. saved is the Owner that the save names.
+// owner of the existing or deleted row. saved is the Owner that the save names.
 func refusal(mode store.SaveMode, there bool, owner, saved chat.Owner) store.Code {
 	switch {
 	case mode == store.UpdateOnly && !there:

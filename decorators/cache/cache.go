@@ -1,8 +1,8 @@
 // Package cache keeps hot threads in memory, so that a chat turn on a cached thread reads nothing from the backend.
 //
 // The unit is a thread, not a call. An entry holds a thread's metadata, a window of its newest items, and some items loaded
-// by id. So one entry answers the newest-20, -6, -2 and -1 reads of a turn, and a write patches it in place. Attachments
-// have entries of their own. Thread lists, errors and missing rows are not cached.
+// by id. So one entry answers all reads of a turn, such as the newest 20, 6, 2 and 1 items, and a write patches it in place.
+// Attachments have entries of their own. Thread lists, errors and missing rows are not cached.
 //
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
 //	defer store.Close(s)
@@ -22,7 +22,7 @@
 //
 // A write patches its entry if the base reports thread versions ([driver.ReportVersion]) and the version before the write
 // is the entry's. Over a base without versions, it does so if [WithSoleWriter] says that nothing else writes. Otherwise it
-// drops the entry.
+// drops the entry. Attachments have no versions.
 //
 // # Bounds
 //
@@ -118,21 +118,23 @@ func WithLoadTimeout(d time.Duration) Option {
 
 // WithQuarantine sets how long a write with an unknown outcome may still take effect. For that time, the quarantine, its
 // thread is neither answered from the cache nor stored in it. The default is the bound that the base states
-// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of the two counts.
-// WithQuarantine panics if d is negative.
+// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of that and d
+// counts. WithQuarantine panics if d is negative.
 func WithQuarantine(d time.Duration) Option {
 	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
 	return func(c *config) { c.quarantine = d }
 }
 
-// WithSoleWriter states that nothing but this cache writes to the base. Writes then patch entries even if the base reports no
-// versions. If the statement is false, a patched entry may show outdated rows until its TTL ends. It contradicts WithBus.
+// WithSoleWriter states that nothing but this cache writes to the base. Writes then patch entries even if the base reports
+// no versions. If the statement is false, a patched entry may show outdated rows until its TTL ends. New panics if
+// WithSoleWriter and WithBus are combined.
 func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 
 // WithBus publishes this cache's writes on b, and drops the entries that other caches' changes name. While b is disconnected,
 // or its lease has ended ([bus.Leaser]), reads go to the base. A write returns when b has accepted its change, or after 5
 // seconds. A change that b does not accept is counted (chatstore_cache_unsent_changes_total). Other caches then see the write
-// when the bus notices the gap, or after their TTL. It contradicts WithSoleWriter. WithBus panics if b is nil.
+// when the bus notices the gap, or after their TTL. WithBus panics if b is nil. New panics if WithBus and WithSoleWriter are
+// combined.
 func WithBus(b bus.Bus) Option {
 	must(b != nil, "WithBus: the bus is nil: leave the option out where there is none")
 	return func(c *config) { c.bus = b }
@@ -150,7 +152,7 @@ func WithLogger(l *slog.Logger) Option {
 //
 // # Loads
 //
-// Concurrent misses for one key share a load. If the base panics in it, every waiting caller panics with an error. The text
+// Concurrent identical misses share a load. If the base panics in it, every waiting caller panics with an error. The text
 // of the error has the panic's value and the stack of the load. It unwraps to the value if that is an error. If the load
 // ends its goroutine (runtime.Goexit), callers get CodeInternal. If it reaches [WithLoadTimeout], they get CodeTimeout.
 //

@@ -61,7 +61,7 @@ func WithLoadTimeout(d time.Duration) Option {
 
 // WithQuarantine sets how long a write with an unknown outcome may still take effect. For that time, the quarantine, readers
 // of its thread share only calls that have not begun yet. The default is the bound that the base states
-// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of the two counts.
+// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of that and d counts.
 // WithQuarantine panics if d is negative.
 func WithQuarantine(d time.Duration) Option {
 	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
