@@ -64,7 +64,7 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
-	if len(page.Data) > q.Limit { // we asked for more
+	if len(page.Data) > q.Limit { // the load asked for more
 		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
 	}
 	page.Data = slices.Clone(page.Data) // other callers share the slice

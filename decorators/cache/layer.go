@@ -84,8 +84,7 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// countersPerEntry is large enough that two threads rarely share a counter. A write to one thread then invalidates the
-// other's entry.
+// countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
 const countersPerEntry = 16
 
 // leastCost is the cost of the smallest entry.

@@ -125,7 +125,7 @@ func onlyReadsReport() store.Store {
 		})))
 }
 
-// A write of a thread that is not in the cache has no entry to patch.
+// A write of a thread that is not in the cache has no entry to patch, so the missing version costs nothing.
 func TestNothingIsLoggedBeforeAWriteMeetsAnEntry(t *testing.T) {
 	log, lines := logged()
 	s, _, base := openOver(t, unversioned(), log)

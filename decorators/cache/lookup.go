@@ -19,7 +19,7 @@ func (l *cached) place(h layer.Hints, kind byte, id string) place {
 	return place{
 		key:  key{l.core.Partition(h), kind, id},
 		slot: slot,
-		// The ids of one counter share a shard.
+		// All ids of a counter are in one shard.
 		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
 	}
 }

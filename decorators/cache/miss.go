@@ -22,7 +22,7 @@ type miss[T any] struct {
 	from  func(*entry) (T, bool) // answers the read from an entry that another miss has filled
 }
 
-// answer loads the value and fills the cache. Callers share the load, unless they bypass the cache or ask for no-store.
+// answer loads the value and fills the cache. Reads share the load, unless they bypass the cache or are no-store reads.
 func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 	result, load := missed, m.share
 	if l.bypassed(m.hints) || m.hints.NoStore() {
