@@ -9,19 +9,19 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// attachments are the attachments, and the owners of those that were deleted.
+// attachments has all attachments, and the owners of deleted ones.
 type attachments struct {
 	mu   sync.RWMutex
-	byID map[string]*attachment // a key is set once: setting it again would keep the caller's string
+	byID map[string]*attachment // a key is set once: a second assignment would keep the caller's string
 }
 
-// attachment is what is kept of an id that was ever an attachment's; live is nil when it is deleted.
+// attachment is an id that an attachment has or had. live is nil if the attachment is deleted.
 type attachment struct {
 	owner chat.Owner
 	live  *chat.Attachment
 }
 
-// SaveAttachment inserts the attachment or replaces it.
+// SaveAttachment inserts or replaces the attachment.
 func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	const op = store.OpSaveAttachment
 	w, err := checks.SaveAttachment(ctx, a)
@@ -55,7 +55,7 @@ func (as *attachments) save(saved chat.Attachment, mode store.SaveMode) store.Co
 	return store.CodeOK
 }
 
-// LoadAttachment returns the attachment, or [store.ErrNotFound].
+// LoadAttachment returns the attachment. A missing one is [store.ErrNotFound].
 func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	const op = store.OpLoadAttachment
 	if err := checks.Attachment(ctx, op, attachmentID); err != nil {
@@ -70,10 +70,10 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.A
 	if live == nil {
 		return chat.Attachment{}, failed(op, store.CodeNotFound, store.RowAttachment, attachmentID)
 	}
-	return *live, nil // a save makes a new one
+	return *live, nil // needs no lock: a save does not change it, but makes a new one
 }
 
-// DeleteAttachment deletes the attachment.
+// DeleteAttachment deletes the attachment, if there is one.
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err

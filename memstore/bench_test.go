@@ -24,9 +24,9 @@ func filled(b *testing.B, n int) *memstore.Store {
 	return s
 }
 
-// BenchmarkPage reads pages of 20 at the newest end, the middle and the oldest end of threads of 100 to a million items,
-// behind 64 cursors in turn. Its sub-benchmarks named ratio say how many times as long a page of the largest thread takes as
-// one of the smallest, measured in turns in one run.
+// BenchmarkPage reads pages of 20 items at the newest end, in the middle and at the oldest end of threads of 100 to a
+// million items. It uses 64 cursors in turn. The sub-benchmarks named ratio divide the time of a page of the largest thread
+// by that of the smallest. They measure both in turns, in one run.
 //
 //	go test -run '^$' -bench Page ./memstore
 func BenchmarkPage(b *testing.B) {
@@ -83,7 +83,7 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
-// BenchmarkOwnersThreads lists one owner's ten threads, alone and among a million of others.
+// BenchmarkOwnersThreads lists one owner's ten threads, among ten and among a million threads of others.
 func BenchmarkOwnersThreads(b *testing.B) {
 	ctx := context.Background()
 	open := func(others int) *memstore.Store {
@@ -111,7 +111,7 @@ func BenchmarkOwnersThreads(b *testing.B) {
 	}
 }
 
-// BenchmarkLoadThread is a read of one thread among a thousand.
+// BenchmarkLoadThread loads one thread among a thousand.
 func BenchmarkLoadThread(b *testing.B) {
 	s, ctx := memstore.New(), context.Background()
 	for i := range 1000 {
@@ -125,7 +125,7 @@ func BenchmarkLoadThread(b *testing.B) {
 	}
 }
 
-// BenchmarkImport adds items oldest first and newest first: the cost of one.
+// BenchmarkImport measures the cost of adding one item, oldest first and newest first.
 func BenchmarkImport(b *testing.B) {
 	for _, order := range []struct {
 		name string

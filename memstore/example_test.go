@@ -4,41 +4,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
 
+// A user begins a thread, and reads its newest messages. Another user does not see the thread.
 func Example() {
-	ctx := context.Background()
-	s := memstore.New(memstore.WithIDs(store.LongIDs{}))
+	base := memstore.New(memstore.WithIDs(store.LongIDs{}))
+	s := store.Wrap(base, authz.New(authz.OwnerOnly()))
+	defer store.Close(s)
 
-	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	thread := chat.Thread{
-		ID: "thr_1", Title: "Night trains", CreatedAt: created, Owner: chat.Owner{Tenant: "acme", Subject: "ada"},
-	}
-	if err := s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread); err != nil {
-		fmt.Println(err)
+	ada := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
+	thread := chat.Thread{ID: s.GenerateThreadID(ada), Title: "Night trains", CreatedAt: time.Now()}
+	if err := s.SaveThread(store.WithSaveMode(ada, store.InsertOnly), thread); err != nil {
+		log.Fatal(err)
 	}
 	for i := range 3 {
-		item, err := chat.NewItem(fmt.Sprintf("msg_%d", i), created.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
+		body := chat.UserMessage{Content: []chat.UserContent{{Text: fmt.Sprintf("question %d", i)}}}
+		item, err := chat.NewItem(s.GenerateItemID(ada, chat.KindMessage, thread), time.Now(), body)
 		if err != nil {
-			fmt.Println(err)
+			log.Fatal(err)
 		}
-		if err := s.AddThreadItem(ctx, thread.ID, item); err != nil {
-			fmt.Println(err)
+		if err := s.AddThreadItem(ada, thread.ID, item); err != nil {
+			log.Fatal(err)
 		}
 	}
 
-	page, err := s.LoadThreadItems(ctx, thread.ID, store.PageQuery{Limit: 2})
-	fmt.Println(page.Data[0].ID, page.Data[1].ID, page.HasMore, page.After, err)
+	page, err := s.LoadThreadItems(ada, thread.ID, store.PageQuery{Limit: 2}) // newest first
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, item := range page.Data {
+		if message, ok, err := chat.DecodeItem[chat.UserMessage](item); ok && err == nil {
+			fmt.Println(message.Content[0].Text)
+		}
+	}
+	fmt.Println("more:", page.HasMore)
 
-	thread.Owner = chat.Owner{Tenant: "acme", Subject: "bob"}
-	err = s.SaveThread(ctx, thread)
-	fmt.Println(err, errors.Is(err, store.ErrConflict))
+	bob := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "bob"}})
+	_, err = s.LoadThread(bob, thread.ID)
+	fmt.Println("hidden from bob:", errors.Is(err, store.ErrNotFound))
 	// Output:
-	// msg_2 msg_1 true msg_1 <nil>
-	// save_thread: conflict: thread "thr_1" true
+	// question 2
+	// question 1
+	// more: true
+	// hidden from bob: true
 }

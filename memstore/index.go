@@ -8,13 +8,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// row is one row of a listing, and key its place there.
+// row is a row of a listing. key is its place there.
 type row[T any] struct {
 	key key
 	val T
 }
 
-// key orders rows by their time, and rows of one time by when they were inserted. No two rows of a listing have equal keys.
+// key orders rows by time, and rows of equal time by insertion. No two rows of a listing have equal keys.
 type key struct {
 	at  int64 // CreatedAt in microseconds since 1970
 	seq uint64
@@ -32,12 +32,12 @@ func (k key) compare(l key) int {
 	return cmp.Compare(k.seq, l.seq)
 }
 
-// fanout is the most entries of a node.
+// fanout is the maximal number of entries of a node.
 const fanout = 64
 
-// index is a B+ tree of rows: they lie in the leaves, and the leaves are a doubly linked list, so that a page is a descent
-// and a walk. Nodes are split when they overflow and taken away when they are empty, not merged before: a leaf of a
-// walk holds at least one row. The zero index is empty; a nil one is too, for reading.
+// index is a B+ tree of rows. The rows are in the leaves, and the leaves are a doubly linked list. So a page takes one
+// descent and a walk over leaves. Nodes are split when they overflow, and removed when they are empty. They are never
+// merged: every leaf has at least one row. The zero index is empty. A nil index can be read, and is empty too.
 type index[T any] struct {
 	root *node[T]
 	len  int
@@ -45,7 +45,7 @@ type index[T any] struct {
 
 // node is a leaf, which has rows, or an inner node, which has kids.
 type node[T any] struct {
-	keys       []key // the rows' own, or what no key beneath the kid is below; the first kid's is not looked at
+	keys       []key // of the rows; of an inner node, lower bounds of the kids' keys, where the first is not used
 	rows       []*row[T]
 	kids       []*node[T]
 	prev, next *node[T] // of a leaf
@@ -53,10 +53,10 @@ type node[T any] struct {
 
 func (n *node[T]) leaf() bool { return n.kids == nil }
 
-// find returns the place of k among the keys, and whether it is there.
+// find returns the position of k among the keys, and whether n has k.
 func (n *node[T]) find(k key) (int, bool) { return slices.BinarySearchFunc(n.keys, k, key.compare) }
 
-// kid returns the place of the kid that k belongs to.
+// kid returns the position of the kid that k belongs to.
 func (n *node[T]) kid(k key) int {
 	i, found := slices.BinarySearchFunc(n.keys[1:], k, key.compare)
 	if found {
@@ -76,7 +76,7 @@ func (x *index[T]) insert(r *row[T]) {
 	x.len++
 }
 
-// insert adds a row at or beneath n. If n overflows, it returns what it split off, and the lowest key there.
+// insert adds a row at or beneath n. If n overflows, it is split: insert returns the new right node and its lowest key.
 func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 	if n.leaf() {
 		i, _ := n.find(r.key)
@@ -87,7 +87,7 @@ func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 		}
 		mid := len(n.keys) / 2
 		if n.next == nil && i == fanout {
-			mid = i // rows come in order: leave full leaves behind
+			mid = i // rows are inserted in order: keep the left leaf full
 		}
 		right = &node[T]{keys: slices.Clone(n.keys[mid:]), rows: slices.Clone(n.rows[mid:]), prev: n, next: n.next}
 		n.keys, n.rows = slices.Delete(n.keys, mid, len(n.keys)), slices.Delete(n.rows, mid, len(n.rows))
@@ -113,7 +113,7 @@ func (n *node[T]) insert(r *row[T]) (low key, right *node[T]) {
 	return right.keys[0], right
 }
 
-// remove takes out a row that is there.
+// remove removes a row, which x must have.
 func (x *index[T]) remove(r *row[T]) {
 	x.root.remove(r.key)
 	x.len--
@@ -125,7 +125,7 @@ func (x *index[T]) remove(r *row[T]) {
 	}
 }
 
-// remove takes out the row of key k at or beneath n.
+// remove removes the row of key k at or beneath n.
 func (n *node[T]) remove(k key) {
 	if n.leaf() {
 		i, _ := n.find(k)
@@ -147,7 +147,7 @@ func (n *node[T]) remove(k key) {
 	n.keys, n.kids = slices.Delete(n.keys, i, i+1), slices.Delete(n.kids, i, i+1)
 }
 
-// seek returns the leaf where k is, or would be, and its place there.
+// seek returns the leaf where k is or would be, and its position there.
 func (x *index[T]) seek(k key) (*node[T], int) {
 	n := x.root
 	for !n.leaf() {
@@ -157,7 +157,7 @@ func (x *index[T]) seek(k key) (*node[T], int) {
 	return n, i
 }
 
-// step returns the place behind the i-th of the leaf n in the order o; a nil leaf is the end.
+// step returns the position that follows position i of leaf n in order o. A nil leaf is the end.
 func (n *node[T]) step(i int, o store.Order) (*node[T], int) {
 	if o == store.OldestFirst {
 		if i++; i >= len(n.rows) {
@@ -173,7 +173,7 @@ func (n *node[T]) step(i int, o store.Order) (*node[T], int) {
 	return n, i
 }
 
-// first returns the place where a listing in the order o begins: behind the row after, or at its first row if that is nil.
+// first returns the position where a listing in order o begins: behind the row after, or at the first row if after is nil.
 func (x *index[T]) first(after *row[T], o store.Order) (*node[T], int) {
 	switch {
 	case x == nil || x.root == nil:
@@ -189,8 +189,8 @@ func (x *index[T]) first(after *row[T], o store.Order) (*node[T], int) {
 	return n.step(i, o)
 }
 
-// page returns the page that q asks for, of what lies behind the row after, or from the first row if that is nil. id
-// returns the id of a value.
+// page returns the page that q asks for. It begins behind the row after, or at the first row if after is nil. id returns the
+// id of a value.
 func (x *index[T]) page(after *row[T], q store.PageQuery, id func(*T) string) store.Page[T] {
 	n, i := x.first(after, q.Order)
 	if n == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// sorted is what an index is to equal: the same rows in a sorted slice.
+// sorted is the model of an index: the same rows in a sorted slice.
 type sorted []*row[string]
 
 func (s *sorted) insert(r *row[string]) {
@@ -27,7 +27,7 @@ func (s *sorted) remove(r *row[string]) {
 
 func compareRows(a, b *row[string]) int { return a.key.compare(b.key) }
 
-// page is index.page, told the slow way.
+// page is a slow and simple index.page.
 func (s sorted) page(after *row[string], q store.PageQuery) store.Page[string] {
 	rows := slices.Clone(s)
 	if q.Order == store.NewestFirst {
@@ -52,8 +52,10 @@ func equalPages(a, b store.Page[string]) bool {
 	return slices.Equal(a.Data, b.Data) && a.HasMore == b.HasMore && a.After == b.After
 }
 
-// shape checks what the cost of every operation follows from: no node holds more than fanout entries, all leaves are
-// equally deep, none is empty, and their list is the leaves from left to right. It returns the depth.
+// shape checks the shape of the tree, which bounds the cost of all operations, and returns its depth:
+//   - A node has at most fanout entries.
+//   - All leaves have the same depth, and no leaf is empty.
+//   - The linked list has all leaves, from left to right.
 func shape(t interface{ Fatalf(string, ...any) }, x *index[string]) int {
 	depth := -1
 	var leaves []*node[string]
@@ -78,7 +80,7 @@ func shape(t interface{ Fatalf(string, ...any) }, x *index[string]) int {
 		return 0
 	}
 	if len(x.root.kids) == 1 {
-		t.Fatalf("the root is a detour")
+		t.Fatalf("the root has only one kid")
 	}
 	walk(x.root, 0)
 	for i, l := range leaves {
@@ -96,7 +98,7 @@ func shape(t interface{ Fatalf(string, ...any) }, x *index[string]) int {
 	return depth
 }
 
-// An index equals a sorted slice whatever happens to it: inserts in rising, falling and random order, removals and moves.
+// An index equals a sorted slice after inserts in rising, falling and random order, removals and moves.
 func TestIndexEqualsSortedSlice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var x index[string]
@@ -168,7 +170,7 @@ func TestIndexEqualsSortedSlice(t *testing.T) {
 				}
 			}
 			if got := ascending(&x); !slices.Equal(got, want) {
-				t.Fatalf("ascending: got %d rows, want the %d of the slice, in their order", len(got), len(want))
+				t.Fatalf("ascending: got %d rows, want the %d rows of the slice in the same order", len(got), len(want))
 			}
 		}
 	})
@@ -181,8 +183,8 @@ func ascending(x *index[string]) (rows []*row[string]) {
 	return rows
 }
 
-// A descent is as long as the tree is deep, a node is bounded, and so an insertion, a move and a removal cost O(log n) in
-// whatever order rows come.
+// The depth is O(log n) in every order of insertion. A node's size is bounded, so an insertion, a move and a removal cost
+// O(log n).
 func TestDepthIsLogarithmic(t *testing.T) {
 	const n = 200_000
 	orders := map[string]func(i int) int64{
@@ -204,7 +206,7 @@ func TestDepthIsLogarithmic(t *testing.T) {
 			for i := range n {
 				x.insert(&row[string]{key: key{at(i), uint64(i)}})
 			}
-			// Nodes are split in halves: at least fanout/2 entries each, but for the last of a level.
+			// A split leaves at least fanout/2 entries in every node except the last of a level.
 			if d := shape(t, &x); d > 3 {
 				t.Errorf("depth of %d rows: got %d, want at most log %d to the base %d: 3", n, d, n, fanout/2)
 			}
@@ -213,13 +215,13 @@ func TestDepthIsLogarithmic(t *testing.T) {
 				leaves++
 			}
 			if most := 2*n/fanout + 1; leaves > most {
-				t.Errorf("leaves of %d rows: got %d, want at most %d, half full", n, leaves, most)
+				t.Errorf("leaves of %d rows: got %d, want at most %d, as if half full", n, leaves, most)
 			}
 		})
 	}
 }
 
-// A page touches the leaves that its rows lie in, and one descent: the rest of the tree may as well not be there.
+// A page needs one descent and the leaves of its rows. The test empties all other leaves.
 func TestPageTouchesOnlyItsRows(t *testing.T) {
 	for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 		for _, depth := range []int{0, 100, 50_000, 99_900} {
@@ -241,13 +243,13 @@ func TestPageTouchesOnlyItsRows(t *testing.T) {
 			for l, _ := x.seek(minKey); l != nil; {
 				next := l.next
 				if !near[l] {
-					*l = node[string]{} // whoever comes here finds nothing
+					*l = node[string]{} // a walk that comes here finds no rows
 					cut++
 				}
 				l = next
 			}
 			if got := x.page(rows[depth], q, self); !equalPages(got, want) {
-				t.Errorf("page %s behind row %d, with %d leaves elsewhere cut away: got %+v, want %+v", order, depth, cut, got, want)
+				t.Errorf("page %s behind row %d, with %d other leaves emptied: got %+v, want %+v", order, depth, cut, got, want)
 			}
 		}
 	}

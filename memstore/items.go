@@ -9,7 +9,7 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// LoadThreadItems lists the thread's items.
+// LoadThreadItems returns a page of the thread's items.
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	const op = store.OpLoadThreadItems
 	q, err := checks.Items(ctx, threadID, q)
@@ -33,7 +33,7 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return page, err
 }
 
-// item returns the item's row, nil if it is not there, or the conversation isn't.
+// item returns the item's row, or nil if the item or the conversation is missing.
 func (c *conversation) item(id string) *row[chat.Item] {
 	if c == nil {
 		return nil
@@ -41,12 +41,12 @@ func (c *conversation) item(id string) *row[chat.Item] {
 	return c.items[id]
 }
 
-// AddThreadItem inserts the item.
+// AddThreadItem inserts the item. An existing id is [store.ErrConflict], a missing thread [store.ErrNotFound].
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
-// SaveItem inserts the item or replaces it.
+// SaveItem inserts or replaces the item. A missing thread is [store.ErrNotFound].
 func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }
@@ -74,7 +74,7 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	return err
 }
 
-// put inserts the item, or replaces the one of row r.
+// put inserts the item, or replaces that of r if r is not nil.
 func (c *conversation) put(r *row[chat.Item], item chat.Item) {
 	at := item.CreatedAt.UnixMicro()
 	switch {
@@ -84,7 +84,7 @@ func (c *conversation) put(r *row[chat.Item], item chat.Item) {
 		if c.items == nil {
 			c.items = map[string]*row[chat.Item]{}
 		}
-		c.items[strings.Clone(item.ID)] = r // the id may be cut from a text that the next version replaces
+		c.items[strings.Clone(item.ID)] = r // the id may be a part of the item's text, which a save replaces
 		c.index.insert(r)
 	case r.key.at == at:
 		r.val = item
@@ -95,8 +95,8 @@ func (c *conversation) put(r *row[chat.Item], item chat.Item) {
 	}
 }
 
-// change calls f with the thread's live part, nil if it is not there, under its lock, and counts the version up if f says
-// that it changed something. It returns the versions before and after.
+// change calls f under the thread's lock, with its conversation, or nil if there is none. If f has changed it, the version
+// goes up by one. change returns the versions before and after.
 func (s *Store) change(id string, f func(*conversation) (changed bool)) (before, after uint64) {
 	t := s.thread(id)
 	if t == nil {
@@ -112,7 +112,7 @@ func (s *Store) change(id string, f func(*conversation) (changed bool)) (before,
 	return before, t.version
 }
 
-// LoadItem returns the item of that thread, or [store.ErrNotFound].
+// LoadItem returns the item of that thread. A missing one is [store.ErrNotFound].
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	const op = store.OpLoadItem
 	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
@@ -132,7 +132,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 	return item, nil
 }
 
-// DeleteThreadItem deletes the item.
+// DeleteThreadItem deletes the item, if there is one.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
 	if err := checks.Item(ctx, op, threadID, itemID); err != nil {

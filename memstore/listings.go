@@ -7,8 +7,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// listings are the orders in which threads are listed: all of them, each tenant's, and each owner's, the zero Owner's being
-// the unowned ones. A thread's row is in up to three of them.
+// listings has the indexes of threads: one of all threads, one per tenant and one per owner. The zero Owner's has the threads
+// without an owner. A thread's row is in two or three of them.
 type listings struct {
 	mu      sync.RWMutex
 	seq     uint64 // of the thread inserted last
@@ -17,7 +17,7 @@ type listings struct {
 	owners  map[chat.Owner]*index[chat.Thread]
 }
 
-// insert adds a thread's row. The lock is the caller's.
+// insert adds a thread's row. The caller holds l.mu.
 func (l *listings) insert(r *row[chat.Thread]) {
 	l.all.insert(r)
 	insertUnder(&l.owners, r.val.Owner, r)
@@ -26,7 +26,7 @@ func (l *listings) insert(r *row[chat.Thread]) {
 	}
 }
 
-// remove takes a thread's row out. The lock is the caller's.
+// remove removes a thread's row. The caller holds l.mu.
 func (l *listings) remove(r *row[chat.Thread]) {
 	l.all.remove(r)
 	removeUnder(l.owners, r.val.Owner, r)
@@ -54,7 +54,7 @@ func removeUnder[K comparable, T any](m map[K]*index[T], k K, r *row[T]) {
 	}
 }
 
-// of returns the index of what f selects, nil if that is nothing.
+// of returns the index of the threads that f matches, or nil if there are none.
 func (l *listings) of(f store.OwnerFilter) *index[chat.Thread] {
 	if f.IsAny() {
 		return &l.all

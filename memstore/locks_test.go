@@ -21,7 +21,7 @@ func save(t testing.TB, s *Store, id string, owner chat.Owner, items int) {
 	}
 }
 
-// proceeds fails the test if f does not return, which it must without anybody's help.
+// proceeds fails the test if f does not return by itself.
 func proceeds(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -31,12 +31,12 @@ func proceeds(t *testing.T, what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(time.Minute): // it ends only a hang
-		t.Fatalf("%s: waits for a lock", what)
+	case <-time.After(time.Minute): // only when it hangs
+		t.Fatalf("%s waits for a lock", what)
 	}
 }
 
-// readAll makes every read of one thread.
+// readAll makes all reads of one thread.
 func readAll(t *testing.T, s *Store, id string) {
 	if _, err := s.LoadThread(t.Context(), id); err != nil {
 		t.Errorf("LoadThread(%q): %v", id, err)
@@ -54,7 +54,7 @@ func TestReadersDoNotWaitForWritersOfAnotherThread(t *testing.T) {
 	save(t, s, "thr_a", chat.Owner{}, 2)
 	save(t, s, "thr_b", chat.Owner{}, 2)
 	written := s.thread("thr_a")
-	written.mu.Lock() // an item is being written in a
+	written.mu.Lock() // as while an item of thr_a is written
 	defer written.mu.Unlock()
 	proceeds(t, "reading b while a is written", func() { readAll(t, s, "thr_b") })
 	proceeds(t, "adding to b while a is written", func() { _ = s.DeleteThreadItem(t.Context(), "thr_b", "msg_1") })
@@ -68,20 +68,20 @@ func TestReadersDoNotWaitForWritersOfAnotherThread(t *testing.T) {
 func TestReadersDoNotWaitForListings(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{}, 2)
-	s.listings.mu.Lock() // as long as a thread is being inserted
+	s.listings.mu.Lock() // as while a thread is inserted
 	defer s.listings.mu.Unlock()
 	proceeds(t, "reading while listings are written", func() { readAll(t, s, "thr_a") })
 	proceeds(t, "adding while listings are written", func() { _ = s.DeleteThreadItem(t.Context(), "thr_a", "msg_1") })
 }
 
-// A SaveThread that waits for a listing holds up nobody who reads that very thread.
+// While a SaveThread waits for a listing, reads of the same thread proceed.
 func TestReadersDoNotWaitForAWriterThatWaitsForAListing(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{}, 2)
 	s.listings.mu.RLock() // a long listing
 	saved := make(chan error)
 	go func() { saved <- s.SaveThread(t.Context(), chat.Thread{ID: "thr_a", CreatedAt: time.Unix(1, 0)}) }()
-	for s.listings.mu.TryRLock() { // until the writer stands in line
+	for s.listings.mu.TryRLock() { // until the writer waits for the lock
 		s.listings.mu.RUnlock()
 		runtime.Gosched()
 	}
@@ -109,10 +109,10 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 		read.mu.RLock()
 		ended := make(chan error, 1)
 		go func() { ended <- w.write() }()
-		for read.mu.TryRLock() { // until the writer stands in line
+		for read.mu.TryRLock() { // until the writer waits for the lock
 			read.mu.RUnlock()
 			if len(ended) > 0 {
-				t.Errorf("%s: writes while its thread is being read", w.name)
+				t.Errorf("%s wrote while its thread was read", w.name)
 				break
 			}
 			runtime.Gosched()
@@ -124,7 +124,7 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 	}
 }
 
-// A listing of one owner, or of nobody's threads, looks at no other index; a tenant's has its own too.
+// A listing of one owner, of one tenant, or of the threads without an owner uses only its own index.
 func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 	ada, bob := chat.Owner{Tenant: "acme", Subject: "ada"}, chat.Owner{Tenant: "bold", Subject: "bob"}
 	for _, f := range []store.OwnerFilter{store.OwnedBy(ada), store.InTenant("acme"), {}} {
@@ -137,7 +137,7 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 		keep := s.listings.of(f)
 		for _, x := range s.listings.owners {
 			if x != keep {
-				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}} // a panic for whoever comes here
+				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}} // a listing that comes here panics
 			}
 		}
 		for _, x := range s.listings.tenants {
@@ -149,22 +149,22 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 			p, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: f, PageQuery: store.PageQuery{Order: order}})
 			if err != nil || len(p.Data) != 1 || p.HasMore {
-				t.Errorf("LoadThreads of one owner among many: got %d threads, more %t, error %v, want one", len(p.Data), p.HasMore, err)
+				t.Errorf("LoadThreads of one owner: got %d threads, more %t, error %v, want one thread", len(p.Data), p.HasMore, err)
 			}
 		}
 	}
 }
 
-// A deletion leaves an id, an owner and a version. Items, titles and the indexes of owners without threads go.
+// A deletion leaves only an id, an owner and a version. Items, titles and the indexes of owners without threads are removed.
 func TestDeletionsLeaveLittleBehind(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{Tenant: "acme", Subject: "ada"}, 10)
 	testenv.Must(t, s.DeleteThread(t.Context(), "thr_a"))
 	if s.thread("thr_a").live != nil {
-		t.Error("a deleted thread keeps its content")
+		t.Error("the deleted thread still has its content")
 	}
 	l := &s.listings
 	if len(l.owners) != 0 || len(l.tenants) != 0 || l.all.root != nil {
-		t.Errorf("the listings keep %d owners, %d tenants and the root %p, want nothing", len(l.owners), len(l.tenants), l.all.root)
+		t.Errorf("the listings have %d owners, %d tenants and the root %p, want none", len(l.owners), len(l.tenants), l.all.root)
 	}
 }

@@ -1,27 +1,26 @@
-// Package memstore is a [store.Store] in memory: the embedded default of a small program, the double in a test, and the
-// reference for whoever writes a Store of their own.
+// Package memstore is a [store.Store] in memory. Use it in small programs, as a test double, and as the reference for a
+// Store of your own.
 //
 //	s := memstore.New()
 //	err := s.SaveThread(ctx, chat.Thread{ID: s.GenerateThreadID(ctx), CreatedAt: time.Now()})
 //	page, err := s.LoadThreads(ctx, store.ThreadQuery{})
 //
-// Use it where what is kept may be lost with the process and fits into memory. It never forgets an id: a deleted thread or
-// attachment leaves its id, Owner and version behind, some 200 bytes each, so that nobody else can take the id and
-// no version comes twice. A process that makes and deletes threads for months wants another Store.
+// All rows must fit into memory, and are lost when the process ends. A deleted thread or attachment leaves its id, Owner and
+// version behind, about 200 bytes. So another owner cannot take the id, and its versions go on. For a process that creates
+// and deletes threads for months, use another Store.
 //
 // # Concurrency and cost
 //
-// A Store is safe for concurrent use, and every call is atomic. A page costs O(log n + limit) wherever it begins, and a
-// write O(log n), in whatever order rows come. Each owner's and each tenant's threads have an index of their own. Whoever
-// reads a thread waits for writers of that thread only, never for those of another or for a listing. Calls do no I/O, so a
-// context that ends after the call has begun does not end it.
+// A Store is safe for concurrent use, and every call is atomic. A page costs O(log n + limit) at any cursor, and a write
+// O(log n) in any order of rows. Each owner and each tenant has an index of its threads. A read of a thread waits only for
+// writes of that thread, never for writes of another thread or for a listing. Calls do no I/O: they do not stop when their
+// context ends.
 //
 // # Where the contract leaves a choice
 //
-// A save with the zero Owner names no other owner, so that of a deleted id revives the row as the Owner's it was left
-// by, and an id that was nobody's stays nobody's. Versions are reported (see [driver.ReportVersion]) by every call on
-// one thread that was valid and not cancelled: before equals after where nothing was changed, be it that there was nothing
-// to delete or that the write was refused.
+//   - Saving a deleted id with a zero Owner restores its previous owner. An id without an owner never gets one.
+//   - Every call on one thread reports the thread's version ([driver.ReportVersion]) if its arguments are valid and its context
+//     has not ended. A call that changes nothing, such as a refused write, reports the same version before and after.
 package memstore
 
 import (
@@ -34,13 +33,13 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// Store keeps everything in memory. Make one with [New]; the zero Store is not ready for use. It must not be copied.
-//
-// Locks are taken in the order listings.mu, thread.mu; attachments.mu stands alone. Nothing that a caller passed in runs
-// under a lock.
+// Store keeps all rows in memory. Create it with [New]; the zero Store is not usable. It must not be copied.
 type Store struct {
+	// Locks are taken in the order listings.mu, thread.mu. attachments.mu is never held together with another. No caller's
+	// code runs under a lock.
+
 	ids         store.IDGenerator
-	threads     sync.Map // id to *thread; added to under listings.mu, never taken from
+	threads     sync.Map // id to *thread; entries are added under listings.mu and never removed
 	listings    listings
 	attachments attachments
 }
@@ -54,10 +53,10 @@ var (
 
 var checks driver.Checks
 
-// Option changes what [New] makes.
+// Option configures [New].
 type Option func(*Store)
 
-// WithIDs draws new ids from g; without it, from [store.DefaultIDs]. Use [store.LongIDs] where ids must not be guessable.
+// WithIDs sets the generator of new ids; the default is [store.DefaultIDs]. Use [store.LongIDs] if ids must not be guessable.
 // WithIDs panics if g is nil.
 func WithIDs(g store.IDGenerator) Option {
 	if g == nil {
@@ -66,7 +65,7 @@ func WithIDs(g store.IDGenerator) Option {
 	return func(s *Store) { s.ids = g }
 }
 
-// New returns an empty Store. There is nothing to close.
+// New returns an empty Store. It need not be closed.
 func New(opts ...Option) *Store {
 	s := &Store{ids: store.DefaultIDs{}}
 	for _, o := range opts {
@@ -96,8 +95,8 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Kind: kind, ID: id, Code: code}
 }
 
-// refusal is the contract's word on a save: a row is there or not, its id is owner's or was, and the save is of a row of
-// saved's in the given mode.
+// refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. owner is the
+// owner of the existing or deleted row. saved is the Owner that the save names.
 func refusal(mode store.SaveMode, there bool, owner, saved chat.Owner) store.Code {
 	switch {
 	case mode == store.UpdateOnly && !there:

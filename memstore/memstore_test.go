@@ -106,7 +106,7 @@ func TestADeletedIDOfNobodyStaysNobodys(t *testing.T) {
 	})
 }
 
-// A save that is refused leaves no trace of an id that was never used: another owner may be the first.
+// A refused save of an unused id does not claim it: another owner can save it.
 func TestARefusedSaveLeavesTheIDFree(t *testing.T) {
 	eachOwned(t, func(t *testing.T, k owned) {
 		wantErr(t, "an update of nothing", k.save(store.WithSaveMode(t.Context(), store.UpdateOnly), ada), store.ErrNotFound)
@@ -121,10 +121,10 @@ func TestAnUnknownSaveModeIsInvalid(t *testing.T) {
 	wantErr(t, "SaveThread", s.SaveThread(ctx, thread("thr_1", ada)), store.ErrInvalid)
 	wantErr(t, "SaveItem", s.SaveItem(ctx, "thr_1", item(t, "msg_1", 1)), store.ErrInvalid)
 	wantErr(t, "SaveAttachment", s.SaveAttachment(ctx, attachment(t, "atc_1", ada)), store.ErrInvalid)
-	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1", 1))) // it has no mode
+	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1", 1))) // ignores the mode
 }
 
-// Every error names the op, and the row that it is about by the caller's own id.
+// Every error names the call, the kind of row and the caller's own id.
 func TestErrorsNameTheRow(t *testing.T) {
 	s, ctx := memstore.New(), t.Context()
 	must(t, s.SaveThread(ctx, thread("thr_1", ada)))
@@ -169,7 +169,8 @@ type report struct {
 	before, after uint64
 }
 
-// Every valid call on one thread reports its version, refused writes and vain deletes the same before and after.
+// Every valid call on one thread reports the thread's version. A refused write, or a delete of a missing row, reports the
+// same version before and after.
 func TestVersionsOfCallsThatChangeNothing(t *testing.T) {
 	s := memstore.New()
 	var got []report
@@ -184,21 +185,21 @@ func TestVersionsOfCallsThatChangeNothing(t *testing.T) {
 		got = nil
 	}
 	_, _ = s.LoadThread(ctx, "thr_1")
-	want("LoadThread of what never was", report{"thr_1", 0, 0})
+	want("LoadThread of an unused id", report{"thr_1", 0, 0})
 	must(t, s.DeleteThread(ctx, "thr_1"))
-	want("DeleteThread of what never was", report{"thr_1", 0, 0})
+	want("DeleteThread of an unused id", report{"thr_1", 0, 0})
 	_ = s.AddThreadItem(ctx, "thr_1", item(t, "msg_1", 1))
-	want("AddThreadItem to what never was", report{"thr_1", 0, 0})
+	want("AddThreadItem to an unused id", report{"thr_1", 0, 0})
 	must(t, s.SaveThread(ctx, thread("thr_1", ada)))
 	want("SaveThread of a new thread", report{"thr_1", 0, 1})
 	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1", 1)))
 	want("AddThreadItem", report{"thr_1", 1, 2})
 	_ = s.AddThreadItem(ctx, "thr_1", item(t, "msg_1", 1))
-	want("AddThreadItem of a taken id", report{"thr_1", 2, 2})
+	want("AddThreadItem of an existing id", report{"thr_1", 2, 2})
 	_ = s.SaveThread(ctx, thread("thr_1", bob))
 	want("SaveThread of another owner", report{"thr_1", 2, 2})
 	must(t, s.DeleteThreadItem(ctx, "thr_1", "msg_9"))
-	want("DeleteThreadItem of nothing", report{"thr_1", 2, 2})
+	want("DeleteThreadItem of a missing item", report{"thr_1", 2, 2})
 	must(t, s.DeleteThread(ctx, "thr_1"))
 	want("DeleteThread", report{"thr_1", 2, 3})
 	must(t, s.DeleteThread(ctx, "thr_1"))
@@ -209,7 +210,7 @@ func TestVersionsOfCallsThatChangeNothing(t *testing.T) {
 	want("SaveThread of a deleted id", report{"thr_1", 3, 4})
 }
 
-// A recorder is user code: it may call the Store, also for the very thread that is reported.
+// A recorder is user code. It may call the Store, even for the reported thread.
 func TestRecordersRunUnderNoLock(t *testing.T) {
 	s := memstore.New()
 	must(t, s.SaveThread(t.Context(), thread("thr_1", ada)))
@@ -235,16 +236,16 @@ func TestRecordersRunUnderNoLock(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(time.Minute): // it ends only a hang
-		t.Fatal("a recorder that calls the Store waits for a lock that its call holds")
+	case <-time.After(time.Minute): // only when it hangs
+		t.Fatal("a recorder that calls the Store waits for a lock that the reported call holds")
 	}
 	if n != 8 {
 		t.Errorf("recorded calls: got %d, want 8", n)
 	}
 }
 
-// Readers and writers of threads, listings and attachments run at once, for the race detector. Each page is in order, and each
-// listing matches its filter.
+// Readers and writers of threads, listings and attachments run at once, for the race detector. Each page is in order, and
+// each listing matches its filter.
 func TestEverythingAtOnce(t *testing.T) {
 	s, ctx := memstore.New(), t.Context()
 	const rounds = 200
@@ -257,7 +258,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			}
 		})
 	}
-	run(func(i int) { // moves a thread and deletes it now and then; its items go with it
+	run(func(i int) { // moves a thread, and sometimes deletes it with its items
 		th := thread("thr_0", ada)
 		th.CreatedAt = at(i % 7)
 		_ = s.SaveThread(ctx, th)
@@ -330,7 +331,7 @@ func TestCapabilities(t *testing.T) {
 		t.Errorf("WriteBounder: got %v, want one that says 0", b)
 	}
 	if h, ok := store.As[store.HealthChecker](s); !ok || h.CheckHealth(t.Context()) != nil {
-		t.Errorf("HealthChecker: got %v, want one that is well", h)
+		t.Errorf("HealthChecker: got %v, want one that returns nil", h)
 	}
 	if got := store.Layers(s); len(got) != 1 || got[0] != "memstore" {
 		t.Errorf("Layers: got %v, want memstore", got)

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 )
 
-// What is kept must not keep the texts that it was cut from: a request's body, or a version that was replaced.
+// Stored strings must not keep longer texts in memory, such as a request's body or a replaced item.
 func TestNothingKeepsTheCallersBuffers(t *testing.T) {
 	const rows, megabyte = 64, 1 << 20
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -39,7 +39,7 @@ func TestNothingKeepsTheCallersBuffers(t *testing.T) {
 				fill(s, n)
 			}
 			if kept := testenv.Heap() - before; kept > rows*megabyte/4 {
-				t.Errorf("%d rows of a few hundred bytes keep %d KiB", rows, kept>>10)
+				t.Errorf("%d rows of a few hundred bytes keep %d KiB in memory", rows, kept>>10)
 			}
 			runtime.KeepAlive(s)
 		})

@@ -10,18 +10,18 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// thread is what is kept of an id that was ever a thread's. Its live part goes when the thread is deleted; the rest stays.
+// thread is an id that a thread has or had. When the thread is deleted, owner and version stay.
 type thread struct {
 	owner chat.Owner // never changes
 
 	mu      sync.RWMutex
 	version uint64
-	// live is nil when the thread is deleted. The pointer, and the row it points to, are written with both listings.mu and
-	// mu held, and so may be read with either.
+	// live is nil if the thread is deleted. It and its row are written with both listings.mu and mu held, so either lock is
+	// enough to read them.
 	live *conversation
 }
 
-// conversation is a thread that is there, with its items.
+// conversation is an existing thread with its items.
 type conversation struct {
 	row   *row[chat.Thread]
 	seq   uint64 // of the item inserted last
@@ -29,7 +29,7 @@ type conversation struct {
 	index index[chat.Item]
 }
 
-// thread returns what is kept of the id, nil if it was never used.
+// thread returns the thread of the id, or nil if the id was never used.
 func (s *Store) thread(id string) *thread {
 	if t, ok := s.threads.Load(id); ok {
 		return t.(*thread)
@@ -37,7 +37,7 @@ func (s *Store) thread(id string) *thread {
 	return nil
 }
 
-// read calls f with the thread's live part, nil if it is not there, under its read lock. It returns the version of what f
+// read calls f under the thread's read lock, with its conversation, or nil if there is none. It returns the version that f
 // saw.
 func (s *Store) read(id string, f func(*conversation)) (version uint64) {
 	t := s.thread(id)
@@ -51,7 +51,7 @@ func (s *Store) read(id string, f func(*conversation)) (version uint64) {
 	return t.version
 }
 
-// LoadThread returns the thread, or [store.ErrNotFound].
+// LoadThread returns the thread. A missing one is [store.ErrNotFound].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	const op = store.OpLoadThread
 	if err := checks.Thread(ctx, op, threadID); err != nil {
@@ -71,7 +71,7 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, e
 	return thread, nil
 }
 
-// SaveThread inserts the thread or replaces it.
+// SaveThread inserts or replaces the thread.
 func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	const op = store.OpSaveThread
 	w, err := checks.SaveThread(ctx, thread)
@@ -120,7 +120,7 @@ func (s *Store) saveThread(saved chat.Thread, mode store.SaveMode) (before, afte
 	return before, t.version, store.CodeOK
 }
 
-// cloneOwner makes what a deletion leaves behind independent of the request that the caller cut it from.
+// cloneOwner copies the strings of o. The caller may have cut them from a longer text, which would stay in memory.
 func cloneOwner(o chat.Owner) chat.Owner {
 	return chat.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}
 }
@@ -153,7 +153,7 @@ func (s *Store) deleteThread(id string) (before, after uint64) {
 	return before, t.version
 }
 
-// LoadThreads lists the threads that q.Owner matches.
+// LoadThreads returns a page of the threads that q.Owner matches.
 func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	const op = store.OpLoadThreads
 	q, err := checks.Threads(ctx, q)

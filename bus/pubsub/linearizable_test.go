@@ -71,9 +71,11 @@ func TestTwoCachesOnATroubledBusAreALeaseStaleAtMost(t *testing.T) {
 			t.Parallel()
 			var h *troubled
 			stack := func(base store.Store) store.Store {
+				quiet := slog.New(slog.DiscardHandler)
 				b := pubsub.New(h.port("p"), pubsub.WithLease(leaseTime), pubsub.WithBackoff(time.Millisecond, 2*time.Millisecond),
-					pubsub.WithLogger(slog.New(slog.DiscardHandler)))
-				return onBus{cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b))(base), b}
+					pubsub.WithLogger(quiet))
+				c := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithBus(b), cache.WithLogger(quiet))
+				return onBus{c(base), b}
 			}
 			first := func(base store.Store) store.Store {
 				h = newTroubled(base.(interface{ Seed() uint64 }).Seed())

@@ -51,11 +51,10 @@ func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment)
 	p := l.place(h, coherence.AttachmentCounter, a.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
-		func(e *entry) bool {
+		func(e *entry) {
 			stored := e.attachment.Owner
 			e.attachment = a
 			e.attachment.Owner = stored
-			return true
 		})
 }
 

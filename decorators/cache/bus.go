@@ -14,11 +14,12 @@ import (
 // publishTimeout bounds how long a write waits for the bus.
 const publishTimeout = 5 * time.Second
 
-// newOrigin names a cache among all that may share a bus.
+// newOrigin returns a name for a cache that is unique among all caches on a bus.
 func newOrigin() string { return rand.Text() }
 
-// announced runs a write, stamped, and tells the bus of it before it returns. A write that ended unknown is told without a
-// number, as it may still take effect after this cache's own counters have settled. A definite failure changed nothing.
+// announced runs a write with a stamp, and publishes the change before it returns. If the write's outcome is unknown, the
+// change has no number: the write may take effect after this cache's own counters have settled. After a definite error
+// nothing has changed, and nothing is published.
 func (l *cached) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
 	if l.cfg.bus == nil {
 		_, err = write(ctx)
@@ -31,7 +32,7 @@ func (l *cached) announced(ctx context.Context, k key, write func(context.Contex
 	} else {
 		change.AttachmentID = k.id
 	}
-	definite := false // so it stays on a panic
+	definite := false // stays false on a panic
 	defer func() {
 		if definite && err != nil {
 			return
@@ -47,10 +48,10 @@ func (l *cached) announced(ctx context.Context, k key, write func(context.Contex
 	return err
 }
 
-// remindEvery is the time between two announcements of one write that ended unknown.
+// remindEvery is the time between two announcements of a write with an unknown outcome.
 const remindEvery = time.Second
 
-// reminders are the announcements to come, of one row at a time however many writes of it end unknown.
+// reminders are the pending announcements. A row has one, however many of its writes have an unknown outcome.
 type reminders struct {
 	mu      sync.Mutex
 	closed  bool
@@ -58,18 +59,19 @@ type reminders struct {
 }
 
 type reminder struct {
-	until time.Time // the write can have no further effect
+	until time.Time // from then on the write can have no further effect
 	timer *time.Timer
 }
 
-// remind tells of a write that ended unknown again and again, until it can have no further effect, and then once more. A cache
-// that was cut off at the first time has held nothing back, and may load what was before the write.
+// remind announces a write with an unknown outcome every second until it can have no further effect, and then once more. A
+// cache that was disconnected at the first announcement has not held the row back, and may have loaded it as it was before
+// the write.
 func (l *cached) remind(c bus.Change) {
 	r := &l.reminders
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return // and so perhaps the bus; the others have their TTL
+		return // the bus may be closed too: other caches fall back on their TTL
 	}
 	until := time.Now().Add(l.core.Hold())
 	if p := r.pending[c]; p != nil {
@@ -91,13 +93,13 @@ func (l *cached) remindAgain(c bus.Change, p *reminder) {
 		r.mu.Unlock()
 		return
 	}
-	told, over := c, !time.Now().Before(p.until)
+	change, over := c, !time.Now().Before(p.until)
 	if over {
 		delete(r.pending, c)
-		told.Origin = "" // by now it has happened, or never will
+		change.Origin = "" // the write has happened by now, or never will
 	}
 	r.mu.Unlock()
-	l.publish(context.Background(), told)
+	l.publish(context.Background(), change)
 	if over {
 		return
 	}
@@ -108,7 +110,7 @@ func (l *cached) remindAgain(c bus.Change, p *reminder) {
 	}
 }
 
-// close ends the waiting.
+// close stops all reminders.
 func (r *reminders) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +121,7 @@ func (r *reminders) close() {
 	clear(r.pending)
 }
 
-// publish tells the bus of a change, whoever has left meanwhile.
+// publish publishes a change, even if the caller's context has ended.
 func (l *cached) publish(ctx context.Context, c bus.Change) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
@@ -130,19 +132,20 @@ func (l *cached) publish(ctx context.Context, c bus.Change) {
 
 func (l *cached) subscribe(b bus.Bus) {
 	l.lease, _ = b.(bus.Leaser)
-	l.stop = b.Subscribe(context.Background(), l.heed, l.connected)
+	l.stop = b.Subscribe(context.Background(), l.invalidate, l.connected)
 }
 
-// heed forgets what a change made untrue. incrementing the counters is what counts: loads under way must not be stored either.
-func (l *cached) heed(c bus.Change) {
+// invalidate increments the counters of the rows that a change names. Dropping their entries would not be enough: loads under
+// way must not be stored either.
+func (l *cached) invalidate(c bus.Change) {
 	if l.own(c) {
-		return // the write incremented the counters itself, and may have patched
+		return // the write incremented the counters itself, and may have patched the entry
 	}
 	if c.All {
 		l.core.Counters.BumpAll()
 	}
 	changed := l.core.Counters.Bump
-	if c.Origin != "" && c.Write == 0 { // it may still take effect, and nothing says whether an attempt was left behind
+	if c.Origin != "" && c.Write == 0 { // the outcome is unknown, and an earlier attempt may still take effect
 		changed = func(s generation.Slot) {
 			l.core.Counters.Begin(s)
 			l.core.Counters.EndUnknown(s, l.core.Hold())
@@ -156,8 +159,8 @@ func (l *cached) heed(c bus.Change) {
 	}
 }
 
-// own reports whether a change is a write of this cache's that incremented all its counters at the right time. A write that ended unknown
-// is not, nor is what a layer beneath wrote beside it under its stamp.
+// own reports whether c is a write of this cache, and the write incremented the counters of all rows that c names. It is
+// false for a write with an unknown outcome, and for other rows that a layer beneath wrote under the same stamp.
 func (l *cached) own(c bus.Change) bool {
 	if c.Origin != l.origin || c.Write == 0 || c.All || l.unsure.has(c.Write) {
 		return false
@@ -167,7 +170,8 @@ func (l *cached) own(c bus.Change) bool {
 		(c.AttachmentID == "" || mark(l.core.Counters.Slot(coherence.AttachmentCounter, c.AttachmentID)) == moved)
 }
 
-// The number of a write has in its lower bits which counter it moved: no table has more counters than countersPerEntry * mostEntries.
+// slotBits is how many of the lower bits of a write's number name the counter that it incremented. No table has more counters
+// than countersPerEntry * mostEntries.
 const slotBits = 28
 
 func mark(s generation.Slot) uint64 { return uint64(s) & (1<<slotBits - 1) }
@@ -186,8 +190,8 @@ func (l *cached) connected(yes bool) {
 	l.serving.Store(true)
 }
 
-// numbers is a set of numbers of writes, for as long as there are few: a full one forgets them, and has all up to the
-// highest. It is safe for concurrent use.
+// numbers is a set of numbers of writes. When it has more than maxNumbers it forgets them, and from then on contains every
+// number up to the highest of them. It is safe for concurrent use.
 type numbers struct {
 	mu   sync.Mutex
 	upTo uint64

@@ -18,7 +18,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
 
-// onBus makes a cache over base.
+// onBus makes a cache over base that is connected to wire.
 func onBus(t *testing.T, base store.Store, wire bus.Bus) store.Store {
 	s := store.Wrap(base, cache.New(cache.WithBus(wire)))
 	t.Cleanup(func() { must(t, store.Close(s)) })
@@ -45,15 +45,15 @@ func TestTwoCachesOnALocalBusAgree(t *testing.T) {
 	}
 }
 
-// A cache's own message must not undo its own patch.
+// A change that a cache has published itself must not invalidate the entry that its write has patched.
 func TestOnesOwnMessageIsNotForeign(t *testing.T) {
 	s, p, base := open(t, cache.WithBus(bus.Local()))
 	fill(t, base, 3)
 	warm(t, s)
-	p.costs(0, func() { turn(t, s, 0) }, "a warm turn on a wire")
+	p.costs(0, func() { turn(t, s, 0) }, "a turn on a warm thread, with a bus")
 }
 
-// handBus is a Bus that a test moves by hand.
+// handBus is a Bus that a test operates by hand.
 type handBus struct {
 	mu        sync.Mutex
 	f         func(bus.Change)
@@ -82,12 +82,12 @@ func TestNothingIsServedWhileTheBusIsAway(t *testing.T) {
 	wire.connected(true)
 	p.costs(2, warm2, "connected")
 	wire.connected(false)
-	p.costs(4, warm2, "cut off")
+	p.costs(4, warm2, "disconnected")
 	wire.connected(true)
-	p.costs(2, warm2, "connected again, when what was from before the gap must be gone")
+	p.costs(2, warm2, "connected again: the entries from before the gap must be gone")
 }
 
-// A load that was under way when a gap opened must not be stored after it has closed: emptying the LRU is not enough.
+// A load that was under way during a gap must not be stored after the gap. So emptying the LRU is not enough.
 func TestAGapMovesTheCountersOfLoadsUnderWay(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -106,7 +106,7 @@ func TestAGapMovesTheCountersOfLoadsUnderWay(t *testing.T) {
 				must(t, base.SaveThread(t.Context(), second))
 				c.gap(wire)
 			})
-			answers(t, s, "second", "after a load from before the change")
+			answers(t, s, "second", "after a load that began before the change")
 		})
 	}
 }
@@ -122,17 +122,17 @@ func TestAWriteWithAnUnknownOutcomeIsAnnouncedUnstamped(t *testing.T) {
 	p.set(faulty.Fail(nil))
 	_ = s.SaveThread(t.Context(), first)
 	if len(wire.sent) != 2 {
-		t.Fatalf("sent %+v; want the success and the unknown, not the conflict", wire.sent)
+		t.Fatalf("published %+v, want the success and the unknown outcome, without the conflict", wire.sent)
 	}
 	if ok := wire.sent[0]; ok.ThreadID != "thr_1" || ok.Write == 0 || ok.Origin == "" {
-		t.Errorf("a success was announced as %+v", ok)
+		t.Errorf("success: published %+v, want thr_1 with a number and an origin", ok)
 	}
 	if unknown := wire.sent[1]; unknown.ThreadID != "thr_1" || unknown.Write != 0 {
-		t.Errorf("an unknown outcome was announced as %+v", unknown)
+		t.Errorf("unknown outcome: published %+v, want thr_1 without a number", unknown)
 	}
 }
 
-// What carries this cache's name but no number is not known to have incremented its counters at the right time.
+// A change with this cache's name but without a number may not have incremented the counters at the right time.
 func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 	wire := &handBus{}
 	s, p, base := open(t, cache.WithBus(wire))
@@ -147,7 +147,7 @@ func TestAnUnstampedMessageOfOnesOwnIsForeign(t *testing.T) {
 		load(t.Context(), t, s)
 		own.Write = c.write
 		wire.f(own)
-		p.costs(c.reads, func() { load(t.Context(), t, s) }, "a read after a message of write %d", c.write)
+		p.costs(c.reads, func() { load(t.Context(), t, s) }, "a read after the change of write %d", c.write)
 	}
 }
 
@@ -173,10 +173,10 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 			a.SaveAttachment(t.Context(), attachment(t, "atc_1", "second")),
 		} {
 			if err == nil || store.IsDefinite(err) {
-				t.Fatalf("got %v", err)
+				t.Fatalf("got error %v, want an unknown outcome", err)
 			}
 		}
-		time.Sleep(50 * time.Second) // the bubble's clock
+		time.Sleep(50 * time.Second) // on the bubble's clock
 		warmBoth()
 		must(t, thread.Apply())
 		must(t, file.Apply())
@@ -184,10 +184,10 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 			answers(t, s, "second", name)
 			at := get[chat.Attachment](t)(s.LoadAttachment(t.Context(), "atc_1"))
 			if body := get[chat.AttachmentBody](t)(at.Decode()); body.Name != "second" {
-				t.Errorf("%s: the attachment is still %q", name, body.Name)
+				t.Errorf("%s: the attachment's name is %q, want second", name, body.Name)
 			}
 		}
-		time.Sleep(80 * time.Second) // the quarantines are over, that of the last announcement too
+		time.Sleep(80 * time.Second) // all quarantines are over, including that of the last announcement
 		synctest.Wait()
 		warmBoth()
 		before := f.Reads()
@@ -198,8 +198,8 @@ func TestAnUnknownWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 	})
 }
 
-// A base that announces its transactions itself, stamped, may announce a write that its cache gave up: that is no message of
-// its own any more.
+// A base that publishes its transactions itself uses the write's stamp. It may publish a write whose outcome the cache does
+// not know. The cache must not take such a change for one of its own.
 func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
 	wire := &handBus{}
 	s, p, base := open(t, cache.WithBus(wire), cache.WithQuarantine(0))
@@ -221,12 +221,12 @@ func TestTheStampOfAWriteThatEndedUnknownIsForeign(t *testing.T) {
 	must(t, s.SaveThread(t.Context(), second))
 	if len(stamps) != 2 || stamps[0] == stamps[1] || stamps[0].Origin == "" || stamps[0].Origin != wire.sent[1].Origin ||
 		stamps[1].Write != wire.sent[1].Write {
-		t.Fatalf("the base saw %v; announced was %+v", stamps, wire.sent)
+		t.Fatalf("the base saw stamps %v, the cache published %+v: want two stamps, and the cache's name and numbers", stamps, wire.sent)
 	}
 	for i, want := range []int64{1, 0} {
 		load(t.Context(), t, s)
 		wire.f(bus.Change{ThreadID: "thr_1", Origin: stamps[i].Origin, Write: stamps[i].Write})
-		p.costs(want, func() { load(t.Context(), t, s) }, "a read after the message of write %d", i+1)
+		p.costs(want, func() { load(t.Context(), t, s) }, "a read after the change of write %d", i+1)
 	}
 }
 
@@ -239,18 +239,18 @@ func TestManyUnknownWritesAreAllForeign(t *testing.T) {
 	}
 	for w := uint64(2); w <= 5000; w += 2 {
 		if !n.Has(w) {
-			t.Fatalf("write %d is forgotten", w)
+			t.Fatalf("write %d is not in the set", w)
 		}
 	}
 	if n.Has(4999) || n.Has(5001) {
-		t.Error("the newest writes are taken for unknown ones")
+		t.Error("writes 4999 and 5001 are in the set, and were not added")
 	}
 	if n.Len() > 1100 {
-		t.Errorf("%d numbers are kept", n.Len())
+		t.Errorf("the set has %d numbers, want at most 1100", n.Len())
 	}
 }
 
-// leasedBus can be cut off without noticing.
+// leasedBus has a lease, so it can lose its connection without noticing.
 type leasedBus struct {
 	handBus
 	until atomic.Pointer[time.Time]
@@ -276,13 +276,13 @@ func TestNothingIsServedBeyondTheLease(t *testing.T) {
 				time.Sleep(5*time.Second - time.Nanosecond)
 				p.costs(0, warm2, "in the last moment of the lease")
 				time.Sleep(time.Nanosecond)
-				p.costs(4, warm2, "at its end")
+				p.costs(4, warm2, "at the end of the lease")
 				if n := stat(s, "chatstore_cache_requests_total", "bypass"); n != 8 {
-					t.Errorf("%v reads passed the cache by, want 8", n)
+					t.Errorf("%v reads bypassed the cache, want 8", n)
 				}
 				wire.lease(time.Now().Add(time.Second))
 				if n := p.readsOf(warm2); n > 2 {
-					t.Errorf("with a new lease: %d base reads", n)
+					t.Errorf("with a new lease: %d base reads, want at most 2", n)
 				}
 			})
 		})
@@ -294,14 +294,14 @@ func TestAClosedCacheIsNotConnected(t *testing.T) {
 	wire := &handBus{}
 	s := store.Wrap(memstore.New(), cache.New(cache.WithBus(wire)))
 	counter := cache.Counter(s)
-	release := cache.HoldShards(s) // connecting waits for them, having seen that the cache is open
+	release := cache.HoldShards(s) // connecting sees that the cache is open, and then waits for the shards
 	var wg sync.WaitGroup
 	wg.Go(func() { wire.connected(true) })
 	for cache.Counter(s) == counter {
 		runtime.Gosched()
 	}
 	wg.Go(func() { must(t, store.Close(s)) })
-	for range 100_000 { // long enough to close, if connecting does not keep it from that
+	for range 100_000 { // long enough to close, if connecting does not prevent it
 		if cache.Closed(s) {
 			break
 		}
@@ -310,15 +310,15 @@ func TestAClosedCacheIsNotConnected(t *testing.T) {
 	release()
 	wg.Wait()
 	if cache.Serving(s) {
-		t.Error("a closed cache answers from its entries")
+		t.Error("the closed cache still answers from its entries")
 	}
 	wire.connected(true)
 	if cache.Serving(s) {
-		t.Error("a closed cache was connected")
+		t.Error("the closed cache answers from its entries after the bus connected")
 	}
 }
 
-// What a base announces of writes that bear no stamp, such as another program's, has happened: nothing is held back for it.
+// A base may publish writes without a stamp, such as another program's. They have been committed, so no quarantine follows.
 func TestAChangeWithoutAnOriginHasHappened(t *testing.T) {
 	wire := &handBus{}
 	s, p, base := open(t, cache.WithBus(wire), cache.WithQuarantine(time.Minute))
@@ -326,10 +326,10 @@ func TestAChangeWithoutAnOriginHasHappened(t *testing.T) {
 	fill(t, base, 1)
 	warm(t, s)
 	wire.f(bus.Change{ThreadID: "thr_1"})
-	p.costs(2, func() { warm(t, s); warm(t, s) }, "two warm reads, of which the first sees the change")
+	p.costs(2, func() { warm(t, s); warm(t, s) }, "two rounds of reads, of which the first sees the change")
 }
 
-// The announcement of a write must not die with the caller that has just left.
+// A write is announced even if its caller's context ends as soon as the write is done.
 func TestAWriteIsAnnouncedThoughItsCallerHasLeft(t *testing.T) {
 	wire := &refusingBus{}
 	s, p, _ := open(t, cache.WithBus(wire))
@@ -340,11 +340,11 @@ func TestAWriteIsAnnouncedThoughItsCallerHasLeft(t *testing.T) {
 	})
 	must(t, s.SaveThread(ctx, first))
 	if len(wire.sent) != 1 {
-		t.Errorf("announced %v", wire.sent)
+		t.Errorf("published %v, want one change", wire.sent)
 	}
 }
 
-// refusingBus publishes for callers that are still there only.
+// refusingBus does not publish in a context that has ended.
 type refusingBus struct{ handBus }
 
 func (b *refusingBus) Publish(ctx context.Context, c bus.Change) error {
@@ -358,20 +358,21 @@ func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := bus.Local()
 		ctx, cancel := context.WithCancel(t.Context())
-		told := 0
-		stop := wire.Subscribe(ctx, func(bus.Change) { told++ }, func(bool) {})
+		got := 0
+		stop := wire.Subscribe(ctx, func(bus.Change) { got++ }, func(bool) {})
 		defer stop()
 		must(t, wire.Publish(t.Context(), bus.Change{ThreadID: "thr_1"}))
 		cancel()
 		synctest.Wait()
 		must(t, wire.Publish(t.Context(), bus.Change{ThreadID: "thr_1"}))
-		if told != 1 {
-			t.Errorf("told of %d changes, want the first", told)
+		if got != 1 {
+			t.Errorf("the subscriber got %d changes, want only the first", got)
 		}
 	})
 }
 
-// A cache that was cut off when a write ended unknown has not held it back: it must hear of it when it is over.
+// A cache that was disconnected when a write's outcome became unknown has not held its thread back. It must hear of the
+// write when the write can have no further effect.
 func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, wire := memstore.New(), &handBus{}
@@ -390,18 +391,18 @@ func TestAnUnknownWriteIsToldOfAgainWhenItIsOver(t *testing.T) {
 		last := len(wire.sent) - 1
 		for i, c := range wire.sent {
 			if known := c.Origin == ""; last < 1 || known != (i == last) {
-				t.Fatalf("announced %+v, want the unknown outcome a few times, and its end", wire.sent)
+				t.Fatalf("published %+v, want the unknown outcome several times, and then its end", wire.sent)
 			}
 		}
 		wire.f(wire.sent[last])
 		answers(t, b, "second", "in the other cache")
 		if n := wire.sent[last]; n.Origin != "" || n.ThreadID != "thr_1" {
-			t.Errorf("told %+v: that would be held back again", n)
+			t.Errorf("the last change is %+v: it would begin another quarantine", n)
 		}
 	})
 }
 
-// Who was away when a write ended unknown is told soon after, long before the write may take effect.
+// A cache that was disconnected when a write's outcome became unknown hears of it soon after it has connected again.
 func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base, local := memstore.New(), bus.Local()
@@ -414,7 +415,7 @@ func TestAnUnknownWriteIsToldOfAgainToWhoWasAway(t *testing.T) {
 		away.leave()
 		_ = a.SaveThread(t.Context(), second)
 		away.comeBack()
-		warm(t, b) // what was before the write
+		warm(t, b) // the state before the write
 		time.Sleep(2 * time.Second)
 		must(t, late.Apply())
 		answers(t, b, "second", "in the other cache, two seconds after it came back")
@@ -429,11 +430,11 @@ func (*countingBus) AppendStats(dst []layer.Stat) []layer.Stat {
 
 func TestItReportsWhatItsBusCounts(t *testing.T) {
 	if s := onBus(t, memstore.New(), &countingBus{}); stat(s, "chatstore_bus_connected", "") != 1 {
-		t.Error("what the wire counts is not reported")
+		t.Error("the cache does not report the statistics of its bus")
 	}
 }
 
-// However many writes of a row end unknown, there is one announcement to come, and none from a closed cache.
+// A row has one pending announcement, however many of its writes have an unknown outcome. A closed cache has none.
 func TestRemindersDoNotAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, closed := range []bool{false, true} {
@@ -443,7 +444,7 @@ func TestRemindersDoNotAddUp(t *testing.T) {
 			for range 100 {
 				_ = s.SaveThread(t.Context(), first)
 			}
-			want := 100 + 60 // a minute of seconds, for the one row
+			want := 100 + 60 // the row's reminders, one a second for a minute
 			if closed {
 				must(t, store.Close(s))
 				want = 100

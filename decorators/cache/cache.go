@@ -1,43 +1,43 @@
-// Package cache keeps hot threads in memory, so that a turn of a chat on a warm thread costs the backend no read.
+// Package cache keeps hot threads in memory, so that a chat turn on a cached thread reads nothing from the backend.
 //
-// Its unit is a thread, not a call. An entry holds a thread's metadata, a window of its newest items, and some items loaded by
-// id. So one entry answers the newest-20, -6, -2 and -1 reads of a turn, and a write changes the entry in place. Attachments
-// are held by id. Listings of threads are not cached, nor are errors and absent rows.
+// The unit is a thread, not a call. An entry holds a thread's metadata, a window of its newest items, and some items loaded
+// by id. So one entry answers all reads of a turn, such as the newest 20, 6, 2 and 1 items, and a write patches it in place.
+// Attachments have entries of their own. Thread lists, errors and missing rows are not cached.
 //
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
 //	defer store.Close(s)
 //
-// Do not use it over a read replica: it would keep the replica's lag. Do not use it where an answer depends on more than the
-// arguments and the principal.
+// Do not use it over a read replica: stale rows would stay in the cache. Do not use it where an answer depends on more than
+// the arguments and the principal.
 //
 // # Consistency
 //
-// Within one process reads stay linearizable per thread. A read that begins after a write has returned sees that write,
-// and every read equals the base at some instant between its begin and its end. For that, all writes of the process must
-// pass through one cache per base.
+// Within one process reads are linearizable per thread. A read that begins after a write has returned sees that write, and
+// every read equals the base at some instant between its start and its end. For that, all writes of the process must pass
+// through one cache per base.
 //
-// Writes of other processes are seen after the TTL at the latest ([WithTTL]), or as soon as a [bus.Bus] tells of them
-// ([WithBus]). Where the bus delivers before Publish returns ([bus.Local]), a read through any cache sees every write that
-// has returned. A write that has not returned yet may be seen through one cache and not through another. [store.WithFresh]
-// reads the base.
+// A write of another process is seen when a [bus.Bus] delivers it ([WithBus]), or else after the TTL ([WithTTL]). If the bus
+// delivers before Publish returns ([bus.Local]), a read through any cache sees every write that has returned. A write that
+// has not returned yet may be seen through one cache and not through another. [store.WithFresh] reads from the base.
 //
-// A write patches its entry only from a known state: the base reports thread versions ([driver.ReportVersion]), and the
-// write met the version that the entry has. [WithSoleWriter] replaces the versions by the user's word that nobody else
-// writes. Otherwise a write drops the entry.
+// A write patches its entry if the base reports thread versions ([driver.ReportVersion]) and the version before the write
+// is the entry's. Over a base without versions, it does so if [WithSoleWriter] says that nothing else writes. Otherwise it
+// drops the entry. Attachments have no versions.
 //
 // # Bounds
 //
-// Entries are bounded in bytes and in number. An entry that has answered a read is protected from rows that are read once,
-// as by an export: those compete for a fifth of the bounds.
+// Bytes and entries are bounded. Entries that have answered a read are protected. Rows that are read only once, as by an
+// export, compete for a fifth of the bounds.
 //
 // # Principals
 //
-// An entry answers the principal that loaded it, and no other, unless an authz layer above says that principals share
-// (authz.ShareBelow). A cache around an authz layer would answer without asking the policy: New's Middleware panics there.
+// An entry answers only the principal that loaded it, unless an authz layer above lets principals share (authz.ShareBelow).
+// A cache around an authz layer would answer without asking the policy, so New's Middleware panics there.
 package cache
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
@@ -54,7 +54,7 @@ const (
 	DefaultLoadTimeout = 30 * time.Second
 )
 
-// mostEntries bounds WithMaxEntries, for which tables are allocated in advance: these of 2 GiB.
+// mostEntries bounds WithMaxEntries. The counters of so many entries are allocated in advance and take 2 GiB.
 const mostEntries = 1 << 24
 
 type config struct {
@@ -66,72 +66,85 @@ type config struct {
 	quarantine  time.Duration
 	soleWriter  bool
 	bus         bus.Bus
+	logger      *slog.Logger // nil: slog.Default, when something is logged
 
-	counters int            // 0: by the bounds
+	counters int            // 0: the bounds decide
 	jitter   func() float64 // nil: random
 }
 
-// Option changes what New makes.
+// Option configures New.
 type Option func(*config)
 
-// WithMaxBytes bounds the bytes of all entries together; the default is DefaultMaxBytes. The bound is split over the cache's
-// shards: an entry that is larger than a shard's part is not cached. As the allocator rounds sizes up, the entries take a few
-// per cent more of the live heap, and at worst 1.3 times as much. WithMaxBytes panics unless n is positive.
+// WithMaxBytes bounds the bytes of all entries together; the default is DefaultMaxBytes, 64 MiB. The bound is split evenly
+// over at most 16 shards. An entry that is larger than a shard's part is not cached, but a thread may be cached without its
+// items. The allocator rounds sizes up: entries take a few per cent more of the live heap than the bound, at worst 1.3 times
+// as much. WithMaxBytes panics unless n is positive.
 func WithMaxBytes(n int64) Option {
 	must(n > 0, "WithMaxBytes: the bound must be positive")
 	return func(c *config) { c.maxBytes = n }
 }
 
-// WithMaxEntries bounds the number of entries; the default is DefaultMaxEntries. An entry is a thread or an attachment, of one
-// principal unless they share. Each costs 128 to 256 bytes of fixed tables beside the bytes of WithMaxBytes. New allocates
-// the tables, but none for entries that those bytes have no room for. WithMaxEntries panics unless n is 1 to 16,777,216.
+// WithMaxEntries bounds the number of entries; the default is DefaultMaxEntries, 10,000. An entry is a thread or an
+// attachment, for one principal unless principals share. Beside the bytes of WithMaxBytes, each costs 128 to 256 bytes of
+// generation counters, which are allocated in advance. None are allocated for entries that WithMaxBytes has no room for.
+// WithMaxEntries panics unless n is 1 to 16,777,216.
 func WithMaxEntries(n int) Option {
 	must(n > 0 && n <= mostEntries, fmt.Sprintf("WithMaxEntries: the bound must be 1 to %d", mostEntries))
 	return func(c *config) { c.maxEntries = n }
 }
 
-// WithTTL bounds how long after its load an entry answers; the default is DefaultTTL. Each entry's own time is up to a tenth
-// shorter, so that they do not end together. A patch by a write that met the entry's version renews it. 0 means for ever:
-// only where no other process writes. WithTTL panics if d is negative.
+// WithTTL sets how long an entry answers, counted from the start of its load; the default is DefaultTTL, 5 minutes. Each
+// entry lives up to a tenth shorter, so that entries do not expire together. A write that patches an entry by its version
+// renews the entry's TTL. With 0, entries never expire: use that only where no other process writes. WithTTL panics if d is
+// negative.
 func WithTTL(d time.Duration) Option {
 	must(d >= 0, "WithTTL: the time is negative: use 0 for ever")
 	return func(c *config) { c.ttl = d }
 }
 
-// WithWindow sets how many of a thread's newest items an entry holds; the default is DefaultWindow. A miss asks the base for
-// that many. WithWindow panics unless n is 1 to store.MaxLimit.
+// WithWindow sets how many of a thread's newest items an entry holds; the default is DefaultWindow, 64. A miss of the newest
+// items loads at least that many. WithWindow panics unless n is 1 to store.MaxLimit.
 func WithWindow(n int) Option {
 	must(n > 0 && n <= store.MaxLimit, fmt.Sprintf("WithWindow: the number of items must be 1 to %d", store.MaxLimit))
 	return func(c *config) { c.window = n }
 }
 
-// WithLoadTimeout limits a load that several callers may wait for, whatever deadlines they have; the default is
-// DefaultLoadTimeout. With 0, a load ends when nobody waits for it any more. WithLoadTimeout panics if d is negative.
+// WithLoadTimeout limits a shared load, regardless of its callers' deadlines; the default is DefaultLoadTimeout, 30 seconds.
+// With 0, a load is cancelled only when its last caller has gone. WithLoadTimeout panics if d is negative.
 func WithLoadTimeout(d time.Duration) Option {
 	must(d >= 0, "WithLoadTimeout: the time is negative: use 0 for no limit")
 	return func(c *config) { c.loadTimeout = d }
 }
 
-// WithQuarantine says how long a write with an unknown outcome may still take effect. Until then its thread is neither
-// answered from the cache nor stored in it. The default is what the base says ([driver.WriteBounder]), else one minute; the
-// larger of the two counts. WithQuarantine panics if d is negative.
+// WithQuarantine sets how long a write with an unknown outcome may still take effect. For that time, the quarantine, its
+// thread is neither answered from the cache nor stored in it. The default is the bound that the base states
+// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of that and d
+// counts. WithQuarantine panics if d is negative.
 func WithQuarantine(d time.Duration) Option {
 	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
 	return func(c *config) { c.quarantine = d }
 }
 
-// WithSoleWriter is the user's word that nothing but this cache writes to the base. Writes then patch entries even if the base
-// does not report versions. If the counter is not true, a patch may keep alive until the TTL what another's write made false.
-// It contradicts WithBus.
+// WithSoleWriter states that nothing but this cache writes to the base. Writes then patch entries even if the base reports
+// no versions. If the statement is false, a patched entry may show outdated rows until its TTL ends. New panics if
+// WithSoleWriter and WithBus are combined.
 func WithSoleWriter() Option { return func(c *config) { c.soleWriter = true } }
 
-// WithBus tells other caches of this one's writes, and drops what they tell of. Reads pass the cache by while the bus is not
-// connected, or beyond its lease ([bus.Leaser]). A write returns when the bus has taken its change, or after 5 seconds. A
-// change that the bus does not take is counted (chatstore_cache_unsent_changes_total). Others then see the write when the
-// bus notices the gap, or after their TTL. It contradicts WithSoleWriter. WithBus panics if b is nil.
+// WithBus publishes this cache's writes on b, and drops the entries that other caches' changes name. While b is disconnected,
+// or its lease has ended ([bus.Leaser]), reads go to the base. A write returns when b has accepted its change, or after 5
+// seconds. A change that b does not accept is counted (chatstore_cache_unsent_changes_total). Other caches then see the write
+// when the bus notices the gap, or after their TTL. WithBus panics if b is nil. New panics if WithBus and WithSoleWriter are
+// combined.
 func WithBus(b bus.Bus) Option {
 	must(b != nil, "WithBus: the bus is nil: leave the option out where there is none")
 	return func(c *config) { c.bus = b }
+}
+
+// WithLogger sets where the cache logs; the default is slog.Default. The cache logs at most one warning: when a write first
+// drops its thread because the base reported no version and WithSoleWriter is not set. WithLogger panics if l is nil.
+func WithLogger(l *slog.Logger) Option {
+	must(l != nil, "WithLogger: the logger is nil: leave the option out for slog.Default")
+	return func(c *config) { c.logger = l }
 }
 
 // New returns the cache as a Middleware. New panics if two options contradict each other. The Middleware panics around an
@@ -139,9 +152,9 @@ func WithBus(b bus.Bus) Option {
 //
 // # Loads
 //
-// Concurrent misses for one key share a load. If the base panics in it, every caller that waits for it panics, with an error
-// whose text has the value and the stack of the load. The error unwraps to the value if that is an error. A load that ends
-// its goroutine (runtime.Goexit) is CodeInternal, and one that reaches [WithLoadTimeout] is CodeTimeout.
+// Concurrent identical misses share a load. If the base panics in it, every waiting caller panics with an error. The text
+// of the error has the panic's value and the stack of the load. It unwraps to the value if that is an error. If the load
+// ends its goroutine (runtime.Goexit), callers get CodeInternal. If it reaches [WithLoadTimeout], they get CodeTimeout.
 //
 // # Statistics
 //
@@ -149,13 +162,13 @@ func WithBus(b bus.Bus) Option {
 //
 //	chatstore_cache_requests_total{kind, result}     kind: thread, items, item, attachment; result: hit, miss, bypass
 //	chatstore_cache_evictions_total{kind, reason}    reason: entries, bytes, expired, overtaken, too_large, flushed
-//	chatstore_cache_patches_total{result}            writes that met an entry: patched, dropped
-//	chatstore_cache_entries, chatstore_cache_bytes   what is held now
-//	chatstore_cache_quarantined                      counters held back after writes with an unknown outcome
-//	chatstore_cache_unsent_changes_total             changes that the bus did not take
-//	chatstore_flights_total{operation, role}         loads: leader, follower
+//	chatstore_cache_patches_total{result}            writes that found an entry to patch; result: patched, dropped
+//	chatstore_cache_entries, chatstore_cache_bytes   current size
+//	chatstore_cache_quarantined                      counters in quarantine after writes with an unknown outcome
+//	chatstore_cache_unsent_changes_total             changes that the bus did not accept
+//	chatstore_flights_total{operation, role}         callers of shared loads; role: leader, follower
 //
-// The statistics of a bus that has some are among them.
+// If the bus is a StatsReporter, the cache reports its statistics too.
 func New(opts ...Option) store.Middleware {
 	c := config{
 		maxBytes: DefaultMaxBytes, maxEntries: DefaultMaxEntries, ttl: DefaultTTL, window: DefaultWindow,

@@ -38,7 +38,7 @@ var (
 	bob  = store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "bob"}}
 )
 
-// probe sits between the cache and the base: it counts the calls that reach the base, and do decides about each if it is set.
+// probe sits between the cache and the base, and counts the calls that reach the base. If do is set, it makes each call.
 type probe struct {
 	t             testing.TB
 	reads, writes atomic.Int64
@@ -74,7 +74,7 @@ func (p *probe) costs(want int64, f func(), what string, args ...any) {
 	}
 }
 
-// wait makes all calls wait for the gate.
+// wait makes all calls wait until gate is closed.
 func (p *probe) wait(gate <-chan struct{}) {
 	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		<-gate
@@ -82,7 +82,7 @@ func (p *probe) wait(gate <-chan struct{}) {
 	})
 }
 
-// during runs f after the base has answered call, which is of op, and before call returns.
+// during makes call, a call of op, and runs f after the base has answered it and before it returns.
 func (p *probe) during(op store.Op, call, f func()) {
 	answered, gate := make(chan struct{}), make(chan struct{})
 	p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -108,11 +108,11 @@ func open(t testing.TB, opts ...cache.Option) (store.Store, *probe, store.Store)
 	return openOver(t, memstore.New(), opts...)
 }
 
-// openOver is open over that base.
+// openOver makes a cache over a probe over base, and returns all three.
 func openOver(t testing.TB, base store.Store, opts ...cache.Option) (store.Store, *probe, store.Store) {
 	t.Helper()
 	p := &probe{t: t}
-	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute)}, opts...)...),
+	s := store.Wrap(base, cache.New(append([]cache.Option{cache.WithQuarantine(time.Minute), quiet}, opts...)...),
 		layer.Intercept("probe", p))
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s, p, base
@@ -161,11 +161,11 @@ func load(ctx context.Context, t testing.TB, s store.Store) chat.Thread {
 	return get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
 }
 
-// answers fails unless s answers thr_1 with that title.
+// answers fails unless s returns thr_1 with that title.
 func answers(t testing.TB, s store.Store, title, when string) {
 	t.Helper()
 	if th := load(t.Context(), t, s); th.Title != title {
-		t.Errorf("%s: the thread is %q, want %q", when, th.Title, title)
+		t.Errorf("%s: got title %q, want %q", when, th.Title, title)
 	}
 }
 
@@ -186,14 +186,14 @@ func ids(p store.Page[chat.Item]) string {
 func newest(n int) store.PageQuery { return store.PageQuery{Limit: n} }
 func oldest(n int) store.PageQuery { return store.PageQuery{Limit: n, Order: store.OldestFirst} }
 
-// warm reads what a turn reads.
+// warm reads the thread and the items that a turn reads.
 func warm(t testing.TB, s store.Store) {
 	t.Helper()
 	load(t.Context(), t, s)
 	page(t.Context(), t, s, newest(20))
 }
 
-// turn is a turn of a ChatKit server on thr_1, the n-th.
+// turn makes the calls of a ChatKit server's turn on thr_1. It is the n-th turn.
 func turn(t testing.TB, s store.Store, n int) {
 	t.Helper()
 	ctx := t.Context()
@@ -201,21 +201,21 @@ func turn(t testing.TB, s store.Store, n int) {
 	thread := load(ctx, t, s)
 	must(t, s.AddThreadItem(ctx, "thr_1", user))
 	if p := page(ctx, t, s, newest(20)); p.Data[0].ID != user.ID {
-		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, user.ID)
+		t.Fatalf("the newest item is %s, want the added one, %s", p.Data[0].ID, user.ID)
 	}
 	page(ctx, t, s, newest(2))
 	must(t, s.AddThreadItem(ctx, "thr_1", answer))
 	thread.Title = fmt.Sprintf("turn %d", n)
 	must(t, s.SaveThread(ctx, thread))
 	if got := load(ctx, t, s); !got.Equal(thread) {
-		t.Fatalf("loaded %v, saved %v", got, thread)
+		t.Fatalf("got %v, want the saved thread, %v", got, thread)
 	}
 	if p := page(ctx, t, s, newest(1)); p.Data[0].ID != answer.ID {
-		t.Fatalf("the newest item is %s, just added was %s", p.Data[0].ID, answer.ID)
+		t.Fatalf("the newest item is %s, want the added one, %s", p.Data[0].ID, answer.ID)
 	}
 }
 
-// unversioned is a memstore without the version capability.
+// unversioned is a memstore that reports no versions.
 func unversioned() store.Store { return spy.Unversioned(memstore.New()) }
 
 func TestAWarmChatTurnCostsTheBaseNoRead(t *testing.T) {
@@ -229,14 +229,14 @@ func TestAWarmChatTurnCostsTheBaseNoRead(t *testing.T) {
 	}, "200 turns on a warm thread")
 }
 
-// The other side of the one above: without versions, and without the user's word, a patch would be a guess.
+// If the base reports no versions and other writers are possible, the state before a write is unknown, and a patch would be a guess.
 func TestWithoutVersionsAWriteDropsInsteadOfGuessing(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		opts  []cache.Option
 		reads bool
 	}{
-		{"no word of the user", nil, true},
+		{"other writers are possible", nil, true},
 		{"sole writer", []cache.Option{cache.WithSoleWriter()}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -245,13 +245,13 @@ func TestWithoutVersionsAWriteDropsInsteadOfGuessing(t *testing.T) {
 			warm(t, s)
 			n := p.readsOf(func() { turn(t, s, 0) })
 			if (n > 0) != c.reads {
-				t.Errorf("a turn cost %d base reads", n)
+				t.Errorf("a turn cost %d base reads, want some: %t", n, c.reads)
 			}
 		})
 	}
 }
 
-// Another process writes behind the cache: with versions, a patch finds out; and nothing false is renewed.
+// Another process writes to the base. The cache's next write learns from the version that the entry is outdated.
 func TestAWriteThatMeetsAnotherVersionDropsTheEntry(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 10)
@@ -260,7 +260,7 @@ func TestAWriteThatMeetsAnotherVersionDropsTheEntry(t *testing.T) {
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_own", 501)))
 	p.costs(1, func() {
 		if got := ids(page(t.Context(), t, s, newest(3))); got != "own foreign 9" {
-			t.Errorf("got %q", got)
+			t.Errorf("got %q, want own foreign 9", got)
 		}
 	}, "a page after the write")
 }
@@ -285,7 +285,7 @@ func TestOneWindowServesTheReadsOfATurn(t *testing.T) {
 		p.costs(0, func() { p1 = page(ctx, t, s, c.q) }, "%+v", c.q)
 		want := page(ctx, t, base, c.q)
 		if ids(p1) != c.want || p1.HasMore != c.more || p1.After != want.After || p1.HasMore != want.HasMore {
-			t.Errorf("%+v: got %q %v %q, the base says %q %v %q", c.q, ids(p1), p1.HasMore, p1.After, ids(want), want.HasMore, want.After)
+			t.Errorf("%+v: got %q %v %q, the base answers %q %v %q", c.q, ids(p1), p1.HasMore, p1.After, ids(want), want.HasMore, want.After)
 		}
 	}
 	p.costs(0, func() { get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_95")) }, "an item of the window")
@@ -304,7 +304,7 @@ func TestAWholeThreadServesOldestFirst(t *testing.T) {
 			page(t.Context(), t, s, first)
 			p.costs(0, func() {
 				if got := ids(page(t.Context(), t, s, oldest(3))); got != "0 1 2" {
-					t.Errorf("got %q", got)
+					t.Errorf("got %q, want 0 1 2", got)
 				}
 			}, "the oldest three")
 		})
@@ -320,12 +320,12 @@ func TestWhatComesOutDoesNotAliasTheCache(t *testing.T) {
 		}
 	}
 	if got := ids(page(t.Context(), t, s, newest(5))); got != "4 3 2 1 0" {
-		t.Errorf("a caller's slice is the cache's: %q", got)
+		t.Errorf("got %q: a caller has cleared the cache's slice", got)
 	}
 }
 
 func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
-	for _, limit := range []int{3, 5} { // fewer than the base has, and all
+	for _, limit := range []int{3, 5} { // some of the items, and all
 		synctest.Test(t, func(t *testing.T) {
 			s, p, base := open(t)
 			fill(t, base, 5)
@@ -341,7 +341,7 @@ func TestCallersThatShareALoadDoNotShareASlice(t *testing.T) {
 			wg.Wait()
 			clear(pages[0].Data)
 			if pages[1].Data[0].ID != "msg_4" || p.reads.Load() != 1 {
-				t.Errorf("limit %d: two callers share a slice (or no load: %d)", limit, p.reads.Load())
+				t.Errorf("limit %d: two callers share a slice, or they do not share a load (%d loads)", limit, p.reads.Load())
 			}
 		})
 	}
@@ -365,20 +365,20 @@ func TestAnAnswerThatContradictsTheQuestionIsNotCached(t *testing.T) {
 	s.LoadAttachment(ctx, "atc_1")
 	c.honest = true
 	if it := get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")); it.ThreadID != "thr_1" {
-		t.Errorf("the cache kept an item of %s", it.ThreadID)
+		t.Errorf("the cache stored an item of %s", it.ThreadID)
 	}
 	if a := get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1")); a.ID != "atc_1" {
-		t.Errorf("the cache kept attachment %s under atc_1", a.ID)
+		t.Errorf("the cache stored attachment %s as atc_1", a.ID)
 	}
 	if th := load(ctx, t, s); th.ID != "thr_1" {
-		t.Errorf("the cache kept thread %s under thr_1", th.ID)
+		t.Errorf("the cache stored thread %s as thr_1", th.ID)
 	}
 	if p := page(ctx, t, s, newest(3)); ids(p) != "2 1 0" {
-		t.Errorf("the cache kept another thread's items: %q", ids(p))
+		t.Errorf("the cache stored another thread's items: %q", ids(p))
 	}
 }
 
-// confused answers for thr_2 and atc_2 whatever is asked, until it is honest.
+// confused answers every read with rows of thr_2 and atc_2, until honest is set.
 type confused struct {
 	store.Store
 	honest bool
@@ -414,14 +414,14 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	admin := ada
 	admin.Roles = []string{"admin"}
 	for _, who := range []store.Principal{ada, bob, admin} {
-		p.costs(1, func() { load(as(who), t, s) }, "what another had loaded, for %v", who)
-		p.costs(0, func() { load(as(who), t, s) }, "what they had loaded, for %v", who)
+		p.costs(1, func() { load(as(who), t, s) }, "a thread that another principal has loaded, for %v", who)
+		p.costs(0, func() { load(as(who), t, s) }, "a thread that the same principal has loaded, for %v", who)
 	}
-	p.costs(1, func() { load(t.Context(), t, s) }, "what somebody had loaded, without a principal")
+	p.costs(1, func() { load(t.Context(), t, s) }, "a thread that principals have loaded, without a principal")
 	layer.Share(s)
 	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if who, ok := store.PrincipalFrom(ctx); ok {
-			t.Errorf("a load for all was made as %v: what depends on the principal must fail closed", who)
+			t.Errorf("a shared load has principal %v, want none: a base that depends on it must fail closed", who)
 		}
 		return next(ctx)
 	})
@@ -430,17 +430,17 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	p.costs(1, func() {
 		s.LoadThread(as(ada), "thr_2")
 		s.LoadThread(as(bob), "thr_2")
-	}, "told to share, for two principals")
+	}, "a thread for two principals that share")
 }
 
-// A fresh read fills the shared entry too: it must not be made as the one who asked for it.
+// A fresh read fills the shared entry too, so it must have no principal.
 func TestAFreshReadOfASharedCacheIsMadeByNobody(t *testing.T) {
 	s, p, base := open(t)
 	fill(t, base, 1)
 	layer.Share(s)
 	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if _, ok := store.PrincipalFrom(ctx); ok {
-			return next(ctx) // a base that answers only who is named
+			return next(ctx) // the base answers only principals
 		}
 		return store.ErrDenied
 	})
@@ -448,12 +448,12 @@ func TestAFreshReadOfASharedCacheIsMadeByNobody(t *testing.T) {
 		store.WithFresh(store.WithPrincipal(t.Context(), ada)), store.WithPrincipal(t.Context(), bob),
 	} {
 		if th, err := s.LoadThread(who, "thr_1"); !errors.Is(err, store.ErrDenied) {
-			t.Errorf("got %v, %v; what depends on a principal must fail closed", th, err)
+			t.Errorf("got %v, error %v, want ErrDenied: a base that depends on a principal must fail closed", th, err)
 		}
 	}
 }
 
-// A write by one principal makes what others hold untrue: the counters know no principals.
+// A write by one principal invalidates the entries of all principals: they share the generation counters.
 func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	s, _, base := open(t)
 	fill(t, base, 3)
@@ -463,7 +463,7 @@ func TestAWriteIsSeenByEveryPartition(t *testing.T) {
 	must(t, s.SaveThread(a, second))
 	for _, ctx := range []context.Context{a, b} {
 		if got := load(ctx, t, s); got.Title != "second" {
-			t.Errorf("loaded title %q after the save", got.Title)
+			t.Errorf("got title %q after the save, want second", got.Title)
 		}
 	}
 }
@@ -477,12 +477,12 @@ func TestHints(t *testing.T) {
 		page(noStore, t, s, newest(1))
 		s.LoadItem(noStore, "thr_1", "msg_0")
 		warm(t, s)
-	}, "no-store reads, which leave nothing in the cache, and then others")
-	p.costs(0, func() { load(noStore, t, s) }, "a no-store read of what is in the cache")
+	}, "no-store reads, which store nothing, and then others")
+	p.costs(0, func() { load(noStore, t, s) }, "a no-store read of a cached thread")
 	must(t, base.SaveThread(t.Context(), second))
-	answers(t, s, "first", "what the cache cannot know yet")
+	answers(t, s, "first", "after a write that the cache cannot know of")
 	if th := load(store.WithFresh(t.Context()), t, s); th.Title != "second" {
-		t.Errorf("a fresh read got %q", th.Title)
+		t.Errorf("a fresh read got title %q, want second", th.Title)
 	}
 	answers(t, s, "second", "after a fresh read")
 }
@@ -499,7 +499,7 @@ func TestACancelledContextFailsOnAHitToo(t *testing.T) {
 		_, err3 := s.LoadItem(ctx, "thr_1", "msg_2")
 		for _, err := range []error{err1, err2, err3} {
 			if !errors.Is(err, context.Canceled) || store.CodeOf(err) != store.CodeCanceled {
-				t.Errorf("got %v", err)
+				t.Errorf("got error %v, want context.Canceled with CodeCanceled", err)
 			}
 		}
 	}, "cancelled reads")
@@ -510,10 +510,10 @@ func TestTTL(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
 		fill(t, base, 3)
 		p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-			time.Sleep(10 * time.Second) // the bubble's clock
+			time.Sleep(10 * time.Second) // on the bubble's clock
 			return next(ctx)
 		})
-		warm(t, s) // the thread's load begins at 0, the items' at 10
+		warm(t, s) // the thread's load begins at 0 s, the items' load at 10 s
 		p.set(nil)
 		at := func(d time.Duration, want int64) {
 			t.Helper()
@@ -521,16 +521,16 @@ func TestTTL(t *testing.T) {
 			p.costs(want, func() { load(t.Context(), t, s) }, "the thread")
 		}
 		at(39*time.Second, 0)
-		at(time.Second, 1) // a minute after the load began, not after it ended
+		at(time.Second, 1) // a minute after the start of the load, not after its end
 		warm(t, s)
 		time.Sleep(50 * time.Second)
-		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) // meets the version: as good as a load
+		must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) // the version confirms the entry, as a load would
 		at(59*time.Second, 0)
 		at(time.Second, 1)
 	})
 }
 
-// Without a version, a patch is no news of the base: what was loaded goes on ageing.
+// Without a version, a patch does not confirm the rest of the entry, which keeps its age.
 func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := openOver(t, unversioned(), cache.WithSoleWriter(), cache.WithTTL(time.Minute), cache.NoJitter())
@@ -544,7 +544,7 @@ func TestAPatchWithoutAVersionDoesNotRenewTheTTL(t *testing.T) {
 	})
 }
 
-// A patch is news of the base as of the write's begin: what it took to be answered counts.
+// The version confirms the entry as of the write's start, so the renewed TTL includes the duration of the write.
 func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p, base := open(t, cache.WithTTL(time.Minute), cache.NoJitter())
@@ -553,13 +553,14 @@ func TestAPatchRenewsTheTTLFromTheBeginOfItsWrite(t *testing.T) {
 		p.during(store.OpAddThreadItem, func() { must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_x", 9))) },
 			func() { time.Sleep(20 * time.Second) })
 		time.Sleep(39 * time.Second)
-		p.costs(0, func() { warm(t, s) }, "the patch, 59 s after the write's begin")
+		p.costs(0, func() { warm(t, s) }, "the patched entry, 59 s after the write's start")
 		time.Sleep(time.Second)
-		p.costs(2, func() { warm(t, s) }, "the patch, a minute after the write's begin")
+		p.costs(2, func() { warm(t, s) }, "the patched entry, a minute after the write's start")
 	})
 }
 
-// stat returns the sum of what s counts under name; with a label, of what has that value as its second label.
+// stat returns the sum of the statistics of s with that name. If label is not empty, it adds only those with label as the
+// value of their second label.
 func stat(s store.Store, name, label string) (n float64) {
 	r, _ := store.As[layer.StatsReporter](s)
 	for _, st := range r.AppendStats(nil) {
@@ -579,7 +580,7 @@ func TestCloseEndsQuarantines(t *testing.T) {
 		before := stat(s, "chatstore_cache_quarantined", "")
 		must(t, store.Close(s))
 		if after := stat(s, "chatstore_cache_quarantined", ""); before != 1 || after != 0 {
-			t.Errorf("%v counters in quarantine before Close, %v after", before, after)
+			t.Errorf("%v counters in quarantine before Close, %v after, want 1 and 0", before, after)
 		}
 	})
 }
@@ -601,7 +602,7 @@ func TestJitterOnlyShortens(t *testing.T) {
 		p.costs(0, all, "before nine tenths of the TTL")
 		time.Sleep(5 * time.Second)
 		if got := p.readsOf(all); got == 0 || got == n {
-			t.Errorf("%d of %d ended in the middle of the jitter", got, n)
+			t.Errorf("%d of %d entries have expired at 95 %% of the TTL, want some", got, n)
 		}
 		time.Sleep(100 * time.Second)
 		p.costs(n, all, "after the TTL")
@@ -619,7 +620,7 @@ func TestAColdStampedeIsOneBaseRead(t *testing.T) {
 			wg.Go(func() {
 				page, err := s.LoadThreadItems(t.Context(), "thr_1", newest(1+i%20))
 				if err != nil || len(page.Data) != 1+i%20 {
-					t.Errorf("got %d items, %v", len(page.Data), err)
+					t.Errorf("got %d items, error %v, want %d", len(page.Data), err, 1+i%20)
 				}
 			})
 		}
@@ -627,7 +628,7 @@ func TestAColdStampedeIsOneBaseRead(t *testing.T) {
 		close(gate)
 		wg.Wait()
 		if n := p.reads.Load(); n != 1 {
-			t.Errorf("1000 readers cost %d base reads", n)
+			t.Errorf("1000 readers cost %d base reads, want 1", n)
 		}
 	})
 }
@@ -655,7 +656,7 @@ func TestAStampedeDuringASlowWriteIsAFewBaseReads(t *testing.T) {
 		close(read)
 		synctest.Wait()
 		if n := p.reads.Load(); n > 3 {
-			t.Errorf("1000 readers during a write cost %d base reads", n)
+			t.Errorf("1000 readers during a write cost %d base reads, want at most 3", n)
 		}
 		close(write)
 		wg.Wait()
@@ -668,9 +669,9 @@ func TestALoadThatRacedWithAWriteIsNotStored(t *testing.T) {
 		fill(t, base, 3)
 		p.during(store.OpLoadThread, func() { s.LoadThread(t.Context(), "thr_1") }, func() {
 			must(t, s.SaveThread(t.Context(), second))
-			answers(t, s, "second", "a read after the write, which must not join a load from before it")
+			answers(t, s, "second", "a read after the write, which must not join the earlier load")
 		})
-		answers(t, s, "second", "when a load from before the write has ended, which must not be stored")
+		answers(t, s, "second", "after the end of the earlier load, which must not be stored")
 	})
 }
 
@@ -680,7 +681,7 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 		fill(t, base, 3)
 		warm(t, s)
 		p.during(store.OpSaveThread, func() { must(t, s.SaveThread(t.Context(), second)) }, func() {
-			for range 2 { // others may have seen the write in the base already
+			for range 2 { // other processes may have seen the write in the base already
 				answers(t, s, "second", "during a write")
 			}
 		})
@@ -688,8 +689,8 @@ func TestNoHitAndNoFillWhileAWriteIsInProgress(t *testing.T) {
 	})
 }
 
-// Two writes at once: neither knows what the other did, so neither's patch may be used. The other may be another
-// principal's, who has an entry of their own.
+// Two writes overlap. Neither knows what the other did, so neither's patch may be used. The second write may be another
+// principal's, who has another entry.
 func TestWritesThatMeetDoNotPatch(t *testing.T) {
 	for _, base := range []func() store.Store{func() store.Store { return memstore.New() }, unversioned} {
 		for _, other := range []store.Principal{ada, bob} {
@@ -702,14 +703,14 @@ func TestWritesThatMeetDoNotPatch(t *testing.T) {
 					must(t, s.AddThreadItem(store.WithPrincipal(t.Context(), other), "thr_1", item(t, "msg_second", 51)))
 				})
 				if got := ids(page(ctx, t, s, newest(2))); got != "second first" {
-					t.Errorf("over %v, other %v: got %q", store.Layers(base), other.Owner.Subject, got)
+					t.Errorf("over %v, second writer %v: got %q, want second first", store.Layers(base), other.Owner.Subject, got)
 				}
 			})
 		}
 	}
 }
 
-// What another made untrue before the write began, the write must not make true again.
+// A write must not patch an entry that another write has invalidated before.
 func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
 	s, _, base := openOver(t, unversioned(), cache.WithSoleWriter())
 	fill(t, base, 3)
@@ -718,7 +719,7 @@ func TestOnlyAnEntryThatIsTrueIsPatched(t *testing.T) {
 	must(t, s.AddThreadItem(b, "thr_1", item(t, "msg_b", 50)))
 	must(t, s.AddThreadItem(a, "thr_1", item(t, "msg_a", 51)))
 	if got := ids(page(a, t, s, newest(2))); got != "a b" {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want a b", got)
 	}
 }
 
@@ -732,13 +733,13 @@ func TestAbsentRowsAreNotCached(t *testing.T) {
 			s.LoadItem(ctx, "thr_none", "msg_none")
 			s.LoadAttachment(ctx, "atc_none")
 		}
-	}, "absent rows, twice")
+	}, "reads of missing rows, twice")
 	if _, _, entries := cache.Audit(s); entries != 0 {
-		t.Errorf("%d entries of what is not there", entries)
+		t.Errorf("%d entries for missing rows, want none", entries)
 	}
 }
 
-// The stored Owner is the base's to say: what a save names, or leaves out, does not reach the entry.
+// The base decides the stored Owner. The Owner of a save, which may be zero, does not change the entry's.
 func TestAPatchKeepsTheStoredOwner(t *testing.T) {
 	s, p, base := open(t, cache.WithSoleWriter())
 	ctx := t.Context()
@@ -753,7 +754,7 @@ func TestAPatchKeepsTheStoredOwner(t *testing.T) {
 	p.costs(0, func() {
 		th, a := load(ctx, t, s), get[chat.Attachment](t)(s.LoadAttachment(ctx, "atc_1"))
 		if th.Owner != ada.Owner || th.Title != "second" || a.Owner != ada.Owner {
-			t.Errorf("got %+v and %+v", th.Owner, a.Owner)
+			t.Errorf("got title %q and owners %+v and %+v, want second and %+v", th.Title, th.Owner, a.Owner, ada.Owner)
 		}
 	}, "the patched entries")
 }
@@ -767,11 +768,11 @@ func TestALooseItemFollowsItsWrites(t *testing.T) {
 	moved := item(t, "msg_3", -7)
 	must(t, s.SaveItem(ctx, "thr_1", moved))
 	if it := get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_3")); !it.CreatedAt.Equal(moved.CreatedAt) {
-		t.Errorf("got %v of %v after a save", it, it.CreatedAt)
+		t.Errorf("got %v with time %v after a save, want %v", it, it.CreatedAt, moved.CreatedAt)
 	}
 	must(t, s.DeleteThreadItem(ctx, "thr_1", "msg_3"))
 	if _, err := s.LoadItem(ctx, "thr_1", "msg_3"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("got %v after a delete", err)
+		t.Errorf("got error %v after a delete, want ErrNotFound", err)
 	}
 	p.costs(0, func() { page(ctx, t, s, newest(1)) }, "the window, after writes beyond it")
 }
@@ -802,17 +803,17 @@ func TestAnUnknownOutcomeIsQuarantined(t *testing.T) {
 					defer close(done)
 					defer func() { _ = recover() }()
 					if err := s.SaveThread(t.Context(), second); !errors.Is(err, late) {
-						t.Errorf("got %v", err)
+						t.Errorf("got error %v, want %v", err, late)
 					}
 				}()
 				<-done
-				p.costs(4, func() { warm(t, s); warm(t, s) }, "two warm reads while the write may still happen")
-				time.Sleep(31 * time.Second) // the bubble's clock
-				answers(t, s, "second", "when it has happened")
+				p.costs(4, func() { warm(t, s); warm(t, s) }, "two rounds of reads while the write may still take effect")
+				time.Sleep(31 * time.Second) // on the bubble's clock
+				answers(t, s, "second", "when the write has taken effect")
 				time.Sleep(30 * time.Second) // the quarantine is over
 				synctest.Wait()
 				warm(t, s)
-				p.costs(0, func() { warm(t, s) }, "a warm read after the quarantine")
+				p.costs(0, func() { warm(t, s) }, "reads of a warm thread after the quarantine")
 			})
 		})
 	}
@@ -823,14 +824,13 @@ func TestADefiniteErrorIsNotQuarantined(t *testing.T) {
 	fill(t, base, 3)
 	warm(t, s)
 	if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_0", 5)); !errors.Is(err, store.ErrConflict) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got error %v, want ErrConflict", err)
 	}
 	warm(t, s)
-	p.costs(0, func() { warm(t, s) }, "a warm read after a conflict")
+	p.costs(0, func() { warm(t, s) }, "reads of a warm thread after a conflict")
 }
 
-// A write increments the counter however it ends: what was there before answers nobody any more, and would only take up room until it
-// is the oldest.
+// Every write increments the counter, a failed one too. So the old entry can never answer again, and would only take up room.
 func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
 	for name, end := range map[string]func() error{
 		"definite": func() error { return store.ErrConflict },
@@ -854,7 +854,7 @@ func TestAWriteThatFailedLeavesNoDeadEntry(t *testing.T) {
 				_ = write(t.Context(), s)
 			}()
 			if _, _, entries := cache.Audit(s); entries != 1 {
-				t.Errorf("%s, of %s: %d entries left of two", name, what, entries)
+				t.Errorf("%s, of %s: %d entries of 2 are left, want 1", name, what, entries)
 			}
 		}
 	}
@@ -892,7 +892,7 @@ func TestAPanicReachesEveryWaiterAndGoexitFailsThem(t *testing.T) {
 			close(gate)
 			wg.Wait()
 			if how == "panic" && panics.Load() != 10 || how == "goexit" && fails.Load() != 10 {
-				t.Errorf("%s: %d panics, %d failures of 10", how, panics.Load(), fails.Load())
+				t.Errorf("%s: 10 callers, %d panics, %d failures", how, panics.Load(), fails.Load())
 			}
 		}
 		p.set(nil)
@@ -906,10 +906,10 @@ func TestAClosedCacheLetsCallsPass(t *testing.T) {
 	warm(t, s)
 	must(t, store.Close(s))
 	must(t, store.Close(s))
-	p.costs(4, func() { warm(t, s); warm(t, s) }, "two warm reads")
+	p.costs(4, func() { warm(t, s); warm(t, s) }, "two rounds of reads")
 	must(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 9)))
 	if account, counted, entries := cache.Audit(s); account != 0 || counted != 0 || entries != 0 {
-		t.Errorf("a closed cache holds %d entries, %d bytes", entries, account)
+		t.Errorf("the closed cache has %d entries, %d bytes accounted, %d counted; want none", entries, account, counted)
 	}
 }
 
@@ -944,6 +944,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 		{"cache.WithLoadTimeout: the time is negative", func() { cache.WithLoadTimeout(-1) }},
 		{"cache.WithQuarantine: the time is negative", func() { cache.WithQuarantine(-1) }},
 		{"cache.WithBus: the bus is nil", func() { cache.WithBus(nil) }},
+		{"cache.WithLogger: the logger is nil", func() { cache.WithLogger(nil) }},
 		{"cache.New: WithSoleWriter and WithBus contradict each other", func() {
 			cache.New(cache.WithSoleWriter(), cache.WithBus(bus.Local()))
 		}},
@@ -971,7 +972,7 @@ func TestBoundsHoldAndAccountsBalanceUnderLoad(t *testing.T) {
 	wg.Wait()
 	account, counted, entries := cache.Audit(s)
 	if account != counted || account > maxBytes || entries > maxEntries || entries == 0 {
-		t.Errorf("%d bytes on the account, %d counted, of %d; %d entries of %d", account, counted, maxBytes, entries, maxEntries)
+		t.Errorf("%d bytes accounted, %d counted, at most %d; %d entries, at most %d", account, counted, maxBytes, entries, maxEntries)
 	}
 }
 
@@ -987,7 +988,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s, _, base := open(t, c.opts...)
 			fill(t, base, 3)
-			var floor atomic.Int64 // every title saved so far is at least this
+			var floor atomic.Int64 // the last title whose save has returned
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				for n := range int64(2000) {
@@ -1002,7 +1003,7 @@ func TestConcurrentReadersAndWritersNeverSeeThePast(t *testing.T) {
 						th := load(t.Context(), t, s)
 						var n int64
 						if _, err := fmt.Sscan(th.Title, &n); err == nil && n < least {
-							t.Errorf("read %d after %d had been saved", n, least)
+							t.Errorf("read title %d after the save of %d had returned", n, least)
 							return
 						}
 					}
@@ -1024,7 +1025,7 @@ func TestConformanceWithTinyBounds(t *testing.T) {
 	})
 }
 
-// A rule beneath the cache that tries again must not make it forget an attempt that may still land.
+// A layer beneath the cache retries a write. The cache must remember that the first attempt may still take effect.
 func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		base := memstore.New()
@@ -1045,15 +1046,15 @@ func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 		must(t, s.SaveThread(t.Context(), thread("thr_1", "two", chat.Owner{})))
 		warm(t, s)
 		must(t, late.Apply())
-		answers(t, s, load(t.Context(), t, base).Title, "when the attempt has landed")
+		answers(t, s, load(t.Context(), t, base).Title, "when the first attempt has taken effect")
 		f.Inject(faulty.Fault{Op: store.OpAddThreadItem, Times: 1, Do: faulty.FailAfter(nil)})
 		if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_new", 50)); err == nil || store.IsDefinite(err) {
-			t.Errorf("an add that was applied, then met itself, ended with %v", err)
+			t.Errorf("an add whose first attempt was applied: got error %v, want an unknown outcome", err)
 		}
 	})
 }
 
-// renaming is a layer that rewrites what is saved, and says so.
+// renaming is a layer that rewrites saved threads, and declares it.
 type renaming struct{ store.Store }
 
 func (r renaming) RewritesValues()     {}
@@ -1069,23 +1070,23 @@ func TestOverALayerThatRewritesNothingIsPatched(t *testing.T) {
 	must(t, s.SaveThread(t.Context(), first))
 	s.LoadThread(t.Context(), "thr_1")
 	must(t, s.SaveThread(t.Context(), second))
-	answers(t, s, "SECOND", "after a write that the base renamed")
+	answers(t, s, "SECOND", "after a write that a layer has rewritten")
 }
 
-// unlooked is a layer in between that may be looked through.
+// unlooked is a layer between the cache and renaming. store.As looks through it.
 func unlooked(next store.Store) store.Store {
 	return layer.Intercept("through", layer.InterceptorFunc(
 		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { return next(ctx) }))(next)
 }
 
-// What the cache has learned to be over must not answer once more.
+// When an answer of the base shows that an entry is outdated, the entry must not answer again.
 func TestAnAnswerThatShowsAnEntryToBeOverDropsIt(t *testing.T) {
 	ctx, fresh := t.Context(), store.WithFresh(t.Context())
 	for _, c := range []struct {
 		name   string
 		change func(base store.Store) // by another process
 		learn  func(s store.Store)
-		keeps  bool // without versions nothing tells
+		keeps  bool // without versions the answer shows nothing
 	}{
 		{"a fresh load finds no thread", func(b store.Store) { must(t, b.DeleteThread(ctx, "thr_1")) },
 			func(s store.Store) { s.LoadThread(fresh, "thr_1") }, false},
@@ -1095,7 +1096,7 @@ func TestAnAnswerThatShowsAnEntryToBeOverDropsIt(t *testing.T) {
 			func(s store.Store) { s.LoadItem(fresh, "thr_1", "msg_99") }, false},
 		{"a page beyond the window is of a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
 			func(s store.Store) { s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 5, After: "msg_10"}) }, true},
-		{"an item that is not there is absent at a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
+		{"an item is missing at a newer version", func(b store.Store) { must(t, b.DeleteThreadItem(ctx, "thr_1", "msg_99")) },
 			func(s store.Store) { s.LoadItem(ctx, "thr_1", "msg_none") }, true},
 	} {
 		for name, base := range map[string]store.Store{"": memstore.New(), ", without versions": unversioned()} {
@@ -1107,7 +1108,7 @@ func TestAnAnswerThatShowsAnEntryToBeOverDropsIt(t *testing.T) {
 				c.learn(s)
 				p := page(ctx, t, s, newest(1))
 				if stale := len(p.Data) == 1 && p.Data[0].ID == "msg_99"; stale != (c.keeps && name != "") {
-					t.Errorf("afterwards the newest item is %v", p.Data)
+					t.Errorf("the newest item is %v, stale %t", p.Data, stale)
 				}
 			})
 		}
@@ -1121,7 +1122,7 @@ func TestAFreshReadThatFindsNoAttachmentDropsIt(t *testing.T) {
 	must(t, base.DeleteAttachment(t.Context(), "atc_1"))
 	s.LoadAttachment(store.WithFresh(t.Context()), "atc_1")
 	if _, err := s.LoadAttachment(t.Context(), "atc_1"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -1147,31 +1148,31 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 		"delete without an item": {s.DeleteThreadItem(ctx, "thr_1", ""), store.CodeInvalid},
 	} {
 		if store.CodeOf(c.err) != c.want {
-			t.Errorf("%s: got %v, want %v", name, c.err, c.want)
+			t.Errorf("%s: got error %v, want %v", name, c.err, c.want)
 		}
 	}
 	if n := p.writes.Load(); n != 0 {
-		t.Errorf("%d writes were passed on", n)
+		t.Errorf("the base got %d writes, want none", n)
 	}
-	p.costs(0, func() { warm(t, s) }, "a warm thread, after a write that never was")
+	p.costs(0, func() { warm(t, s) }, "reads of a warm thread after writes that were not made")
 }
 
-// A thread that is not cached yet is not made up from a save that leaves the stored Owner to the base.
+// An entry has a window and no thread. A save with a zero Owner must not add the thread: only the base knows its owner.
 func TestASaveWithoutAnOwnerMakesNoThreadOfAWindow(t *testing.T) {
 	s, _, base := open(t)
 	must(t, base.SaveThread(t.Context(), thread("thr_1", "", ada.Owner)))
 	must(t, base.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1", 1)))
 	for _, owner := range []chat.Owner{{}, ada.Owner} {
-		page(t.Context(), t, s, newest(20)) // the window, without the thread
+		page(t.Context(), t, s, newest(20)) // fills the window, not the thread
 		must(t, s.SaveThread(t.Context(), thread("thr_1", "second", owner)))
 		if th := load(t.Context(), t, s); th.Owner != ada.Owner || th.Title != "second" {
-			t.Errorf("saved with %+v, the cache answers %q of %+v", owner, th.Title, th.Owner)
+			t.Errorf("saved with owner %+v: got title %q, owner %+v; want second, %+v", owner, th.Title, th.Owner, ada.Owner)
 		}
 		must(t, s.SaveThread(store.WithFresh(t.Context()), first))
 	}
 }
 
-// A fresh answer of a base without versions may be later than what is there: the two must not become one entry.
+// A fresh answer of a base without versions may be newer than the entry, so the two must not be merged.
 func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
 	s, _, base := openOver(t, unversioned())
 	fill(t, base, 3)
@@ -1180,11 +1181,11 @@ func TestAFreshAnswerReplacesWhatHasNoVersion(t *testing.T) {
 	must(t, base.DeleteThreadItem(t.Context(), "thr_1", "msg_2"))
 	load(store.WithFresh(t.Context()), t, s)
 	if p := page(t.Context(), t, s, newest(1)); p.Data[0].ID != "msg_1" {
-		t.Errorf("beside a thread of now stands an item of then: %v", p.Data)
+		t.Errorf("got newest item %v, want msg_1: the fresh thread was merged with an old window", p.Data)
 	}
 }
 
-// An export that doesn't say that it is one must not cost the cache what is hot.
+// An export that does not use WithNoStore must not evict hot entries.
 func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
 	const room = 100
 	s, p, base := open(t, cache.WithMaxEntries(room))
@@ -1192,7 +1193,7 @@ func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
 	for n := range room / 2 {
 		must(t, base.SaveThread(t.Context(), thread(hot(n), "", chat.Owner{})))
 		s.LoadThread(t.Context(), hot(n))
-		s.LoadThread(t.Context(), hot(n)) // again: it answers
+		s.LoadThread(t.Context(), hot(n)) // a hit
 	}
 	for n := range 20 * room {
 		id := fmt.Sprintf("once_%d", n)
@@ -1208,7 +1209,7 @@ func TestAScanDoesNotTakeThePlaceOfWhatIsReadAgain(t *testing.T) {
 	}, "%d hot threads after a scan", room/2)
 }
 
-// What was hot must not keep its place for longer than it may answer.
+// An entry that was hot must not keep its place longer than its TTL.
 func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const room, hot = 100, 75
@@ -1230,14 +1231,14 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 		for range 2 {
 			read("new")
 		}
-		p.costs(0, func() { read("new") }, "what is hot, in place of what was")
+		p.costs(0, func() { read("new") }, "reads of the threads that are hot now")
 		if account, counted, entries := cache.Audit(s); entries > room || account != counted {
-			t.Errorf("%d entries, at most %d; the accounts say %d bytes, there are %d", entries, room, account, counted)
+			t.Errorf("%d entries, at most %d; %d bytes accounted, %d counted", entries, room, account, counted)
 		}
 	})
 }
 
-// A scan must not keep alive what it passes by.
+// A no-store read must not make its entry the most recently used.
 func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(2))
 	for _, id := range []string{"thr_1", "thr_2", "thr_3"} {
@@ -1246,8 +1247,8 @@ func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s.LoadThread(t.Context(), "thr_1")
 	s.LoadThread(t.Context(), "thr_2")
 	s.LoadThread(store.WithNoStore(t.Context()), "thr_1")
-	s.LoadThread(t.Context(), "thr_3") // one goes: the least recently used
-	p.costs(0, func() { s.LoadThread(t.Context(), "thr_2") }, "what was used after the no-store read's")
+	s.LoadThread(t.Context(), "thr_3") // evicts the least recently used
+	p.costs(0, func() { s.LoadThread(t.Context(), "thr_2") }, "thr_2, which was used after thr_1")
 }
 
 func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
@@ -1260,7 +1261,7 @@ func TestItemsThatAreTooLargeDoNotCostTheThreadItsPlace(t *testing.T) {
 	warm(t, s)
 	p.costs(0, func() { load(t.Context(), t, s) }, "the thread, after a page that was too large")
 	if account, counted, _ := cache.Audit(s); account != counted || account > 64<<10 {
-		t.Errorf("the accounts say %d bytes, there are %d", account, counted)
+		t.Errorf("%d bytes accounted, %d counted, at most %d", account, counted, 64<<10)
 	}
 }
 
@@ -1269,10 +1270,10 @@ func TestAFreshReadOfAPageBeyondKeepsWhatVersionsConfirm(t *testing.T) {
 	fill(t, base, 100)
 	warm(t, s)
 	page(store.WithFresh(t.Context()), t, s, store.PageQuery{Limit: 5, After: "msg_90"})
-	p.costs(0, func() { warm(t, s) }, "warm reads")
+	p.costs(0, func() { warm(t, s) }, "reads of a warm thread")
 }
 
-// A load that says it changed the thread has no one version: it must not be patched by it.
+// A load that reports a change of the thread has two versions, so its entry gets none and cannot be patched.
 func TestALoadOfTwoVersionsHasNone(t *testing.T) {
 	s, p, base := openOver(t, store.Wrap(memstore.New(), layer.Intercept("odd", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -1286,5 +1287,5 @@ func TestALoadOfTwoVersionsHasNone(t *testing.T) {
 	fill(t, base, 1)
 	load(t.Context(), t, s)
 	must(t, s.SaveThread(t.Context(), first))
-	p.costs(1, func() { load(t.Context(), t, s) }, "an entry without a version of its own, after a write")
+	p.costs(1, func() { load(t.Context(), t, s) }, "a read after a write that met an entry without a version")
 }

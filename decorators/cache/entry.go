@@ -15,43 +15,43 @@ import (
 // maxLoose bounds the items that an entry keeps beside its window.
 const maxLoose = 16
 
-// entry is what is known of a thread, or an attachment, at one state of the base. It is never changed once it can be found, but
-// for answered.
+// entry holds a thread or an attachment as of one state of the base. It is not changed once it is in a shard, except for
+// answered.
 type entry struct {
-	tag     generation.Counter // the counter at which all of it is true
+	tag     generation.Counter // the counter at which the entry is valid
 	version version
 	expires time.Duration // on the layer's clock; 0: never
-	bytes   int64         // its cost, set when it is put into a shard
+	bytes   int64         // its cost, set by put
 
-	// answered is set when a read was answered from the entry, or from one that it replaces, and unset when it is protected for
-	// that. It is made when an entry is put into a shard.
+	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the entry is protected.
+	// put allocates it.
 	answered *atomic.Bool
 
 	thread    chat.Thread
 	hasThread bool
 	window    window
 	hasWindow bool
-	loose     []chat.Item // loaded by id, not in the window; the oldest load first
+	loose     []chat.Item // loaded by id and not in the window, in the order of their loads
 
 	attachment chat.Attachment
 }
 
-// version is a thread's version as the base reported it, if it did.
+// version is a thread's version. known is false if the base reported none.
 type version struct {
 	n     uint64
 	known bool
 }
 
-// expired reports whether e's time is over.
+// expired reports whether e may no longer answer.
 func (e *entry) expired(now time.Duration) bool { return e.expires != 0 && now >= e.expires }
 
-// outdated reports whether answer is known to be of a later state than e.
+// outdated reports whether the versions say that answer is newer than e.
 func (e *entry) outdated(answer *entry) bool { return e.sure(answer) && e.version.n < answer.version.n }
 
-// sure reports whether versions tell which of e and answer is later.
+// sure reports whether e and answer both have versions, so that it is known which one is newer.
 func (e *entry) sure(answer *entry) bool { return e.version.known && answer.version.known }
 
-// reports is what a read of the thread reports.
+// reports returns the version report of a read that found v.
 func (v version) reports(threadID string) []coherence.Report {
 	if !v.known {
 		return nil
@@ -72,7 +72,7 @@ func (e *entry) item(id string) (chat.Item, bool) {
 	return chat.Item{}, false
 }
 
-// withLoose returns the loose items with it among them, in a new slice.
+// withLoose returns the loose items and it, in a new slice.
 func withLoose(loose []chat.Item, it chat.Item) []chat.Item {
 	loose = append(slices.Clip(withoutLoose(loose, it.ID)), it)
 	if len(loose) > maxLoose {
@@ -81,7 +81,7 @@ func withLoose(loose []chat.Item, it chat.Item) []chat.Item {
 	return loose
 }
 
-// withoutLoose returns the loose items without that id. It changes nothing in place.
+// withoutLoose returns the loose items without that id. It does not change the slice that it gets.
 func withoutLoose(loose []chat.Item, id string) []chat.Item {
 	i := slices.IndexFunc(loose, func(it chat.Item) bool { return it.ID == id })
 	if i < 0 {
@@ -90,7 +90,8 @@ func withoutLoose(loose []chat.Item, id string) []chat.Item {
 	return slices.Delete(slices.Clone(loose), i, i+1)
 }
 
-// merge returns an entry with the parts of both, which have one tag and one version; where both have a part, fill's counts.
+// merge returns an entry with the parts of both, which must have the same tag and version. If both have a part, it takes
+// fill's.
 func merge(old, fill *entry) *entry {
 	m := *fill
 	if !m.hasThread {
@@ -107,7 +108,7 @@ func merge(old, fill *entry) *entry {
 	return &m
 }
 
-// earlier returns the first of two ends, of which 0 is never.
+// earlier returns the earlier of two times, where 0 means never.
 func earlier(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
@@ -115,17 +116,18 @@ func earlier(a, b time.Duration) time.Duration {
 	return a
 }
 
-// The fixed costs of an entry. lruBytes is for the list and the map of the LRU: the key twice, an element, and the map's spare
-// room. partitionBytes is what package unique holds for a principal beside its text.
+// The fixed costs of an entry:
+//   - lruBytes: the LRU's list and map have the key twice, a list element, and the map's spare room. answered takes 8 bytes.
+//   - partitionBytes: package unique holds this much for a principal, beside its text.
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
 	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
-	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120 + 8 // with what answered points to
+	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120 + 8
 	partitionBytes = 200
 )
 
-// cost returns the bytes that an entry holds under k. It is exact but for what the allocator rounds up. What a principal's
-// entries share counts for each of them, as it stays until the last one has gone.
+// cost returns the bytes that an entry of key k holds, before the allocator rounds them up. A principal's entries share its
+// name. The name counts for each of them, because it stays in memory until the last one is removed.
 func (e *entry) cost(k key) int64 {
 	n := entryBytes + lruBytes + len(k.id)
 	if k.partition != (layer.Partition{}) {
@@ -142,18 +144,17 @@ func (e *entry) cost(k key) int64 {
 	return int64(n)
 }
 
-// patchItem makes e what it is after it was written, where place says what becomes of the window; false: not known.
-func (e *entry) patchItem(it chat.Item, limit int, place func(window, chat.Item) (window, bool)) bool {
+// patchItem changes e as a write of the item has changed the thread. place returns the window after the write. If it does
+// not know, e loses its window and keeps the rest.
+func (e *entry) patchItem(it chat.Item, limit int, place func(window, chat.Item) (window, bool)) {
 	e.loose = withoutLoose(e.loose, it.ID)
 	if !e.hasWindow {
-		return true
+		return
 	}
 	w, ok := place(e.window, it)
 	if !ok {
-		// The window is lost, but not what else is known of the thread.
 		e.window, e.hasWindow = window{}, false
-		return true
+		return
 	}
 	e.window = w.trim(limit)
-	return true
 }

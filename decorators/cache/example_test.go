@@ -3,19 +3,21 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"sync/atomic"
 	"time"
 
-	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// A turn of a chat on a warm thread reads from memory and writes through.
+// Each turn reads its thread from memory and writes through to the base. Only the first turn reads from the base.
 func Example() {
+	base := memstore.New() // or sqlstore, or a store of your own
 	var reads atomic.Int64
 	count := layer.Intercept("count", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -24,36 +26,42 @@ func Example() {
 			}
 			return next(ctx)
 		}))
-	s := store.Wrap(memstore.New(), cache.New(), count)
+	// The first layer is the outermost. The cache is beneath authz, so every read is authorized.
+	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithTTL(time.Minute)), count)
 	defer store.Close(s)
 
-	ctx, at := context.Background(), time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: at})
+	ctx := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
+	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "Night trains", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
 	for i := range 3 {
-		_, _ = s.LoadThread(ctx, "thr_1")
-		item, _ := chat.NewItem(fmt.Sprintf("msg_%d", i), at.Add(time.Duration(i)*time.Second), chat.EndOfTurn{})
-		_ = s.AddThreadItem(ctx, "thr_1", item)
-		page, _ := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 20})
-		fmt.Println("turn", i, "sees", len(page.Data), "items after", reads.Load(), "base reads")
+		before := reads.Load()
+		n, err := oneTurn(ctx, s, "thr_1", fmt.Sprintf("question %d", i))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("turn %d: %d items, %d base reads\n", i, n, reads.Load()-before)
 	}
 	// Output:
-	// turn 0 sees 1 items after 2 base reads
-	// turn 1 sees 2 items after 2 base reads
-	// turn 2 sees 3 items after 2 base reads
+	// turn 0: 1 items, 2 base reads
+	// turn 1: 2 items, 0 base reads
+	// turn 2: 3 items, 0 base reads
 }
 
-// Two caches over one base, in one process, stay coherent over a bus.
-func Example_localBus() {
-	base, wire := memstore.New(), bus.Local()
-	a := store.Wrap(base, cache.New(cache.WithBus(wire)))
-	b := store.Wrap(base, cache.New(cache.WithBus(wire)))
-	defer store.Close(a, b)
-
-	ctx, at := context.Background(), time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-	_ = a.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "first", CreatedAt: at})
-	_, _ = b.LoadThread(ctx, "thr_1")
-	_ = a.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: "second", CreatedAt: at})
-	thread, _ := b.LoadThread(ctx, "thr_1")
-	fmt.Println(thread.Title)
-	// Output: second
+// oneTurn adds a user's message to a thread, and returns how many items the model would see.
+func oneTurn(ctx context.Context, s store.Store, threadID, text string) (int, error) {
+	thread, err := s.LoadThread(ctx, threadID)
+	if err != nil {
+		return 0, err
+	}
+	body := chat.UserMessage{Content: []chat.UserContent{{Text: text}}}
+	message, err := chat.NewItem(s.GenerateItemID(ctx, chat.KindMessage, thread), time.Now(), body)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.AddThreadItem(ctx, threadID, message); err != nil {
+		return 0, err
+	}
+	page, err := s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 20})
+	return len(page.Data), err
 }

@@ -5,10 +5,10 @@ import "github.com/chatstore/chatstore/store"
 // OneCounter makes all ids share one generation counter.
 func OneCounter() Option { return func(c *config) { c.counters = 1 } }
 
-// NoJitter gives every entry its whole TTL.
+// NoJitter gives every entry the full TTL.
 func NoJitter() Option { return func(c *config) { c.jitter = func() float64 { return 0 } } }
 
-// Audit returns the bytes on the accounts of s, a cache, and what its entries cost, counted anew.
+// Audit returns the bytes that s, a cache, has accounted for, the bytes counted from its entries, and the number of entries.
 func Audit(s store.Store) (account, counted int64, entries int) {
 	for _, sh := range s.(*cached).shards {
 		sh.mu.Lock()
@@ -25,7 +25,7 @@ func Audit(s store.Store) (account, counted int64, entries int) {
 	return account, counted, entries
 }
 
-// Numbers is the set of writes that ended unknown.
+// Numbers is the set of writes with an unknown outcome.
 type Numbers struct{ n numbers }
 
 func NewNumbers() *Numbers           { return new(Numbers) }
@@ -36,11 +36,11 @@ func (n *Numbers) Len() int          { return len(n.n.set) }
 // Counter returns one of the counters of s, a cache.
 func Counter(s store.Store) uint64 { return uint64(s.(*cached).core.Counters.Load(0)) }
 
-// Serving and Closed return the state of s.
+// Serving and Closed return the state of s, a cache.
 func Serving(s store.Store) bool { return s.(*cached).serving.Load() }
 func Closed(s store.Store) bool  { return s.(*cached).closed.Load() }
 
-// HoldShards makes everything that looks into the entries of s wait until release.
+// HoldShards locks all entries of s, a cache, until release is called.
 func HoldShards(s store.Store) (release func()) {
 	shards := s.(*cached).shards
 	for _, sh := range shards {

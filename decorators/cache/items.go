@@ -20,7 +20,7 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	h := layer.HintsFor(ctx, store.OpLoadThreadItems)
 	p := l.place(h, coherence.ThreadCounter, threadID)
 	w := l.core.Counters.Load(p.slot)
-	larger := false // than a window, as far as is known
+	larger := false // the thread is known to be larger than a window
 	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
 		if page, ok := e.window.page(q); ok {
 			l.hit(h, ofItems, p, e)
@@ -35,7 +35,7 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 	larger bool) (store.Page[chat.Item], error) {
 	p = p.kept()
 	id := p.key.id
-	// Ask for the whole window, unless the answer could not be one.
+	// Ask for a whole window, unless the answer cannot become one.
 	ask := q
 	if q.After == "" && !h.NoStore() && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
 		ask.Limit = max(q.Limit, l.cfg.window)
@@ -46,7 +46,7 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 		kind: ofItems, hints: h, place: p, calls: &l.pages,
 		load: func(ctx context.Context) (store.Page[chat.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
 		fill: func(e *entry, page *store.Page[chat.Item]) bool {
-			if ask.After != "" || len(page.Data) == 0 { // an empty page may be of a thread that is not there
+			if ask.After != "" || len(page.Data) == 0 { // the thread of an empty page may be missing
 				return false
 			}
 			e.window, e.hasWindow = windowOf(id, ask.Order, *page)
@@ -64,10 +64,10 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
-	if len(page.Data) > q.Limit { // we asked for more
+	if len(page.Data) > q.Limit { // the load asked for more
 		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
 	}
-	page.Data = slices.Clone(page.Data) // others share it
+	page.Data = slices.Clone(page.Data) // other callers share the slice
 	return page, nil
 }
 
@@ -112,7 +112,7 @@ func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) 
 	return l.saveItem(ctx, store.OpSaveItem, threadID, item, window.save)
 }
 
-// saveItem makes the call of op, and patches the window by place.
+// saveItem is AddThreadItem or SaveItem, as op says. place returns the window after the write.
 func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
 	place func(window, chat.Item) (window, bool)) error {
 	w, err := checks.SaveItem(ctx, op, threadID, item)
@@ -129,7 +129,7 @@ func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, ite
 			}
 			return l.next.SaveItem(ctx, threadID, it)
 		},
-		func(e *entry) bool { return e.patchItem(it, l.cfg.window, place) })
+		func(e *entry) { e.patchItem(it, l.cfg.window, place) })
 }
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -141,11 +141,10 @@ func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 	p := l.place(h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
-		func(e *entry) bool {
+		func(e *entry) {
 			e.loose = withoutLoose(e.loose, itemID)
 			if e.hasWindow {
 				e.window = e.window.remove(itemID)
 			}
-			return true
 		})
 }

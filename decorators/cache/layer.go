@@ -19,24 +19,25 @@ import (
 
 var checks driver.Checks
 
-// cached is a Store whose hot rows are held in memory.
+// cached is a Store that keeps hot rows in memory.
 type cached struct {
 	next     store.Store
 	cfg      config
 	core     coherence.Core
 	mayPatch bool
 	shards   []*shard
-	clock    time.Time // where the layer's clock is 0
+	clock    time.Time // the zero of the layer's clock
 	stats    stats
+	warned   atomic.Bool // see warnUnversioned
 
-	state   sync.Mutex  // held where serving or closed change
-	serving atomic.Bool // false: pass the cache by
+	state   sync.Mutex  // guards changes of serving and closed
+	serving atomic.Bool // false: all calls go to the base
 	closed  atomic.Bool
-	lease   bus.Leaser // ends serving by itself; nil without one
-	origin  string     // of this cache on the bus
-	writes  atomic.Uint64
-	unsure  numbers // of writes that ended unknown
-	stop    func()  // ends the subscription; nil without a bus
+	lease   bus.Leaser    // nil if the bus has no lease
+	origin  string        // this cache's name on the bus
+	writes  atomic.Uint64 // announced so far
+	unsure  numbers       // of writes with an unknown outcome
+	stop    func()        // ends the subscription; nil without a bus
 
 	reminders reminders
 
@@ -66,7 +67,7 @@ func newLayer(next store.Store, c config) *cached {
 		cfg:    c,
 		clock:  time.Now(),
 		origin: newOrigin(),
-		// What came in is not what a load will give.
+		// Beneath a layer that rewrites values, a load returns something else than the caller saved.
 		mayPatch: !rewrites,
 		shards:   make([]*shard, shards),
 	}
@@ -83,13 +84,13 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// countersPerEntry keeps it rare that a write to one thread makes another's entry useless.
+// countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
 const countersPerEntry = 16
 
-// leastCost is that of the smallest entry.
+// leastCost is the cost of the smallest entry.
 const leastCost = int64(entryBytes + lruBytes)
 
-// countersFor returns how many counters there are: by the entries that the bytes have room for.
+// countersFor returns the number of counters, for as many entries as the bytes have room for.
 func countersFor(entries int, bytes int64) int {
 	return countersPerEntry * int(min(int64(entries), bytes/leastCost+1))
 }
@@ -98,7 +99,7 @@ func (l *cached) Unwrap() store.Store     { return l.next }
 func (l *cached) LayerName() string       { return "cache" }
 func (l *cached) ShareBetweenPrincipals() { l.core.Share() }
 
-// Close empties the cache, stops its timers and its subscription, and lets calls pass through from now on.
+// Close empties the cache, and stops its timers and its subscription. From then on all calls go to the base.
 func (l *cached) Close() error {
 	l.state.Lock()
 	was := l.closed.Swap(true)
@@ -118,7 +119,7 @@ func (l *cached) Close() error {
 	return nil
 }
 
-// now is the layer's clock, which never stands at 0 once an entry has been loaded.
+// now returns the time on the layer's clock. It is never 0, which as an entry's end means never.
 func (l *cached) now() time.Duration { return time.Since(l.clock) + 1 }
 
 // serves reports whether entries may answer at the time now.
@@ -126,12 +127,12 @@ func (l *cached) serves(now time.Duration) bool {
 	return l.serving.Load() && (l.lease == nil || now < l.lease.LeasedUntil().Sub(l.clock)+1)
 }
 
-// bypassed reports whether a read passes the cache by.
+// bypassed reports whether a read goes to the base without a lookup.
 func (l *cached) bypassed(h layer.Hints) bool {
 	return h.Fresh() || !l.serving.Load() || l.lease != nil && !l.serves(l.now())
 }
 
-// expiry returns when what was loaded at begin expires. Jitter only shortens.
+// expiry returns when an entry expires whose load began at begin. Jitter only shortens its life.
 func (l *cached) expiry(begin time.Duration) time.Duration {
 	if l.cfg.ttl == 0 {
 		return 0

@@ -14,8 +14,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/linear"
 )
 
-// tried is how many histories are run of each scenario, and a floor under what they try. The race detector, which sees enough of a
-// few, is spared the rest.
+// tried runs n histories of each scenario, which must cover floor. Under the race detector a sixth of them is enough.
 func tried(n int, floor linear.Coverage) []linear.Option {
 	if testenv.Race {
 		return []linear.Option{linear.WithHistories(n / 6)}
@@ -23,8 +22,8 @@ func tried(n int, floor linear.Coverage) []linear.Option {
 	return []linear.Option{linear.WithHistories(n), linear.WithFloor(floor)}
 }
 
-// Without a bus, what another process writes is seen at the TTL, which counts from the begin of a load and is the least of all
-// parts of an entry.
+// Without a bus, another process's write is seen after the TTL at the latest. The TTL counts from the start of the load. An
+// entry expires with its oldest part.
 func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 	t.Parallel()
 	const ttl = 3 * time.Millisecond
@@ -34,21 +33,21 @@ func TestTwoCachesWithoutABusAreATTLStaleAtMost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter())
+			stack := cache.New(cache.WithWindow(3), cache.WithMaxEntries(16), cache.WithTTL(ttl), cache.NoJitter(), quiet)
 			linear.Run(t, stack, append(append(versions, linear.WithBeside(stack), linear.WithStaleBy(ttl)),
 				tried(60, linear.Coverage{Hits: 1000, Late: 10})...)...)
 		})
 	}
 }
 
-// Entries that expire all the time, in one process.
+// One process, whose entries expire all the time.
 func TestACacheWhoseEntriesExpireIsLinearizable(t *testing.T) {
 	t.Parallel()
 	linear.Run(t, cache.New(cache.WithMaxEntries(16), cache.WithTTL(time.Millisecond), cache.NoJitter()),
 		tried(60, linear.Coverage{Hits: 2000, PatchedHits: 50, Late: 20})...)
 }
 
-// A bus that is there and away again: what others write meanwhile, nobody tells.
+// The bus connects and disconnects. While it is disconnected, a cache does not hear of other caches' writes.
 func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) {
 	t.Parallel()
 	var wire bus.Bus
@@ -62,11 +61,11 @@ func TestTwoCachesWhoseBusComesAndGoesSeeEachOthersReturnedWrites(t *testing.T) 
 	linear.Run(t, first, append(tried(100, linear.Coverage{Hits: 1000, PatchedHits: 5, Late: 20}), linear.WithBeside(stack))...)
 }
 
-// fitfulBus loses its connection every while, and says so. What ended unknown meanwhile it tells when it is back: a cache
-// would, within a second, which here is an age.
+// fitfulBus disconnects from time to time, and reports it. When it is connected again, it delivers the unknown outcomes that
+// it has missed. A cache would repeat them after a second, which is too long for this test.
 type fitfulBus struct {
 	bus.Bus
-	steady    bool // it goes only when told to
+	steady    bool // only leave disconnects it
 	away      atomic.Bool
 	connected func(bool)
 

@@ -7,7 +7,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// place is where a row has its entry and its generation counter.
+// place says where a row's entry and generation counter are.
 type place struct {
 	key   key
 	slot  generation.Slot
@@ -19,20 +19,20 @@ func (l *cached) place(h layer.Hints, kind byte, id string) place {
 	return place{
 		key:  key{l.core.Partition(h), kind, id},
 		slot: slot,
-		// A counter's ids share a shard. The upper bits of the hash would do as well, but the table has cut them off.
+		// All ids of a counter are in one shard.
 		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
 	}
 }
 
-// kept returns the place with an id of its own. The caller's may be a part of a longer text, such as a request's body, which
-// would stay in memory for as long as the entry does.
+// kept returns the place with a copy of its id. The caller's id may be a part of a longer text, such as a request's body,
+// which would stay in memory as long as the entry.
 func (p place) kept() place {
 	p.key.id = strings.Clone(p.key.id)
 	return p
 }
 
-// lookup returns the entry that is true now, or nil. The entry is true if its tag is w, the counter loaded before the entry was
-// looked up. While a write is in progress no tag equals the counter.
+// lookup returns the row's entry if it is valid now, or nil. An entry is valid if its tag is w, the counter loaded before the
+// lookup. While a write is in progress no tag equals the counter.
 func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	if h.Fresh() || !l.serving.Load() {
 		return nil
@@ -49,7 +49,7 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	if e.expires == 0 && l.lease == nil {
 		return e
 	}
-	now := l.now() // one reading for both
+	now := l.now() // one reading for both checks
 	if e.expired(now) {
 		p.shard.drop(p.key, e, byExpiry)
 		return nil
@@ -60,10 +60,10 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	return e
 }
 
-// hit notes a read answered from e.
+// hit records a read that e has answered.
 func (l *cached) hit(h layer.Hints, k kind, p place, e *entry) {
 	l.stats.requests[k][hit].Add(1)
-	if !h.NoStore() && !e.answered.Load() { // a look spares the processors one another's write
+	if !h.NoStore() && !e.answered.Load() { // writing on every hit would make processors contend
 		e.answered.Store(true)
 	}
 	if h.Notes != nil {

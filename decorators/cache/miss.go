@@ -10,7 +10,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// miss is a read that no entry answered, of a value that is a T.
+// miss is a read of a T that no entry has answered.
 type miss[T any] struct {
 	coherence.Read
 	kind  kind
@@ -18,11 +18,11 @@ type miss[T any] struct {
 	place place
 	calls *flight.Group[*coherence.Answer[T]]
 	load  func(context.Context) (T, error)
-	fill  func(*entry, *T) bool  // puts a loaded value into an entry; false: the value must not be kept
+	fill  func(*entry, *T) bool  // puts the loaded value into an entry; false: the value must not be cached
 	from  func(*entry) (T, bool) // answers the read from an entry that another miss has filled
 }
 
-// answer loads the value, in a shared call unless the caller wants one of its own, and fills the cache.
+// answer loads the value and fills the cache. Reads share the load, unless they bypass the cache or are no-store reads.
 func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 	result, load := missed, m.share
 	if l.bypassed(m.hints) || m.hints.NoStore() {
@@ -37,7 +37,7 @@ func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 
 func (m *miss[T]) share(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
 	return coherence.Share(ctx, &l.core, m.calls, m.hints, m.Read, func(ctx context.Context) (*coherence.Answer[T], error) {
-		// Since this caller looked for an entry, an earlier call may have ended and filled the cache.
+		// Another load may have filled the cache since this caller's lookup.
 		if e := l.lookup(m.place, m.hints, m.Counter); e != nil {
 			if v, ok := m.from(e); ok {
 				return &coherence.Answer[T]{Value: v, Reports: e.version.reports(m.place.key.id)}, nil
@@ -51,7 +51,7 @@ func (m *miss[T]) direct(ctx context.Context, l *cached) (*coherence.Answer[T], 
 	return m.fetch(l.core.Unnamed(ctx), l, m.hints.Fresh())
 }
 
-// fetch loads the value and keeps what it says. A fresh one replaces an entry whose version cannot be compared with its own.
+// fetch loads the value and caches it. A fresh value replaces an entry if their versions cannot be compared.
 func (m *miss[T]) fetch(ctx context.Context, l *cached, fresh bool) (*coherence.Answer[T], error) {
 	begin := l.now()
 	a, err := coherence.Direct(ctx, m.load)
@@ -72,7 +72,7 @@ func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], e
 	case err == nil && m.fill(e, &a.Value) && !m.hints.NoStore():
 		p.shard.fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
 	case err == nil || store.CodeOf(err) == store.CodeNotFound:
-		// Nothing to store; but another process may have changed, or deleted, what the entry has.
+		// There is nothing to store. But the answer may show that another process has changed or deleted the row.
 		if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
 			p.shard.drop(p.key, old, byWrite)
 		}

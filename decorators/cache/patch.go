@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/chatstore/chatstore/internal/coherence"
@@ -9,18 +10,18 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// write passes a write on and keeps the cache true. patch gets a copy of the entry that was true when the write began, and
-// makes it what is true after the write has succeeded. Without a patch, or if it returns false, the entry is dropped.
+// write makes a write in the base, and patches or drops the row's entry. patch gets a copy of the entry that was valid when
+// the write began. It changes the copy as the write has changed the row. If patch is nil, the entry is dropped.
 func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(context.Context) error,
-	patch func(*entry) bool) error {
-	// Also of a closed cache: others may be open.
+	patch func(*entry)) error {
+	// A closed cache announces its writes too: other caches may be open.
 	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
 		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Counter) error {
 			begin := l.now()
 			e := l.known(p, before)
 			settled := false
 			defer func() {
-				if !settled { // nor after an error or a panic will a counter make true again what was there
+				if !settled { // after an error or a panic, too, no counter will equal the entry's tag again
 					l.overtaken(p)
 				}
 			}()
@@ -40,8 +41,8 @@ func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(co
 	})
 }
 
-// known returns the entry that a write which began at the counter before may patch: one that was true then. No tag is the counter
-// of a write in progress, so no other writer was about.
+// known returns the entry that a write may patch: the one that was valid when the write began, at the counter before. No tag
+// is the counter of a write in progress, so there was no other writer.
 func (l *cached) known(p place, before generation.Counter) *entry {
 	if !l.mayPatch {
 		return nil
@@ -52,36 +53,53 @@ func (l *cached) known(p place, before generation.Counter) *entry {
 	return nil
 }
 
-// overtaken drops the entry of a place, which no counter will make true again.
+// overtaken drops the row's entry, if there is one.
 func (l *cached) overtaken(p place) {
 	if e := p.shard.peek(p.key); e != nil {
 		p.shard.drop(p.key, e, byWrite)
 	}
 }
 
-// patch replaces e by what it is after the write, if that is known.
+// patch replaces e by its patched copy if the state before the write is known to be e's. Otherwise it drops e.
 func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.Duration, reports []coherence.Report,
-	patch func(*entry) bool) {
+	patch func(*entry)) {
 	next := *e
-	// The tag is the counter that the end of this write makes of the counter it began at. If another write began or ended in
-	// between, the counter is another, and the entry is never used. The counter must not be read again here: it would have the
-	// other write in it.
+	// The tag is the counter that the end of this write leaves if no other write begins or ends in between. If one does, the
+	// entry is never used. The counter must not be read again here: it would include the other write.
 	next.tag = before.AfterWrite()
 	rep, reported := coherence.Only(reports, p.key.id)
 	known := true
 	switch {
 	case e.version.known && reported && rep.Before == e.version.n:
 		next.version.n = rep.After
-		next.expires = l.expiry(begin) // it was the base's own state just now
+		next.expires = l.expiry(begin) // the base has confirmed the entry's state
 	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
 	default:
 		known = false
+		if len(reports) == 0 && !l.cfg.soleWriter && p.key.kind == coherence.ThreadCounter { // attachments have no versions
+			l.warnUnversioned()
+		}
 	}
-	if !known || !patch(&next) {
+	if !known {
 		l.stats.dropped.Add(1)
 		p.shard.drop(p.key, e, byWrite)
 		return
 	}
+	patch(&next)
 	l.stats.patched.Add(1)
 	p.shard.replace(p.key, e, &next, begin)
+}
+
+// warnUnversioned logs once per cache that writes cannot patch entries. A second caller does not wait for the first one's
+// logger.
+func (l *cached) warnUnversioned() {
+	if !l.warned.CompareAndSwap(false, true) {
+		return
+	}
+	logger := l.cfg.logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	logger.Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " +
+		"report versions with driver.ReportVersion, or use cache.WithSoleWriter if nothing else writes to the base")
 }

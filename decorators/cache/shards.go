@@ -13,16 +13,17 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// key names an entry. The partition is part of it as a value of its own, so no id can reach into another's.
+// key names an entry. The partition is a field of its own, so that no id can name an entry of another partition.
 type key struct {
 	partition layer.Partition
 	kind      byte // coherence.ThreadCounter or AttachmentCounter
 	id        string
 }
 
-// shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry is on
-// probation. If it has answered by the time that it would be evicted, it is protected instead, so that an export does not
-// evict what is hot. Of the protected entries, those used longest ago go back on probation.
+// shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry
+// is on probation. If it has answered a read by the time that it would be evicted, it is protected instead, so that an
+// export does not evict hot entries. When the protected entries exceed their share, the least recently used go back on
+// probation.
 type shard struct {
 	mu         sync.Mutex
 	probation  segment
@@ -32,21 +33,21 @@ type shard struct {
 	evicted    [len(entryKinds)][numEvictions]uint64
 }
 
-// protectedShare is what of the bounds the protected entries may have.
+// protectedShare is the share of the bounds that protected entries may take.
 const protectedShare = 0.8
 
-// mostProtected bounds how many entries one new entry may get protected, so that no caller waits long for the lock of a shard
-// in which all have answered.
+// mostProtected bounds how many entries one fill may protect. So a fill holds the lock for a short time even if all entries
+// of the shard have answered.
 const mostProtected = 64
 
-// segment is one LRU. Its account is exact: bytes is the sum of the costs of its entries.
+// segment is one LRU. bytes is exactly the sum of its entries' costs.
 type segment struct {
 	lru   *simplelru.LRU[key, *entry]
 	bytes int64
 }
 
 func newSegment(maxEntries int) segment {
-	lru, err := simplelru.NewLRU[key, *entry](maxEntries+1, nil) // so that it evicts nothing by itself
+	lru, err := simplelru.NewLRU[key, *entry](maxEntries+1, nil) // one more, so that it evicts nothing by itself
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
@@ -68,19 +69,19 @@ func (g *segment) remove(k key, e *entry) {
 	g.bytes -= e.bytes
 }
 
-// entryKinds are the kinds of entries, by the kind of their key.
+// entryKinds are the names of the kinds of entries, by the kind of their key.
 var entryKinds = [...]string{coherence.ThreadCounter: "thread", coherence.AttachmentCounter: "attachment"}
 
-// eviction says why an entry went.
+// eviction says why an entry was removed.
 type eviction uint8
 
 const (
 	byEntries  eviction = iota // too many entries
 	byBytes                    // too many bytes
-	byExpiry                   // its time was over
-	byWrite                    // a write, or a change elsewhere, overtook it
-	byTooLarge                 // it would not fit at all
-	byFlush                    // the bus had a gap, or the cache was closed
+	byExpiry                   // its TTL ended
+	byWrite                    // a write, here or elsewhere, made it outdated
+	byTooLarge                 // it, or its items, did not fit into the shard
+	byFlush                    // the bus connected again, or the cache was closed
 	numEvictions
 )
 
@@ -90,11 +91,11 @@ func newShard(maxEntries int, maxBytes int64) *shard {
 	return &shard{probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes}
 }
 
-// len and bytes are of the shard's entries. s.mu is held, here and in find.
+// len and bytes count the shard's entries. The caller holds s.mu, here and in find.
 func (s *shard) len() int     { return s.probation.lru.Len() + s.protected.lru.Len() }
 func (s *shard) bytes() int64 { return s.probation.bytes + s.protected.bytes }
 
-// find returns the entry of k and where it is; nil if there is none.
+// find returns the entry of k and its segment, or nil if there is none.
 func (s *shard) find(k key) (*segment, *entry) {
 	for _, g := range [...]*segment{&s.protected, &s.probation} {
 		if e, ok := g.lru.Peek(k); ok {
@@ -104,18 +105,18 @@ func (s *shard) find(k key) (*segment, *entry) {
 	return nil, nil
 }
 
-// get returns the entry of k, the most recently used now.
+// get returns the entry of k, or nil, and makes it the most recently used.
 func (s *shard) get(k key) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, ok := s.probation.lru.Get(k); ok { // where all are as long as there is room
+	if e, ok := s.probation.lru.Get(k); ok { // while there is room, all entries are here
 		return e
 	}
 	e, _ := s.protected.lru.Get(k)
 	return e
 }
 
-// peek returns the entry of k and leaves its place.
+// peek returns the entry of k, or nil, and leaves it at its place.
 func (s *shard) peek(k key) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +124,7 @@ func (s *shard) peek(k key) *entry {
 	return e
 }
 
-// drop removes e, if it is still what k has.
+// drop removes e if it is still the entry of k.
 func (s *shard) drop(k key, e *entry, why eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +133,7 @@ func (s *shard) drop(k key, e *entry, why eviction) {
 	}
 }
 
-// replace makes next the entry of k, if e still is. now is the time, more or less.
+// replace makes next the entry of k if e still is. now may be a little old.
 func (s *shard) replace(k key, e, next *entry, now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,19 +142,20 @@ func (s *shard) replace(k key, e, next *entry, now time.Duration) {
 	}
 }
 
-// evict removes e, the entry of k in g. s.mu is held.
+// evict removes e, the entry of k in g. The caller holds s.mu.
 func (s *shard) evict(g *segment, k key, e *entry, why eviction) {
 	g.remove(k, e)
 	s.evicted[k.kind][why]++
 }
 
-// fill puts e under k, merged with what is there if both are true at the same state. current is the counter of k, now is the
-// time. An entry that is replaced is not an eviction.
+// fill makes e the entry of k, unless its tag differs from current, the counter of k. It merges e with an entry of the same
+// tag and version. An entry of a newer version stays. With whole, e replaces an entry if neither has a version. Replacing an
+// entry does not count as an eviction.
 func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Duration, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.tag != current {
-		return // overtaken: what is there may be newer
+		return // a write overtook the load: the present entry may be newer
 	}
 	_, old := s.find(k)
 	if old != nil && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
@@ -161,17 +163,18 @@ func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Durat
 		case old.version == e.version && (!whole || e.version.known):
 			e = merge(old, e)
 		case old.version.n > e.version.n:
-			return // another process's write came between: the older answer is no use
+			return // another process has written, and e was loaded before that
 		}
 	}
 	s.put(k, e, now)
 }
 
-// put makes e the entry of k: without its items if they make it too large, or none at all if it still is. s.mu is held.
+// put makes e the entry of k. If e is too large, put leaves out its items; if it still is, k has no entry. The caller holds
+// s.mu.
 func (s *shard) put(k key, e *entry, now time.Duration) {
 	e.bytes = e.cost(k)
 	if e.bytes > s.maxBytes && e.hasThread && (e.hasWindow || len(e.loose) > 0) {
-		// Large items must not cost the thread its place.
+		// The thread is cached even if its items are too large.
 		lean := *e
 		lean.window, lean.hasWindow, lean.loose = window{}, false, nil
 		lean.bytes = lean.cost(k)
@@ -203,18 +206,19 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 	}
 }
 
-// makeRoom evicts an entry to make room for that of newest, or, if it may, protects one: then the next is looked at. s.mu is held.
+// makeRoom evicts an entry to make room for the entry of newest. If mayProtect, it may protect one instead, and the caller
+// tries again. The caller holds s.mu.
 func (s *shard) makeRoom(newest key, why eviction, now time.Duration, mayProtect bool) {
 	hotKey, hot, some := s.protected.lru.GetOldest()
-	if some && hot.expired(now) { // it was hot once, and nobody asked for it since
+	if some && hot.expired(now) { // it was hot once, and has not been renewed since
 		s.evict(&s.protected, hotKey, hot, byExpiry)
 		return
 	}
 	k, e, ok := s.probation.lru.GetOldest()
 	switch {
-	case some && (!ok || k == newest): // which may be larger than what the protected ones leave
+	case some && (!ok || k == newest): // the protected entries leave too little room for newest
 		s.evict(&s.protected, hotKey, hot, why)
-	case k == newest: // nothing is protected any more: all others were sent back, behind it
+	case k == newest: // no entry is protected any more: all others went back on probation, behind newest
 		s.probation.lru.Get(k)
 		k, e, _ = s.probation.lru.GetOldest()
 		s.evict(&s.probation, k, e, why)
@@ -227,12 +231,12 @@ func (s *shard) makeRoom(newest key, why eviction, now time.Duration, mayProtect
 	}
 }
 
-// mayProtect reports whether e would stay if it was the only one that is protected.
+// mayProtect reports whether e alone would fit into the protected share.
 func (s *shard) mayProtect(e *entry) bool {
 	return float64(s.maxEntries)*protectedShare >= 1 && float64(e.bytes) <= float64(s.maxBytes)*protectedShare
 }
 
-// restrict brings the protected entries back within their share. s.mu is held.
+// restrict sends protected entries back on probation until the others fit into their share. The caller holds s.mu.
 func (s *shard) restrict() {
 	g := &s.protected
 	for float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare {
@@ -242,7 +246,7 @@ func (s *shard) restrict() {
 	}
 }
 
-// flush removes everything.
+// flush removes all entries.
 func (s *shard) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

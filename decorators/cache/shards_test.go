@@ -10,7 +10,7 @@ import (
 	"github.com/chatstore/chatstore/internal/coherence"
 )
 
-// audit fails unless the shard's accounts are exactly what its entries cost, counted anew.
+// audit fails unless the shard's bytes are exactly the sum of its entries' costs, and its bounds hold.
 func (s *shard) audit(t *testing.T, maxEntries int) {
 	t.Helper()
 	seen := map[key]bool{}
@@ -19,32 +19,32 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 		for _, k := range g.lru.Keys() {
 			e, _ := g.lru.Peek(k)
 			if e.bytes != e.cost(k) {
-				t.Fatalf("%s has %d bytes on its account and costs %d", k.id, e.bytes, e.cost(k))
+				t.Fatalf("entry %s: %d bytes accounted, costs %d", k.id, e.bytes, e.cost(k))
 			}
 			if seen[k] {
-				t.Fatalf("%s is there twice", k.id)
+				t.Fatalf("entry %s is in both segments", k.id)
 			}
 			seen[k] = true
 			sum += e.bytes
 		}
 		if g.bytes != sum {
-			t.Fatalf("%s: the account says %d bytes, the entries have %d", name, g.bytes, sum)
+			t.Fatalf("%s: %d bytes accounted, the entries have %d", name, g.bytes, sum)
 		}
 	}
 	if s.bytes() > s.maxBytes || s.len() > maxEntries {
-		t.Fatalf("%d bytes of %d, %d entries of %d", s.bytes(), s.maxBytes, s.len(), maxEntries)
+		t.Fatalf("%d bytes, at most %d; %d entries, at most %d", s.bytes(), s.maxBytes, s.len(), maxEntries)
 	}
 	if g := s.protected; g.bytes > s.maxBytes*8/10 || g.lru.Len() > maxEntries*8/10 {
-		t.Fatalf("protected: %d bytes of %d, %d entries of %d", g.bytes, s.maxBytes, g.lru.Len(), maxEntries)
+		t.Fatalf("protected: %d bytes, at most %d; %d entries, at most %d", g.bytes, s.maxBytes*8/10, g.lru.Len(), maxEntries*8/10)
 	}
 }
 
-// sized is an entry of a thread whose title has so many bytes.
+// sized returns an entry of a thread whose title has size bytes.
 func sized(id string, size int) *entry {
 	return &entry{tag: 1, hasThread: true, thread: chat.Thread{ID: id, Title: strings.Repeat("t", size)}}
 }
 
-// fillWith fills s with a thread whose title has so many bytes, and marks it as one that has answered, or not.
+// fillWith stores a thread whose title has size bytes. answered says whether its entry has answered a read.
 func (s *shard) fillWith(id string, size int, answered bool) key {
 	k := key{id: id}
 	s.fill(k, sized(id, size), 1, 0, true)
@@ -88,16 +88,16 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 		most = max(most, s.protected.lru.Len())
 	}
 	if most < 4 {
-		t.Errorf("at most %d protected entries in all that: the test is blind there", most)
+		t.Errorf("at most %d entries were protected: the test proves nothing", most)
 	}
 	for why, n := range s.evicted[coherence.ThreadCounter] {
 		if n == 0 && eviction(why) != byExpiry {
-			t.Errorf("no eviction by %s in all that: the test is blind there", evictionNames[why])
+			t.Errorf("no entry was evicted by reason %s: the test proves nothing", evictionNames[why])
 		}
 	}
 }
 
-// Protected entries that grow must leave room to those that come.
+// Protected entries that grow must leave room for new entries.
 func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 	const entries, bytes = 100, 100_000
 	s := newShard(entries, bytes)
@@ -110,7 +110,7 @@ func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 	}
 	protected := s.protected.lru.Keys()
 	if len(protected) < 20 {
-		t.Fatalf("%d protected entries: the test is blind", len(protected))
+		t.Fatalf("%d protected entries: the test proves nothing", len(protected))
 	}
 	for _, k := range protected {
 		var n int
@@ -119,27 +119,27 @@ func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
 	}
 }
 
-// Whoever was sent back must have answered since to be protected again.
+// An entry that went back on probation must answer a read before it is protected again.
 func TestAnEntryIsProtectedOnceForHavingAnswered(t *testing.T) {
 	const entries = 10
 	s := newShard(entries, 1<<20)
-	for n := range 3 * entries { // more than can be protected: some are sent back
+	for n := range 3 * entries { // more than can be protected: some go back on probation
 		s.fillWith(fmt.Sprint("hot ", n), 10, true)
 	}
 	for n := range 3 * entries {
 		s.fillWith(fmt.Sprint("once ", n), 10, false)
 	}
 	if s.protected.lru.Len() == 0 {
-		t.Fatal("nothing is protected: the test is blind")
+		t.Fatal("no entry is protected: the test proves nothing")
 	}
 	for _, k := range s.probation.lru.Keys() {
 		if strings.HasPrefix(k.id, "hot") {
-			t.Errorf("%s was sent back, and never asked for since: it is there still", k.id)
+			t.Errorf("%s went back on probation and has answered no read since, but it was not evicted", k.id)
 		}
 	}
 }
 
-// Nobody waits for the lock of a shard in which all have answered.
+// A fill holds the lock for a short time, even if all entries of the shard have answered.
 func TestFewAreProtectedForOneThatComes(t *testing.T) {
 	const entries = 1000
 	s := newShard(entries, 1<<20)
@@ -148,11 +148,11 @@ func TestFewAreProtectedForOneThatComes(t *testing.T) {
 	}
 	s.fillWith("one more", 10, false)
 	if n := s.protected.lru.Len(); n != mostProtected {
-		t.Errorf("%d were protected, want %d", n, mostProtected)
+		t.Errorf("one fill protected %d entries, want %d", n, mostProtected)
 	}
 }
 
-// What is larger than the share of the protected ones would drive all of them out, and itself.
+// An entry larger than the protected share would send all other protected entries back, and then itself.
 func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
 	const bytes = 100_000
 	s := newShard(100, bytes)
@@ -163,14 +163,14 @@ func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
 	s.protected.put(k, e)
 	s.fillWith("one more", bytes/5, false)
 	if s.peek(large) != nil {
-		t.Error("the large one is there still")
+		t.Error("the large entry was not evicted")
 	}
 	if _, ok := s.protected.lru.Peek(k); !ok {
-		t.Error("the hot one lost its protection to it")
+		t.Error("the hot entry is no longer protected")
 	}
 }
 
-// What fits into a shard is kept, also beside what is protected.
+// An entry that fits into a shard is stored, whatever is protected.
 func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	const entries, bytes = 100, 100_000
 	s := newShard(entries, bytes)
@@ -179,15 +179,15 @@ func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 		s.audit(t, entries)
 	}
 	if n := s.protected.bytes; n < bytes*7/10 {
-		t.Fatalf("%d bytes are protected: the test is blind", n)
+		t.Fatalf("%d bytes are protected: the test proves nothing", n)
 	}
 	if s.peek(s.fillWith("large", bytes/2, false)) == nil {
-		t.Error("there was no room for half a shard")
+		t.Error("an entry of half a shard was not stored")
 	}
 	s.audit(t, entries)
 }
 
-// Entries of any size, that come, grow and answer, in any order.
+// Entries of all sizes are stored, grow and answer in random order.
 func TestAccountingIsExactWhateverGrows(t *testing.T) {
 	const entries, bytes = 20, 40_000
 	for seed := range uint64(100) {
@@ -201,7 +201,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 			}
 			s.fill(k, sized(k.id, size), 1, 0, true)
 			if s.peek(k) == nil {
-				t.Fatalf("%d bytes found no room", size)
+				t.Fatalf("an entry of %d bytes was not stored", size)
 			}
 			if e := s.get(key{id: fmt.Sprint(r.IntN(40))}); e != nil {
 				e.answered.Store(true)
@@ -217,7 +217,7 @@ func TestAFlushLeavesNothing(t *testing.T) {
 		s.fillWith(fmt.Sprint(n), 10, true)
 	}
 	if s.protected.lru.Len() == 0 {
-		t.Fatal("nothing is protected: the test is blind")
+		t.Fatal("no entry is protected: the test proves nothing")
 	}
 	s.flush()
 	s.audit(t, 20)
@@ -234,7 +234,7 @@ func TestOnlyTheEntryThatWasLookedAtIsReplaced(t *testing.T) {
 	s.replace(k, seen, &entry{tag: 3}, 0)
 	s.drop(k, seen, byWrite)
 	if e := s.peek(k); e == nil || e.tag != 2 {
-		t.Errorf("a newer entry gave way: %v", e)
+		t.Errorf("got entry %v, want the newer one, with tag 2", e)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestAPatchDoesNotForgetThatItsEntryAnswered(t *testing.T) {
 	e.answered.Store(true)
 	s.replace(k, e, &entry{tag: 2}, 0)
 	if !s.peek(k).answered.Load() {
-		t.Error("forgotten")
+		t.Error("the patched entry has not answered, but the entry before it has")
 	}
 }
 
@@ -254,7 +254,7 @@ func TestAFillThatWasOvertakenIsNotStored(t *testing.T) {
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 2, 0, false)
 	if s.peek(k) != nil {
-		t.Error("stored under a counter that has moved on")
+		t.Error("an entry was stored though its tag differs from the counter")
 	}
 }
 
@@ -292,11 +292,11 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	s.fill(k, &entry{tag: 1, expires: 10, hasThread: true}, 1, 0, false)
 	s.fill(k, &entry{tag: 1, expires: 20, hasWindow: true}, 1, 5, false)
 	if e := s.peek(k); e.expires != 10 || !e.hasThread || !e.hasWindow {
-		t.Errorf("expires %d with thread %v and window %v", e.expires, e.hasThread, e.hasWindow)
+		t.Errorf("got expires %d, thread %v, window %v; want 10 and both", e.expires, e.hasThread, e.hasWindow)
 	}
 	s.fill(k, &entry{tag: 1, expires: 30, hasWindow: true}, 1, 15, false)
 	if e := s.peek(k); e.hasThread || e.expires != 30 {
-		t.Error("a part whose time was over lives on with a new one")
+		t.Errorf("got expires %d, thread %v: an expired part was merged with a new one", e.expires, e.hasThread)
 	}
 }
 
@@ -317,6 +317,6 @@ func TestCountersAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
 	s := newShard(1, 1<<20)
 	s.fill(key{}, &entry{tag: 1, hasThread: true}, 1, 0, true)
 	if s.bytes() < leastCost {
-		t.Errorf("there is an entry of %d bytes, less than the least of %d", s.bytes(), leastCost)
+		t.Errorf("an entry costs %d bytes, less than leastCost, %d", s.bytes(), leastCost)
 	}
 }

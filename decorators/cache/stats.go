@@ -7,7 +7,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// kind is what a read asks the cache for.
+// kind is what a read asks for.
 type kind uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 
 var kindNames = [numKinds]string{"thread", "items", "item", "attachment"}
 
-// result is what the cache had for it.
+// result is how the cache answers a read.
 type result uint8
 
 const (
@@ -43,7 +43,7 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range numKinds {
 		for r := range numResults {
 			dst = append(dst, layer.Stat{
-				Name: "chatstore_cache_requests_total", Help: "Reads by what the cache had for them.", Counter: true,
+				Name: "chatstore_cache_requests_total", Help: "Reads, by kind and by result: hit, miss or bypass.", Counter: true,
 				Labels: [3]layer.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
 				Value:  float64(l.stats.requests[k][r].Load()),
 			})
@@ -68,7 +68,7 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range evicted {
 		for why, n := range evicted[k] {
 			dst = append(dst, layer.Stat{
-				Name: "chatstore_cache_evictions_total", Help: "Entries that went, by kind and reason.", Counter: true,
+				Name: "chatstore_cache_evictions_total", Help: "Entries removed, by kind and reason.", Counter: true,
 				Labels: [3]layer.Label{{Name: "kind", Value: entryKinds[k]}, {Name: "reason", Value: evictionNames[why]}},
 				Value:  float64(n),
 			})
@@ -76,19 +76,19 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	}
 	for i, n := range [...]uint64{l.stats.patched.Load(), l.stats.dropped.Load()} {
 		dst = append(dst, layer.Stat{
-			Name: "chatstore_cache_patches_total", Help: "Writes that met their thread in the cache, by what became of the entry.",
+			Name: "chatstore_cache_patches_total", Help: "Writes that found an entry to patch, by result: patched or dropped.",
 			Counter: true, Labels: [3]layer.Label{{Name: "result", Value: [...]string{"patched", "dropped"}[i]}}, Value: float64(n),
 		})
 	}
 	dst = append(dst,
 		layer.Stat{Name: "chatstore_cache_entries", Help: "Threads and attachments in the cache.", Value: float64(entries)},
-		layer.Stat{Name: "chatstore_cache_bytes", Help: "Bytes that the entries of the cache hold.", Value: float64(bytes)},
-		layer.Stat{Name: "chatstore_cache_quarantined", Help: "Counters held back after writes with an unknown outcome.",
+		layer.Stat{Name: "chatstore_cache_bytes", Help: "Bytes of the entries in the cache.", Value: float64(bytes)},
+		layer.Stat{Name: "chatstore_cache_quarantined", Help: "Generation counters in quarantine after writes with an unknown outcome.",
 			Value: float64(l.core.Counters.Quarantined())},
-		layer.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not take.", Counter: true,
+		layer.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not accept.", Counter: true,
 			Value: float64(l.stats.unsent.Load())},
 	)
-	if bus, ok := l.cfg.bus.(layer.StatsReporter); ok { // it is no layer, and nobody else would ask it
+	if bus, ok := l.cfg.bus.(layer.StatsReporter); ok { // a bus is no layer, so no other code reports it
 		dst = bus.AppendStats(dst)
 	}
 	return l.core.AppendStats(dst, store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)

@@ -16,7 +16,7 @@ func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 	h := layer.HintsFor(ctx, op)
 	p := l.place(h, coherence.ThreadCounter, threadID)
 	w := l.core.Counters.Load(p.slot)
-	// An id that has an entry is valid.
+	// An id that has an entry is valid, so a hit needs no check.
 	if e := l.lookup(p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
 		l.hit(h, ofThread, p, e)
 		return e.thread, nil
@@ -27,7 +27,7 @@ func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 	return l.missThread(ctx, h, p, w)
 }
 
-// missThread is apart so that a hit has no closures to allocate.
+// missThread is a function of its own so that a hit allocates no closures.
 func (l *cached) missThread(ctx context.Context, h layer.Hints, p place, w generation.Counter) (chat.Thread, error) {
 	p = p.kept()
 	id := p.key.id
@@ -58,18 +58,17 @@ func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
 	p := l.place(h, coherence.ThreadCounter, t.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
-		func(e *entry) bool {
+		func(e *entry) {
 			switch {
 			case e.hasThread:
 				stored := e.thread.Owner
 				e.thread = t
 				e.thread.Owner = stored
-			case !t.Owner.IsZero(): // it was saved, so it is the stored one
+			case !t.Owner.IsZero(): // the base accepted this owner, so it is the stored one
 				e.thread, e.hasThread = t, true
-				// It is no part of the thread's own text, and the caller may have cut it from another.
+				// The caller may have cut the owner's strings from a longer text, which would stay in memory.
 				e.thread.Owner = chat.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
 			}
-			return true
 		})
 }
 

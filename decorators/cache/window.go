@@ -7,18 +7,18 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// older says what the base has that is older than a window. A boolean would not do: after a deletion beyond the window one
-// does not know.
+// older says whether the base has items that are older than a window. A boolean would not do: after the delete of an older
+// item the answer is unknown.
 type older uint8
 
 const (
 	olderUnknown older = iota
-	olderNone          // the window is the whole thread
+	olderNone          // the window has all items of the thread
 	olderSome
 )
 
-// window is the newest items of a thread, oldest first, in the order of the base: by CreatedAt, then by insertion. Nothing
-// newer than its first item is missing. A window is never changed once made; its methods return new ones.
+// window is the newest items of a thread, oldest first, in the order of the base: by CreatedAt, then by insertion. It has
+// every item that is newer than its first one. A window is immutable: its methods return new ones.
 type window struct {
 	items []chat.Item
 	older older
@@ -30,12 +30,12 @@ func (w window) index(id string) int {
 	return slices.IndexFunc(w.items, func(it chat.Item) bool { return it.ID == id })
 }
 
-// page answers q, which is normal, as the base would; ok is false if the window does not hold all of the answer.
+// page answers q, a checked query, as the base would. ok is false if the window does not have the whole answer.
 func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
 	at := -1
 	if q.After != "" {
 		if at = w.index(q.After); at < 0 {
-			return p, false // maybe older than the window; and an unknown cursor is the base's to refuse
+			return p, false // the cursor may be older than the window, or unknown: the base decides
 		}
 	}
 	if q.Order == store.OldestFirst {
@@ -61,7 +61,7 @@ func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
 	return pageOf(data, len(rest) > n || w.older == olderSome), true
 }
 
-// pageOf makes a page of its rows and whether there are more.
+// pageOf returns a page of data. more says whether further rows follow.
 func pageOf(data []chat.Item, more bool) store.Page[chat.Item] {
 	p := store.Page[chat.Item]{Data: data, HasMore: more}
 	if more && len(data) > 0 {
@@ -70,8 +70,8 @@ func pageOf(data []chat.Item, more bool) store.Page[chat.Item] {
 	return p
 }
 
-// windowOf makes a window of the base's answer to a query without cursor; ok is false if the answer contradicts itself, or
-// does not reach the newest item.
+// windowOf makes a window from the base's answer to a query without a cursor. ok is false if the answer contradicts itself
+// or lacks the newest item.
 func windowOf(threadID string, order store.Order, p store.Page[chat.Item]) (w window, ok bool) {
 	items := slices.Clone(p.Data)
 	w.older = olderNone
@@ -100,13 +100,13 @@ func windowOf(threadID string, order store.Order, p store.Page[chat.Item]) (w wi
 // trim keeps the newest n items.
 func (w window) trim(n int) window {
 	if len(w.items) > n {
-		w.items = slices.Clone(w.items[len(w.items)-n:]) // not a part of a larger array, which would stay in memory
+		w.items = slices.Clone(w.items[len(w.items)-n:]) // a subslice would keep the larger array in memory
 		w.older = olderSome
 	}
 	return w
 }
 
-// insert puts it behind all that are not newer: where the base puts the last one inserted.
+// insert puts it behind all items that are not newer, as the base does with a new item.
 func (w window) insert(it chat.Item) window {
 	at := len(w.items)
 	for at > 0 && w.items[at-1].CreatedAt.After(it.CreatedAt) {
@@ -119,7 +119,7 @@ func (w window) insert(it chat.Item) window {
 	return w
 }
 
-// beyond reports whether it, not in w, lies among what is older than w; sure is false if that cannot be told.
+// beyond reports whether it, an item that is not in w, is older than w. sure is false if that is not known.
 func (w window) beyond(it chat.Item) (yes, sure bool) {
 	switch {
 	case w.complete():
@@ -132,10 +132,10 @@ func (w window) beyond(it chat.Item) (yes, sure bool) {
 	return false, true
 }
 
-// add is the window after AddThreadItem(it) succeeded; ok is false if it is not known.
+// add returns the window after a successful AddThreadItem(it). ok is false if that is not known.
 func (w window) add(it chat.Item) (_ window, ok bool) {
 	if w.index(it.ID) >= 0 {
-		return window{}, false // the base added what was there: not the thread that w is a window of
+		return window{}, false // the base had no such item, so w is outdated
 	}
 	beyond, sure := w.beyond(it)
 	switch {
@@ -148,7 +148,7 @@ func (w window) add(it chat.Item) (_ window, ok bool) {
 	return w.insert(it), true
 }
 
-// save is the window after SaveItem(it) succeeded; ok is false if it is not known.
+// save returns the window after a successful SaveItem(it). ok is false if that is not known.
 func (w window) save(it chat.Item) (_ window, ok bool) {
 	if i := w.index(it.ID); i >= 0 {
 		if !w.items[i].CreatedAt.Equal(it.CreatedAt) {
@@ -165,16 +165,16 @@ func (w window) save(it chat.Item) (_ window, ok bool) {
 		w.older = olderSome
 		return w, true
 	}
-	return window{}, false // new, or moved here from beyond: its place among equals is not known
+	return window{}, false // new, or it was older than the window and moved: its place among equal times is not known
 }
 
-// remove is the window after DeleteThreadItem(id) succeeded.
+// remove returns the window after a successful DeleteThreadItem(id).
 func (w window) remove(id string) window {
 	switch i := w.index(id); {
 	case i >= 0:
 		w.items = slices.Delete(slices.Clone(w.items), i, i+1)
 	case !w.complete():
-		w.older = olderUnknown // it may have been all that was older
+		w.older = olderUnknown // it may have been the only older item
 	}
 	return w
 }

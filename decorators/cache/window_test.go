@@ -19,7 +19,7 @@ func at(id string, minute int) chat.Item {
 	return chat.Item{ID: id, ThreadID: "thr_1", CreatedAt: noon.Add(time.Duration(minute) * time.Minute)}
 }
 
-// model is a whole thread as the contract has it: rows in order of CreatedAt, then of insertion.
+// model is a whole thread as the contract defines it: rows in the order of CreatedAt, then of insertion.
 type model struct {
 	rows []row
 	seq  int
@@ -43,7 +43,7 @@ func (m *model) index(id string) int {
 	return slices.IndexFunc(m.rows, func(r row) bool { return r.ID == id })
 }
 
-// add reports whether it was inserted: an id that is there is a conflict.
+// add reports whether it was inserted. An id that exists is a conflict.
 func (m *model) add(it chat.Item) bool {
 	if m.index(it.ID) >= 0 {
 		return false
@@ -75,7 +75,7 @@ func (m *model) items() []chat.Item {
 	return items
 }
 
-// page is what a base answers; found is false for an unknown cursor.
+// page returns a base's answer. found is false for an unknown cursor.
 func (m *model) page(q store.PageQuery) (p store.Page[chat.Item], found bool) {
 	rows := m.items()
 	if q.Order == store.NewestFirst {
@@ -92,7 +92,7 @@ func (m *model) page(q store.PageQuery) (p store.Page[chat.Item], found bool) {
 	return pageOf(rows[:n], len(rows) > n), true
 }
 
-// window takes the newest n rows, as a fill from the base does.
+// window returns the window of the newest n rows, as a load makes it.
 func (m *model) window(n int) window {
 	w := window{items: m.items(), older: olderNone}
 	return w.trim(n)
@@ -102,21 +102,21 @@ func (m *model) random(r *rand.Rand) chat.Item {
 	return at(fmt.Sprintf("msg_%d", r.IntN(12)), r.IntN(6))
 }
 
-// sameItems is slices.Equal for rows: cmp.Equal would take minutes for all the cases.
+// sameItems compares rows. cmp.Equal would take minutes for all cases.
 func sameItems(a, b []chat.Item) bool {
 	return slices.EqualFunc(a, b, func(a, b chat.Item) bool { return a.ID == b.ID && a.CreatedAt.Equal(b.CreatedAt) })
 }
 
-// agree fails unless all that w says is true of m.
+// agree fails unless every answer of w equals m's.
 func agree(t *testing.T, m *model, w window, what string) {
 	t.Helper()
 	all := m.items()
 	if len(w.items) > len(all) || !sameItems(w.items, all[len(all)-len(w.items):]) {
-		t.Fatalf("%s: the window has %v, the thread ends with %v", what, w.items, all)
+		t.Fatalf("%s: the window has %v, the thread has %v", what, w.items, all)
 	}
 	more := len(all) > len(w.items)
 	if w.older == olderNone && more || w.older == olderSome && !more {
-		t.Fatalf("%s: older is %d with %d items of %d", what, w.older, len(w.items), len(all))
+		t.Fatalf("%s: older is %d in a window of %d items of %d", what, w.older, len(w.items), len(all))
 	}
 	for _, order := range []store.Order{store.NewestFirst, store.OldestFirst} {
 		cursors := []string{"", "msg_unknown"}
@@ -139,8 +139,8 @@ func agree(t *testing.T, m *model, w window, what string) {
 	}
 }
 
-// TestPatchTable applies random writes to a thread and to windows of the thread. A patched window must be true, and most patches
-// must keep the window.
+// TestPatchTable applies random writes to a thread and to windows of the thread. A patched window must be true, and most
+// patches must keep the window.
 func TestPatchTable(t *testing.T) {
 	cases := 300_000
 	if testenv.Race || testing.Short() {
@@ -187,11 +187,11 @@ func TestPatchTable(t *testing.T) {
 		}
 	}
 	if kept < 2*lost {
-		t.Errorf("%d patches kept, %d lost: the table drops what it could keep", kept, lost)
+		t.Errorf("%d patches kept the window, %d dropped it: the table drops more than it must", kept, lost)
 	}
 }
 
-// What each write makes of each kind of window.
+// Each write patches each kind of window as the table in docs/architecture.md says.
 func TestPatchTableRows(t *testing.T) {
 	whole := window{items: []chat.Item{at("a", 1), at("b", 2), at("c", 2)}, older: olderNone}
 	part := window{items: whole.items, older: olderSome}
@@ -204,15 +204,15 @@ func TestPatchTableRows(t *testing.T) {
 		name  string
 		w     window
 		op    op
-		items string // "" is: dropped
+		items string // "": the window is dropped
 		older older
 	}{
 		{"add, not older than all: append", part, add(at("d", 2)), "abcd", olderSome},
-		{"add, between: insert behind its equals", part, add(at("d", 1)), "adbc", olderSome},
+		{"add, between: insert behind equal times", part, add(at("d", 1)), "adbc", olderSome},
 		{"add, older than an incomplete window: older is some", part, add(at("d", 0)), "abc", olderSome},
 		{"add, older than a whole thread: insert", whole, add(at("d", 0)), "dabc", olderNone},
 		{"add to an empty incomplete window: drop", empty, add(at("d", 9)), "", 0},
-		{"add of what is there: drop", whole, add(at("b", 9)), "", 0},
+		{"add of an id in the window: drop", whole, add(at("b", 9)), "", 0},
 		{"save in the window, same time: replace", part, save(at("b", 2)), "abc", olderSome},
 		{"save in the window, moved: drop", part, save(at("b", 3)), "", 0},
 		{"save, new to a whole thread: insert", whole, save(at("d", 1)), "adbc", olderNone},
@@ -221,13 +221,13 @@ func TestPatchTableRows(t *testing.T) {
 		{"save, new to an incomplete window: drop", part, save(at("d", 2)), "", 0},
 		{"delete in the window", part, remove("b"), "ac", olderSome},
 		{"delete beyond an incomplete window: older is unknown", part, remove("x"), "abc", olderUnknown},
-		{"delete of nothing in a whole thread", whole, remove("x"), "abc", olderNone},
+		{"delete of a missing item of a whole thread", whole, remove("x"), "abc", olderNone},
 		{"trimming: older is some", whole, func(w window) (window, bool) { return w.trim(2), true }, "bc", olderSome},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, ok := c.op(c.w)
 			if ok != (c.items != "") {
-				t.Fatalf("kept: %v", ok)
+				t.Fatalf("kept the window: %v, want %v", ok, !ok)
 			}
 			if !ok {
 				return
@@ -242,18 +242,19 @@ func TestPatchTableRows(t *testing.T) {
 		})
 	}
 	if ids := fmt.Sprint(whole.items[0].ID, whole.items[1].ID, whole.items[2].ID, len(whole.items)); ids != "abc3" {
-		t.Errorf("a patch changed the window that it was given: %s", ids)
+		t.Errorf("a patch changed the window before it: %s", ids)
 	}
 }
 
-// A boolean has_more would answer a page that ends at the edge of a window with what was true before the deletion.
+// After the delete of an older item, a page that ends at the edge of the window cannot be answered: it is not known whether
+// more items follow.
 func TestAPageThatEndsAtTheEdgeMissesWhenOlderIsUnknown(t *testing.T) {
 	w := window{items: []chat.Item{at("a", 1), at("b", 2)}, older: olderUnknown}
 	if _, ok := w.page(store.PageQuery{Limit: 2}); ok {
-		t.Error("answered whether there is more, which it does not know")
+		t.Error("the window answered a page that ends at its edge, want a miss")
 	}
 	if p, ok := w.page(store.PageQuery{Limit: 1}); !ok || !p.HasMore || p.After != "b" {
-		t.Errorf("got %+v %v; within the window it knows", p, ok)
+		t.Errorf("a page within the window: got %+v %v, want more after b", p, ok)
 	}
 }
 
@@ -277,7 +278,7 @@ func TestWindowOfRefusesAnswersThatContradictThemselves(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w, ok := windowOf("thr_1", c.order, c.page)
 			if ok != c.ok {
-				t.Fatalf("accepted: %v", ok)
+				t.Fatalf("accepted: %v, want %v", ok, c.ok)
 			}
 			if ok && (w.items[0].ID != "a" || w.complete() == c.page.HasMore) {
 				t.Errorf("got %+v", w)

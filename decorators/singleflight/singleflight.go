@@ -1,20 +1,23 @@
 // Package singleflight lets identical concurrent reads share one call of the base.
 //
-// Use it where nothing is cached, but many callers ask for the same at once. A stack with package cache needs no
-// singleflight: the cache shares its loads itself. The layer holds nothing once a call has ended.
+// Use it where many callers read the same rows at once and nothing is cached. A stack with package cache does not need it:
+// the cache shares its own loads. The layer keeps no rows once a call has ended.
 //
 //	s := store.Wrap(base, singleflight.New())
 //
-// Sharing changes no answer. Callers share a call only if they have the same principal (owner and roles) and the same arguments.
-// A read that begins after a write through this layer has returned sees that write. Each caller keeps its own cancellation
-// and deadline. Another process's writes may be seen one shared call late. [store.WithFresh] joins no shared call.
+// Sharing changes no answer:
+//   - Callers share a call only if they have the same arguments and the same principal (owner and roles).
+//   - A read that begins after a write through this layer has returned sees that write.
+//   - Each caller keeps its own cancellation and deadline.
+//   - A read may miss another process's write that was made after the shared call began.
+//   - Reads under [store.WithFresh] do not share calls.
 //
-// If the base panics in a shared call, every caller that waits for it panics, with an error whose text has the value and the
-// stack of the call. The error unwraps to the value if that is an error. A call that ends its goroutine (runtime.Goexit) is
-// CodeInternal, and one that reaches [WithLoadTimeout] is CodeTimeout.
+// If the base panics in a shared call, every waiting caller panics with an error. The text of the error has the panic's value
+// and the stack of the call. It unwraps to the value if that is an error. If the call ends its goroutine (runtime.Goexit),
+// callers get CodeInternal. If it reaches [WithLoadTimeout], they get CodeTimeout.
 //
-// The layer is a [layer.StatsReporter]. It counts chatstore_flights_total{operation, role}: callers by their role, leader or
-// follower.
+// The layer is a [layer.StatsReporter]. It counts the callers of shared calls by their role, leader or follower:
+// chatstore_flights_total{operation, role}.
 package singleflight
 
 import (
@@ -33,10 +36,11 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// DefaultLoadTimeout is the time limit of a shared call unless [WithLoadTimeout] says otherwise.
+// DefaultLoadTimeout is the time limit of a shared call if [WithLoadTimeout] sets no other.
 const DefaultLoadTimeout = 30 * time.Second
 
-// counters is the number of generation counters: enough that writes to one thread rarely part the readers of another.
+// counters is the number of generation counters. It is large enough that a write to one thread rarely keeps readers of
+// another thread from sharing a call.
 const counters = 1 << 14
 
 type config struct {
@@ -44,20 +48,21 @@ type config struct {
 	quarantine  time.Duration
 }
 
-// Option changes what New makes.
+// Option configures New.
 type Option func(*config)
 
-// WithLoadTimeout limits a shared call to d, whatever deadlines its callers have; the default is DefaultLoadTimeout. With 0, a
-// call ends when nobody waits for it any more. Callers of a call that reaches the limit get context.DeadlineExceeded.
-// WithLoadTimeout panics if d is negative.
+// WithLoadTimeout limits a shared call to d, regardless of its callers' deadlines; the default is DefaultLoadTimeout. With
+// 0, a call is cancelled only when its last caller has gone. If a call reaches the limit, its callers get
+// context.DeadlineExceeded with CodeTimeout. WithLoadTimeout panics if d is negative.
 func WithLoadTimeout(d time.Duration) Option {
 	must(d >= 0, "WithLoadTimeout: the time is negative: use 0 for no limit")
 	return func(c *config) { c.loadTimeout = d }
 }
 
-// WithQuarantine says how long a write with an unknown outcome may still take effect. Until then readers of its thread
-// share only calls that have not begun yet. The default is what the base says ([driver.WriteBounder]), else one minute; the
-// larger of the two counts. WithQuarantine panics if d is negative.
+// WithQuarantine sets how long a write with an unknown outcome may still take effect. For that time, the quarantine, readers
+// of its thread share only calls that have not begun yet. The default is the bound that the base states
+// ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of that and d counts.
+// WithQuarantine panics if d is negative.
 func WithQuarantine(d time.Duration) Option {
 	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
 	return func(c *config) { c.quarantine = d }
@@ -69,7 +74,7 @@ func must(ok bool, sentence string) {
 	}
 }
 
-// New returns the layer.
+// New returns the layer as a Middleware.
 func New(opts ...Option) store.Middleware {
 	c := config{loadTimeout: DefaultLoadTimeout, quarantine: -1}
 	for _, o := range opts {
@@ -116,7 +121,7 @@ func (l *shared) AppendStats(dst []layer.Stat) []layer.Stat {
 		store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem, store.OpLoadAttachment)
 }
 
-// Close lets calls pass through from now on. Calls under way end as usual.
+// Close makes all later calls go to the base. Calls under way end as usual.
 func (l *shared) Close() error {
 	l.closed.Store(true)
 	l.core.Counters.Close()
@@ -149,7 +154,7 @@ func (l *shared) listCounter() generation.Slot {
 	return l.core.Counters.Slot(coherence.ListCounter, "")
 }
 
-// write increments the counters of what a write may change, for as long as it may.
+// write makes a write. It counts as in progress at all of the counters until it can have no further effect.
 func (l *shared) write(ctx context.Context, call func(context.Context) error, counters ...generation.Slot) error {
 	if len(counters) == 0 {
 		return call(ctx)
@@ -187,7 +192,7 @@ func (l *shared) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pa
 	p, err := read(ctx, l, &l.threads, r, func(ctx context.Context) (store.Page[chat.Thread], error) {
 		return l.next.LoadThreads(ctx, q)
 	})
-	p.Data = slices.Clone(p.Data) // others share it
+	p.Data = slices.Clone(p.Data) // other callers share the slice
 	return p, err
 }
 
@@ -201,7 +206,7 @@ func (l *shared) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	p, err := read(ctx, l, &l.items, r, func(ctx context.Context) (store.Page[chat.Item], error) {
 		return l.next.LoadThreadItems(ctx, threadID, q)
 	})
-	p.Data = slices.Clone(p.Data) // others share it
+	p.Data = slices.Clone(p.Data) // other callers share the slice
 	return p, err
 }
 

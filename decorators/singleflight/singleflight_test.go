@@ -29,13 +29,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-// gate sits beneath the layer: it counts the calls that arrive and holds those of some ops until let go.
+// gate sits beneath the layer. It counts the calls that arrive, and holds the calls of some ops until it opens.
 type gate struct {
 	calls atomic.Int64
 	ops   []store.Op
-	lost  store.Op                  // not made: it is unavailable
-	hold  func(layer.Call)          // runs in every call, once answered
-	after func(ctx context.Context) // runs in the held call, once let go
+	lost  store.Op                  // fails with ErrUnavailable
+	hold  func(layer.Call)          // runs in every call when the base has answered
+	after func(ctx context.Context) // runs in a held call when the gate has opened
 	open  chan struct{}
 	wg    sync.WaitGroup // of the callers
 }
@@ -45,7 +45,7 @@ func (g *gate) Intercept(ctx context.Context, c layer.Call, next func(context.Co
 	if c.Op == g.lost {
 		return store.ErrUnavailable
 	}
-	err := next(ctx) // the answer is from before the gate opens
+	err := next(ctx) // before the gate opens
 	if g.hold != nil {
 		g.hold(c)
 	}
@@ -62,13 +62,13 @@ func (g *gate) Intercept(ctx context.Context, c layer.Call, next func(context.Co
 	return err
 }
 
-// begin runs f, a caller, until it waits.
+// begin runs f, a caller, until it is blocked.
 func (g *gate) begin(f func()) {
 	g.wg.Go(f)
 	synctest.Wait()
 }
 
-// end opens the gate when everybody waits, and waits for all callers. It fails unless that was so many calls.
+// end opens the gate when all callers are blocked, and waits for their ends. It fails unless calls have arrived.
 func (g *gate) end(t *testing.T, calls int64) {
 	t.Helper()
 	synctest.Wait()
@@ -79,7 +79,7 @@ func (g *gate) end(t *testing.T, calls int64) {
 	}
 }
 
-// stack is a thread with an item and an attachment in a memstore, behind a gate, behind the layer.
+// stack returns the layer over a gate over a memstore, which has a thread with an item, and an attachment.
 func stack(t *testing.T, ops []store.Op, opts ...singleflight.Option) (s store.Store, g *gate, base store.Store) {
 	t.Helper()
 	base, g = memstore.New(), &gate{ops: ops, open: make(chan struct{})}
@@ -92,7 +92,7 @@ func stack(t *testing.T, ops []store.Op, opts ...singleflight.Option) (s store.S
 	return s, g, base
 }
 
-// bubble runs f in a bubble, on a stack whose base holds the calls of the ops.
+// bubble runs f in a synctest bubble, on a stack whose gate holds the calls of ops.
 func bubble(t *testing.T, f func(t *testing.T, s store.Store, g *gate), ops ...store.Op) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,20 +110,9 @@ func file(name string) chat.Attachment {
 	return testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
 }
 
-// followers returns how many callers have joined another's call so far.
-func followers(s store.Store) (n float64) {
-	reporter, _ := store.As[layer.StatsReporter](s)
-	for _, stat := range reporter.AppendStats(nil) {
-		if stat.Labels[1].Value == "follower" {
-			n += stat.Value
-		}
-	}
-	return n
-}
-
 func errOf[T any](_ T, err error) error { return err }
 
-// reads are the calls that are shared.
+// reads are the calls that can be shared.
 var reads = map[store.Op]func(context.Context, store.Store) error{
 	store.OpLoadThread: func(ctx context.Context, s store.Store) error { return errOf(s.LoadThread(ctx, "thr_1")) },
 	store.OpLoadThreads: func(ctx context.Context, s store.Store) error {
@@ -136,7 +125,7 @@ var reads = map[store.Op]func(context.Context, store.Store) error{
 	store.OpLoadAttachment: func(ctx context.Context, s store.Store) error { return errOf(s.LoadAttachment(ctx, "atc_1")) },
 }
 
-// load is a caller who loads the thread.
+// load returns a caller that loads the thread.
 func load(ctx context.Context, t *testing.T, s store.Store) func() {
 	return func() { must(t, reads[store.OpLoadThread](ctx, s)) }
 }
@@ -167,7 +156,7 @@ func TestOtherArgumentsAreOtherCalls(t *testing.T) {
 			store.OwnedBy(chat.Owner{Tenant: "t", Subject: "s"}), store.OwnedBy(chat.Owner{Subject: "ts"})} {
 			apart(func() { _, _ = s.LoadThreads(ctx, store.ThreadQuery{Owner: f}) })
 		}
-		// Joined without lengths, these would be one key.
+		// Keys that joined these arguments without their lengths would be equal.
 		apart(func() { _, _ = s.LoadItem(ctx, "a:b", "c") })
 		apart(func() { _, _ = s.LoadItem(ctx, "a", "b:c") })
 		apart(func() { _, _ = s.LoadItem(ctx, "a", "b1:c") })
@@ -203,7 +192,7 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 		bubble(t, func(t *testing.T, s store.Store, g *gate) {
 			g.after = func(ctx context.Context) {
 				if who, ok := store.PrincipalFrom(ctx); ok == shared {
-					t.Errorf("shared %v: the call was made as %v %v", shared, who, ok)
+					t.Errorf("shared %v: the call has principal %v, %v", shared, who, ok)
 				}
 			}
 			if shared {
@@ -220,7 +209,8 @@ func TestPrincipalsAreKeptApartUnlessTold(t *testing.T) {
 	}
 }
 
-// Every write increments the counter of every read that it may change. Read your writes: what began before is not for who comes after.
+// Every write increments the counters of all reads that it may change. A read that begins after the write must not join a
+// call that began before it.
 func TestEveryWriteMovesTheCountersOfWhatItChanges(t *testing.T) {
 	threads := []store.Op{store.OpLoadThread, store.OpLoadThreads, store.OpLoadThreadItems, store.OpLoadItem}
 	items := []store.Op{store.OpLoadThreadItems, store.OpLoadItem}
@@ -241,7 +231,7 @@ func TestEveryWriteMovesTheCountersOfWhatItChanges(t *testing.T) {
 			t.Run(name+"/"+op.String(), func(t *testing.T) {
 				bubble(t, func(t *testing.T, s store.Store, g *gate) {
 					read := func() { _ = reads[op](t.Context(), s) }
-					g.begin(read) // it has its answer from before the write
+					g.begin(read) // has its answer from before the write
 					must(t, c.write(t.Context(), s))
 					g.wg.Go(read)
 					g.end(t, 3)
@@ -256,23 +246,23 @@ func TestAWriteThatWasGivenUpBeforeItBeganIsNotPassedOn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.SaveThread(ctx, thread("second")); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+		t.Errorf("got error %v, want context.Canceled", err)
 	}
 	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"}); !errors.Is(err, store.ErrInvalid) {
-		t.Errorf("got %v: arguments come before the context", err)
+		t.Errorf("got error %v, want ErrInvalid: arguments are checked before the context", err)
 	}
 	if n := g.calls.Load(); n != 0 {
-		t.Errorf("the base got %d calls", n)
+		t.Errorf("the base got %d calls, want none", n)
 	}
 }
 
 func TestDuringAWriteReadersJoinOnlyWhatHasNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, g, base := stack(t, []store.Op{store.OpSaveThread})
-		g.begin(func() { must(t, s.SaveThread(t.Context(), thread("second"))) }) // written, not returned
+		g.begin(func() { must(t, s.SaveThread(t.Context(), thread("second"))) }) // has written and not returned
 		slow := make(chan struct{})
 		g.hold = func(c layer.Call) {
-			if c.Op == store.OpLoadThread && g.calls.Load() == 2 { // the first reader: it has its answer
+			if c.Op == store.OpLoadThread && g.calls.Load() == 2 { // the first reader, which has its answer
 				<-slow
 			}
 		}
@@ -281,7 +271,7 @@ func TestDuringAWriteReadersJoinOnlyWhatHasNotBegun(t *testing.T) {
 		for range 100 {
 			g.wg.Go(func() {
 				if th, err := s.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "third" {
-					t.Errorf("joined a call that had begun: %q, %v", th.Title, err)
+					t.Errorf("got title %q, error %v, want third: the read joined a call that had begun", th.Title, err)
 				}
 			})
 		}
@@ -299,10 +289,10 @@ func TestAnUnknownWriteIsQuarantined(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.begin(load(t.Context(), t, s))
-		must(t, base.SaveThread(t.Context(), thread("second"))) // now it is applied
+		must(t, base.SaveThread(t.Context(), thread("second"))) // now the write takes effect
 		g.wg.Go(func() {
 			if th, _ := s.LoadThread(t.Context(), "thr_1"); th.Title != "second" {
-				t.Errorf("joined a call from before the write took effect: %q", th.Title)
+				t.Errorf("got title %q, want second: the read joined a call from before the write took effect", th.Title)
 			}
 		})
 		g.end(t, 3)
@@ -327,15 +317,15 @@ func TestCancellation(t *testing.T) {
 				cancel()
 				synctest.Wait()
 				if who == "all" {
-					g.wg.Wait() // nobody is left, and the gate is shut: the call itself was cancelled
+					g.wg.Wait() // all callers have gone and the gate is closed, so the shared call was cancelled
 				}
 				g.end(t, 1)
 				for i, err := range errs {
 					if leave[i] != errors.Is(err, context.Canceled) || !leave[i] && err != nil {
-						t.Errorf("caller %d got %v", i, err)
+						t.Errorf("caller %d got error %v, cancelled %t", i, err, leave[i])
 					}
 					if leave[i] && store.CodeOf(err) != store.CodeCanceled {
-						t.Errorf("caller %d got code %v", i, store.CodeOf(err))
+						t.Errorf("caller %d got code %v, want CodeCanceled", i, store.CodeOf(err))
 					}
 				}
 			}, store.OpLoadThread)
@@ -367,7 +357,7 @@ func TestPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
 			}
 			g.end(t, 1)
 			if how == "panic" && panics.Load() != 10 || how == "goexit" && fails.Load() != 10 {
-				t.Errorf("%s: %d panics and %d failures of 10", how, panics.Load(), fails.Load())
+				t.Errorf("%s: 10 callers, %d panics, %d failures", how, panics.Load(), fails.Load())
 			}
 		}, store.OpLoadThread)
 	}
@@ -379,7 +369,7 @@ func TestOwnTimeLimit(t *testing.T) {
 		begin := time.Now()
 		_, err := s.LoadThread(t.Context(), "thr_1")
 		if store.CodeOf(err) != store.CodeTimeout || time.Since(begin) != time.Second {
-			t.Errorf("got %v after %v", err, time.Since(begin))
+			t.Errorf("got error %v after %v, want CodeTimeout after 1s", err, time.Since(begin))
 		}
 		g.wg.Go(load(t.Context(), t, s))
 		g.end(t, 2)
@@ -397,17 +387,17 @@ func TestAFreshReadJoinsNothing(t *testing.T) {
 
 func TestVersionsAreReportedToEveryCaller(t *testing.T) {
 	bubble(t, func(t *testing.T, s store.Store, g *gate) {
-		var told atomic.Int32
+		var reported atomic.Int32
 		for range 5 {
 			g.wg.Go(load(callctx.WithVersionRecorder(t.Context(), func(id string, before, after uint64) {
 				if id == "thr_1" && before == after && after > 0 {
-					told.Add(1)
+					reported.Add(1)
 				}
 			}), t, s))
 		}
 		g.end(t, 1)
-		if told.Load() != 5 {
-			t.Errorf("%d of 5 callers were told the version", told.Load())
+		if reported.Load() != 5 {
+			t.Errorf("%d of 5 callers got the version", reported.Load())
 		}
 	}, store.OpLoadThread)
 }
@@ -425,7 +415,7 @@ func TestNotesSayWhoLed(t *testing.T) {
 		}
 		g.end(t, 1)
 		if got != [2]string{"leader0", "follower0"} {
-			t.Errorf("noted %v", got)
+			t.Errorf("got notes %v, want leader0 and follower0", got)
 		}
 	}, store.OpLoadThread)
 }

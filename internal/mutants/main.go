@@ -1,20 +1,19 @@
-// Command mutants removes, one after the other, the guards that the promises hang on, and runs the tests that must notice.
+// Command mutants removes guards from the code, one at a time, and runs the tests that must then fail.
 //
-//	go run ./internal/mutants                 all of them
-//	go run ./internal/mutants -run quarantine those whose guard matches
-//	go run ./internal/mutants -table          print docs/mutants.md, the list of them
+//	go run ./internal/mutants                  all mutants
+//	go run ./internal/mutants -run quarantine  the mutants whose guard matches
+//	go run ./internal/mutants -table           print docs/mutants.md, the list of mutants
 //
-// A mutant is a patch file in testdata/mutants. The compiler is shown the patched files in place of the real ones (go test
-// -overlay): the packages themselves have no trace of it. A patch begins with what it is:
+// A mutant is a patch file in testdata/mutants. go test -overlay compiles the patched files in place of the real ones, which are
+// not changed. A patch begins with a head:
 //
-//	guard: a quarantine is extended by later ones
-//	without: the first quarantine of a slot ends all
+//	guard: a later quarantine extends an earlier one
+//	without: a counter's first quarantine ends all later ones
 //	test: ./internal/stacktest ^TestTheCacheIsLinearizable$
 //
-// "race: yes" runs the test under the race detector. "survives: yes" marks a change that must go unnoticed: a test that notices
-// it proves nothing.
+// "race: yes" runs the test under the race detector. "survives: yes" marks a harmless change, which must not make the test fail.
 //
-// It ends with 1 if a mutant survives, and with 2 if one cannot be made or run. It needs git, which applies the patches.
+// The command exits with 1 if a mutant survives, and with 2 if a mutant cannot be built or run. It needs git to apply patches.
 package main
 
 import (
@@ -33,26 +32,26 @@ import (
 	"time"
 )
 
-// mutant is a guard taken away.
+// mutant is the code without one guard.
 type mutant struct {
-	patch    string   // the file
-	files    []string // that it changes
-	guard    string   // its name
-	without  string   // what happens without it, in a sentence
-	pkg      string   // whose tests must notice
-	test     string   // which, as for -run
-	race     bool
-	survives bool
+	patch    string   // the patch file
+	files    []string // the files that it changes
+	guard    string   // the name of the guard
+	without  string   // what happens without the guard
+	pkg      string   // the package of the test
+	test     string   // the test that must fail, a pattern of go test -run
+	race     bool     // run the test under the race detector
+	survives bool     // the test must pass
 }
 
-// limit is how long the tests of one mutant may take. A mutant that makes them hang is killed too.
+// limit is how long the test of one mutant may take. A mutant that makes it hang counts as killed.
 const limit = 4 * time.Minute
 
 func main() {
-	run := flag.String("run", ".", "only the mutants whose guard `matches`")
+	run := flag.String("run", ".", "run only the mutants whose guard matches `regexp`")
 	table := flag.Bool("table", false, "print docs/mutants.md and run nothing")
-	verbose := flag.Bool("v", false, "print what the tests said")
-	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "how many at a time")
+	verbose := flag.Bool("v", false, "print the output of the tests")
+	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "run `n` mutants at a time")
 	flag.Parse()
 	root, err := root()
 	if err != nil {
@@ -98,7 +97,7 @@ func main() {
 				return
 			case (v == alive) != m.survives:
 				survived++
-				fmt.Printf("%-9s %s (%s %s), but must not have\n", v, m.guard, m.pkg, m.test)
+				fmt.Printf("%-9s %s (%s %s): the opposite was expected\n", v, m.guard, m.pkg, m.test)
 			default:
 				fmt.Printf("%-9s %s (%s %s, %v)\n", v, m.guard, m.pkg, m.test, time.Since(began).Round(100*time.Millisecond))
 			}
@@ -108,7 +107,7 @@ func main() {
 		})
 	}
 	wg.Wait()
-	fmt.Printf("%d mutants, %d not as they should be, %d not run\n", len(chosen), survived, broken)
+	fmt.Printf("%d mutants, %d with an unexpected result, %d not run\n", len(chosen), survived, broken)
 	switch {
 	case broken > 0:
 		os.Exit(2)
@@ -122,7 +121,7 @@ func fail(err error) {
 	os.Exit(2)
 }
 
-// read reads all patches of a folder, in the order of their names.
+// read reads all patches of a folder, in the order of their file names.
 func read(dir string) ([]mutant, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.patch"))
 	if err != nil {
@@ -146,7 +145,7 @@ func read(dir string) ([]mutant, error) {
 	return all, nil
 }
 
-// parse reads what a patch says of itself, and which files it changes.
+// parse reads the head of a patch and the names of the files that it changes.
 func parse(text string) (m mutant, err error) {
 	head := true
 	for line := range strings.Lines(text) {
@@ -171,11 +170,11 @@ func parse(text string) (m mutant, err error) {
 		case "survives":
 			m.survives = value == "yes"
 		default:
-			return m, fmt.Errorf("%q is no line of a patch's head", line)
+			return m, fmt.Errorf("unknown line in the head: %q", line)
 		}
 	}
 	if m.guard == "" || m.without == "" || m.test == "" || len(m.files) == 0 {
-		return m, fmt.Errorf("it lacks its guard, without, test or change")
+		return m, fmt.Errorf("the guard, without or test line, or the change, is missing")
 	}
 	return m, nil
 }
@@ -191,12 +190,12 @@ func choose(all []mutant, pattern string) (chosen []mutant, err error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no mutant is called %s", pattern)
+		return nil, fmt.Errorf("no guard matches %q", pattern)
 	}
 	return chosen, nil
 }
 
-// root is where go.work is.
+// root returns the folder of go.work.
 func root() (string, error) {
 	out, err := exec.Command("go", "env", "GOWORK").Output()
 	if err != nil {
@@ -212,7 +211,7 @@ const (
 	alive  verdict = "survived"
 )
 
-// run makes the mutant in dir and runs its tests.
+// run makes the mutant in dir and runs its test.
 func (m mutant) run(root, dir string) (v verdict, output []byte, err error) {
 	overlay, err := m.overlay(root, dir)
 	if err != nil {
@@ -231,7 +230,7 @@ func (m mutant) run(root, dir string) (v verdict, output []byte, err error) {
 	return judge(output, err)
 }
 
-// judge reads what go test -json said. A mutant that does not compile, or a pattern that no test matches, proves nothing.
+// judge reads the output of go test -json. A mutant that does not compile is an error, and so is a pattern that matches no test.
 func judge(output []byte, exit error) (v verdict, _ []byte, err error) {
 	ran, failed, panicked := 0, false, false
 	var text bytes.Buffer
@@ -244,7 +243,7 @@ func judge(output []byte, exit error) (v verdict, _ []byte, err error) {
 		text.WriteString(e.Output)
 		switch {
 		case e.FailedBuild != "":
-			return "", text.Bytes(), fmt.Errorf("does not compile")
+			return "", text.Bytes(), fmt.Errorf("the mutant does not compile")
 		case e.Action == "run":
 			ran++
 		case e.Action == "fail" && e.Test != "":
@@ -264,7 +263,7 @@ func judge(output []byte, exit error) (v verdict, _ []byte, err error) {
 	return alive, text.Bytes(), nil
 }
 
-// overlay writes the patched files and the list of them that the go command reads.
+// overlay writes the patched files, and the list of them for go test -overlay. It returns the name of the list.
 func (m mutant) overlay(root, dir string) (string, error) {
 	replace := map[string]string{}
 	for _, file := range m.files {
@@ -283,7 +282,7 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	}
 	apply := exec.Command("git", "apply", m.patch)
 	apply.Dir = dir
-	apply.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir)) // dir is no repository
+	apply.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir)) // dir is not part of a repository
 	if out, err := apply.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the patch does not apply: %w\n%s", err, out)
 	}
@@ -295,19 +294,19 @@ func (m mutant) overlay(root, dir string) (string, error) {
 	return overlay, os.WriteFile(overlay, b, 0o600)
 }
 
-// intro begins docs/mutants.md.
+// intro is the beginning of docs/mutants.md.
 const intro = `# Mutants
 
-A mutant is the code with one guard removed. It must make a test fail: a test that cannot fail proves nothing.
+A mutant is the code with one guard removed. Its test must fail: a test that cannot fail proves nothing.
 
 	go run ./internal/mutants
 
-runs all mutants of this list. It ends with an error if a mutant survives, or if its patch no longer applies. The patches are in
+runs all mutants of this list. It exits with an error if a mutant survives, or if a patch no longer applies. The patches are in
 ` + "`internal/mutants/testdata/mutants`" + `.
 
-The two rows that end in "must pass" change nothing but time: they wait between two steps. Tests must not notice them.
+In two rows the test must pass. These mutants remove no guard: they only wait between two steps.
 
-The list is printed by ` + "`go run ./internal/mutants -table`" + `. Do not edit it.
+This page is printed by ` + "`go run ./internal/mutants -table`" + `. Do not edit it.
 
 `
 
@@ -319,7 +318,7 @@ func markdown(all []mutant) string {
 	for _, m := range all {
 		by := fmt.Sprintf("`%s` in %s", strings.ReplaceAll(m.test, "|", `\|`), strings.TrimPrefix(m.pkg, "./"))
 		if m.survives {
-			by = "nothing: " + by + " must pass"
+			by = "no test: " + by + " must pass"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.guard, m.without, by)
 	}

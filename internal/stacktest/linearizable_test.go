@@ -1,6 +1,7 @@
 package stacktest_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/chatstore/chatstore/bus"
@@ -26,9 +27,12 @@ func seen(part int, c linear.Coverage) linear.Option {
 // mutating is the part for tests that must notice mutants (see internal/mutants). With fewer histories they miss some.
 const mutating = 40
 
+// quiet keeps the warning of caches over bases without versions out of a test's output.
+var quiet = cache.WithLogger(slog.New(slog.DiscardHandler))
+
 // small returns a cache with room for four threads of three items, so that entries end in every possible way.
 func small(opts ...cache.Option) store.Middleware {
-	return cache.New(append([]cache.Option{cache.WithWindow(3), cache.WithMaxEntries(4)}, opts...)...)
+	return cache.New(append([]cache.Option{cache.WithWindow(3), cache.WithMaxEntries(4), quiet}, opts...)...)
 }
 
 func TestTheCacheIsLinearizable(t *testing.T) {

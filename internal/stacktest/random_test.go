@@ -17,7 +17,7 @@ import (
 // tiny returns a cache with a small window, so that random calls reach both ends of it. With few entries the cache evicts some, with
 // enough it evicts none.
 func tiny(window, entries int) store.Middleware {
-	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries))
+	return cache.New(cache.WithWindow(window), cache.WithMaxEntries(entries), quiet)
 }
 
 const few, enough = 2, 256
