@@ -1,13 +1,13 @@
-// Command mutants removes guards from the code, one at a time, and runs the tests that must then fail.
+// Command mutants removes rules from the code, one at a time, and runs the tests that must then fail.
 //
 //	go run ./internal/mutants                  all mutants
-//	go run ./internal/mutants -run quarantine  the mutants whose guard matches
+//	go run ./internal/mutants -run quarantine  the mutants whose rule matches
 //	go run ./internal/mutants -table           print docs/mutants.md, the list of mutants
 //
 // A mutant is a patch file in testdata/mutants. go test -overlay compiles the patched files in place of the real ones, which are
 // not changed. A patch begins with a head:
 //
-//	guard: a later quarantine extends an earlier one
+//	rule: a later quarantine extends an earlier one
 //	without: a counter's first quarantine ends all later ones
 //	test: ./internal/stacktest ^TestTheCacheIsLinearizable$
 //
@@ -27,17 +27,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// mutant is the code without one guard.
+// mutant is the code without one rule.
 type mutant struct {
 	patch    string   // the patch file
 	files    []string // the files that it changes
-	guard    string   // the name of the guard
-	without  string   // what happens without the guard
+	rule     string   // the name of the rule
+	without  string   // what happens without the rule
 	pkg      string   // the package of the test
 	test     string   // the test that must fail, a pattern of go test -run
 	race     bool     // run the test under the race detector
@@ -48,7 +49,7 @@ type mutant struct {
 const limit = 4 * time.Minute
 
 func main() {
-	run := flag.String("run", ".", "run only the mutants whose guard matches `regexp`")
+	run := flag.String("run", ".", "run only the mutants whose rule matches `regexp`")
 	table := flag.Bool("table", false, "print docs/mutants.md and run nothing")
 	verbose := flag.Bool("v", false, "print the output of the tests")
 	parallel := flag.Int("parallel", runtime.GOMAXPROCS(0), "run `n` mutants at a time")
@@ -93,13 +94,13 @@ func main() {
 			switch {
 			case err != nil:
 				broken++
-				fmt.Printf("broken    %s: %v\n%s", m.guard, err, output)
+				fmt.Printf("broken    %s: %v\n%s", m.rule, err, output)
 				return
 			case (v == alive) != m.survives:
 				survived++
-				fmt.Printf("%-9s %s (%s %s): the opposite was expected\n", v, m.guard, m.pkg, m.test)
+				fmt.Printf("%-9s %s (%s %s): the opposite was expected\n", v, m.rule, m.pkg, m.test)
 			default:
-				fmt.Printf("%-9s %s (%s %s, %v)\n", v, m.guard, m.pkg, m.test, time.Since(began).Round(100*time.Millisecond))
+				fmt.Printf("%-9s %s (%s %s, %v)\n", v, m.rule, m.pkg, m.test, time.Since(began).Round(100*time.Millisecond))
 			}
 			if *verbose {
 				os.Stdout.Write(output)
@@ -159,8 +160,8 @@ func parse(text string) (m mutant, err error) {
 		}
 		key, value, _ := strings.Cut(line, ": ")
 		switch key {
-		case "guard":
-			m.guard = value
+		case "rule":
+			m.rule = value
 		case "without":
 			m.without = value
 		case "test":
@@ -173,8 +174,8 @@ func parse(text string) (m mutant, err error) {
 			return m, fmt.Errorf("unknown line in the head: %q", line)
 		}
 	}
-	if m.guard == "" || m.without == "" || m.test == "" || len(m.files) == 0 {
-		return m, fmt.Errorf("the guard, without or test line, or the change, is missing")
+	if m.rule == "" || m.without == "" || m.test == "" || len(m.files) == 0 {
+		return m, fmt.Errorf("the rule, without or test line, or the change, is missing")
 	}
 	return m, nil
 }
@@ -185,12 +186,12 @@ func choose(all []mutant, pattern string) (chosen []mutant, err error) {
 		return nil, err
 	}
 	for _, m := range all {
-		if re.MatchString(m.guard) {
+		if re.MatchString(m.rule) {
 			chosen = append(chosen, m)
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no guard matches %q", pattern)
+		return nil, fmt.Errorf("no rule matches %q", pattern)
 	}
 	return chosen, nil
 }
@@ -297,14 +298,14 @@ func (m mutant) overlay(root, dir string) (string, error) {
 // intro is the beginning of docs/mutants.md.
 const intro = `# Mutants
 
-A mutant is the code with one guard removed. Its test must fail: a test that cannot fail proves nothing.
+A mutant is the code with one rule removed. Its test must fail: a test that cannot fail proves nothing.
 
 	go run ./internal/mutants
 
 runs all mutants of this list. It exits with an error if a mutant survives, or if a patch no longer applies. The patches are in
 ` + "`internal/mutants/testdata/mutants`" + `.
 
-In two rows the test must pass. These mutants remove no guard: they only wait between two steps.
+In two rows the test must pass. These mutants remove no rule: they only wait between two steps.
 
 This page is printed by ` + "`go run ./internal/mutants -table`" + `. Do not edit it.
 
@@ -314,13 +315,13 @@ This page is printed by ` + "`go run ./internal/mutants -table`" + `. Do not edi
 func markdown(all []mutant) string {
 	var b strings.Builder
 	b.WriteString(intro)
-	b.WriteString("| guard | without it | killed by |\n|---|---|---|\n")
-	for _, m := range all {
+	b.WriteString("| rule | without it | killed by |\n|---|---|---|\n")
+	for _, m := range slices.SortedFunc(slices.Values(all), func(a, b mutant) int { return strings.Compare(a.rule, b.rule) }) {
 		by := fmt.Sprintf("`%s` in %s", strings.ReplaceAll(m.test, "|", `\|`), strings.TrimPrefix(m.pkg, "./"))
 		if m.survives {
 			by = "no test: " + by + " must pass"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.guard, m.without, by)
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.rule, m.without, by)
 	}
 	return b.String()
 }

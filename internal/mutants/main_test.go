@@ -31,10 +31,10 @@ func TestThePageListsEveryMutant(t *testing.T) {
 func TestEveryPatchApplies(t *testing.T) {
 	names := map[string]bool{}
 	for i, m := range all(t) {
-		if names[m.guard] {
-			t.Errorf("two patches have the guard %q", m.guard)
+		if names[m.rule] {
+			t.Errorf("two patches have the rule %q", m.rule)
 		}
-		names[m.guard] = true
+		names[m.rule] = true
 		if _, err := m.overlay(filepath.Join("..", ".."), filepath.Join(t.TempDir(), strconv.Itoa(i))); err != nil {
 			t.Errorf("%s: %v", m.patch, err)
 		}
@@ -43,11 +43,11 @@ func TestEveryPatchApplies(t *testing.T) {
 
 func TestAPatchWithoutItsHeadIsRefused(t *testing.T) {
 	const (
-		head   = "guard: g\nwithout: w\ntest: ./p ^TestX$\n"
-		change = "--- a/p/f.go\n+++ b/p/f.go\n@@ -1 +1 @@\n-a\n+guard: b\n"
+		head   = "rule: g\nwithout: w\ntest: ./p ^TestX$\n"
+		change = "--- a/p/f.go\n+++ b/p/f.go\n@@ -1 +1 @@\n-a\n+rule: b\n"
 	)
 	m, err := parse(head + "\n" + change)
-	if err != nil || m.guard != "g" || m.without != "w" || m.pkg != "./p" || m.test != "^TestX$" || len(m.files) != 1 || m.files[0] != "p/f.go" {
+	if err != nil || m.rule != "g" || m.without != "w" || m.pkg != "./p" || m.test != "^TestX$" || len(m.files) != 1 || m.files[0] != "p/f.go" {
 		t.Errorf("got %+v, %v", m, err)
 	}
 	for _, bad := range []string{"", head, change, head + "rase: yes\n" + change, strings.Replace(head, " ^TestX$", "", 1) + change} {
