@@ -107,7 +107,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 		{"no guard", func(base store.Store, _ *Grants) store.Store { return base }, Options{}, "must not attach"},
 		{"a part that is not given", func(base store.Store, _ *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules()))
-		}, Options{}, "should be what the base has"},
+		}, Options{}, "should be the answer of the base"},
 		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
 			var mu sync.Mutex
 			had := map[string]authz.Role{}
@@ -127,7 +127,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 				}
 				return next(ctx)
 			})), authz.New(rules(parts(g))))
-		}, Options{}, "should be done"},
+		}, Options{}, "should succeed"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Grants(
 				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
@@ -206,7 +206,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 				a, _, _ := flights.Do(c.Thread.ID, func() (any, error) { return c.Make(ctx, next), nil })
 				return a.(call.Answer)
 			})(base, g)
-		}, Options{}, "at once"},
+		}, Options{}, "at the same time"},
 		{"a hostile base that is believed", func(base store.Store, _ *Grants) store.Store { return store.Wrap(base, knownOnly) },
 			Options{Hostile: true}, "must not attach"},
 	} {
