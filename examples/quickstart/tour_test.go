@@ -344,7 +344,7 @@ func TestBadInputNamesTheFileAndTheItem(t *testing.T) {
 		{"null", "null", []string{"bad.json: null"}},
 		{"no id", `{"created_at": "2026-05-01T16:00:00Z"}`, []string{"bad.json: the thread", "id"}},
 		{"no time", `{"id": "thr_1"}`, []string{"bad.json: the thread", "created_at"}},
-		{"items twice", `{"id": "thr_1", "items": [], "items": []}`, []string{`bad.json: "items" is there twice`}},
+		{"items twice", `{"id": "thr_1", "items": [], "items": []}`, []string{`bad.json: "items" is a repeated member`}},
 		{"a title that is a number", `{"id": "thr_1", "title": 7}`, []string{"bad.json: the thread", "title"}},
 		{"items are a text", thread(`"none"`), []string{"bad.json: items: neither an array nor a page"}},
 		{"a page without data", thread(`{"has_more": false}`), []string{"bad.json: items: neither"}},
@@ -402,7 +402,7 @@ func TestBadArguments(t *testing.T) {
 	fail(t, 2, []string{"-colour"}, "flag provided but not defined")
 
 	write(t, dir, "same.json", minimal)
-	fail(t, 1, []string{"-dir", dir}, "same.json", `"thr_mine"`, "file.json already")
+	fail(t, 1, []string{"-dir", dir}, "same.json", `"thr_mine"`, "is also in", "file.json")
 }
 
 // For any content of a file, reading and replaying it ends without a panic. The result is a replay or an error that names

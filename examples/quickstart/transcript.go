@@ -178,7 +178,7 @@ func split(text []byte, names ...string) (rest []byte, taken map[string]json.Raw
 		member := token.(string)
 		if slices.Contains(names, member) {
 			if _, ok := taken[member]; ok {
-				return nil, nil, fmt.Errorf("%q is there twice", member)
+				return nil, nil, fmt.Errorf("%q is a repeated member", member)
 			}
 			taken[member] = value
 			continue

@@ -152,7 +152,7 @@ func TestOpenAIFails(t *testing.T) {
 		"a page":            {says("<html>hello</html>"), "error", "an empty answer", true},
 		"nothing":           {says(chunk("", "stop") + "data: [DONE]\n\n"), "error", "an empty answer", true},
 		"malformed":         {says(chunk("Hel", "") + "data: {\"choices\":[{\n\n"), begun, "SyntaxError", true},
-		"an error event":    {says(chunk("Hel", "") + `data: {"error":{"message":"` + key + `"}}` + "\n\n"), begun, "among the events", true},
+		"an error event":    {says(chunk("Hel", "") + `data: {"error":{"message":"` + key + `"}}` + "\n\n"), begun, "an error event", true},
 		"ends too early":    {says(chunk("Hel", "")), begun, "cut off", true},
 		"endless":           {says(chunk("Hel", "") + strings.Repeat(": "+strings.Repeat("x", 1<<20)+"\n", 9) + chunk("", "stop")), begun, "cut off", true},
 		"connection is cut": {func(w http.ResponseWriter, r *http.Request) { says(chunk("Hel", ""))(w, r); cut(w) }, begun, "", true},

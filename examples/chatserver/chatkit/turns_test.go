@@ -334,8 +334,8 @@ func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 		g.call(t.Context(), "threads.add_user_message", message("2"))
 		wg.Wait()
 		g.wantStored("thr", "user_message assistant_message sdk_hidden_context user_message assistant_message")
-		if !strings.Contains(ended, "another request goes on") {
-			t.Errorf("the first client was told: %s", ended)
+		if !strings.Contains(ended, "another request has taken over") {
+			t.Errorf("the first client got: %s", ended)
 		}
 	})
 }
