@@ -10,10 +10,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// writers is how many write at once.
+// writers is the number of concurrent writers.
 const writers = 16
 
-// writePrice is section 7.
+// writePrice measures section 7.
 func writePrice(tb testing.TB) []table {
 	ctx := asCaller(tb.Context(), owner)
 	kinds := []struct {
@@ -37,7 +37,8 @@ func writePrice(tb testing.TB) []table {
 		defer func() { must(tb, store.Close(s)) }()
 		stacks = append(stacks, s)
 	}
-	// against returns the entrants, of whom each worker writes into the thread that of says, after it was read: it is cached.
+	// against returns the entrants. Each worker writes to the thread that of returns. The thread is cached, because it was
+	// read before.
 	against := func(of func(worker int) string) (entrants []entrant) {
 		for i, k := range kinds {
 			s := stacks[i]
@@ -56,8 +57,8 @@ func writePrice(tb testing.TB) []table {
 	one := func(int) string { return threadID(0) }
 	alone, apart, together := compare(against(one), 1, 1), compare(against(own), 2, writers), compare(against(one), 2, writers)
 	t := table{
-		title: "A SaveItem in a thread that is cached", note: "Over a store in memory, which takes next to nothing itself. Every hundredth call reads the newest page as well.",
-		head: []string{"", "alone", "added", "allocations", fmt.Sprintf("%d on threads of their own", writers), fmt.Sprintf("%d on one thread", writers)},
+		title: "A SaveItem in a cached thread", note: "The base is a store in memory, which takes almost no time itself. Every hundredth call also reads the newest page.",
+		head: []string{"", "alone", "added", "allocations", fmt.Sprintf("%d on different threads", writers), fmt.Sprintf("%d on one thread", writers)},
 	}
 	for i, k := range kinds {
 		t.rows = append(t.rows, []string{k.name, nanos(alone[i].call), nanos(alone[i].call - alone[0].call), fmt.Sprintf("%.1f", alone[i].allocs),
