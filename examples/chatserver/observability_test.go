@@ -34,21 +34,21 @@ func TestPromtoolTakesTheRules(t *testing.T) {
 	}
 }
 
-// Each query of the dashboard has an answer from what a real server exposes to a real Prometheus, and each series that a rule
-// selects is there.
+// Every query of the dashboard has an answer from a real Prometheus that scrapes a real server. Every series that a rule
+// selects exists.
 func TestEveryQueryFindsItsSeries(t *testing.T) {
 	t.Parallel()
 	bin := testenv.Program(t, "prometheus", "prometheus")
-	dsn := pgtest.Shared(t).DSN(t) // a bus's series are there only where there is a bus
+	dsn := pgtest.Shared(t).DSN(t) // the series of a bus exist only with a bus
 	srv := startServer(t, func(c *config) { c.store = dsn })
 	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))
 
-	// Something of everything: answers, refusals, failures, a file.
+	// Make all kinds of requests: answers, refusals, failures, a file.
 	ada, grace := newPage(t, srv.url, "ada"), newPage(t, srv.url, "grace")
 	exercise := func() {
 		id := testenv.Value(ada.newThread(t.Context(), "hello", func(object) {}))(t)
 		for _, text := range []string{"/widget", "/workflow", "/fail"} {
-			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one is to fail
+			_ = ada.say(t.Context(), id, text, func(object) {}) // the last one fails on purpose
 		}
 		for _, c := range []*client{ada, grace} {
 			_, _ = c.ask(t.Context(), "threads.get_by_id", object{"thread_id": id}) // grace is refused
@@ -56,15 +56,15 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 		}
 		_, _ = ada.ask(t.Context(), "threads.delete", object{"thread_id": id})
 	}
-	// Rates need what grows between two looks.
+	// Rates need counters that grow between two scrapes.
 	for range 2 {
 		exercise()
 		p.lookAgain(t)
 	}
 
-	// All queries are about one moment: the last scrape had succeeded, and the rules were evaluated after such a scrape. On a
-	// busy machine a scrape may time out, and Prometheus then takes every series for gone.
-	p.at = p.until(t, "the server is seen, and its rules evaluated",
+	// All queries use one time: after a successful scrape and an evaluation of the rules. On a busy machine a scrape may
+	// time out, and then Prometheus treats every series as gone.
+	p.at = p.until(t, "the server is scraped and the rules are evaluated",
 		"up == 1 and on () (count(job_store_layer:chatstore_operations:rate5m) > 0) and on () (count(job:chatserver_requests:rate5m) > 0)")
 
 	for _, q := range append(dashboardQueries(t), p.ruleQueries(t)...) {
@@ -86,23 +86,23 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 			}
 		}
 	}
-	// A query for a series that never exists would show nothing: these exist.
+	// Prometheus must have these series. Otherwise the test proves nothing.
 	for _, name := range []string{"chatserver_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
 		if rows, err := p.query(t, name); err != nil || len(rows) == 0 {
-			t.Errorf("Prometheus has no %s: this test shows nothing (%v)", name, err)
+			t.Errorf("Prometheus has no %s: the test proves nothing (%v)", name, err)
 		}
 	}
 }
 
-// selector matches what a query selects: a name of ours, of Go's collectors, or of a recorded series.
+// selector matches the series of a query: names of this project, of Go's collectors, and recorded series.
 var selector = regexp.MustCompile(`\b(?:chatstore|chatserver|go|process)_[a-z0-9_]+(?:\{[^}]*\})?|\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+(?:\{[^}]*\})?`)
 
 type namedQuery struct {
 	name, expr string
-	answers    bool // it must have one
+	answers    bool // it must have an answer
 }
 
-// dashboardQueries are those of the dashboard's panels, as Grafana sends them for all stores.
+// dashboardQueries returns the queries of the dashboard's panels, as Grafana sends them for all stores.
 func dashboardQueries(t *testing.T) (all []namedQuery) {
 	t.Helper()
 	var dashboard struct {
@@ -119,7 +119,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 	variables := strings.NewReplacer("$job", ".+", "$store", ".+", "$layer", ".+", "$__rate_interval", "1m")
 	for _, p := range dashboard.Panels {
 		for _, q := range p.Targets {
-			// What should not happen has no rate here, but its series are there.
+			// Faults have no rate here, but their series exist.
 			quiet := strings.Contains(q.Expr, "timeout|unavailable")
 			all = append(all, namedQuery{"panel " + p.Title, variables.Replace(q.Expr), !quiet})
 		}
@@ -130,7 +130,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 	return all
 }
 
-// ruleQueries are the expressions of the rules, as Prometheus has read them.
+// ruleQueries returns the expressions of the rules, as Prometheus has parsed them.
 func (p prometheusServer) ruleQueries(t *testing.T) (all []namedQuery) {
 	t.Helper()
 	var v struct {
@@ -155,10 +155,10 @@ func (p prometheusServer) ruleQueries(t *testing.T) (all []namedQuery) {
 	return all
 }
 
-// prometheusServer is a real one, that looks at one target and evaluates the rules.
+// prometheusServer is a real Prometheus with one target and the rules.
 type prometheusServer struct {
 	url string
-	at  string // the time that queries are about; "": now
+	at  string // time of the queries; "" means now
 }
 
 func startPrometheus(t *testing.T, bin, target string) prometheusServer {
@@ -169,7 +169,7 @@ func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 		"scrape_configs: [{job_name: chatserver, static_configs: [{targets: [%q]}]}]\n", rules, target)
 	file := filepath.Join(dir, "prometheus.yml")
 	testenv.Must(t, os.WriteFile(file, []byte(config), 0o600))
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a free port
 	testenv.Must(t, err)
 	addr := l.Addr().String()
 	testenv.Must(t, l.Close())
@@ -184,11 +184,11 @@ func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 		}
 	})
 	p := prometheusServer{url: "http://" + addr}
-	p.until(t, "it looks at the target", "up == 1")
+	p.until(t, "it scrapes the target", "up == 1")
 	return p
 }
 
-// until waits for a query to have an answer, and returns the time that it is about.
+// until waits until a query has an answer, and returns the time of that answer.
 func (p prometheusServer) until(t *testing.T, what, expr string) (at string) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -205,17 +205,17 @@ func (p prometheusServer) until(t *testing.T, what, expr string) (at string) {
 	return at
 }
 
-// lookAgain waits until the target was looked at twice more, with success.
+// lookAgain waits for two more successful scrapes.
 func (p prometheusServer) lookAgain(t *testing.T) {
 	t.Helper()
 	rows, err := p.query(t, "sum_over_time(up[1h])")
 	if err != nil || len(rows) != 1 {
 		t.Fatalf("%v, %v", rows, err)
 	}
-	p.until(t, "two more looks", fmt.Sprintf("sum_over_time(up[1h]) >= %s + 2", rows[0].Value[1]))
+	p.until(t, "two more scrapes", fmt.Sprintf("sum_over_time(up[1h]) >= %s + 2", rows[0].Value[1]))
 }
 
-// row is one of an answer's series: a time and a value.
+// row is one series of an answer: a time and a value.
 type row struct{ Value [2]any }
 
 func (p prometheusServer) query(t *testing.T, expr string) (rows []row, err error) {

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/memstore"
 )
 
-// keeper keeps the failures of a check.
+// keeper records the failures of a check.
 type keeper struct {
 	testing.TB
 	failures []string
@@ -22,7 +22,7 @@ func (k *keeper) Errorf(format string, args ...any) {
 	k.failures = append(k.failures, fmt.Sprintf(format, args...))
 }
 
-// want fails the test unless there are failures with these texts, and no others.
+// want fails the test unless the failures have exactly these texts.
 func (k *keeper) want(t *testing.T, texts ...string) {
 	t.Helper()
 	if !slices.EqualFunc(k.failures, texts, strings.Contains) {
@@ -35,8 +35,8 @@ const bound = 5 * time.Second
 // past returns the time of an event.
 func past(d time.Duration) int64 { return time.Unix(1e9, 0).Add(d).UnixNano() }
 
-// log returns what two processes say. Each writes its thread ten times, once a second, and then reads the tenth write of the
-// other's thread 100 times. The writes are just enough for the check.
+// log returns the events of two processes. Each writes its thread ten times, once a second, and then reads the tenth write
+// of the other thread 100 times. That is just enough for the check.
 func log() (events []event) {
 	for n := 1; n <= 10; n++ {
 		for i := range 2 {
@@ -52,12 +52,12 @@ func log() (events []event) {
 }
 
 func TestCheckFails(t *testing.T) {
-	// read is a read by process 0 of thread 1, which lacks its fourth write, of second 4.
+	// read is a read of thread 1 by process 0 that lacks the fourth write, made at second 4.
 	read := func(n int, after time.Duration) event {
 		return event{Word: "read", Thread: 1, N: n, At: past(4*time.Second + after)}
 	}
 	lost := slices.Clip(slices.DeleteFunc(log(), func(e event) bool { return e.Word == "wrote" && e.Thread == 1 && e.N == 4 }))
-	// own returns a log in which all but some of the reads are of the reader's own thread.
+	// own returns a log in which all reads except some are of the reader's own thread.
 	own := func(foreign int) []event {
 		events, n := log(), 0
 		for i, e := range events {
