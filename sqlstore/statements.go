@@ -64,8 +64,7 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 		deleteThread: q(`UPDATE {threads} SET deleted = 1, doc = '', version = version + 1 WHERE id = $1 AND deleted = 0 RETURNING version`),
 		deleteItems:  q(`DELETE FROM {items} WHERE thread_id = $1`),
 
-		// A change of an item first updates the thread's row, which locks it: so versions and places are in the order of
-		// commits.
+		// A change of an item first locks the thread's row, so versions and places are in the order of commits.
 		touchThread: q(`UPDATE {threads} SET version = version + 1, item_seq = item_seq + 1 WHERE id = $1 AND deleted = 0
 			RETURNING version, item_seq`),
 		insertItem: q(`INSERT INTO {items} (thread_id, id, created_at, doc, seq) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`),

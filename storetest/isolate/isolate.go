@@ -47,8 +47,8 @@ import (
 // During a trace, owners give others a role in a thread, viewer or editor, and take it away. [Grants.Role] returns the
 // current role, which must count from the next call on.
 //
-// A replay keeps the calls of its observer, and the writes to rows that the observer may always see: their own and, for
-// tess, those of her tenant. Writes to a thread in which the observer has a role at some time are handled twice. In the first
+// A replay keeps the calls of its observer, and the writes to rows that the observer may always see: their own, and
+// for tess those of her tenant. Writes to a thread in which the observer has a role at some time are handled twice. In the first
 // comparison they are left out: only the observer's calls without the role are compared, and must not depend on the thread.
 // In the second they stay, and all calls are compared.
 //

@@ -10,9 +10,6 @@ import (
 //
 // An error ends the turn with a [Failure] for the client. A returned Failure, which is an error, is sent as it is. Any other
 // error is logged and sent as stream.error. When the client goes away, ctx ends and Emit fails with its error: then return.
-//
-// An error ends the turn, with a [Failure] for the client: a Failure that is returned (it is an error) is shown as it is,
-// any other is logged and shown as stream.error. When the client goes away ctx ends, and Emit fails with its error: return.
 type Responder interface {
 	// Respond answers turn.Message. If its ID is "", there is no message: a client's tool or a form was completed. Then
 	// Respond continues from the newest item of the thread.
