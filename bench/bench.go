@@ -1,4 +1,4 @@
-// Package bench measures chatstore beside the libraries that a user could choose instead. All of them do the same work, in
+// Package bench compares chatstore with the libraries that a user could choose instead. All of them do the same work, in
 // turns, in one run. The package has nothing to import. It is a module of its own, so that users do not download the
 // compared libraries.
 //

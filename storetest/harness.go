@@ -84,7 +84,7 @@ func wants[T interface{ Equal(T) bool }](o outcome[T], when string, want T) {
 		any(&got).(*chat.Attachment).Owner = want.Owner
 	}
 	if !want.Equal(got) {
-		o.h.errorf("%s%s is not what was saved (-want +got):\n%s", o, when, cmp.Diff(view(want), view(got)))
+		o.h.errorf("%s%s: the value differs from the saved one (-want +got):\n%s", o, when, cmp.Diff(view(want), view(got)))
 	}
 }
 
@@ -191,7 +191,7 @@ func (h *harness) parallel(n int, f func(i int) error) {
 type outcome[T any] struct {
 	h    *harness
 	call call.Call
-	note string // what is unusual about the call and not in its arguments
+	note string // an unusual condition of the call that its arguments do not show
 	val  T
 	err  error
 }

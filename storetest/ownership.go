@@ -14,7 +14,7 @@ import (
 const (
 	ownerSetRule = "the insert sets the Owner, and it never changes: a row inserted with the zero Owner has no owner, and a replace with the zero Owner keeps the stored one"
 	ownerRule    = "a save with another Owner is ErrConflict and changes nothing, also if the stored row has no owner"
-	ownerJSON    = "the Owner is not part of the JSON: a store that keeps only x.JSON() loses it. Keep tenant and subject beside the text"
+	ownerJSON    = "the Owner is not part of the JSON: a store that keeps only x.JSON() loses it. Keep tenant and subject in columns of their own"
 	raceRule     = "the write itself decides the Owner: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
 	usedIDRule   = "a used id belongs to its owner permanently: a deletion keeps (id, Owner), and another owner's save under that id is ErrConflict"
 	insertRule   = "under store.InsertOnly a save inserts a new row; a save of an existing row is ErrConflict and changes nothing, so a colliding new id never merges two rows"

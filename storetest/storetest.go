@@ -14,7 +14,6 @@
 //   - all of this from many goroutines
 //
 // Run it under the race detector. It checks neither speed nor recovery after a crash.
-// recovery after a crash.
 //
 // [Random] finds faults that show only in a combination of calls: it compares random calls with a model of the contract.
 // Other checks have packages of their own:

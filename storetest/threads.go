@@ -149,7 +149,7 @@ var deleteThreadChecks = []check{
 }
 
 const ownerFilterRule = "LoadThreads lists the rows that match the filter: the zero filter matches rows without an owner, OwnedBy those of one owner, InTenant " +
-	"those of one tenant, AnyOwner all; an empty field never means everybody"
+	"those of one tenant, AnyOwner all; an empty field never means all owners"
 
 var ownerFilterChecks = []check{
 	{"OwnedBy lists one owner's", ownerFilterRule, func(h *harness) {

@@ -83,7 +83,7 @@ func TestNodeSDK(t *testing.T) {
 	t.Run("the file has what the SDK saved, byte for byte", func(t *testing.T) {
 		stored := readBase(t, openSDKBase(t, file), saved)
 		if diff := cmp.Diff(saved, stored); diff != "" {
-			t.Errorf("(-what the SDK saved last, +what is stored)\n%s", diff)
+			t.Errorf("(-last saved by the SDK, +stored)\n%s", diff)
 		}
 	})
 }

@@ -5,8 +5,8 @@
 //	f.Inject(faulty.Fault{Op: store.OpSaveItem, Skip: 1, Times: 1, Do: faulty.FailAfter(store.ErrUnavailable)})
 //	s := store.Wrap(f, cache.New()) // the second SaveItem is applied, but its answer is lost
 //
-// The calls that a fault hits depend only on their count, never on a clock or on chance. A Store of this package allocates
-// on every call, so do not measure speed through it.
+// Among the matching calls, a fault chooses by their number only, never by a clock or by chance. A Store of this package
+// allocates on every call, so do not measure speed through it.
 package faulty
 
 import (
@@ -236,7 +236,7 @@ type Late struct {
 	held []func() error
 }
 
-// Hold returns the fault. It fails a call with err and keeps the call for Apply. A nil err means [store.ErrUnavailable].
+// Hold returns a fault, for [Fault.Do], that fails a call with err and keeps the call for Apply. A nil err means [store.ErrUnavailable].
 func (l *Late) Hold(err error) layer.InterceptorFunc {
 	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		// The held call must outlive the caller's cancellation, and must not report to its version recorder.

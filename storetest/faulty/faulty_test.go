@@ -271,7 +271,7 @@ func TestEveryOp(t *testing.T) {
 				reads, writes = 0, 1
 			}
 			if f.Calls(op) != 1 || f.Total() != 1 || f.Reads() != reads || f.Writes() != writes {
-				t.Errorf("%s: got %d calls of it, %d in all, %d reads, %d writes, want 1, 1, %d, %d",
+				t.Errorf("%s: got %d calls, %d in all, %d reads, %d writes, want 1, 1, %d, %d",
 					op, f.Calls(op), f.Total(), f.Reads(), f.Writes(), reads, writes)
 			}
 		})
@@ -289,7 +289,7 @@ func TestReset(t *testing.T) {
 		t.Errorf("calls after Reset: got %d, want 0", f.Total())
 	}
 	if th, err := f.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "kept" {
-		t.Errorf("LoadThread after Reset: got %v, error %v, want what was stored and no fault", th, err)
+		t.Errorf("LoadThread after Reset: got %v, error %v, want the stored thread and no fault", th, err)
 	}
 }
 

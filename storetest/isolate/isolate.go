@@ -122,7 +122,7 @@ type Counting uint8
 // The zero Counting compares no costs.
 const (
 	CountNone Counting = iota
-	CountOwn           // calls on rows that the caller may see: for a stack whose cache separates principals and can hold a whole trace
+	CountOwn           // calls on the caller's own rows (for tess, her tenant's): for a stack whose cache separates principals and can hold a whole trace
 	CountAll           // all calls except saves under others' ids: for a stack without a cache, because a shared cache reveals the reads of others
 )
 

@@ -137,7 +137,7 @@ func (h *history) check(c *check) *violation {
 	return nil
 }
 
-// wrong returns what is wrong with one event, regardless of the others, or "".
+// wrong returns the fault of one event, regardless of the others, or "".
 func (h *history) wrong(e *event, stale time.Duration) string {
 	lossy := h.scenario.lostReads > 0 // a guard reads before it writes
 	if e.in.Op.IsWrite() {

@@ -42,9 +42,10 @@ import (
 // can take its seed from the base's method Seed() uint64.
 //
 // Two checkers look at each history. The first compares every read with the log of the base's states. The second gives the
-// whole history to porcupine, which knows only the clients' calls and answers. It checks them across all keys of the thread.
-// A call may fail only if the base failed or the caller left. A write that succeeds must take effect exactly once, before it
-// returns. For stacks that promise less, see [WithStaleBy] and [WithBeside].
+// whole history to porcupine, a linearizability checker, which knows only the clients' calls and answers. It checks them
+// across all keys of the thread. A call may fail only if the base failed or the caller left. A write that succeeds must take
+// effect exactly once, before it returns; a refused write must not. For stacks that promise less, see [WithStaleBy] and
+// [WithBeside].
 func Run(t *testing.T, newStack func(base store.Store) store.Store, opts ...Option) {
 	t.Helper()
 	c := check{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
@@ -111,7 +112,7 @@ func WithFloor(floor Coverage) Option { return func(c *check) { c.floor = floor 
 
 // Coverage counts what the histories of [Run] tried.
 type Coverage struct {
-	Histories   int // histories
+	Histories   int // histories that ran
 	Reads       int // reads through a stack that were answered
 	Hits        int // reads during which the base was not read
 	PatchedHits int // hits on rows that a write changed since the last read of the base
@@ -228,7 +229,7 @@ func (v *violation) report(t *testing.T) string {
 	upTo(math.MaxInt64)
 	if v.event == nil {
 		if path := v.history.visualize(t); path != "" {
-			fmt.Fprintf(&b, "\nA picture of it is in %s (kept with go test -artifacts).\n", path)
+			fmt.Fprintf(&b, "\nA picture of the history is in %s (kept with go test -artifacts).\n", path)
 		}
 	}
 	return report.Printable(b.String())

@@ -377,7 +377,7 @@ func (h *Handler) customAction(ctx context.Context, p params, out *stream) error
 
 var errTooLong = StatusError{504, "timeout", "the answer took too long"}
 
-// turn runs the responder. Whatever happens, it keeps the part of the answer that the client has got.
+// turn runs the responder. If the client leaves or the turn is ended, it keeps the part of the answer that was sent.
 func (h *Handler) turn(
 	ctx context.Context, t chat.Thread, message chat.Item, out *stream, respond func(context.Context, *Turn) error,
 ) error {

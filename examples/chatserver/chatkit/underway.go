@@ -49,7 +49,7 @@ func (h *Handler) takeOver(ctx context.Context, threadID string) (_ context.Cont
 	}
 }
 
-// begin takes over a thread and reloads it. The caller must have loaded the thread before: nobody may end a turn in a thread
+// begin takes over a thread and reloads it. The caller must have loaded the thread before: no caller may end a turn in a thread
 // of others.
 func (h *Handler) begin(ctx context.Context, threadID string) (_ context.Context, t chat.Thread, giveBack func(), err error) {
 	if ctx, giveBack, err = h.takeOver(ctx, threadID); err != nil {
