@@ -98,7 +98,7 @@ func lists[T any](o outcome[store.Page[T]], when string, want []string) {
 func sameText(h *harness, what string, want, got chat.JSON) {
 	h.t.Helper()
 	if w, g := want.String(), got.String(); w != g {
-		h.errorf("%s came back with other bytes than were saved (keep x.JSON() as text: do not re-encode it or use a JSON column "+
+		h.errorf("%s: the JSON differs from the saved bytes (keep x.JSON() as text: do not re-encode it or use a JSON column "+
 			"type that normalises)\n\twant %s\n\tgot  %s", what, report.Abridged(w, 2000), report.Abridged(g, 2000))
 	}
 }
@@ -229,7 +229,7 @@ func (o outcome[T]) check(want error) error {
 		return fmt.Errorf("%s: got no error, want %s", o, sentinelName(want))
 	}
 	if !errors.Is(o.err, want) {
-		return fmt.Errorf("%s: got error %s, want %s: wrap it, so that errors.Is finds it", o, report.Error(o.err), sentinelName(want))
+		return fmt.Errorf("%s: got error %s, want %s (wrapped, so that errors.Is finds it)", o, report.Error(o.err), sentinelName(want))
 	}
 	if got := store.CodeOf(o.err); got != store.CodeOf(want) {
 		return fmt.Errorf("%s: got an error for which errors.Is finds %s but store.CodeOf returns %s: wrap one sentinel only", o, sentinelName(want), got)

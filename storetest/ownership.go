@@ -190,7 +190,7 @@ var ownerChecks = slices.Concat(
 				winner, loser = 1, 0
 			}
 			if errs[winner] != nil || !errors.Is(errs[loser], store.ErrConflict) {
-				h.fatalf("two racing first saves of %q by two owners: got error %s and error %s, want none and store.ErrConflict", id, report.Error(errs[0]), report.Error(errs[1]))
+				h.fatalf("two racing first saves of %q by two owners: got %s and %s, want no error from one and store.ErrConflict from the other", id, report.Error(errs[0]), report.Error(errs[1]))
 			}
 			k.wantText(users[winner], id, "after its owner won the race", users[winner].owner.Subject)
 		}

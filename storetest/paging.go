@@ -196,7 +196,7 @@ var pageAfterChecks = slices.Concat(
 		for limit := 1; limit < len(ids); limit++ {
 			o := l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst})
 			if p := o.ok(); !p.HasMore || p.After != ids[limit-1] {
-				h.errorf("%s of %d rows: got HasMore %t, After %q, want HasMore true, After %q", o, len(ids), p.HasMore, p.After, ids[limit-1])
+				h.errorf("%s with %d rows stored: got HasMore %t, After %q, want HasMore true, After %q", o, len(ids), p.HasMore, p.After, ids[limit-1])
 			}
 		}
 	}),
@@ -219,7 +219,7 @@ var pageAfterChecks = slices.Concat(
 var orderChecks = slices.Concat(
 	bothListings("by CreatedAt", orderRule, func(h *harness, l listing) {
 		c, a, d, b := l.add(3), l.add(1), l.add(4), l.add(2)
-		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows inserted in another order than created", []string{a, b, c, d})
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows that were not inserted in the order of CreatedAt", []string{a, b, c, d})
 	}),
 	bothListings("equal times by insertion", orderRule, func(h *harness, l listing) {
 		late := l.add(9)
@@ -292,7 +292,7 @@ var limitChecks = slices.Concat(
 		l.fill(21)
 		o := l.page(store.PageQuery{})
 		if n := len(o.ok().Data); n != store.DefaultLimit {
-			h.errorf("%s of 21 rows: got %d rows, want %d", o, n, store.DefaultLimit)
+			h.errorf("%s with 21 rows stored: got %d rows, want %d", o, n, store.DefaultLimit)
 		}
 	}),
 	bothListings("negative is ErrInvalid", limitRule, func(h *harness, l listing) {
@@ -306,7 +306,7 @@ var limitChecks = slices.Concat(
 		for _, limit := range []int{store.MaxLimit, store.MaxLimit + 1, math.MaxInt} {
 			o := l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst})
 			if p := o.ok(); len(p.Data) != store.MaxLimit || !p.HasMore || p.After != ids[store.MaxLimit-1] {
-				h.errorf("%s of %d rows: got %d rows, HasMore %t, After %q, want %d rows, HasMore true, After %q",
+				h.errorf("%s with %d rows stored: got %d rows, HasMore %t, After %q, want %d rows, HasMore true, After %q",
 					o, len(ids), len(p.Data), p.HasMore, p.After, store.MaxLimit, ids[store.MaxLimit-1])
 			}
 		}

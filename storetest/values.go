@@ -29,7 +29,7 @@ const (
 
 // badIDs are ids that every method refuses.
 var badIDs = []struct{ what, id string }{
-	{"empty", ""},
+	{"that is empty", ""},
 	{"of 257 bytes", strings.Repeat("x", chat.MaxIDBytes+1)},
 	{"of 129 characters in 258 bytes", strings.Repeat("é", chat.MaxIDBytes/2+1)},
 	{"with a NUL", "a\x00b"},
@@ -373,7 +373,7 @@ func refusesItem(h *harness, threadID, text string) {
 		err = h.ada.addItem(threadID, it).err
 	}
 	if !errors.Is(err, store.ErrInvalid) {
-		h.errorf("an item %s, parsed and added: got error %s, want store.ErrInvalid", report.Abridged(text, 2000), report.Error(err))
+		h.errorf("an item %s, parsed and added: got %s, want store.ErrInvalid", report.Abridged(text, 2000), report.Error(err))
 	}
 }
 
@@ -462,7 +462,7 @@ var timeChecks = slices.Concat(
 			o.ok()
 			ids = append(ids, id)
 		}
-		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows of one microsecond, by insertion", ids)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows with equal microseconds, want the order of insertion", ids)
 	}),
 )
 
