@@ -13,9 +13,9 @@
 // # What it promises
 //
 // A cache publishes its change after the base has committed it and before the write returns. The other caches then drop the
-// old entries, usually within a millisecond, at most within the lease ([WithLease]). While messages may be lost, they bypass
-// their entries. Package bus/pubsub says how a lost message is noticed. In three cases a change is seen only after the TTL
-// of the cache:
+// old entries, usually within a millisecond, at most within the lease ([WithLease]). While a message may be missing, they
+// bypass their entries. Package bus/pubsub says how a lost message is noticed. In three cases a change is seen only after
+// the TTL of the cache:
 //
 //   - A process dies or is cut off from Redis, and the base commits its write later than a lease after its last heartbeat.
 //   - A writer does not use a cache with this Bus.

@@ -160,7 +160,8 @@ func (l listening) Receive(ctx context.Context) (string, error) {
 	return n.Payload, nil
 }
 
-// Send sends through the database, in the order of commits: all writes acknowledged before the call arrive before it.
+// Send sends through the database, in the order of commits: the message comes after the notifications of all writes that
+// were acknowledged before the call.
 func (l listening) Send(ctx context.Context, payload string) error {
 	_, err := l.c.Exec(ctx, "SELECT pg_notify($1, $2)", l.channel, payload)
 	return err

@@ -77,8 +77,8 @@ func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 	return e, nil
 }
 
-// noticeLoss makes the server check during a statement whether its client is still connected. Servers that cannot (before
-// version 14, or on some platforms) ignore it.
+// noticeLoss makes the server check during a statement whether its client is still connected. Some servers refuse the
+// setting (before version 14, or on some platforms), which does no harm.
 func noticeLoss(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, "SET client_connection_check_interval = "+millis(checkInterval))
 	if c.IsClosed() { // otherwise the driver would leak it

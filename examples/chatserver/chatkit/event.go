@@ -2,8 +2,8 @@ package chatkit
 
 import "github.com/chatstore/chatstore/chat"
 
-// Event is one event of a stream. A [Responder] emits events about items, [Progress], [ClientEffect], [Notice] and
-// [Failure]. The Handler sends [ThreadCreated], [ThreadUpdated] and [StreamOptions] itself.
+// Event is one event of a stream. A [Responder] emits events about items, [Progress], [ClientEffect] and [Notice], and
+// returns a [Failure] as its error. The Handler sends [ThreadCreated], [ThreadUpdated] and [StreamOptions] itself.
 type Event interface{ eventType() string }
 
 // ItemAdded announces an unfinished item. Updates follow, and then ItemDone. Nothing is stored yet.

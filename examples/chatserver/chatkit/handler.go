@@ -72,8 +72,8 @@ func WithAnswerLimit(d time.Duration) Option { return func(c *config) { c.answer
 // WithTurnLimit limits the time of a request that is answered with a stream. The default is five minutes.
 func WithTurnLimit(d time.Duration) Option { return func(c *config) { c.turnLimit = d } }
 
-// WithHeartbeat sets how often a silent stream sends a comment, because proxies close silent connections. The default is 15
-// s.
+// WithHeartbeat sets how often a silent stream sends a comment, because proxies close silent connections. The default is
+// 15 seconds.
 func WithHeartbeat(d time.Duration) Option { return func(c *config) { c.heartbeat = d } }
 
 // Files stores the content of attachments. Like an attachment's row, the content outlives the conversation, because several
