@@ -133,7 +133,7 @@ func first(part string, a action) func([]byte) action {
 }
 
 // If a connection breaks while the answer to COMMIT is awaited, pgx reports that it was closed and that a retry is safe. It
-// is not safe: the write was applied.
+// is not safe: the write may have been applied.
 func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 	for name, c := range map[string]struct {
 		do    action

@@ -223,7 +223,7 @@ func unanswered(err error) verdict {
 	switch {
 	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
 		return verdict{code: store.CodeInternal, settled: true}
-	case isConnect: // pgx has tried; the caller may retry later
+	case isConnect: // there is no connection; whether to retry is the caller's decision
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.code = store.CodeOf(err)
 	case errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):

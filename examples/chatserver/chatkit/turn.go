@@ -57,7 +57,7 @@ func (t *Turn) keep(ctx context.Context, e Event) (hidden bool, err error) {
 	case ItemUpdated:
 		d := t.draft(e.ItemID)
 		if d == nil {
-			// A responder may also update a stored item for the client. Only ItemReplaced stores a change.
+			// A responder may also update a stored item for the client. Only ItemDone and ItemReplaced store a change.
 			it, err := s.LoadItem(ctx, t.Thread.ID, e.ItemID)
 			return isHidden(it), err
 		}
@@ -132,7 +132,7 @@ func (t *Turn) mergeThread(ctx context.Context) (chat.Thread, error) {
 	return now, s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), now)
 }
 
-// merge sets now to wanted, unless somebody else has changed it.
+// merge sets now to wanted, unless another request has changed it.
 func merge[T comparable](now *T, before, wanted T) {
 	if *now == before {
 		*now = wanted
