@@ -1,10 +1,11 @@
-// Package bench measures chatstore side by side with what a user would pick instead: in one go, in turns, and with the same work for
-// all. It has nothing to import: it is a module of its own, so that nothing that is compared reaches users.
+// Package bench compares chatstore with the libraries that a user could choose instead. All of them do the same work, in
+// turns, in one run. The package has nothing to import. It is a module of its own, so that users do not download the
+// compared libraries.
 //
-//	go test -run '^$' -bench . -timeout 1h ./bench         everything
+//	go test -run '^$' -bench . -timeout 1h ./bench         all sections
 //	go test -run '^$' -bench 'Tables/reads' ./bench        one section
-//	go test -run '^$' -bench . -timeout 1h ./bench -write  and puts it, with its pictures, into bench/README.md
+//	go test -run '^$' -bench . -timeout 1h ./bench -write  also writes tables and pictures to bench/README.md
 //
-// What is printed is Markdown. Times are medians of many short turns, in which one after the other is measured, so that what the
-// machine does beside falls on all. Ratios hold better than times.
+// The output is Markdown. Times are medians of many short turns. The turns alternate between the compared libraries, so that
+// other load on the machine affects all of them alike. Ratios are more stable than times.
 package bench

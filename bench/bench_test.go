@@ -9,11 +9,11 @@ import (
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-var write = flag.Bool("write", false, "put the tables into README.md")
+var write = flag.Bool("write", false, "write the tables to README.md")
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// sections are all there is to measure.
+// sections has all measurements.
 var sections = []struct {
 	name string
 	run  func(tb testing.TB) []table
@@ -27,7 +27,7 @@ var sections = []struct {
 	{"writes", writePrice},
 }
 
-// BenchmarkTables prints the tables. Each section takes longer than a benchmark's time, and so is run once.
+// BenchmarkTables prints the tables. A section takes longer than the time of a benchmark, so it runs once.
 func BenchmarkTables(b *testing.B) {
 	fmt.Printf("%s.\n", machine())
 	for _, s := range sections {
@@ -39,21 +39,21 @@ func BenchmarkTables(b *testing.B) {
 			if *write {
 				writeInto(b, s.name, tables)
 			}
-			b.ReportMetric(0, "ns/op") // the tables say more
+			b.ReportMetric(0, "ns/op") // the tables have the results
 		})
 	}
 }
 
 var must = testenv.Must
 
-// check ends a program whose measured call has failed.
+// check ends the program if a measured call failed.
 func check(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// get returns what has no error.
+// get returns the value, or fails the test on an error.
 func get[V any](tb testing.TB) func(V, error) V {
 	return func(v V, err error) V {
 		tb.Helper()

@@ -19,7 +19,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// What is compared must do the same work.
+// All peers must return the loaded values, also beyond their bounds and after a deletion.
 func TestEveryPeerAnswersTheTruth(t *testing.T) {
 	for _, p := range peersOf[string]() {
 		t.Run(p.name, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestEveryPeerAnswersTheTruth(t *testing.T) {
 			})
 			defer c.Close()
 			for range 3 {
-				for n := range 200 { // twice what there is room for
+				for n := range 200 { // twice as many as there is room for
 					key := fmt.Sprint(n)
 					if v, err := c.Get(t.Context(), key); err != nil || v != "of "+key {
 						t.Fatalf("%s: got %q, %v", key, v, err)
@@ -39,13 +39,13 @@ func TestEveryPeerAnswersTheTruth(t *testing.T) {
 			}
 			c.Delete(t.Context(), "1")
 			if v, err := c.Get(t.Context(), "1"); err != nil || v != "of 1" {
-				t.Fatalf("after its deletion: got %q, %v", v, err)
+				t.Fatalf("after the deletion: got %q, %v", v, err)
 			}
 		})
 	}
 }
 
-// The spans by hand must say what chatstore's say.
+// The handwritten spans must equal those of chatstore.
 func TestSpansByHandAreTheSame(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
@@ -63,12 +63,12 @@ func TestSpansByHandAreTheSame(t *testing.T) {
 			want = got
 		}
 		if !slices.Equal(got, want) || span.Name() != "load_thread" || span.SpanKind() != trace.SpanKindInternal {
-			t.Errorf("the %dth: %s with %v, want %v", n, span.Name(), got, want)
+			t.Errorf("span %d: got %s with %v, want %v", n, span.Name(), got, want)
 		}
 	}
 }
 
-// What the tables are made of works, and finds in every answer what it checks.
+// Every section runs at a small scale, and every answer passes its checks.
 func TestEverySectionRuns(t *testing.T) {
 	defer func(before scale) { at = before }(at)
 	at = small
@@ -88,7 +88,7 @@ func TestEverySectionRuns(t *testing.T) {
 	}
 }
 
-// README.md has a place for every section, and a result in it.
+// README.md must have every section, with results.
 func TestTheReadmeHasEverySection(t *testing.T) {
 	text := string(get[[]byte](t)(os.ReadFile("README.md")))
 	for _, s := range sections {
@@ -96,12 +96,12 @@ func TestTheReadmeHasEverySection(t *testing.T) {
 		_, rest, ok := strings.Cut(text, begin)
 		tables, _, ok2 := strings.Cut(rest, end)
 		if !ok || !ok2 || !strings.Contains(tables, "| ---") {
-			t.Errorf("%s: README.md has no tables of it", s.name)
+			t.Errorf("%s: README.md has no tables", s.name)
 		}
 	}
 	for _, picture := range []string{"growth-items.svg", "growth-threads.svg", "memory.svg"} {
 		if !strings.Contains(text, "("+picture+")") {
-			t.Errorf("%s: README.md does not show it", picture)
+			t.Errorf("%s: README.md does not show the picture", picture)
 		}
 		if b := get[[]byte](t)(os.ReadFile(picture)); !strings.Contains(string(b), "<svg") {
 			t.Errorf("%s: no picture", picture)

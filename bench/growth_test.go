@@ -21,8 +21,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// multiply makes many rows of one that the store has written: a thread of n items, and an owner of n threads. A million calls would
-// take it minutes.
+// multiply copies a row that the store has written, because a million calls would take minutes. It makes a thread of n
+// items; multiplyThreads makes n threads of one owner.
 const multiply = `
 INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
 	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
@@ -37,7 +37,7 @@ func ownerOf(threads int) chat.Owner {
 	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}
 }
 
-// backend is what there is to grow: open makes a new one, and returns its database beside it, if it has one.
+// backend is a base to fill. open returns a new one, and its database if it has one.
 type backend struct {
 	name string
 	open func() (store.Store, *sql.DB)
@@ -61,7 +61,7 @@ func backends(tb testing.TB) []backend {
 	}
 }
 
-// growth is section 6.
+// growth measures section 6.
 func growth(tb testing.TB) (tables []table) {
 	items := table{title: "The newest 20 items of a thread", head: []string{"items in the thread"}}
 	threads := table{title: "The newest 20 threads of an owner", head: []string{"threads of the owner"}}
@@ -111,7 +111,7 @@ func growth(tb testing.TB) (tables []table) {
 	return []table{items, threads, residents(tb), fewOfMany(tb)}
 }
 
-// against adds a row for each size, with what it costs each of the backends.
+// against adds a row for each size, with the times of each backend.
 func (t *table) against(sizes []int, costs [][]measured) {
 	for i, n := range sizes {
 		row := []string{grouped(n)}
@@ -122,7 +122,7 @@ func (t *table) against(sizes []int, costs [][]measured) {
 	}
 }
 
-// grow fills a base with threads and owners of all sizes: by SQL, where there is a db.
+// grow fills a base with threads and owners of all sizes. With a db it uses SQL.
 func grow(tb testing.TB, base store.Store, db *sql.DB) {
 	ctx := tb.Context()
 	first := message(0)
@@ -146,7 +146,7 @@ func grow(tb testing.TB, base store.Store, db *sql.DB) {
 	}
 }
 
-// growOwners makes n threads, of owners who have so many each.
+// growOwners makes n threads, each threads per owner.
 func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
 	th := chat.Thread{ID: fmt.Sprintf("thr_of_one_of_%d", n), CreatedAt: noon, Owner: ownerOf(n)}
 	must(tb, base.SaveThread(tb.Context(), th))
@@ -167,7 +167,7 @@ func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
 	}
 }
 
-// residents is what a hit costs in caches of so many threads, and what they hold.
+// residents measures a hit in caches of different sizes, and their memory.
 func residents(tb testing.TB) table {
 	t := table{title: "A cache hit, by number of cached threads", head: []string{"threads", "LoadThread", "relative to fewest", "golang-lru", "heap per thread"},
 		note: "Each thread is read equally often. The heap includes the threads' texts, and tables for twice as many entries."}
@@ -208,7 +208,7 @@ func residents(tb testing.TB) table {
 	return t
 }
 
-// fewOfMany is what it costs an owner of ten threads to list them through authz, among so many of others'.
+// fewOfMany measures an owner's list of ten threads through authz, while other owners have many threads.
 func fewOfMany(tb testing.TB) table {
 	t := table{title: "A caller's ten threads, listed through authz", head: []string{"threads of other owners"}, note: "Every other owner has twenty threads."}
 	counts := at.others
@@ -239,7 +239,7 @@ func fewOfMany(tb testing.TB) table {
 	return t
 }
 
-// grouped is a number with its thousands apart.
+// grouped returns a number with commas between thousands.
 func grouped(n int) string {
 	if n < 1000 {
 		return fmt.Sprint(n)

@@ -8,27 +8,27 @@ import (
 	"time"
 )
 
-// entrant is one of those that are compared.
+// entrant is one of the compared candidates.
 type entrant struct {
 	name string
-	// call makes one call of the work, the nth of a worker. It is called by several goroutines.
+	// call makes the nth call of a worker. It is called by several goroutines.
 	call func(worker, n int)
 }
 
-// measured is what a call of an entrant costs.
+// measured is the cost of one call of an entrant.
 type measured struct {
-	call   time.Duration // the median of the turns: of the wall clock, over all workers
-	allocs float64       // by one worker
+	call   time.Duration // median of the turns: wall time per call, over all workers
+	allocs float64       // allocations per call, with one worker
 }
 
-// compare measures entrants in turns, each with so many workers on so many processors.
+// compare measures entrants in alternating turns, with the given numbers of processors and workers.
 func compare(entrants []entrant, procs, workers int) []measured {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 	results := make([]measured, len(entrants))
-	each := make([]int, len(entrants)) // calls of a worker's turn
+	each := make([]int, len(entrants)) // calls per worker and turn
 	for i, e := range entrants {
 		each[i] = 1
-		for spent := time.Duration(0); spent < at.turn/2; each[i] *= 2 { // and so everything gets warm
+		for spent := time.Duration(0); spent < at.turn/2; each[i] *= 2 { // this also warms everything up
 			spent = run(e, workers, each[i])
 		}
 		results[i].allocs = allocs(e, each[i])
@@ -37,7 +37,7 @@ func compare(entrants []entrant, procs, workers int) []measured {
 	for n := range at.turns {
 		runtime.GC()
 		for i := range entrants {
-			i = (i + n) % len(entrants) // so that nobody always pays for another's garbage
+			i = (i + n) % len(entrants) // rotate, so that no entrant always pays for the garbage of another
 			costs[i] = append(costs[i], run(entrants[i], workers, each[i])/time.Duration(each[i]*workers))
 		}
 	}
@@ -47,7 +47,7 @@ func compare(entrants []entrant, procs, workers int) []measured {
 	return results
 }
 
-// run returns how long it takes the workers to make n calls each.
+// run returns how long the workers take to make n calls each.
 func run(e entrant, workers, n int) time.Duration {
 	if workers == 1 {
 		begin := time.Now()
@@ -63,7 +63,7 @@ func run(e entrant, workers, n int) time.Duration {
 	})
 }
 
-// together returns how long it takes so many goroutines to do f, all of which begin at once.
+// together starts n goroutines that run f at once, and returns how long they take.
 func together(n int, f func(worker int)) time.Duration {
 	var ready, done sync.WaitGroup
 	start := make(chan struct{})
@@ -82,7 +82,7 @@ func together(n int, f func(worker int)) time.Duration {
 	return time.Since(begin)
 }
 
-// allocs returns how many allocations a call makes.
+// allocs returns the number of allocations per call.
 func allocs(e entrant, n int) float64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

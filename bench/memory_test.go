@@ -20,7 +20,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// fresh is a base whose threads and pages are new in memory each time, as those of a database are. It counts the pages.
+// fresh is a base that returns new copies of threads and pages each time, as a database does. It counts the loads of pages.
 type fresh struct {
 	store.Store
 	loads atomic.Int64
@@ -47,7 +47,7 @@ func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuer
 	return p, err
 }
 
-// sizeOf is the memory of a page, and textOf the length of its JSON, which is easier to know.
+// sizeOf returns the memory of a page. textOf returns the length of its JSON, which is easier to compute.
 func sizeOf(p store.Page[chat.Item]) int {
 	n := cap(p.Data) * int(unsafe.Sizeof(chat.Item{}))
 	for _, it := range p.Data {
@@ -63,7 +63,7 @@ func textOf(p store.Page[chat.Item]) (n int) {
 	return n
 }
 
-// hitsAndMemory is section 3.
+// hitsAndMemory measures section 3.
 func hitsAndMemory(tb testing.TB) (tables []table) {
 	ctx := tb.Context()
 	base := &fresh{Store: memstore.New()}
@@ -138,14 +138,14 @@ func hitsAndMemory(tb testing.TB) (tables []table) {
 	return tables
 }
 
-// traced is what came of a trace.
+// traced is the result of a trace.
 type traced struct {
-	hits    float64 // of 1
-	heap    int     // held in the end, in bytes
+	hits    float64 // from 0 to 1
+	heap    int     // bytes in use at the end
 	longest time.Duration
 }
 
-// column is one field of all.
+// column returns one field of all rows.
 func column[V any](all []traced, field func(traced) V) (values []V) {
 	for _, r := range all {
 		values = append(values, field(r))
@@ -153,7 +153,8 @@ func column[V any](all []traced, field func(traced) V) (values []V) {
 	return values
 }
 
-// replay reads as the ranks say, and in the middle all. The collector runs in between only, so that it stops no Get.
+// replay reads the threads in the order of ranks, and in the middle each thread once. The collector runs only between Gets,
+// so that it stops none.
 func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string) (store.Page[chat.Item], error), ids []string, ranks []int) (r traced) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	base.loads.Store(0)
@@ -181,7 +182,7 @@ func replay(tb testing.TB, base *fresh, get func(ctx context.Context, id string)
 	return r
 }
 
-// readsOfACollection are how many reads there are between two collections: a hundred megabytes or so of garbage.
+// readsOfACollection is the number of reads between two collections: about a hundred megabytes of garbage.
 const readsOfACollection = 10_000
 
 func mebibytes(n int) string { return fmt.Sprintf("%.4g MiB", float64(n)/(1<<20)) }

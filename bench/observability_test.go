@@ -18,16 +18,16 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// instant answers LoadThread with nothing, at once: what is left is what is around it.
+// instant answers LoadThread at once with a zero thread. So only the cost of the layers remains.
 type instant struct{ store.Store }
 
 func (instant) LoadThread(context.Context, string) (chat.Thread, error) { return chat.Thread{}, nil }
 
-// loadThread is a LoadThread, of a layer or written by hand.
+// loadThread is the LoadThread of a layer or of a handwritten wrapper.
 type loadThread = func(ctx context.Context, id string) (chat.Thread, error)
 
-// boundMetrics is the least that times and counts a call: two readings of the clock, a histogram and a counter that were looked
-// up before.
+// boundMetrics is the minimal wrapper that times and counts a call: two clock readings, a histogram and a counter that were
+// looked up before.
 func boundMetrics(next loadThread) loadThread {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation"}).WithLabelValues("load_thread")
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"}).WithLabelValues("load_thread", "ok")
@@ -40,7 +40,7 @@ func boundMetrics(next loadThread) loadThread {
 	}
 }
 
-// usualMetrics looks up what it counts on by labels, in every call.
+// usualMetrics looks its series up by labels in every call.
 func usualMetrics(next loadThread) loadThread {
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "duration_seconds"}, []string{"operation", "code"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "calls_total"}, []string{"operation", "code"})
@@ -54,7 +54,7 @@ func usualMetrics(next loadThread) loadThread {
 	}
 }
 
-// usualSpan is a span as people write it, with the attributes of package tracing.
+// usualSpan makes a span as many programs do, with the attributes of package tracing.
 func usualSpan(tracer trace.Tracer, next loadThread) loadThread {
 	return func(ctx context.Context, id string) (chat.Thread, error) {
 		ctx, span := tracer.Start(ctx, "load_thread", trace.WithAttributes(
@@ -67,7 +67,7 @@ func usualSpan(tracer trace.Tracer, next loadThread) loadThread {
 	}
 }
 
-// leastSpan is the same span, with all that does not change made before.
+// leastSpan makes the same span. Its constant parts are made before.
 func leastSpan(tracer trace.Tracer, next loadThread) loadThread {
 	constant := trace.WithAttributes(attribute.String("chatstore.operation", "load_thread"), attribute.String("chatstore.layer", "store"))
 	ok := attribute.String("chatstore.code", "ok")
@@ -82,7 +82,7 @@ func leastSpan(tracer trace.Tracer, next loadThread) loadThread {
 	}
 }
 
-// observabilityPrice is section 5.
+// observabilityPrice measures section 5.
 func observabilityPrice(tb testing.TB) (tables []table) {
 	ctx := tb.Context()
 	base := instant{memstore.New()}
@@ -102,7 +102,7 @@ func observabilityPrice(tb testing.TB) (tables []table) {
 		{"no spans", base.LoadThread}, {"minimal, by hand", leastSpan(tracer, base.LoadThread)},
 		{"**chatstore's tracing**", spans.LoadThread}, {"typical, by hand", usualSpan(tracer, base.LoadThread)},
 	}
-	const least = 1 // of the candidates, which the others are compared to
+	const least = 1 // index of the candidate that the others are compared with
 	sampled, span := tracer.Start(ctx, "request")
 	defer span.End()
 	for _, w := range []struct {

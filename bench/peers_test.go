@@ -16,15 +16,15 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 )
 
-// A peer is a cache that one would put in front of a store by hand: values of one type under strings. Get loads what is missing.
+// A peer is a cache that a user could put before a store by hand. It caches values of one type by a string. Get loads
+// missing values.
 type peer[V any] interface {
 	Get(ctx context.Context, key string) (V, error)
 	Delete(ctx context.Context, key string)
 	Close()
 }
 
-// source is what a peer loads from, and how large the peer may get. A peer that counts sizes is bounded by bytes, the others by
-// entries.
+// source has the load function and the bounds of a peer. A peer that counts sizes is bounded by bytes, any other by entries.
 type source[V any] struct {
 	load    func(ctx context.Context, key string) (V, error)
 	size    func(V) int
@@ -32,12 +32,12 @@ type source[V any] struct {
 	bytes   int
 }
 
-// sized is a source of so many entries, each of size 1.
+// sized returns a source for that many entries of size 1.
 func sized[V any](load func(context.Context, string) (V, error), entries int) source[V] {
 	return source[V]{load, func(V) int { return 1 }, entries, entries}
 }
 
-// loadFor loads what is missing, for a cache that does not load by itself: set keeps it.
+// loadFor loads a missing value, for a cache that does not load by itself. set stores it.
 func (s source[V]) loadFor(ctx context.Context, key string, set func(V)) (V, error) {
 	v, err := s.load(ctx, key)
 	if err == nil {
@@ -46,7 +46,7 @@ func (s source[V]) loadFor(ctx context.Context, key string, set func(V)) (V, err
 	return v, err
 }
 
-// peerTTL is that of the cache decorator.
+// peerTTL is the default TTL of the cache decorator.
 const peerTTL = cache.DefaultTTL
 
 // namedPeer makes a peer.
@@ -55,7 +55,7 @@ type namedPeer[V any] struct {
 	new  func(source[V]) peer[V]
 }
 
-// peersOf are all peers, each set up as its own documentation recommends.
+// peersOf returns all peers, each configured as its documentation recommends.
 func peersOf[V any]() []namedPeer[V] {
 	return []namedPeer[V]{
 		{"map and mutex", newPlain[V]},
@@ -67,10 +67,10 @@ func peersOf[V any]() []namedPeer[V] {
 	}
 }
 
-// indexOfLRU is where golang-lru is among them: what the others are compared with.
+// indexOfLRU is the index of golang-lru. The others are compared with it.
 const indexOfLRU = 1
 
-// plain is a map under a mutex, without a bound: the least there can be.
+// plain is a map with a mutex and no bound, as the simplest cache.
 type plain[V any] struct {
 	source[V]
 	mu sync.Mutex
@@ -101,7 +101,7 @@ func (p *plain[V]) Delete(_ context.Context, key string) {
 
 func (p *plain[V]) Close() {}
 
-// lruPeer is golang-lru: bounded by entries. It neither expires nor shares loads.
+// lruPeer is golang-lru. It is bounded by entries, has no TTL and does not share loads.
 type lruPeer[V any] struct {
 	source[V]
 	c *lru.Cache[string, V]
@@ -109,7 +109,7 @@ type lruPeer[V any] struct {
 
 func newLRU[V any](s source[V]) peer[V] {
 	c, err := lru.New[string, V](s.entries)
-	check(err) // fails for a size below 1
+	check(err) // fails only for a size below 1
 	return lruPeer[V]{s, c}
 }
 
@@ -145,7 +145,8 @@ func (p otterPeer[V]) Get(ctx context.Context, key string) (V, error) {
 func (p otterPeer[V]) Delete(_ context.Context, key string) { p.c.Invalidate(key) }
 func (p otterPeer[V]) Close()                               { p.c.StopAllGoroutines() }
 
-// ristrettoPeer is ristretto v2: bounded by cost, here bytes. It sets when it comes to it, or not at all, and shares no loads.
+// ristrettoPeer is ristretto v2. It is bounded by cost, here bytes. It sets values later or drops them, and does not share
+// loads.
 type ristrettoPeer[V any] struct {
 	source[V]
 	c *ristretto.Cache[string, V]
@@ -153,9 +154,9 @@ type ristrettoPeer[V any] struct {
 
 func newRistretto[V any](s source[V]) peer[V] {
 	c, err := ristretto.NewCache(&ristretto.Config[string, V]{
-		NumCounters: int64(10 * s.entries), MaxCost: int64(s.bytes), BufferItems: 64, IgnoreInternalCost: true, // size says all
+		NumCounters: int64(10 * s.entries), MaxCost: int64(s.bytes), BufferItems: 64, IgnoreInternalCost: true, // size returns the whole cost
 	})
-	check(err) // fails for a size below 1
+	check(err) // fails only for a size below 1
 	return ristrettoPeer[V]{s, c}
 }
 
@@ -169,19 +170,19 @@ func (p ristrettoPeer[V]) Get(ctx context.Context, key string) (V, error) {
 func (p ristrettoPeer[V]) Delete(_ context.Context, key string) { p.c.Del(key) }
 func (p ristrettoPeer[V]) Close()                               { p.c.Close() }
 
-// sturdycPeer is sturdyc with GetOrFetch, which shares loads: bounded by entries.
+// sturdycPeer is sturdyc with GetOrFetch, which shares loads. It is bounded by entries.
 type sturdycPeer[V any] struct {
 	source[V]
 	c *sturdyc.Client[V]
 }
 
 func newSturdyc[V any](s source[V]) peer[V] {
-	const shards, evicted = 10, 10 // per cent; both as its README has them
+	const shards, evicted = 10, 10 // in percent; both as in its README
 	return sturdycPeer[V]{s, sturdyc.New[V](max(s.entries, shards), shards, peerTTL, evicted, sturdyc.WithNoContinuousEvictions())}
 }
 
 func (p sturdycPeer[V]) Get(ctx context.Context, key string) (V, error) {
-	if v, ok := p.c.Get(key); ok { // which spares a hit the closure
+	if v, ok := p.c.Get(key); ok { // spares a hit the closure
 		return v, nil
 	}
 	return p.c.GetOrFetch(ctx, key, func(ctx context.Context) (V, error) { return p.load(ctx, key) })
@@ -190,7 +191,7 @@ func (p sturdycPeer[V]) Get(ctx context.Context, key string) (V, error) {
 func (p sturdycPeer[V]) Delete(_ context.Context, key string) { p.c.Delete(key) }
 func (p sturdycPeer[V]) Close()                               {}
 
-// gocachePeer is gocache's loadable cache, which shares loads, over its store on ristretto.
+// gocachePeer is gocache's loadable cache, which shares loads, over its ristretto store.
 type gocachePeer[V any] struct {
 	c     *gocache.LoadableCache[V]
 	under *ristretto1.Cache
@@ -198,7 +199,7 @@ type gocachePeer[V any] struct {
 
 func newGocache[V any](s source[V]) peer[V] {
 	under, err := ristretto1.NewCache(&ristretto1.Config{NumCounters: int64(10 * s.entries), MaxCost: int64(s.bytes), BufferItems: 64, IgnoreInternalCost: true})
-	check(err) // fails for a size below 1
+	check(err) // fails only for a size below 1
 	load := func(ctx context.Context, key any) (V, []gostore.Option, error) {
 		v, err := s.load(ctx, key.(string))
 		if err != nil {

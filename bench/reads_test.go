@@ -12,14 +12,14 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// reader is what a warm read goes to.
+// reader answers warm reads.
 type reader interface {
 	LoadThread(ctx context.Context, id string) (chat.Thread, error)
 	LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error)
 }
 
-// throughPeers reads through two of a peer's caches: threads by their id, and pages by the thread's id. The only page asked
-// for is the newest 20 items.
+// throughPeers reads through two caches of a peer: threads by id, and pages by thread id. The only page is the newest 20
+// items.
 type throughPeers struct {
 	threads peer[chat.Thread]
 	pages   peer[store.Page[chat.Item]]
@@ -33,7 +33,7 @@ func (p throughPeers) LoadThreadItems(ctx context.Context, id string, _ store.Pa
 	return p.pages.Get(ctx, id)
 }
 
-// warmReads is section 1.
+// warmReads measures section 1.
 func warmReads(tb testing.TB) (tables []table) {
 	ctx := asCaller(tb.Context(), owner)
 	rows := memstore.New()
@@ -87,7 +87,7 @@ func warmReads(tb testing.TB) (tables []table) {
 	for _, w := range works {
 		var entrants []entrant
 		for _, r := range readers {
-			for before := int64(-1); before != calls.reads.Load(); { // ristretto sets what it is given when it comes to it, or not at all
+			for before := int64(-1); before != calls.reads.Load(); { // ristretto sets values later or drops them
 				before = calls.reads.Load()
 				for _, id := range ids {
 					w.call(r.reader, id)
@@ -98,7 +98,7 @@ func warmReads(tb testing.TB) (tables []table) {
 		before := calls.reads.Load()
 		one, two, many := compare(entrants, 1, 1), compare(entrants, 2, 2), compare(entrants, 2, 16)
 		if loaded := calls.reads.Load() - before; loaded > 0 {
-			tb.Fatalf("%s: %d were not warm", w.name, loaded)
+			tb.Fatalf("%s: %d reads missed the cache", w.name, loaded)
 		}
 		t := table{title: "A warm " + w.name, head: []string{"", "1 goroutine", "relative to golang-lru", "allocations", "2 on 2 processors", "16 on 2"}}
 		for i, r := range readers {
@@ -111,7 +111,7 @@ func warmReads(tb testing.TB) (tables []table) {
 	return tables
 }
 
-// zipf draws ranks below n, few of them often.
+// zipf draws ranks below n. A few ranks come often.
 func zipf(n, draws int) []int {
 	z := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 1, uint64(n-1))
 	ranks := make([]int, draws)

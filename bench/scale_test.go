@@ -2,33 +2,33 @@ package bench
 
 import "time"
 
-// scale is how much there is of everything.
+// scale has the sizes of all measurements.
 type scale struct {
-	// An entrant is measured so long at a time, and so often.
+	// An entrant is measured in turns: the length of a turn, and their number.
 	turn  time.Duration
 	turns int
 
-	// Reads and writes: threads, all of which every cache has room for, and items of each.
+	// For reads and writes: threads that fit into every cache, and items per thread.
 	warmThreads, warmItems int
 
-	// Turns of users. A cache has room for so many threads, and as many items, and pages: half of all threads. A thread is cold
-	// after as many turns as there are users.
+	// For turns of users: each cache has room for turnEntries threads, items and pages, which is half of all threads. A
+	// thread is cold after as many turns as there are users.
 	turnUsers, turnEntries  int
 	turnParts, turnsOfAPart int
 
-	// Hits and memory.
+	// For hits and memory.
 	traceThreads, traceItems, traceReads, traceRounds int
 	traceBounds                                       []int // in bytes
 
-	// Stampedes, and how many of those in which the first gives up.
+	// For stampedes: readers, and the number of stampedes in which the first reader gives up.
 	readers       []int
 	stampedesLeft int
 
-	// Growth.
-	threadSizes []int // items
-	ownerSizes  []int // threads
+	// For growth.
+	threadSizes []int // items per thread
+	ownerSizes  []int // threads per owner
 	residents   []int // threads in a cache
-	others      []int // threads of others
+	others      []int // threads of other owners
 }
 
 var full = scale{
@@ -43,7 +43,7 @@ var full = scale{
 	others:      []int{1000, 1_000_000},
 }
 
-// small is for tests: enough for all there is to be done and checked once.
+// small is the scale of tests, in which everything runs and is checked once.
 var small = scale{
 	turn: time.Microsecond, turns: 1,
 	warmThreads: 200, warmItems: 30,
@@ -56,5 +56,5 @@ var small = scale{
 	others:      []int{20, 100},
 }
 
-// at is the scale in force.
+// at is the scale in use.
 var at = full

@@ -23,10 +23,10 @@ import (
 
 var noon = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// owner is whose all threads are, where it makes no difference.
+// owner owns all threads where owners make no difference.
 var owner = chat.Owner{Tenant: "acme", Subject: "ada"}
 
-// asCaller is the context of a request: a principal, and a parent span that is not sampled.
+// asCaller returns the context of a request, with a principal and a parent span that is not sampled.
 func asCaller(ctx context.Context, o chat.Owner) context.Context {
 	parent := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}})
 	return store.WithPrincipal(trace.ContextWithSpanContext(ctx, parent), store.Principal{Owner: o})
@@ -34,7 +34,7 @@ func asCaller(ctx context.Context, o chat.Owner) context.Context {
 
 func threadID(n int) string { return fmt.Sprintf("thr_%08d", n) }
 
-// fill saves so many threads of so many items of a line of text each.
+// fill saves threads with items of one line of text each.
 func fill(tb testing.TB, s store.Store, threads, items int) {
 	for n := range threads {
 		th := chat.Thread{ID: threadID(n), Title: "A chat about budgets", CreatedAt: noon.Add(time.Duration(n) * time.Second), Owner: owner}
@@ -52,7 +52,7 @@ func message(n int) chat.Item {
 	return it
 }
 
-// recommended is the stack of the README.
+// recommended returns the stack of the README.
 func recommended(base store.Store, opts ...cache.Option) store.Store {
 	reg := prometheus.NewRegistry()
 	outer, err := metrics.New(reg, metrics.WithLayer("outer"))
@@ -62,11 +62,11 @@ func recommended(base store.Store, opts ...cache.Option) store.Store {
 	return store.Wrap(base, tracing.New(), outer, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), inner)
 }
 
-// usual is a stack as one often meets it. It builds span options and attributes for every call, and looks up metrics by their
-// labels. Its generic cache has joined string keys and copies by way of JSON. Ownership is a query of its own.
+// usual is a typical handwritten stack. It builds span options and attributes for every call, and looks metrics up by their
+// labels. Its generic cache joins strings to keys and copies values by way of JSON. It queries the owner for every call.
 type usual struct {
 	base     store.Store
-	owners   store.Store // asked whose a thread is
+	owners   store.Store // queried for owners
 	tracer   trace.Tracer
 	duration *prometheus.HistogramVec
 	calls    *prometheus.CounterVec
@@ -95,7 +95,7 @@ func (u *usual) observed(ctx context.Context, op, id string, call func(context.C
 	span.End()
 }
 
-// allowed asks the database whose the thread is.
+// allowed queries the database for the thread's owner.
 func (u *usual) allowed(ctx context.Context, id string) error {
 	p, _ := store.PrincipalFrom(ctx)
 	if row, err := u.owners.LoadThread(ctx, id); err != nil || row.Owner != p.Owner {
@@ -104,7 +104,7 @@ func (u *usual) allowed(ctx context.Context, id string) error {
 	return nil
 }
 
-// throughJSON answers from the cache, or with what load has.
+// throughJSON answers from the cache, or with the result of load.
 func throughJSON[V any](u *usual, key string, v *V, load func() (V, error)) (err error) {
 	if text, ok := u.cache.Get(key); ok {
 		return json.Unmarshal(text, v)

@@ -16,14 +16,14 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// slowBase is a base whose reads wait before they answer. It counts them, and closes reading with the first.
+// slowBase is a base whose reads wait before they answer. It counts them, and closes reading at the first.
 type slowBase struct {
 	store.Store
 	reads   atomic.Int64
 	reading chan struct{}
 }
 
-// slow makes reads of base wait as wait does, until it returns or their context is done.
+// slow wraps base. Each read calls wait, which returns when the read may go on or its context is done.
 func slow(base store.Store, wait func(done <-chan struct{})) *slowBase {
 	b := &slowBase{reading: make(chan struct{})}
 	b.Store = store.Wrap(base, layer.Intercept("slow", layer.InterceptorFunc(
@@ -39,19 +39,19 @@ func slow(base store.Store, wait func(done <-chan struct{})) *slowBase {
 	return b
 }
 
-// loader loads a thread. close releases what is behind it.
+// loader loads a thread. close releases its resources.
 type loader struct {
 	load  func(ctx context.Context, id string) (chat.Thread, error)
 	close func()
 }
 
-// namedLoader makes a loader in front of a base.
+// namedLoader makes a loader for a base.
 type namedLoader struct {
 	name string
 	new  func(base store.Store) loader
 }
 
-// loaders are what a thread can be loaded through.
+// loaders returns the stacks that load a thread.
 func loaders() (all []namedLoader) {
 	for _, p := range peersOf[chat.Thread]() {
 		all = append(all, namedLoader{p.name, func(base store.Store) loader {
@@ -72,11 +72,11 @@ func loaders() (all []namedLoader) {
 }
 
 const (
-	readTakes = time.Millisecond // of the base
+	readTakes = time.Millisecond // delay of the base
 	joining   = 50 * time.Millisecond
 )
 
-// stampedes is section 4.
+// stampedes measures section 4.
 func stampedes(tb testing.TB) (tables []table) {
 	ctx := asCaller(tb.Context(), owner)
 	base := memstore.New()
@@ -112,14 +112,14 @@ func stampedes(tb testing.TB) (tables []table) {
 	return tables
 }
 
-// stampede is what came of one.
+// stampede is the result of one stampede.
 type stampede struct {
-	took   time.Duration // from the start until the last is served
-	reads  int64         // of the base
-	failed int64         // of those who did not give up
+	took   time.Duration // from the start until all are served
+	reads  int64         // reads of the base
+	failed int64         // failures, without the reader that gave up
 }
 
-// rush has so many read at once.
+// rush lets many readers load at once.
 func rush(ctx context.Context, in namedLoader, base store.Store, readers int) stampede {
 	behind := slow(base, func(done <-chan struct{}) {
 		select {
@@ -136,8 +136,8 @@ func rush(ctx context.Context, in namedLoader, base store.Store, readers int) st
 	return stampede{took: took, reads: behind.reads.Load()}
 }
 
-// rushAfterOneWhoLeaves has one read, and all others when that read is under way. The one leaves when they have come, and the
-// base answers after that.
+// rushAfterOneWhoLeaves starts one reader, and all others once the base is reading. The first leaves when all have come, and
+// the base answers only then.
 func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store, readers int) stampede {
 	gone := make(chan struct{})
 	behind := slow(base, func(done <-chan struct{}) {
@@ -151,10 +151,10 @@ func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store
 	var first, others sync.WaitGroup
 	others.Add(readers - 1)
 	leaving, leave := context.WithCancel(ctx)
-	first.Go(func() { _, _ = l.load(leaving, threadID(0)) }) // some answer it, later than it would wait
+	first.Go(func() { _, _ = l.load(leaving, threadID(0)) }) // some loaders answer it although it has left
 	first.Go(func() {
 		others.Wait()
-		time.Sleep(joining) // they have come, and are about to load
+		time.Sleep(joining) // give the others time to begin their loads
 		leave()
 		close(gone)
 	})
@@ -166,7 +166,7 @@ func rushAfterOneWhoLeaves(ctx context.Context, in namedLoader, base store.Store
 	return stampede{reads: behind.reads.Load(), failed: failed}
 }
 
-// crowd has so many load, each after it has called before. It returns how long that took all of them, and how many failed.
+// crowd lets many readers load, each after a call of before. It returns how long all of them took, and how many failed.
 func (l loader) crowd(ctx context.Context, readers int, before func()) (took time.Duration, failed int64) {
 	var bad atomic.Int64
 	took = together(readers, func(int) {

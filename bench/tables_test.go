@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// table is a result, as Markdown has it.
+// table is one result, printed as a Markdown table.
 type table struct {
 	title   string
 	note    string
@@ -35,7 +35,7 @@ func (t table) String() string {
 	return b.String()
 }
 
-// nanos is a time in a unit that leaves few digits.
+// nanos returns a duration in a unit with few digits.
 func nanos(d time.Duration) string {
 	switch {
 	case d < 10*time.Microsecond:

@@ -35,8 +35,9 @@ func (c *tally) around(base store.Store) store.Store {
 		})))
 }
 
-// byKey keeps threads, items and pages in a peer's caches, under all arguments of the read, as one writes it by hand. A write
-// drops all entries of its thread. What a read under way then puts back is stale until the TTL: it does not guard against that.
+// byKey is a typical handwritten cache: threads, items and pages in a peer's caches, each keyed by all arguments of the
+// read. A write drops all entries of its thread. A load that overlaps the write can store a stale entry, which stays until
+// the TTL.
 type byKey struct {
 	store.Store
 	threads peer[chat.Thread]
@@ -44,13 +45,13 @@ type byKey struct {
 	pages   peer[store.Page[chat.Item]]
 
 	mu   sync.Mutex
-	keys map[string]map[string]store.PageQuery // of the pages of each thread
+	keys map[string]map[string]store.PageQuery // keys of the cached pages, by thread
 }
 
-// asKey is what a page, or an item, is kept under.
+// asKey returns the key of a page or an item.
 func asKey(threadID, rest string) string { return threadID + "|" + rest }
 
-// newByKey is in front of base, with the nth of the peers.
+// newByKey returns a byKey over base, with the peer of index n.
 func newByKey(base store.Store, n int) *byKey {
 	c := &byKey{Store: base, keys: map[string]map[string]store.PageQuery{}}
 	c.threads = peersOf[chat.Thread]()[n].new(sized(base.LoadThread, at.turnEntries))
@@ -94,9 +95,9 @@ func (c *byKey) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return c.pages.Get(ctx, key)
 }
 
-// wrote drops what a write may have changed.
+// wrote drops the entries that a write may have changed.
 func (c *byKey) wrote(ctx context.Context, threadID, itemID string) {
-	if itemID == "" { // a thread does not change with its items
+	if itemID == "" { // the write changed only the thread
 		c.threads.Delete(ctx, threadID)
 		return
 	}
@@ -137,20 +138,20 @@ func (c *byKey) Close() error {
 	return nil
 }
 
-// threadsOfEach and itemsAtFirst are what the people of section 2 have.
+// Each user has threadsOfEach threads, and each thread has itemsAtFirst items at first.
 const (
 	threadsOfEach = 2
 	itemsAtFirst  = 24
 )
 
-// user is who makes a turn, in one of their threads.
+// user makes a turn in one of its threads.
 type user struct {
 	store.Store
 	owner  chat.Owner
 	thread string
 	said   *int
-	newest map[string]string // item of each thread, if it is known
-	stale  *int              // answers
+	newest map[string]string // newest item by thread, if known
+	stale  *int              // number of stale pages
 }
 
 // load loads the thread.
@@ -162,7 +163,7 @@ func (u user) load(ctx context.Context) {
 // page loads a page of the thread, and counts it if it is stale.
 func (u user) page(ctx context.Context, limit int, order store.Order) []chat.Item {
 	p, err := u.LoadThreadItems(ctx, u.thread, store.PageQuery{Limit: limit, Order: order})
-	if err != nil || len(p.Data) != limit { // nobody has fewer
+	if err != nil || len(p.Data) != limit { // every thread has more items
 		panic(fmt.Sprintf("%d items, want %d, %v", len(p.Data), limit, err))
 	}
 	if newest := u.newest[u.thread]; order == store.NewestFirst && newest != "" && p.Data[0].ID != newest {
@@ -179,14 +180,14 @@ func (u user) say(ctx context.Context) {
 	check(u.AddThreadItem(ctx, u.thread, it))
 }
 
-// answer is what the assistant does: it is told the newest items, and what it says is added.
+// answer is the assistant's part: it reads the newest items and adds a message.
 func (u user) answer(ctx context.Context) {
 	u.page(ctx, 20, store.NewestFirst)
 	u.say(ctx)
 }
 
-// kindsOfTurns are the calls that a ChatKit server makes for a request; most of them begin with the thread. weight is how often
-// there is one, of a hundred.
+// kindsOfTurns has the calls that a ChatKit server makes for each kind of request. Most kinds load the thread first. weight
+// is the share in percent.
 var kindsOfTurns = []struct {
 	name   string
 	weight int
@@ -217,7 +218,7 @@ var kindsOfTurns = []struct {
 	}},
 	{"a retry", 5, func(ctx context.Context, u user) {
 		u.load(ctx)
-		items := u.page(ctx, 20, store.NewestFirst) // what came after the message
+		items := u.page(ctx, 20, store.NewestFirst) // items after the message
 		check(u.DeleteThreadItem(ctx, u.thread, items[0].ID))
 		u.newest[u.thread] = items[1].ID
 		_, err := u.LoadItem(ctx, u.thread, items[1].ID)
@@ -233,10 +234,10 @@ func kindOf(n int) int {
 		}
 		n -= kind.weight
 	}
-	panic("weights do not make a hundred")
+	panic("the weights do not add up to 100")
 }
 
-// chatTurns is section 2.
+// chatTurns measures section 2.
 func chatTurns(tb testing.TB) []table {
 	fill := func(base store.Store) {
 		for u := range at.turnUsers {
@@ -280,7 +281,7 @@ func turnOwner(user int) chat.Owner {
 	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("user_%04d", user)}
 }
 
-// contender is a stack that people make their turns over: all of them the same, each over a base of its own.
+// contender is a stack under test. All contenders make the same turns, each over a base of its own.
 type contender struct {
 	name  string
 	calls tally
@@ -290,23 +291,23 @@ type contender struct {
 	rand  *rand.Rand
 	users *rand.Zipf
 	made  int
-	last  map[string]int // turn of each thread
+	last  map[string]int // last turn, by thread
 
 	said   int
 	newest map[string]string
 	stale  int
-	// by kind, and whether the thread was cold:
+	// Counts by kind, and by whether the thread was cold.
 	reads, turns [5][2]int64
-	// by part:
+	// Times by whether the thread was cold, one per part.
 	times [2][]time.Duration
 }
 
-// part makes the turns of a part.
+// part makes the turns of one part.
 func (c *contender) part(ctx context.Context) {
 	var spent [2]time.Duration
 	var turns [2]int
 	for range at.turnsOfAPart {
-		// Who was here lately comes back: ranks drift slowly over the users.
+		// Recent users come back: the ranks drift slowly over the users.
 		of := (int(c.users.Uint64()) + c.made/20) % at.turnUsers
 		n := 0
 		if c.rand.IntN(8) == 0 {
@@ -333,7 +334,7 @@ func (c *contender) part(ctx context.Context) {
 	}
 }
 
-// export reads everything once.
+// export reads all items once.
 func (c *contender) export(ctx context.Context) {
 	q := store.PageQuery{Limit: 100, Order: store.OldestFirst}
 	for u := range at.turnUsers {
@@ -344,7 +345,7 @@ func (c *contender) export(ctx context.Context) {
 	}
 }
 
-// turnsOver has everybody make the same turns, over the nth base each.
+// turnsOver makes the same turns over each contender, with a base for each.
 func turnsOver(tb testing.TB, name string, base func(n int) store.Store) table {
 	ctx := tb.Context()
 	var all []*contender

@@ -18,12 +18,12 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// picture is a result as a plot: lines over a logarithmic scale.
+// picture is a plot of results: lines over a logarithmic scale.
 type picture struct {
 	file        string // without .svg
 	title, x, y string
-	ticks       []int   // of the logarithmic scale
-	least       float64 // of the other
+	ticks       []int   // on the logarithmic scale
+	least       float64 // on the other scale
 	lines       []line
 }
 
@@ -32,7 +32,7 @@ type line struct {
 	points plotter.XYs
 }
 
-// save draws the picture.
+// save draws the picture into a file.
 func (p picture) save(tb testing.TB) {
 	canvas := plot.New()
 	canvas.Title.Text, canvas.X.Label.Text, canvas.Y.Label.Text = p.title, p.x, p.y
@@ -56,11 +56,11 @@ func (p picture) save(tb testing.TB) {
 		}
 	}
 	canvas.Y.Min, canvas.Y.Max = p.least, p.least+1.3*(most-p.least) // room for the legend
-	canvas.X.Max *= 1.6                                              // half a label
+	canvas.X.Max *= 1.6                                              // room for half a label
 	must(tb, canvas.Save(7*vg.Inch, 4*vg.Inch, p.file+".svg"))
 }
 
-// machine says what was measured on. It is asked once: to write results makes the tree another one.
+// machine describes the machine and the commit. It runs once, because writing results changes the tree.
 var machine = sync.OnceValue(func() string {
 	cpu := "an unknown processor"
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -76,12 +76,12 @@ var machine = sync.OnceValue(func() string {
 		time.Now().UTC().Format(time.DateOnly))
 })
 
-// The lines of README.md between which a section's tables are.
+// marks returns the lines of README.md around the tables of a section.
 func marks(section string) (begin, end string) {
 	return fmt.Sprintf("<!-- %s: written by the benchmark -->\n", section), fmt.Sprintf("<!-- %s: end -->\n", section)
 }
 
-// writeInto puts the tables of a section, and its pictures, into README.md.
+// writeInto writes the tables and pictures of a section into README.md.
 func writeInto(tb testing.TB, section string, tables []table) {
 	text, err := os.ReadFile("README.md")
 	must(tb, err)

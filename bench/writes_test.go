@@ -10,10 +10,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// writers is how many write at once.
+// writers is the number of concurrent writers.
 const writers = 16
 
-// writePrice is section 7.
+// writePrice measures section 7.
 func writePrice(tb testing.TB) []table {
 	ctx := asCaller(tb.Context(), owner)
 	kinds := []struct {
@@ -37,7 +37,8 @@ func writePrice(tb testing.TB) []table {
 		defer func() { must(tb, store.Close(s)) }()
 		stacks = append(stacks, s)
 	}
-	// against returns the entrants, of whom each worker writes into the thread that of says, after it was read: it is cached.
+	// against returns the entrants. Each worker writes to the thread that of returns. The thread is cached, because it was
+	// read before.
 	against := func(of func(worker int) string) (entrants []entrant) {
 		for i, k := range kinds {
 			s := stacks[i]

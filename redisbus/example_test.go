@@ -14,7 +14,7 @@ func Example() {
 	defer client.Close()
 	b := redisbus.New(client, redisbus.WithChannel("chatstore:production"))
 	defer b.Close()
-	base := memstore.New() // in earnest: the database that all processes share
+	base := memstore.New() // in production: the database that all processes share
 	s := store.Wrap(base, cache.New(cache.WithBus(b)))
 	defer store.Close(s)
 }

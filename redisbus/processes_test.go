@@ -17,14 +17,14 @@ import (
 	"github.com/chatstore/chatstore/storetest/fleet"
 )
 
-// lease bounds the age of a read in this test, together with how long a message may be on its way.
+// lease and the delivery time together bound the age of a read in this test.
 const (
 	lease    = 1500 * time.Millisecond
 	delivery = time.Second
 )
 
-// openWorker opens the stack of a process of the fleet: all write to one file of SQLite. Entries never expire: what is too old was
-// not told of.
+// openWorker opens the stack of a process of the fleet. All processes write to one SQLite file. Entries never expire, so a
+// read that is too old shows a missed message.
 func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	s, err := sqlstore.OpenSQLite(ctx, args[0], sqlstore.WithDurability(sqlstore.SurvivesKill))
 	if err != nil {
@@ -36,8 +36,8 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	return store.Wrap(s, cache.New(cache.WithBus(b), cache.WithTTL(0))), nil
 }
 
-// Three processes read one another's writes through caches that only messages over Redis empty, while subscriptions are killed
-// and the server hangs, goes down and comes back.
+// Three processes read each other's writes through caches that only messages over Redis invalidate. Meanwhile subscriptions
+// are killed, and the server hangs, goes down and comes back.
 func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 	srv := redistest.Start(t)
 	path := filepath.Join(t.TempDir(), "chat.db")
@@ -54,7 +54,7 @@ func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 			func() { srv.Restart() },
 			func() {
 				srv.Pause()
-				<-time.After(2 * lease) // a server that hangs for longer than the lease
+				<-time.After(2 * lease) // the server hangs for longer than the lease
 				srv.Resume()
 			},
 			kill,

@@ -27,16 +27,16 @@ import (
 
 func TestMain(m *testing.M) {
 	fleet.Worker(openWorker)
-	// go-redis keeps a clock for the process.
+	// go-redis runs a goroutine for its clock as long as the process runs.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.startGlobalTimeCache.func1"))
 }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an expected event.
 const patience = time.Minute
 
 var must = testenv.Must
 
-// open returns a Bus whose lease does not end by itself on a slow machine.
+// open returns a Bus with a lease that does not end even on a slow machine.
 func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *pubsub.Bus {
 	t.Helper()
 	b := redisbus.New(c, append([]redisbus.Option{redisbus.WithLease(time.Minute), redisbus.WithBackoff(10*time.Millisecond, 100*time.Millisecond),
@@ -45,21 +45,21 @@ func open(t testing.TB, c redis.UniversalClient, opts ...redisbus.Option) *pubsu
 	return b
 }
 
-// witness hands on what a subscriber is told.
+// witness records what a subscriber gets.
 type witness struct {
-	t    testing.TB
-	told chan string
+	t      testing.TB
+	events chan string
 }
 
 func watch(t testing.TB, b *pubsub.Bus) *witness {
 	w := &witness{t, make(chan string, 100_000)}
-	t.Cleanup(b.Subscribe(context.Background(), func(c bus.Change) { w.told <- c.ThreadID }, func(yes bool) {
-		w.told <- map[bool]string{true: "up", false: "down"}[yes]
+	t.Cleanup(b.Subscribe(context.Background(), func(c bus.Change) { w.events <- c.ThreadID }, func(yes bool) {
+		w.events <- map[bool]string{true: "up", false: "down"}[yes]
 	}))
 	return w
 }
 
-// up returns a server, a Bus at it, and a witness that was told that the Bus is connected.
+// up returns a server, a Bus on it, and a witness that has seen the Bus connect.
 func up(t *testing.T, opts ...redisbus.Option) (*redistest.Server, *pubsub.Bus, *witness) {
 	t.Helper()
 	server := redistest.Start(t)
@@ -69,26 +69,26 @@ func up(t *testing.T, opts ...redisbus.Option) (*redistest.Server, *pubsub.Bus, 
 	return server, b, w
 }
 
-// again waits until the Bus was cut off and is connected again.
+// again waits until the Bus was disconnected and is connected again.
 func (w *witness) again() {
 	w.t.Helper()
 	w.until("down")
 	w.until("up")
 }
 
-// until waits for what is wanted, and returns what came before it.
+// until waits for an event, and returns the events before it.
 func (w *witness) until(want string) (before []string) {
 	w.t.Helper()
 	limit := time.After(patience)
 	for {
 		select {
-		case got := <-w.told:
+		case got := <-w.events:
 			if got == want {
 				return before
 			}
 			before = append(before, got)
 		case <-limit:
-			w.t.Fatalf("waited in vain for %q; there was %q", want, before)
+			w.t.Fatalf("no %q came; got %q", want, before)
 		}
 	}
 }
@@ -114,10 +114,10 @@ func TestAChangeReachesTheOthers(t *testing.T) {
 				must(t, a.Publish(t.Context(), thread(fmt.Sprint("thr_", i))))
 			}
 			if got := append(wa.until("thr_99"), wb.until("thr_99")...); slices.Contains(got, "down") {
-				t.Errorf("told %q", got)
+				t.Errorf("got %q", got)
 			}
-			if len(elsewhere.told) > 0 {
-				t.Errorf("another channel was told %q", <-elsewhere.told)
+			if len(elsewhere.events) > 0 {
+				t.Errorf("another channel got %q", <-elsewhere.events)
 			}
 		})
 	}
@@ -131,14 +131,14 @@ func TestTwoCachesOverOneBaseAgree(t *testing.T) {
 		b := open(t, server.Client())
 		s := store.Wrap(base, cache.New(cache.WithBus(b)))
 		t.Cleanup(func() { store.Close(s) })
-		stacks, arrived = append(stacks, s), append(arrived, watch(t, b)) // told after its cache
+		stacks, arrived = append(stacks, s), append(arrived, watch(t, b)) // this subscriber comes after the cache
 	}
 	for _, w := range arrived {
 		w.until("up")
 	}
 	for i := range 20 {
 		for _, s := range stacks {
-			s.LoadThread(t.Context(), "thr_1") // now both have it
+			s.LoadThread(t.Context(), "thr_1") // now both caches hold it
 		}
 		title := fmt.Sprint(i)
 		must(t, stacks[i%2].SaveThread(t.Context(), chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Now()}))
@@ -147,14 +147,14 @@ func TestTwoCachesOverOneBaseAgree(t *testing.T) {
 		}
 		for _, s := range stacks {
 			if got, err := s.LoadThread(t.Context(), "thr_1"); err != nil || got.Title != title {
-				t.Errorf("got %q, %v; saved was %q", got.Title, err, title)
+				t.Errorf("got %q, %v, want %q", got.Title, err, title)
 			}
 		}
 	}
 }
 
 func TestAKilledSubscriptionIsNoticed(t *testing.T) {
-	server, _, w := up(t) // not by the lease
+	server, _, w := up(t) // the disconnection shows, not the end of the lease
 	for range 3 {
 		must(t, server.Client().ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err())
 		w.again()
@@ -185,7 +185,7 @@ func TestAServerThatHangsEndsTheLease(t *testing.T) {
 	if until := b.LeasedUntil(); until.After(paused.Add(lease)) {
 		t.Errorf("leased for %v", until.Sub(paused))
 	}
-	<-time.After(time.Until(paused.Add(lease))) // from now on no heartbeat that was under way makes a new one
+	<-time.After(time.Until(paused.Add(lease))) // by now no earlier heartbeat can extend the lease
 	for !b.LeasedUntil().IsZero() {
 		w.until("down")
 	}
@@ -195,14 +195,14 @@ func TestAServerThatHangsEndsTheLease(t *testing.T) {
 	if d := time.Since(began); d > patience/2 {
 		t.Errorf("Close took %v", d)
 	}
-	for len(w.told) > 0 { // on a slow machine the lease may have come and gone before
-		<-w.told
+	for len(w.events) > 0 { // on a slow machine the lease may have changed before
+		<-w.events
 	}
 	server.Resume()
 	w.until("up")
 }
 
-// A subscriber that does not read is cut off by the server, which drops what it had for it.
+// The server disconnects a subscriber that does not read, and drops its pending messages.
 func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 	server := redistest.Start(t, "client-output-buffer-limit", "pubsub 64kb 0 0")
 	a, b := open(t, server.Client()), open(t, server.Client())
@@ -219,7 +219,7 @@ func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 	<-running
 	ids := strings.Repeat("x", 200)
 	admin := server.Client()
-	for i := 0; ; i++ { // until the server has cut it off
+	for i := 0; ; i++ { // until the server has disconnected it
 		must(t, a.Publish(t.Context(), thread(fmt.Sprint(ids, i))))
 		list, err := admin.Do(t.Context(), "CLIENT", "LIST", "TYPE", "pubsub").Text()
 		must(t, err)
@@ -227,7 +227,7 @@ func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 			break
 		}
 		if i == 100_000 {
-			t.Fatal("the server cuts nobody off")
+			t.Fatal("the server disconnects no subscriber")
 		}
 	}
 	close(gate)
@@ -267,7 +267,7 @@ func TestMisuseIsRefusedAtConstruction(t *testing.T) {
 	}
 }
 
-// BenchmarkDelivery measures from the call of Publish to the subscriber of another client.
+// BenchmarkDelivery measures the time from the call of Publish to the call of another client's subscriber.
 func BenchmarkDelivery(b *testing.B) {
 	server := redistest.Start(b)
 	from, to := open(b, server.Client()), open(b, server.Client())

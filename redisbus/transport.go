@@ -20,8 +20,8 @@ type transport struct {
 	channel string
 }
 
-// within runs f in a goroutine and waits for it until ctx ends. go-redis respects the end of a context only between its own
-// timeouts, and its deadline only with ContextTimeoutEnabled.
+// within runs f in a goroutine and waits for it until ctx ends. It is necessary because go-redis notices a cancelled context
+// only between its own timeouts, and a deadline only with ContextTimeoutEnabled.
 func within[T any](ctx context.Context, f func() (T, error), abandon func(T)) (T, error) {
 	type result struct {
 		v   T
@@ -57,8 +57,8 @@ func (t *transport) Publish(ctx context.Context, payload string) error {
 	return err
 }
 
-// sender returns the client to publish through. A Cluster's would send to any node, and what goes through two of them can
-// overtake; this one is where the subscription is.
+// sender returns the client to publish with. A cluster client would choose any node, and messages through two nodes can
+// overtake each other. So it returns the client of the node that has the subscription.
 func (t *transport) sender(ctx context.Context) (redis.UniversalClient, error) {
 	if c, ok := t.client.(*redis.ClusterClient); ok {
 		return c.MasterForKey(ctx, t.channel)
@@ -71,17 +71,17 @@ func (t *transport) Connect(ctx context.Context) (pubsub.Conn, error) {
 }
 
 func (t *transport) connect(ctx context.Context) (pubsub.Conn, error) {
-	// What the client does later, it does under this context: the end of ctx is not the end of the connection.
+	// The client uses this context for later work, too. The connection must outlive ctx.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	forget := context.AfterFunc(ctx, end)
 	sub := t.client.Subscribe(life, t.channel)
-	defer context.AfterFunc(ctx, func() { sub.Close() })() // nothing else ends a read under way
+	defer context.AfterFunc(ctx, func() { sub.Close() })() // only this interrupts a read
 	fail := func(err error) (pubsub.Conn, error) {
 		end()
 		sub.Close()
 		return nil, err
 	}
-	// Receive, and not ReceiveTimeout: a time-out in the middle of a reply would lose its beginning.
+	// ReceiveTimeout would lose the beginning of a reply if it timed out in the middle.
 	first, err := sub.Receive(life)
 	if !forget() {
 		return fail(context.Cause(ctx))
@@ -90,31 +90,31 @@ func (t *transport) connect(ctx context.Context) (pubsub.Conn, error) {
 		return fail(err)
 	}
 	if s, ok := first.(*redis.Subscription); !ok || s.Kind != "subscribe" {
-		return fail(fmt.Errorf("redisbus: %v came before the confirmation of the subscription", first))
+		return fail(fmt.Errorf("redisbus: got %v before the confirmation of the subscription", first))
 	}
 	c := &conn{transport: t, sub: sub, end: end, payloads: make(chan string), failed: make(chan struct{})}
 	go c.receive(life)
 	return c, nil
 }
 
-// conn reads in a goroutine of its own, one message ahead, so that a Receive can be left without leaving a reply half read.
+// conn reads in its own goroutine, one message ahead. So a cancelled Receive leaves no reply half read.
 type conn struct {
 	*transport
 	sub      *redis.PubSub
 	end      context.CancelFunc
 	payloads chan string
-	failed   chan struct{} // closed when err is set
+	failed   chan struct{} // closed once err is set
 	err      error
 }
 
-var errResubscribed = errors.New("redisbus: the client has made a new connection, and may have missed messages between the two")
+var errResubscribed = errors.New("redisbus: the client reconnected by itself and may have missed messages")
 
 func (c *conn) receive(life context.Context) {
 	defer close(c.failed)
 	for {
 		m, err := c.sub.Receive(life)
 		if err != nil {
-			c.err = err // whatever it was, the client has made, or will make, a new connection
+			c.err = err // after any error the client reconnects
 			return
 		}
 		switch m := m.(type) {
@@ -146,9 +146,9 @@ func (c *conn) Receive(ctx context.Context) (string, error) {
 
 func (c *conn) Send(ctx context.Context, payload string) error { return c.Publish(ctx, payload) }
 
-// Close returns when nothing is read any more.
+// Close returns when reading has stopped.
 func (c *conn) Close() error {
-	c.end() // a dial under way would hold the lock that Close needs
+	c.end() // a pending dial would hold the lock that Close needs
 	err := c.sub.Close()
 	<-c.failed
 	return err

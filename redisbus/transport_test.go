@@ -20,7 +20,7 @@ func connect(t *testing.T) (*transport, *conn) {
 	return tr, c.(*conn)
 }
 
-// go-redis reconnects by itself; all that shows is that a subscription is confirmed once more.
+// go-redis reconnects by itself. The only sign of it is a second confirmation of the subscription.
 func TestASubscriptionConfirmedAgainIsALostConnection(t *testing.T) {
 	_, c := connect(t)
 	must(t, c.sub.Subscribe(t.Context(), "c"))

@@ -23,7 +23,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 		if n > 0 || err != nil {
 			return err
 		}
-		// Nothing was written: it remains to say why.
+		// Nothing was written: find out why.
 		deleted := true
 		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.fileOf, a.ID), &deleted); err != nil {
 			return err

@@ -15,14 +15,14 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// engines are the stores that are compared: PostgreSQL over a unix socket. Neither waits for the disk, which would hide
-// everything else.
+// engines are the compared stores. PostgreSQL is reached by a unix socket. No store waits for the disk, because that would
+// hide everything else.
 func engines(b *testing.B) map[string]*sqlstore.Store {
 	b.Helper()
 	return map[string]*sqlstore.Store{"sqlite": sqliteFile(b), "postgres": openPG(b, pgtest.Shared(b).DSN(b))}
 }
 
-// fill puts n items into a thread, around the store.
+// fill puts n items into a thread, with SQL.
 func fill(b *testing.B, s *sqlstore.Store, threadID string, n int) {
 	b.Helper()
 	ctx := context.Background()
@@ -35,8 +35,8 @@ func fill(b *testing.B, s *sqlstore.Store, threadID string, n int) {
 	get[sql.Result](b)(sqlstore.Writer(s).Exec("ANALYZE"))
 }
 
-// BenchmarkPage reads pages of 20 at the newest end, the middle and the oldest end of a thread of a million items, and of one of
-// a hundred, in turns. 1M/100 says how many times as long the first takes.
+// BenchmarkPage reads pages of 20 at the newest end, the middle and the oldest end of two threads, in turns. One thread has
+// a million items, the other a hundred. 1M/100 is the ratio of their times.
 //
 //	go test -run '^$' -bench Page -benchtime 2000x .
 func BenchmarkPage(b *testing.B) {
@@ -71,8 +71,8 @@ func BenchmarkPage(b *testing.B) {
 	}
 }
 
-// BenchmarkOperations makes each call on both engines, alone and under the recommended stack, in turns. The units in µs are of
-// one call; pg/sqlite, and stack/… how many times as long a call takes there, and under the stack.
+// BenchmarkOperations makes each call on both engines, alone and under the recommended stack, in turns. Times in µs are per
+// call. pg/sqlite is the ratio of the engines' times, and stack/… the ratio with and without the stack.
 //
 //	go test -run '^$' -bench Operations -benchtime 1000x .
 func BenchmarkOperations(b *testing.B) {

@@ -41,7 +41,7 @@ func get[T any](t testing.TB) func(v T, err error) T {
 	}
 }
 
-// wantErr wants an error of a code, which is each of the others too.
+// wantErr wants an error of the given code that also is each of the others.
 func wantErr(t testing.TB, err error, code store.Code, others ...error) {
 	t.Helper()
 	if store.CodeOf(err) != code || slices.ContainsFunc(others, func(other error) bool { return !errors.Is(err, other) }) {
@@ -49,14 +49,14 @@ func wantErr(t testing.TB, err error, code store.Code, others ...error) {
 	}
 }
 
-// An opener opens a new, empty store that is closed with the test.
+// An opener opens a new, empty store that is closed when the test ends.
 type opener func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store
 
 func closing(t testing.TB) func(s *sqlstore.Store, err error) *sqlstore.Store {
 	return closed[*sqlstore.Store](t)
 }
 
-// closed is get of something that is closed when the test ends.
+// closed is like get, for a value to close when the test ends.
 func closed[T io.Closer](t testing.TB) func(v T, err error) T {
 	return func(v T, err error) T {
 		t.Helper()
@@ -66,7 +66,7 @@ func closed[T io.Closer](t testing.TB) func(v T, err error) T {
 	}
 }
 
-// tries returns how often something is tried: fewer times unless all is asked for.
+// tries returns how often a test repeats: fewer times unless CHATSTORE_FULL=1.
 func tries(full, part int) int {
 	if testenv.Full {
 		return full
@@ -77,15 +77,15 @@ func tries(full, part int) int {
 // errOf returns the error of a call.
 func errOf(_ any, err error) error { return err }
 
-// fast are arguments for a server that does not wait for its disk. A crash of the server alone loses nothing by that.
+// fast has arguments for a server that does not sync to disk. A crash of the server alone loses nothing that way.
 var fast = []string{"-c", "fsync=off"}
 
-// patient bounds a hang only: what is busy on a slow machine is waited for.
+// patient makes a store retry for a minute, for slow machines. Only a hang takes longer.
 var patient = sqlstore.WithRetryFor(time.Minute)
 
 func sqliteFile(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
 	t.Helper()
-	// What a power cut would do is not tested here, so nothing has to wait for the disk.
+	// No test cuts the power, so no store has to wait for the disk.
 	opts = append([]sqlstore.Option{sqlstore.WithDurability(sqlstore.SurvivesKill), patient}, opts...)
 	return closing(t)(sqlstore.OpenSQLite(context.Background(), filepath.Join(t.TempDir(), "chat.db"), opts...))
 }
@@ -112,7 +112,8 @@ func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(pgtest.Shared(t).DSN(t))) })
 }
 
-// kept is a store that outlives its users, who close it: to open a database takes longer than most groups of checks.
+// kept is a store that stays open when its users close it, because opening a database takes longer than most groups of
+// checks.
 type kept struct{ *sqlstore.Store }
 
 func (kept) Close() error { return nil }
@@ -134,19 +135,19 @@ func recommended(t testing.TB, base store.Store, opts ...cache.Option) store.Sto
 	return store.Wrap(base, tracing.New(), layer("outer"), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(opts...), layer("inner"))
 }
 
-// spareTheDetector skips a test on some kinds of store under the race detector. It would take minutes there, as it watches all of
-// SQLite, translated from C. It finds the races of this package on the other kinds.
+// spareTheDetector skips a test on some kinds of store under the race detector, where SQLite (translated from C) would take
+// minutes. The detector finds the races of this package on the other kinds.
 func spareTheDetector(t *testing.T, kinds ...string) {
 	if _, kind, _ := strings.Cut(t.Name(), "/"); testenv.Race && slices.Contains(kinds, kind) {
 		t.Skip("under the race detector this takes minutes; run it without")
 	}
 }
 
-// partly skips a test on some kinds of store, or some groups of its checks, unless all are asked for. The test shows its point on
-// the other kinds, and other tests check those groups.
+// partly skips a test on some kinds of store, or some groups of its checks, unless CHATSTORE_FULL=1. The other kinds show
+// the same, and other tests check those groups.
 func partly(t *testing.T, names ...string) {
 	if _, name, _ := strings.Cut(t.Name(), "/"); !testenv.Full && slices.Contains(names, name[strings.LastIndex(name, "/")+1:]) {
-		t.Skip("tried with CHATSTORE_FULL=1")
+		t.Skip("runs with CHATSTORE_FULL=1")
 	}
 }
 
@@ -161,7 +162,7 @@ func TestTheRecommendedStackConforms(t *testing.T) {
 	})
 }
 
-// A database that is set to serialize transactions makes more of them fail for the moment, and no more of the calls.
+// With serializable transactions as the default, more transactions fail temporarily, but no more calls.
 func TestThroughAPoolerAndInASerializableDatabaseItConforms(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -24,7 +24,7 @@ import (
 
 const crashEnv = "CHATSTORE_CRASH_FILE"
 
-// writeUntilKilled is the process that is killed: it writes items into the file, and says what was acknowledged.
+// writeUntilKilled is the killed process. It writes items into the file and prints the acknowledged ones.
 func writeUntilKilled() {
 	path := os.Getenv(crashEnv)
 	if path == "" {
@@ -54,7 +54,7 @@ func writeUntilKilled() {
 	wg.Wait()
 }
 
-// whole checks that every acknowledged item is there, and that each write is there as a whole: an item together with its version.
+// whole checks that every acknowledged item exists, and that each write is whole: the item together with its version.
 func whole(t *testing.T, s store.Store, acknowledged []string) {
 	t.Helper()
 	there := map[string]bool{}
@@ -74,12 +74,12 @@ func whole(t *testing.T, s store.Store, acknowledged []string) {
 			t.Errorf("%s was acknowledged and is lost", id)
 		}
 	}
-	if version != uint64(1+len(there)) { // the thread itself was the first change
+	if version != uint64(1+len(there)) { // saving the thread was the first change
 		t.Errorf("version %d after the thread and %d items", version, len(there))
 	}
 }
 
-// A program is killed in the middle of its writes, again and again; another that has the file open goes on.
+// A program is killed during its writes, again and again. Another program that has the file open continues.
 func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	kills := tries(20, 5)
@@ -97,7 +97,7 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 		for n := 0; lines.Scan(); n++ {
 			acknowledged = append(acknowledged, lines.Text())
 			if n == 3+round {
-				must(t, cmd.Process.Kill()) // SIGKILL; what it still says was acknowledged too
+				must(t, cmd.Process.Kill()) // SIGKILL; lines still in the pipe are acknowledged too
 			}
 		}
 		err = cmd.Wait()
@@ -112,7 +112,7 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	t.Logf("%d acknowledged writes, %d kills", len(acknowledged), kills)
 }
 
-// PostgreSQL is stopped and crashes under load; the program goes on with the Store it has.
+// PostgreSQL is stopped and crashes under load. The program continues with the same Store.
 func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	t.Parallel()
 	signals, disk := []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}, fast
@@ -148,7 +148,7 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 				default:
 				}
 				if err != nil {
-					time.Sleep(5 * time.Millisecond) // a load, not a wait: the server that starts needs the processor
+					time.Sleep(5 * time.Millisecond) // paces the load, because the starting server needs the processor
 				}
 			}
 		})
@@ -172,8 +172,8 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	whole(t, s, acknowledged)
 	for _, id := range denied {
 		if _, err := s.LoadItem(t.Context(), "thr_1", id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s surely was not applied, and is there: %v", id, err)
+			t.Errorf("%s exists, but its error says that it was not applied: %v", id, err)
 		}
 	}
-	t.Logf("%d acknowledged, %d surely not applied, %d restarts", len(acknowledged), len(denied), len(signals))
+	t.Logf("%d acknowledged, %d not applied, %d restarts", len(acknowledged), len(denied), len(signals))
 }

@@ -65,7 +65,7 @@ func ExampleOpenPostgres() {
 	defer func() { _ = store.Close(stack) }()
 }
 
-// Where the program itself may not create tables, a deploy does it first.
+// If the program itself may not create tables, migrate during the deployment.
 func ExampleMigratePostgres() {
 	ctx := context.Background()
 	if err := sqlstore.MigratePostgres(ctx, os.Getenv("ADMIN_DATABASE_URL")); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// PagedQuery is a listing's statement for both engines, with arguments for rows that are there.
+// PagedQuery is a listing's statement for both engines, with arguments that match existing rows.
 type PagedQuery struct {
 	Name, SQLite, Postgres string
 	Args                   []any
@@ -42,22 +42,22 @@ func PagedQueries() (all []PagedQuery) {
 	return all
 }
 
-// FilterKind returns which listing answers a filter.
+// FilterKind returns the index of the listing for a filter.
 func FilterKind(f store.OwnerFilter) int {
 	kind, _ := filterOf(f)
 	return kind
 }
 
-// WithCancelDelay is how long a server that was asked to cancel a statement has to say what became of it.
+// WithCancelDelay sets how long the server may take to answer after a request to cancel a statement.
 func WithCancelDelay(d time.Duration) Option { return func(c *config) { c.cancelDelay = d } }
 
-// Writer returns the connections that s writes with.
+// Writer returns the pool for writes.
 func Writer(s *Store) *sql.DB { return s.engine.writer() }
 
-// Reader returns the connections that s reads with.
+// Reader returns the pool for reads.
 func Reader(s *Store) *sql.DB { return s.engine.reader() }
 
-// Newest is the version of the schema that this version of the package needs.
+// Newest is the schema version that this package needs.
 func Newest(s *Store) int64 {
 	all, err := sources(s.engine)
 	if err != nil {
@@ -66,8 +66,8 @@ func Newest(s *Store) int64 {
 	return all[len(all)-1].number
 }
 
-// Table returns the name of a table as statements write it.
+// Table returns the name of a table in statements.
 func Table(s *Store, table string) string { return s.cfg.qualified(table) }
 
-// LockName is what programs that migrate lock in PostgreSQL, with the default prefix and no schema.
+// LockName is the name of the migration lock in PostgreSQL, with the default prefix and no schema.
 var LockName = string((&postgresEngine{}).locker(config{prefix: DefaultPrefix}).(advisory))

@@ -28,7 +28,7 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	})
 }
 
-// Whatever becomes of a write, the stack shows what the database has.
+// However a write ends, the stack must return the rows of the database.
 func TestUnderFaultsTheStackAgreesWithTheDatabase(t *testing.T) {
 	faults := map[string]layer.InterceptorFunc{
 		"not applied":          faulty.Fail(store.ErrNotApplied),

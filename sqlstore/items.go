@@ -82,14 +82,14 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 		if n, err := affected(tx.ExecContext(ctx, text, args...)); n > 0 || err != nil {
 			return err
 		}
-		after = before // the thread's row is rolled back too
+		after = before // the increment in the thread's row is rolled back too
 		return refused{c.error(code, nil)}
 	})
 	report(ctx, threadID, before, after, err)
 	return err
 }
 
-// LoadItem returns the item of that thread, or [store.ErrNotFound].
+// LoadItem returns the item of the named thread, or [store.ErrNotFound].
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	c := call{store.OpLoadItem, store.RowItem, itemID}
 	if err := checks.Item(ctx, c.op, threadID, itemID); err != nil {

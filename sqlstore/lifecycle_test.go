@@ -51,7 +51,7 @@ func wantUnavailable(t *testing.T, s *sqlstore.Store) {
 	wantErr(t, s.CheckHealth(t.Context()), store.CodeUnavailable)
 }
 
-// A call under way when the Store is closed ends as if it was not.
+// A running call ends normally when the Store is closed.
 func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn, sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute))
@@ -70,7 +70,7 @@ func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 	must(t, errors.Join(<-added, <-ended))
 }
 
-// waiting returns how many wait for a lock that tx has.
+// waiting returns how many sessions wait for a lock of tx.
 func waiting(t *testing.T, tx pgx.Tx) (n int) {
 	t.Helper()
 	const text = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
@@ -78,7 +78,7 @@ func waiting(t *testing.T, tx pgx.Tx) (n int) {
 	return n
 }
 
-// blocked waits until somebody waits for a lock that tx has.
+// blocked waits until a session waits for a lock of tx.
 func blocked(t *testing.T, tx pgx.Tx) {
 	t.Helper()
 	for waiting(t, tx) == 0 {
@@ -133,7 +133,7 @@ func TestIDsComeFromTheOption(t *testing.T) {
 	}
 }
 
-// Behind a pooler, nothing is left in a session that the next transaction of another program would meet.
+// Behind a pooler, a session must keep nothing that affects the next transaction of another program.
 func TestThroughAPoolerNothingIsLeftInASession(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithPooler(), sqlstore.WithStatementTimeout(time.Hour))

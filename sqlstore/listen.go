@@ -15,25 +15,25 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Bus returns a bus for the caches of all programs that use this database of PostgreSQL. Triggers tell of every change, in the
-// transaction that makes it: no writer can forget it, or tell too early. The Bus listens on a connection of its own
-// ([WithListenDSN]). Close it after the stacks that use it.
+// Bus returns a bus for the caches of all programs that use this PostgreSQL database. Triggers announce every change, in the
+// transaction that makes it. So no writer can forget an announcement or send it too early. The Bus listens on a connection
+// of its own ([WithListenDSN]). Close the Bus after the stacks that use it.
 //
 //	b, err := s.Bus(ctx)
 //	stack := store.Wrap(s, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
 //
-// A cached read is then at most as old as the bus's lease ([pubsub.WithLease]). One Bus serves any number of caches. While the
-// triggers are switched off, the caches are bypassed.
+// With a Bus, a cached read is at most as old as the lease of the Bus ([pubsub.WithLease]). One Bus serves any number of
+// caches. While the triggers are disabled, reads bypass the caches.
 //
-// Bus returns [store.ErrInvalid] over SQLite, behind a pooler without [WithListenDSN], and where the triggers are switched off
+// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], and if the triggers are disabled
 // ([WithoutNotify]).
 func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {
-		return nil, invalid("Bus: SQLite tells nobody of changes: use package redisbus, or a short cache.WithTTL")
+		return nil, invalid("Bus: SQLite does not announce changes: use package redisbus, or a short cache.WithTTL")
 	}
 	if e.cfg.pooler && e.cfg.listenDSN == "" {
-		return nil, invalid("Bus: nobody can listen through a pooler: WithListenDSN names a direct connection")
+		return nil, invalid("Bus: LISTEN does not work through a pooler: give a direct connection with WithListenDSN")
 	}
 	if !s.calls.TryRLock() {
 		return nil, call{}.error(store.CodeUnavailable, errClosed)
@@ -45,7 +45,7 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 		return nil, openError(ctx, e, err)
 	}
 	if !on {
-		return nil, invalid("Bus: the database does not notify: WithoutNotify switched it off")
+		return nil, invalid("Bus: the triggers that announce changes are disabled (WithoutNotify)")
 	}
 	c := e.dsn.Copy()
 	if e.cfg.listenDSN != "" {
@@ -54,7 +54,7 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 			return nil, invalid("WithListenDSN: cannot be parsed")
 		}
 	}
-	// Waiting for a message is given up many times a second, and nothing to be cancelled at the server.
+	// Receive is cancelled many times a second. No statement runs then, so the server needs no cancel request.
 	c.BuildContextWatcherHandler = nil
 	if plain, err := pgx.ParseConfig(""); err == nil {
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
@@ -63,27 +63,27 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.WithAnnouncingBase())...), nil
 }
 
-// channel names the channel of a set of tables: no other, and not too long.
+// channel returns the channel of one set of tables: unique, and short enough for PostgreSQL.
 func (c config) channel() string {
 	sum := sha256.Sum256([]byte(c.schema + "." + c.prefix))
 	return "chatstore_" + hex.EncodeToString(sum[:8])
 }
 
-// notifications is how many triggers tell of changes: for three tables, of four kinds.
+// notifications is the number of triggers: four for each of three tables.
 const notifications = 3 * 4
 
-// notifies is a query that says whether the triggers are there and on.
+// notifies returns a query that reports whether all triggers exist and are enabled.
 func (c config) notifies() (text string, args []any) {
 	return `SELECT count(*) = $5 FROM pg_trigger WHERE tgname LIKE $1 AND tgenabled = 'O'
 		AND tgrelid IN (to_regclass($2), to_regclass($3), to_regclass($4))`,
 		[]any{c.prefix + `notify\_%`, c.qualified("threads"), c.qualified("items"), c.qualified("attachments"), notifications}
 }
 
-// switchedOff is sent to listeners when the triggers are switched off. A bus cannot decode it, so it connects again, and Connect
-// refuses it until the triggers are on.
+// switchedOff is sent to listeners when the triggers are disabled. A bus cannot decode it, so it reconnects. Connect then
+// fails until the triggers are enabled again.
 const switchedOff = "switched off"
 
-// notify switches the triggers on or off, all of them or none.
+// notify enables or disables all triggers.
 func (e *postgresEngine) notify(ctx context.Context, on bool) error {
 	text, args := e.cfg.notifies()
 	var now bool
@@ -94,8 +94,8 @@ func (e *postgresEngine) notify(ctx context.Context, on bool) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	// One after the other: of two programs with different options the later one wins.
+	defer func() { _ = tx.Rollback() }() // no-op after a commit
+	// Programs with different options take turns: the last one wins.
 	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", e.cfg.channel()); err != nil {
 		return err
 	}
@@ -132,19 +132,19 @@ func (l listener) Connect(ctx context.Context) (pubsub.Conn, error) {
 	if _, err := c.Exec(ctx, `LISTEN "`+l.cfg.channel()+`"`); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
-	// In this order: what switches the triggers off from now on is heard.
+	// LISTEN comes first, so that a later switchedOff is not missed.
 	text, args := l.cfg.notifies()
 	var on bool
 	if err := c.QueryRow(ctx, text, args...).Scan(&on); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
 	if !on {
-		return nil, errors.Join(errors.New("sqlstore: the database does not notify: its triggers are off"), c.Close(ctx))
+		return nil, errors.Join(errors.New("sqlstore: the triggers that announce changes are disabled"), c.Close(ctx))
 	}
 	return listening{c, l.cfg.channel()}, nil
 }
 
-// Publish has nothing to do: the triggers did.
+// Publish does nothing: the triggers announce changes.
 func (l listener) Publish(context.Context, string) error { return nil }
 
 type listening struct {
@@ -160,7 +160,8 @@ func (l listening) Receive(ctx context.Context) (string, error) {
 	return n.Payload, nil
 }
 
-// Send sends as part of the order of commits: what comes back has all of them before it that were acknowledged before.
+// Send sends through the database, in the order of commits: the message comes after the notifications of all writes that
+// were acknowledged before the call.
 func (l listening) Send(ctx context.Context, payload string) error {
 	_, err := l.c.Exec(ctx, "SELECT pg_notify($1, $2)", l.channel, payload)
 	return err

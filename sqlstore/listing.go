@@ -8,13 +8,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// listing is a page as it comes from the database.
+// listing is a page as the database returns it.
 type listing[T any] struct {
 	rows  []row[T]
-	found bool // the cursor; true without one
+	found bool // the cursor exists; true if there is none
 }
 
-// row is a row of a listing. One without an id is the outer part of a page that has no rows.
+// row is a row of a listing. A page without rows has one row without an id: its outer part.
 type row[T any] struct {
 	val T
 	id  string
@@ -22,7 +22,7 @@ type row[T any] struct {
 	seq *int64
 }
 
-// load reads a page of one row more than asked for.
+// load reads one row more than the page needs.
 func (l *listing[T]) load(ctx context.Context, db asker, all pages, q store.PageQuery, args []any,
 	scan func(func(...any) error) (row[T], error)) error {
 	*l = listing[T]{}
@@ -49,7 +49,7 @@ func (l *listing[T]) load(ctx context.Context, db asker, all pages, q store.Page
 	return rows.Err()
 }
 
-// page makes the page of q out of it.
+// page returns the page for q.
 func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
 	if q.After != "" && !l.found {
 		c.id = q.After
@@ -58,7 +58,7 @@ func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
 		}
 		return store.Page[T]{}, c.error(store.CodeNotFound, nil)
 	}
-	// The database gives no word on the order of joined rows, though it keeps it.
+	// SQL does not guarantee the order of joined rows, though both databases keep it.
 	slices.SortStableFunc(l.rows, func(a, b row[T]) int {
 		by := cmp.Or(cmp.Compare(*a.at, *b.at), cmp.Compare(*a.seq, *b.seq))
 		if q.Order == store.NewestFirst {

@@ -20,31 +20,32 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// The migrations, numbered from 1, each in a folder of its engine. They only go forward: what is applied is never changed.
+// migrations has the migrations, numbered from 1, in one folder per engine. They only go forward: never change an applied
+// migration.
 //
 //go:embed migrations
 var migrations embed.FS
 
-// migrator is what of an engine migrating needs.
+// migrator is the part of an engine that migrating needs.
 type migrator interface {
 	dialect() goose.Dialect
-	// names replaces the names in the text of a migration.
+	// names returns a replacer for the names in a migration's text.
 	names(config) *strings.Replacer
-	// schema makes the schema, if one was named.
+	// makeSchema creates the PostgreSQL schema if one was named.
 	makeSchema(context.Context, config) error
-	locker(config) lock.SessionLocker // nil: none is needed
-	tableExists() string              // the text of a query
-	raced(error) bool                 // another program that migrates may be why
+	locker(config) lock.SessionLocker // nil if none is needed
+	tableExists() string              // text of a query
+	raced(error) bool                 // another program that migrates may be the cause
 }
 
-// MigrateSQLite brings the schema of the database at path up to what this version of the package needs, for those who open it
-// [WithoutMigration].
+// MigrateSQLite brings the schema of the database at path to the version that this package needs. Use it with programs that
+// open the database [WithoutMigration].
 func MigrateSQLite(ctx context.Context, path string, opts ...Option) error {
 	return migrated(OpenSQLite(ctx, path, append(slices.Clip(opts), migrating)...))
 }
 
-// MigratePostgres is [MigrateSQLite] for PostgreSQL. It needs a direct connection, not through a pooler, and may need rights
-// (CREATE) that the program itself does without.
+// MigratePostgres is like [MigrateSQLite], for PostgreSQL. It needs a direct connection, not one through a pooler. It may
+// need rights, such as CREATE, that the program itself does not need.
 func MigratePostgres(ctx context.Context, dsn string, opts ...Option) error {
 	return migrated(OpenPostgres(ctx, dsn, append(slices.Clip(opts), migrating)...))
 }
@@ -58,13 +59,13 @@ func migrated(s *Store, err error) error {
 	return s.Close()
 }
 
-// source is a migration.
+// source is one migration.
 type source struct {
 	number int64
 	text   string
 }
 
-// sources returns the migrations of an engine in their order, which is that of their files' names.
+// sources returns the migrations of an engine in the order of their file names.
 func sources(e engine) (all []source, err error) {
 	dir := path.Join("migrations", e.name())
 	files, err := fs.ReadDir(migrations, dir)
@@ -108,16 +109,16 @@ func provider(cfg config, e engine) (*goose.Provider, error) {
 	return goose.NewProvider(e.dialect(), e.writer(), nil, opts...)
 }
 
-// races is how often migrating is tried again. One program's migration makes that of another, which began at the same time,
-// fail; that other then finds it done. The last error is told.
+// races is how often migrate tries. If two programs migrate at the same time, one of them fails, and finds the work done
+// when it tries again. The last error is returned.
 const races = 20
 
-// migrate applies what is missing.
+// migrate applies the missing migrations.
 func migrate(ctx context.Context, cfg config, e engine) error {
 	for attempt := 1; ; attempt++ {
 		current, target, err := versions(ctx, cfg, e)
 		if err == nil && current >= target {
-			return nil // or newer, which is for checkSchema to say
+			return nil // checkSchema refuses a newer schema
 		}
 		if err == nil {
 			err = e.makeSchema(ctx, cfg)
@@ -142,7 +143,8 @@ func migrate(ctx context.Context, cfg config, e engine) error {
 	}
 }
 
-// versions returns the version that the schema has, 0 without one, and the one that is needed. It writes nothing.
+// versions returns the version of the schema, 0 if there is none, and the version that this package needs. It writes
+// nothing.
 func versions(ctx context.Context, cfg config, e engine) (current, target int64, err error) {
 	all, err := sources(e)
 	if err != nil {
@@ -161,23 +163,23 @@ func versions(ctx context.Context, cfg config, e engine) (current, target int64,
 	return current, target, err
 }
 
-// log returns the name of the table where goose keeps what was applied.
+// log returns the name of the table in which goose records applied migrations.
 func (c config) log() string { return strings.ReplaceAll(c.qualified("migrations"), `"`, "") }
 
-// ErrSchema: the database's schema is not the one that this version of the package needs. It was not migrated
-// ([WithoutMigration]), or by a newer version.
-var ErrSchema = errors.New("sqlstore: the schema does not fit")
+// ErrSchema reports that the database's schema does not have the version that this package needs. Either it was not migrated
+// ([WithoutMigration]), or a newer version of this package migrated it.
+var ErrSchema = errors.New("sqlstore: wrong schema version")
 
-// checkSchema refuses a schema that is older, where nothing was to be migrated, or newer.
+// checkSchema refuses a newer schema, and an older one that was not migrated.
 func checkSchema(ctx context.Context, cfg config, e engine) error {
 	current, target, err := versions(ctx, cfg, e)
 	switch {
 	case err != nil:
 		return err
 	case current < target:
-		return fmt.Errorf("%w: it has version %d, needed is %d: migrate it first", ErrSchema, current, target)
+		return fmt.Errorf("%w: the database has version %d, this program needs %d: migrate the database first", ErrSchema, current, target)
 	case current > target:
-		return fmt.Errorf("%w: it has version %d, and this program knows %d at most: use a newer one", ErrSchema, current, target)
+		return fmt.Errorf("%w: the database has version %d, this program knows at most %d: use a newer program", ErrSchema, current, target)
 	}
 	return nil
 }
@@ -188,7 +190,7 @@ func (e *sqliteEngine) tableExists() string {
 }
 func (e *sqliteEngine) makeSchema(context.Context, config) error { return nil }
 
-// There is no lock but SQLite's own: each migration is a transaction that begins with it.
+// SQLite's own lock is enough: each migration is a transaction that takes it first.
 func (e *sqliteEngine) locker(config) lock.SessionLocker { return nil }
 
 func (e *sqliteEngine) names(cfg config) *strings.Replacer {
@@ -218,7 +220,7 @@ func (e *postgresEngine) locker(cfg config) lock.SessionLocker {
 	return advisory("chatstore " + cfg.qualified("migrations"))
 }
 
-// advisory is a lock of PostgreSQL that a session holds on a name. Whoever has it may take its time: limits are for calls.
+// advisory is the name of a PostgreSQL lock that a session holds. Holding it has no time limit: the limits are for calls.
 type advisory string
 
 func (a advisory) SessionLock(ctx context.Context, c *sql.Conn) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// places are new, empty databases, opened by options of the test's.
+// places are new, empty databases, opened with options of the test.
 func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlstore.Option) (*sqlstore.Store, error))) {
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "chat.db")
@@ -43,7 +43,7 @@ func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 	t.Parallel()
 	for round := range tries(5, 2) {
 		places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
-			t.Parallel() // the migrations' library waits a second after a race
+			t.Parallel() // goose waits a second after a race
 			var (
 				all   [8]*sqlstore.Store
 				errs  [8]error
@@ -68,7 +68,7 @@ func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 			}
 			for _, s := range all {
 				if p := get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != len(all) {
-					t.Errorf("one sees %d threads", len(p.Data))
+					t.Errorf("a store lists %d threads", len(p.Data))
 				}
 				must(t, s.Close())
 			}
@@ -76,7 +76,7 @@ func TestManyMayOpenANewDatabaseAtOnce(t *testing.T) {
 	}
 }
 
-// causeOf returns what an error does not show.
+// causeOf returns the cause of an error, which its text leaves out.
 func causeOf(err error) error {
 	if e, ok := errors.AsType[*store.Error](err); ok {
 		return e.Cause
@@ -102,12 +102,12 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 
 func TestWithoutMigrationNothingIsMade(t *testing.T) {
 	places(t, func(t *testing.T, open, migrate func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
-		for range 2 { // the first leaves nothing that helps the second
+		for range 2 { // the first attempt must not create the schema for the second
 			if _, err := open(sqlstore.WithoutMigration()); !errors.Is(err, sqlstore.ErrSchema) {
 				t.Errorf("an empty database: got %v", err)
 			}
 		}
-		must(t, errOf(migrate(sqlstore.WithoutMigration()))) // what it is told twice it does
+		must(t, errOf(migrate(sqlstore.WithoutMigration()))) // Migrate overrides WithoutMigration
 		must(t, errOf(migrate()))
 		s := closing(t)(open(sqlstore.WithoutMigration()))
 		must(t, s.SaveThread(t.Context(), thread("thr_1")))
@@ -141,7 +141,7 @@ func TestSchemasKeepStoresApart(t *testing.T) {
 	wantErr(t, errOf(b.LoadThread(t.Context(), "thr_1")), store.CodeNotFound)
 }
 
-// A program that may only read and write rows opens what another, which may create tables, has migrated.
+// A program that may only read and write rows opens a database that another program has migrated.
 func TestAMigratedDatabaseIsOpenedWithoutRightsToCreate(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
@@ -155,7 +155,7 @@ func TestAMigratedDatabaseIsOpenedWithoutRightsToCreate(t *testing.T) {
 	must(t, s.DeleteThread(t.Context(), "thr_1"))
 }
 
-// Migrating may take longer than any call: what limits calls does not limit it, nor the wait for another that migrates.
+// Migrating may take longer than any call: the limits for calls limit neither it nor the wait for another migration.
 func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Shared(t)
@@ -174,7 +174,7 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 		done <- sqlstore.MigratePostgres(context.Background(), dsn,
 			sqlstore.WithLockTimeout(10*time.Millisecond), sqlstore.WithStatementTimeout(time.Hour))
 	}()
-	for waits := false; !waits; { // for longer than it would wait for a lock, by the server's clock
+	for waits := false; !waits; { // wait longer than the lock timeout, by the server's clock
 		must(t, other.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
 			WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)) AND query_start < clock_timestamp() - interval '200 ms')`).Scan(&waits))
 		select {
@@ -188,14 +188,14 @@ func TestMigratingIsNotLimitedAsCallsAre(t *testing.T) {
 	var lock, statement string
 	must(t, db.QueryRowContext(t.Context(), "SELECT lock, statement FROM limits").Scan(&lock, &statement))
 	if lock != "0" || statement != "0" {
-		t.Errorf("tables were made within %s, locks waited for within %s", statement, lock)
+		t.Errorf("during the migration, statement_timeout was %s and lock_timeout %s, want none", statement, lock)
 	}
 }
 
 func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
-	srv.Exec(t, dsn, "DROP DATABASE IF EXISTS latin") // with -count, another run's
+	srv.Exec(t, dsn, "DROP DATABASE IF EXISTS latin") // left by an earlier run with -count
 	srv.Exec(t, dsn, "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 	_, err := sqlstore.OpenPostgres(t.Context(), dsn[:strings.LastIndex(dsn, "=")+1]+"latin")
 	if err == nil || !strings.Contains(err.Error(), "LATIN1") {
@@ -216,13 +216,13 @@ func TestASchemaNamedByAReservedWordIsRefused(t *testing.T) {
 	must(t, openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithSchema("public"), sqlstore.WithTablePrefix("select")).SaveThread(t.Context(), thread("thr_1")))
 }
 
-// A role that may not make tables is told so at once: the rights are not coming while one waits.
+// A role without the right to create tables gets its error at once: waiting cannot help.
 func TestMissingRightsAreSaidAtOnce(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	srv.Exec(t, dsn, "CREATE ROLE weak LOGIN")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // twenty tries take longer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // twenty tries would take longer
 	defer cancel()
 	_, err := sqlstore.OpenPostgres(ctx, strings.Replace(dsn, "user=chat", "user=weak", 1))
 	if denied, ok := errors.AsType[*pgconn.PgError](err); !ok || denied.Code != "42501" || ctx.Err() != nil {

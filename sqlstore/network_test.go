@@ -20,13 +20,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// network is a way to the server that a test can break.
+// network is a connection to the server that a test can break.
 type network struct {
 	dsn    string
-	direct string // a DSN that goes past it
+	direct string // a DSN that bypasses the network
 
 	mu sync.Mutex
-	// on is told what a client sends, before it is passed on, and answers what to do.
+	// on gets each client message before it is passed on, and returns what to do.
 	on func(sent []byte) action
 }
 
@@ -34,9 +34,9 @@ type action int
 
 const (
 	pass       action = iota
-	cut               // break the connection, and pass nothing on
-	cutAnswer         // pass it on, and break the connection when the answer comes
-	loseAnswer        // pass it on, and say nothing more to the client, nor let it know
+	cut               // break the connection and pass nothing on
+	cutAnswer         // pass it on and break the connection when the answer comes
+	loseAnswer        // pass it on and silently drop everything to the client from then on
 )
 
 func (n *network) do(f func(sent []byte) action) {
@@ -49,7 +49,7 @@ func (n *network) do(f func(sent []byte) action) {
 func broken(t *testing.T) *network {
 	t.Helper()
 	dsn := pgtest.Shared(t).DSN(t)
-	dir, err := os.MkdirTemp("", "net") // short: the path of a socket has an end
+	dir, err := os.MkdirTemp("", "net") // short, because the path of a socket has a limit
 	must(t, err)
 	n := &network{direct: dsn, on: func([]byte) action { return pass }}
 	socket := ".s.PGSQL.5432"
@@ -120,7 +120,7 @@ func (n *network) serve(client net.Conn, to string) {
 	<-answered
 }
 
-// first answers a for the first message that has part in it, and pass for all others.
+// first returns a for the first message that contains part, and pass for all others.
 func first(part string, a action) func([]byte) action {
 	done := false
 	return func(sent []byte) action {
@@ -132,8 +132,8 @@ func first(part string, a action) func([]byte) action {
 	}
 }
 
-// What pgx says of a connection that broke while the answer to COMMIT was awaited is that it was closed, and that it is safe to
-// try again. It is not: the write is there.
+// If a connection breaks while the answer to COMMIT is awaited, pgx reports that it was closed and that a retry is safe. It
+// is not safe: the write may have been applied.
 func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 	for name, c := range map[string]struct {
 		do    action
@@ -151,21 +151,21 @@ func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 				t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
 			}
 			if reported {
-				t.Error("versions were reported")
+				t.Error("a version was reported")
 			}
 			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); (err == nil) != c.there {
-				t.Errorf("the item is there: %v, want %v", err == nil, c.there)
+				t.Errorf("the item exists: %v, want %v", err == nil, c.there)
 			}
 		})
 	}
 }
 
-// Before the COMMIT, a lost connection is a write that did not happen: it is made again.
+// If the connection breaks before the COMMIT, the write did not happen and is retried.
 func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
 		for _, a := range []action{cut, cutAnswer} {
 			n := broken(t)
-			// Each message has its statement in it.
+			// Each message contains its statement.
 			s := openPG(t, n.dsn, sqlstore.WithPooler(), patient)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			n.do(first(part, a))
@@ -181,13 +181,13 @@ func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A network that says nothing more does not hold a caller whose context has ended, and its write is not applied.
+// A silent network does not hold a caller whose context has ended, and the write is not applied.
 func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			n := broken(t)
-			s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // for an answer that never comes
+			s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // wait only briefly for an answer that never comes
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -205,7 +205,7 @@ func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 	}
 }
 
-// The caller's context does not end a COMMIT: its verdict is awaited.
+// The caller's context does not end a COMMIT: the write waits for the answer.
 func TestACommitIsNotCancelled(t *testing.T) {
 	n := broken(t)
 	s := openPG(t, n.dsn)
@@ -221,7 +221,7 @@ func TestACommitIsNotCancelled(t *testing.T) {
 	get[chat.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
 }
 
-// A cancelled call does not go on at the server, where it would hold and wait for locks, and its connection is kept.
+// A cancelled call stops at the server, so that it holds and awaits no locks. Its connection is kept.
 func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithLockTimeout(time.Minute), sqlstore.WithStatementTimeout(time.Minute),
@@ -239,7 +239,7 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	n := waiting(t, tx)
 	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&after))
 	if n != 0 || before != after {
-		t.Errorf("%d still wait at the server; the connection was kept: %v", n, before == after)
+		t.Errorf("%d sessions still wait for a lock; connection kept: %v", n, before == after)
 	}
 	must(t, tx.Rollback(t.Context()))
 }

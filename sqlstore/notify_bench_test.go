@@ -15,8 +15,8 @@ import (
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-// BenchmarkTriggers measures what the triggers cost writers. It writes the same items with and without them, in turns, on a server
-// that waits for its disk. ratio is the throughput with them by that without.
+// BenchmarkTriggers measures what the triggers cost. It writes the same items with and without them, in turns, on a server
+// that syncs to disk. ratio is the throughput with triggers divided by that without.
 //
 //	go test -run '^$' -bench Triggers -benchtime 1x .
 func BenchmarkTriggers(b *testing.B) {
@@ -58,8 +58,8 @@ func BenchmarkTriggers(b *testing.B) {
 	}
 }
 
-// BenchmarkDelivery measures how long after a write has returned the other process's subscriber hears of it (or before: then it
-// counts as 0).
+// BenchmarkDelivery measures the time from the return of a write until another process's subscriber gets the change. If that
+// comes before the return, it counts as 0.
 //
 //	go test -run '^$' -bench Delivery -benchtime 2000x .
 func BenchmarkDelivery(b *testing.B) {

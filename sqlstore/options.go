@@ -9,7 +9,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// The defaults of the options.
+// These are the defaults of the options.
 const (
 	DefaultPrefix           = "chatstore_"
 	DefaultRetryFor         = 5 * time.Second
@@ -34,69 +34,69 @@ type config struct {
 	cancelDelay      time.Duration
 }
 
-// Option changes what [OpenSQLite] and [OpenPostgres] make. An option that makes no sense is an error of theirs
-// ([store.ErrInvalid]).
+// Option configures [OpenSQLite] and [OpenPostgres]. They return [store.ErrInvalid] for an invalid option.
 type Option func(*config)
 
-// WithIDs draws new ids from g; without it, from [store.DefaultIDs].
+// WithIDs generates new ids with g. The default is [store.DefaultIDs].
 func WithIDs(g store.IDGenerator) Option { return func(c *config) { c.ids = g } }
 
-// WithTablePrefix names the tables; the default is DefaultPrefix. A prefix has up to 32 of a-z, 0-9 and _, and begins with no
-// digit. Stores with different prefixes in one database know nothing of each other.
+// WithTablePrefix sets the prefix of the tables' names; the default is DefaultPrefix. A prefix has at most 32 characters of
+// a-z, 0-9 and _, and does not begin with a digit. Stores with different prefixes in one database are independent.
 func WithTablePrefix(prefix string) Option { return func(c *config) { c.prefix = prefix } }
 
-// WithSchema puts the tables into a schema of PostgreSQL, which is made if it is not there; the default is the first of the
-// connection's search_path. It is named as a table prefix is. SQLite has none.
+// WithSchema puts the tables into a PostgreSQL schema, and creates it if it is missing. The default is the first schema of
+// the connection's search_path. The rules for its name are those of [WithTablePrefix]. SQLite has no schemas: there it is an
+// error.
 func WithSchema(schema string) Option { return func(c *config) { c.schema = schema } }
 
-// WithMaxConns bounds the connections to the database; the default is DefaultMaxConns. SQLite has one more, for writing. What
-// is needed beyond that waits. Those to PostgreSQL that nobody needs are closed after five minutes.
+// WithMaxConns limits the number of database connections; the default is DefaultMaxConns. SQLite uses one more connection,
+// for writing. Calls wait for a free connection. Idle PostgreSQL connections are closed after five minutes.
 func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
 
-// WithRetryFor sets how long a call is tried again for while the database is busy or could not serialize it; the default is
-// DefaultRetryFor. The end of the caller's context ends it sooner.
+// WithRetryFor sets how long a call is retried while the database is busy or cannot serialize it. The default is
+// DefaultRetryFor. A call stops retrying when its context ends.
 func WithRetryFor(d time.Duration) Option { return func(c *config) { c.retryFor = d } }
 
-// WithStatementTimeout bounds a statement in PostgreSQL, by its statement_timeout; the default is DefaultStatementTimeout. A
-// deadline of a write's context shortens it. SQLite has none: there the context is all.
+// WithStatementTimeout limits the time of a PostgreSQL statement (statement_timeout). The default is
+// DefaultStatementTimeout. The deadline of a write's context shortens it. It has no effect on SQLite, where only the context
+// limits a statement.
 func WithStatementTimeout(d time.Duration) Option { return func(c *config) { c.statementTimeout = d } }
 
-// WithLockTimeout bounds how long a statement waits for a lock in PostgreSQL, by its lock_timeout; the default is
-// DefaultLockTimeout.
+// WithLockTimeout limits how long a PostgreSQL statement waits for a lock (lock_timeout). The default is DefaultLockTimeout.
 func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.lockTimeout = d } }
 
-// Durability is what an acknowledged write of SQLite survives.
+// Durability says which failures an acknowledged write of SQLite survives.
 type Durability uint8
 
-// The strictest comes first.
+// The levels of Durability, strictest first.
 const (
-	// SurvivesPowerCut is the default: every commit waits until the disk says that it has it (synchronous=FULL).
+	// SurvivesPowerCut is the default. Every commit waits until the disk confirms it (synchronous=FULL).
 	SurvivesPowerCut Durability = iota
-	// SurvivesKill: a program that is killed, also with SIGKILL, loses nothing. A machine that crashes or loses power may lose
-	// the last commits, each as a whole (synchronous=NORMAL). Much faster where disks are honest.
+	// SurvivesKill loses nothing if the program is killed, also by SIGKILL. If the machine crashes or loses power, the last
+	// commits may be lost, each as a whole (synchronous=NORMAL). It is much faster on disks that really flush.
 	SurvivesKill
 )
 
-// WithDurability sets what SQLite's acknowledged writes survive; the default is SurvivesPowerCut. PostgreSQL is configured at
-// the server (synchronous_commit).
+// WithDurability sets which failures SQLite's acknowledged writes survive. The default is SurvivesPowerCut. PostgreSQL is
+// configured at the server (synchronous_commit).
 func WithDurability(d Durability) Option { return func(c *config) { c.durability = d } }
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
-// transaction mode. Nothing is prepared, and no setting outlives a transaction: only their context bounds reads. Migrate over
-// a direct connection ([MigratePostgres]), because the lock that keeps programs from migrating at once belongs to a session.
+// transaction mode. Statements are not prepared, and settings do not outlive a transaction: so only their context limits
+// reads. Migrate over a direct connection ([MigratePostgres]), because the migration lock belongs to a session.
 func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
-// WithoutNotify switches off the triggers of PostgreSQL by which a [Store.Bus] hears of changes. They cost commits: NOTIFY makes
-// commits wait for one another (the README has figures). The triggers are switched off in the database, for all programs: the
-// last program to migrate it decides. SQLite has none.
+// WithoutNotify disables the PostgreSQL triggers that announce changes to a [Store.Bus]. The triggers slow down writes,
+// because NOTIFY makes commits wait for each other (the README has figures). They are disabled in the database, for all
+// programs: the last program that migrates it decides. It has no effect on SQLite.
 func WithoutNotify() Option { return func(c *config) { c.silent = true } }
 
-// WithListenDSN names a direct connection for [Store.Bus]. It is needed where the Store's own connections go through a pooler,
-// as nobody can listen there.
+// WithListenDSN sets a direct connection for [Store.Bus]. It is necessary if the Store's own connections go through a
+// pooler, because LISTEN does not work there.
 func WithListenDSN(dsn string) Option { return func(c *config) { c.listenDSN = dsn } }
 
-// WithoutMigration leaves the schema as it is: see [MigrateSQLite] and [MigratePostgres]. Opening then fails if the schema is
-// not what this version of the package needs.
+// WithoutMigration leaves the schema unchanged: see [MigrateSQLite] and [MigratePostgres]. Opening fails with [ErrSchema] if
+// this package needs another schema version.
 func WithoutMigration() Option { return func(c *config) { c.unmigrated = true } }
 
 var name = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,31}$`)
@@ -114,8 +114,8 @@ func configured(opts []Option) (config, error) {
 		text string
 	}{
 		{c.ids != nil, "WithIDs: nil"},
-		{name.MatchString(c.prefix), "WithTablePrefix: not up to 32 of a-z, 0-9 and _"},
-		{c.schema == "" || name.MatchString(c.schema), "WithSchema: not up to 32 of a-z, 0-9 and _"},
+		{name.MatchString(c.prefix), "WithTablePrefix: must be 1 to 32 characters of a-z, 0-9 and _, not a digit first"},
+		{c.schema == "" || name.MatchString(c.schema), "WithSchema: must be 1 to 32 characters of a-z, 0-9 and _, not a digit first"},
 		{c.maxConns > 0, "WithMaxConns: not positive"},
 		{c.retryFor >= 0, "WithRetryFor: negative"},
 		{c.statementTimeout >= time.Millisecond, "WithStatementTimeout: less than a millisecond"},
@@ -129,7 +129,7 @@ func configured(opts []Option) (config, error) {
 	return c, nil
 }
 
-// invalid is the error of an option or argument of Open.
+// invalid returns the error for an option or argument.
 func invalid(text string) error {
 	return &store.Error{Code: store.CodeInvalid, Field: text, Cause: errors.New("sqlstore: " + text)}
 }

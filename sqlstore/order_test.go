@@ -12,8 +12,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Rows of one time are listed in the order in which they were committed, so that a walk beside writers meets each of them. With a
-// sequence of the database, whose numbers are given out before the commit, it would miss some.
+// Rows of equal times are listed in the order of their commits, so that a walk during writes meets every row. A sequence of
+// the database gives its numbers out before the commit: then a walk could miss rows.
 func TestAWalkOverTiesBesideWritersMeetsEveryRow(t *testing.T) {
 	const writers, each = 6, 60
 	onEach(t, func(t *testing.T, open opener) {
@@ -76,7 +76,7 @@ func TestAWalkOverTiesBesideWritersMeetsEveryRow(t *testing.T) {
 				}
 				distinct := slices.Compact(slices.Sorted(slices.Values(walked)))
 				if len(walked) != writers*each || len(distinct) != writers*each {
-					t.Errorf("met %d rows, %d of them once, of %d", len(walked), len(distinct), writers*each)
+					t.Errorf("the walk met %d rows, %d of them distinct, want %d", len(walked), len(distinct), writers*each)
 				}
 			})
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// fillFor makes tables large enough that a planner who had to scan or sort would be wrong to.
+// fillFor fills the tables until scanning or sorting is clearly the wrong plan.
 const fillFor = `
 INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
 	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
@@ -28,7 +28,7 @@ INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
 	SELECT 'thr_' || (1 + n %% 10), 'msg_' || n, n, n, '{}' FROM g;
 ANALYZE`
 
-// Every paged query, on either engine, walks an index in its order: no scan of a table, no sort.
+// On both engines, every paged query reads an index in order, without a table scan or a sort.
 func TestPagedQueriesWalkAnIndex(t *testing.T) {
 	queries := sqlstore.PagedQueries()
 	t.Run("sqlite", func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestPagedQueriesWalkAnIndex(t *testing.T) {
 			t.Run(q.Name, func(t *testing.T) {
 				plan := explained(t, db, "EXPLAIN QUERY PLAN "+q.SQLite, 4, q.Args, "TEMP B-TREE", "AUTOMATIC")
 				for line := range strings.Lines(plan) {
-					// What is scanned in an outer part is a row that was already found. Listing everybody's threads scans, but an index.
+					// A scan in the outer part reads rows that were already found. A listing of all threads scans an index.
 					if scan := strings.HasPrefix(line, "SCAN "+sqlstore.DefaultPrefix); scan && !strings.Contains(line, "INDEX "+sqlstore.DefaultPrefix+"threads_by_time") {
 						t.Errorf("a scan: %s in\n%s", line, plan)
 					}
@@ -80,7 +80,7 @@ type queryer interface {
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 }
 
-// explained returns the last column of each row of a plan, in which nothing must be bad.
+// explained returns the last column of each row of a plan. It must not contain any text of bad.
 func explained(t *testing.T, db queryer, text string, columns int, args []any, bad ...string) string {
 	t.Helper()
 	rows := get[*sql.Rows](t)(db.QueryContext(t.Context(), text, args...))
@@ -105,7 +105,7 @@ func explained(t *testing.T, db queryer, text string, columns int, args []any, b
 	return plan.String()
 }
 
-// The queries above are those that run: a listing in each order, with and without a cursor, by each kind of filter.
+// The queries above are those that run: a listing in each order, with and without a cursor, for each kind of filter.
 func TestPagedQueriesAreAllOfThem(t *testing.T) {
 	if n := len(sqlstore.PagedQueries()); n != 2*2*(1+3) {
 		t.Errorf("%d queries", n)

@@ -21,8 +21,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// OpenPostgres opens a database of PostgreSQL 13 or later; dsn is a URL or a list of keywords and values, as pgx and libpq know
-// them. It must name the primary: what a replica has not heard of yet is not there.
+// OpenPostgres opens a database of PostgreSQL 13 or later. dsn is a URL or a list of keywords and values, as for pgx and
+// libpq. It must name the primary: a replica returns stale rows.
 func OpenPostgres(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
 	if err != nil {
@@ -41,23 +41,23 @@ type postgresEngine struct {
 	dsn *pgx.ConnConfig
 }
 
-// idleFor is how long a connection is kept that nobody needs.
+// idleFor is how long an idle connection stays open.
 const idleFor = 5 * time.Minute
 
-// checkInterval is how often a server at work looks whether its client is still there.
+// checkInterval is how often the server checks, during a statement, whether its client is still connected.
 const checkInterval = 5 * time.Second
 
-// cancelDelay is how long a server that was asked to cancel a statement has to say what became of it.
+// cancelDelay is how long the server may take to answer after a request to cancel a statement.
 const cancelDelay = 5 * time.Second
 
 func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 	conn, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		// The error may have the password in it.
+		// Leave the error out: it may contain the password.
 		return nil, &store.Error{Code: store.CodeInvalid, Field: "dsn: cannot be parsed"}
 	}
-	// A cancelled call asks the server to cancel, and waits for what it says: by default the connection would be cut, and the
-	// statement go on.
+	// On cancellation, ask the server to cancel and wait for its answer. The default would close the connection and leave
+	// the statement running.
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cfg.cancelDelay}
 	}
@@ -72,16 +72,16 @@ func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 	}
 	e := &postgresEngine{cfg: cfg, dsn: conn, db: stdlib.OpenDB(*conn, settings...)}
 	e.db.SetMaxOpenConns(cfg.maxConns)
-	e.db.SetMaxIdleConns(cfg.maxConns) // another connection is another process of the server: not to be made for each burst
+	e.db.SetMaxIdleConns(cfg.maxConns) // a connection costs the server a process: do not open new ones for each burst
 	e.db.SetConnMaxIdleTime(idleFor)
 	return e, nil
 }
 
-// noticeLoss has the server look whether its client is still there while it works. It does no harm where the server's version
-// (before 14) or platform cannot.
+// noticeLoss makes the server check during a statement whether its client is still connected. Some servers refuse the
+// setting (before version 14, or on some platforms), which does no harm.
 func noticeLoss(ctx context.Context, c *pgx.Conn) error {
 	_, err := c.Exec(ctx, "SET client_connection_check_interval = "+millis(checkInterval))
-	if c.IsClosed() { // the driver would leave it open, and forget it
+	if c.IsClosed() { // otherwise the driver would leak it
 		return err
 	}
 	return nil
@@ -108,7 +108,7 @@ func (c config) qualified(table string) string {
 	return `"` + c.schema + `"."` + c.prefix + table + `"`
 }
 
-// introduce stamps the transaction for those who announce it, and gives it the caller's deadline.
+// introduce sets the transaction's stamp, for the triggers, and its time limits.
 func (e *postgresEngine) introduce(ctx context.Context, tx *sql.Tx) error {
 	var (
 		set  []string
@@ -140,12 +140,13 @@ func (e *postgresEngine) introduce(ctx context.Context, tx *sql.Tx) error {
 
 func (e *postgresEngine) close() error { return e.db.Close() }
 
-// suits refuses a database that could not keep every text, and a schema whose name would have to be quoted, which goose does not.
+// suits refuses a database whose encoding cannot hold every text, and a schema whose name needs quotes, because goose does
+// not quote it.
 func (e *postgresEngine) suits(ctx context.Context) error {
 	var encoding string
 	err := e.db.QueryRowContext(ctx, "SHOW server_encoding").Scan(&encoding)
 	if err == nil && encoding != "UTF8" {
-		err = fmt.Errorf("%w: its encoding is %s: make one with ENCODING 'UTF8'", errUnsuitable, encoding)
+		err = fmt.Errorf("%w: its encoding is %s: create it with ENCODING 'UTF8'", errUnsuitable, encoding)
 	}
 	if err != nil || e.cfg.schema == "" {
 		return err
@@ -159,7 +160,7 @@ func (e *postgresEngine) suits(ctx context.Context) error {
 	return err
 }
 
-// healthy finds a server that is gone, is a replica or was made read-only.
+// healthy fails if the server does not answer, is a replica or is read-only.
 func (e *postgresEngine) healthy(ctx context.Context) error {
 	var readOnly bool
 	err := e.db.QueryRowContext(ctx, "SELECT current_setting('transaction_read_only')::bool").Scan(&readOnly)
@@ -169,8 +170,8 @@ func (e *postgresEngine) healthy(ctx context.Context) error {
 	return err
 }
 
-// classify knows SQLSTATE (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back. A COMMIT whose
-// session ended, or whose connection broke, may have been carried out before.
+// classify maps SQLSTATE codes (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back. A COMMIT
+// whose session or connection ended without an answer may have succeeded.
 func (e *postgresEngine) classify(err error) verdict {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -180,7 +181,7 @@ func (e *postgresEngine) classify(err error) verdict {
 	switch pe.Code {
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		v.code, v.retry = store.CodeUnavailable, true
-	case "57P01", "57P02": // admin_shutdown, crash_shutdown: of this session, at least; another may do
+	case "57P01", "57P02": // admin_shutdown, crash_shutdown: this session ended; another may work
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P03", "55P03", "25006": // cannot_connect_now, lock_not_available, read_only_sql_transaction
 		v.code = store.CodeUnavailable
@@ -199,8 +200,8 @@ func (e *postgresEngine) classify(err error) verdict {
 	return v
 }
 
-// raced: another made the schema or a table in the meantime, or its catalog row was being changed ("tuple concurrently
-// updated", an internal error). Rights that are missing stay missing.
+// raced reports whether another program created the schema or a table at the same time, or was changing its catalog row
+// ("tuple concurrently updated", an internal error). Missing rights are no such case.
 func (e *postgresEngine) raced(err error) bool {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -213,8 +214,8 @@ func (e *postgresEngine) raced(err error) bool {
 	return e.classify(err).retry
 }
 
-// unanswered classifies the errors that are not the server's. They never settle a COMMIT. Nor does pgconn.SafeToRetry: pgx calls
-// a connection safe ("conn closed") also when it broke while the answer was awaited.
+// unanswered classifies errors that do not come from the server. They never settle a COMMIT, even where pgconn.SafeToRetry
+// reports true: pgx calls a connection safe ("conn closed") also if it broke while the answer was awaited.
 func unanswered(err error) verdict {
 	v := verdict{code: store.CodeUnavailable}
 	_, isNet := errors.AsType[net.Error](err)
@@ -222,7 +223,7 @@ func unanswered(err error) verdict {
 	switch {
 	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
 		return verdict{code: store.CodeInternal, settled: true}
-	case isConnect: // trying again is for who has more patience
+	case isConnect: // there is no connection; whether to retry is the caller's decision
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.code = store.CodeOf(err)
 	case errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):

@@ -29,7 +29,7 @@ func item(t testing.TB, id string) chat.Item {
 	return get[chat.Item](t)(chat.NewItem(id, noon, chat.EndOfTurn{}))
 }
 
-// openPG opens a store in a database of its own, whose tables are in its public schema.
+// openPG opens a store in its own database, with the tables in the schema public.
 func openPG(t testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
 	t.Helper()
 	return closing(t)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
@@ -47,7 +47,7 @@ func begun(t *testing.T, dsn, text string) pgx.Tx {
 	return tx
 }
 
-// A cancelled insert that says it was not applied is never there. Each says which it was.
+// An insert that reports ErrNotApplied never appears, also if it was cancelled. Each error is one of the two outcomes.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
 	free, blocked := tries(1200, 240), tries(160, 40)
@@ -60,7 +60,7 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 		patience          = time.Millisecond
 		applied, definite int
 	)
-	// add adds n items. Each has a deadline around the time that an insert takes now: about half of them are met.
+	// add adds n items. Each has a deadline near the current time of an insert, so that about half of them succeed.
 	add := func(prefix string, n int) {
 		var wg sync.WaitGroup
 		for w := range 8 {
@@ -90,7 +90,7 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	tx := begun(t, dsn, lockThreads)
 	add("blocked", blocked)
 	must(t, tx.Rollback(t.Context()))
-	// Whoever still writes holds a lock on the table: waiting for it waits for them.
+	// Running writes hold locks on the tables: getting this lock waits for all of them.
 	must(t, begun(t, dsn, "LOCK TABLE chatstore_threads, chatstore_items IN ACCESS EXCLUSIVE MODE").Rollback(t.Context()))
 
 	unknown := 0
@@ -100,28 +100,28 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 		case err == nil:
 			applied++
 			if !there {
-				t.Errorf("%s was acknowledged and is not there", id)
+				t.Errorf("%s was acknowledged, but does not exist", id)
 			}
 		case !store.IsDefinite(err):
 			unknown++
 		default:
 			definite++
 			if there {
-				t.Errorf("%s is there, and its error was %v", id, err)
+				t.Errorf("%s exists, but its error was %v", id, err)
 			}
 			if code := store.CodeOf(err); code != store.CodeTimeout && code != store.CodeCanceled {
-				t.Errorf("%s: a deadline ended with %v", id, err)
+				t.Errorf("%s: after its deadline: %v", id, err)
 			}
 		}
 	}
 	t.Logf("%d applied, %d surely not, %d unknown", applied, definite, unknown)
 	if unknown > 0 || definite < blocked+free/8 || applied < free/8 {
-		t.Errorf("%d applied, %d surely not, %d unknown: want both of the first, and none of the last", applied, definite, unknown)
+		t.Errorf("%d applied, %d not applied, %d unknown: want some, some, and none", applied, definite, unknown)
 	}
 }
 
-// raising makes the database answer an insert of the item "msg_CODE" with the SQLSTATE CODE: at the insert or, deferred, at
-// COMMIT. An item "..._N" is let through from the Nth time on.
+// raising makes the database answer an insert of the item "msg_CODE" with the SQLSTATE CODE, at the insert or, deferred, at
+// the COMMIT. An item "..._N" succeeds from the Nth attempt on.
 const raising = `
 CREATE SEQUENCE tries;
 CREATE FUNCTION raise_it() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -145,7 +145,7 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
 	steady := openPG(t, dsn, patient)
-	hasty := openPG(t, dsn, sqlstore.WithRetryFor(20*time.Millisecond)) // for what never succeeds
+	hasty := openPG(t, dsn, sqlstore.WithRetryFor(20*time.Millisecond)) // for calls that never succeed
 	srv.Exec(t, dsn, raising)
 	must(t, steady.SaveThread(t.Context(), thread("thr_1")))
 	for _, c := range []struct {
@@ -163,11 +163,11 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 		{"now_53300", store.CodeUnavailable, true},
 		{"now_57014", store.CodeTimeout, true},
 		{"now_22012", store.CodeInternal, true},
-		{"now_kill", store.CodeUnavailable, true}, // what was not committed never will be
+		{"now_kill", store.CodeUnavailable, true}, // an uncommitted write never commits
 		{"later_23505", store.CodeConflict, true},
 		{"later_40001", store.CodeUnavailable, true},
 		{"later_53100", store.CodeUnavailable, true},
-		{"later_kill", store.CodeUnavailable, false}, // it broke off at COMMIT: nobody can say
+		{"later_kill", store.CodeUnavailable, false}, // the connection broke at COMMIT: unknown
 		{"now_40001_3", store.CodeOK, true},
 		{"later_40001_6", store.CodeOK, true},
 		{"now_kill_9", store.CodeOK, true},
@@ -182,10 +182,10 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 			t.Errorf("%s: got %v, definite %v (cause %v)", c.id, err, store.IsDefinite(err), errors.Unwrap(err))
 		}
 		if err != nil && (strings.Contains(err.Error(), "c4n4ry") || strings.Contains(err.Error(), "SQLSTATE")) {
-			t.Errorf("%s: the driver's words are shown: %v", c.id, err)
+			t.Errorf("%s: the text shows the driver's error: %v", c.id, err)
 		}
 		if c.definite && err != nil && !errors.Is(err, store.ErrNotApplied) {
-			t.Errorf("%s: %v does not say that it was not applied", c.id, err)
+			t.Errorf("%s: %v is not ErrNotApplied", c.id, err)
 		}
 		if _, missing := steady.LoadItem(t.Context(), "thr_1", c.id); (missing == nil) != (err == nil) {
 			t.Errorf("%s: ended with %v, and loading it with %v", c.id, err, missing)
@@ -200,7 +200,7 @@ func TestAStatementThatTakesTooLongIsEnded(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Shared(t).DSN(t)
 	unlimited := openPG(t, dsn)
-	// opened opens a store whose limit is no longer than this machine needs now to open one under it.
+	// opened opens a store whose limit is at most the time that this machine now needs to open one with it.
 	opened := func(limited func(time.Duration) sqlstore.Option, more sqlstore.Option) *sqlstore.Store {
 		for limit := 20 * time.Millisecond; ; limit *= 2 {
 			s, err := sqlstore.OpenPostgres(context.Background(), dsn, limited(limit), sqlstore.WithoutMigration(), more)
@@ -252,11 +252,11 @@ func TestTheServerIsToldTheCallersDeadline(t *testing.T) {
 	seen := get[[]sight](t)(pgx.CollectRows(rows, pgx.RowToStructByName[sight]))
 	hour := time.Hour.Milliseconds()
 	if len(seen) != 2 || seen[0].Milliseconds > hour/60 || seen[0].Stamp != "" || seen[1] != (sight{hour, "cache:18446744073709551615"}) {
-		t.Errorf("the transactions saw %v", seen)
+		t.Errorf("the transactions had the settings %v", seen)
 	}
 }
 
-// Cut connections and a restarted server are the store's business, not the program's.
+// The store handles broken connections and a restarted server. The program sees nothing of them.
 func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Start(t, fast...)
@@ -307,7 +307,7 @@ func TestAMissingServerAndAnUnparsableDSNAreErrorsWithoutThePassword(t *testing.
 func TestWhatIsSaidOfALostWriteIsLongEnough(t *testing.T) {
 	s := openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithStatementTimeout(7*time.Second), sqlstore.WithLockTimeout(3*time.Second))
 	if got := s.LongestWrite(); got != 15*time.Second {
-		t.Errorf("got %v, want the sum of the timeouts and of the interval in which the server looks for its client", got)
+		t.Errorf("got %v, want the sum of both timeouts and the interval in which the server checks its client", got)
 	}
 	if s := sqliteMemory(t); s.LongestWrite() != 0 {
 		t.Errorf("SQLite: %v", s.LongestWrite())

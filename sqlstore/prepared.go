@@ -5,11 +5,11 @@ import (
 	"database/sql"
 )
 
-// prepared are the statements that stay parsed, by their text: those of SQLite, whose driver would parse them for every call, which
-// takes longer than to execute them. The driver of PostgreSQL keeps them by itself.
+// prepared maps texts to prepared statements. Only SQLite needs it: its driver would parse a statement for every call, which
+// takes longer than executing it. The driver of PostgreSQL keeps its statements prepared.
 type prepared map[string]*sql.Stmt
 
-// prepare parses the statements: all, or none is left open. They end with db.
+// prepare prepares all statements or none. They end with db.
 func prepare(ctx context.Context, db *sql.DB, texts []string) (prepared, error) {
 	p := make(prepared, len(texts))
 	for _, text := range texts {
@@ -25,18 +25,18 @@ func prepare(ctx context.Context, db *sql.DB, texts []string) (prepared, error) 
 
 func (p prepared) close() {
 	for _, stmt := range p {
-		_ = stmt.Close() // of use to nobody
+		_ = stmt.Close() // nothing depends on the error
 	}
 }
 
-// asker runs statements by their text, prepared where they are: in a transaction, or each by itself.
+// asker runs statements by their text, prepared if possible, with or without a transaction.
 type asker struct {
 	db interface {
 		ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
 		QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 		QueryRowContext(ctx context.Context, text string, args ...any) *sql.Row
 	}
-	tx       *sql.Tx // nil outside of one
+	tx       *sql.Tx // nil outside of a transaction
 	prepared prepared
 }
 

@@ -42,11 +42,11 @@ func TestAllStatementsOfSQLiteArePrepared(t *testing.T) {
 	}
 	look(reflect.ValueOf(s.sql))
 	if texts < 30 {
-		t.Errorf("found %d statements only", texts)
+		t.Errorf("found only %d statements", texts)
 	}
 }
 
-// With statements in their place that fail, all calls fail: so they ask by these.
+// With failing statements in place of the prepared ones, all calls must fail. So they use the prepared ones.
 func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	ctx := t.Context()
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
@@ -83,13 +83,13 @@ func TestSQLiteAsksByItsPreparedStatements(t *testing.T) {
 	fails(s.forReads, s.engine.reader())
 	for op, call := range reads {
 		if err := call(s); err == nil {
-			t.Errorf("%v: asked without its prepared statement", op)
+			t.Errorf("%v: did not use its prepared statement", op)
 		}
 	}
 	fails(s.forWrites, s.engine.writer())
 	for op, call := range writes {
 		if err := call(s); err == nil {
-			t.Errorf("%v: wrote without its prepared statement", op)
+			t.Errorf("%v: did not use its prepared statement", op)
 		}
 	}
 }

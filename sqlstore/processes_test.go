@@ -19,10 +19,11 @@ import (
 	"github.com/chatstore/chatstore/storetest/fleet"
 )
 
-// lease is the bound on the age of a read in these tests.
+// lease bounds the age of a read in these tests.
 const lease = 1500 * time.Millisecond
 
-// openWorker opens the stack of a process of the fleet. Its entries never expire: what is too old was not told of.
+// openWorker opens the stack of a process of the fleet. Entries never expire, so a read that is too old shows a missed
+// change.
 func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	s, err := sqlstore.OpenPostgres(ctx, args[0], sqlstore.WithRetryFor(100*time.Millisecond))
 	if err != nil {
@@ -35,8 +36,8 @@ func openWorker(ctx context.Context, args []string) (store.Store, error) {
 	return store.Wrap(s, cache.New(cache.WithBus(b), cache.WithTTL(0))), nil
 }
 
-// Three processes read one another's writes through caches that only the database's notifications empty. Meanwhile connections
-// are cut, and the server goes down and comes back.
+// Three processes read each other's writes through caches that only the database's notifications invalidate. Meanwhile
+// connections are cut, and the server goes down and comes back.
 func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 	t.Parallel()
 	srv := pgtest.Start(t, fast...)
@@ -59,7 +60,7 @@ func TestNoProcessReadsWhatIsOlderThanTheLease(t *testing.T) {
 	})
 }
 
-// What somebody else writes, with psql for example, is told of as well.
+// Changes by other programs, such as psql, are announced as well.
 func TestNoWriterCanForgetToTell(t *testing.T) {
 	srv := pgtest.Shared(t)
 	dsn := srv.DSN(t)
@@ -69,7 +70,7 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	stop := b.Subscribe(t.Context(), func(c bus.Change) { changes <- c }, func(ok bool) { up <- ok })
 	defer stop()
 	if !<-up {
-		t.Fatal("cut off at the beginning")
+		t.Fatal("not connected at the beginning")
 	}
 	srv.Exec(t, dsn, `INSERT INTO chatstore_threads VALUES ('thr_end', '', '', 0, 0, 1, 0, 0, '{}')`)
 	<-changes
@@ -85,13 +86,13 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 		{`DELETE FROM chatstore_items`, []bus.Change{{ThreadID: "thr_2"}}},
 		{`INSERT INTO chatstore_attachments VALUES ('atc_1', '', '', 0, '{}')`, []bus.Change{{AttachmentID: "atc_1"}}},
 		{`BEGIN; UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_2'; COMMIT`,
-			[]bus.Change{{ThreadID: "thr_2"}}}, // once
+			[]bus.Change{{ThreadID: "thr_2"}}}, // announced once
 		{`BEGIN; SELECT set_config('chatstore.stamp', 'CACHE:17', true); UPDATE chatstore_threads SET doc = '{ }' WHERE id = 'thr_2'; COMMIT`,
 			[]bus.Change{{ThreadID: "thr_2", Origin: "CACHE", Write: 17}}},
 		{`UPDATE chatstore_threads SET doc = '{}' WHERE id = 'none'`, nil},
 		{`BEGIN; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_1'; ROLLBACK`, nil},
 		{`INSERT INTO chatstore_threads SELECT 'thr_x' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 1000) n`,
-			[]bus.Change{{All: true}}}, // more than a message has room for
+			[]bus.Change{{All: true}}}, // too many for one message
 		{`INSERT INTO chatstore_threads SELECT repeat('é', 124) || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 32) n`,
 			[]bus.Change{{All: true}}},
 		{`TRUNCATE chatstore_attachments`, []bus.Change{{All: true}}},
@@ -106,7 +107,7 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 			got = append(got, ch)
 		}
 		if fmt.Sprint(got) != fmt.Sprint(c.want) {
-			t.Errorf("%s: told %+v, want %+v", c.text, got, c.want)
+			t.Errorf("%s: got %+v, want %+v", c.text, got, c.want)
 		}
 	}
 }
@@ -129,10 +130,10 @@ func TestABusIsRefusedWhereItWouldHearNothing(t *testing.T) {
 			t.Errorf("%s: got %v", c.name, err)
 		}
 	}
-	closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last to open decides
+	closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last one to open decides
 }
 
-// attempts is a log that has an element for each time that a bus could not connect.
+// attempts is a log handler that sends a value for each failed attempt to connect.
 type attempts chan struct{}
 
 func (a attempts) Write(line []byte) (int, error) {
@@ -145,11 +146,11 @@ func (a attempts) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// A cache whose changes are no longer announced must not serve: its own heartbeats would still come back.
+// A cache must not serve when its changes are no longer announced, although its own heartbeats would still come back.
 func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
 	tries := make(attempts, 100)
-	// With so long a lease it is not the lease's end that tells.
+	// The lease is so long that its end cannot be the reason.
 	b := closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context(), pubsub.WithLease(time.Hour),
 		pubsub.WithBackoff(time.Millisecond, 10*time.Millisecond), pubsub.WithLogger(slog.New(slog.NewTextHandler(tries, nil)))))
 	states := make(chan bool, 100)
@@ -163,7 +164,7 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 					return
 				}
 			case <-time.After(time.Minute):
-				t.Fatalf("the bus never says connected(%v)", want)
+				t.Fatalf("the bus never reports connected(%v)", want)
 			}
 		}
 	}
@@ -171,20 +172,21 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 	openPG(t, dsn, sqlstore.WithoutNotify())
 	become(false)
 	if b.LeasedUntil().After(time.Now()) {
-		t.Error("and it is still leased")
+		t.Error("the lease did not end")
 	}
-	for range 5 { // it tries again and again, and is refused
+	for range 5 { // it keeps trying and is refused
 		select {
 		case <-tries:
 		case on := <-states:
-			t.Fatalf("without the triggers it says connected(%v)", on)
+			t.Fatalf("without the triggers the bus reports connected(%v)", on)
 		}
 	}
-	openPG(t, dsn) // switches them on
+	openPG(t, dsn) // enables the triggers
 	become(true)
 }
 
-// A pooler that lets nobody listen: the bus goes past it, and hears what is written through it.
+// Behind a pooler that does not support LISTEN, the bus uses a direct connection and gets the changes written through the
+// pooler.
 func TestABusListensWhereItIsTold(t *testing.T) {
 	n := broken(t)
 	asked := make(chan struct{}, 1)
@@ -200,19 +202,19 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 	})
 	s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.direct))
 	b := closed[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
-	told := make(chan string, 10)
-	defer b.Subscribe(t.Context(), func(c bus.Change) { told <- c.ThreadID }, func(on bool) { told <- fmt.Sprint(on) })()
+	events := make(chan string, 10)
+	defer b.Subscribe(t.Context(), func(c bus.Change) { events <- c.ThreadID }, func(on bool) { events <- fmt.Sprint(on) })()
 	expect := func(want string) {
 		t.Helper()
 		select {
-		case got := <-told:
+		case got := <-events:
 			if got != want {
-				t.Errorf("told %q, want %q", got, want)
+				t.Errorf("got %q, want %q", got, want)
 			}
 		case <-asked:
-			t.Fatal("it listens through the pooler")
+			t.Fatal("the bus listens through the pooler")
 		case <-time.After(time.Minute):
-			t.Fatalf("waited in vain for %q", want)
+			t.Fatalf("no %q came", want)
 		}
 	}
 	expect("true")
@@ -221,6 +223,6 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 
 	wrong := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
 	if _, err := wrong.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid || strings.Contains(fmt.Sprint(err, causeOf(err)), "c4n4ry") {
-		t.Errorf("a DSN that is none: %v (cause %v)", err, causeOf(err))
+		t.Errorf("an invalid DSN: %v (cause %v)", err, causeOf(err))
 	}
 }

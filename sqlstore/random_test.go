@@ -11,12 +11,12 @@ import (
 func TestRandomCalls(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
-		s := open(t) // once: opening a database takes longer than a sequence of calls
+		s := open(t) // opened once, because that takes longer than a sequence of calls
 		storetest.Random(t, func(*testing.T) store.Store { return s }, storetest.WithOneIn(4))
 	})
 }
 
-// With so few items in a window, and so few entries, every edge of them is met.
+// With such a small window and so few entries, every edge case occurs.
 func TestRandomCallsThroughTheRecommendedStackWithATinyCache(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {

@@ -17,23 +17,23 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// OpenSQLite opens the database in the file at path, which is made if it is not there, or one in memory that ends with the
-// Store if path is ":memory:". Several Stores and programs on one machine may open a file.
+// OpenSQLite opens the database file at path and creates it if it is missing. The path ":memory:" opens a database in memory
+// that ends with the Store. Several Stores and programs on one machine may open the same file.
 //
-// The file is in WAL mode: readers wait for nobody, writers for one another. What an acknowledged write survives is said by
-// [WithDurability].
+// The file is in WAL mode: readers never wait, and writers wait only for each other. [WithDurability] says what an
+// acknowledged write survives.
 //
-// No other code of the program may open the file, not even to copy it: closing it again would end SQLite's locks. On Linux
-// OpenSQLite switches the driver (modernc.org/sqlite) to locks that don't mind (sqlite.OFDLocking), for the whole program, if no
-// file was open before. Backups are for SQLite's own tools (VACUUM
-// INTO, sqlite3 .backup) anyway: a copy of the file alone misses what is in the WAL.
+// No other code in the program may open the file, not even to copy it: closing it would release SQLite's POSIX locks. On
+// Linux, OpenSQLite switches the driver (modernc.org/sqlite) to locks without this fault (sqlite.OFDLocking). It does so for
+// the whole program, and only if no database file is open yet. For backups, use SQLite's own tools (VACUUM INTO, sqlite3
+// .backup): a copy of the file alone lacks the contents of the WAL.
 func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
 	if err != nil {
 		return nil, err
 	}
 	e, err := newSQLite(path, cfg)
-	if _, told := errors.AsType[*store.Error](err); err != nil && !told {
+	if _, ok := errors.AsType[*store.Error](err); err != nil && !ok {
 		err = &store.Error{Code: store.CodeUnavailable, Field: cannotOpen, Cause: err}
 	}
 	if err != nil {
@@ -44,10 +44,10 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 
 type sqliteEngine struct {
 	read, write *sql.DB
-	anchor      *sql.DB // has a connection that keeps a database in memory alive; nil for a file
+	anchor      *sql.DB // keeps a database in memory alive by its connection; nil for a file
 }
 
-// busyTimeout is short: beyond it, the call waits, where its context can end it.
+// busyTimeout is short, so that longer waits happen in try, where the caller's context can end them.
 const busyTimeout = 20 * time.Millisecond
 
 func newSQLite(path string, cfg config) (*sqliteEngine, error) {
@@ -55,7 +55,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	case path == "":
 		return nil, invalid("path: empty")
 	case strings.HasPrefix(path, "file:"):
-		return nil, invalid("path: begins with file: (it is a path, not a URI; settings are options)")
+		return nil, invalid("path: begins with file: (give a path, not a URI; settings are options)")
 	case strings.ContainsRune(path, 0):
 		return nil, invalid("path: has a zero byte")
 	}
@@ -82,7 +82,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 		db.SetMaxOpenConns(1)
 		anchor, err := sql.Open("sqlite", name)
 		if err == nil {
-			err = anchor.Ping() // its connection stays, idle
+			err = anchor.Ping() // its connection stays open
 		}
 		e := &sqliteEngine{read: db, write: db, anchor: anchor}
 		if err != nil {
@@ -90,10 +90,10 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 		}
 		return e, nil
 	}
-	// A lock of POSIX is lost as soon as anybody in the process opens and closes the file, as a backup does; these of Linux are
-	// not. Where they cannot be had, or other locks are in use already, all stay with what there is.
+	// A POSIX lock is lost when any code in the process opens and closes the file, for example to copy it. Locks of open
+	// files (OFD) are not. If OFD locks are unavailable, or a file is open already, the driver's locks stay as they are.
 	_, _ = sqlite.OFDLocking(true)
-	path, err := filepath.Abs(path) // connections are opened later too, when the working directory may be another
+	path, err := filepath.Abs(path) // later connections must not depend on the working directory
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 		return nil, errors.Join(err, write.Close())
 	}
 	read.SetMaxOpenConns(cfg.maxConns)
-	read.SetMaxIdleConns(cfg.maxConns) // they cost next to nothing, and opening one reads the schema
+	read.SetMaxIdleConns(cfg.maxConns) // idle connections are cheap, and opening one reads the schema
 	return &sqliteEngine{read: read, write: write}, nil
 }
 
@@ -118,10 +118,10 @@ func (e *sqliteEngine) writer() *sql.DB                          { return e.writ
 func (e *sqliteEngine) keepsStatements() bool                    { return false }
 func (e *sqliteEngine) introduce(context.Context, *sql.Tx) error { return nil }
 
-// notify has nothing to do: SQLite tells nobody.
+// notify does nothing: SQLite does not announce changes.
 func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
 
-func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // it never outlives its call
+func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // a write never outlives its call
 
 func (e *sqliteEngine) statements(cfg config) statements {
 	return statementsFor(
@@ -130,17 +130,17 @@ func (e *sqliteEngine) statements(cfg config) statements {
 	)
 }
 
-// suits refuses a file where WAL mode, which all of this depends on, cannot be had.
+// suits refuses a file that cannot be in WAL mode. The engine depends on that mode.
 func (e *sqliteEngine) suits(ctx context.Context) error {
 	var mode string
 	err := e.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
 	if err == nil && mode != "wal" && e.anchor == nil {
-		err = fmt.Errorf("%w: SQLite cannot have it in WAL mode, but %s", errUnsuitable, mode)
+		err = fmt.Errorf("%w: the file cannot be in WAL mode; its journal mode is %s", errUnsuitable, mode)
 	}
 	return err
 }
 
-// healthy finds a file that cannot be read. That it cannot be written to, writing finds out.
+// healthy fails if the file cannot be read. It does not try to write.
 func (e *sqliteEngine) healthy(ctx context.Context) error {
 	var n int64
 	return e.read.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
@@ -156,8 +156,8 @@ func (e *sqliteEngine) close() error {
 	return err
 }
 
-// classify knows SQLite's result codes (sqlite.org/rescode.html). A COMMIT that fails leaves the transaction open, to be rolled
-// back; but of one that met a failing disk nobody can say.
+// classify maps SQLite's result codes (sqlite.org/rescode.html). A failed COMMIT leaves the transaction open and is rolled
+// back. After a disk error, the outcome of a COMMIT is unknown.
 func (e *sqliteEngine) classify(err error) verdict {
 	se, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
@@ -185,7 +185,7 @@ func (e *sqliteEngine) classify(err error) verdict {
 	return verdict{code: store.CodeInternal, settled: true}
 }
 
-// raced: another made a table in the meantime, which is an error like any other in a statement.
+// raced reports whether another program created a table at the same time. SQLite has no error code of its own for that.
 func (e *sqliteEngine) raced(err error) bool {
 	se, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {

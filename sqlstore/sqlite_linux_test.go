@@ -10,8 +10,8 @@ import (
 	"github.com/chatstore/chatstore/sqlstore"
 )
 
-// Closing a file takes a process's locks of POSIX on it away. Another program with an older SQLite, which then believes itself
-// alone, deletes the WAL when it is done, and what is written after that nobody else sees.
+// Closing a file releases the process's POSIX locks on it. Then another program with an older SQLite believes that it is
+// alone, and deletes the WAL when it is done. Later writes are invisible to all others.
 func TestLocksOutliveThatSomebodyInTheProcessReadsTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "chat.db")
 	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path))
@@ -23,6 +23,6 @@ func TestLocksOutliveThatSomebodyInTheProcessReadsTheFile(t *testing.T) {
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: shared, Len: sharedBytes}
 	must(t, syscall.FcntlFlock(f.Fd(), getLock, &lock))
 	if lock.Type != syscall.F_RDLCK {
-		t.Errorf("the file is not locked any more (type %d)", lock.Type)
+		t.Errorf("the file is no longer locked (type %d)", lock.Type)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// locked opens a store whose file's write lock another program has, and returns what gives it back.
+// locked opens a store. Another program holds the write lock of its file; the returned function releases it.
 func locked(t *testing.T, opts ...sqlstore.Option) (s *sqlstore.Store, unlock func()) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "chat.db")
@@ -41,9 +41,9 @@ func TestABusyFileIsWaitedFor(t *testing.T) {
 	s, unlock := locked(t, patient)
 	done := make(chan error, 1)
 	go func() { done <- s.SaveThread(t.Context(), thread("thr_1")) }()
-	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeNotFound) // a read beside a writer
+	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeNotFound) // a read does not wait for a writer
 	if len(done) > 0 {
-		t.Error("it did not wait")
+		t.Error("the write did not wait")
 	}
 	unlock()
 	must(t, <-done)
@@ -58,7 +58,7 @@ func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
 	s, unlock := locked(t, sqlstore.WithRetryFor(time.Hour))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	for i := range 3 { // one waits for the file, the others for the one
+	for i := range 3 { // one waits for the file lock, the others for its connection
 		go func() { done <- s.SaveThread(ctx, thread(fmt.Sprintf("thr_%d", i))) }()
 	}
 	cancel()
@@ -67,7 +67,7 @@ func TestACancelledCallStopsWaitingForABusyFile(t *testing.T) {
 	}
 	unlock()
 	if p := get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})); len(p.Data) != 0 {
-		t.Errorf("there are %d threads that were not applied", len(p.Data))
+		t.Errorf("%d threads exist that were not applied", len(p.Data))
 	}
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 }
@@ -98,10 +98,10 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 			err := s.AddThreadItem(ctx, "thr_1", big)
 			wantErr(t, err, c.want, store.ErrNotApplied)
 			if reported || !store.IsDefinite(err) {
-				t.Errorf("versions were reported of what was not applied: %v; definite: %v", reported, store.IsDefinite(err))
+				t.Errorf("versions were reported for a failed write: %v; definite: %v", reported, store.IsDefinite(err))
 			}
 			if err != nil && (strings.Contains(err.Error(), "c4n4ry") || strings.Contains(strings.ToLower(err.Error()), "sqlite")) {
-				t.Errorf("the driver's words are shown: %v", err)
+				t.Errorf("the text shows the driver's error: %v", err)
 			}
 			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
 			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.undo))
@@ -171,7 +171,7 @@ func TestEachMemoryIsItsOwn(t *testing.T) {
 	a, b := sqliteMemory(t), sqliteMemory(t)
 	must(t, a.SaveThread(t.Context(), thread("thr_1")))
 	wantErr(t, errOf(b.LoadThread(t.Context(), "thr_1")), store.CodeNotFound)
-	// A connection that breaks, as by an interrupted call, is not the end of the data.
+	// A broken connection, as after an interrupted call, must not look like the end of the data.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 20 {
@@ -197,10 +197,10 @@ func TestDurabilityIsWhatTheFileIsOpenedWith(t *testing.T) {
 	}
 }
 
-// An unwritable file, and an unwritable folder, are said to be that. Root may write anywhere, so it looks as somebody else.
+// An unwritable file or folder gets an error that says so. Root may write anywhere, so the test runs as another user.
 func TestWhatCannotBeWrittenIsUnavailable(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("permissions are others on Windows")
+		t.Skip("permissions are different on Windows")
 	}
 	const env = "CHATSTORE_TEST_UNWRITABLE"
 	dir, given := os.LookupEnv(env)
@@ -231,7 +231,7 @@ func TestWhatCannotBeWrittenIsUnavailable(t *testing.T) {
 	}
 }
 
-// unwritable leaves a database in dir that nobody else may write to.
+// unwritable creates a database in dir that other users cannot write to.
 func unwritable(t *testing.T, dir string) {
 	t.Helper()
 	path := filepath.Join(dir, "old.db")

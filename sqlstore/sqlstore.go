@@ -1,29 +1,28 @@
-// Package sqlstore keeps chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL.
+// Package sqlstore stores chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL.
 //
 //	s, err := sqlstore.OpenSQLite(ctx, "chat.db")
 //	s, err := sqlstore.OpenPostgres(ctx, "postgres://chat@db.internal/chat")
 //	defer s.Close()
 //
-// Both are a complete [store.Store] that passes storetest.Run, report thread versions, and can be wrapped in any decorator.
-// Use SQLite on one machine, for any number of programs on it. Use PostgreSQL for programs on several machines. Do not put a
+// Both are complete [store.Store]s: they pass storetest.Run, report thread versions, and can be wrapped in any decorator.
+// Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
 // SQLite file on a network file system.
 //
-// # What is kept
+// # What is stored
 //
-// A value is kept as its JSON text, byte for byte, beside the columns that it is found by. Opening migrates the schema forward
-// unless told otherwise ([WithoutMigration]). Several programs may open a database at once. A deleted thread or attachment
-// leaves its id, owner and version behind: the id stays its owner's.
+// A value is stored as its JSON text, byte for byte. Other columns have the parts that queries need. Opening a database
+// migrates its schema forward, except with [WithoutMigration]. Several programs may open a database at once. After a
+// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner.
 //
 // # Errors
 //
-// A write is one transaction. Until its COMMIT is sent, a write that fails has not happened: its error wraps
-// [store.ErrNotApplied]. That includes a cancelled context. The caller's context does not cancel the COMMIT; the write waits
-// for the verdict. The outcome is unknown ([store.ErrUnavailable]) only where no verdict comes, for example when the
-// connection breaks in that moment. [Store.LongestWrite] says how long it stays unknown.
+// A write is one transaction. A write that fails before its COMMIT is sent was not applied: its error wraps
+// [store.ErrNotApplied]. This includes a cancelled context. The caller's context does not cancel the COMMIT: the write waits
+// for the answer. The outcome is unknown ([store.ErrUnavailable]) only if no answer comes, for example because the
+// connection breaks at that moment. [Store.LongestWrite] returns how long such a write may still commit.
 //
-// A call that meets a lock, a serialization failure or a deadlock is tried again. It ends when it succeeds, when
-// [WithRetryFor] is over, or when the caller's context ends. The driver's own words are in an error's cause, never in its
-// text.
+// A call that meets a lock, a serialization failure or a deadlock is retried. It stops when it succeeds, when the time of
+// [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's cause, never in its text.
 package sqlstore
 
 import (
@@ -40,17 +39,17 @@ import (
 
 var checks driver.Checks
 
-// Store is a [store.Store] in a SQL database. Make one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use, and
-// several Stores, in this process or others, may use one database.
+// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use.
+// Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator
 	engine engine
 	sql    statements
 	cfg    config
 
-	forReads, forWrites prepared // none of PostgreSQL
+	forReads, forWrites prepared // empty for PostgreSQL
 
-	calls   sync.RWMutex // read-locked by each call; Close locks it for good
+	calls   sync.RWMutex // read-locked by each call; Close locks it and never unlocks it
 	closing sync.Once
 	closed  error
 }
@@ -62,7 +61,7 @@ var (
 	_ driver.WriteBounder = (*Store)(nil)
 )
 
-// open checks what opened, migrates it and makes the Store.
+// open checks and migrates the database, and returns the Store.
 func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
 	s.sql = e.statements(cfg)
@@ -73,7 +72,7 @@ func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	return s, nil
 }
 
-// ready makes the database ready, as often as it could not for the moment: others may be doing the same.
+// ready prepares the database. It retries temporary failures, because other programs may do the same at the same time.
 func (s *Store) ready(ctx context.Context) error {
 	cfg, e := s.cfg, s.engine
 	for end := time.Now().Add(cfg.retryFor); ; {
@@ -101,7 +100,7 @@ func (s *Store) ready(ctx context.Context) error {
 	}
 }
 
-// prepare parses all statements, once for each pool.
+// prepare prepares all statements for each pool.
 func (s *Store) prepare(ctx context.Context) error {
 	forReads, err := prepare(ctx, s.engine.reader(), s.sql.texts)
 	if err != nil {
@@ -116,7 +115,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	return nil
 }
 
-// openError makes what went wrong in opening an error that may be shown.
+// openError returns an error with a text that callers may see.
 func openError(ctx context.Context, e engine, err error) error {
 	if gone := driver.Done(ctx, 0, "", ""); gone != nil {
 		return gone
@@ -129,14 +128,14 @@ func openError(ctx context.Context, e engine, err error) error {
 
 const cannotOpen = "the database cannot be opened"
 
-// errUnsuitable: what was opened is no place for a Store. Its text may be shown.
+// errUnsuitable says that the database cannot hold a Store. Its text may be shown.
 var errUnsuitable = errors.New("sqlstore: unsuitable database")
 
 // LayerName returns "sqlite" or "postgres".
 func (s *Store) LayerName() string { return s.engine.name() }
 
-// Close waits for the calls under way, whose contexts can hurry them, and closes the connections to the database. Closing
-// again does nothing. Calls that begin after it fail with [store.ErrUnavailable] and are not applied.
+// Close waits for running calls and closes the connections to the database. Cancel the calls' contexts to speed it up. A
+// second Close does nothing. Later calls fail with [store.ErrUnavailable] and are not applied.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.calls.Lock()
@@ -145,8 +144,8 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
-// CheckHealth reports whether the database answers and, where it is PostgreSQL, takes writes: nil, [store.ErrUnavailable], or
-// the context's error. It asks once and tries nothing again.
+// CheckHealth reports whether the database answers and, for PostgreSQL, accepts writes. It returns nil,
+// [store.ErrUnavailable], or the context's error. It does not retry.
 func (s *Store) CheckHealth(ctx context.Context) error {
 	if !s.calls.TryRLock() {
 		return call{}.error(store.CodeUnavailable, errClosed)
@@ -162,8 +161,9 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 	return nil
 }
 
-// LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. In PostgreSQL that is the
-// longest time for which a server goes on with a statement whose client is gone. In SQLite it is zero.
+// LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For PostgreSQL it is
+// the statement timeout plus the lock timeout plus 5 seconds: a server runs a statement at most that long after its client
+// is gone. For SQLite it is zero.
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
@@ -174,36 +174,36 @@ func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread c
 	return s.ids.GenerateItemID(ctx, kind, thread)
 }
 
-// engine is what the two databases do differently.
+// engine has the differences between the two databases.
 type engine interface {
 	name() string
-	// reader and writer are the pools; they may be one.
+	// reader and writer are the connection pools. They may be the same.
 	reader() *sql.DB
 	writer() *sql.DB
-	// statements are the texts of all statements.
+	// statements returns the texts of all statements.
 	statements(config) statements
-	// keepsStatements reports whether the driver keeps statements prepared by itself.
+	// keepsStatements reports whether the driver keeps its statements prepared.
 	keepsStatements() bool
-	// introduce says to a writing transaction what it should know of its call: its stamp and time limit.
+	// introduce passes the call's stamp and time limit to a writing transaction.
 	introduce(ctx context.Context, tx *sql.Tx) error
-	// classify says what an error of the driver means.
+	// classify interprets an error of the driver.
 	classify(error) verdict
 	longestWrite() time.Duration
-	// notify switches on or off what tells others of changes.
+	// notify enables or disables the announcement of changes.
 	notify(ctx context.Context, on bool) error
-	// suits says why the database that was opened is no place for a Store.
+	// suits returns an error if the database cannot hold a Store.
 	suits(context.Context) error
-	// healthy says why the database does not take writes now.
+	// healthy returns an error if the database cannot be used now.
 	healthy(context.Context) error
 	close() error
 	migrator
 }
 
-// verdict is what an error of a driver means.
+// verdict is the meaning of a driver's error.
 type verdict struct {
 	code store.Code
-	// retry: the statement, and with it the transaction, failed for the moment only.
+	// retry says that the transaction failed for a temporary reason.
 	retry bool
-	// settled: of an error of COMMIT, that the transaction surely was not, and will not be, committed.
+	// settled says, for an error of COMMIT, that the transaction was not committed and never will be.
 	settled bool
 }

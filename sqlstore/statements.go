@@ -7,8 +7,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// statements are the texts of all statements, the same for both databases but for the names of tables and the form of
-// parameters. Ownership, existence and save modes are decided by the statement that writes.
+// statements has the texts of all statements. The two databases differ only in the names of tables and the form of
+// parameters. The writing statement itself decides ownership, existence and save modes.
 type statements struct {
 	loadThread   string
 	updateThread string
@@ -30,12 +30,12 @@ type statements struct {
 	loadFile     string
 	deleteFile   string
 	itemPages    pages
-	threadPages  [len(filters)]pages // by the kind of filter
+	threadPages  [len(filters)]pages // index: kind of filter
 
-	texts []string // all of them
+	texts []string // all texts
 }
 
-// mayOwn is the rule of ownership for a row to be written over: a save that names nobody leaves the owner as it is.
+// mayOwn is the rule of ownership for replacing a row: a save with the zero Owner keeps the stored one.
 const mayOwn = `($2 = '' AND $3 = '' OR {row}tenant = $2 AND {row}subject = $3)`
 
 func statementsFor(table func(string) string, param func(string) string) statements {
@@ -51,7 +51,7 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 	st := statements{
 		loadThread: q(`SELECT tenant, subject, deleted, version, doc FROM {threads} WHERE id = $1`),
 
-		// A save: first of the row that is there; else of a new one, or of one that was deleted.
+		// A save first tries to update an existing row, then inserts a new row or restores a deleted one.
 		updateThread: q(`UPDATE {threads} SET created_at = $4, doc = $5, version = version + 1
 			WHERE id = $1 AND deleted = 0 AND ` + own("") + ` RETURNING version`),
 		nextSeq: q(`UPDATE {counters} SET n = n + 1 WHERE name = 'threads' RETURNING n`),
@@ -64,7 +64,7 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 		deleteThread: q(`UPDATE {threads} SET deleted = 1, doc = '', version = version + 1 WHERE id = $1 AND deleted = 0 RETURNING version`),
 		deleteItems:  q(`DELETE FROM {items} WHERE thread_id = $1`),
 
-		// Every change of an item begins with the thread's row, which it locks: versions and places are in the order of commits.
+		// A change of an item first locks the thread's row, so versions and places are in the order of commits.
 		touchThread: q(`UPDATE {threads} SET version = version + 1, item_seq = item_seq + 1 WHERE id = $1 AND deleted = 0
 			RETURNING version, item_seq`),
 		insertItem: q(`INSERT INTO {items} (thread_id, id, created_at, doc, seq) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`),
@@ -99,12 +99,12 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 	return st
 }
 
-// filters are the conditions for the kinds of [store.OwnerFilter].
+// filters has the conditions for the kinds of [store.OwnerFilter].
 var filters = [...]struct {
 	where  string
 	params int
 }{
-	byOwner:  {` AND tenant = $1 AND subject = $2`, 2}, // nobody is an owner with empty names
+	byOwner:  {` AND tenant = $1 AND subject = $2`, 2}, // rows without an owner have two empty names
 	byTenant: {` AND tenant = $1 AND subject <> ''`, 1},
 	byAny:    {``, 0},
 }
@@ -127,14 +127,14 @@ func filterOf(f store.OwnerFilter) (kind int, args []any) {
 	return byOwner, []any{o.Tenant, o.Subject}
 }
 
-// pages are the statements of a listing: by order, and without or with a cursor.
+// pages has the statements of a listing, by order, without and with a cursor.
 type pages [2][2]string
 
-// pageOf is a listing. Its statement reads the page, and what must be known beside it, at one state of the database: whether
-// the cursor is there ({found}), and the thread's version. The outer part does not sort: it has one row to join.
+// pageOf is a listing. One statement reads the page, whether the cursor exists ({found}), and the thread's version, all from
+// one snapshot. The outer SELECT does not sort, because it joins only one row.
 type pageOf struct {
 	head, from, columns, where string
-	params                     int // of where; then come the limit and the cursor's id
+	params                     int // parameters of where; the limit and the cursor's id follow
 }
 
 func pagesOf(q func(string) string, p pageOf) (all pages) {

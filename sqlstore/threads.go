@@ -61,7 +61,8 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 			}
 		}
 		if mode != store.UpdateOnly {
-			// Its place among threads of equal time is its place in the order of commits: the counter is locked until then.
+			// The counter stays locked until the commit. So among threads of equal times, places are in the order of
+			// commits.
 			var seq int64
 			if err := tx.QueryRowContext(ctx, s.sql.nextSeq).Scan(&seq); err != nil {
 				return err
@@ -72,7 +73,7 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 				return err
 			}
 		}
-		// Nothing was written: it remains to say why.
+		// Nothing was written: find out why.
 		var owner chat.Owner
 		deleted := true
 		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, thread.ID), &owner.Tenant, &owner.Subject, &deleted, &before); err != nil {
@@ -88,10 +89,10 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	return err
 }
 
-// report reports the versions before and after a write that was committed, or refused for what it found.
+// report reports the versions before and after a write that was committed, or that the stored rows refused.
 func report(ctx context.Context, threadID string, before, after uint64, err error) {
 	if errors.Is(err, store.ErrNotApplied) {
-		return // it did not come so far
+		return // no row was compared
 	}
 	switch store.CodeOf(err) {
 	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
@@ -124,7 +125,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	return err
 }
 
-// versionOf returns the version of a thread that a transaction has found nothing to change in.
+// versionOf returns the version of a thread that the transaction does not change.
 func (s *Store) versionOf(ctx context.Context, tx asker, threadID string) (version uint64, err error) {
 	var (
 		owner   chat.Owner

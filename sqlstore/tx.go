@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// call names a call, for its errors.
+// call identifies a call in its errors.
 type call struct {
 	op       store.Op
 	kind, id string
@@ -22,36 +22,35 @@ func (c call) error(code store.Code, cause error) error {
 	return &store.Error{Op: c.op, Kind: c.kind, ID: c.id, Code: code, Cause: cause}
 }
 
-// refused wraps the outcome of a call that the database's rows decide: a refusal of the contract, or a row that makes no sense.
-// With a nil err there is nothing to do. The transaction is rolled back; another attempt would find the same.
+// refused is the outcome of a call that the stored rows decide: an error of the contract, or a damaged row. With a nil err
+// there is nothing to do. The transaction is rolled back and not retried.
 type refused struct{ err error }
 
 func (r refused) Error() string { return "refused" }
 
-// The first pause before a call is tried again, and the longest; each is up to twice the one before.
+// The pause before a retry grows from firstPause to longestPause. Each is up to twice the one before.
 const (
 	firstPause   = time.Millisecond
 	longestPause = 50 * time.Millisecond
 )
 
-// write runs f in a transaction, as often as the database could not do it for the moment. Until COMMIT is sent, whatever goes
-// wrong leaves nothing behind.
+// write runs f in a transaction, and retries temporary failures. A failure before the COMMIT is sent leaves no change.
 func (s *Store) write(ctx context.Context, c call, f func(context.Context, asker) error) error {
 	return s.try(ctx, c, func() (settled bool, err error) { return s.transact(ctx, f) })
 }
 
-// read runs f, which asks the database once.
+// read runs f, which runs one query.
 func (s *Store) read(ctx context.Context, c call, f func(context.Context, asker) error) error {
 	return s.try(ctx, c, func() (bool, error) { return true, f(ctx, asker{db: s.engine.reader(), prepared: s.forReads}) })
 }
 
-// errClosed is the cause of what a closed Store answers.
+// errClosed is the cause of errors after Close.
 var errClosed = errors.New("sqlstore: the Store is closed")
 
-// try makes attempts until one succeeds, is refused, or fails permanently. settled reports of an error that the attempt has had
-// no effect, and will have none. After an error that is not settled, try makes no other attempt.
+// try makes attempts until one succeeds, is refused, or fails permanently. settled says that a failed attempt had no effect
+// and never will. After a failure that is not settled, try makes no other attempt.
 func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, err error)) error {
-	if !s.calls.TryRLock() { // Close has it, or waits for it
+	if !s.calls.TryRLock() { // Close holds the lock or waits for it
 		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, errClosed))
 	}
 	defer s.calls.RUnlock()
@@ -73,7 +72,8 @@ func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, e
 			}
 		}
 		if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
-			// Those who go by the clock, as package net does, hear of a deadline before the context's own timer says so.
+			// Some code, such as package net, compares the deadline with the clock, and fails before the context's timer
+			// fires.
 			select {
 			case <-ctx.Done():
 			case <-time.After(longestPause):
@@ -91,10 +91,10 @@ func (s *Store) try(ctx context.Context, c call, attempt func() (settled bool, e
 	}
 }
 
-// verdictLimit bounds how long the answer to COMMIT or ROLLBACK is waited for.
+// verdictLimit limits the wait for the answer to COMMIT or ROLLBACK.
 const verdictLimit = 10 * time.Second
 
-// transact runs f in a transaction and commits it. settled says of an error that nothing was, or will be, committed.
+// transact runs f in a transaction and commits it. settled says that a failed transaction was not and will not be committed.
 func (s *Store) transact(ctx context.Context, f func(context.Context, asker) error) (settled bool, err error) {
 	conn, err := s.engine.writer().Conn(ctx)
 	if err != nil {
@@ -102,17 +102,17 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, asker) err
 	}
 	defer func() { _ = conn.Close() }()
 
-	// The statements end with the caller's context, but neither COMMIT nor ROLLBACK does.
+	// The caller's context cancels the statements, but not COMMIT and ROLLBACK.
 	inner, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	begun := context.AfterFunc(ctx, abort) // BEGIN ends with it too
+	begun := context.AfterFunc(ctx, abort) // it cancels BEGIN too
 	tx, err := conn.BeginTx(inner, nil)
 	if err != nil {
 		return true, fmt.Errorf("begin: %w", err)
 	}
 	ended := false
 	defer func() {
-		if !ended { // also on a panic
+		if !ended { // also after a panic
 			limit := time.AfterFunc(verdictLimit, abort)
 			defer limit.Stop()
 			_ = tx.Rollback()
@@ -147,7 +147,7 @@ func affected(r sql.Result, err error) (int64, error) {
 	return r.RowsAffected()
 }
 
-// maybe runs a query of one row, and reports whether there was one.
+// maybe runs a query for one row, and reports whether there was one.
 func maybe(row *sql.Row, into ...any) (bool, error) {
 	err := row.Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {

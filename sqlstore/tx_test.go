@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Package net goes by the clock, and may fail to connect a moment before the context says that its deadline has passed.
+// Package net compares the deadline with the clock, and may fail a moment before the context reports its end.
 func TestADeadlineIsATimeoutAlsoBeforeTheContextSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -25,7 +25,7 @@ func TestADeadlineIsATimeoutAlsoBeforeTheContextSaysSo(t *testing.T) {
 	})
 }
 
-// A call that the database cannot do for the moment is tried again, ever more seldom, until WithRetryFor ends.
+// A call that fails temporarily is retried with growing pauses until WithRetryFor ends.
 func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const retryFor = 3 * time.Second
@@ -60,7 +60,7 @@ func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 			return busy()
 		})
 		if err != nil || tries != 20 {
-			t.Errorf("what succeeds in the end: %v after %d tries", err, tries)
+			t.Errorf("a call that succeeds at last: %v after %d tries", err, tries)
 		}
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -73,12 +73,12 @@ func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 		tries = 0
 		_ = s.try(t.Context(), c, func() (bool, error) { tries++; _, err := busy(); return false, err })
 		if tries != 1 {
-			t.Errorf("%d tries of a write that may have been applied", tries)
+			t.Errorf("%d tries of a write with an unknown outcome", tries)
 		}
 	})
 }
 
-// ahead is a context whose deadline passes before it ends.
+// ahead is a context that ends after its deadline.
 type ahead struct{ context.Context }
 
 func (a ahead) Deadline() (time.Time, bool) {

@@ -4,7 +4,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-const attachmentRule = "SaveAttachment inserts or replaces; LoadAttachment of what is not there is ErrNotFound, DeleteAttachment of it nil"
+const attachmentRule = "SaveAttachment inserts or replaces; of a missing attachment, LoadAttachment returns ErrNotFound and DeleteAttachment nil"
 
 var attachmentChecks = []check{
 	{"SaveAttachment inserts", attachmentRule, func(h *harness) {
@@ -13,7 +13,7 @@ var attachmentChecks = []check{
 	}},
 	{"SaveAttachment replaces", attachmentRule, func(h *harness) {
 		a := h.ada.newAttachment("a.txt")
-		h.ada.loadAttachment(a.ID).ok() // so that a cache has the old one
+		h.ada.loadAttachment(a.ID).ok() // so that a cache holds the old row
 		b := h.ada.attachment("b.txt")
 		b.ID, b.ThreadID = a.ID, h.mint.ID("thr")
 		h.ada.saveAttachment(b).ok()

@@ -383,7 +383,7 @@ func insertsOnly(m *made) {
 	m.forgive(store.ErrConflict)
 }
 
-// missingIsMissing deletes what is there, and says of what is not that it is not.
+// missingIsMissing deletes an existing row and returns ErrNotFound for a missing one.
 func missingIsMissing(m *made) {
 	if gone := m.stored(); errors.Is(gone.Err, store.ErrNotFound) {
 		m.answer(gone)
@@ -417,7 +417,7 @@ func bareThreadID(op store.Op) func() ops {
 	}
 }
 
-// ignoresThread has one op find items in whichever thread they were added to.
+// ignoresThread makes one op find an item in the thread to which it was added.
 func ignoresThread(op store.Op) func() ops {
 	return func() ops {
 		var in memory[string]
@@ -635,7 +635,7 @@ var brokenOwners = []broken{
 	}), []string{"OwnerFilter/a page holds what the filter says, and no fewer"}},
 }
 
-// afterDeletion has a save of an attachment know whether its id was deleted.
+// afterDeletion tells a save of an attachment whether its id was deleted.
 func afterDeletion(save func(m *made, deleted bool)) func() ops {
 	return func() ops {
 		var deleted memory[bool]
@@ -693,7 +693,7 @@ var brokenRaces = []broken{
 		}
 	}), []string{"Concurrency/no update resurrects a deleted thread"}},
 	{"a late item outlives its thread", func() ops {
-		// What a table of items without a foreign key does.
+		// A table of items without a foreign key behaves so.
 		var orphan memory[chat.Item]
 		return ops{store.OpAddThreadItem: func(m *made) {
 			found := m.thread(m.Thread.ID)
@@ -739,7 +739,7 @@ var brokenRaces = []broken{
 	}, []string{"Concurrency/threads of one owner come and go"}},
 }
 
-// brokenCancellations look at their context only where there is something to do.
+// brokenCancellations look at their context only if there is something to do.
 var brokenCancellations = []broken{
 	{"DeleteThread of a missing one is deaf", on(store.OpDeleteThread, deafIfMissing), []string{"CancelledContext/DeleteThread"}},
 	{"DeleteThreadItem of a missing one is deaf", on(store.OpDeleteThreadItem, deafIfMissing), []string{"CancelledContext/DeleteThreadItem"}},

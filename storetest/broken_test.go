@@ -19,29 +19,29 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
-// broken is a Store with one promise broken, and the subtests that say so: no others may fail.
+// broken is a Store that breaks one promise, and the subtests that must fail then. No others may fail.
 type broken struct {
 	promise string
-	ops     func() ops // of one Store
+	ops     func() ops // returns the ops of a new Store
 	fails   []string
 }
 
-// ops are the ops of a Store that are not those of its base. 0 is the making of an id.
+// ops are the ops that differ from those of the base. 0 stands for generating an id.
 type ops map[store.Op]func(m *made)
 
 func on(op store.Op, do func(m *made)) func() ops { return func() ops { return ops{op: do} } }
 
-// made is a call that is made on a broken Store: what it does to the base, and what it answers.
+// made is one call on a broken Store. It can change the call and the answer.
 type made struct {
 	ctx  context.Context
 	base store.Store
 	call.Call
 	a    call.Answer
-	done bool          // there is an answer; otherwise the call is made as it is then
-	kind chat.ItemKind // of a generated id
+	done bool          // the call was answered; otherwise it is still made
+	kind chat.ItemKind // kind of a generated id
 }
 
-// make has the base make the call, as it is now.
+// make makes the call on the base in its current form.
 func (m *made) make() call.Answer {
 	m.answer(m.Make(m.ctx, m.base))
 	return m.a
@@ -53,7 +53,7 @@ func (m *made) ends(with error) bool { return errors.Is(m.a.Err, with) }
 
 func (m *made) fail(c store.Code) { m.answer(call.Answer{Err: &store.Error{Op: m.Op, Code: c}}) }
 
-// forgive makes the call, and keeps one error of it quiet.
+// forgive makes the call and hides one error.
 func (m *made) forgive(err error) {
 	if m.make(); m.ends(err) {
 		m.a.Err = nil
@@ -62,14 +62,14 @@ func (m *made) forgive(err error) {
 
 func (m *made) mode(mode store.SaveMode) { m.Mode, m.ctx = mode, store.WithSaveMode(m.ctx, mode) }
 
-// knownMode takes an unknown save mode for Upsert.
+// knownMode treats an unknown save mode as Upsert.
 func (m *made) knownMode() {
 	if m.Mode > store.UpdateOnly {
 		m.mode(store.Upsert)
 	}
 }
 
-// quiet is a context for calls that the caller hears nothing of.
+// quiet returns a context for calls whose versions the caller does not get.
 func (m *made) quiet() context.Context { return callctx.WithoutVersionRecorder(m.ctx) }
 
 func (m *made) caller() chat.Owner {
@@ -77,7 +77,7 @@ func (m *made) caller() chat.Owner {
 	return p.Owner
 }
 
-// stored is the row that the call is about.
+// stored returns the row that the call is about.
 func (m *made) stored() call.Answer {
 	c := m.Call
 	switch c.Op = store.OpLoadItem; m.Op {
@@ -102,10 +102,10 @@ func (m *made) items(threadID string) []chat.Item {
 	return p.Data
 }
 
-// place names an item among all threads.
+// place returns a unique name of an item among all threads.
 func (m *made) place() string { return m.Thread.ID + "/" + m.Item.ID }
 
-// generator makes the ids of a Store, which do may change.
+// generator generates the ids of a Store. do may change them.
 type generator struct {
 	store.Store
 	do func(m *made)
@@ -125,7 +125,7 @@ func (g generator) GenerateItemID(ctx context.Context, kind chat.ItemKind, t cha
 	return m.Item.ID
 }
 
-// twisted is a Store over base that has ops of its own.
+// twisted is a Store over base with some ops replaced.
 func twisted(base store.Store, of ops) store.Store {
 	ids := base
 	if do := of[0]; do != nil {
@@ -145,16 +145,16 @@ func twisted(base store.Store, of ops) store.Store {
 	}}
 }
 
-// open returns a new Store that is broken so.
+// open returns a new broken Store.
 func (b broken) open() store.Store { return twisted(memstore.New(), b.ops()) }
 
-// andMore stands for subtests that need what is broken for something else.
+// andMore stands for further subtests that depend on the broken promise.
 const andMore = "…"
 
-// maybe marks a subtest that fails or not, as the goroutines meet.
+// maybe marks a subtest that fails only for some schedules of its goroutines.
 func maybe(path string) string { return "?" + path }
 
-// TestBrokenStores shows that each promise has its check, and that a failure names what is broken.
+// TestBrokenStores shows that each promise has its check, and that a failure names the broken promise.
 func TestBrokenStores(t *testing.T) {
 	if log := record(t.Context(), func() store.Store { return twisted(memstore.New(), nil) }, nil); len(log.failed) > 0 {
 		t.Fatalf("the suite fails on a Store that keeps every promise: %v", log.failed)
@@ -174,8 +174,8 @@ func TestBrokenStores(t *testing.T) {
 				}
 			}
 			slices.Sort(must)
-			// Those that must fail, and of the others each a third of the time. The race detector makes this slow, and finds
-			// nothing here that it doesn't find in TestMemstore.
+			// Run the subtests that must fail. Run a third of the others. The race detector makes this slow, and finds
+			// nothing here that it does not find in TestMemstore.
 			var groups []string
 			for g, group := range suite {
 				named := slices.ContainsFunc(must, func(path string) bool { return strings.HasPrefix(path, group.name+"/") })
@@ -184,7 +184,7 @@ func TestBrokenStores(t *testing.T) {
 				}
 			}
 			failed := make(map[string][]string)
-			// A race is lost by chance: on a busy machine not at once, but soon.
+			// A race does not always show on a busy machine, so try again.
 			for range 100 {
 				maps.Copy(failed, record(t.Context(), b.open, groups).failed)
 				groups = nil
@@ -218,8 +218,8 @@ func allBroken() []broken {
 		brokenVersions, brokenIDs, brokenRaces, brokenModes, brokenCancellations, deafToCancellation(), takingBadIDs(), contextFirst(), reencoding())
 }
 
-// unbreakable are checks that no Store can fail while packages chat and store keep these promises. They are there in case that
-// changes.
+// unbreakable are checks that no Store can fail while packages chat and store keep these promises. They are there in case
+// that changes.
 var unbreakable = []string{
 	"Payload/a bad item type is ErrInvalid",
 	"Payload/repeated names are ErrInvalid",
@@ -230,7 +230,7 @@ var unbreakable = []string{
 	"Aliasing/a principal's roles are the caller's",
 }
 
-// TestEveryCheckCanFail wants a broken store for each check. Of a check that is made of several kinds of rows, one will do.
+// TestEveryCheckCanFail wants a broken store for each check. For a check of several kinds of rows, one of them is enough.
 func TestEveryCheckCanFail(t *testing.T) {
 	check := func(path string) string {
 		group, name, _ := strings.Cut(path, "/")

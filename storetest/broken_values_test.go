@@ -22,7 +22,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// reencodes replaces an item's JSON on its way in.
+// reencodes changes an item's JSON before it is saved.
 func reencodes(f func(text string) string) func() ops {
 	save := func(m *made) {
 		var out chat.Item
@@ -247,7 +247,7 @@ var brokenIDs = []broken{
 	}), []string{"Generators/a cancelled context still gets an id"}},
 }
 
-// refuses has calls of which something is true be invalid.
+// refuses makes calls invalid if a condition holds.
 func refuses(op store.Op, bad func(m *made) bool) func() ops {
 	return on(op, func(m *made) {
 		if bad(m) {
@@ -331,7 +331,7 @@ func threadFirst(m *made) {
 	}
 }
 
-// ownerFirst has a save of a row that is not there conflict if its id is another's.
+// ownerFirst makes a save of a missing row conflict if its id belongs to another owner.
 func ownerFirst(op store.Op) func() ops {
 	return func() ops {
 		var owners memory[chat.Owner]
@@ -350,7 +350,7 @@ func ownerFirst(op store.Op) func() ops {
 	}
 }
 
-// hear makes the call, and has f hear of versions in place of its caller.
+// hear makes the call and passes its versions to f instead of the caller.
 func (m *made) hear(f func(id string, before, after uint64)) {
 	m.answer(m.Make(callctx.WithVersionRecorder(m.quiet(), f), m.base))
 }
@@ -428,7 +428,7 @@ func deaf(m *made) {
 	m.make()
 }
 
-// deafToCancellation are stores of which one op does not look at its context.
+// deafToCancellation are stores with one op that ignores its context.
 func deafToCancellation() (all []broken) {
 	for _, op := range []store.Op{store.OpLoadThread, store.OpSaveThread, store.OpLoadThreadItems, store.OpAddThreadItem, store.OpSaveItem,
 		store.OpDeleteThreadItem, store.OpLoadAttachment, store.OpDeleteAttachment} {
@@ -437,14 +437,14 @@ func deafToCancellation() (all []broken) {
 	return all
 }
 
-// good takes a bad id for a good one that nobody has.
+// good replaces a bad id by a valid one that no row has.
 func good(id *string) {
 	if rules.IDFault(*id) != "" {
 		*id = "good"
 	}
 }
 
-// takingBadIDs are stores of which one op takes a bad id for a good one.
+// takingBadIDs are stores with one op that accepts bad ids.
 func takingBadIDs() []broken {
 	goodThread := func(m *made) { good(&m.Thread.ID) }
 	goodItem := func(m *made) {
@@ -497,7 +497,7 @@ func takingBadIDs() []broken {
 	)
 }
 
-// contextFirst are stores of which one op looks at its context before its arguments.
+// contextFirst are stores with one op that checks its context before its arguments.
 func contextFirst() (all []broken) {
 	first := func(m *made) {
 		if err := m.ctx.Err(); err != nil {
@@ -524,7 +524,7 @@ func contextFirst() (all []broken) {
 	)
 }
 
-// reencoding are stores that keep other bytes of threads, or of attachments, than were saved.
+// reencoding are stores that change the bytes of threads or of attachments.
 func reencoding() (all []broken) {
 	saveThread := func(m *made, f func(text string) string) {
 		var out chat.Thread

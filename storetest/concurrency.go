@@ -14,9 +14,9 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-const concurrentRule = "every method is safe for concurrent use: each write takes effect at one instant between its call and its return, and reads see it from then on"
+const concurrentRule = "every method is safe for concurrent use: each write takes effect at one instant between its call and its return, and every later read sees it"
 
-// Sizes of the mixes: enough for the race detector to meet every pair of methods.
+// The sizes of the mixes let the race detector meet every pair of methods.
 const (
 	numWriters = 4
 	numWrites  = 12
@@ -41,7 +41,7 @@ var concurrencyChecks = slices.Concat(
 			o := h.ada.items(t.ID, store.PageQuery{Limit: store.MaxLimit, Order: store.OldestFirst})
 			got := idsOf(o.ok().Data)
 			for i, want := range kept {
-				// Rows of one time by one writer are in the order in which it added them.
+				// Rows of one writer with equal times are listed in the order in which it added them.
 				var mine []string
 				for _, id := range got {
 					if slices.Contains(want, id) {
@@ -129,7 +129,7 @@ var concurrencyChecks = slices.Concat(
 				got := l.walk(7, order, undisturbed)
 				wg.Wait()
 				got = slices.DeleteFunc(got, func(id string) bool { return !slices.Contains(ids, id) })
-				what := fmt.Sprintf("walking rows of one time, order %s, while others are added: those that were there before", order)
+				what := fmt.Sprintf("walking rows of equal times, order %s, while others are added: the rows added before the walk", order)
 				sameIDs(h, what, inOrder(ids, order), got)
 			}
 		}},
@@ -159,7 +159,7 @@ var concurrencyChecks = slices.Concat(
 					return o.check(nil)
 				})
 				h.ada.saveThread(t).ok()
-				lists(h.ada.items(t.ID, store.PageQuery{}), " of a thread deleted beside writes to it, and made anew", nil)
+				lists(h.ada.items(t.ID, store.PageQuery{}), " of a thread that was deleted during writes to it and then saved again", nil)
 			}
 		}},
 		{"no update resurrects a deleted thread", concurrentRule, func(h *harness) {
@@ -185,7 +185,7 @@ var concurrencyChecks = slices.Concat(
 			winner := oneWins(h, "InsertOnly save of one id", func(i int) error {
 				return k.save(h.ada.mode(store.InsertOnly), id, h.ada.owner, fmt.Sprint(i)).err
 			})
-			k.wantText(h.ada, id, "after a race that its first save has won", fmt.Sprint(winner))
+			k.wantText(h.ada, id, "after a race of InsertOnly saves", fmt.Sprint(winner))
 		}
 	}),
 	bothOwned("delete and recreate let no other owner in", usedIDRule, func(h *harness, k kind) {
@@ -212,7 +212,7 @@ var concurrencyChecks = slices.Concat(
 	}),
 )
 
-// writeItems adds, replaces and deletes items as u, wants to see each write at once, and returns the ids that stay.
+// writeItems adds, replaces and deletes items as u. Each write must be visible at once. It returns the ids that stay.
 func writeItems(u *user, threadID string) (kept []string, err error) {
 	for n := range numWrites {
 		it := u.h.item(at(0), "first")
@@ -250,7 +250,7 @@ func writeItems(u *user, threadID string) (kept []string, err error) {
 	return kept, nil
 }
 
-// readWhile reads a thread in every way, and wants pages without repeats.
+// readWhile reads a thread with every method. Pages must not repeat a row.
 func readWhile(h *harness, threadID string, more func() bool) error {
 	for more() {
 		t := h.ada.loadThread(threadID)
@@ -268,7 +268,8 @@ func readWhile(h *harness, threadID string, more func() bool) error {
 	return nil
 }
 
-// oneWins makes a call from several goroutines, wants nil once and else ErrConflict, and returns who won.
+// oneWins makes a call from several goroutines. One must succeed and the others must return ErrConflict. It returns the
+// winner.
 func oneWins(h *harness, what string, call func(i int) error) (winner int) {
 	h.t.Helper()
 	const n = 3
@@ -283,11 +284,11 @@ func oneWins(h *harness, what string, call func(i int) error) (winner int) {
 		case err == nil:
 			wins, winner = wins+1, i
 		case !errors.Is(err, store.ErrConflict):
-			h.fatalf("%s by %d goroutines: got %s, want one nil and else store.ErrConflict", what, n, report.Error(errors.Join(errs...)))
+			h.fatalf("%s by %d goroutines: got %s, want one nil and store.ErrConflict from the others", what, n, report.Error(errors.Join(errs...)))
 		}
 	}
 	if wins != 1 {
-		h.fatalf("%s by %d goroutines: got %s, want one nil and else store.ErrConflict", what, n, report.Error(errors.Join(errs...)))
+		h.fatalf("%s by %d goroutines: got %s, want one nil and store.ErrConflict from the others", what, n, report.Error(errors.Join(errs...)))
 	}
 	return winner
 }

@@ -17,13 +17,13 @@ import (
 
 func pick[T any](rt *rapid.T, from ...T) T { return rapid.SampledFrom(from).Draw(rt, "") }
 
-// once is true once in n times.
+// once is true in one of n cases.
 func once(rt *rapid.T, n int) bool { return rapid.IntRange(1, n).Draw(rt, "") == n }
 
-// drawn is a call that rapid says little of, before we do.
+// drawn is a call with a short GoString, because fail prints the calls itself.
 type drawn struct{ call.Call }
 
-// GoString is how rapid shows it.
+// GoString is the text that rapid prints.
 func (d drawn) GoString() string { return d.Op.String() }
 
 // call is a generator of calls.
@@ -33,8 +33,8 @@ func (q *sequence) call() *rapid.Generator[drawn] {
 	})
 }
 
-// drawing draws one call. An odd one may have arguments that are refused, or a context that is over: often both, as what is
-// looked at first is part of the contract.
+// drawing draws one call. An odd call may have invalid arguments or a context that is over. Often it has both, because the
+// order of these checks is part of the contract.
 type drawing struct {
 	*sequence
 	rt  *rapid.T
@@ -65,7 +65,7 @@ func (d drawing) call(op store.Op) call.Call {
 	default:
 		id := d.id(d.threadIDs)
 		if !d.model.Threads[id].Exists && once(d.rt, 2) {
-			op = store.OpSaveThread // where there is none, there is little else to do
+			op = store.OpSaveThread // a missing thread allows little else
 		}
 		c.Op, c.By.Owner, c.Thread.ID = op, d.caller(d.threadIDs, id), id
 		switch op {
@@ -97,7 +97,7 @@ func (d drawing) call(op store.Op) call.Call {
 	return c
 }
 
-// id draws one of the ids; in an odd call, also one that there cannot be.
+// id draws one of the ids. In an odd call it may be an invalid id.
 func (d drawing) id(from []string) string {
 	if d.odd && once(d.rt, 3) {
 		return pick(d.rt, badIDs...).id
@@ -105,7 +105,7 @@ func (d drawing) id(from []string) string {
 	return pick(d.rt, from...)
 }
 
-// caller draws who calls. Behind a guard it is always the same one, as what others may is the guard's to say.
+// caller draws the caller. Behind a guard it is always the owner, because the guard decides what others may do.
 func (d drawing) caller(ids []string, id string) chat.Owner {
 	if d.model.Guarded {
 		return d.ownerOf(ids, id)
@@ -119,7 +119,7 @@ func (d drawing) caller(ids []string, id string) chat.Owner {
 	return d.model.Attachments[id].Owner
 }
 
-// listing draws who lists whose threads.
+// listing draws a caller and the owner filter of a listing.
 func (d drawing) listing() (chat.Owner, store.OwnerFilter) {
 	by := pick(d.rt, d.owners...)
 	if d.odd && once(d.rt, 3) {
@@ -136,7 +136,7 @@ func (d drawing) listing() (chat.Owner, store.OwnerFilter) {
 	}
 	ours := len(filters)
 	filters = append(filters, store.OwnerFilter{}, store.AnyOwner(), store.InTenant(""))
-	// What is drawn must not depend on what the Store held before, or a failure could not be repeated.
+	// The drawn values must not depend on rows that the Store held before. Otherwise a failure could not be repeated.
 	i := rapid.IntRange(0, len(filters)-1).Draw(d.rt, "")
 	if !d.empty && i >= ours {
 		i = 0
@@ -162,7 +162,7 @@ func (d drawing) page(cursors []string) store.PageQuery {
 	return q
 }
 
-// time draws a time, of few, so that many are equal: some only when they are cut to microseconds, or in UTC.
+// time draws one of a few times, so that many are equal. Some are equal only in UTC, or once they are cut to microseconds.
 func (d drawing) time() time.Time {
 	if d.odd && once(d.rt, 3) {
 		return pick(d.rt, time.Time{}, time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC))
@@ -178,7 +178,7 @@ func (d drawing) time() time.Time {
 	return t
 }
 
-// content is in what is saved, and never in an error.
+// content is part of saved rows. No error may contain it.
 const content = "no error has this"
 
 // owner draws the owner that a save names.
@@ -192,7 +192,7 @@ func (d drawing) owner(caller chat.Owner) chat.Owner {
 	return caller
 }
 
-// fill puts ids into a text of the suite's, if they are ids.
+// fill puts the ids that are valid into one of the suite's texts.
 func fill(text, thread, item, attachment string) string {
 	ok := func(id string) string {
 		if rules.IDFault(id) != "" {
@@ -203,7 +203,7 @@ func fill(text, thread, item, attachment string) string {
 	return strings.NewReplacer("THREAD", ok(thread), "ITEM", ok(item), "ATTACHMENT", ok(attachment)).Replace(text)
 }
 
-// parse reads a text of the suite's, which package chat takes.
+// parse parses one of the suite's texts. Package chat must accept it.
 func parse[T any](rt *rapid.T, parse func(string) (T, error), text string) T {
 	v, err := parse(text)
 	if err != nil {
@@ -212,7 +212,7 @@ func parse[T any](rt *rapid.T, parse func(string) (T, error), text string) T {
 	return v
 }
 
-// Texts beside those of the SDKs. A date that is missing is set, and bytes are kept, but for it.
+// These texts come in addition to those of the SDKs. A missing date is set. No other byte changes.
 var (
 	threadTexts = append([]string{`{}`, pythonThread, nodeThread,
 		" { \"status\" :{ \"type\":\"locked\", \"more\":1 },\n\t\"new\":[ 1.0 ], \"id\":\"THREAD\", \"created_at\":\"2026-01-02T03:04:05Z\" } "},
@@ -233,7 +233,7 @@ func eachFreeForm(text string) []string {
 	return all
 }
 
-// thread draws a row to save: often the stored one, as it is or with a field set, as servers do.
+// thread draws a row to save. Often it is the stored row, unchanged or with one field set, as a server would save it.
 func (d drawing) thread(id string, by chat.Owner) chat.Thread {
 	var t chat.Thread
 	old := d.model.Threads[id]
@@ -278,7 +278,7 @@ func (d drawing) item(threadID, id string) chat.Item {
 		it = old
 	} else {
 		texts := itemTexts
-		if d.model.Guarded { // which attachments a message may have is the guard's to say
+		if d.model.Guarded { // the guard decides which attachments a message may have
 			texts = itemTextsWithoutAttachments
 		}
 		it = parse(d.rt, chat.ParseItem[string], fill(pick(d.rt, texts...), threadID, id, d.attachmentIDs[0]))

@@ -15,9 +15,9 @@ import (
 
 const (
 	orderOfChecksRule = "the checks come in this order: validation, then existence, then ownership"
-	contextLastRule   = "arguments come before the context: what is invalid is ErrInvalid however late it is asked for, so that no caller tries it again"
-	cancelledRule     = "a cancelled context is the context's error, wrapped, on a cache hit too, and nothing is done"
-	errorTextRule     = "an error's text has the op, the kind of row and the caller's own id: never content, never whose a row is"
+	contextLastRule   = "arguments are checked before the context: invalid arguments are ErrInvalid even if the context is over, so that no caller retries them"
+	cancelledRule     = "a call whose context is over returns the context's error, wrapped, and does nothing; also on a cache hit"
+	errorTextRule     = "an error's text has the op, the kind of row and the caller's own id: never content, never the owner of a row"
 )
 
 var orderOfChecksChecks = slices.Concat(rowOrderChecks, contextOrderChecks)
@@ -65,7 +65,7 @@ var rowOrderChecks = []check{
 	}},
 }
 
-// missingBeforeOwner updates a row that was deleted, as somebody whose id it is not.
+// missingBeforeOwner updates a deleted row as a user who never owned its id.
 func missingBeforeOwner(h *harness, k kind) {
 	h.t.Helper()
 	id := k.create(h.ada)
@@ -73,7 +73,7 @@ func missingBeforeOwner(h *harness, k kind) {
 	k.save(h.bob.mode(store.UpdateOnly), id, h.bob.owner, "late").is(store.ErrNotFound)
 }
 
-// world is one row of each sort, and the calls on them.
+// world is one row of each kind, and the calls on them.
 type world struct {
 	h          *harness
 	thread     chat.Thread
@@ -89,7 +89,7 @@ func newWorld(h *harness) world {
 	return w
 }
 
-// check wants everything as newWorld saved it. It also leaves all of it in any cache.
+// check wants every row as newWorld saved it. As a side effect, a cache holds all of them.
 func (w world) check(when string) {
 	w.h.t.Helper()
 	u := w.h.ada
@@ -101,14 +101,14 @@ func (w world) check(when string) {
 	wants(u.loadAttachment(w.attachment.ID), when, w.attachment)
 }
 
-// overContext is a context that is over, and the error that says so.
+// overContext is a context that is over, and its error.
 type overContext struct {
 	name string
 	ctx  context.Context
 	want error
 }
 
-// overContexts are the user's, one of each sort.
+// overContexts returns the user's context, cancelled and past its deadline.
 func (u *user) overContexts() []overContext {
 	over, cancel := context.WithCancel(u.ctx)
 	cancel()
@@ -120,10 +120,10 @@ func (u *user) overContexts() []overContext {
 	}
 }
 
-// badID is refused everywhere.
+// badID is an id that every method refuses.
 const badID = "a\nb"
 
-// calls are calls of an op that do something, or would if the row were there: on what newWorld saved, and on what there is not.
+// calls returns calls of an op with valid arguments: on the saved rows, and on missing ones.
 func (w world) calls(op store.Op) []call.Call {
 	w.h.t.Helper()
 	there := call.Call{Op: op, Thread: w.thread, Item: rewritten(w.h, w.item, 1), Attachment: w.h.ada.attachment("changed.txt"),
@@ -139,7 +139,7 @@ func (w world) calls(op store.Op) []call.Call {
 	return []call.Call{there, gone, newItem, cursor, unknown}
 }
 
-// badCalls are calls of an op that are refused, each for a reason of its own.
+// badCalls returns calls of an op with invalid arguments, each for another reason.
 func (w world) badCalls(op store.Op) (all []call.Call) {
 	w.h.t.Helper()
 	there, gone := w.calls(op)[0], w.calls(op)[1]
@@ -172,8 +172,8 @@ func (w world) badCalls(op store.Op) (all []call.Call) {
 
 func (u *user) make(c call.Call) outcome[none] { return makes(u.mode(c.Mode), c, nothing) }
 
-// invalidBeforeContext checks that bad arguments are ErrInvalid under contexts that are over too. That they are so under
-// others is for other checks to say: an argument that is taken there is left out.
+// invalidBeforeContext checks that bad arguments are ErrInvalid even if the context is over. It leaves out arguments that
+// the Store accepts under a live context: other checks report those.
 func invalidBeforeContext(op store.Op) check {
 	return check{"invalid before context: " + call.Method(op), contextLastRule, func(h *harness) {
 		w := newWorld(h)
@@ -238,7 +238,7 @@ var errorChecks = []check{
 	}},
 }
 
-// provoke makes calls that fail for every reason there is, on values and rows full of canary.
+// provoke makes calls that fail for every possible reason, with values and rows full of canary.
 func provoke(h *harness, canary string) []outcome[none] {
 	h.t.Helper()
 	thread := func(u *user) chat.Thread {
@@ -303,7 +303,7 @@ func provoke(h *harness, canary string) []outcome[none] {
 	return append(fails, gone.saveThread(taken), gone.addItem(taken.ID, it), gone.saveItem(taken.ID, it), gone.saveAttachment(file))
 }
 
-// noSecrets wants errors without secrets of the calls that failed. That they all fail is for other checks to say.
+// noSecrets wants no secret in the errors of the calls. A call that did not fail is left to other checks.
 func noSecrets(h *harness, fails []outcome[none], secrets ...string) {
 	h.t.Helper()
 	for _, o := range fails {
@@ -313,7 +313,7 @@ func noSecrets(h *harness, fails []outcome[none], secrets ...string) {
 		for _, text := range []string{o.err.Error(), fmt.Sprintf("%+v", o.err)} {
 			for _, secret := range secrets {
 				if strings.Contains(text, secret) {
-					h.errorf("%s: the error %q says %q, which its caller must not learn from it", o, text, secret)
+					h.errorf("%s: the error %q contains %q, which its caller must not learn", o, text, secret)
 				}
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// In a program, this is func TestConformance in a file of its tests, and New is its own.
+// In a program, this is func TestConformance in a test file, with your own New.
 func ExampleRun() {
 	_ = func(t *testing.T) {
 		storetest.Run(t, func(*testing.T) store.Store { return memstore.New() })

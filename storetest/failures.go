@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	mostWhole   = 20 // failures of a Run that are printed
-	mostOfCheck = 2  // and of one of its checks
-	mostLines   = 40 // of one failure
+	mostWhole   = 20 // printed failures of a Run
+	mostOfCheck = 2  // printed failures of one check
+	mostLines   = 40 // lines of one failure
 )
 
-// failures decides which failures of a Run are printed, and counts the others: of a Store that does nothing there are some
-// hundreds. That a check has failed is seen of each.
+// failures decides which failures of a Run are printed, and counts the others: a Store that does nothing has some hundreds.
+// Every failing check is still marked as failed.
 type failures struct {
 	mu      sync.Mutex
-	whole   int // that were printed
+	whole   int // printed so far
 	checks  map[string]int
 	dropped int
 }
@@ -39,7 +39,7 @@ func (f *failures) print(check string) bool {
 	return true
 }
 
-// end says what of a check was not printed, if that is not for the summary to say.
+// end reports how many failures of a check were not printed, unless the summary will.
 func (f *failures) end(t tb, check string) {
 	t.Helper()
 	if n := f.checks[check] - mostOfCheck; n > 0 && f.whole < mostWhole {
@@ -50,11 +50,11 @@ func (f *failures) end(t tb, check string) {
 func (f *failures) summary(t tb) {
 	t.Helper()
 	if f.dropped > 0 {
-		t.Errorf("%d checks failed. %d of their failures are not printed: mend the first, or run a check alone, with -run", len(f.checks), f.dropped)
+		t.Errorf("%d checks failed. %d of their failures are not printed: fix the first failures, or run one check alone with -run", len(f.checks), f.dropped)
 	}
 }
 
-// message is a failure with the rule that it breaks.
+// message returns a failure, followed by the rule that it breaks.
 func (h *harness) message(format string, args ...any) string {
 	lines := strings.Split(report.Printable(fmt.Sprintf(format, args...)), "\n")
 	if n := len(lines); n > mostLines {

@@ -1,8 +1,8 @@
 package storetest
 
-// Texts as the SDKs of other languages write them, in ids of the suite's own.
+// The texts are as the SDKs of other languages write them, with placeholders for ids.
 const (
-	// All nulls and defaults are written, and times have no zone.
+	// The Python SDK writes all nulls and defaults, and times without a zone.
 	pythonItem = `{"id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05.678901","type":"user_message",` +
 		`"content":[{"type":"input_text","text":"caf\u00e9 — \"quoted\""},{"id":"tag_1","type":"input_tag","text":"@ada",` +
 		`"data":{"n":12345678901234567890,"f":1.0},"group":null,"interactive":false}],` +
@@ -12,7 +12,7 @@ const (
 	pythonAttachment = `{"id":"ATTACHMENT","name":"a.txt","mime_type":"text/plain","upload_descriptor":` +
 		`{"url":"https://example.com/up?a=1&b=2","method":"PUT","headers":{"b":"1","a":"2"}},"thread_id":null,"metadata":null,"type":"file"}`
 
-	// Milliseconds, and absent instead of null.
+	// The Node SDK writes milliseconds, and leaves absent members out.
 	nodeItem = `{"type":"assistant_message","id":"ITEM","thread_id":"THREAD","created_at":"2026-01-02T03:04:05.678Z",` +
 		`"content":[{"type":"output_text","text":"<b>&amp;</b>","annotations":[{"type":"annotation","index":3,` +
 		`"source":{"type":"url","url":"https://example.com/","title":"Example"}}]}]}`
@@ -21,7 +21,7 @@ const (
 		`"preview_url":"https://example.com/p.png","upload_url":"https://example.com/up"}`
 )
 
-// variants has an item of each variant, without id, thread_id and created_at. ATTACHMENT stands for an attachment's id.
+// variants has one item of each variant, without id, thread_id and created_at. ATTACHMENT stands for an attachment's id.
 var variants = []string{
 	`{"type":"user_message","content":[{"type":"input_text","text":"hello"},{"type":"input_tag","id":"t","text":"@x","data":{"k":[]},` +
 		`"group":"people","interactive":true}],"attachments":[{"type":"file","id":"ATTACHMENT","name":"a.txt","mime_type":"text/plain"}],` +

@@ -19,11 +19,11 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// harness is what a check works with: the Store, two users, and ways to say what went wrong.
+// harness is the environment of one check: the Store, two users, and methods that report failures.
 type harness struct {
 	t    tb
 	s    store.Store
-	name string // of the check
+	name string // name of the check
 	rule string
 	cfg  config
 	*failures
@@ -39,7 +39,7 @@ func newHarness(t tb, s store.Store, of *failures, name, rule string, cfg config
 	return h
 }
 
-// errorf reports a failure and the rule it breaks. It may be called from any goroutine.
+// errorf reports a failure and the rule it breaks. It is safe to call from any goroutine.
 func (h *harness) errorf(format string, args ...any) {
 	h.t.Helper()
 	if h.failures.print(h.name) {
@@ -49,14 +49,14 @@ func (h *harness) errorf(format string, args ...any) {
 	}
 }
 
-// fatalf is errorf where the check cannot go on. Only for the check's own goroutine.
+// fatalf is errorf, and ends the check. Call it only from the check's own goroutine.
 func (h *harness) fatalf(format string, args ...any) {
 	h.t.Helper()
 	h.errorf(format, args...)
 	h.t.FailNow()
 }
 
-// bare skips a check of rows that a guard would decide about.
+// bare skips a check whose result depends on a guard.
 func (h *harness) bare() {
 	h.t.Helper()
 	if layer.Guarded(h.s) {
@@ -64,7 +64,7 @@ func (h *harness) bare() {
 	}
 }
 
-// value fails the check where building a value, not the Store, went wrong.
+// value fails the check if package chat could not build a value. That is no fault of the Store.
 func value[T any](h *harness, v T, err error) T {
 	h.t.Helper()
 	if err != nil {
@@ -73,7 +73,7 @@ func value[T any](h *harness, v T, err error) T {
 	return v
 }
 
-// wants compares a row by its own Equal, but for its Owner, which has checks of its own, and shows a difference field by field.
+// wants compares a row with Equal, and prints a difference field by field. It ignores the Owner: other checks compare it.
 func wants[T interface{ Equal(T) bool }](o outcome[T], when string, want T) {
 	o.h.t.Helper()
 	got := o.ok()
@@ -84,7 +84,7 @@ func wants[T interface{ Equal(T) bool }](o outcome[T], when string, want T) {
 		any(&got).(*chat.Attachment).Owner = want.Owner
 	}
 	if !want.Equal(got) {
-		o.h.errorf("%s%s is not what was saved (-want +got):\n%s", o, when, cmp.Diff(view(want), view(got)))
+		o.h.errorf("%s%s: the value differs from the saved one (-want +got):\n%s", o, when, cmp.Diff(view(want), view(got)))
 	}
 }
 
@@ -98,7 +98,7 @@ func lists[T any](o outcome[store.Page[T]], when string, want []string) {
 func sameText(h *harness, what string, want, got chat.JSON) {
 	h.t.Helper()
 	if w, g := want.String(), got.String(); w != g {
-		h.errorf("%s came back with other bytes than were saved (keep x.JSON() as text: no re-encoding, no JSON column "+
+		h.errorf("%s: the JSON differs from the saved bytes (keep x.JSON() as text: do not re-encode it or use a JSON column "+
 			"type that normalises)\n\twant %s\n\tgot  %s", what, report.Abridged(w, 2000), report.Abridged(g, 2000))
 	}
 }
@@ -112,7 +112,7 @@ func sameIDs(h *harness, what string, want, got []string) {
 	}
 }
 
-// view is a value as its parts, for cmp.Diff: values of package chat print without content.
+// view returns the parts of a value for cmp.Diff, because values of package chat print without content.
 func view(v any) map[string]string {
 	switch v := v.(type) {
 	case chat.Thread:
@@ -125,7 +125,7 @@ func view(v any) map[string]string {
 	return map[string]string{"value": fmt.Sprint(v)}
 }
 
-// idsOf are the ids of threads, of items, or of what are ids already.
+// idsOf returns the ids of threads or items. Strings are ids already.
 func idsOf[T any](values []T) (ids []string) {
 	for _, row := range values {
 		switch row := any(row).(type) {
@@ -154,7 +154,7 @@ func (h *harness) itemWithID(id string, created time.Time, text string) chat.Ite
 	return rows.Message(id, created, text)
 }
 
-// parsed is a value of package chat, from its JSON.
+// parsed returns a value of package chat, parsed from JSON.
 func parsed[T any](h *harness, text string) T {
 	h.t.Helper()
 	var v T
@@ -168,7 +168,7 @@ func (h *harness) json(text string) chat.JSON {
 	return value(h, j, err)
 }
 
-// parallel runs n functions at once, reports what they return, and waits for them all. They must not call fatalf.
+// parallel runs n functions at once, waits for all of them, and reports their errors. They must not call fatalf.
 func (h *harness) parallel(n int, f func(i int) error) {
 	h.t.Helper()
 	var wg sync.WaitGroup
@@ -187,18 +187,18 @@ func (h *harness) parallel(n int, f func(i int) error) {
 	}
 }
 
-// outcome is what a call returned, and the words to say so.
+// outcome is the result of a call. It can describe itself and check itself.
 type outcome[T any] struct {
 	h    *harness
 	call call.Call
-	note string // what is odd about the call, if its arguments do not say it
+	note string // an unusual condition of the call that its arguments do not show
 	val  T
 	err  error
 }
 
 func (o outcome[T]) String() string { return o.call.String() + o.note }
 
-// with is the outcome with one part of what was returned.
+// with returns the outcome with only a part of its value.
 func with[T, U any](o outcome[T], val U) outcome[U] {
 	return outcome[U]{o.h, o.call, o.note, val, o.err}
 }
@@ -212,7 +212,7 @@ func (o outcome[T]) ok() T {
 	return o.val
 }
 
-// is wants an error of want's class: the sentinel for errors.Is, and no other for CodeOf.
+// is wants an error that wraps want, and for which store.CodeOf returns the code of want.
 func (o outcome[T]) is(want error) {
 	o.h.t.Helper()
 	if err := o.check(want); err != nil {
@@ -220,7 +220,7 @@ func (o outcome[T]) is(want error) {
 	}
 }
 
-// check is is for other goroutines than the check's own.
+// check is like is, for goroutines other than the check's own.
 func (o outcome[T]) check(want error) error {
 	if want == nil && o.err != nil {
 		return fmt.Errorf("%s: got error %s, want none", o, report.Error(o.err))
@@ -229,15 +229,15 @@ func (o outcome[T]) check(want error) error {
 		return fmt.Errorf("%s: got no error, want %s", o, sentinelName(want))
 	}
 	if !errors.Is(o.err, want) {
-		return fmt.Errorf("%s: got error %s, want %s: wrap it, so that errors.Is finds it", o, report.Error(o.err), sentinelName(want))
+		return fmt.Errorf("%s: got error %s, want %s (wrapped, so that errors.Is finds it)", o, report.Error(o.err), sentinelName(want))
 	}
 	if got := store.CodeOf(o.err); got != store.CodeOf(want) {
-		return fmt.Errorf("%s: got an error that is %s and, for store.CodeOf, %s: wrap one sentinel only", o, sentinelName(want), got)
+		return fmt.Errorf("%s: got an error for which errors.Is finds %s but store.CodeOf returns %s: wrap one sentinel only", o, sentinelName(want), got)
 	}
 	return nil
 }
 
-// absent wants no row. Which error says so is for the checks of the loads themselves.
+// absent wants no row. Other checks say which error a load returns then.
 func (o outcome[T]) absent() {
 	o.h.t.Helper()
 	if err := o.checkAbsent(); err != nil {
@@ -245,7 +245,7 @@ func (o outcome[T]) absent() {
 	}
 }
 
-// checkAbsent is absent for other goroutines than the check's own.
+// checkAbsent is absent, for goroutines other than the check's own.
 func (o outcome[T]) checkAbsent() error {
 	if o.err == nil && !reflect.ValueOf(o.val).IsZero() {
 		return fmt.Errorf("%s: got a row, want none", o)
@@ -265,7 +265,7 @@ func sentinelName(err error) string {
 	return fmt.Sprintf("%q", err)
 }
 
-// user makes calls as one principal, who owns the rows that they make.
+// user makes calls as one principal and owns the rows that it creates.
 type user struct {
 	h     *harness
 	owner chat.Owner
@@ -280,10 +280,10 @@ func (h *harness) user(o chat.Owner) *user {
 	return &user{h: h, owner: o, ctx: ctx}
 }
 
-// nobody makes rows without an owner: only after bare.
+// nobody creates rows without an owner. Call bare first.
 func (h *harness) nobody() *user { return h.user(chat.Owner{}) }
 
-// in is the same user with another context.
+// in returns the same user with another context.
 func (u *user) in(ctx context.Context) *user {
 	v := *u
 	v.ctx = ctx
@@ -292,7 +292,7 @@ func (u *user) in(ctx context.Context) *user {
 
 func (u *user) mode(m store.SaveMode) *user { return u.in(store.WithSaveMode(u.ctx, m)) }
 
-// thread returns a new thread of the user's that is not saved yet.
+// thread returns a new thread of the user, not saved yet.
 func (u *user) thread() chat.Thread {
 	return chat.Thread{
 		ID:        u.h.mint.ID("thr"),
@@ -320,7 +320,7 @@ func (u *user) newItem(threadID string, created time.Time) chat.Item {
 	return it
 }
 
-// attachment returns a new attachment of the user's that is not saved yet.
+// attachment returns a new attachment of the user, not saved yet.
 func (u *user) attachment(name string) chat.Attachment {
 	u.h.t.Helper()
 	a := rows.Attachment(u.h.mint.ID("atc"), name)
@@ -337,7 +337,7 @@ func (u *user) newAttachment(name string) chat.Attachment {
 
 type none = struct{}
 
-// makes makes a call, of which part is the value.
+// makes makes a call. part picks the value out of the answer.
 func makes[T any](u *user, c call.Call, part func(call.Answer) T) outcome[T] {
 	c.Mode = store.SaveModeFrom(u.ctx)
 	a := c.Make(u.ctx, u.h.s)

@@ -6,20 +6,20 @@ import (
 )
 
 const (
-	addItemRule    = "AddThreadItem inserts only: an id that the thread has is ErrConflict and the stored item stays; a missing thread is ErrNotFound"
-	anyModeRule    = "AddThreadItem inserts only, whatever the save mode: UpdateOnly keeps it from no insert, and Upsert lets it replace nothing"
+	addItemRule    = "AddThreadItem only inserts: an id that is already in the thread is ErrConflict and the stored item stays; a missing thread is ErrNotFound"
+	anyModeRule    = "AddThreadItem ignores the save mode: it inserts under UpdateOnly too, and it replaces nothing under Upsert"
 	saveItemRule   = "SaveItem inserts or replaces; a missing thread is ErrNotFound"
 	threadIDRule   = "an empty item.ThreadID is filled in; another thread's is ErrInvalid"
 	itemIDsRule    = "item ids are unique within a thread: the same id in two threads is two rows"
-	loadItemRule   = "LoadItem returns the item of that thread, else ErrNotFound: through the wrong thread too"
+	loadItemRule   = "LoadItem returns the item of the named thread; an item of another thread is ErrNotFound"
 	loadItemsRule  = "LoadThreadItems of a missing thread is an empty page; with After it is ErrNotFound"
-	deleteItemRule = "DeleteThreadItem deletes the item of that thread, and is nil where there is nothing to delete"
-	backRule       = "what comes back is what was saved"
+	deleteItemRule = "DeleteThreadItem deletes the item of the named thread; if there is none, it returns nil"
+	backRule       = "a loaded value equals the saved value"
 )
 
 var modeNames = map[store.SaveMode]string{store.Upsert: "Upsert", store.InsertOnly: "InsertOnly", store.UpdateOnly: "UpdateOnly"}
 
-// putChecks are of what AddThreadItem and SaveItem share.
+// putChecks returns the checks that AddThreadItem and SaveItem share.
 func putChecks(rule string, put func(u *user, threadID string, it chat.Item) outcome[none]) []check {
 	return []check{
 		{"a missing thread is ErrNotFound", rule, func(h *harness) {
@@ -27,7 +27,7 @@ func putChecks(rule string, put func(u *user, threadID string, it chat.Item) out
 			put(h.ada, t.ID, h.item(at(1), "text")).is(store.ErrNotFound)
 			h.ada.loadThread(t.ID).absent()
 			h.ada.saveThread(t).ok()
-			wantItems(h, t.ID, "that was saved after a call for an item in it had failed")
+			wantItems(h, t.ID, "that was saved after a failed call to put an item into it")
 		}},
 		{"a deleted thread is ErrNotFound", rule, func(h *harness) {
 			thread, its := itemsAt(h, 1)
@@ -46,13 +46,13 @@ func putChecks(rule string, put func(u *user, threadID string, it chat.Item) out
 			thread, its := itemsAt(h, 1)
 			other := h.ada.newThread()
 			it := its[0]
-			if rule == addItemRule { // of an id that is free everywhere
+			if rule == addItemRule { // an id that no thread has
 				it = h.item(at(1), "text")
 				it.ThreadID = thread
 			}
 			put(h.ada, other.ID, it).is(store.ErrInvalid)
 			wantItems(h, other.ID, "after a call for another thread's item")
-			wantItems(h, thread, "whose item was to be another's", its...)
+			wantItems(h, thread, "after another thread was to get its item", its...)
 		}},
 	}
 }
@@ -60,7 +60,7 @@ func putChecks(rule string, put func(u *user, threadID string, it chat.Item) out
 var addThreadItemChecks = append(putChecks(addItemRule, (*user).addItem), []check{
 	{"inserts", addItemRule, func(h *harness) {
 		t := h.ada.newThread()
-		h.ada.items(t.ID, store.PageQuery{}).ok() // so that a cache has the empty page
+		h.ada.items(t.ID, store.PageQuery{}).ok() // so that a cache holds the empty page
 		it := h.ada.newItem(t.ID, at(1))
 		wantItems(h, t.ID, "after AddThreadItem", it)
 		wants(h.ada.loadItem(t.ID, it.ID), "", it)
@@ -69,8 +69,8 @@ var addThreadItemChecks = append(putChecks(addItemRule, (*user).addItem), []chec
 		t := h.ada.newThread()
 		it := h.ada.newItem(t.ID, at(1))
 		h.ada.addItem(t.ID, h.itemWithID(it.ID, at(2), "an impostor")).is(store.ErrConflict)
-		wants(h.ada.loadItem(t.ID, it.ID), " after an AddThreadItem of its id", it)
-		wantItems(h, t.ID, "after an AddThreadItem of an id that it has", it)
+		wants(h.ada.loadItem(t.ID, it.ID), " after AddThreadItem of the same id", it)
+		wantItems(h, t.ID, "after AddThreadItem of an id that it has", it)
 	}},
 	{"an equal item again is ErrConflict", addItemRule, func(h *harness) {
 		t := h.ada.newThread()
@@ -83,7 +83,7 @@ var addThreadItemChecks = append(putChecks(addItemRule, (*user).addItem), []chec
 			it := h.item(at(i), "text")
 			it.ThreadID = t.ID
 			h.ada.mode(m).addItem(t.ID, it).is(nil)
-			wants(h.ada.loadItem(t.ID, it.ID), " after an AddThreadItem under "+modeNames[m], it)
+			wants(h.ada.loadItem(t.ID, it.ID), " after AddThreadItem under "+modeNames[m], it)
 		}
 	}},
 	{"an existing id is ErrConflict under any save mode", anyModeRule, func(h *harness) {
@@ -91,7 +91,7 @@ var addThreadItemChecks = append(putChecks(addItemRule, (*user).addItem), []chec
 		it := h.ada.newItem(t.ID, at(1))
 		for _, m := range []store.SaveMode{store.Upsert, store.InsertOnly, store.UpdateOnly} {
 			h.ada.mode(m).addItem(t.ID, h.itemWithID(it.ID, at(2), "an impostor")).is(store.ErrConflict)
-			wantItems(h, t.ID, "after an AddThreadItem, under "+modeNames[m]+", of an id that it has", it)
+			wantItems(h, t.ID, "after AddThreadItem, under "+modeNames[m]+", of an id that it has", it)
 		}
 	}},
 	{"a deleted item's id is free", addItemRule, func(h *harness) {
@@ -125,7 +125,7 @@ func wantItems(h *harness, threadID, when string, want ...chat.Item) {
 	}
 }
 
-// itemsAt adds items to a new thread of ada's, created at these seconds.
+// itemsAt adds items to a new thread of ada, created at the given seconds.
 func itemsAt(h *harness, secs ...int) (threadID string, its []chat.Item) {
 	h.t.Helper()
 	t := h.ada.newThread()
@@ -135,7 +135,7 @@ func itemsAt(h *harness, secs ...int) (threadID string, its []chat.Item) {
 	return t.ID, its
 }
 
-// rewritten is the item with another text.
+// rewritten returns the item with another text and CreatedAt.
 func rewritten(h *harness, it chat.Item, sec int) chat.Item {
 	h.t.Helper()
 	threadID := it.ThreadID
@@ -195,7 +195,7 @@ var loadItemChecks = []check{
 	}},
 	{"through the wrong thread is ErrNotFound", loadItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
-		h.ada.loadItem(thread, its[0].ID).ok() // so that a cache has it
+		h.ada.loadItem(thread, its[0].ID).ok() // so that a cache holds it
 		other := h.ada.newThread()
 		h.ada.loadItem(other.ID, its[0].ID).is(store.ErrNotFound)
 	}},
@@ -215,7 +215,7 @@ var loadThreadItemsChecks = []check{
 	{"lists only this thread's items", backRule, func(h *harness) {
 		thread, its := itemsAt(h, 1, 3)
 		itemsAt(h, 2)
-		wantItems(h, thread, "beside a thread with an item between its own", its...)
+		wantItems(h, thread, "while another thread has an item between them in time", its...)
 	}},
 }
 
@@ -240,7 +240,7 @@ var deleteThreadItemChecks = []check{
 	{"through the wrong thread deletes nothing", deleteItemRule, func(h *harness) {
 		thread, its := itemsAt(h, 1)
 		other := h.ada.newThread()
-		_ = h.ada.deleteItem(other.ID, its[0].ID) // nil, as another check says
+		_ = h.ada.deleteItem(other.ID, its[0].ID) // another check wants nil
 		h.ada.loadItem(thread, its[0].ID).is(nil)
 	}},
 }

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	ownerSetRule = "the Owner is set at the insert and never changes: an insert with the zero Owner is unowned, a replace with it keeps the stored one"
-	ownerRule    = "a save with another Owner, or with one where the stored row has none, is ErrConflict and changes nothing"
-	ownerJSON    = "the Owner is storage data and not part of the JSON: a store that persists only x.JSON() loses it. Keep tenant and subject beside the text"
-	raceRule     = "the Owner is decided atomically with the write: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
-	usedIDRule   = "an id once used is its owner's for good: a deletion leaves (id, Owner) behind, and another Owner's save under that id is ErrConflict"
-	insertRule   = "under store.InsertOnly a save inserts a new row; of an existing row it is ErrConflict and changes nothing: a colliding new id never merges two rows"
-	modeRule     = "a save mode that there is none of is ErrInvalid, and nothing is saved: it is not taken for Upsert"
-	updateRule   = "under store.UpdateOnly a save replaces an existing row; of a missing row it is ErrNotFound and makes none: a late save never resurrects what was deleted"
+	ownerSetRule = "the insert sets the Owner, and it never changes: a row inserted with the zero Owner has no owner, and a replace with the zero Owner keeps the stored one"
+	ownerRule    = "a save with another Owner is ErrConflict and changes nothing, also if the stored row has no owner"
+	ownerJSON    = "the Owner is not part of the JSON: a store that keeps only x.JSON() loses it. Keep tenant and subject in columns of their own"
+	raceRule     = "the write itself decides the Owner: of two racing first saves of one id exactly one wins, and the other is ErrConflict"
+	usedIDRule   = "a used id belongs to its owner permanently: a deletion keeps (id, Owner), and another owner's save under that id is ErrConflict"
+	insertRule   = "under store.InsertOnly a save inserts a new row; a save of an existing row is ErrConflict and changes nothing, so a colliding new id never merges two rows"
+	modeRule     = "an unknown save mode is ErrInvalid, and nothing is saved: it is not taken for Upsert"
+	updateRule   = "under store.UpdateOnly a save replaces an existing row; a save of a missing row is ErrNotFound and inserts nothing, so a late save never restores a deleted row"
 )
 
-// kind is threads, items (of one thread of ada's) or attachments, with one text for content: what is checked of owners
-// and save modes is the same for all.
+// kind is one kind of row: threads, items of one thread of ada, or attachments. Each row has one text as its content. The
+// checks of owners and save modes are the same for all kinds.
 type kind struct {
 	h      *harness
 	newID  func() string
@@ -71,7 +71,7 @@ func attachmentKind(h *harness) kind {
 	}
 }
 
-// attachmentName is the name in an attachment's body, "" if there is none.
+// attachmentName returns the name in an attachment's body, or "" if there is none.
 func attachmentName(a chat.Attachment) string {
 	b, err := a.Decode()
 	if err != nil {
@@ -107,7 +107,7 @@ func allKinds(name, rule string, run func(h *harness, k kind)) []check {
 	return append(bothOwned(name, rule, run), check{"items: " + name, rule, func(h *harness) { run(h, itemKind(h)) }})
 }
 
-// create saves a new row of u's.
+// create saves a new row owned by u.
 func (k kind) create(u *user) (id string) {
 	k.h.t.Helper()
 	id = k.newID()
@@ -190,14 +190,14 @@ var ownerChecks = slices.Concat(
 				winner, loser = 1, 0
 			}
 			if errs[winner] != nil || !errors.Is(errs[loser], store.ErrConflict) {
-				h.fatalf("two racing first saves of %q by two owners: got error %s and error %s, want none and store.ErrConflict", id, report.Error(errs[0]), report.Error(errs[1]))
+				h.fatalf("two racing first saves of %q by two owners: got %s and %s, want no error from one and store.ErrConflict from the other", id, report.Error(errs[0]), report.Error(errs[1]))
 			}
-			k.wantText(users[winner], id, "after the race that its owner has won", users[winner].owner.Subject)
+			k.wantText(users[winner], id, "after its owner won the race", users[winner].owner.Subject)
 		}
 	}),
 )
 
-// raceRounds is how often a race is run, to meet the moment that matters.
+// raceRounds is how often a race is run, so that one round meets the critical moment.
 const raceRounds = 50
 
 var usedIDChecks = slices.Concat(
@@ -212,7 +212,7 @@ var usedIDChecks = slices.Concat(
 	bothOwned("a save with the zero Owner does not free a deleted id", usedIDRule, func(h *harness, k kind) {
 		id := k.create(h.ada)
 		k.remove(h.ada, id).ok()
-		// Whether this revives the row or is refused, the contract leaves open.
+		// The contract lets a Store either restore the row or refuse the save.
 		if o := k.save(h.ada, id, chat.Owner{}, "again"); !errors.Is(o.err, store.ErrConflict) {
 			o.ok()
 			k.wantOwner(h.ada, id, "after it was deleted and saved with the zero Owner", h.ada.owner)
@@ -275,5 +275,5 @@ var saveModeChecks = slices.Concat(
 	}),
 )
 
-// unknownMode is a save mode that there is none of.
+// unknownMode is not a save mode.
 const unknownMode store.SaveMode = 9

@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	afterRule     = "After is the id of a row of the same listing, exclusive; unknown, or not of this listing, it is ErrNotFound: never a silent restart at page one"
-	pageAfterRule = "Page.After is the id of the last row if and only if HasMore, else \"\"; HasMore says whether there is a further row"
+	afterRule     = "After is the id of a row of the same listing, and the page begins behind it; any other id is ErrNotFound, never a silent restart at page one"
+	pageAfterRule = "HasMore says whether rows follow; Page.After is the id of the last row if HasMore, else \"\""
 	orderRule     = "rows are ordered by (CreatedAt, order of insertion), and newest first is the exact reverse of oldest first"
-	tiesRule      = "rows of equal times are neither lost nor repeated across pages: continue behind (CreatedAt, number of the insertion), not behind a time"
-	limitRule     = "Limit: 0 is 20, negative is ErrInvalid, above 1000 is 1000"
+	tiesRule      = "rows of equal times are neither lost nor repeated across pages: continue behind (CreatedAt, order of insertion), not behind a time"
+	limitRule     = "a Limit of 0 means 20, a negative one is ErrInvalid, one above 1000 means 1000"
 )
 
-// listing is the items of one thread or the threads of one owner, with nothing but ids and times: what is checked of
-// paging is the same for both.
+// listing is the items of one thread or the threads of one owner, reduced to ids and times. The checks of paging are the
+// same for both.
 type listing struct {
 	h       *harness
 	newID   func() string
@@ -96,7 +96,7 @@ func idsOnly[T any](o outcome[store.Page[T]]) outcome[store.Page[string]] {
 	return with(o, p)
 }
 
-// bothListings makes a check of each of the two listings.
+// bothListings returns one check for each of the two listings.
 func bothListings(name, rule string, run func(h *harness, l listing)) []check {
 	return []check{
 		{"items: " + name, rule, func(h *harness) { run(h, itemListing(h)) }},
@@ -104,10 +104,10 @@ func bothListings(name, rule string, run func(h *harness, l listing)) []check {
 	}
 }
 
-// maxPages ends a walk that goes in circles.
+// maxPages ends a walk that would never end.
 const maxPages = 3000
 
-// walk pages through a listing from its begin to its end. between is called after each page but the last.
+// walk pages through a whole listing. It calls between after each page except the last.
 func (l listing) walk(limit int, order store.Order, between func(page int)) []string {
 	l.h.t.Helper()
 	var ids []string
@@ -196,7 +196,7 @@ var pageAfterChecks = slices.Concat(
 		for limit := 1; limit < len(ids); limit++ {
 			o := l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst})
 			if p := o.ok(); !p.HasMore || p.After != ids[limit-1] {
-				h.errorf("%s of %d rows: got HasMore %t, After %q, want HasMore true, After %q", o, len(ids), p.HasMore, p.After, ids[limit-1])
+				h.errorf("%s with %d rows stored: got HasMore %t, After %q, want HasMore true, After %q", o, len(ids), p.HasMore, p.After, ids[limit-1])
 			}
 		}
 	}),
@@ -219,7 +219,7 @@ var pageAfterChecks = slices.Concat(
 var orderChecks = slices.Concat(
 	bothListings("by CreatedAt", orderRule, func(h *harness, l listing) {
 		c, a, d, b := l.add(3), l.add(1), l.add(4), l.add(2)
-		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows inserted in another order than created", []string{a, b, c, d})
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}), " of rows that were not inserted in the order of CreatedAt", []string{a, b, c, d})
 	}),
 	bothListings("equal times by insertion", orderRule, func(h *harness, l listing) {
 		late := l.add(9)
@@ -231,7 +231,7 @@ var orderChecks = slices.Concat(
 			l.add(i % 4)
 		}
 		oldest := l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}).ok()
-		lists(l.page(store.PageQuery{Limit: 50, Order: store.NewestFirst}), " against the reverse of oldest first", reversed(oldest.Data))
+		lists(l.page(store.PageQuery{Limit: 50, Order: store.NewestFirst}), " compared with the reverse of oldest first", reversed(oldest.Data))
 	}),
 	ties(store.OldestFirst, "oldest first"),
 	ties(store.NewestFirst, "newest first"),
@@ -239,13 +239,13 @@ var orderChecks = slices.Concat(
 	tiesWhileAdding(store.NewestFirst, "newest first"),
 )
 
-// numTies is how many rows of one time are walked while others are added; a few do where nothing else goes on.
+// A walk during additions takes numTies rows of equal times; without additions a few are enough.
 const (
 	numTies = 200
 	fewTies = 50
 )
 
-// ties walks rows of one time by pages of several sizes.
+// ties returns checks that walk rows of equal times by pages of several sizes.
 func ties(order store.Order, words string) []check {
 	return bothListings("ties by pages of 1, 3 and 7, "+words, tiesRule, func(h *harness, l listing) {
 		ids := []string{l.add(-1)}
@@ -253,13 +253,13 @@ func ties(order store.Order, words string) []check {
 		ids = inOrder(append(ids, l.add(1)), order)
 		for _, limit := range []int{1, 3, 7} {
 			got := l.walk(limit, order, undisturbed)
-			sameIDs(h, fmt.Sprintf("walking %d rows of one time by pages of %d, %s", fewTies, limit, words), ids, got)
+			sameIDs(h, fmt.Sprintf("walking %d rows of equal times by pages of %d, %s", fewTies, limit, words), ids, got)
 		}
 	})
 }
 
-// tiesWhileAdding inserts further rows of the same time between the pages of a walk: oldest first they follow at the end,
-// newest first they lie before the cursor already.
+// tiesWhileAdding inserts more rows of the same time between the pages of a walk. Oldest first, they follow at the end.
+// Newest first, they lie before the cursor already.
 func tiesWhileAdding(order store.Order, words string) []check {
 	return bothListings("ties while others are added, "+words, tiesRule, func(h *harness, l listing) {
 		ids := l.fill(numTies)
@@ -275,7 +275,7 @@ func tiesWhileAdding(order store.Order, words string) []check {
 					want = append(want, id)
 				}
 			})
-			what := fmt.Sprintf("walking rows of one time by pages of %d, %s, while rows of that time are added", limit, words)
+			what := fmt.Sprintf("walking rows of equal times by pages of %d, %s, while rows of that time are added", limit, words)
 			sameIDs(h, what, want, got)
 		}
 	})
@@ -292,7 +292,7 @@ var limitChecks = slices.Concat(
 		l.fill(21)
 		o := l.page(store.PageQuery{})
 		if n := len(o.ok().Data); n != store.DefaultLimit {
-			h.errorf("%s of 21 rows: got %d rows, want %d", o, n, store.DefaultLimit)
+			h.errorf("%s with 21 rows stored: got %d rows, want %d", o, n, store.DefaultLimit)
 		}
 	}),
 	bothListings("negative is ErrInvalid", limitRule, func(h *harness, l listing) {
@@ -306,7 +306,7 @@ var limitChecks = slices.Concat(
 		for _, limit := range []int{store.MaxLimit, store.MaxLimit + 1, math.MaxInt} {
 			o := l.page(store.PageQuery{Limit: limit, Order: store.OldestFirst})
 			if p := o.ok(); len(p.Data) != store.MaxLimit || !p.HasMore || p.After != ids[store.MaxLimit-1] {
-				h.errorf("%s of %d rows: got %d rows, HasMore %t, After %q, want %d rows, HasMore true, After %q",
+				h.errorf("%s with %d rows stored: got %d rows, HasMore %t, After %q, want %d rows, HasMore true, After %q",
 					o, len(ids), len(p.Data), p.HasMore, p.After, store.MaxLimit, ids[store.MaxLimit-1])
 			}
 		}

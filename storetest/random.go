@@ -22,21 +22,21 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/spec"
 )
 
-// Random makes random calls, one after the other, on the Store that open returns and on a simple model of the contract. It compares
-// every answer: the values, byte for byte, the errors, the edges of pages, and the thread versions, if the Store reports any.
+// Random makes random calls, one at a time, on the Store that open returns and on a simple model of the contract. It
+// compares every answer: values byte for byte, errors, the edges of pages, and thread versions if the Store reports any.
 //
 //	func TestRandomCalls(t *testing.T) {
 //		storetest.Random(t, func(t *testing.T) store.Store { return mystore.New() })
 //	}
 //
-// Where [Run] checks one promise after the other, Random finds what goes wrong only between them. open is called for each sequence
-// of calls: a hundred, or twenty with -short. It may return the same Store every time: ids and owners are new in each. Only in an
-// empty one are listings of everybody's threads, and of nobody's, checked too. Random closes nothing. A guarded Store is called by
-// the owner of the row.
+// [Run] checks one promise at a time. Random finds faults that only a combination of calls shows. It plays a hundred
+// sequences of calls, or twenty with -short. Each sequence calls open, which may return the same Store every time: ids and
+// owners are new in each sequence. Listings of all threads, and of threads without an owner, are checked only if the
+// Store is empty at the start. Random closes no Store. If the Store is guarded, every call is made as the owner of the row.
 //
-// A sequence that fails is made shorter, and printed call by call, with the flags that repeat it. Those are of
-// [pgregory.net/rapid], as is -rapid.checks=10000, which tries as many sequences, and as are the files below testdata/rapid, which it
-// writes for sequences that fail and plays first from then on.
+// A failing sequence is shortened and printed call by call, with the flags that repeat it. The flags are those of
+// [pgregory.net/rapid]; -rapid.checks=10000, for example, plays 10,000 sequences. Package rapid also saves failing
+// sequences in files below testdata/rapid, and plays those first in later runs.
 func Random(t *testing.T, open func(t *testing.T) store.Store, opts ...RandomOption) {
 	t.Helper()
 	random(t, func() store.Store { return open(t) }, opts...)
@@ -47,8 +47,8 @@ type RandomOption func(*randomConfig)
 
 type randomConfig struct{ oneIn int }
 
-// WithOneIn has only one in n of the sequences played: for a Store that is slow, or one of many stacks. WithOneIn panics unless n
-// is positive.
+// WithOneIn plays only one in n of the sequences, for a slow Store or for one of many stacks. It panics unless n is
+// positive.
 func WithOneIn(n int) RandomOption {
 	if n <= 0 {
 		panic("storetest.WithOneIn: the number must be positive")
@@ -69,7 +69,7 @@ func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 		if !failed && (tried-1)%cfg.oneIn != 0 {
 			return
 		}
-		// Once one has failed, all that follows is about that one.
+		// After a failure, rapid shortens that sequence: all further calls belong to it.
 		was := failed
 		failed = true
 		newSequence(rt, open(), ids).play(rt)
@@ -77,23 +77,23 @@ func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 	})
 }
 
-// sequence is one sequence of calls, on a Store and on the model.
+// sequence is one sequence of calls, made on a Store and on the model.
 type sequence struct {
 	s     store.Store
 	model *spec.Store
-	empty bool // at the begin: so listings of all are ours
-	calm  bool // one caller, one thread, few items, short pages: what a layer holds is then used
+	empty bool // the Store was empty at the start, so a listing of all threads has only ours
+	calm  bool // one caller, one thread, few items, short pages: so that a cache is hit
 
 	threadIDs, itemIDs, attachmentIDs []string
-	crowd                             []string // more item ids, for a thread of more than a page
+	crowd                             []string // more item ids, for a thread longer than a page
 	owners                            []chat.Owner
 
-	names   *strings.Replacer // of the ids, which are others in each run: rapid would take that for another failure
+	names   *strings.Replacer // names for the ids: with new ids in a message, rapid would see another failure
 	made    []madeCall
-	reports bool // versions
+	reports bool // the Store reports versions
 }
 
-// madeCall is a call that was made, and what came of it.
+// madeCall is a call that was made, and its answer.
 type madeCall struct {
 	call.Call
 	came call.Answer
@@ -106,7 +106,8 @@ func newSequence(rt *rapid.T, s store.Store, m *rows.Mint) *sequence {
 		names = append(names, id, name)
 		return id
 	}
-	// Among the ids are some that a Store could take for one: of two kinds of rows, in another case, with a space, too long.
+	// Some ids could be confused by a Store: one id for two kinds of rows, ids that differ in case or by a space, and a very
+	// long id.
 	for i := range 3 {
 		q.threadIDs = append(q.threadIDs, m.ID("thr"))
 		called(fmt.Sprint("thread", i+1), q.threadIDs[i])
@@ -135,7 +136,7 @@ func newSequence(rt *rapid.T, s store.Store, m *rows.Mint) *sequence {
 	return q
 }
 
-// ownerOf is whose an id is, behind a guard.
+// ownerOf returns the owner of an id, behind a guard.
 func (q *sequence) ownerOf(ids []string, id string) chat.Owner {
 	return q.owners[max(0, slices.Index(ids, id))%len(q.owners)]
 }
@@ -145,13 +146,13 @@ func (q *sequence) play(rt *rapid.T) {
 		q.fill(rt)
 	}
 	step := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
-	for range 2 { // of one, half the lengths are below 20
+	for range 2 { // after one Repeat, half of the sequences would have fewer than 20 calls
 		rt.Repeat(map[string]func(*rapid.T){"a call": step})
 	}
 	q.end(rt)
 }
 
-// fill makes a thread of more items than a page has by default.
+// fill makes a thread with more items than a page has by default.
 func (q *sequence) fill(rt *rapid.T) {
 	id := q.threadIDs[0]
 	by := q.ownerOf(q.threadIDs, id)
@@ -164,7 +165,7 @@ func (q *sequence) fill(rt *rapid.T) {
 	}
 }
 
-// end reads everything, by pages: what a call broke, and no other met.
+// end reads every row, page by page, to find damage that no call of the sequence has shown.
 func (q *sequence) end(rt *rapid.T) {
 	page := store.PageQuery{Limit: pick(rt, 1000, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
 	read := func(op store.Op, by chat.Owner, id string) {
@@ -193,7 +194,7 @@ func (q *sequence) end(rt *rapid.T) {
 	}
 }
 
-// make makes a call, on the model and on the Store, compares, and returns what the model says.
+// make makes a call on the model and on the Store, compares the answers, and returns the model's.
 func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	rt.Helper()
 	want, v := q.model.Play(c)
@@ -205,7 +206,7 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	})
 	got := c.Make(ctx, q.s)
 	came := got
-	came.Err = nil // its code will do
+	came.Err = nil // the code is enough
 	came.Items.Data, came.Threads.Data = slices.Clone(got.Items.Data), slices.Clone(got.Threads.Data)
 	q.made = append(q.made, madeCall{c, came})
 
@@ -215,7 +216,7 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	}
 	if got.Err != nil {
 		if sentinel := sentinels[want.Code]; !errors.Is(got.Err, sentinel) {
-			q.fail(rt, "got %s, in which errors.Is does not find %v", report.Error(got.Err), sentinel)
+			q.fail(rt, "got %s, want an error for which errors.Is finds %v", report.Error(got.Err), sentinel)
 		}
 		q.checkText(rt, got.Err.Error())
 	}
@@ -225,15 +226,15 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 		last := heard[len(heard)-1]
 		q.fail(rt, "reported version %d before and %d after, want %d and %d", last.Before, last.After, v.Before, v.After)
 	case len(heard) == 0 && v.Due && q.reports:
-		q.fail(rt, "reported no version, though others did; want %d before and %d after", v.Before, v.After)
+		q.fail(rt, "reported no version, though earlier calls did; want %d before and %d after", v.Before, v.After)
 	}
-	// What was returned is the caller's.
+	// The caller may change returned pages.
 	clear(got.Items.Data)
 	clear(got.Threads.Data)
 	return want
 }
 
-// sentinels are the errors that errors.Is must find in one of a code.
+// sentinels has the error that errors.Is must find, by code.
 var sentinels = map[store.Code]error{
 	store.CodeNotFound: store.ErrNotFound,
 	store.CodeConflict: store.ErrConflict,
@@ -244,7 +245,7 @@ var sentinels = map[store.Code]error{
 
 func lines(a call.Answer) []string { return append(a.Rows(), a.Code.String(), a.Edges()) }
 
-// checkText wants none of what is saved in an error's text.
+// checkText wants no content and no owner in an error's text.
 func (q *sequence) checkText(rt *rapid.T, text string) {
 	rt.Helper()
 	secrets := []string{content}
@@ -253,12 +254,12 @@ func (q *sequence) checkText(rt *rapid.T, text string) {
 	}
 	for _, s := range secrets {
 		if s != "" && strings.Contains(text, s) {
-			q.fail(rt, "the error %q says %q", text, s)
+			q.fail(rt, "the error %q contains %q, which it must not", text, s)
 		}
 	}
 }
 
-// fail ends the sequence at its last call.
+// fail ends the sequence. Its last call is wrong.
 func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
 	rt.Helper()
 	var calls strings.Builder

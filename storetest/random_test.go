@@ -19,7 +19,7 @@ func TestRandomCallsOnMemstore(t *testing.T) {
 	Random(t, func(*testing.T) store.Store { return memstore.New() })
 }
 
-// quiet is a rapid.TB that keeps failures to itself.
+// quiet is a rapid.TB that records failures instead of reporting them.
 type quiet struct {
 	name   string
 	failed bool
@@ -41,7 +41,7 @@ func (q *quiet) FailNow()                          { q.Fail(); runtime.Goexit() 
 func (q *quiet) Fail()                             { q.failed = true }
 func (q *quiet) Failed() bool                      { return q.failed }
 
-// tried runs random calls on what open returns.
+// tried runs random calls on the Store that open returns.
 func tried(t *testing.T, open func() store.Store) *quiet {
 	t.Helper()
 	q := &quiet{name: t.Name()}
@@ -54,7 +54,7 @@ func tried(t *testing.T, open func() store.Store) *quiet {
 	return q
 }
 
-// set changes flags of rapid's for a test.
+// set changes flags of rapid for a test.
 func set(t *testing.T, flags map[string]string) {
 	t.Helper()
 	for name, value := range flags {
@@ -67,7 +67,7 @@ func set(t *testing.T, flags map[string]string) {
 	}
 }
 
-// unversionedBroken are broken stores beside the suite's, that report no versions: those give much away.
+// unversionedBroken are further broken stores, which report no versions: versions would reveal many faults.
 var unversionedBroken = []broken{
 	{"a page at the end claims that there is more", on(store.OpLoadThreadItems, func(m *made) {
 		if n := len(m.make().Items.Data); n > 0 && n == m.Query.Limit && !m.a.Items.HasMore {
@@ -87,9 +87,9 @@ var unversionedBroken = []broken{
 	{"an unknown cursor is the first page", brokenPages[0].ops, nil},
 }
 
-// unseen are the suite's broken stores that random calls, one after the other, do not show.
+// unseen are broken stores of the suite that sequential random calls do not reveal.
 var unseen = []string{
-	// It takes two at once.
+	// These need concurrent calls.
 	"AddThreadItem looks, then adds",
 	"InsertOnly looks, then inserts",
 	"UpdateOnly looks, then saves",
@@ -97,12 +97,12 @@ var unseen = []string{
 	"the owner is read, then written",
 	"the version is read after the rows",
 	"the version is read before the write",
-	// Random makes no ids.
+	// Random generates no ids.
 	"every thread gets the same id",
 	"ids of unknown kinds are empty",
 	"no id for whoever is cancelled",
 	"short ids are refused",
-	// It takes more rows, or larger ones.
+	// These need more rows, or larger ones.
 	"a long text is cut off in a thread",
 	"a long text is cut off in an attachment",
 	"a payload has a column's size",
@@ -111,22 +111,22 @@ var unseen = []string{
 	"items: a page has one row too many",
 	"pages of threads share a slice",
 	"threads: the default limit is 50",
-	// It takes a coincidence that the suite brings about.
+	// This needs a coincidence that only the suite creates.
 	"DeleteThread leaves the thread in listings",
 }
 
 func TestRandomCallsFindWhatIsBroken(t *testing.T) {
-	// All but some fifteen are found in the hundred sequences that are the default.
+	// The default of a hundred sequences finds all but some fifteen.
 	checks := 1000
 	if testing.Short() {
-		checks *= 5 // of which rapid then makes a fifth
+		checks *= 5 // rapid then runs a fifth of them
 	}
 	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "1ms", "rapid.checks": fmt.Sprint(checks)})
 	all := allBroken()
 	for _, promise := range unseen {
 		i := slices.IndexFunc(all, func(b broken) bool { return b.promise == promise })
 		if i < 0 {
-			t.Fatalf("there is no broken store %q", promise)
+			t.Fatalf("unknown broken store %q", promise)
 		}
 		all = slices.Delete(all, i, i+1)
 	}
@@ -137,7 +137,7 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
 			if !tried(t, b.open).failed {
-				t.Error("no sequence shows it")
+				t.Error("no sequence reveals it")
 			}
 		})
 	}
@@ -145,13 +145,13 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
 			if !tried(t, func() store.Store { return spy.Unversioned(b.open()) }).failed {
-				t.Error("no sequence shows it")
+				t.Error("no sequence reveals it")
 			}
 		})
 	}
 }
 
-// A failure is a list of calls that a person can follow, and says how to have it again.
+// A failure is a list of calls that a person can follow, with the flags that repeat it.
 func TestAFailedSequenceIsShrunkToAFewCalls(t *testing.T) {
 	set(t, map[string]string{"rapid.nofailfile": "true", "rapid.seed": "1", "rapid.shrinktime": "5m"})
 	noDelete := broken{ops: on(store.OpDeleteThreadItem, func(m *made) {

@@ -11,10 +11,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// notPrinted is what a recorder has of a failure without a message.
+// notPrinted stands for a failure without a message.
 const notPrinted = "not printed"
 
-// recorder is a tb that keeps failures to itself, so that the suite can be seen to fail.
+// recorder is a tb that records failures, so that tests can watch the suite fail.
 type recorder struct {
 	ctx  context.Context
 	path string
@@ -25,16 +25,16 @@ type recorder struct {
 	cleanups []func()
 }
 
-// recording is what a whole run came to: messages and reasons by the path of the subtest.
+// recording is the result of a whole run: messages and skip reasons by the path of the subtest.
 type recording struct {
-	groups []string // to run; nil: all
+	groups []string // groups to run; nil means all
 
 	mu      sync.Mutex
 	failed  map[string][]string
 	skipped []string
 }
 
-// record runs the suite, or these groups of it, on the stores that open returns.
+// record runs the suite, or some of its groups, on the stores that open returns.
 func record(ctx context.Context, open func() store.Store, groups []string, opts ...Option) *recording {
 	log := &recording{groups: groups, failed: make(map[string][]string)}
 	root := &recorder{ctx: ctx, log: log}
@@ -66,7 +66,7 @@ func (r *recorder) Skipf(string, ...any) {
 	runtime.Goexit()
 }
 
-// Run runs f in a goroutine of its own, which Fatalf and Skipf end.
+// Run runs f in its own goroutine, because Fatalf and Skipf end it.
 func (r *recorder) Run(name string, f func(tb)) bool {
 	sub := &recorder{ctx: r.ctx, log: r.log, path: name}
 	if r.path != "" {

@@ -1,34 +1,40 @@
-// Package storetest checks what a [store.Store] must do: a conformance suite for anybody who writes a Store, or a layer around
-// one. One call runs it:
+// Package storetest is the conformance suite for a [store.Store]. Use it in the tests of your own Store, or of a layer
+// around one. One call runs it:
 //
 //	func TestConformance(t *testing.T) {
 //		storetest.Run(t, func(t *testing.T) store.Store { return mystore.New() })
 //	}
 //
-// It checks every promise of the contract: pages and cursors, order and ties, owners and used ids, save modes, what a write may
-// touch, limits, the order of checks, JSON byte for byte, aliasing, times, cancelled contexts, errors, and thread versions. Then it
-// checks them from many goroutines. Run it under the race detector. It checks neither speed nor what survives a crash.
+// The suite checks every promise of the contract:
 //
-// [Random] finds what [Run] cannot ask for one promise at a time: it compares random calls with a model of the contract. The
-// other checks have packages of their own:
+//   - pages and cursors, limits, order and ties
+//   - owners, used ids, save modes, and what a write may change
+//   - JSON byte for byte, times, and that values are not shared
+//   - the order of checks, cancelled contexts, errors, and thread versions
+//   - all of this from many goroutines
 //
-//   - linear lets clients read and write at once through a layer that holds or shares what it reads.
-//   - isolate plays what several principals do through a guard.
-//   - faulty makes a Store fail as one chooses.
-//   - fleet runs several processes around a bus.
+// Run it under the race detector. It checks neither speed nor recovery after a crash.
+//
+// [Random] finds faults that show only in a combination of calls: it compares random calls with a model of the contract.
+// Other checks have packages of their own:
+//
+//   - linear checks the reads of a layer that caches or shares them, with concurrent clients.
+//   - isolate checks that a guard hides each principal's rows from the others.
+//   - faulty makes a Store fail on chosen calls.
+//   - fleet checks a bus between several processes.
 //
 // # How to read a failure
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound. A
-// message has the call, what came of it, what should have, and the rule of the contract. An error is printed with its causes. Mend
-// the first failing subtest first: a Store that breaks one promise mostly fails one subtest. Of many failures only the first
-// are printed.
+// message has the call, the result, the wanted result, and the rule of the contract. An error is printed with its causes.
+// Fix the first failing subtest first: a Store that breaks one promise usually fails one subtest. If there are many
+// failures, only the first ones are printed.
 //
 // # What Run asks of the Store
 //
-// Rows that other tests left behind do no harm: ids and owners are new in each run. Every call is made as the owner of the row,
-// so a guarded Store (package authz) passes too. What a guard decides, such as who sees rows without an owner, is skipped there,
-// and the log says so. Thread versions are checked if the Store reports any.
+// The Store need not be empty: ids and owners are new in each run. Every call is made as the owner of the row, so a guarded
+// Store (package authz) passes too. Checks that depend on a guard's decision, such as who sees rows without an owner, are
+// skipped under a guard, and the log says so. Thread versions are checked if the Store reports any.
 package storetest
 
 import (
@@ -40,33 +46,33 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// Run checks the Store that open returns against the contract, in subtests named after the promises. It calls open once for
-// each group of them, with that group's t, and closes what it got, with [store.Close], when the group is done. The rows of
-// earlier groups may still be there.
+// Run checks the Store that open returns against the contract, in subtests named after the promises. The subtests form
+// groups. For each group, Run calls open once, with the group's t. When the group is done, Run closes that Store with
+// [store.Close]. open may return a Store with the rows of earlier groups.
 func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 	t.Helper()
 	run(goTest{t}, func(t tb) store.Store { return open(t.(goTest).T) }, opts...)
 }
 
-// Option changes what [Run] asks for.
+// Option changes what [Run] requires.
 type Option func(*config)
 
 type config struct {
 	requireVersions bool
 }
 
-// WithVersionsRequired makes it a failure when the Store reports no thread versions. Without it, such a Store passes and the
-// checks of versions are skipped.
+// WithVersionsRequired makes Run fail if the Store reports no thread versions. Without this option, such a Store passes and
+// the checks of versions are skipped.
 func WithVersionsRequired() Option { return func(c *config) { c.requireVersions = true } }
 
 // check is one promise of the contract.
 type check struct {
-	name string // of the subtest
-	rule string // what the contract says, in one sentence: the end of every failure message
+	name string // name of the subtest
+	rule string // the rule of the contract, in one sentence; it ends every failure message
 	run  func(*harness)
 }
 
-// group is a row of the contract, or a few that belong together.
+// group is a row of the contract, or a few related rows.
 type group struct {
 	name   string
 	checks []check
@@ -132,7 +138,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 	failures.summary(t)
 }
 
-// tb is what the suite asks of a *testing.T, so that its own tests can watch it fail.
+// tb is the part of *testing.T that the suite uses. The suite's own tests implement it to watch the suite fail.
 type tb interface {
 	Helper()
 	Context() context.Context

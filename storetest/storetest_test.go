@@ -12,7 +12,7 @@ func TestMemstore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() }, storetest.WithVersionsRequired())
 }
 
-// A Store that other programs have put rows into passes as well.
+// A Store with rows of other programs passes as well.
 func TestOneStoreForAll(t *testing.T) {
 	s := memstore.New()
 	for range 2 {

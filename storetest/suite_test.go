@@ -31,7 +31,7 @@ func TestWithVersionsRequired(t *testing.T) {
 	}
 }
 
-// guard lets owners at their rows and nobody else, in the way of package authz, but simpler.
+// guard gives owners access to their rows only, like package authz but simpler.
 type guard struct {
 	store.Store
 	store.Barrier
@@ -66,7 +66,7 @@ func newGuard(base store.Store) store.Store {
 		}}), store.NewBarrier(base)}
 }
 
-// A guarded Store passes, and the checks of what a guard decides are skipped by name.
+// A guarded Store passes. The checks that depend on a guard's decision are skipped by name.
 func TestGuardedStore(t *testing.T) {
 	log := record(t.Context(), func() store.Store { return newGuard(memstore.New()) }, nil)
 	if len(log.failed) > 0 {
@@ -90,7 +90,7 @@ func TestGuardedStore(t *testing.T) {
 	}
 }
 
-// A reader of a failure knows what was called, what came of it, what should have, and by which rule.
+// A failure message has the call, the result, the wanted result and the rule.
 func TestMessages(t *testing.T) {
 	log := record(t.Context(), broken{ops: on(store.OpLoadItem, func(m *made) {
 		if m.make().Err != nil {
@@ -143,7 +143,7 @@ func TestStoresAreClosedOnce(t *testing.T) {
 	}
 }
 
-// Of a Store that does nothing nearly all checks fail. What is printed of them can be read.
+// A Store that does nothing fails nearly all checks. The printed part must stay readable.
 func TestManyFailuresAreFew(t *testing.T) {
 	nothing := func() store.Store {
 		return &call.Store{IDs: memstore.New(), Do: func(context.Context, call.Call) call.Answer { return call.Answer{} }}
@@ -151,7 +151,7 @@ func TestManyFailuresAreFew(t *testing.T) {
 	log := record(t.Context(), nothing, nil)
 	lines, whole := 0, 0
 	for path, messages := range log.failed {
-		lines++ // with its name
+		lines++ // the line with its name
 		for _, m := range messages {
 			if m != notPrinted {
 				lines += 1 + strings.Count(m, "\n")
@@ -172,7 +172,7 @@ func TestManyFailuresAreFew(t *testing.T) {
 	}
 }
 
-// What a Store is to blame for is often in the cause of its error, which the error's text leaves out.
+// The fault is often in the cause of an error, which the text of the error leaves out.
 func TestMessagesSayTheCause(t *testing.T) {
 	log := record(t.Context(), func() store.Store {
 		return &call.Store{IDs: memstore.New(), Do: func(_ context.Context, c call.Call) call.Answer {

@@ -9,15 +9,15 @@ import (
 
 const (
 	saveThreadRule   = "SaveThread inserts or replaces the thread and leaves its items alone"
-	moveRule         = "a save with a new CreatedAt moves the row in listings; its place among rows of equal time stays that of its first insertion"
-	deleteThreadRule = "DeleteThread takes the thread and its items along, leaves attachments, and is nil where there is nothing to delete"
+	moveRule         = "a save with a new CreatedAt moves the row in listings; its place among rows of equal times stays that of its first insertion"
+	deleteThreadRule = "DeleteThread deletes the thread and its items, and keeps attachments; of a missing thread it returns nil"
 )
 
 var loadThreadChecks = []check{
-	{"a missing thread is ErrNotFound", "LoadThread of what is not there is ErrNotFound", func(h *harness) {
+	{"a missing thread is ErrNotFound", "LoadThread of a missing thread is ErrNotFound", func(h *harness) {
 		h.ada.loadThread(h.mint.ID("thr")).is(store.ErrNotFound)
 	}},
-	{"what was saved", "what comes back is what was saved", func(h *harness) {
+	{"what was saved", backRule, func(h *harness) {
 		t := h.ada.thread()
 		t.Status = chat.Status{Type: "locked", Reason: "a reason"}
 		t.Metadata = h.json(`{"k":["v",1,null]}`)
@@ -35,7 +35,7 @@ var saveThreadChecks = []check{
 	}},
 	{"replaces", saveThreadRule, func(h *harness) {
 		t := h.ada.newThread()
-		h.ada.loadThread(t.ID).ok() // so that a cache has the old one
+		h.ada.loadThread(t.ID).ok() // so that a cache holds the old row
 		t.Title = "another title"
 		t.Status = chat.Status{Type: "closed", Reason: "done"}
 		t.Metadata = h.json(`{"new":true}`)
@@ -78,7 +78,7 @@ var saveThreadChecks = []check{
 	}},
 }
 
-// threadsAt saves threads of ada's, created at these seconds.
+// threadsAt saves threads of ada, created at the given seconds.
 func threadsAt(h *harness, secs ...int) []chat.Thread {
 	h.t.Helper()
 	var ts []chat.Thread
@@ -148,8 +148,8 @@ var deleteThreadChecks = []check{
 	}},
 }
 
-const ownerFilterRule = "LoadThreads lists what the filter says: the zero filter rows without an owner, OwnedBy one owner's, InTenant " +
-	"one tenant's, AnyOwner all; an empty field never means everybody"
+const ownerFilterRule = "LoadThreads lists the rows that match the filter: the zero filter matches rows without an owner, OwnedBy those of one owner, InTenant " +
+	"those of one tenant, AnyOwner all; an empty field never means all owners"
 
 var ownerFilterChecks = []check{
 	{"OwnedBy lists one owner's", ownerFilterRule, func(h *harness) {
@@ -159,7 +159,7 @@ var ownerFilterChecks = []check{
 		colleague.newThread()
 		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		namesake.newThread()
-		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), " beside a colleague and a namesake of another tenant", mine)
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), ", while a colleague and a namesake in another tenant have threads too", mine)
 	}},
 	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
 		base := h.mint.ID("o")
@@ -218,11 +218,11 @@ var ownerFilterChecks = []check{
 			other.CreatedAt = at(i)
 			h.bob.saveThread(other).ok()
 		}
-		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: 10, Order: store.OldestFirst}), " between as many rows of another owner", want[:10])
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Limit: 10, Order: store.OldestFirst}), ", while another owner has as many rows between them", want[:10])
 	}},
 }
 
-// allThreads walks a listing that other tests may have put rows into.
+// allThreads walks a listing to its end, because other tests may have left rows in it.
 func allThreads(h *harness, f store.OwnerFilter) []string {
 	h.t.Helper()
 	l := listing{h: h, page: func(q store.PageQuery) outcome[store.Page[string]] {
@@ -231,7 +231,7 @@ func allThreads(h *harness, f store.OwnerFilter) []string {
 	return l.walk(store.MaxLimit, store.NewestFirst, undisturbed)
 }
 
-// contains wants every id of want and none of not in got.
+// contains wants every id of want in got, and none of not.
 func contains(h *harness, what string, got, want, not []string) {
 	h.t.Helper()
 	for _, id := range want {

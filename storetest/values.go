@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	idRule        = "ids, tenant and subject are 1..256 bytes of valid UTF-8 without control characters, else ErrInvalid; a tenant without a subject is ErrInvalid"
-	idBytesRule   = "ids are bytes: no folding of case, no Unicode normalisation, no trimming (mind the collation of a database)"
-	payloadRule   = "a payload is valid JSON and valid UTF-8, kept byte for byte; whatever a client does not know survives"
+	idRule        = "ids, tenant and subject are 1 to 256 bytes of valid UTF-8 without control characters, else ErrInvalid; a tenant without a subject is ErrInvalid"
+	idBytesRule   = "ids are compared byte by byte: no case folding, no Unicode normalisation, no trimming (check the collation of your database)"
+	payloadRule   = "a payload is valid JSON and valid UTF-8, kept byte for byte; members that no SDK knows survive"
 	invalidRule   = "a payload that is not valid JSON, not valid UTF-8 or of the wrong shape is ErrInvalid, and nothing is saved"
-	trapRule      = "member names match exactly, and a name repeated in an object outside free-form JSON is ErrInvalid: parsers disagree about both"
+	trapRule      = "member names are case-sensitive, and a repeated name outside free-form JSON is ErrInvalid: parsers disagree about both"
 	timeRule      = "times are UTC, truncated to microseconds; zero or outside years 1 to 9999 is ErrInvalid"
-	aliasingRule  = "what went in and what came out are the caller's to change: the store shares no slice and no map with anybody"
-	generatorRule = "generated ids are valid, and distinct"
+	aliasingRule  = "a caller may change values that it saved or loaded: the store shares no slice or map with its callers"
+	generatorRule = "generated ids are valid and distinct"
 )
 
-// badIDs are refused everywhere.
+// badIDs are ids that every method refuses.
 var badIDs = []struct{ what, id string }{
-	{"empty", ""},
+	{"that is empty", ""},
 	{"of 257 bytes", strings.Repeat("x", chat.MaxIDBytes+1)},
 	{"of 129 characters in 258 bytes", strings.Repeat("é", chat.MaxIDBytes/2+1)},
 	{"with a NUL", "a\x00b"},
@@ -39,7 +39,7 @@ var badIDs = []struct{ what, id string }{
 	{"that is not UTF-8", "a\xff\xfeb"},
 }
 
-// refusesIDs is a check that an op refuses every bad id where set puts it.
+// refusesIDs checks that an op refuses every bad id. set puts the id into the call.
 func refusesIDs(op store.Op, where string, set func(c *call.Call, id string)) check {
 	return check{"bad ids are ErrInvalid: " + call.Method(op) + where, idRule, func(h *harness) {
 		w := newWorld(h)
@@ -57,7 +57,7 @@ func refusesIDs(op store.Op, where string, set func(c *call.Call, id string)) ch
 	}}
 }
 
-// refusesCursors is refusesIDs for the cursor of a listing, where the empty one is the first page.
+// refusesCursors is refusesIDs for the cursor of a listing. There the empty id is valid: it means the first page.
 func refusesCursors(op store.Op) check {
 	return check{"bad cursors are ErrInvalid: " + call.Method(op), idRule, func(h *harness) {
 		w := newWorld(h)
@@ -133,7 +133,7 @@ var idChecks = slices.Concat(
 			k.save(h.ada, id, h.ada.owner, id).is(nil)
 		}
 		for _, id := range ids {
-			k.wantText(h.ada, id, "beside ids that are nearly equal", id)
+			k.wantText(h.ada, id, "after saves of ids that differ from it in a few bytes", id)
 		}
 		k.remove(h.ada, ids[0]).ok()
 		k.load(h.ada, ids[1]).is(nil)
@@ -152,7 +152,7 @@ var idChecks = slices.Concat(
 	}}},
 )
 
-// keepsItem is a check that an item's JSON comes back byte for byte. THREAD and ITEM stand for the ids.
+// keepsItem checks that an item's JSON comes back byte for byte. THREAD and ITEM stand for the ids.
 func keepsItem(name, text string) check {
 	return check{name + " is kept byte for byte", payloadRule, func(h *harness) {
 		t := h.ada.newThread()
@@ -203,14 +203,14 @@ func keepsAttachment(name, text string) check {
 	}}
 }
 
-// freeForm is JSON whose bytes a re-encoding changes.
+// freeForm is JSON whose bytes would change if it were encoded again.
 var freeForm = []struct{ what, text string }{
 	{"big and odd numbers", `{"n":[12345678901234567890,-9007199254740993,1.0,1,1e3,1E+3,0.1000,-0,-0.0,1e400]}`},
 	{"escapes", `"\u00e9 é \/ / \u003c < & \u2028 \ud83d\ude42 🙂 \"\\\b\f\n\r\t \u0000"`},
 	{"repeated names in free-form JSON", `{"a":1,"a":2,"A":3}`},
 }
 
-// keepsFreeForm is a check of each freeForm in values of each kind.
+// keepsFreeForm checks each freeForm in values of each kind.
 func keepsFreeForm() []check {
 	var all []check
 	for _, f := range freeForm {
@@ -344,7 +344,7 @@ var payloadChecks = slices.Concat(
 			got := o.ok()
 			sameText(h, o.String(), it.JSON(), got.JSON())
 			if got.Type() != chat.TypeUserMessage || !got.CreatedAt.Equal(at(0)) || got.ThreadID != t.ID {
-				h.errorf("%s: got type %q, created at %v, in %q, want user_message, %v, %q: a name of another case was taken for the field",
+				h.errorf("%s: got type %q, created at %v, in %q, want user_message, %v, %q: a member whose name differs in case was taken for the field",
 					o, got.Type(), got.CreatedAt, got.ThreadID, at(0), t.ID)
 			}
 		}},
@@ -364,7 +364,7 @@ var payloadChecks = slices.Concat(
 	},
 )
 
-// refusesItem wants ErrInvalid for an item of this text, from its parsing or from the Store.
+// refusesItem wants ErrInvalid for an item with this text, either from the parser or from the Store.
 func refusesItem(h *harness, threadID, text string) {
 	h.t.Helper()
 	var it chat.Item
@@ -373,11 +373,11 @@ func refusesItem(h *harness, threadID, text string) {
 		err = h.ada.addItem(threadID, it).err
 	}
 	if !errors.Is(err, store.ErrInvalid) {
-		h.errorf("an item %s, parsed and added: got error %s, want store.ErrInvalid", report.Abridged(text, 2000), report.Error(err))
+		h.errorf("an item %s, parsed and added: got %s, want store.ErrInvalid", report.Abridged(text, 2000), report.Error(err))
 	}
 }
 
-// comesBack saves a row created at in and wants it back as created at want, in UTC.
+// comesBack saves a row created at in, and wants it loaded as created at want, in UTC.
 func (l listing) comesBack(in, want time.Time) {
 	l.h.t.Helper()
 	id, saved := l.save(in)
@@ -462,7 +462,7 @@ var timeChecks = slices.Concat(
 			o.ok()
 			ids = append(ids, id)
 		}
-		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows of one microsecond, by insertion", ids)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows with equal microseconds, want the order of insertion", ids)
 	}),
 )
 
@@ -473,17 +473,17 @@ var aliasingChecks = []check{
 			first := h.ada.items(thread, q)
 			want := idsOf(first.ok().Data)
 			scribble(first.val.Data, h.item(at(9), "scribble"))
-			lists(h.ada.items(thread, q), " after the caller wrote into the page before", want)
+			lists(h.ada.items(thread, q), " after the caller changed the page that it got before", want)
 		}
-		wantItems(h, thread, "after the caller wrote into pages", its...)
+		wantItems(h, thread, "after the caller changed its pages", its...)
 	}},
 	{"a page of threads is the caller's", aliasingRule, func(h *harness) {
 		ts := threadsAt(h, 1, 2, 3)
 		q := store.PageQuery{Order: store.OldestFirst}
 		first := h.ada.threads(store.OwnedBy(h.ada.owner), q)
 		scribble(first.ok().Data, h.ada.thread())
-		wantThreads(h, "after the caller wrote into the page before", ts...)
-		wants(h.ada.loadThread(ts[0].ID), " after the caller wrote into a page", ts[0])
+		wantThreads(h, "after the caller changed the page that it got before", ts...)
+		wants(h.ada.loadThread(ts[0].ID), " after the caller changed its page", ts[0])
 	}},
 	{"bytes that were parsed are the caller's", aliasingRule, func(h *harness) {
 		t := h.ada.thread()
@@ -525,7 +525,7 @@ var aliasingChecks = []check{
 			o := h.ada.loadItem(t.ID, it.ID)
 			got, ok, err := chat.DecodeItem[chat.AssistantMessage](o.ok())
 			if err != nil || !ok || len(got.Content) != 1 || got.Content[0].Text != "kept" {
-				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, %t, error %s, want the text as saved", o, got, ok, report.Error(err))
+				h.fatalf("%s after the caller changed its saved and its decoded body: got %v, %t, error %s, want the text as saved", o, got, ok, report.Error(err))
 			}
 			got.Content[0].Text = "scribble"
 		}
@@ -543,7 +543,7 @@ var aliasingChecks = []check{
 			o := h.ada.loadAttachment(a.ID)
 			got, err := o.ok().Decode()
 			if err != nil || got.Upload == nil || got.Upload.Headers["X-Key"] != "kept" || got.Upload.URL != "https://example.com/up" {
-				h.fatalf("%s after the caller changed the body that it had saved and the one that it had decoded: got %v, error %s, want the upload as saved", o, got, report.Error(err))
+				h.fatalf("%s after the caller changed its saved and its decoded body: got %v, error %s, want the upload as saved", o, got, report.Error(err))
 			}
 			got.Upload.Headers["X-Key"], got.Upload.URL = "scribble", "scribble"
 			clear(got.Upload.Headers)
@@ -568,12 +568,12 @@ var aliasingChecks = []check{
 		u.loadThread(w.thread.ID).ok()
 		p, _ := store.PrincipalFrom(u.ctx)
 		if !slices.Equal(p.Roles, []string{"reader", "writer"}) {
-			h.errorf("the principal's roles after the caller changed the slice it had passed: got %q", p.Roles)
+			h.errorf("the principal's roles, after the caller changed the slice that it had passed: got %q, want the roles as passed", p.Roles)
 		}
 	}},
 }
 
-// scribble writes v into every element of a page, and behind them as far as the slice's memory goes.
+// scribble writes v into every element of a page, up to the slice's capacity.
 func scribble[T any](page []T, v T) {
 	page = page[:cap(page)]
 	for i := range page {
@@ -598,7 +598,8 @@ func validID(h *harness, what, id string) {
 // generated checks the ids that gen makes.
 func generated(h *harness, what string, gen func() string) {
 	h.t.Helper()
-	// Of a hundred ids with eight hexadecimal digits, as the SDKs have them, two are equal once in a million times: not twice in a row.
+	// Of a hundred ids with eight hexadecimal digits, as the SDKs have them, two are equal once in a million times. So one
+	// repeat is forgiven.
 	for range 2 {
 		seen := make(map[string]bool)
 		for range 100 {
@@ -610,7 +611,7 @@ func generated(h *harness, what string, gen func() string) {
 			return
 		}
 	}
-	h.fatalf("%s: got an id twice within 100 calls, two times in a row", what)
+	h.fatalf("%s: got a repeated id within 100 calls, in two attempts", what)
 }
 
 var generatorChecks = []check{
@@ -627,7 +628,7 @@ var generatorChecks = []check{
 	}},
 	{"generated ids can be saved", generatorRule, func(h *harness) {
 		t := h.ada.thread()
-		for range 3 { // a short id may be taken, by chance
+		for range 3 { // a short id may be taken by chance
 			t.ID = h.s.GenerateThreadID(h.ada.ctx)
 			if o := h.ada.mode(store.InsertOnly).saveThread(t); !errors.Is(o.err, store.ErrConflict) {
 				o.ok()
@@ -640,7 +641,7 @@ var generatorChecks = []check{
 		a.ID = h.s.GenerateItemID(h.ada.ctx, chat.KindAttachment, t)
 		h.ada.mode(store.InsertOnly).saveAttachment(a).is(nil)
 	}},
-	{"a cancelled context still gets an id", "the generators return no error, so they always return an id", func(h *harness) {
+	{"a cancelled context still gets an id", "the generators return no error, so they always return a valid id", func(h *harness) {
 		over, cancel := context.WithCancel(h.ada.ctx)
 		cancel()
 		validID(h, "GenerateThreadID with a cancelled context", h.s.GenerateThreadID(over))

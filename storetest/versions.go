@@ -13,9 +13,9 @@ import (
 )
 
 const versionRule = "a thread's version goes up by one in every transaction that changes the thread or its items, and never restarts for an id; " +
-	"writes report it (driver.ReportVersion) before and after, reads that of the snapshot they answer from"
+	"a write reports the version before and after it (driver.ReportVersion), a read reports that of its snapshot"
 
-// versions records what one call reports of one thread.
+// versions records what one call reports about one thread.
 type versions struct {
 	mu            sync.Mutex
 	reported      bool
@@ -35,14 +35,14 @@ func recorded(u *user, threadID string, call func(u *user)) *versions {
 	return v
 }
 
-// versioned is a check for Stores that report versions.
+// versioned returns a check for Stores that report versions.
 func versioned(name string, run func(h *harness)) check {
 	return check{name, versionRule, func(h *harness) {
 		h.t.Helper()
 		t := h.ada.thread()
 		if !recorded(h.ada, t.ID, func(u *user) { u.saveThread(t).ok() }).reported {
 			if h.cfg.requireVersions {
-				h.fatalf("SaveThread(%q): reported no version, and storetest.WithVersionsRequired wants one", t.ID)
+				h.fatalf("SaveThread(%q): reported no version; storetest.WithVersionsRequired requires one", t.ID)
 			}
 			h.t.Skipf("skipped: the Store reports no thread versions (storetest.WithVersionsRequired makes that a failure)")
 		}
@@ -50,7 +50,7 @@ func versioned(name string, run func(h *harness)) check {
 	}}
 }
 
-// write wants the call to report one step from version from, and returns the new version.
+// write wants the call to report a step of one from version from. It returns the new version.
 func write(h *harness, threadID, what string, from uint64, call func(u *user)) uint64 {
 	h.t.Helper()
 	v := recorded(h.ada, threadID, call)
@@ -75,7 +75,7 @@ func read(h *harness, threadID, what string, want uint64, call func(u *user)) {
 	}
 }
 
-// version asks for a thread's version by a read.
+// version returns a thread's version, reported by a read.
 func version(h *harness, threadID string) uint64 {
 	h.t.Helper()
 	v := recorded(h.ada, threadID, func(u *user) { u.items(threadID, store.PageQuery{Limit: 1}).ok() })
@@ -119,7 +119,7 @@ var versionChecks = []check{
 	versioned("reads report the last write's", func(h *harness) {
 		thread, its := itemsAt(h, 1)
 		v := version(h, thread)
-		for i := range 2 { // the second time from a cache, if there is one
+		for i := range 2 { // the second read comes from a cache, if there is one
 			read(h, thread, "LoadThread", v, func(u *user) { u.loadThread(thread).ok() })
 			read(h, thread, "LoadThreadItems", v, func(u *user) { u.items(thread, store.PageQuery{}).ok() })
 			read(h, thread, "LoadItem", v, func(u *user) { u.loadItem(thread, its[0].ID).ok() })
@@ -171,14 +171,14 @@ var versionChecks = []check{
 					return err
 				}
 				if v.after != v.before+1 {
-					return fmt.Errorf("AddThreadItem(%q, %q) beside others: reported version %d before and %d after, want one step", t.ID, it.ID, v.before, v.after)
+					return fmt.Errorf("AddThreadItem(%q, %q) during other writes: reported version %d before and %d after, want one step", t.ID, it.ID, v.before, v.after)
 				}
 				mu.Lock()
 				taken := seen[v.after]
 				seen[v.after] = true
 				mu.Unlock()
 				if taken {
-					return fmt.Errorf("AddThreadItem(%q, %q) beside others: reported version %d after, as another call did", t.ID, it.ID, v.after)
+					return fmt.Errorf("AddThreadItem(%q, %q) during other writes: reported version %d after, which another write reported too", t.ID, it.ID, v.after)
 				}
 			}
 			return nil

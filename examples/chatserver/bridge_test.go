@@ -12,9 +12,9 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// sdkBridge is the Store of the Node SDK over HTTP: POST /{method}. The body is an object of the arguments and the caller's
-// context, with rows in the wire's form. It answers 200 with a row, a page or an id, 204, or an error's code
-// and message. It believes what callers say of themselves, and so is for tests only.
+// sdkBridge is the Store of the Node SDK over HTTP: POST /{method}. The body is an object with the arguments and the
+// caller's context; rows have their JSON form. It answers with 200 and a row, a page or an id, with 204, or with an error's
+// code and message. It trusts the caller's claims, so it is for tests only.
 type sdkBridge struct {
 	store store.Store
 
@@ -23,7 +23,7 @@ type sdkBridge struct {
 	answers []string
 }
 
-// The owners' names are found in no conversation, so that they can be looked for in what the bridge says.
+// The owners' names occur in no conversation, so a test can look for them in the answers.
 const (
 	sdkTenant = "tenant-5f1d0a"
 	sdkSuffix = "-9c27e4"
@@ -35,7 +35,7 @@ func sdkOwner(user string) chat.Owner {
 
 func newSDKBridge(s store.Store) *sdkBridge { return &sdkBridge{store: s, calls: map[string]int{}} }
 
-// sdkCall has the arguments of every method; each has its own.
+// sdkCall has the arguments of all methods. Each method uses some of them.
 type sdkCall struct {
 	Context struct {
 		User string `json:"user"`
@@ -44,11 +44,11 @@ type sdkCall struct {
 	ItemID       string          `json:"item_id"`
 	AttachmentID string          `json:"attachment_id"`
 	Kind         chat.ItemKind   `json:"kind"`
-	Thread       chat.Thread     `json:"thread"` // as the rows below, kept byte for byte
+	Thread       chat.Thread     `json:"thread"` // like the rows below, kept byte for byte
 	Item         chat.Item       `json:"item"`
 	Attachment   chat.Attachment `json:"attachment"`
 	Limit        int             `json:"limit"`
-	After        string          `json:"after"` // "" when null
+	After        string          `json:"after"` // "" if null
 	Order        string          `json:"order"`
 	Mode         string          `json:"mode"`
 }
@@ -61,11 +61,11 @@ func (c *sdkCall) page() store.PageQuery {
 	return q
 }
 
-// sdkMethods are those of the SDK's Store.
+// sdkMethods has the methods of the SDK's Store.
 var sdkMethods = strings.Fields(`generateThreadId generateItemId loadThread saveThread deleteThread loadThreads
 	loadThreadItems addThreadItem saveItem loadItem deleteThreadItem saveAttachment loadAttachment deleteAttachment`)
 
-// run calls a method. Its answer is nil where it has none.
+// run calls a method. The answer is nil if the method has none.
 func (c *sdkCall) run(ctx context.Context, s store.Store, method string) (answer any, err error) {
 	switch method {
 	case "generateThreadId":
@@ -79,7 +79,7 @@ func (c *sdkCall) run(ctx context.Context, s store.Store, method string) (answer
 	case "deleteThread":
 		return nil, s.DeleteThread(ctx, c.ThreadID)
 	case "loadThreads":
-		return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.page()}) // package authz: the caller's own
+		return s.LoadThreads(ctx, store.ThreadQuery{PageQuery: c.page()}) // package authz lists only the caller's threads
 	case "loadThreadItems":
 		return s.LoadThreadItems(ctx, c.ThreadID, c.page())
 	case "addThreadItem":
@@ -109,14 +109,14 @@ func (b *sdkBridge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var answer []byte
 	switch v := v.(type) {
 	case json.Marshaler:
-		answer, _ = v.MarshalJSON() // json.Marshal would not keep its bytes
+		answer, _ = v.MarshalJSON() // json.Marshal would change the bytes
 	case string:
 		answer, _ = json.Marshal(v)
 	case nil:
 		status = http.StatusNoContent
 	}
 	if err != nil {
-		status = http.StatusBadRequest // the code says more
+		status = http.StatusBadRequest // the body has the code
 		answer, _ = json.Marshal(map[string]string{"code": store.CodeOf(err).String(), "message": err.Error()})
 	}
 
@@ -136,9 +136,9 @@ func (b *sdkBridge) call(ctx context.Context, method string, body io.Reader) (an
 	}
 	var c sdkCall
 	dec := json.NewDecoder(body)
-	dec.DisallowUnknownFields() // an argument that nobody reads is a mistake of the driver's
+	dec.DisallowUnknownFields() // an unknown argument is a mistake in the driver
 	if err := dec.Decode(&c); err != nil {
-		return invalid("body: does not fit", err)
+		return invalid("body: wrong shape", err)
 	}
 	mode, ok := sdkModes[c.Mode]
 	if !ok {

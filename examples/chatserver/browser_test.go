@@ -25,7 +25,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-var screenshot = flag.String("screenshot", "", "the file that TestThePage leaves its picture in, for the README")
+var screenshot = flag.String("screenshot", "", "the file for TestThePage's screenshot, for the README")
 
 // browser is a page in a real Chromium.
 type browser struct {
@@ -36,8 +36,8 @@ type browser struct {
 	faults []string
 }
 
-// startPage starts a server and opens its page. What change does is as for startServer. Tests with a browser run beside each
-// other, and so call this first.
+// startPage starts a server and opens its page. change is as for startServer. Tests with a browser run in parallel, so they
+// call this first.
 func startPage(t *testing.T, change func(*config)) *browser {
 	t.Helper()
 	t.Parallel()
@@ -54,7 +54,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits for its end
+		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser's end
 			t.Error(err)
 		}
 		cancel()
@@ -67,7 +67,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	return b
 }
 
-// hear notes what goes wrong in the page, and says yes to its questions.
+// hear records faults of the page, and accepts its dialogs.
 func (b *browser) hear(e any) {
 	fault := ""
 	switch e := e.(type) {
@@ -87,7 +87,7 @@ func (b *browser) hear(e any) {
 		}
 	case *page.EventJavascriptDialogOpening:
 		yes := page.HandleJavaScriptDialogParams{Accept: true, PromptText: "Renamed"}
-		go func() { _, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, yes) }() // a listener may not wait
+		go func() { _, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, yes) }() // a listener must not block
 	}
 	if fault != "" {
 		b.mu.Lock()
@@ -99,7 +99,7 @@ func (b *browser) hear(e any) {
 func (b *browser) run(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, actions...); err != nil {
-		b.t.Fatalf("%v; what the page shows:\n%s\nfaults: %q", err, b.text("body"), b.heard())
+		b.t.Fatalf("%v; the page shows:\n%s\nfaults: %q", err, b.text("body"), b.heard())
 	}
 }
 
@@ -108,16 +108,16 @@ func (b *browser) text(selector string) string {
 	return s
 }
 
-// until waits for an expression to be true in the page.
+// until waits until an expression is true in the page.
 func (b *browser) until(expression string) {
 	b.t.Helper()
 	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(hang)))
 	if err != nil {
-		b.t.Fatalf("%s: %v; what the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.heard())
+		b.t.Fatalf("%s: %v; the page shows:\n%s\nfaults: %q", expression, err, b.text("body"), b.heard())
 	}
 }
 
-// say sends a message with the keyboard, and waits for the end of the answer.
+// say sends a message with the keyboard and waits for the end of the answer.
 func (b *browser) say(text string) {
 	b.t.Helper()
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), text))
@@ -125,8 +125,8 @@ func (b *browser) say(text string) {
 	b.idle()
 }
 
-// enter presses the key as a keyboard does: kb.Enter has the text come even where the page has taken the key.
-// Of the modifiers, 8 is Shift.
+// enter presses Enter as a keyboard does. kb.Enter would insert a newline even if the page handles the key. Modifier 8 is
+// Shift.
 func (b *browser) enter(modifiers int64) {
 	b.t.Helper()
 	down := keyboard.DispatchKeyEventParams{Type: keyboard.DispatchKeyEventTypeKeyDown, Text: "\r"}
@@ -158,20 +158,20 @@ func (b *browser) become(user string) {
 	b.run(chromedp.SetValue(chromedp.CSS("#user"), user))
 }
 
-// do runs a script in the page. Its value is waited for where it is a promise.
+// do runs a script in the page, and waits for its value if that is a promise.
 func (b *browser) do(script string) {
 	b.t.Helper()
 	b.run(chromedp.Evaluate[chromedp.Void](script, chromedp.EvalAwaitPromise))
 }
 
-// heard returns what went wrong in the page so far.
+// heard returns the faults of the page so far.
 func (b *browser) heard() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.faults)
 }
 
-// clean fails the test if something went wrong in the page.
+// clean fails the test if the page had a fault.
 func (b *browser) clean() {
 	b.t.Helper()
 	if faults := b.heard(); len(faults) > 0 {
@@ -179,12 +179,12 @@ func (b *browser) clean() {
 	}
 }
 
-// contains says in JavaScript that an element's text has another in it.
+// contains returns a JavaScript expression that is true if an element's text contains text.
 func contains(selector, text string) string {
 	return fmt.Sprintf("(document.querySelector(%q)?.innerText ?? '').includes(%q)", selector, text)
 }
 
-// A user has a conversation, finds it after a reload, and deletes it; another finds nothing of it.
+// A user has a conversation, finds it after a reload, and deletes it. Another user sees nothing of it.
 func TestThePage(t *testing.T) {
 	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
 
@@ -195,7 +195,7 @@ func TestThePage(t *testing.T) {
 	b.until(contains("#items", "Made tea"))
 	b.say("/sources")
 	b.until(contains("#items", "Boiling point"))
-	// The panel shows the turn as a tree, with what the cache had for it.
+	// The panel shows the turn as a tree, with the results of the cache.
 	b.until(contains("#trace > ul > li:only-child", "threads.add_user_message") + " && " +
 		contains("#trace ul ul", "add_thread_item") + " && " + contains("#trace ul ul", "hit"))
 	shot := *screenshot
@@ -216,7 +216,7 @@ func TestThePage(t *testing.T) {
 	b.become("grace")
 	b.until("document.getElementById('threads').children.length === 0 && document.querySelector('.empty') !== null")
 	if text := b.text("body"); strings.Contains(text, "Renamed") || strings.Contains(text, "load_thread_items 3") {
-		t.Errorf("grace is shown what is ada's:\n%s", text)
+		t.Errorf("grace sees ada's data:\n%s", text)
 	}
 	b.say("I am somebody else")
 	b.until(contains("#threads", "I am somebody else"))
@@ -233,14 +233,14 @@ func TestThePage(t *testing.T) {
 	b.clean()
 }
 
-// Everything that the assistant can do, done in the page.
+// The page can do everything that the assistant can show.
 func TestThePageShowsEveryItem(t *testing.T) {
 	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(time.Millisecond)) })
 
 	b.say("/widget")
 	b.click("[data-type=widget] button")
 	b.until(contains("[data-type=widget]", "pressed 1 times"))
-	b.say("/tool") // the page runs it by itself
+	b.say("/tool") // the page runs the tool by itself
 	b.until(contains("#items", "Your browser says:"))
 	b.say("/form")
 	b.click("[data-type=structured_input] input[value=Tea]")
@@ -268,7 +268,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.say("/hidden the password is tea")
 	b.until(contains("#items", "remember"))
 
-	// A file, uploaded and sent.
+	// A file is uploaded and sent.
 	file := filepath.Join(t.TempDir(), "tea.txt")
 	testenv.Must(t, os.WriteFile(file, []byte("tea"), 0o600))
 	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
@@ -276,29 +276,29 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.say("look")
 	b.until(contains("#items", "with tea.txt (text/plain)"))
 
-	// Content is text: no script of a conversation's runs, and no element is made.
+	// Content is only text: no script in it runs, and it creates no elements.
 	b.say(`<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>`)
 	b.until(contains("#items", "You said: <img src=x"))
 	b.until("document.title !== 'owned' && document.querySelector('#items img[src=x]') === null")
 
-	// Shift+Enter begins a line.
+	// Shift+Enter starts a new line.
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "one"))
 	b.enter(8)
 	b.say("two")
 	b.until(contains("#items", "You said: one\ntwo"))
 
-	// A long answer is stopped with the keyboard, and is there, as far as it went, after a reload.
+	// A long answer is stopped with the keyboard. After a reload, the part before the stop is there.
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "/long 20000"))
 	b.enter(0)
 	b.until(contains("#items .streaming", "kettle"))
 	b.run(chromedp.KeyEvent(kb.Escape))
 	b.idle()
-	// The server keeps it after the page has hung up: a reload may be ahead of that.
+	// The server saves it after the page has disconnected, so a reload may come too early.
 	eventually(t, func() string {
 		b.run(chromedp.Reload())
 		b.until("document.querySelector('#items .user_message') !== null")
 		if !strings.Contains(b.text("#items li:last-child"), "kettle") {
-			return "what was stopped is not kept:\n" + b.text("#items")
+			return "the stopped answer was not saved:\n" + b.text("#items")
 		}
 		return ""
 	})
@@ -318,7 +318,8 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.clean()
 }
 
-// A user's draft, attachments and list are not left to the next user of the page, however late the answers come.
+// The next user of the page sees neither drafts nor attachments nor threads of the user before, however late the answers
+// come.
 func TestThePageForgetsTheUserBefore(t *testing.T) {
 	b := startPage(t, func(c *config) { c.responder = answer.NewDemo(answer.WithPace(0)) })
 	b.say("ada's own words")
@@ -329,7 +330,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 	b.until(contains("#attached", "tea.txt"))
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), "a draft of ada's"))
 
-	// Ada's next list and upload are held back until grace is there.
+	// Ada's next list and upload are held back until grace is signed in.
 	b.do(`(() => {
 		const real = window.fetch;
 		window.held = [];
@@ -353,12 +354,12 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 		text := b.text(place)
 		for _, hers := range []string{"Renamed", "ada", "tea", "add_thread_item"} {
 			if strings.Contains(text, hers) {
-				t.Errorf("grace is shown in %s: %s", place, text)
+				t.Errorf("grace sees in %s: %s", place, text)
 			}
 		}
 	}
 
-	// Back again, also when the list of the one between did not come.
+	// Ada comes back, even though the list of the user in between did not arrive.
 	b.become("ada")
 	b.until(contains("#threads", "Renamed"))
 	b.do(`(() => {
@@ -375,7 +376,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 	b.clean()
 }
 
-// A session that ends in another tab is noticed when this one is looked at again.
+// A session that ended in another tab is noticed when the user returns to this tab.
 func TestThePageNoticesAnotherTabsUser(t *testing.T) {
 	b := startPage(t, nil)
 	b.say("ada's own words")
@@ -386,7 +387,7 @@ func TestThePageNoticesAnotherTabsUser(t *testing.T) {
 	b.clean()
 }
 
-// A tool's result that the server does not take is sent once, and is then for the user to give.
+// A tool's result that the server refuses is sent only once. Then the user can give it.
 func TestThePageDoesNotInsist(t *testing.T) {
 	b := startPage(t, nil)
 	b.do(`(() => {
@@ -408,7 +409,7 @@ func TestThePageDoesNotInsist(t *testing.T) {
 	b.clean()
 }
 
-// What a stream says in passing can be read afterwards, and is announced; a refused feedback is not shown as given.
+// The page announces a stream's text when it ends. A refused feedback is not shown as given.
 func TestThePageSaysWhatHappened(t *testing.T) {
 	b := startPage(t, nil)
 	b.say("/effect")
@@ -428,7 +429,7 @@ func TestThePageSaysWhatHappened(t *testing.T) {
 	b.clean()
 }
 
-// A link that no browser can decode, or to a thread that is another's, leaves a page that works.
+// A link that cannot be decoded, or to a thread of another user, leaves a working page.
 func TestThePageOfABadLink(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, nil)
@@ -438,6 +439,6 @@ func TestThePageOfABadLink(t *testing.T) {
 	b.do("location.hash = " + `"` + id + `"`)
 	b.until(contains("#failure", "no such conversation"))
 	if strings.Contains(b.text("body"), "grace's own words") {
-		t.Error("ada is shown what is grace's")
+		t.Error("ada sees grace's data")
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// program is the server as a process of its own.
+// program is the server in its own process.
 type program struct {
 	*exec.Cmd
 	url string
@@ -40,13 +40,13 @@ func startProgram(t *testing.T, dir string) *program {
 	return &program{cmd, strings.Fields(rest)[0]}
 }
 
-// A server is killed in the midst of streams, again and again: what a client was told is done is there afterwards.
+// A server is killed during streams, again and again. Items that a client got as done must exist afterwards.
 func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 	t.Parallel()
 	const kills, users, until = 5, 8, 60
 	dir := t.TempDir()
 	key := testenv.Value(identity.KeyFile(filepath.Join(dir, "chatserver.key")))(t)
-	told := map[string][]string{} // by thread
+	finished := map[string][]string{} // finished items, by thread
 	owner := map[string]string{}
 	for range kills {
 		p := startProgram(t, dir)
@@ -66,7 +66,7 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 						close(enough)
 					}
 				}
-				// Until the server dies, which an error shows.
+				// This loop ends with an error when the server is killed.
 				thread, err := c.newThread(ctx, "/long 50", done)
 				for err == nil {
 					err = c.say(ctx, thread, "/long 50", done)
@@ -74,7 +74,7 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 				if len(ids) > 0 {
 					mu.Lock()
 					defer mu.Unlock()
-					told[thread], owner[thread] = ids, user
+					finished[thread], owner[thread] = ids, user
 				}
 			})
 		}
@@ -86,7 +86,7 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 	}
 	p := startProgram(t, dir)
 	items := 0
-	for thread, ids := range told {
+	for thread, ids := range finished {
 		kept, err := newClient(t, p.url, owner[thread], key).items(t.Context(), thread)
 		if err != nil {
 			t.Fatalf("thread %s: %v", thread, err)
@@ -94,12 +94,12 @@ func TestWhatWasDoneIsThereAfterAKill(t *testing.T) {
 		there := itemIDs(kept)
 		for _, id := range ids {
 			if items++; !slices.Contains(there, id) {
-				t.Errorf("thread %s: item %s was done, and is gone", thread, id)
+				t.Errorf("thread %s: item %s was done, but is gone", thread, id)
 			}
 		}
 	}
 	if items < kills*until {
 		t.Errorf("only %d items were seen", items)
 	}
-	t.Logf("%d items in %d threads, %d kills", items, len(told), kills)
+	t.Logf("%d items in %d threads, %d kills", items, len(finished), kills)
 }

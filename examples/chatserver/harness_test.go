@@ -31,7 +31,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// childArgs has the arguments of a test that runs the program itself, as a process that can be killed.
+// childArgs has the arguments of a test that runs the program in its own process, which can be killed.
 const childArgs = "CHATSERVER_TEST_ARGS"
 
 func TestMain(m *testing.M) {
@@ -41,20 +41,20 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m)
 }
 
-// hang ends a wait for what a real server or browser does. No test measures it. It is shorter than cache.DefaultTTL, so that no
-// wait ends because an entry expires.
+// hang limits a wait for a real server or browser. No test measures it. It is shorter than cache.DefaultTTL, so that no wait
+// ends because an entry expires.
 const hang = 2 * time.Minute
 
 var testKey = bytes.Repeat([]byte("k"), 32)
 
-// running is a server on a port of its own.
+// running is a server on its own port.
 type running struct {
 	*server
 	url  string
-	stop func() error // as a signal does; and waits for the end
+	stop func() error // stops the server as a signal does, and waits for its end
 }
 
-// startServer starts the program, all but its flags, with a file of SQLite, and stops it with the test. change may be nil.
+// startServer starts the program without its flags, with an SQLite file, and stops it with the test. change may be nil.
 func startServer(t *testing.T, change func(*config)) *running {
 	t.Helper()
 	dir := t.TempDir()
@@ -79,7 +79,8 @@ func startServer(t *testing.T, change func(*config)) *running {
 	return r
 }
 
-// startAlone is startServer for a test that no other runs beside. It fails if goroutines of the test are left at its end.
+// startAlone is startServer for a test that does not run in parallel. It fails if goroutines of the test are left at its
+// end.
 func startAlone(t *testing.T, change func(*config)) *running {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
@@ -87,7 +88,7 @@ func startAlone(t *testing.T, change func(*config)) *running {
 	return startServer(t, change)
 }
 
-// eventually asks again until nothing is wrong: what it asks about happens elsewhere, in a time of its own.
+// eventually calls a check until it returns no fault, because the checked work happens elsewhere.
 func eventually(t *testing.T, wrong func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); ; {
@@ -116,7 +117,7 @@ func newClient(t *testing.T, url, user string, key []byte) *client {
 	return &client{&http.Client{Transport: transport}, url, token}
 }
 
-// newPage is a client with a session's cookie, as a browser has it.
+// newPage returns a client with a session cookie, like a browser.
 func newPage(t *testing.T, url, user string) *client {
 	t.Helper()
 	c := newClient(t, url, "nobody", testKey)
@@ -127,7 +128,7 @@ func newPage(t *testing.T, url, user string) *client {
 	return c
 }
 
-// send sends a request. Each change is made to it at last.
+// send sends a request after the given changes to it.
 func (c *client) send(ctx context.Context, method, path, body string, change ...func(*http.Request)) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.url+path, strings.NewReader(body))
 	if err != nil {
@@ -143,7 +144,7 @@ func (c *client) send(ctx context.Context, method, path, body string, change ...
 	return c.http.Do(req)
 }
 
-// do sends a request, and returns the answer with its text.
+// do sends a request, and returns the answer and its text.
 func (c *client) do(t *testing.T, method, path, body string, change ...func(*http.Request)) (*http.Response, string) {
 	t.Helper()
 	res := testenv.Value(c.send(t.Context(), method, path, body, change...))(t)
@@ -151,10 +152,10 @@ func (c *client) do(t *testing.T, method, path, body string, change ...func(*htt
 	return res, string(testenv.Value(io.ReadAll(res.Body))(t))
 }
 
-// object is JSON.
+// object is a JSON object.
 type object = chatkittest.Object
 
-// failed is an answer that is an error.
+// failed is an error answer.
 type failed struct {
 	status int
 	text   string
@@ -186,7 +187,7 @@ func (c *client) ask(ctx context.Context, kind string, params object) (v object,
 	return v, json.NewDecoder(res.Body).Decode(&v)
 }
 
-// stream makes a request that is answered with events, and calls f for each. It fails where the stream ends in an error.
+// stream makes a request that is answered with events, and calls f for each. It fails if the stream ends in an error.
 func (c *client) stream(ctx context.Context, kind string, params object, f func(object)) error {
 	res, err := c.chatkit(ctx, kind, params)
 	if err != nil {
@@ -207,7 +208,7 @@ func (c *client) stream(ctx context.Context, kind string, params object, f func(
 
 var input = chatkittest.Input
 
-// newThread has a thread made, with a first message, and returns its id. done is called with each finished item.
+// newThread creates a thread with a first message, and returns its id. It calls done with each finished item.
 func (c *client) newThread(ctx context.Context, text string, done func(item object)) (id string, err error) {
 	return c.turn(ctx, "threads.create", object{"input": input(text)}, done)
 }
@@ -230,7 +231,7 @@ func (c *client) turn(ctx context.Context, kind string, params object, done func
 	return created, err
 }
 
-// items returns all items of a thread, the oldest first.
+// items returns all items of a thread, oldest first.
 func (c *client) items(ctx context.Context, threadID string) (all []object, err error) {
 	for after := ""; ; {
 		page, err := c.ask(ctx, "items.list", object{"thread_id": threadID, "limit": 100, "order": "asc", "after": after})
@@ -255,7 +256,7 @@ func itemIDs(items []object) []string {
 	return ids
 }
 
-// reads returns how many reads a metrics layer has counted.
+// reads returns the number of reads that a metrics layer has counted.
 func reads(t *testing.T, registry *prometheus.Registry, layer string) (n float64) {
 	t.Helper()
 	for _, op := range store.Ops() {
@@ -266,7 +267,7 @@ func reads(t *testing.T, registry *prometheus.Registry, layer string) (n float64
 	return n
 }
 
-// sum adds up a family's samples that have these labels.
+// sum returns the sum of a family's samples with these labels.
 func sum(t *testing.T, registry *prometheus.Registry, family string, labels ...string) (total float64) {
 	t.Helper()
 	for _, f := range testenv.Value(registry.Gather())(t) {

@@ -21,12 +21,12 @@ import (
 )
 
 var loadTime = flag.Duration("load", map[bool]time.Duration{false: time.Second, true: 5 * time.Second}[testenv.Full],
-	"how long 200 users chat, with the stack and again without it")
+	"how long 200 users chat, with the stack and then without it")
 
-// What the cache may hold by default.
+// These are the default bounds of the cache.
 const cacheBound = 64 << 20
 
-// 200 users chat at once: with the stack and without it, so that what it saves is seen.
+// 200 users chat at once, with the stack and without it, to show what the cache saves.
 func TestTwoHundredUsersChat(t *testing.T) {
 	for name, stack := range map[string]wrapper{
 		"with the stack":    wrap,
@@ -36,7 +36,7 @@ func TestTwoHundredUsersChat(t *testing.T) {
 	}
 }
 
-// bare is the base, with its calls counted.
+// bare is the base with a counter of its calls.
 func bare(base store.Store, _ bus.Bus, reg prometheus.Registerer, _ trace.TracerProvider) (store.Store, error) {
 	inner, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("inner"))
 	if err != nil {
@@ -71,9 +71,9 @@ func testLoad(t *testing.T, stack wrapper) {
 	wg.Wait()
 	testenv.Must(t, context.Cause(ctx))
 	ended := testenv.Heap()
-	// What users have in memory is the clients' too: they are in this process.
+	// The heap includes the clients, because they run in this process.
 	if grown := ended - started; grown > cacheBound+32<<20 {
-		t.Errorf("the heap has grown by %d MiB, of which the cache may be 64", grown>>20)
+		t.Errorf("the heap has grown by %d MiB; the cache may hold 64", grown>>20)
 	}
 	if held := sum(t, srv.registry, "chatstore_cache_bytes"); held > cacheBound {
 		t.Errorf("the cache holds %.0f bytes", held)
@@ -85,8 +85,8 @@ func testLoad(t *testing.T, stack wrapper) {
 	testenv.Must(t, srv.stop())
 }
 
-// converse has conversations until the time is over, one at least. It looks at each before its next message, as a page does, and
-// checks that each has all of its items in their order.
+// converse has conversations until the time is over, at least one. It loads each conversation before its next message, as a
+// page does, and checks that all items are there in order.
 func converse(ctx context.Context, c *client, over time.Time) (took []time.Duration, err error) {
 	const length = 20
 	for first := true; first || time.Now().Before(over); first = false {
@@ -113,7 +113,7 @@ func converse(ctx context.Context, c *client, over time.Time) (took []time.Durat
 			return nil, err
 		}
 		if diff := cmp.Diff(told, itemIDs(kept)); diff != "" {
-			return nil, errors.New("(-what was said to be done, +what is there)\n" + diff)
+			return nil, errors.New("(-finished items, +stored items)\n" + diff)
 		}
 	}
 	return took, nil

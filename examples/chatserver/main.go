@@ -1,14 +1,14 @@
-// Chatserver is a server that a ChatKit front end can talk to, on the whole stack: tracing, metrics, access control and a
-// cache around SQLite or PostgreSQL. It comes with a page to try it.
+// Chatserver is a server for ChatKit front ends on the whole stack: tracing, metrics, access control and a cache around
+// SQLite or PostgreSQL. It has a built-in page to try it.
 //
 //	go run ./examples/chatserver                                      SQLite in chatserver.db, on 127.0.0.1:8080
 //	go run ./examples/chatserver -store postgres://localhost/chat     PostgreSQL, for any number of servers
-//	go run ./examples/chatserver -store … -bus redis://localhost      tells the other servers of changes over Redis
-//	go run ./examples/chatserver -openai-url … -openai-model …        has a model answer; OPENAI_API_KEY is its key
+//	go run ./examples/chatserver -store … -bus redis://localhost      announces changes to the other servers over Redis
+//	go run ./examples/chatserver -openai-url … -openai-model …        answers with a model; OPENAI_API_KEY is its key
 //	go run ./examples/chatserver token -user ada                      prints a bearer token
 //
-// The built-in assistant needs no network: /help lists what it can show. With OTEL_EXPORTER_OTLP_ENDPOINT set, traces go
-// there; -trace=stdout prints them.
+// The built-in assistant needs no network; /help lists its commands. If OTEL_EXPORTER_OTLP_ENDPOINT is set, traces go there;
+// -trace=stdout prints them.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command is main, with what it has from outside as arguments. It returns the exit code.
+// command is main with its environment as arguments. It returns the exit code.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	run := serve
 	if len(args) > 0 && args[0] == "token" {
@@ -57,13 +57,13 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	default:
 		fmt.Fprintln(stderr, "chatserver:", err)
 		if e, ok := errors.AsType[*store.Error](err); ok && e.Cause != nil {
-			fmt.Fprintln(stderr, "because:", e.Cause) // an error's own text is for callers
+			fmt.Fprintln(stderr, "because:", e.Cause) // the text of the error itself does not have the cause
 		}
 		return 1
 	}
 }
 
-var errUsage = errors.New("usage") // what is wrong was printed
+var errUsage = errors.New("usage") // already printed
 
 func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
 	flags.SetOutput(stderr)
@@ -73,21 +73,21 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
 		return errUsage
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%q: no arguments are taken", flags.Arg(0))
+		return fmt.Errorf("%q: unexpected argument", flags.Arg(0))
 	}
 	return nil
 }
 
-// keyFlag names the file of the secret that sessions and tokens are signed with.
+// keyFlag adds the flag for the file of the signing secret.
 func keyFlag(flags *flag.FlagSet) *string {
 	return flags.String("key", "chatserver.key",
-		"the `file` of the secret that signs sessions and tokens; made where there is none; several servers share one")
+		"the `file` with the secret that signs sessions and tokens; created if missing; several servers share it")
 }
 
 func token(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("chatserver token", flag.ContinueOnError)
-	user := flags.String("user", "", "whose token it is")
-	life := flags.Duration("life", time.Hour, "how long it is good for")
+	user := flags.String("user", "", "the user of the token")
+	life := flags.Duration("life", time.Hour, "how long the token is valid")
 	keyFile := keyFlag(flags)
 	if err := parse(flags, args, stderr); err != nil {
 		return err
@@ -110,21 +110,21 @@ func token(_ context.Context, args []string, stdout, stderr io.Writer) error {
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("chatserver", flag.ContinueOnError)
-	addr := flags.String("addr", "127.0.0.1:8080", "where to listen")
-	where := flags.String("store", "chatserver.db", "a `file` of SQLite, or the URL of a PostgreSQL database")
-	over := flags.String("bus", "", "the `URL` of a Redis that tells other servers of changes; PostgreSQL does by itself")
-	dir := flags.String("files", "chatserver-files", "the `folder` of attachments; several servers share one")
+	addr := flags.String("addr", "127.0.0.1:8080", "the address to listen on")
+	where := flags.String("store", "chatserver.db", "an SQLite `file` or the URL of a PostgreSQL database")
+	over := flags.String("bus", "", "the `URL` of a Redis that carries changes to other servers; PostgreSQL needs none")
+	dir := flags.String("files", "chatserver-files", "the `folder` of attachments; several servers share it")
 	keyFile := keyFlag(flags)
-	users := flags.String("users", "ada,grace", "who can sign in from the page, without a password")
-	traces := flags.String("trace", "", "stdout prints traces")
+	users := flags.String("users", "ada,grace", "the users who can sign in on the page, without a password")
+	traces := flags.String("trace", "", "`stdout` prints traces")
 	public := flags.String("url", "",
-		"the server's `URL` as clients reach it, behind a proxy: its name is answered to, and links to attachments begin with it")
-	grace := flags.Duration("grace", 10*time.Second, "how long streams may take to finish when the server is stopped")
-	pace := flags.Duration("pace", 30*time.Millisecond, "how long the built-in assistant takes for a word")
+		"the server's public `URL` behind a proxy: its host name is accepted, and links to attachments begin with it")
+	grace := flags.Duration("grace", 10*time.Second, "how long streams may continue when the server is stopped")
+	pace := flags.Duration("pace", 30*time.Millisecond, "the built-in assistant's time for a word")
 	openaiURL := flags.String("openai-url", "",
-		"the base `URL` of an OpenAI-compatible API that answers, in place of the built-in assistant")
-	openaiModel := flags.String("openai-model", "", "its model; more, after commas, are those that a message may ask for")
-	openaiSays := flags.String("openai-instructions", "", "what the model is told before every conversation")
+		"the base `URL` of an OpenAI-compatible API that answers instead of the built-in assistant")
+	openaiModel := flags.String("openai-model", "", "the model; after commas, further models that a message may choose")
+	openaiSays := flags.String("openai-instructions", "", "a system message before every conversation")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return srv.serve(ctx, l)
 }
 
-// place names where conversations are kept, without the password that a URL may have.
+// place returns where conversations are stored, without the password that a URL may have.
 func place(where string) string {
 	if strings.Contains(where, "://") {
 		return "PostgreSQL"
@@ -174,14 +174,15 @@ func responder(at, models, instructions string, pace time.Duration, log *slog.Lo
 		return nil, errors.New("-openai-url and -openai-model go together")
 	}
 	if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("-openai-url: no URL of the web")
+		return nil, errors.New("-openai-url: must be an http or https URL")
 	}
 	names := strings.Split(models, ",")
 	return answer.NewOpenAI(at, os.Getenv("OPENAI_API_KEY"), names[0],
 		answer.WithModels(names[1:]...), answer.WithInstructions(instructions), answer.WithLogger(log)), nil
 }
 
-// exporters returns where traces go. The OTLP exporter reads its settings from OpenTelemetry's own environment variables.
+// exporters returns the exporters of traces. The OTLP exporter reads its settings from OpenTelemetry's environment
+// variables.
 func exporters(ctx context.Context, traces string, stdout io.Writer) ([]sdktrace.SpanProcessor, error) {
 	var all []sdktrace.SpanProcessor
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "" {
@@ -200,7 +201,7 @@ func exporters(ctx context.Context, traces string, stdout io.Writer) ([]sdktrace
 		}
 		all = append(all, sdktrace.NewBatchSpanProcessor(e))
 	default:
-		return nil, fmt.Errorf("-trace=%s: it is stdout or nothing", traces)
+		return nil, fmt.Errorf("-trace=%s: must be stdout or empty", traces)
 	}
 	return all, nil
 }

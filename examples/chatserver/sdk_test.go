@@ -26,8 +26,9 @@ import (
 
 const sdkDir = "testdata/sdk"
 
-// The SDK whose Store this project implements, chatkit-node-backend-sdk, works over the server's stack. testdata/sdk has a
-// ChatKitServer for Node, a Store that calls the stack through sdkBridge, and a script that makes every request.
+// The SDK whose Store this project implements, chatkit-node-backend-sdk, works over the server's stack. The folder
+// testdata/sdk has a ChatKitServer for Node, a Store that calls the stack through sdkBridge, and a script. The script makes
+// every request.
 func TestNodeSDK(t *testing.T) {
 	t.Parallel()
 	node := findNode(t)
@@ -61,9 +62,9 @@ func TestNodeSDK(t *testing.T) {
 	t.Run("the cache saved reads", func(t *testing.T) {
 		outer, inner := reads(t, registry, "outer"), reads(t, registry, "inner")
 		if inner == 0 || inner >= outer {
-			t.Errorf("%v reads, of which the base had to answer %v", outer, inner)
+			t.Errorf("%v reads, %v of them by the base", outer, inner)
 		}
-		t.Logf("%v reads, of which the base had to answer %v", outer, inner)
+		t.Logf("%v reads, %v of them by the base", outer, inner)
 	})
 	t.Run("nothing failed", func(t *testing.T) {
 		for n := range store.NumCodes {
@@ -82,13 +83,13 @@ func TestNodeSDK(t *testing.T) {
 	t.Run("the file has what the SDK saved, byte for byte", func(t *testing.T) {
 		stored := readBase(t, openSDKBase(t, file), saved)
 		if diff := cmp.Diff(saved, stored); diff != "" {
-			t.Errorf("(-what the SDK saved last, +what is stored)\n%s", diff)
+			t.Errorf("(-last saved by the SDK, +stored)\n%s", diff)
 		}
 	})
 }
 
-// findNode returns a Node that the driver runs on. Without one, or without the SDK, the test is skipped, and fails if
-// CHATSTORE_REQUIRE_SERVERS is 1.
+// findNode returns a Node for the driver. Without Node or the SDK, the test is skipped; with CHATSTORE_REQUIRE_SERVERS=1 it
+// fails.
 func findNode(t *testing.T) string {
 	t.Helper()
 	node := testenv.Program(t, "node", "nodejs, version 20 or later")
@@ -99,7 +100,7 @@ func findNode(t *testing.T) string {
 	text := strings.TrimSpace(string(version))
 	major, _, _ := strings.Cut(strings.TrimPrefix(text, "v"), ".")
 	if n, err := strconv.Atoi(major); err != nil || n < 20 {
-		testenv.Missing(t, "node is "+text+", and has to be 20 or later (Debian package nodejs)")
+		testenv.Missing(t, "node is "+text+", want 20 or later (Debian package nodejs)")
 	}
 	var wanted struct{ Dependencies map[string]string }
 	testenv.Must(t, readJSON(sdkDir+"/package.json", &wanted))
@@ -130,7 +131,7 @@ func openSDKBase(t *testing.T, file string) *sqlstore.Store {
 	return s
 }
 
-// repeatingIDs draws every third thread's id twice, so that threads meet that would else hardly ever.
+// repeatingIDs generates the id of every third thread twice, to cause collisions.
 type repeatingIDs struct {
 	store.LongIDs
 	mu    sync.Mutex
@@ -147,14 +148,14 @@ func (r *repeatingIDs) GenerateThreadID(ctx context.Context) string {
 	return r.last
 }
 
-// runDriver runs the script, each step a subtest. It returns the JSON of the rows that the SDK saved and did not delete, by
-// the names that nameOf makes.
+// runDriver runs the script, with each step as a subtest. It returns the JSON of the rows that the SDK saved and did not
+// delete, by the names of nameOf.
 func runDriver(t *testing.T, node, url string) map[string]string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	scripts := testenv.Value(filepath.Glob(sdkDir + "/*.mjs"))(t)
-	for _, script := range scripts { // go test runs the test anew where a file that it read has changed
+	for _, script := range scripts { // reading the files makes go test run again when they change
 		testenv.Value(os.ReadFile(script))(t)
 	}
 	cmd := exec.CommandContext(ctx, node, "driver.mjs", url)
@@ -201,8 +202,8 @@ func nameOf(owner chat.Owner, kind string, ids ...string) string {
 	return strings.Join(append([]string{user, kind}, ids...), " ")
 }
 
-// readBase returns every thread and item that base has, and those of its attachments that are named in wanted, for
-// attachments cannot be listed.
+// readBase returns every thread and item in base, and the attachments that are named in wanted, because attachments cannot
+// be listed.
 func readBase(t *testing.T, base store.Store, wanted map[string]string) map[string]string {
 	t.Helper()
 	ctx := t.Context()

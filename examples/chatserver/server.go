@@ -28,13 +28,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// config is what the flags say.
+// config has the values of the flags.
 type config struct {
 	store, bus string
 	files      string
 	key        []byte
 	users      []string
-	url        string // of the server, as clients reach it
+	url        string // public URL of the server
 	grace      time.Duration
 	responder  chatkit.Responder
 	exporters  []sdktrace.SpanProcessor
@@ -42,27 +42,27 @@ type config struct {
 	wrap       wrapper
 }
 
-// The limits of a request.
+// These are the limits of a request.
 const (
 	maxUpload  = 10 << 20
 	maxSession = 4 << 10
 	maxWait    = time.Minute
 )
 
-// maxFlush bounds how long the last spans may take to be exported when the server is stopped.
+// maxFlush limits the export of the last spans when the server stops.
 const maxFlush = 10 * time.Second
 
-// server is the whole program but its flags and its listener.
+// server is the program without its flags and listener.
 type server struct {
 	http     *http.Server
 	chatkit  *chatkit.Handler
 	registry *prometheus.Registry
 	grace    time.Duration
 	url      string
-	closing  []func() error // in this order
+	closing  []func() error // called in order
 }
 
-// newServer opens the store and puts everything together. What it opened is closed by serve.
+// newServer opens the store and builds the server. serve closes everything.
 func newServer(ctx context.Context, c config) (_ *server, err error) {
 	srv := &server{grace: c.grace, url: c.url}
 	defer func() {
@@ -101,7 +101,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		chatkit.WithMetrics(chatkit.NewMetrics(registry)))
 
 	guarded := func(h http.Handler) http.Handler { return issuer.Require(chatkit.WriteError, h) }
-	// A request of the user's own is what the panel shows, and not its looking.
+	// The panel shows the user's own requests, but not the requests of the panel.
 	followed := func(h http.Handler) http.Handler {
 		return guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen.Follow(r.Context())
@@ -110,11 +110,11 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 	}
 	traced := func(name string, h http.Handler) http.Handler {
 		return otelhttp.NewHandler(h, name, otelhttp.WithTracerProvider(tp), otelhttp.WithPropagators(propagation.TraceContext{}),
-			// A client's own trace is linked to, and not joined: anybody may claim to be in any.
+			// A client's trace is linked, not joined, because a client can claim any trace.
 			otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
 	}
 	sessions := sessions{issuer, c.users}
-	// What streams has limits of its own.
+	// Streams have limits of their own.
 	limited := func(h http.HandlerFunc) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), maxWait)
@@ -134,10 +134,10 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		{"GET /readyz", ready(s)},
 		{"GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})},
 	})
-	// Without a method: one for GET alone would be at odds with the routes above.
+	// The pattern has no method, because "GET /" would conflict with the routes above.
 	mux.Handle("/", methods(web.Handler(http.HandlerFunc(notFound)), "GET", "HEAD"))
 
-	// What another site's page has a browser send must not count as its user's doing.
+	// Refuse requests that a page of another site makes the browser send.
 	origin := http.NewCrossOriginProtection()
 	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		chatkit.WriteError(w, &store.Error{Code: store.CodeDenied, Field: "the request comes from another site's page"})
@@ -146,7 +146,7 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		Handler:           origin.Handler(mux),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxWait,
-		WriteTimeout:      maxWait, // of what is no stream: those have a limit for each event
+		WriteTimeout:      maxWait, // streams have a limit for each event instead
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelWarn),
@@ -154,13 +154,13 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 	return srv, nil
 }
 
-// route is a pattern of http.ServeMux, with its method, and what answers there.
+// route is a pattern of http.ServeMux with its method, and its handler.
 type route struct {
 	pattern string
 	handler http.Handler
 }
 
-// routes is a mux that answers with JSON errors where there is nothing, and where there is another method.
+// routes returns a mux that answers other paths and methods with JSON errors.
 func routes(all []route) *http.ServeMux {
 	mux := http.NewServeMux()
 	known := map[string][]string{}
@@ -175,7 +175,7 @@ func routes(all []route) *http.ServeMux {
 	return mux
 }
 
-// methods has h answer these methods, and an error the others; a nil h answers none.
+// methods restricts h to the given methods and answers others with an error. A nil h has no methods.
 func methods(h http.Handler, these ...string) http.Handler {
 	allow := strings.Join(these, ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -185,13 +185,13 @@ func methods(h http.Handler, these ...string) http.Handler {
 		}
 		w.Header().Set("Allow", allow)
 		chatkit.WriteError(w, chatkit.StatusError{
-			Status: http.StatusMethodNotAllowed, Code: store.CodeInvalid.String(), Message: "the method is not one of " + allow,
+			Status: http.StatusMethodNotAllowed, Code: store.CodeInvalid.String(), Message: "the method must be one of " + allow,
 		})
 	})
 }
 
-// forHosts has h answer what was meant for this server, where it is reached from this machine alone: a name of somebody else's
-// that is made to mean this machine would else have a browser take their page for the server's own.
+// forHosts protects a server that listens only on this machine against DNS rebinding: it refuses requests for foreign host
+// names. Otherwise a foreign name that resolves to this machine could make a foreign page the server's own.
 func forHosts(h http.Handler, at net.Addr, public string) http.Handler {
 	tcp, ok := at.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsLoopback() {
@@ -208,7 +208,7 @@ func forHosts(h http.Handler, at net.Addr, public string) http.Handler {
 			return
 		}
 		chatkit.WriteError(w, chatkit.StatusError{
-			Status: http.StatusMisdirectedRequest, Code: store.CodeDenied.String(), Message: "the server is not known by this name (see -url)",
+			Status: http.StatusMisdirectedRequest, Code: store.CodeDenied.String(), Message: "this server does not serve this host name (see -url)",
 		})
 	})
 }
@@ -217,7 +217,8 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 	chatkit.WriteError(w, &store.Error{Code: store.CodeNotFound})
 }
 
-// ready says whether requests can be served: not when the database can't. (A server that stops takes no connections.)
+// ready reports whether requests can be served: not if the database is unavailable. (A stopping server accepts no
+// connections.)
 func ready(s store.Store) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
@@ -230,8 +231,8 @@ func ready(s store.Store) http.HandlerFunc {
 	}
 }
 
-// serve answers on l until ctx ends. Then it finishes the streams under way, or, when the time for that is over, ends them and
-// keeps what they have said so far; and closes everything.
+// serve answers on l until ctx ends. Then it lets running streams finish. When the grace period is over, it ends them and
+// saves their answers so far. At last it closes everything.
 func (srv *server) serve(ctx context.Context, l net.Listener) error {
 	srv.http.Handler = forHosts(srv.http.Handler, l.Addr(), srv.url)
 	served := make(chan error, 1)
@@ -246,9 +247,9 @@ func (srv *server) serve(ctx context.Context, l net.Listener) error {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		_ = srv.chatkit.Shutdown(grace) // its error: that streams were cut short
+		_ = srv.chatkit.Shutdown(grace) // an error means that streams were cut short
 	}()
-	// No longer accepts, and waits for what is under way, which Shutdown of the turns bounds but for slow clients.
+	// Shutdown stops accepting and waits for running requests. Only slow clients take longer than the shutdown of the turns.
 	last, cancelLast := context.WithTimeout(context.WithoutCancel(ctx), srv.grace+5*time.Second)
 	defer cancelLast()
 	if srv.http.Shutdown(last) != nil {
@@ -266,7 +267,7 @@ func (srv *server) close() error {
 	return errors.Join(errs...)
 }
 
-// sessions is the demonstration's way to sign in: as one of the users that the server was started with.
+// sessions is the demo's sign-in, as one of the users that the server was started with.
 type sessions struct {
 	issuer *identity.Issuer
 	users  []string
@@ -291,7 +292,7 @@ func (s sessions) begin(w http.ResponseWriter, r *http.Request) {
 		err = json.Unmarshal(text, &who)
 	}
 	if err != nil || !slices.Contains(s.users, who.User) {
-		chatkit.WriteError(w, &store.Error{Code: store.CodeInvalid, Field: "user: not one of this demonstration's"})
+		chatkit.WriteError(w, &store.Error{Code: store.CodeInvalid, Field: "user: not a user of this demo"})
 		return
 	}
 	if err := s.issuer.SignIn(w, who.User); err != nil {

@@ -64,7 +64,7 @@ func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
 	}
 }
 
-// Another site's page can have a browser send the cookie only where the browser is old: the origin is looked at as well.
+// Old browsers send the cookie with requests of other sites. So the server checks the origin as well.
 func TestAnotherSitesPageIsRefused(t *testing.T) {
 	srv := startAlone(t, nil)
 	c := newPage(t, srv.url, "ada")
@@ -77,7 +77,7 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 	}
 }
 
-// A page of somebody's whose name is made to mean this machine must not be taken for the server's own: it could sign in.
+// A foreign host name that resolves to this machine must not reach the page: it could sign in.
 func TestOnlyTheServersOwnNamesAreAnswered(t *testing.T) {
 	srv := startAlone(t, func(c *config) { c.url = "https://chat.example:8443" })
 	c := newClient(t, srv.url, "ada", testKey)
@@ -112,7 +112,7 @@ func TestEveryErrorIsJSON(t *testing.T) {
 	}
 }
 
-// Traces go to a collector, where the environment names one, or are printed.
+// Traces go to a collector if the environment names one, or are printed.
 func TestTracesAreExported(t *testing.T) {
 	var collected atomic.Int64
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -121,7 +121,7 @@ func TestTracesAreExported(t *testing.T) {
 			collected.Add(1)
 		}
 		if bytes.Contains(text, []byte("a secret")) || bytes.Contains(text, []byte(`"ada"`)) {
-			t.Error("a trace has content, or who asked")
+			t.Error("a trace has content or a user's name")
 		}
 	}))
 	defer collector.Close()
@@ -132,14 +132,14 @@ func TestTracesAreExported(t *testing.T) {
 	})
 	c := newClient(t, srv.url, "ada", testKey)
 	testenv.Value(c.newThread(t.Context(), "a secret", func(object) {}))(t)
-	// A client does not choose the trace that it is in.
+	// A client cannot choose the trace of its request.
 	res, _ := c.do(t, http.MethodPost, "/chatkit", `{"type":"threads.list"}`, func(r *http.Request) {
 		r.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
 	})
 	if res.StatusCode != 200 {
 		t.Fatal(res.StatusCode)
 	}
-	testenv.Must(t, srv.stop()) // sends what is left
+	testenv.Must(t, srv.stop()) // exports the remaining spans
 	if text := printed.String(); strings.Contains(text, `"Name":"load_threads","SpanContext":{"TraceID":"0123456789abcdef0123456789abcdef"`) {
 		t.Error("a client chose its trace")
 	}
@@ -225,7 +225,7 @@ func TestAFileIsSentWithAMessage(t *testing.T) {
 	}
 }
 
-// A stop ends streams when their time is over, and keeps what they have said.
+// A stop ends streams when the grace period is over, and keeps their text so far.
 func TestAStopKeepsWhatWasStreamed(t *testing.T) {
 	dir := t.TempDir()
 	open := func(c *config) {
@@ -266,7 +266,7 @@ func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
 	srv := startAlone(t, func(c *config) { c.key = key })
 	c := newClient(t, srv.url, "x", testKey)
 	if _, err := c.ask(t.Context(), "threads.list", object{}); err == nil {
-		t.Error("another key's token was taken")
+		t.Error("a token of another key was accepted")
 	}
 	c.token = strings.TrimSpace(out.String())
 	if _, err := c.ask(t.Context(), "threads.list", object{}); err != nil {
@@ -299,6 +299,6 @@ func TestWrongFlagsAreSaid(t *testing.T) {
 		t.Errorf("-h: %d", code)
 	}
 	if _, err := os.Stat("chatserver.key"); err != nil {
-		t.Error("where did the key go?", err)
+		t.Error("the key file is missing", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-// Two servers on one PostgreSQL, behind a client that goes round: what one writes the other shows.
+// Two servers share one PostgreSQL, behind a client that alternates between them. Each shows the other's writes.
 func TestTwoServersShowTheSame(t *testing.T) {
 	t.Run("over PostgreSQL's notifications", func(t *testing.T) {
 		testTwoServers(t, pgtest.Shared(t).DSN(t), "")
@@ -32,7 +32,7 @@ func testTwoServers(t *testing.T, dsn, over string) {
 		c.url = servers[turn.Add(1)%2].url
 		return c
 	}
-	// shown waits until nothing is wrong in what each of them shows.
+	// shown waits until neither server has a fault in its answers.
 	shown := func(wrong func(reader *client) string) {
 		t.Helper()
 		for range servers {
@@ -40,7 +40,7 @@ func testTwoServers(t *testing.T, dsn, over string) {
 			eventually(t, func() string { return wrong(&reader) })
 		}
 	}
-	// Both have what they show in their caches: each looks before the other writes.
+	// Both servers hold the answers in their caches, because each reads before the other writes.
 	ctx := t.Context()
 	var told []string
 	done := func(it object) { told = append(told, it["id"].(string)) }
@@ -48,7 +48,7 @@ func testTwoServers(t *testing.T, dsn, over string) {
 	for range 30 {
 		testenv.Must(t, next().say(ctx, id, "and on", done))
 		shown(func(reader *client) string { return cmp.Diff(told, itemIDs(testenv.Value(reader.items(ctx, id))(t))) })
-		next() // so that either writes
+		next() // alternate the writer
 	}
 	testenv.Value(next().ask(ctx, "threads.update", object{"thread_id": id, "title": "Renamed"}))(t)
 	shown(func(reader *client) string {
@@ -66,6 +66,6 @@ func testTwoServers(t *testing.T, dsn, over string) {
 		return ""
 	})
 	if hits := sum(t, servers[0].registry, "chatstore_cache_requests_total", "result", "hit"); hits == 0 {
-		t.Error("no read was answered by a cache: this test shows nothing")
+		t.Error("no cache hit: the test proves nothing")
 	}
 }

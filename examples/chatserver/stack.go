@@ -26,10 +26,10 @@ type closingBus interface {
 	Close() error
 }
 
-// wrapper wraps a base, which others may change, with what tells of their changes, or nil.
+// wrapper wraps a base in a stack. b is the bus that carries the changes of other processes, or nil.
 type wrapper func(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error)
 
-// openStack opens the store at where, and wraps it in the recommended stack. closing closes all of it.
+// openStack opens the store and wraps it in the recommended stack. closing closes both.
 func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trace.TracerProvider) (
 	s store.Store, closing func() error, err error,
 ) {
@@ -64,9 +64,10 @@ func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trac
 	return s, closing, nil
 }
 
-// openBase opens a file of SQLite, or the PostgreSQL database of a URL or a list of settings, which others may share.
+// openBase opens an SQLite file, or the PostgreSQL database of a URL or connection string. shared says that other processes
+// may use it.
 func openBase(ctx context.Context, where string) (s *sqlstore.Store, shared bool, err error) {
-	ids := sqlstore.WithIDs(store.LongIDs{}) // not to be guessed
+	ids := sqlstore.WithIDs(store.LongIDs{}) // hard to guess
 	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
 		s, err = sqlstore.OpenPostgres(ctx, where, ids)
 		return s, true, err
@@ -84,7 +85,7 @@ func openRedis(url string, log *slog.Logger) (closingBus, error) {
 	return redisbus.New(redis.NewClient(o), redisbus.WithLogger(log)), nil
 }
 
-// wrap is the recommended stack. Without a bus the cache is the only one that the base has.
+// wrap builds the recommended stack. Without a bus, it expects that no other process writes to the base.
 func wrap(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error) {
 	outer, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("outer"))
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// Retry is a rule of one's own: a layer that tries a call up to tries times while the backend is unavailable, with a pause
-// that doubles. A write is tried again only if it surely was not applied: of any other, nobody knows.
+// Retry is a layer of your own: it makes a call up to tries times while the backend is unavailable, with a pause that
+// doubles. A write is retried only if it certainly was not applied. Otherwise its outcome is unknown.
 func Retry(tries int, pause time.Duration) store.Middleware {
 	rule := func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		for try := 1; ; try++ {
@@ -21,7 +21,7 @@ func Retry(tries int, pause time.Duration) store.Middleware {
 			}
 			select {
 			case <-time.After(pause << (try - 1)):
-			case <-ctx.Done(): // next says so
+			case <-ctx.Done(): // the next try returns the error
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// down is a base that fails its first calls.
+// down is a base whose first calls fail.
 func down(failures int, err error, calls *int) store.Store {
 	fail := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if *calls++; *calls <= failures {
@@ -45,12 +45,12 @@ func TestRetry(t *testing.T) {
 		want     error
 		took     time.Duration
 	}{
-		{"a read is tried again", 2, store.ErrUnavailable, read, 3, nil, 3 * time.Second},
-		{"the last try's error is the caller's", 3, store.ErrUnavailable, read, 3, store.ErrUnavailable, 3 * time.Second},
+		{"a read is retried", 2, store.ErrUnavailable, read, 3, nil, 3 * time.Second},
+		{"the caller gets the error of the last try", 3, store.ErrUnavailable, read, 3, store.ErrUnavailable, 3 * time.Second},
 		{"other errors are final", 1, store.ErrDenied, read, 1, store.ErrDenied, 0},
 		{"a write with an unknown outcome is not repeated", 1, store.ErrUnavailable, write, 1, store.ErrUnavailable, 0},
 		{"a cancelled caller does not wait for the pause", 1, store.ErrUnavailable, impatient, 2, context.DeadlineExceeded, time.Second / 2},
-		{"a write that surely did not happen is", 1, surely, write, 2, nil, time.Second},
+		{"a write that certainly was not applied is retried", 1, surely, write, 2, nil, time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

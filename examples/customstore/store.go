@@ -1,8 +1,9 @@
-// Package customstore is a Store of one's own, written to be copied. It keeps threads, items and attachments in maps under one
-// lock, and passes the conformance suite (see store_test.go). Put your database in the maps' place.
+// Package customstore is a complete Store to copy and adapt. It keeps threads, items and attachments in maps under one lock,
+// and passes the conformance suite (see store_test.go). Replace the maps by your database.
 //
-// Comments that begin with "The contract:" say what makes it conformant. It does not report thread versions, which is allowed. A
-// cache above then needs cache.WithSoleWriter to keep its entries through writes (see Example).
+// Comments that begin with "The contract:" name the rules that a Store must follow. This Store does not report thread
+// versions, which the contract allows. So a cache above it needs cache.WithSoleWriter to keep its entries through writes
+// (see Example).
 package customstore
 
 import (
@@ -16,12 +17,12 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// Store keeps everything in maps. A page sorts its whole listing: an index of your database does better.
+// Store keeps all rows in maps. For a page it sorts the whole listing; use an index in your database instead.
 type Store struct {
 	store.DefaultIDs // GenerateThreadID and GenerateItemID
 
 	mu          sync.Mutex
-	seq         int // of the row inserted last
+	seq         int // of the last inserted row
 	threads     table[chat.Thread]
 	items       map[string]table[chat.Item] // by thread
 	attachments table[chat.Attachment]
@@ -38,15 +39,15 @@ func New() *Store {
 	}
 }
 
-// table is what a table of your database would be.
+// table stands for a table of your database.
 type table[T any] map[string]*row[T]
 
 type row[T any] struct {
 	value T
 	owner chat.Owner
-	at    time.Time // the order of a listing is by at, then by seq
+	at    time.Time // a listing is ordered by at, then by seq
 	seq   int
-	live  bool // The contract: a deleted row leaves its id and owner behind, so that nobody else can take the id.
+	live  bool // The contract: a deleted row keeps its id and owner, so that no other owner can take the id.
 }
 
 func (t table[T]) get(id string) (value T, ok bool) {
@@ -56,7 +57,7 @@ func (t table[T]) get(id string) (value T, ok bool) {
 	return value, false
 }
 
-// rowFor returns the row to save a value of that owner in.
+// rowFor returns the row for saving a value of the given owner.
 func (t table[T]) rowFor(id string, owner chat.Owner, mode store.SaveMode) (*row[T], store.Code) {
 	r := t[id]
 	if r == nil {
@@ -67,14 +68,14 @@ func (t table[T]) rowFor(id string, owner chat.Owner, mode store.SaveMode) (*row
 		return nil, store.CodeConflict
 	case mode == store.UpdateOnly && !r.live:
 		return nil, store.CodeNotFound
-	case !owner.IsZero() && owner != r.owner: // The contract: the first save sets the owner, for good.
+	case !owner.IsZero() && owner != r.owner: // The contract: the first save sets the owner permanently.
 		return nil, store.CodeConflict
 	}
 	t[id] = r
 	return r, store.CodeOK
 }
 
-// set puts a value in its row. The contract: a replaced row keeps its place among rows of its time.
+// set puts a value into its row. The contract: a replaced row keeps its place among rows of the same time.
 func (r *row[T]) set(value T, at time.Time, seq *int) {
 	if !r.live {
 		*seq++
@@ -83,8 +84,8 @@ func (r *row[T]) set(value T, at time.Time, seq *int) {
 	r.value, r.at = value, at
 }
 
-// page lists the rows that match. ok is false if the cursor is none of them: the contract forbids to start again at the
-// first page.
+// page lists the rows that match. ok is false if the cursor is not one of them. The contract: such a cursor is an error,
+// never a restart at the first page.
 func (t table[T]) page(q store.PageQuery, match func(chat.Owner) bool) (p store.Page[T], ok bool) {
 	var ids []string
 	for id, r := range t {
@@ -122,11 +123,11 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Code: code, Kind: kind, ID: id}
 }
 
-// The contract: every method refuses invalid arguments first, and a cancelled call does nothing. Checks looks for both, and returns
-// the arguments as they are to be used: a page with its limit, a value with its save mode.
+// checks checks the arguments and the context of every method. The contract: invalid arguments are refused first, and a
+// cancelled call does nothing. It returns normalized arguments: a page with its limit, a value with its save mode.
 var checks driver.Checks
 
-// LoadThread is the method of [store.ThreadStore].
+// LoadThread implements [store.ThreadStore].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
 		return chat.Thread{}, err
@@ -140,7 +141,7 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, e
 	return t, nil
 }
 
-// SaveThread is the method of [store.ThreadStore].
+// SaveThread implements [store.ThreadStore].
 func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
@@ -161,7 +162,7 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	return nil
 }
 
-// DeleteThread is the method of [store.ThreadStore].
+// DeleteThread implements [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
 		return err
@@ -175,7 +176,7 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	return nil
 }
 
-// LoadThreads is the method of [store.ThreadStore].
+// LoadThreads implements [store.ThreadStore].
 func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	q, err := checks.Threads(ctx, q)
 	if err != nil {
@@ -190,7 +191,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	return p, nil
 }
 
-// LoadThreadItems is the method of [store.ItemStore].
+// LoadThreadItems implements [store.ItemStore].
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
@@ -205,12 +206,12 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	return p, nil
 }
 
-// AddThreadItem is the method of [store.ItemStore].
+// AddThreadItem implements [store.ItemStore].
 func (s *Store) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.saveItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
-// SaveItem is the method of [store.ItemStore].
+// SaveItem implements [store.ItemStore].
 func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
 	return s.saveItem(ctx, store.OpSaveItem, threadID, item)
 }
@@ -227,7 +228,7 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	if !ok {
 		return failed(op, store.CodeNotFound, store.RowThread, threadID)
 	}
-	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode) // which is InsertOnly for AddThreadItem
+	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode) // the mode is InsertOnly for AddThreadItem
 	if code != store.CodeOK {
 		return failed(op, code, store.RowItem, item.ID)
 	}
@@ -235,7 +236,7 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	return nil
 }
 
-// LoadItem is the method of [store.ItemStore].
+// LoadItem implements [store.ItemStore].
 func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
 		return chat.Item{}, err
@@ -249,7 +250,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 	return it, nil
 }
 
-// DeleteThreadItem is the method of [store.ItemStore].
+// DeleteThreadItem implements [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
 		return err
@@ -260,7 +261,7 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 	return nil
 }
 
-// SaveAttachment is the method of [store.AttachmentStore].
+// SaveAttachment implements [store.AttachmentStore].
 func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
@@ -278,7 +279,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	return nil
 }
 
-// LoadAttachment is the method of [store.AttachmentStore].
+// LoadAttachment implements [store.AttachmentStore].
 func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
 		return chat.Attachment{}, err
@@ -292,7 +293,7 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.A
 	return a, nil
 }
 
-// DeleteAttachment is the method of [store.AttachmentStore].
+// DeleteAttachment implements [store.AttachmentStore].
 func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error {
 	if err := checks.Attachment(ctx, store.OpDeleteAttachment, attachmentID); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/storetest"
 )
 
-// This is all that it takes to check a Store of your own. Run it with -race.
+// This is all you need to check a Store of your own. Run it with -race.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return customstore.New() })
 }

@@ -1,10 +1,10 @@
 // Quickstart replays chat conversations through a decorated Store and shows what each layer did.
 //
-//	go run ./examples/quickstart                      the conversations that come with it
-//	go run ./examples/quickstart -transcript my.json  one of yours
-//	go run ./examples/quickstart -dir conversations/  every *.json of a folder
+//	go run ./examples/quickstart                      replays the built-in conversations
+//	go run ./examples/quickstart -transcript my.json  replays a conversation of yours
+//	go run ./examples/quickstart -dir conversations/  replays every *.json of a folder
 //
-// A transcript is a thread in ChatKit's JSON, with its items: the page that ChatKit sends, or a plain array, oldest first.
+// A transcript is a thread in ChatKit's JSON, with its items: a page as ChatKit sends it, or a plain array, oldest first.
 //
 //	{
 //	  "id": "thr_1", "created_at": "2026-05-01T16:00:00Z", "title": "Tea", "status": {"type": "active"}, "metadata": {},
@@ -16,11 +16,12 @@
 //	  "attachments": [{"id": "atc_1", "type": "file", "name": "tea.pdf", "mime_type": "application/pdf"}]
 //	}
 //
-// An id that comes a second time is a later state of the same item. Attachments may be left out: those that messages carry
-// are taken from there. Item types may be any, and what is in the items stays as it is. Each user message, each output of a
-// client's tool, each answer to questions, and whatever comes behind an end of turn, begins a new request to the server.
+// If an id comes a second time, it is a later state of the same item. Attachments may be left out: then they are taken from
+// the messages that have them. Items may be of any type, and their content is kept as it is. These begin a new request to
+// the server: each user message, each output of a client's tool, each answer to questions, and the first item after an end
+// of turn.
 //
-// Everything is kept in memory, and everything printed was measured in the run that prints it.
+// Everything is kept in memory. All printed figures are measured in the run that prints them.
 package main
 
 import (
@@ -39,7 +40,7 @@ func main() {
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// command is main, with what it has from outside as arguments. It returns the exit code.
+// command is main with its environment as arguments. It returns the exit code.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -50,7 +51,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	} else if err != nil {
 		return 2
 	}
-	err := fmt.Errorf("%q: no arguments are taken; a file is named with -transcript", flags.Arg(0))
+	err := fmt.Errorf("%q: unexpected argument; name a file with -transcript", flags.Arg(0))
 	if flags.NArg() == 0 {
 		err = run(ctx, stdout, *file, *dir)
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// server makes the calls that a ChatKit server makes, with a conversation that has been had in place of a model.
+// server makes the calls that a ChatKit server makes. A recorded conversation takes the place of the model.
 type server struct {
 	store  store.Store
-	tracer trace.Tracer // of the server's own spans
+	tracer trace.Tracer // for the server's own spans
 }
 
-// create makes the thread, and uploads what its messages will refer to.
+// create creates the thread and uploads the attachments of its messages.
 func (s server) create(ctx context.Context, t transcript) error {
 	ctx = store.WithSaveMode(ctx, store.InsertOnly)
 	for _, a := range t.attachments {
@@ -45,7 +45,7 @@ func (s server) serve(ctx context.Context, t transcript, r request) error {
 	asked := first.item.Type() == chat.TypeUserMessage
 	if asked {
 		err = s.link(ctx, thread, first)
-	} else if first.update { // the client has what was asked of it: look for the question, and save it answered
+	} else if first.update { // an answer of the client: load the pending question and save it with the answer
 		_, err = s.newest(ctx, thread.ID, 2)
 	}
 	if asked || first.update {
@@ -66,7 +66,7 @@ func (s server) serve(ctx context.Context, t transcript, r request) error {
 	return nil
 }
 
-// link ties the attachments of a user's message to its thread.
+// link sets the thread of a message's attachments.
 func (s server) link(ctx context.Context, thread chat.Thread, message step) error {
 	body, _, err := chat.DecodeItem[chat.UserMessage](message.item)
 	if err != nil {
@@ -85,11 +85,11 @@ func (s server) link(ctx context.Context, thread chat.Thread, message step) erro
 	return nil
 }
 
-// respond is the model's part: it reads what was said, and its answer is saved as it comes.
+// respond makes the model's calls: it reads the conversation and saves the answer item by item.
 func (s server) respond(ctx context.Context, threadID string, steps []step) error {
 	ctx, span := s.tracer.Start(ctx, "respond")
 	defer span.End()
-	for _, limit := range []int{20, 2} { // the model's input; then, is a tool call still waiting?
+	for _, limit := range []int{20, 2} { // the model's input, then a check for a pending tool call
 		if _, err := s.newest(ctx, threadID, limit); err != nil {
 			return err
 		}
@@ -127,16 +127,16 @@ func (s server) open(ctx context.Context, t transcript) error {
 	return nil
 }
 
-// turn is what one request cost.
+// turn is the cost of one request.
 type turn struct {
 	request string
 	items   []string
-	calls   tally // of the server
-	base    tally // that reached the base
-	plain   tally // that reach the base without the cache
+	calls   tally // calls of the server
+	base    tally // calls that reached the base
+	plain   tally // calls that reach the base without the cache
 }
 
-// replay has the conversation on both stacks at once, and measures.
+// replay plays the conversation on both stacks and counts the calls.
 func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trace.Tracer) ([]turn, error) {
 	silent := noop.NewTracerProvider().Tracer("")
 	var turns []turn
@@ -163,7 +163,7 @@ func replay(ctx context.Context, t transcript, cached, plain *stack, tracer trac
 	return turns, step("open the thread", nil, func(s server) error { return s.open(ctx, t) })
 }
 
-// fidelity is how much of a conversation came back as it went in.
+// fidelity is how many items of a conversation came back unchanged.
 type fidelity struct {
 	items, same int
 	types       map[chat.ItemType]int

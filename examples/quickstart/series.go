@@ -9,7 +9,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// printSeries prints every counter and gauge of the registry that is not zero, and of the histograms how often they were fed.
+// printSeries prints every counter and gauge of the registry that is not zero, and the number of observations of its
+// histograms.
 func printSeries(w io.Writer, registry prometheus.Gatherer) (moved, all int, err error) {
 	families, err := registry.Gather()
 	if err != nil {
@@ -40,7 +41,7 @@ func printSeries(w io.Writer, registry prometheus.Gatherer) (moved, all int, err
 func labels(m *dto.Metric) string {
 	var parts []string
 	for _, l := range m.GetLabel() {
-		if l.GetName() != "store" { // the same for all
+		if l.GetName() != "store" { // all series have the same one
 			parts = append(parts, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
 		}
 	}

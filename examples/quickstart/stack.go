@@ -14,13 +14,13 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// stack is a decorated Store with the registry that its metrics are in.
+// stack is a decorated Store and the registry of its metrics.
 type stack struct {
 	store.Store
 	registry *prometheus.Registry
 }
 
-// newStack wraps base in the recommended order; the cache may be left out, to see what it is worth.
+// newStack wraps base in the recommended order. Without the cache, it shows what the cache saves.
 func newStack(base store.Store, cached bool, tp trace.TracerProvider, audit func(context.Context, authz.Denial)) (*stack, error) {
 	registry := prometheus.NewRegistry()
 	outer, err := metrics.New(registry, metrics.WithStore("quickstart"), metrics.WithLayer("outer"))
@@ -42,14 +42,14 @@ func newStack(base store.Store, cached bool, tp trace.TracerProvider, audit func
 	return &stack{store.Wrap(base, append(layers, inner)...), registry}, nil
 }
 
-// tally is how many calls a metrics layer has seen.
+// tally is the number of calls that a metrics layer has seen.
 type tally struct{ reads, writes int }
 
 func (t tally) minus(u tally) tally { return tally{t.reads - u.reads, t.writes - u.writes} }
 
 func (t *tally) add(u tally) { t.reads, t.writes = t.reads+u.reads, t.writes+u.writes }
 
-// counts is what the two metrics layers of a stack have seen: what callers asked, and what reached the base.
+// counts has the calls that callers made (outer) and the calls that reached the base (inner).
 type counts struct{ outer, inner tally }
 
 // count reads the counts from the registry, as Prometheus would.
@@ -82,7 +82,7 @@ func (s *stack) count() (counts, error) {
 	return c, nil
 }
 
-// during returns what the layers saw while f ran.
+// during returns the calls made while f ran.
 func (s *stack) during(f func() error) (counts, error) {
 	before, err := s.count()
 	if err != nil {

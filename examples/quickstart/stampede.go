@@ -11,10 +11,10 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// patience bounds how long the base is held: a count that is wrong is better than a program that hangs.
+// patience limits how long the base is held: a wrong count is better than a program that hangs.
 const patience = time.Minute
 
-// stampede lets many readers, who(i) each, load one thread at once, and holds the base until every one of them waits. It
+// stampede starts many readers of one thread, each as the principal who(i). It holds the base until every reader waits, and
 // returns how many calls reached the base.
 func stampede(ctx context.Context, base store.Store, threadID string, readers int, who func(i int) store.Principal,
 	layers ...store.Middleware) (calls int, err error) {
@@ -62,7 +62,7 @@ func stampede(ctx context.Context, base store.Store, threadID string, readers in
 	return int(reached.Load()), <-errs
 }
 
-// watched tells when its call begins to wait: whoever waits under a context asks for its Done channel first.
+// watched calls waits when a call begins to wait under its context: waiting code asks for the Done channel first.
 type watched struct {
 	context.Context
 	once  sync.Once

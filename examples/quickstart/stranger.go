@@ -10,7 +10,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// auditLog keeps denials as lines for people.
+// auditLog keeps denials as printable lines.
 type auditLog struct {
 	mu    sync.Mutex
 	lines []string
@@ -19,7 +19,7 @@ type auditLog struct {
 func (l *auditLog) record(_ context.Context, d authz.Denial) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines = append(l.lines, fmt.Sprintf("%s asked to %s %s %q of %s: %s, was told %s", name(d.Request.Principal.Owner),
+	l.lines = append(l.lines, fmt.Sprintf("%s tried to %s %s %q of %s: %s, answered %s", name(d.Request.Principal.Owner),
 		d.Request.Action, d.Kind, d.ID, name(d.Request.Owner), d.Reason, d.Code))
 }
 
@@ -30,12 +30,12 @@ func name(o chat.Owner) string {
 	return o.Tenant + "/" + o.Subject
 }
 
-// refusal is what a stranger got for one kind of call: on what is somebody's, and on what does not exist.
+// refusal is a stranger's answers for one kind of call: on a thread of somebody else, and on a missing one.
 type refusal struct {
 	call, theirs, absent string
 }
 
-// refusals makes every kind of call on the transcript's thread under ctx, and the same on a thread that nobody has.
+// refusals makes every kind of call on the transcript's thread under ctx, and the same calls on a missing thread.
 func refusals(ctx context.Context, s store.Store, t transcript) ([]refusal, error) {
 	item, err := chat.NewItem("msg_stranger", t.thread.CreatedAt, chat.AssistantMessage{})
 	if err != nil {
@@ -77,14 +77,14 @@ func refusals(ctx context.Context, s store.Store, t transcript) ([]refusal, erro
 	absent := target{s.GenerateThreadID(ctx), noItem, noAttachment}
 	var got []refusal
 	for _, c := range calls {
-		got = append(got, refusal{c.name, told(c.make(theirs)), told(c.make(absent))})
+		got = append(got, refusal{c.name, answer(c.make(theirs)), answer(c.make(absent))})
 	}
-	// Saving the absent thread has made it the stranger's own.
+	// Saving the missing thread has created it for the stranger.
 	return got, s.DeleteThread(ctx, absent.thread)
 }
 
-// told says what a caller learns.
-func told(rows int, err error) string {
+// answer returns the answer that a caller gets.
+func answer(rows int, err error) string {
 	switch {
 	case err != nil:
 		return store.CodeOf(err).String()

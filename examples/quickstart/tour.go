@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	width   = 116 // of the lines printed
+	width   = 116 // maximum width of a printed line
 	readers = 1000
-	maxRows = 60 // of the table of requests
+	maxRows = 60 // maximum rows of the table of requests
 )
 
 var (
@@ -73,12 +73,12 @@ func run(ctx context.Context, w io.Writer, file, dir string) error {
 	heading(w, "The first user message as a trace (attributes without their prefix chatstore.)")
 	printTrace(w, firstTrace(spans.GetSpans(), "POST /chatkit (user message)"))
 
-	heading(w, `The Prometheus series that moved (without their prefix chatstore_ and the label store="quickstart")`)
+	heading(w, `The Prometheus series that are not zero (without their prefix chatstore_ and the label store="quickstart")`)
 	moved, all, err := printSeries(w, s.registry)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  %d of %d\n", moved, all)
+	fmt.Fprintf(w, "  %d of %d series\n", moved, all)
 	fmt.Fprintf(w, "\nAll of this took %v.\n", time.Since(begin).Round(time.Millisecond))
 	return nil
 }
@@ -111,7 +111,7 @@ func conversations(ctx context.Context, w io.Writer, all []transcript, s, plain 
 			}
 			heading(w, fmt.Sprintf("%s: thread %s%s", t.name, t.thread.ID, title))
 			row(w, "", "", "calls of", "base", "base reads", "base reads")
-			row(w, "request", "items (* a later state of one)", "the server", "writes", "with cache", "without it")
+			row(w, "request", "items (* = a later state)", "the server", "writes", "with cache", "without it")
 		}
 		for _, m := range turns {
 			sum.calls.add(m.calls)
@@ -127,14 +127,14 @@ func conversations(ctx context.Context, w io.Writer, all []transcript, s, plain 
 	}
 	fmt.Fprintln(w)
 	turnRow(w, sum)
-	fmt.Fprintf(w, "\n  The cache saved the base %d of %d reads, those that authz makes to know whose a thread is among them.\n",
+	fmt.Fprintf(w, "\n  The cache saved the base %d of %d reads. These include the reads by which authz finds the owner of a thread.\n",
 		sum.plain.reads-sum.base.reads, sum.plain.reads)
-	fmt.Fprintf(w, "  %d of %d items came back byte for byte as they went in, of %d types:\n", back.same, back.items, len(back.types))
+	fmt.Fprintf(w, "  %d of %d items came back byte for byte. They are of %d types:\n", back.same, back.items, len(back.types))
 	for _, line := range wrap(slices.Sorted(maps.Keys(back.types)), width-4) {
 		fmt.Fprintf(w, "    %s\n", line)
 	}
 	if len(back.changed) > 0 {
-		fmt.Fprintf(w, "  Not so: %q\n", back.changed)
+		fmt.Fprintf(w, "  Changed: %q\n", back.changed)
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func turnRow(w io.Writer, t turn) {
 	row(w, t.request, t.itemList(46), t.calls.reads+t.calls.writes, t.base.writes, t.base.reads, t.plain.reads)
 }
 
-// wrap joins words to lines of at most n bytes.
+// wrap joins words into lines of at most n bytes.
 func wrap[T ~string](words []T, n int) []string {
 	var lines []string
 	for _, word := range words {
@@ -160,9 +160,9 @@ func wrap[T ~string](words []T, n int) []string {
 	return lines
 }
 
-// stampedes sends many readers at once at a thread that nothing holds yet.
+// stampedes starts many readers of a thread that no layer holds.
 func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store) error {
-	heading(w, fmt.Sprintf("%d readers at once, on a thread that is not in memory yet, while the base is slow", readers))
+	heading(w, fmt.Sprintf("%d concurrent readers of a thread that is not cached, over a slow base", readers))
 	everyone := func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
 		return authz.Viewer, nil
 	}
@@ -171,9 +171,9 @@ func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store)
 		who    func(int) store.Principal
 		layers []store.Middleware
 	}{
-		{"nothing between", func(int) store.Principal { return ada }, nil},
-		{"singleflight, one user's tabs", func(int) store.Principal { return ada }, []store.Middleware{singleflight.New()}},
-		{"authz and cache, as many users who may read it", func(i int) store.Principal {
+		{"no layer", func(int) store.Principal { return ada }, nil},
+		{"singleflight, one user", func(int) store.Principal { return ada }, []store.Middleware{singleflight.New()}},
+		{"authz and cache, as many users with access", func(i int) store.Principal {
 			return store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("viewer-", i)}}
 		}, []store.Middleware{authz.New(authz.Grants(everyone), authz.ShareBelow()), cache.New()}},
 	} {
@@ -186,7 +186,7 @@ func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store)
 	return nil
 }
 
-// stranger shows what somebody else gets of a thread.
+// stranger shows the answers that another user gets.
 func stranger(ctx context.Context, w io.Writer, t transcript, s *stack, audit *auditLog) error {
 	owner := store.WithPrincipal(ctx, ada)
 	before, err := compare(owner, t, s)
@@ -197,15 +197,15 @@ func stranger(ctx context.Context, w io.Writer, t transcript, s *stack, audit *a
 	if err != nil {
 		return err
 	}
-	heading(w, "A stranger, who is signed in as "+name(mallory.Owner))
-	fmt.Fprintf(w, "  %-24s  %-22s  %s\n", "call", "on "+name(ada.Owner)+"'s thread", "on one that does not exist")
+	heading(w, "A stranger, signed in as "+name(mallory.Owner))
+	fmt.Fprintf(w, "  %-24s  %-22s  %s\n", "call", "on "+name(ada.Owner)+"'s thread", "on a missing thread")
 	for _, r := range got {
 		fmt.Fprintf(w, "  %-24s  %-22s  %s\n", r.call, r.theirs, r.absent)
 	}
 	_, err = s.LoadThread(ctx, t.thread.ID)
-	fmt.Fprintf(w, "  %-24s  %s\n", "signed out, load_thread", told(1, err))
+	fmt.Fprintf(w, "  %-24s  %s\n", "signed out, load_thread", answer(1, err))
 
-	fmt.Fprintf(w, "\n  The audit log has %d denials, such as\n", len(audit.lines))
+	fmt.Fprintf(w, "\n  The audit log has %d denials, for example:\n", len(audit.lines))
 	if len(audit.lines) > 0 {
 		fmt.Fprintf(w, "    %s\n", audit.lines[0])
 	}
@@ -213,6 +213,6 @@ func stranger(ctx context.Context, w io.Writer, t transcript, s *stack, audit *a
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  The owner's thread has %d of its %d items as before.\n", after.same, before.items)
+	fmt.Fprintf(w, "  %d of the %d items of the owner's thread are unchanged.\n", after.same, before.items)
 	return nil
 }

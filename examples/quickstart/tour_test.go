@@ -19,7 +19,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// files returns the conversations that come with the program, as they are in their files.
+// files returns the text of the built-in conversations.
 func files(t testing.TB) (all [][]byte) {
 	t.Helper()
 	for _, name := range testenv.Value(fs.Glob(builtin, "testdata/*.json"))(t) {
@@ -28,15 +28,15 @@ func files(t testing.TB) (all [][]byte) {
 	return all
 }
 
-// replayed is the replay of all these conversations.
+// replayed is the replay of all built-in conversations.
 type replayed struct {
 	all           []transcript
-	text          string // of all files
+	text          string // text of all files
 	cached, plain *stack
 	base          store.Store
 	audit         auditLog
 	turns         map[string][]turn // by file
-	ctx           context.Context   // the owner's
+	ctx           context.Context   // context of the owner
 }
 
 func replayAll(t *testing.T) *replayed {
@@ -57,7 +57,7 @@ func TestATurnOnAWarmThreadCostsTheBaseNoRead(t *testing.T) {
 	r := replayAll(t)
 	for name, turns := range r.turns {
 		for i, m := range turns {
-			warm := i >= 2 // behind the creation and the first request
+			warm := i >= 2 // after the creation and the first request
 			if warm && m.base.reads != 0 {
 				t.Errorf("%s: request %d (%s): %d reads of the base, want none", name, i, m.request, m.base.reads)
 			}
@@ -76,9 +76,9 @@ func TestEveryItemComesBackByteForByte(t *testing.T) {
 	for _, tr := range r.all {
 		f := testenv.Value(compare(r.ctx, tr, r.cached))(t)
 		if f.same != f.items || len(f.changed) > 0 {
-			t.Errorf("%s: %d of %d items are the same; not %q", tr.name, f.same, f.items, f.changed)
+			t.Errorf("%s: %d of %d items are unchanged; changed: %q", tr.name, f.same, f.items, f.changed)
 		}
-		// compare takes the parser's word for what went in; the file is not the parser's.
+		// The parser may be wrong, so compare with the text of the file, too.
 		for _, s := range []store.Store{r.cached, r.base} {
 			p := testenv.Value(s.LoadThreadItems(r.ctx, tr.thread.ID, store.PageQuery{Limit: store.MaxLimit}))(t)
 			for _, it := range p.Data {
@@ -137,7 +137,7 @@ func TestTheTranscriptsHaveEveryVariant(t *testing.T) {
 	contains(t, r.text, "12345678901234567890", "4.50", "null", "🌿")
 }
 
-// see notes what variants an item shows.
+// see notes the variants that an item has.
 func see(t *testing.T, it chat.Item, saw func(...string)) {
 	t.Helper()
 	saw(string(it.Type()))
@@ -206,12 +206,12 @@ func TestAStrangerIsRefusedEverything(t *testing.T) {
 				t.Errorf("%s: got %q, want a conflict", g.call, g.theirs)
 			}
 		case g.theirs != g.absent:
-			t.Errorf("%s: %q on somebody's, %q on what is not there", g.call, g.theirs, g.absent)
+			t.Errorf("%s: %q on another user's thread, %q on a missing one", g.call, g.theirs, g.absent)
 		case g.theirs != "not_found" && g.theirs != "ok, nothing":
 			t.Errorf("%s: got %q", g.call, g.theirs)
 		}
 	}
-	if len(r.audit.lines) == 0 || !strings.HasPrefix(r.audit.lines[0], "acme/mallory asked to read thread \"thr_5ba1c0de\" of acme/ada: hidden") {
+	if len(r.audit.lines) == 0 || !strings.HasPrefix(r.audit.lines[0], "acme/mallory tried to read thread \"thr_5ba1c0de\" of acme/ada: hidden") {
 		t.Errorf("audit log: %q", r.audit.lines)
 	}
 	if f, err := compare(r.ctx, r.all[0], r.cached); err != nil || f.same != f.items {
@@ -231,7 +231,7 @@ func TestAStampedeIsOneCall(t *testing.T) {
 		}
 	}
 	if want := []string{fmt.Sprint(readers), "1", "1"}; strings.Join(got, " ") != strings.Join(want, " ") {
-		t.Errorf("calls of the base: %v, want %v (nothing between, singleflight, cache)", got, want)
+		t.Errorf("calls of the base: %v, want %v (no layer, singleflight, cache)", got, want)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestTheTourIsFitToRead(t *testing.T) {
 		"signed out, load_thread   unauthenticated",
 		"    load_thread  ", "cache.result=miss", "cache.result=hit",
 		`operations_total{code="ok",layer="inner",operation="add_thread_item"}`,
-		"The owner's thread has 25 of its 25 items as before.")
+		"25 of the 25 items of the owner's thread are unchanged.")
 }
 
 func contains(t *testing.T, text string, want ...string) {
@@ -279,7 +279,7 @@ func succeed(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// minimal is a transcript of one's own: an array, no list of attachments, an item without thread_id.
+// minimal is the smallest transcript of a user: an array, no list of attachments, an item without thread_id.
 const minimal = `{
 	"id": "thr_mine", "created_at": "2026-05-01T16:00:00+02:00",
 	"items": [
@@ -304,7 +304,7 @@ func TestATranscriptOfOnesOwn(t *testing.T) {
 	out := succeed(t, "-transcript", write(t, t.TempDir(), "mine.json", minimal))
 	contains(t, out, "thread thr_mine", "2 of 2 items came back", "client_tool_call*", "atc_mine")
 	if strings.Contains(out, "balcony") {
-		t.Error("the builtin conversations are replayed as well")
+		t.Error("the built-in conversations are replayed too")
 	}
 }
 
@@ -344,7 +344,7 @@ func TestBadInputNamesTheFileAndTheItem(t *testing.T) {
 		{"null", "null", []string{"bad.json: null"}},
 		{"no id", `{"created_at": "2026-05-01T16:00:00Z"}`, []string{"bad.json: the thread", "id"}},
 		{"no time", `{"id": "thr_1"}`, []string{"bad.json: the thread", "created_at"}},
-		{"items twice", `{"id": "thr_1", "items": [], "items": []}`, []string{`bad.json: "items" is in it twice`}},
+		{"items twice", `{"id": "thr_1", "items": [], "items": []}`, []string{`bad.json: "items" is a repeated member`}},
 		{"a title that is a number", `{"id": "thr_1", "title": 7}`, []string{"bad.json: the thread", "title"}},
 		{"items are a text", thread(`"none"`), []string{"bad.json: items: neither an array nor a page"}},
 		{"a page without data", thread(`{"has_more": false}`), []string{"bad.json: items: neither"}},
@@ -395,17 +395,18 @@ func TestBadArguments(t *testing.T) {
 	fail(t, 1, []string{"-transcript", filepath.Join(dir, "none.json")}, "none.json")
 	fail(t, 1, []string{"-transcript", dir}, dir)
 	fail(t, 1, []string{"-dir", filepath.Join(dir, "none")}, "none")
-	fail(t, 1, []string{"-dir", empty}, empty+": no *.json in it")
+	fail(t, 1, []string{"-dir", empty}, empty+": the folder has no *.json")
 	fail(t, 1, []string{"-dir", write(t, dir, "file.json", minimal)}, "file.json")
 	fail(t, 1, []string{"-dir", dir, "-transcript", "x.json"}, "exclude each other")
 	fail(t, 1, []string{"mine.json"}, "-transcript")
 	fail(t, 2, []string{"-colour"}, "flag provided but not defined")
 
 	write(t, dir, "same.json", minimal)
-	fail(t, 1, []string{"-dir", dir}, "same.json", `"thr_mine"`, "file.json already")
+	fail(t, 1, []string{"-dir", dir}, "same.json", `"thr_mine"`, "is also in", "file.json")
 }
 
-// Whatever is in a file, reading and replaying it ends, without a panic, with a replay or an error that names the file.
+// For any content of a file, reading and replaying it ends without a panic. The result is a replay or an error that names
+// the file.
 func FuzzTranscript(f *testing.F) {
 	for _, text := range files(f) {
 		f.Add(text)

@@ -11,7 +11,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// firstTrace returns the spans of the first trace whose root has the name, or of the first of all.
+// firstTrace returns the spans of the first trace whose root has the given name. If there is none, it returns the first
+// trace.
 func firstTrace(spans tracetest.SpanStubs, root string) tracetest.SpanStubs {
 	var id trace.TraceID
 	for _, s := range spans {
@@ -49,13 +50,13 @@ func printTrace(w io.Writer, spans tracetest.SpanStubs) {
 	visit(trace.SpanID{}, 0)
 }
 
-// printAttributes ends the span's line with its attributes, and goes on in further lines where they don't fit.
+// printAttributes prints the span's attributes behind its name, and in further lines if they do not fit.
 func printAttributes(w io.Writer, s tracetest.SpanStub) {
 	const column = 2 + 34 + 1 + 8
 	at := column
 	for _, a := range s.Attributes {
 		key := strings.TrimPrefix(string(a.Key), "chatstore.")
-		if key == "operation" || key == "layer" { // the span's name, and the same for all
+		if key == "operation" || key == "layer" { // already in the span's name, or the same for all
 			continue
 		}
 		text := "  " + key + "=" + a.Value.String()

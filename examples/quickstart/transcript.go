@@ -18,30 +18,30 @@ import (
 //go:embed testdata/*.json
 var builtin embed.FS
 
-// transcript is one conversation, in the order in which it came about.
+// transcript is one conversation, in chronological order.
 type transcript struct {
 	name        string // of the file
 	thread      chat.Thread
-	attachments []chat.Attachment // what the client uploaded
+	attachments []chat.Attachment // uploads of the client
 	requests    []request
 }
 
-// request is what one request to a chat server adds to the thread.
+// request has the items that one request to a chat server adds to the thread.
 type request struct {
 	kind  string
 	steps []step
 }
 
-// step is one item as it was saved: anew, or in a later state.
+// step is one save of an item, either new or in a later state.
 type step struct {
-	n      int // in the file, from 1
+	n      int // number in the file, from 1
 	item   chat.Item
 	update bool
 }
 
 func (s step) String() string { return fmt.Sprintf("item %d (%q)", s.n, s.item.ID) }
 
-// readTranscripts reads the one file, or every *.json of the folder, or what comes with the program.
+// readTranscripts reads the file, every *.json of the folder, or the built-in transcripts.
 func readTranscripts(file, dir string) ([]transcript, error) {
 	var (
 		fsys  fs.FS = builtin
@@ -50,7 +50,7 @@ func readTranscripts(file, dir string) ([]transcript, error) {
 	)
 	switch {
 	case file != "" && dir != "":
-		return nil, errors.New("-transcript and -dir exclude each other: give one")
+		return nil, errors.New("-transcript and -dir exclude each other: use only one")
 	case file != "":
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -70,7 +70,7 @@ func readTranscripts(file, dir string) ([]transcript, error) {
 		if _, err := os.ReadDir(dir); err != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%s: no *.json in it", dir)
+		return nil, fmt.Errorf("%s: the folder has no *.json", dir)
 	}
 	var (
 		all  []transcript
@@ -86,7 +86,7 @@ func readTranscripts(file, dir string) ([]transcript, error) {
 			return nil, err
 		}
 		if first, ok := seen[t.thread.ID]; ok {
-			return nil, fmt.Errorf("%s: thread %q is in %s already", t.name, t.thread.ID, first)
+			return nil, fmt.Errorf("%s: thread %q is also in %s", t.name, t.thread.ID, first)
 		}
 		seen[t.thread.ID] = t.name
 		all = append(all, t)
@@ -94,7 +94,7 @@ func readTranscripts(file, dir string) ([]transcript, error) {
 	return all, nil
 }
 
-// parseTranscript reads the form that the command's documentation describes. Its errors name the file and what in it is wrong.
+// parseTranscript parses the form that the command's documentation describes. Its errors name the file and the faulty part.
 func parseTranscript(name string, text []byte) (transcript, error) {
 	t := transcript{name: name}
 	document, members, err := split(text, "items", "attachments")
@@ -133,7 +133,7 @@ func parseTranscript(name string, text []byte) (transcript, error) {
 		if it, err = it.Normalized(t.thread.ID); err != nil {
 			return t, fmt.Errorf("%s: item %d%s: %w", name, i+1, idIn(raw), err)
 		}
-		// A message carries its attachments along, so that an export without a list of them will do.
+		// An export may lack the list of attachments. Take them from the messages.
 		body, _, err := chat.DecodeItem[chat.UserMessage](it)
 		if err != nil {
 			return t, fmt.Errorf("%s: item %d%s: %w", name, i+1, idIn(raw), err)
@@ -150,7 +150,7 @@ func parseTranscript(name string, text []byte) (transcript, error) {
 	return t, nil
 }
 
-// split takes the named members out of a JSON object. What remains keeps its order and its text.
+// split removes the named members from a JSON object and returns them. The rest keeps its order and its text.
 func split(text []byte, names ...string) (rest []byte, taken map[string]json.RawMessage, err error) {
 	var whole map[string]json.RawMessage
 	if err := json.Unmarshal(text, &whole); err != nil {
@@ -164,7 +164,7 @@ func split(text []byte, names ...string) (rest []byte, taken map[string]json.Raw
 	}
 	taken = map[string]json.RawMessage{}
 	members := json.NewDecoder(bytes.NewReader(text))
-	_, _ = members.Token() // the opening brace; all of it was valid above
+	_, _ = members.Token() // the opening brace; the text was valid above
 	rest = append(rest, '{')
 	for members.More() {
 		token, err := members.Token()
@@ -178,7 +178,7 @@ func split(text []byte, names ...string) (rest []byte, taken map[string]json.Raw
 		member := token.(string)
 		if slices.Contains(names, member) {
 			if _, ok := taken[member]; ok {
-				return nil, nil, fmt.Errorf("%q is in it twice", member)
+				return nil, nil, fmt.Errorf("%q is a repeated member", member)
 			}
 			taken[member] = value
 			continue
@@ -195,7 +195,7 @@ func split(text []byte, names ...string) (rest []byte, taken map[string]json.Raw
 	return append(rest, '}'), taken, nil
 }
 
-// list reads an array, or a page that has it as data.
+// list reads an array, or a page whose data is an array.
 func list(text json.RawMessage) ([]json.RawMessage, error) {
 	var array []json.RawMessage
 	if len(text) == 0 || json.Unmarshal(text, &array) == nil {
@@ -208,7 +208,7 @@ func list(text json.RawMessage) ([]json.RawMessage, error) {
 	return array, nil
 }
 
-// idIn returns the id of an item that may be broken, for an error.
+// idIn returns the id of an item for an error. The item may be invalid.
 func idIn(raw json.RawMessage) string {
 	var v struct{ ID string }
 	if json.Unmarshal(raw, &v) != nil || v.ID == "" {
@@ -217,7 +217,7 @@ func idIn(raw json.RawMessage) string {
 	return fmt.Sprintf(" (%q)", v.ID)
 }
 
-// requests parts the items into the requests that made them.
+// requests groups the items by the requests that saved them.
 func requests(steps []step) []request {
 	var (
 		all   []request
@@ -248,7 +248,7 @@ func requests(steps []step) []request {
 	return all
 }
 
-// types names the items of the request, an update with a star.
+// types returns the types of the request's items, updates with a star.
 func (r request) types() []string {
 	var types []string
 	for _, s := range r.steps {

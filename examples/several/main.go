@@ -1,5 +1,5 @@
-// Several shows several processes on one conversation. Start it in two terminals, type into either, and see it in both: each
-// answers from its own cache, which the other's writes empty.
+// Several shows several processes that share one conversation. Start it in two terminals and type into either: both print
+// the line. Each process reads through its own cache, and a write of one process invalidates the entries of the other.
 //
 //	go run ./examples/several -store 'postgres://localhost/chat'
 //	go run ./examples/several -store chat.db -bus redis://localhost:6379
@@ -30,8 +30,8 @@ import (
 )
 
 func main() {
-	where := flag.String("store", "chat.db", "a file of SQLite, or the URL of a PostgreSQL database")
-	over := flag.String("bus", "", "the URL of a Redis; without it, PostgreSQL's own notifications")
+	where := flag.String("store", "chat.db", "an SQLite file or the URL of a PostgreSQL database")
+	over := flag.String("bus", "", "the URL of a Redis server; without it, the notifications of PostgreSQL")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -51,7 +51,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 	s := store.Wrap(base, cache.New(cache.WithBus(b)))
 	defer func() { err = errors.Join(err, store.Close(s), b.Close()) }()
 
-	// Whoever comes first makes the thread; the other is told that it is there.
+	// The first process creates the thread. The other one gets ErrConflict.
 	thread := chat.Thread{ID: threadID, Title: "Several", CreatedAt: time.Now()}
 	err = s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread)
 	if err != nil && !errors.Is(err, store.ErrConflict) {
@@ -92,7 +92,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 		case <-changed:
 			page, err := s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 1})
 			if err != nil || len(page.Data) == 0 || page.Data[0].ID == shown {
-				continue // what is not to be had now is when the next change comes
+				continue // try again at the next change
 			}
 			shown = page.Data[0].ID
 			if m, ok, err := chat.DecodeItem[chat.UserMessage](page.Data[0]); ok && err == nil {
@@ -104,7 +104,7 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 	}
 }
 
-// open opens the store, and the bus that tells of what others change in it.
+// open opens the store, and the bus that carries the changes of other processes.
 func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *pubsub.Bus, err error) {
 	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
 		s, err = sqlstore.OpenPostgres(ctx, where)

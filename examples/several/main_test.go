@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Two of the program, on one file and one Redis: what is typed into one is seen in both.
+// Two programs share one file and one Redis: each prints the lines typed into the other.
 func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
 	redis, file := redistest.Start(t).URL(), filepath.Join(t.TempDir(), "chat.db")
 
@@ -50,7 +50,7 @@ func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
 				t.Errorf("%s ended with %v", name, err)
 			}
 		case <-time.After(time.Minute):
-			t.Errorf("%s does not end with its input", name)
+			t.Errorf("%s does not end when its input ends", name)
 		}
 	}
 }

@@ -5,5 +5,5 @@ import (
 	"syscall"
 )
 
-// dieWithParent makes the server end with the test, however that ends.
+// dieWithParent makes the server end when the test process ends, even if that is killed.
 func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

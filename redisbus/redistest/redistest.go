@@ -1,5 +1,5 @@
-// Package redistest runs a real Redis for a test: a private one, reached by a unix socket only, that ends with the test. It is
-// for this repository's modules, and promises no stable interface.
+// Package redistest runs a real, private Redis server for a test. Only a unix socket reaches it, and it ends with the test.
+// The package is for the modules of this repository. Its interface is not stable.
 package redistest
 
 import (
@@ -18,18 +18,19 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// Server is a redis-server on a socket in a folder of its own, without persistence.
+// Server is a redis-server without persistence. Its socket is in a folder of its own.
 type Server struct {
 	t    testing.TB
 	bin  string
 	dir  string
 	args []string
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	done chan struct{} // closed when the process ends
 }
 
-// Start starts a server with these settings beside its own ("maxmemory", "1mb", …), and stops it when the test ends. Without
-// the program the test is skipped, and fails if CHATSTORE_REQUIRE_SERVERS is 1.
+// Start starts a server, and stops it when the test ends. Settings are pairs of names and values ("maxmemory", "1mb", …),
+// added to those of the package. If redis-server is not installed, the test is skipped; with CHATSTORE_REQUIRE_SERVERS=1 it
+// fails.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	bin := testenv.Program(t, "redis-server", "redis-server")
@@ -50,20 +51,20 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// Addr is the path of the server's socket, for redis.Options with the Network "unix".
+// Addr returns the path of the server's socket, for redis.Options with Network "unix".
 func (s *Server) Addr() string { return filepath.Join(s.dir, "s") }
 
-// URL is the server's address as redis.ParseURL reads it.
+// URL returns the server's address for redis.ParseURL.
 func (s *Server) URL() string { return "unix://" + s.Addr() }
 
-// Client returns a client, closed when the test ends.
+// Client returns a client that is closed when the test ends.
 func (s *Server) Client() *redis.Client {
 	c := redis.NewClient(&redis.Options{Network: "unix", Addr: s.Addr(), ContextTimeoutEnabled: true})
 	s.t.Cleanup(func() { c.Close() })
 	return c
 }
 
-// Stop kills the server, if it runs.
+// Stop kills the server if it is running.
 func (s *Server) Stop() {
 	if s.cmd == nil {
 		return
@@ -73,14 +74,14 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// Restart stops the server and starts it anew.
+// Restart stops the server and starts it again.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	s.start()
 }
 
-// Pause makes the server hang until Resume: connections stay, and nothing is answered.
+// Pause makes the server hang until Resume: connections stay open, but get no answers.
 func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.

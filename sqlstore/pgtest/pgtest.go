@@ -1,5 +1,5 @@
-// Package pgtest runs a real PostgreSQL for tests: a private one, reached by a unix socket only, that ends with the tests. It
-// is for this repository's modules, and promises no stable interface.
+// Package pgtest runs a real, private PostgreSQL server for tests. Only a unix socket reaches it, and it ends with the
+// tests. The package is for the modules of this repository. Its interface is not stable.
 package pgtest
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// Server is a PostgreSQL of the tests' own.
+// Server is a private PostgreSQL server.
 type Server struct {
 	dir  string
 	args []string
@@ -56,8 +56,8 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Shared returns the server that all tests of a program share. It does not wait for its disk. Without PostgreSQL the test is
-// skipped, or fails if CHATSTORE_REQUIRE_SERVERS is 1.
+// Shared returns the server that all tests of a program share. It does not sync to disk. If PostgreSQL is not installed, the
+// test is skipped; with CHATSTORE_REQUIRE_SERVERS=1 it fails.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	once.Do(func() { shared, failure = start(inMemory(), "-c", "fsync=off") })
@@ -65,8 +65,7 @@ func Shared(t testing.TB) *Server {
 	return shared
 }
 
-// Start returns a server of the test's own, to be stopped and started at will. Without arguments it waits for its disk, as it
-// would in earnest.
+// Start returns a server for one test, which may stop and start it. Without args it syncs to disk, as in production.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s, err := start("", args...)
@@ -92,7 +91,7 @@ func available(t testing.TB, err error) {
 	}
 }
 
-// program finds a program of PostgreSQL, in the PATH or where Debian puts the newest version's.
+// program finds a PostgreSQL program: in the PATH, or the newest version in Debian's folders.
 func program(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
 		return p, nil
@@ -108,8 +107,8 @@ func program(name string) (string, error) {
 	return slices.MaxFunc(all, func(a, b string) int { return version(a) - version(b) }), nil
 }
 
-// inMemory returns a folder that is kept in memory, if there is one with room for the shared server, and otherwise "". The tests
-// of sqlstore fill 700 MB there, and take a third less time.
+// inMemory returns a folder in memory with enough room for the shared server, or "". The tests of sqlstore fill 700 MB
+// there, and take a third less time.
 func inMemory() string {
 	const folder = "/dev/shm"
 	var s syscall.Statfs_t
@@ -124,7 +123,7 @@ func start(in string, args ...string) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(in, "pgtest") // short: the path of a socket has an end
+	dir, err := os.MkdirTemp(in, "pgtest") // short, because the path of a socket has a limit
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +133,7 @@ func start(in string, args ...string) (_ *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if os.Getuid() == 0 { // PostgreSQL refuses to be run by root
+	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
 		if s.as.Credential, err = somebody(); err != nil {
 			return nil, err
 		}
@@ -152,7 +151,7 @@ func start(in string, args ...string) (_ *Server, err error) {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// somebody is a user who is not root.
+// somebody returns a user who is not root.
 func somebody() (*syscall.Credential, error) {
 	for _, name := range []string{"postgres", "nobody"} {
 		if u, err := user.Lookup(name); err == nil {
@@ -161,10 +160,10 @@ func somebody() (*syscall.Credential, error) {
 			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
 		}
 	}
-	return nil, errors.New("pgtest: run as root, and there is neither a user postgres nor nobody")
+	return nil, errors.New("pgtest: the tests run as root, and neither the user postgres nor the user nobody exists")
 }
 
-// run starts the server and waits until it says that it is ready.
+// run starts the server and waits until it reports that it is ready.
 func (s *Server) run() error {
 	bin, err := program("postgres")
 	if err != nil {
@@ -173,7 +172,7 @@ func (s *Server) run() error {
 	args := append([]string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}, s.args...)
 	cmd := exec.Command(bin, args...)
 	as := *s.as
-	as.Pdeathsig = syscall.SIGQUIT // if the tests die, so does it, with its children
+	as.Pdeathsig = syscall.SIGQUIT // if the tests are killed, the server ends with its children
 	cmd.SysProcAttr, cmd.Dir = &as, s.dir
 	log, err := cmd.StderrPipe()
 	if err != nil {
@@ -181,7 +180,7 @@ func (s *Server) run() error {
 	}
 	started, ended := make(chan error, 1), make(chan struct{})
 	ready := make(chan string, 1)
-	go func() { // the signal comes when the thread that started it ends
+	go func() { // Pdeathsig is sent when the starting thread ends, so keep the thread
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -221,7 +220,7 @@ func (s *Server) run() error {
 	return nil
 }
 
-// Stop ends the server with a signal and waits for it: SIGINT ends its sessions, SIGQUIT leaves it as a crash would.
+// Stop ends the server with a signal and waits for it. SIGINT ends its sessions. SIGQUIT leaves the files as a crash would.
 func (s *Server) Stop(sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -252,7 +251,7 @@ func (s *Server) DSN(t testing.TB) string {
 	return s.dsn(name)
 }
 
-// Copy returns the data source name of a copy of a database that nobody is connected to.
+// Copy returns the data source name of a copy of a database. The original must have no connections.
 func (s *Server) Copy(t testing.TB, dsn string) string {
 	t.Helper()
 	_, of, _ := strings.Cut(dsn, "dbname=")
@@ -265,7 +264,7 @@ func (s *Server) dsn(database string) string {
 	return fmt.Sprintf("host=%s user=chat dbname=%s", s.dir, database)
 }
 
-// Exec executes a statement in the database of dsn, as somebody else would.
+// Exec executes a statement in the database of dsn, outside of any Store.
 func (s *Server) Exec(t testing.TB, dsn, text string, args ...any) {
 	t.Helper()
 	ctx := context.Background()

@@ -1,12 +1,12 @@
-// Package faulty makes a Store fail, delay, panic or lose answers on chosen calls, and counts the calls that reach it. It is
-// for tests of what lies above a Store, such as a cache or a retry:
+// Package faulty makes a Store fail, delay, panic or lose answers on chosen calls, and counts the calls that reach it. Use
+// it to test a layer above a Store, such as a cache or a retry:
 //
 //	f := faulty.New(memstore.New())
 //	f.Inject(faulty.Fault{Op: store.OpSaveItem, Skip: 1, Times: 1, Do: faulty.FailAfter(store.ErrUnavailable)})
-//	s := store.Wrap(f, cache.New()) // the second SaveItem is applied, and its answer lost
+//	s := store.Wrap(f, cache.New()) // the second SaveItem is applied, but its answer is lost
 //
-// Which calls a fault hits depends on their number only, never on a clock or on chance. It allocates on every call, so do not
-// measure speed through it.
+// Among the matching calls, a fault chooses by their number only, never by a clock or by chance. A Store of this package
+// allocates on every call, so do not measure speed through it.
 package faulty
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
-// Store passes all calls on to another, but for those that a fault hits. It is safe for concurrent use.
+// Store passes every call on to another Store, except the calls that a fault hits. It is safe for concurrent use.
 type Store struct {
 	calls
 	next    store.Store
@@ -34,7 +34,7 @@ type Store struct {
 	counts  [store.NumOps]atomic.Int64
 
 	mu     sync.Mutex
-	faults []*injected // replaced, never changed
+	faults []*injected // copied on write
 }
 
 type calls = store.Store
@@ -46,17 +46,17 @@ var (
 	_ driver.WriteBounder = (*Store)(nil)
 )
 
-// Fault is what goes wrong with which calls.
+// Fault says which calls go wrong, and how.
 type Fault struct {
-	Op   store.Op              // of this op; zero: of any
-	When func(layer.Call) bool // of which it is true; nil: any. It may be called from several goroutines at once
+	Op   store.Op              // the op of the calls; zero means every op
+	When func(layer.Call) bool // chooses calls; nil means every call. It must be safe for concurrent use
 
-	Skip  int // the first of these calls that are left alone
-	Times int // how many calls after those the fault hits; zero: all
+	Skip  int // how many of these calls pass first
+	Times int // how many of the calls after that are hit; zero means all
 
-	// Do is the fault itself: [Fail], [FailAfter], [Panic], [PanicAfter], [Goexit], [GoexitAfter], [Delay], [Late.Hold], or
-	// your own, which may call next, to go on with the call, any number of times. It returns the call's error; nil without
-	// a next that succeeded is the zero answer.
+	// Do is what happens: [Fail], [FailAfter], [Panic], [PanicAfter], [Goexit], [GoexitAfter], [Delay], [Late.Hold], or your
+	// own function. It may call next, which makes the call, any number of times. Its error is the error of the call. If it
+	// returns nil and no next succeeded, the caller gets a zero value.
 	Do layer.InterceptorFunc
 }
 
@@ -65,7 +65,7 @@ type injected struct {
 	seen atomic.Int64
 }
 
-// hits counts a call, if it is one of the fault's, and reports whether the fault hits it.
+// hits counts a matching call and reports whether the fault hits it.
 func (f *injected) hits(c layer.Call) bool {
 	if f.Op != 0 && f.Op != c.Op || f.When != nil && !f.When(c) {
 		return false
@@ -74,20 +74,21 @@ func (f *injected) hits(c layer.Call) bool {
 	return n > 0 && (f.Times == 0 || n <= int64(f.Times))
 }
 
-// Option changes what [New] makes.
+// Option configures a [Store].
 type Option func(*Store)
 
-// WithLongestWrite sets what the Store says as a [driver.WriteBounder]; without it, what the one beneath says, or else a
-// minute. A test that applies writes late (see [Late]) must say how late, or layers that believe the Store are deceived.
+// WithLongestWrite sets LongestWrite, which makes the Store a [driver.WriteBounder]. The default is the value of the Store
+// beneath, or a minute if that reports none. A test that applies writes late (see [Late]) must set a duration that covers
+// them. Layers above rely on it.
 func WithLongestWrite(d time.Duration) Option { return func(f *Store) { f.longest = d } }
 
-// New returns a Store around next, without a fault. It panics if next is nil.
+// New returns a Store around next, without faults. It panics if next is nil.
 func New(next store.Store, opts ...Option) *Store {
 	if next == nil {
 		panic("faulty.New: next is nil: pass the Store to be wrapped")
 	}
 	f := &Store{next: next, longest: time.Minute}
-	f.calls = layer.Observe("faulty", teller{})(&call.Store{IDs: next, Do: f.through})
+	f.calls = layer.Observe("faulty", describer{})(&call.Store{IDs: next, Do: f.through})
 	if b, ok := store.As[driver.WriteBounder](next); ok {
 		f.longest = b.LongestWrite()
 	}
@@ -97,21 +98,21 @@ func New(next store.Store, opts ...Option) *Store {
 	return f
 }
 
-// Inject adds a fault. Where several hit a call, it is the one injected first that acts; each counts for itself the calls
-// that its Op and When choose. Inject panics without a Do, and on negative numbers.
+// Inject adds a fault. If several faults match a call, the one injected first acts. Each fault counts its own matching
+// calls. Inject panics if Do is nil, or if Skip or Times is negative.
 func (f *Store) Inject(fault Fault) {
 	if fault.Do == nil {
-		panic("faulty: Inject of a Fault without Do: say what goes wrong, such as faulty.Fail(err)")
+		panic("faulty: Inject: the Fault has no Do: set it to a fault such as faulty.Fail(err)")
 	}
 	if fault.Skip < 0 || fault.Times < 0 {
-		panic(fmt.Sprintf("faulty: Inject of a Fault with Skip %d and Times %d: neither can be negative", fault.Skip, fault.Times))
+		panic(fmt.Sprintf("faulty: Inject: Skip is %d and Times is %d: neither may be negative", fault.Skip, fault.Times))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults = append(slices.Clip(f.faults), &injected{Fault: fault})
 }
 
-// Reset takes all faults away and sets the counts to zero. What is stored stays.
+// Reset removes all faults and sets the counts to zero. Stored rows stay.
 func (f *Store) Reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,7 +122,7 @@ func (f *Store) Reset() {
 	}
 }
 
-// Calls returns how many calls of op have reached f, those that a fault hit included. The generators are not counted.
+// Calls returns how many calls of op have reached f, including those that a fault hit. The generators are not counted.
 func (f *Store) Calls(op store.Op) int {
 	if int(op) >= len(f.counts) {
 		return 0
@@ -129,13 +130,13 @@ func (f *Store) Calls(op store.Op) int {
 	return int(f.counts[op].Load())
 }
 
-// Reads returns how many calls that read have reached f.
+// Reads returns how many reading calls have reached f.
 func (f *Store) Reads() int { return f.count(false) }
 
-// Writes returns how many calls that write have reached f.
+// Writes returns how many writing calls have reached f.
 func (f *Store) Writes() int { return f.count(true) }
 
-// Total returns how many calls have reached f.
+// Total returns how many calls have reached f, reads and writes.
 func (f *Store) Total() int { return f.Reads() + f.Writes() }
 
 func (f *Store) count(writes bool) (n int) {
@@ -153,10 +154,10 @@ func (f *Store) Unwrap() store.Store { return f.next }
 // LayerName returns "faulty".
 func (f *Store) LayerName() string { return "faulty" }
 
-// LongestWrite returns what [WithLongestWrite] describes.
+// LongestWrite returns the duration described at [WithLongestWrite].
 func (f *Store) LongestWrite() time.Duration { return f.longest }
 
-// lost is err, or what a lost connection is.
+// lost returns err, or the error of a lost connection.
 func lost(err error) error {
 	if err == nil {
 		return store.ErrUnavailable
@@ -164,13 +165,13 @@ func lost(err error) error {
 	return err
 }
 
-// Fail fails the call with err, or with [store.ErrUnavailable] if that is nil, instead of making it.
+// Fail fails the call with err instead of making it. A nil err means [store.ErrUnavailable].
 func Fail(err error) layer.InterceptorFunc {
 	return func(context.Context, layer.Call, func(context.Context) error) error { return lost(err) }
 }
 
-// FailAfter makes the call and then fails it with err, or with [store.ErrUnavailable] if that is nil: what was written is
-// written, and the caller cannot know.
+// FailAfter makes the call and then fails it with err, so a write is applied and its caller cannot know. A nil err means
+// [store.ErrUnavailable].
 func FailAfter(err error) layer.InterceptorFunc { return after(Fail(err)) }
 
 // Panic panics with v instead of making the call.
@@ -181,7 +182,7 @@ func Panic(v any) layer.InterceptorFunc {
 // PanicAfter makes the call and then panics with v.
 func PanicAfter(v any) layer.InterceptorFunc { return after(Panic(v)) }
 
-// Goexit ends the goroutine, as runtime.Goexit and a failed t.Fatal do, instead of making the call.
+// Goexit ends the goroutine instead of making the call, as runtime.Goexit and a failed t.Fatal do.
 func Goexit() layer.InterceptorFunc {
 	return func(context.Context, layer.Call, func(context.Context) error) error {
 		runtime.Goexit()
@@ -200,7 +201,7 @@ func after(fault layer.InterceptorFunc) layer.InterceptorFunc {
 	}
 }
 
-// Delay calls wait and then makes the call; if wait returns an error, it is the call's, and the call is not made.
+// Delay calls wait and then makes the call. If wait returns an error, the call fails with it and is not made.
 func Delay(wait func(context.Context) error) layer.InterceptorFunc {
 	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 		if err := wait(ctx); err != nil {
@@ -210,8 +211,8 @@ func Delay(wait func(context.Context) error) layer.InterceptorFunc {
 	}
 }
 
-// Until returns a wait for [Delay], until release is closed or has something to receive. If the context ends first, it
-// returns the context's error.
+// Until returns a wait function for [Delay]. It waits until release is closed or delivers a value. If the context ends
+// first, it returns the context's error.
 func Until(release <-chan struct{}) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {
@@ -223,22 +224,22 @@ func Until(release <-chan struct{}) func(context.Context) error {
 	}
 }
 
-// Late holds calls back until after their callers have got an error: writes whose outcome nobody knows, and that come
-// true behind everybody's back. The zero Late is ready, and safe for concurrent use. See [WithLongestWrite].
+// Late fails calls and applies them later: their callers got an error, and their outcome is unknown. The zero Late is ready
+// for use and safe for concurrent use. See [WithLongestWrite].
 //
 //	var late faulty.Late
 //	f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
 //	err := s.SaveThread(ctx, thread) // store.ErrUnavailable, and nothing is written
-//	err = late.Apply()               // now it is
+//	err = late.Apply()               // now the thread is written
 type Late struct {
 	mu   sync.Mutex
 	held []func() error
 }
 
-// Hold is the fault that fails a call with err, or with [store.ErrUnavailable] if that is nil, and keeps it for Apply.
+// Hold returns a fault, for [Fault.Do], that fails a call with err and keeps the call for Apply. A nil err means [store.ErrUnavailable].
 func (l *Late) Hold(err error) layer.InterceptorFunc {
 	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		// Neither the caller's cancellation nor its recorder outlive the call.
+		// The held call must outlive the caller's cancellation, and must not report to its version recorder.
 		ctx = callctx.WithoutVersionRecorder(context.WithoutCancel(ctx))
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -247,8 +248,7 @@ func (l *Late) Hold(err error) layer.InterceptorFunc {
 	}
 }
 
-// Apply makes the calls held so far, in the order in which they came, and returns their errors, joined. They are not
-// counted again.
+// Apply makes the calls that were held so far, in order, and returns their joined errors. It does not count them again.
 func (l *Late) Apply() error {
 	l.mu.Lock()
 	held := l.held
@@ -261,17 +261,17 @@ func (l *Late) Apply() error {
 	return errors.Join(errs...)
 }
 
-// through makes one call, with the fault that hits it, if any. It does not lie in a [layer.Intercept], which does not let a
-// call go on after it has returned: a late write does.
+// through makes one call, with the fault that hits it, if any. It is not a [layer.Intercept], because there a call cannot
+// continue after it has returned. A late write must.
 func (f *Store) through(ctx context.Context, c call.Call) call.Answer {
-	told, _ := ctx.Value(toldKey{}).(layer.Call)
+	described, _ := ctx.Value(callKey{}).(layer.Call)
 	f.mu.Lock()
 	f.counts[c.Op].Add(1)
 	faults := f.faults
 	f.mu.Unlock()
 	var fault *injected
 	for _, candidate := range faults {
-		if candidate.hits(told) && fault == nil {
+		if candidate.hits(described) && fault == nil {
 			fault = candidate
 		}
 	}
@@ -282,7 +282,7 @@ func (f *Store) through(ctx context.Context, c call.Call) call.Answer {
 		mu     sync.Mutex
 		answer call.Answer
 	)
-	err := fault.Do(ctx, told, func(ctx context.Context) error {
+	err := fault.Do(ctx, described, func(ctx context.Context) error {
 		a := c.Make(ctx, f.next)
 		if a.Err == nil {
 			mu.Lock()
@@ -299,13 +299,13 @@ func (f *Store) through(ctx context.Context, c call.Call) call.Answer {
 	return answer
 }
 
-type toldKey struct{}
+type callKey struct{}
 
-// teller has the calls described as every layer does.
-type teller struct{}
+// describer stores the layer.Call of each call in its context.
+type describer struct{}
 
-func (teller) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
-	return context.WithValue(ctx, toldKey{}, c), nil
+func (describer) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
+	return context.WithValue(ctx, callKey{}, c), nil
 }
 
-func (teller) End(context.Context, layer.Call, layer.Result, any) {}
+func (describer) End(context.Context, layer.Call, layer.Result, any) {}

@@ -28,7 +28,7 @@ func titled(title string) chat.Thread {
 	return chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
-// saved is a Store over a base that has the thread.
+// saved returns a Store over a base that has the thread.
 func saved(t *testing.T, title string) (*faulty.Store, store.Store) {
 	t.Helper()
 	base := memstore.New()
@@ -38,7 +38,7 @@ func saved(t *testing.T, title string) (*faulty.Store, store.Store) {
 	return faulty.New(base), base
 }
 
-// stored is the title of the thread in the Store beneath.
+// stored returns the title of the thread in the Store beneath.
 func stored(t *testing.T, s store.Store) string {
 	t.Helper()
 	th, err := s.LoadThread(context.Background(), "thr_1")
@@ -50,7 +50,7 @@ func stored(t *testing.T, s store.Store) string {
 
 var errLost = errors.New("connection lost")
 
-// ending runs f in a goroutine of its own and says how it ended.
+// ending runs f in its own goroutine and returns how it ended.
 func ending(f func() error) string {
 	ended := make(chan string)
 	go func() {
@@ -66,7 +66,7 @@ func ending(f func() error) string {
 	return <-ended
 }
 
-// Each fault ends the call as it says, and writes, or does not write, as it says.
+// Each fault ends the call as documented, and writes or does not write as documented.
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -99,7 +99,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A read that fails has no answer, be it that the call was made.
+// A failed read has no answer, even if the call was made.
 func TestAFailedReadHasNoAnswer(t *testing.T) {
 	f, _ := saved(t, "old")
 	f.Inject(faulty.Fault{Op: store.OpLoadThread, Do: faulty.FailAfter(errLost)})
@@ -108,7 +108,7 @@ func TestAFailedReadHasNoAnswer(t *testing.T) {
 	}
 }
 
-// Until ends with the channel, and with the context, which is the call's error then.
+// Until ends with the channel or with the context. Then the call fails with the context's error.
 func TestUntil(t *testing.T) {
 	base := memstore.New()
 	f := faulty.New(base)
@@ -128,7 +128,7 @@ func TestUntil(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Errorf("SaveThread before its release: ended with %v", err)
-	case release <- struct{}{}: // taken by the delayed call, and by nobody else
+	case release <- struct{}{}: // only the delayed call receives it
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -138,8 +138,8 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// A late write comes true when it is told to, once, in order, though its caller's context has ended, and reports no
-// version to a recorder whose call is over. It keeps its save mode.
+// Apply makes a late write once and in order, although its caller's context has ended. The write reports no version to the
+// recorder of its caller, and keeps its save mode.
 func TestLate(t *testing.T) {
 	base := memstore.New()
 	f := faulty.New(base)
@@ -160,7 +160,7 @@ func TestLate(t *testing.T) {
 		t.Errorf("stored before Apply: got the %s thread, want none", got)
 	}
 	if err := late.Apply(); !errors.Is(err, store.ErrConflict) {
-		t.Errorf("Apply with an InsertOnly save of what is there: got error %v, want %v", err, store.ErrConflict)
+		t.Errorf("Apply with an InsertOnly save of an existing row: got error %v, want %v", err, store.ErrConflict)
 	}
 	if got := stored(t, base); got != "second" {
 		t.Errorf("stored after Apply: got the %s thread, want the second", got)
@@ -179,7 +179,7 @@ func TestLate(t *testing.T) {
 	}
 }
 
-// A fault hits the calls that it describes, by their number.
+// A fault hits the calls that it describes, by their count.
 func TestWhichCallsAFaultHits(t *testing.T) {
 	var inThread2 = func(c layer.Call) bool { return c.ThreadID == "thr_2" }
 	for _, c := range []struct {
@@ -226,7 +226,7 @@ func TestWhichCallsAFaultHits(t *testing.T) {
 	}
 }
 
-// Of several faults the one injected first acts, and the others count the call all the same.
+// Of several faults the one injected first acts, and the others count the call as well.
 func TestSeveralFaults(t *testing.T) {
 	first, second := errors.New("first"), errors.New("second")
 	f := faulty.New(memstore.New())
@@ -239,7 +239,8 @@ func TestSeveralFaults(t *testing.T) {
 	}
 }
 
-// Every op is counted, can be hit, and tells predicates the same Call as layer.Intercept does; the generators are none.
+// Every op is counted and can be hit, and predicates get the same Call as with layer.Intercept. The generators are not
+// counted.
 func TestEveryOp(t *testing.T) {
 	for _, op := range store.Ops() {
 		t.Run(op.String(), func(t *testing.T) {
@@ -270,7 +271,7 @@ func TestEveryOp(t *testing.T) {
 				reads, writes = 0, 1
 			}
 			if f.Calls(op) != 1 || f.Total() != 1 || f.Reads() != reads || f.Writes() != writes {
-				t.Errorf("%s: got %d calls of it, %d in all, %d reads, %d writes, want 1, 1, %d, %d",
+				t.Errorf("%s: got %d calls, %d in all, %d reads, %d writes, want 1, 1, %d, %d",
 					op, f.Calls(op), f.Total(), f.Reads(), f.Writes(), reads, writes)
 			}
 		})
@@ -288,11 +289,11 @@ func TestReset(t *testing.T) {
 		t.Errorf("calls after Reset: got %d, want 0", f.Total())
 	}
 	if th, err := f.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "kept" {
-		t.Errorf("LoadThread after Reset: got %v, error %v, want what was stored and no fault", th, err)
+		t.Errorf("LoadThread after Reset: got %v, error %v, want the stored thread and no fault", th, err)
 	}
 }
 
-// Beside each other, exactly as many calls are hit as the fault says.
+// With concurrent calls, a fault hits exactly as many as it says.
 func TestConcurrently(t *testing.T) {
 	f := faulty.New(memstore.New())
 	f.Inject(faulty.Fault{Op: store.OpLoadThread, Skip: 50, Times: 30, Do: faulty.Fail(errLost)})

@@ -1,8 +1,8 @@
-// Package fleet checks with real processes what a bus between caches promises: no read is older than its bound, even when
-// connections are cut and servers killed. All agree with the base once the writing is over. Use it for a bus of your own. Package
-// linear checks more, in virtual time, of a cache whose bus needs no server.
+// Package fleet checks a bus between caches with real processes. No read may be older than its bound, even if connections
+// are cut and servers are killed. When the writing is over, all processes must agree with the base. Use it for a bus of your
+// own. Package linear checks more, in virtual time, if the bus needs no server.
 //
-// A test program runs itself again as each of the processes:
+// A test program starts itself again as each of the processes:
 //
 //	func TestMain(m *testing.M) {
 //		fleet.Worker(func(ctx context.Context, args []string) (store.Store, error) { return myStack(ctx, args[0]) })
@@ -13,7 +13,8 @@
 //		fleet.Run(t, fleet.Fleet{Args: []string{dsn}, Bound: 5 * time.Second, Base: base, Disturb: disturbances})
 //	}
 //
-// Each process writes a thread of its own, and reads everybody's. All must be on one machine: their clock is compared.
+// Each process writes a thread of its own and reads the threads of all processes. All processes must run on one machine,
+// because times of its clock are compared.
 package fleet
 
 import (
@@ -39,30 +40,31 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
-// Fleet says what to run.
+// Fleet configures [Run].
 type Fleet struct {
-	// Processes is how many there are; 0 means 3.
+	// Processes is the number of processes; 0 means 3.
 	Processes int
-	// Args are for the function that Worker was given, in each process.
+	// Args are the arguments of the function passed to Worker, in each process.
 	Args []string
-	// Bound is how old a read may be.
+	// Bound is the maximum age of a read.
 	Bound time.Duration
-	// Base is where the processes write to in the end.
+	// Base is the Store that all processes write to.
 	Base store.Store
-	// Disturb are what is done to the fleet while it works: a cut connection, a restarted server. Before each, and after the
-	// last, Run waits until each process has made some hundred reads and some writes.
+	// Disturb has functions that disturb the running fleet: cut a connection, or restart a server. Before each of them, and
+	// after the last, Run waits until each process has made 300 reads and 10 writes.
 	Disturb []func()
 }
 
 const workerEnv = "CHATSTORE_FLEET_WORKER"
 
-// pace is the longest pause of a worker between two calls. It writes less often than it reads.
+// A worker pauses for a random time up to the pace between two calls. It writes less often than it reads.
 const (
 	readPace  = time.Millisecond
 	writePace = 10 * time.Millisecond
 )
 
-// Worker returns at once, unless the process is one of a fleet: then it works until told to end, and does not return.
+// Worker returns at once in an ordinary test process. In a process of a fleet, it works until Run ends the process, and does
+// not return. Call it first in TestMain.
 func Worker(open func(ctx context.Context, args []string) (store.Store, error)) {
 	spec := os.Getenv(workerEnv)
 	if spec == "" {
@@ -104,7 +106,8 @@ func (w *worker) say(e event) {
 
 func threadOf(i int) string { return fmt.Sprintf("thr_fleet_%d", i) }
 
-// work obeys: "stop" ends the writing and "end" everything; what is read last is read in between.
+// work follows the commands of Run: "stop" ends the writing, "read" asks for the last reads, and the end of input ends
+// everything.
 func (w *worker) work(in io.Reader) {
 	ctx, end := context.WithCancel(context.Background())
 	var writing, reading sync.WaitGroup
@@ -140,7 +143,7 @@ func (w *worker) write(ctx context.Context) {
 		if err == nil {
 			w.say(event{Word: "wrote", Thread: w.me, N: n, At: time.Now().UnixNano()})
 		}
-		time.Sleep(rand.N(writePace)) // a load, not a wait
+		time.Sleep(rand.N(writePace)) // paces the load; nothing waits for it
 	}
 }
 
@@ -154,11 +157,11 @@ func (w *worker) read(ctx context.Context) {
 		if err == nil {
 			w.say(event{Word: "read", Thread: i, N: number(t), At: begin.UnixNano()})
 		}
-		time.Sleep(rand.N(readPace)) // a load, not a wait
+		time.Sleep(rand.N(readPace)) // paces the load; nothing waits for it
 	}
 }
 
-// number is the number of the write that a thread is of.
+// number returns the number of the write that saved a thread.
 func number(t chat.Thread) int {
 	n, _ := strconv.Atoi(t.Title)
 	return n
@@ -175,26 +178,29 @@ func hits(s store.Store) (n int) {
 	return n
 }
 
-// event is what a process says.
+// event is one message of a process.
 type event struct {
 	Word      string // wrote, read, stopped, last or hits
-	Thread, N int    // that was written or read, and the number of the write
-	At        int64  // when a write had returned, or a read began
-	Hits      int    // of the caches
-	Text      string // of an error
+	Thread, N int    // the thread that was written or read, and the number of the write
+	At        int64  // when a write returned, or a read began
+	Hits      int    // cache hits
+	Text      string // text of an error
 	worker    int
 }
 
-// process is a worker, seen from the test.
+// process is a worker, as the test sees it.
 type process struct {
 	in     io.WriteCloser
-	said   chan event // what is not "wrote" or "read"
+	said   chan event // events except "wrote" and "read"
 	reads  atomic.Int64
 	writes atomic.Int64
 }
 
-// Run runs the fleet. It fails the test when a read lacks a write that was acknowledged Bound before the read began. It fails when,
-// Bound after the last write, a process does not read what the base has. It fails when the fleet did too little to tell.
+// Run runs the fleet. It fails the test in three cases:
+//
+//   - A read misses a write that was acknowledged more than Bound before the read began.
+//   - A process does not read the rows of the base, Bound after the last write.
+//   - The fleet made too few calls, or hit the caches too rarely, to prove anything.
 func Run(t *testing.T, f Fleet) {
 	t.Helper()
 	if f.Processes == 0 {
@@ -207,7 +213,7 @@ func Run(t *testing.T, f Fleet) {
 		fleet  []*process
 		ended  sync.WaitGroup
 	)
-	var patience <-chan time.Time // until shortly before go test's own
+	var patience <-chan time.Time // ends shortly before the deadline of go test
 	if deadline, ok := t.Deadline(); ok {
 		patience = time.After(time.Until(deadline) - 10*time.Second)
 	}
@@ -227,7 +233,7 @@ func Run(t *testing.T, f Fleet) {
 				e := event{worker: i}
 				if err := in.Decode(&e); err != nil {
 					if !errors.Is(err, io.EOF) {
-						t.Errorf("process %d says what is no event: %v", i, err)
+						t.Errorf("process %d wrote something that is not an event: %v", i, err)
 						_ = cmd.Process.Kill()
 					}
 					break
@@ -262,7 +268,7 @@ func Run(t *testing.T, f Fleet) {
 		}
 	}()
 
-	// busy waits until each process has read and written more, however long that takes.
+	// busy waits until each process has made more reads and writes, however long that takes.
 	busy := func() {
 		t.Helper()
 		const reads, writes = 300, 10
@@ -276,7 +282,7 @@ func Run(t *testing.T, f Fleet) {
 				select {
 				case <-moved:
 				case <-patience:
-					t.Fatalf("process %d has made %d reads and %d writes before the test's time was up", i, p.reads.Load()-from[i].reads, p.writes.Load()-from[i].writes)
+					t.Fatalf("process %d made only %d reads and %d writes before the test's deadline", i, p.reads.Load()-from[i].reads, p.writes.Load()-from[i].writes)
 				}
 			}
 		}
@@ -296,7 +302,7 @@ func Run(t *testing.T, f Fleet) {
 	for _, p := range fleet {
 		p.expect(t, patience, "stopped")
 	}
-	<-time.After(f.Bound) // this is the promise: no sooner need they agree
+	<-time.After(f.Bound) // the bus promises no earlier agreement
 	tell("read")
 	var hits int
 	for _, p := range fleet {
@@ -312,12 +318,12 @@ func Run(t *testing.T, f Fleet) {
 	check(t, f, events, hits)
 }
 
-// checkLast compares a read that came after all writes with the base.
+// checkLast compares a read after all writes with the base.
 func checkLast(t testing.TB, f Fleet, e event) {
 	t.Helper()
 	want, err := f.Base.LoadThread(t.Context(), threadOf(e.Thread))
 	if err != nil || strconv.Itoa(e.N) != want.Title {
-		t.Errorf("process %d reads write %d of thread %d in the end, error %s; the base has %q, error %s",
+		t.Errorf("after all writes, process %d reads write %d of thread %d, error %s; the base has %q, error %s",
 			e.worker, e.N, e.Thread, e.Text, want.Title, report.Error(err))
 	}
 }
@@ -337,14 +343,14 @@ func check(t testing.TB, f Fleet, events []event, hits int) {
 	stale, oldest, foreign := 0, time.Duration(0), 0
 	for _, r := range reads {
 		all := writes[r.Thread]
-		// The first acknowledged write that the read did not have.
+		// missed is the first acknowledged write that the read did not see.
 		missed, _ := slices.BinarySearchFunc(all, r.N+1, func(w event, n int) int { return w.N - n })
 		if missed < len(all) {
 			age := time.Duration(r.At - all[missed].At)
 			oldest = max(oldest, age)
 			if age > f.Bound {
 				if stale++; stale <= 5 {
-					t.Errorf("process %d read write %d of thread %d, %v after write %d of it was acknowledged: the bound is %v",
+					t.Errorf("process %d read write %d of thread %d, %v after write %d was acknowledged: the bound is %v",
 						r.worker, r.N, r.Thread, age, all[missed].N, f.Bound)
 				}
 			}
@@ -360,10 +366,10 @@ func check(t testing.TB, f Fleet, events []event, hits int) {
 	for _, w := range writes {
 		total += len(w)
 	}
-	t.Logf("%d processes: %d writes, %d reads, %d of them answered by caches; the oldest was %v old, allowed are %v",
+	t.Logf("%d processes: %d writes, %d reads, %d cache hits; the oldest read was %v old, the bound is %v",
 		f.Processes, total, len(reads), hits, max(oldest, 0), f.Bound)
 	if total < 10*f.Processes || hits < len(reads)/20 || foreign < len(reads)/10 {
-		t.Errorf("too little happened to tell: %d writes, %d reads, %d hits, %d reads of what others wrote", total, len(reads), hits, foreign)
+		t.Errorf("too few calls to prove anything: %d writes, %d reads, %d hits, %d reads of other processes' threads", total, len(reads), hits, foreign)
 	}
 }
 
@@ -372,11 +378,11 @@ func (p *process) expect(t *testing.T, patience <-chan time.Time, word string) e
 	select {
 	case e := <-p.said:
 		if e.Word != word {
-			t.Fatalf("process %d says %q, want %q", e.worker, e.Word, word)
+			t.Fatalf("process %d sent %q, want %q", e.worker, e.Word, word)
 		}
 		return e
 	case <-patience:
-		t.Fatalf("no process says %q before the test's time is up", word)
+		t.Fatalf("no process sent %q before the test's deadline", word)
 		return event{}
 	}
 }

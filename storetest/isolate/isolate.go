@@ -1,5 +1,5 @@
-// Package isolate checks that a guarded stack lets no caller learn of what is not theirs, however they ask: noninterference.
-// Use it for a guard, its rules, and the layers around it. It does not check what response times tell.
+// Package isolate checks that a guarded stack shows no caller anything about rows of others (noninterference). Use it for a
+// guard, its rules, and the layers around it. It does not check response times.
 //
 //	func TestMyStackIsolates(t *testing.T) {
 //		isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
@@ -8,18 +8,18 @@
 //		}, isolate.Options{})
 //	}
 //
-// In random traces six people ask for everybody's few threads, items and attachments, through every op, with valid arguments
-// and others:
+// In random traces, six principals ask for a few threads, items and attachments of each other, through every op, with valid
+// and invalid arguments:
 //
 //	ada, bob         of the tenant acme; they own rows
 //	another ada      of another tenant; she owns rows too
 //	tess             has the role "tenant_admin" in acme
 //	root             has the role "admin"
-//	nobody           is not known at all
+//	nobody           a call without a principal
 //
-// Each trace is played again for each of them, without the calls of the others. What they observe must be the same: values,
-// codes, error texts, the edges of pages, versions. Root may see all, and is not compared. The guard under test must implement
-// these rules.
+// Each trace is played again for each of them except root, without the calls of the others. What a principal observes must
+// be the same in both plays: values, codes, error texts, the edges of pages, versions. The guard under test must implement
+// the rules above. Root may see everything, so root's observations are not compared.
 package isolate
 
 import (
@@ -41,19 +41,23 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// Run plays random traces through the stack. newStack puts it over a base, for each play of a trace; Run closes it.
+// Run plays random traces through the stack. For each play of a trace it calls newStack with a base, and closes the stack
+// afterwards.
 //
-// In mid-trace, the owners give others a part in a thread, as viewer or editor, and take it back; g says who has one. It must
-// count from the very next call on. Calls that write what the observer may see at that time stay in the trace: their own rows and
-// their tenant's. In a second comparison, so do calls on threads that they have a part in at some time. What they observe of
-// those before and after must not depend on the threads at all.
+// During a trace, owners give others a role in a thread, viewer or editor, and take it away. [Grants.Role] returns the
+// current role, which must count from the next call on.
 //
-// Two things tell of others by design. A save under an id that somebody has used is ErrConflict: the first save of such an id
-// stays in the trace. After each trace everybody makes such saves, of rows that are there and that are gone, which must conflict
-// and change nothing. And what a call costs: see [Counting].
+// A replay keeps the calls of its observer, and the writes to rows that the observer may always see: their own, and
+// for tess those of her tenant. Writes to a thread in which the observer has a role at some time are handled twice. In the first
+// comparison they are left out: only the observer's calls without the role are compared, and must not depend on the thread.
+// In the second they stay, and all calls are compared.
 //
-// A trace that fails is made shorter and printed, with the data by which [Trace] repeats it. Calls come one after the other, but
-// for reads that two make at once: a stack that keeps something of its own needs a lock.
+// Two things reveal other principals by design. The first is a save under a used id, which is ErrConflict. So the first save
+// of such an id stays in the trace. After each trace, all principals make such saves, of existing and of deleted rows. These
+// must conflict and change nothing. The second is the cost of a call: see [Counting].
+//
+// A failing trace is shortened and printed, with the data that repeats it in [Trace]. Calls are made one after the other,
+// except that two principals sometimes make the same read at once. So a stack with state of its own needs a lock.
 func Run(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, opts Options) {
 	t.Helper()
 	c := newCheck(newStack, opts)
@@ -66,62 +70,63 @@ func Run(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, o
 		}
 	}
 	type count struct {
-		n, least int // of which least are for every ten traces
+		n, least int // n must be at least least for every ten traces
 		what     string
 	}
 	counts := []count{{c.compared, 300, "calls compared"}, {c.refused, 50, "calls refused"}}
 	if !c.WithoutGrants {
-		counts = append(counts, count{c.shared, 10, "reads of a thread by somebody who has a part in it"})
+		counts = append(counts, count{c.shared, 10, "reads of a thread by a principal with a role in it"})
 	}
 	if !c.WithoutGrants && !c.Hostile {
 		counts = append(counts, count{c.edited, 1, "writes by editors"})
 	}
 	for _, few := range counts {
 		if few.n < few.least*c.Traces/10 {
-			t.Errorf("%d traces had %d %s: they prove nothing", c.Traces, few.n, few.what)
+			t.Errorf("%d traces had only %d %s: too few to prove anything", c.Traces, few.n, few.what)
 		}
 	}
 }
 
-// Trace checks one trace, which it reads from data: any data is a trace. It is for fuzz targets.
+// Trace checks one trace, which it derives from data. Any data is a trace. Use it in fuzz targets.
 func Trace(t *testing.T, data []byte, newStack func(base store.Store, g *Grants) store.Store, opts Options) {
 	t.Helper()
 	newCheck(newStack, opts).check(t, data)
 }
 
-// Options say what [Run] asks for. The zero Options are for a guard that knows owners, administrators and parts in threads.
+// Options configure [Run]. The zero Options are for a guard that knows owners, administrators and roles in threads.
 type Options struct {
-	// Traces is how many traces are played; 0 means 100.
+	// Traces is the number of traces; 0 means 100.
 	Traces int
 
-	// Base returns the Store beneath; nil means a new memstore. It is called for each play of a trace, of which there are some
-	// for each trace, and may return the same Store every time: ids and owners are new in each. Run closes the layers around the
-	// base, not the base. Reads of two at once take a base in memory, for virtual time: over any other, and so over any Base
-	// that is not Hostile, they are made one after the other.
+	// Base returns the Store beneath the stack; nil means a new memstore. It is called for each play of a trace, several
+	// times per trace. It may return the same Store every time, because ids and owners are new in each play. Run closes the
+	// layers around the base, but not the base. Concurrent reads need virtual time, so they are made only over the default
+	// memstore or a Hostile Base. Over any other Base they are made one after the other.
 	Base func() store.Store
 
-	// Hostile says that Base, in memory, hands out what was not asked for. What others do then changes what one observes, if
-	// only that a call fails. So traces are not compared: nobody must be shown a row, or an id, that they may not see.
+	// Hostile says that Base, which must be in memory, returns rows that were not asked for. Then calls of others change
+	// what a principal observes, so traces are not compared. Instead, no caller may be shown a row or an id that they may
+	// not see.
 	Hostile bool
 
-	// Counting says of which calls the cost is compared, in calls of the base.
+	// Counting says for which calls the cost is compared. The cost is the number of calls of the base.
 	Counting Counting
 
-	// WithoutGrants is for guards that know owners and administrators only: nobody is given a part in a thread.
+	// WithoutGrants is for guards that know only owners and administrators: no principal gets a role in a thread.
 	WithoutGrants bool
 }
 
-// Counting says of which calls the cost is compared.
+// Counting says for which calls the cost is compared.
 type Counting uint8
 
-// The countings.
+// The zero Counting compares no costs.
 const (
 	CountNone Counting = iota
-	CountOwn           // calls on what one may see: for stacks with a cache that keeps principals apart, and is larger than a trace
-	CountAll           // all but saves under others' ids: for stacks that hold nothing, as a cache shared by all tells of others by being quick
+	CountOwn           // calls on the caller's own rows (for tess, her tenant's): for a stack whose cache separates principals and can hold a whole trace
+	CountAll           // all calls except saves under others' ids: for a stack without a cache, because a shared cache reveals the reads of others
 )
 
-// Grants says who has a part in whose thread. It changes between calls only, and so may be read in any of them.
+// Grants has the roles in threads. It changes only between calls, so a stack may read it during any call.
 type Grants struct{ roles map[grant]string }
 
 type grant struct {
@@ -129,12 +134,12 @@ type grant struct {
 	thread string
 }
 
-// Role returns "viewer", "editor", or "" for a principal who has no part in the thread.
+// Role returns "viewer", "editor", or "" if the principal has no role in the thread.
 func (g *Grants) Role(p store.Principal, threadID string) string {
 	return g.roles[grant{p.Owner, threadID}]
 }
 
-// check is what the options say, and what was seen.
+// check is the options of a Run, and its counts.
 type check struct {
 	Options
 	newStack func(store.Store, *Grants) store.Store
@@ -155,7 +160,7 @@ func newCheck(newStack func(store.Store, *Grants) store.Store, opts Options) *ch
 	return c
 }
 
-// beginning is how many steps fill the store: an object, and an item of a thread, each.
+// beginning is the number of steps that fill the store: the objects, and an item in each thread.
 const beginning = objects + 6
 
 func randomTrace(seed uint64) []byte {
@@ -164,10 +169,11 @@ func randomTrace(seed uint64) []byte {
 	for i := range data {
 		data[i] = byte(r.Uint32())
 	}
-	// Most of what there can be is there from the begin, half of what follows is about one thread and one guest in it, and once
-	// the guest is let in, writes, and is shown out. And an owner adds somebody else's attachment to a message that has one.
+	// Most objects exist from the beginning. Half of the later steps are about one thread and one guest. Once in a trace,
+	// the guest gets a role in the thread, writes, and loses the role. And once an owner adds an attachment of another owner
+	// to a message that has one.
 	guest, thread := r.IntN(root), r.IntN(len(traceThreads))
-	for range 2 { // mostly one who can be let in
+	for range 2 { // prefer a guest who can get a role
 		if guest == nobody || owned(guest)[thread] {
 			guest = r.IntN(root)
 		}
@@ -200,7 +206,7 @@ func randomTrace(seed uint64) []byte {
 	return slices.Insert(data, (beginning+r.IntN(20))*stepBytes, attach...)
 }
 
-// parse is [parseTrace], without what the guard does not know.
+// parse is [parseTrace], without grants if the guard does not know them.
 func (c *check) parse(data []byte) []step {
 	trace := parseTrace(data)
 	if c.WithoutGrants {
@@ -209,7 +215,7 @@ func (c *check) parse(data []byte) []step {
 	return trace
 }
 
-// check plays a trace, and reports how it shows one principal what is another's. It returns false then.
+// check plays a trace, and reports a leak as a failure of t. Then it returns false.
 func (c *check) check(t *testing.T, data []byte) bool {
 	t.Helper()
 	why := c.leak(t, c.parse(data))
@@ -217,11 +223,11 @@ func (c *check) check(t *testing.T, data []byte) bool {
 		return true
 	}
 	data, why = c.shorten(t, data, why)
-	t.Errorf("%s\n\nThe trace, which isolate.Trace repeats from the data %q:\n%s", report.Printable(why), data, report.Printable(traceText(c.parse(data))))
+	t.Errorf("%s\n\nThe trace; isolate.Trace repeats it from the data %q:\n%s", report.Printable(why), data, report.Printable(traceText(c.parse(data))))
 	return false
 }
 
-// shorten leaves out of a trace what it does not take to leak: halves first, single steps in the end.
+// shorten removes steps from a trace while it still leaks, first halves of the trace, then single steps.
 func (c *check) shorten(t *testing.T, data []byte, why string) ([]byte, string) {
 	t.Helper()
 	data = data[:len(data)/stepBytes*stepBytes]
@@ -239,11 +245,11 @@ func (c *check) shorten(t *testing.T, data []byte, why string) ([]byte, string) 
 	return data, why
 }
 
-// leak returns what a trace shows to whom it must not, or "".
+// leak returns a description of what a trace shows to the wrong principal, or "".
 func (c *check) leak(t *testing.T, trace []step) string {
 	t.Helper()
 	why := c.leakOnce(t, trace)
-	if c.Counting == CountOwn { // with other ids, no two share a word of the cache by chance
+	if c.Counting == CountOwn { // repeat with new ids: two ids may share a generation counter of the cache by chance
 		for i := 0; i < 2 && why != ""; i++ {
 			why = c.leakOnce(t, trace)
 		}
@@ -277,14 +283,15 @@ func (c *check) leakOnce(t *testing.T, trace []step) string {
 	return ""
 }
 
-// compare returns what who can tell from the whole trace that they cannot from one with what they see only, which is either what
-// they may always see, or all that they ever may. What they have a part in at the time of a call is compared only then.
+// compare returns how the observations of who differ between the whole trace and a trace purged to the objects in see, or
+// "". ever has all objects that who could see at any time. If see is smaller, calls that who made with a role in the thread
+// are skipped.
 func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
 	t.Helper()
 	alone := c.play(t, purged(trace, who, see), false).of(who)
 	for i, w := range whole.of(who) {
 		if i >= len(alone) || alone[i].step != w.step {
-			return "the two plays of the trace went apart"
+			return "the two plays of the trace have different steps"
 		}
 		a := alone[i]
 		if w.part && see != ever {
@@ -297,15 +304,15 @@ func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, 
 		costs := w.calls == a.calls || w.together || !c.counts(w.step, see == ever)
 		same := w.text == a.text && w.edges == a.edges && w.versions == a.versions && costs
 		if !same {
-			return fmt.Sprintf("%s can tell what others do, by call %d, %s:\n  with them    %s\n  without them %s",
+			return fmt.Sprintf("%s can tell what others do, by call %d, %s:\n  with their calls    %s\n  without their calls %s",
 				peopleNames[who], w.step.n, w.step, w, a)
 		}
 	}
 	return ""
 }
 
-// counts reports whether the cost of a call is compared, given whether all is there that the caller ever may see: what they
-// did with it may still be in their part of a cache.
+// counts reports whether the cost of a call is compared. all says that the trace has every object that the caller could ever
+// see. Otherwise an earlier call on a missing object may have left an entry in the caller's part of a cache.
 func (c *check) counts(s step, all bool) bool {
 	switch c.Counting {
 	case CountAll:
@@ -319,8 +326,9 @@ func (c *check) counts(s step, all bool) bool {
 	return false
 }
 
-// purged is the trace as it must look to who may see these objects only: their own calls, the writes of those who may write what
-// is seen, and what the writes take to succeed. The first save of another's id that they try to take stays as well.
+// purged returns the trace as who must observe it if only the objects in see exist: the calls of who, the permitted writes
+// to these objects, and the writes that those need to succeed. If who tries to take an id of another, the first save of that
+// id stays too.
 func purged(trace []step, who int, see objectSet) (left []step) {
 	var taken, fed objectSet
 	for _, s := range trace {
@@ -366,23 +374,23 @@ func purged(trace []step, who int, see objectSet) (left []step) {
 	return left
 }
 
-// played is what everybody observed of a trace.
+// played is what all principals observed of a trace.
 type played struct {
 	seen  []observation
-	wrong string // what is wrong whatever it is compared with
+	wrong string // a fault that shows without a comparison
 }
 
-// observation is all that can be seen of a call's answer.
+// observation is everything that a caller can see of a call's answer.
 type observation struct {
 	step     step
-	text     string // the rows, and the error
-	causes   string // of the error, which nobody is shown: for whoever reads of a failure
-	edges    string // of a page
+	text     string // the rows and the error
+	causes   string // of the error; no caller sees them, they are for the failure message
+	edges    string // the edges of a page
 	versions string
 	code     store.Code
-	calls    int  // of the base
-	together bool // with another's
-	part     bool // they had a part in it
+	calls    int  // calls of the base
+	together bool // made at the same time as another principal's
+	part     bool // the caller had a role in the thread
 }
 
 func (o observation) String() string {
@@ -391,7 +399,7 @@ func (o observation) String() string {
 		text += ", error " + o.causes
 	}
 	if o.together {
-		text += ", made at once with another's"
+		text += ", made at the same time as another principal's call"
 	}
 	return text
 }
@@ -405,10 +413,11 @@ func (p played) of(who int) (seen []observation) {
 	return seen
 }
 
-// keptOpen hides that a base can be closed: it may be used for the next play.
+// keptOpen hides the base's Close, because the base may be used for the next play.
 type keptOpen struct{ store.Store }
 
-// play plays a trace on a new stack. If all, it is everybody's, and what is true of every trace is checked.
+// play plays a trace on a new stack. all says that it is the whole trace; then it also checks what must hold for every
+// trace.
 func (c *check) play(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
 	if !c.bubbles {
@@ -439,7 +448,7 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 				play.note(o)
 				if all {
 					if a, embeds := st.embedded(); embeds && o.code == store.CodeOK && !had && !play.owned(st.who)[len(traceThreads)+a] {
-						p.wrong = fmt.Sprintf("%s must not attach what they may not read, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
+						p.wrong = fmt.Sprintf("%s must not attach a file that they may not read, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
 						return p
 					}
 					if p.wrong = play.wrong(t.Context(), o); p.wrong != "" {
@@ -463,10 +472,10 @@ type play struct {
 	base   *faulty.Store
 	stack  store.Store
 	grants *Grants
-	saved  map[int]int // whose each object became when it was first saved: a hostile base may let somebody have another's id
+	saved  map[int]int // the owner of each object since its first save: a hostile base may let a principal take another's id
 }
 
-// owned is [owned], but of what there is.
+// owned is like the function [owned], for the saved objects.
 func (p *play) owned(who int) (own objectSet) {
 	for o, owner := range p.saved {
 		own[o] = mayAll(who, owner)
@@ -474,7 +483,7 @@ func (p *play) owned(who int) (own objectSet) {
 	return own
 }
 
-// note says what is known of the rows after o.
+// note records the owner of a row that o saved first.
 func (p *play) note(o observation) {
 	st := o.step
 	if o.code != store.CodeOK || st.op != store.OpSaveThread && st.op != store.OpSaveAttachment {
@@ -483,14 +492,14 @@ func (p *play) note(o observation) {
 	if about, ok := st.object(); ok {
 		if _, ok := p.saved[about]; !ok {
 			p.saved[about] = st.who
-			if st.odd == namingOther { // which administrators may
+			if st.odd == namingOther { // only administrators may
 				p.saved[about] = st.other()
 			}
 		}
 	}
 }
 
-// role is the part that the caller has in the thread of the step.
+// role returns the role that the caller has in the thread of the step.
 func (p *play) role(s step) string {
 	if s.kind == granting || s.ofThread() {
 		return p.grants.roles[p.grant(s)]
@@ -498,7 +507,8 @@ func (p *play) role(s step) string {
 	return ""
 }
 
-// make makes the call, or both, while the base waits for the second.
+// make makes the call of a step. If two principals make it at once, the base waits until both calls have arrived or wait in
+// the stack.
 func (p *play) make(ctx context.Context, s step) []observation {
 	before := p.base.Total()
 	if s.with == s.who {
@@ -529,7 +539,7 @@ func (p *play) make(ctx context.Context, s step) []observation {
 	return seen
 }
 
-// attached reports whether the item has the attachment already that the call adds.
+// attached reports whether the item already has the attachment that the call adds.
 func (p *play) attached(ctx context.Context, s step) bool {
 	a, embeds := s.embedded()
 	if !embeds {
@@ -539,14 +549,14 @@ func (p *play) attached(ctx context.Context, s step) bool {
 	return strings.Contains(p.do(ctx, p.base, s).text, traceAttachments[a])
 }
 
-// wrong returns what is wrong with o, whatever it is compared with.
+// wrong returns a fault of o that shows without a comparison, or "".
 func (p *play) wrong(ctx context.Context, o observation) string {
 	st := o.step
 	role := p.role(st)
 	switch {
 	case st.who == nobody:
 		if o.code != store.CodeUnauthenticated && o.code != store.CodeInvalid {
-			return fmt.Sprintf("nobody is known to make call %d, %s:\n  %s", st.n, st, o)
+			return fmt.Sprintf("a call without a principal must be ErrUnauthenticated: call %d, %s:\n  %s", st.n, st, o)
 		}
 	case p.c.Hostile:
 		may := p.owned(st.who)
@@ -561,7 +571,7 @@ func (p *play) wrong(ctx context.Context, o observation) string {
 	return ""
 }
 
-// shows returns what o shows of rows that its caller may not see.
+// shows returns what o shows of rows that its caller may not see, or "".
 func (c *check) shows(o observation, may objectSet) string {
 	st := o.step
 	c.compared++
@@ -575,18 +585,18 @@ func (c *check) shows(o observation, may objectSet) string {
 	for i, name := range slices.Concat(traceThreads, traceAttachments) {
 		named := isAbout && i == about || st.query.After == name
 		_, embeds := st.embedded()
-		ofItem := i >= len(traceThreads) && (embeds || st.op == store.OpLoadThreadItems || st.op == store.OpLoadItem) // messages say what is attached
+		ofItem := i >= len(traceThreads) && (embeds || st.op == store.OpLoadThreadItems || st.op == store.OpLoadItem) // messages name their attachments
 		if !may[i] && !named && !ofItem && strings.Contains(o.text+o.edges, name) {
-			return fmt.Sprintf("%s is shown %s, by call %d, %s:\n  %s", peopleNames[st.who], name, st.n, st, o)
+			return fmt.Sprintf("%s must not see %s, but does by call %d, %s:\n  %s", peopleNames[st.who], name, st.n, st, o)
 		}
 	}
 	if o.code == store.CodeOK && isAbout && !may[about] && o.text != "" {
-		return fmt.Sprintf("%s is shown what is not theirs, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
+		return fmt.Sprintf("%s must not see rows of others, but does by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
 	}
 	return ""
 }
 
-// honours returns how o is not what one may do who has a part in the thread, of which the base says truth.
+// honours returns how o differs from what the caller's role in the thread allows, or "". truth is the answer of the base.
 func (c *check) honours(role string, o, truth observation) string {
 	st := o.step
 	if st.odd == badThreadID || st.odd == badItemID {
@@ -596,10 +606,10 @@ func (c *check) honours(role string, o, truth observation) string {
 	switch {
 	case st.isRead():
 		if o.code != truth.code || o.code == store.CodeOK && (o.text != truth.text || o.edges != truth.edges) {
-			wrong = "it should be what the base has"
+			wrong = "it should be the answer of the base"
 		}
 		c.shared++
-	case truth.code == store.CodeNotFound: // there is no thread
+	case truth.code == store.CodeNotFound: // the thread is missing
 	case role == "viewer" || st.op == store.OpDeleteThread:
 		if o.code != store.CodeDenied && o.code != store.CodeInvalid {
 			wrong = "it should be denied"
@@ -609,13 +619,13 @@ func (c *check) honours(role string, o, truth observation) string {
 	case st.mode == store.Upsert && st.odd == oddities && !st.embeds && (st.op == store.OpSaveThread || st.op == store.OpSaveItem):
 		c.edited++
 		if o.code != store.CodeOK {
-			wrong = "it should be done"
+			wrong = "it should succeed"
 		}
 	}
 	if wrong == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s, now %s of the thread, makes call %d, %s; %s:\n  observed %s\n  the base %s",
+	return fmt.Sprintf("%s has the role %s in the thread and makes call %d, %s; %s:\n  observed %s\n  the base %s",
 		peopleNames[st.who], role, st.n, st, wrong, o, truth)
 }
 

@@ -22,7 +22,7 @@ import (
 
 type newStack = func(store.Store, *Grants) store.Store
 
-// leaks returns what the first trace that shows anything shows, and the trace.
+// leaks returns the first leak that a trace shows, and the trace.
 func (c *check) leaks(t *testing.T) (data []byte, why string) {
 	t.Helper()
 	for seed := range uint64(c.Traces) {
@@ -50,7 +50,7 @@ func parts(g *Grants) authz.Policy {
 	})
 }
 
-// twisted is a guarded stack in which the calls of one op are another's, around the guard, or else beneath it.
+// twisted is a guarded stack in which one op is replaced, around the guard or beneath it.
 func twisted(outside bool, op store.Op, do func(ctx context.Context, c call.Call, next, base store.Store) call.Answer) newStack {
 	return func(base store.Store, g *Grants) store.Store {
 		around := func(next store.Store) store.Store {
@@ -69,7 +69,7 @@ func twisted(outside bool, op store.Op, do func(ctx context.Context, c call.Call
 }
 
 func cachedOutside(base store.Store, g *Grants) store.Store {
-	// A cache refuses to be put around a guard that it can see.
+	// The cache refuses to be put around a guard that it can see, so hide the guard.
 	unseen := struct{ store.Store }{store.Wrap(base, authz.New(rules(parts(g))))}
 	return store.Wrap(unseen, cache.New(cache.WithMaxEntries(8)))
 }
@@ -107,7 +107,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 		{"no guard", func(base store.Store, _ *Grants) store.Store { return base }, Options{}, "must not attach"},
 		{"a part that is not given", func(base store.Store, _ *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules()))
-		}, Options{}, "should be what the base has"},
+		}, Options{}, "should be the answer of the base"},
 		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
 			var mu sync.Mutex
 			had := map[string]authz.Role{}
@@ -127,7 +127,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 				}
 				return next(ctx)
 			})), authz.New(rules(parts(g))))
-		}, Options{}, "should be done"},
+		}, Options{}, "should succeed"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Grants(
 				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
@@ -206,20 +206,20 @@ func TestFindsWhatLeaks(t *testing.T) {
 				a, _, _ := flights.Do(c.Thread.ID, func() (any, error) { return c.Make(ctx, next), nil })
 				return a.(call.Answer)
 			})(base, g)
-		}, Options{}, "at once"},
+		}, Options{}, "at the same time"},
 		{"a hostile base that is believed", func(base store.Store, _ *Grants) store.Store { return store.Wrap(base, knownOnly) },
 			Options{Hostile: true}, "must not attach"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, why := newCheck(c.stack, c.opts).leaks(t)
 			if !strings.Contains(why, c.want) {
-				t.Errorf("got %q, want something that says %q", why, c.want)
+				t.Errorf("got %q, want a text with %q", why, c.want)
 			}
 		})
 	}
 }
 
-// knownOnly lets everybody pass who is known at all.
+// knownOnly lets every caller with a principal pass.
 var knownOnly = layer.Intercept("known", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 	if _, ok := store.PrincipalFrom(ctx); !ok {
 		return store.ErrUnauthenticated
@@ -227,7 +227,7 @@ var knownOnly = layer.Intercept("known", layer.InterceptorFunc(func(ctx context.
 	return next(ctx)
 }))
 
-// subjectOnly takes an owner of the same name in another tenant for the same.
+// subjectOnly treats owners of the same name in two tenants as one.
 type subjectOnly struct{ authz.Policy }
 
 func (subjectOnly) Decide(_ context.Context, r authz.Request) (authz.Decision, error) {
@@ -241,10 +241,10 @@ func TestAShortenedTraceStillLeaks(t *testing.T) {
 	c := newCheck(cachedOutside, Options{})
 	data, why := c.leaks(t)
 	data, _ = c.shorten(t, data, why)
-	// Somebody saves the thread, and the guest is let in, reads, and is shown out.
+	// An owner saves the thread. The guest gets a role, reads, and loses the role.
 	trace := parseTrace(data)
 	if why := c.leak(t, trace); why == "" || len(trace) > 6 {
-		t.Errorf("got %q of the trace\n%s", why, traceText(trace))
+		t.Errorf("got %q for the trace\n%s", why, traceText(trace))
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// The people of the traces. Those before root are compared.
+// The principals of the traces. The observations of those before root are compared.
 const (
 	ada = iota
 	bob
@@ -28,20 +28,20 @@ const (
 var (
 	peopleNames = [people]string{"ada", "bob", "the other ada", "tess", "nobody", "root"}
 
-	// Two threads of each owner, in the order of people, and one attachment.
+	// Each owner, in the order of principals, has two threads and one attachment.
 	traceThreads     = []string{"thr_a1", "thr_a2", "thr_b1", "thr_b2", "thr_o1", "thr_o2"}
 	traceAttachments = []string{"atc_a", "atc_b", "atc_o"}
 	traceItems       = []string{"msg_1", "msg_2", "msg_3"} // the same in all threads
 )
 
 const (
-	objects = 9 // the threads, then the attachments
+	objects = 9 // threads first, then attachments
 	notAnID = "a\nb"
 )
 
 type objectSet [objects]bool
 
-// owned returns what is who's by what they are, not by a part given to them.
+// owned returns the objects that who may use without a grant.
 func owned(who int) (own objectSet) {
 	for o := range own {
 		own[o] = mayAll(who, ownerOf(o))
@@ -49,7 +49,7 @@ func owned(who int) (own objectSet) {
 	return own
 }
 
-// mayAll reports whether who may do everything with what is owner's.
+// mayAll reports whether who may do everything with the objects of owner.
 func mayAll(who, owner int) bool {
 	return who == owner || who == root || who == tess && owner != otherAda
 }
@@ -64,16 +64,16 @@ func ownerOf(object int) int {
 // step is one call, one change of the grants, or a wait.
 type step struct {
 	kind                          stepKind
-	n                             int // of the step: what is written
+	n                             int // number of the step; written rows contain it
 	who, thread, item, attachment int
-	with                          int // who makes the same read at once; alone, if it is who
+	with                          int // a second principal who makes the same read at once; equal to who if there is none
 	op                            store.Op
-	role                          string // of granting: what who is made of the thread
+	role                          string // the new role of a grant
 	mode                          store.SaveMode
 	odd                           oddity
 	embeds                        bool
 	query                         store.ThreadQuery
-	claims                        bool // the id is the caller's from here on
+	claims                        bool // this save makes the caller the owner of the id
 }
 
 type stepKind uint8
@@ -83,7 +83,7 @@ const (
 	granting
 )
 
-// oddity is what is unusual in a call.
+// oddity is the unusual part of a call.
 type oddity uint8
 
 const (
@@ -92,17 +92,17 @@ const (
 	otherThreadsItem
 	fresh
 	noStore
-	naming      // oneself the owner
-	namingOther // the owner
+	naming      // the save names the caller as the owner
+	namingOther // the save names another principal as the owner
 	oddities
 )
 
-// part names who has a part in which thread.
+// part is a principal and a thread, for roles.
 type part struct{ who, thread int }
 
 func (s step) part() part { return part{s.who, s.thread} }
 
-// object is what a call or grant is about; !ok: a listing, or an id that is none.
+// object returns the object of a call or grant. ok is false for a listing and for an invalid id.
 func (s step) object() (o int, ok bool) {
 	if s.op == store.OpLoadThreads || s.kind == calling && s.odd == badThreadID {
 		return 0, false
@@ -113,7 +113,7 @@ func (s step) object() (o int, ok bool) {
 	return s.thread, true
 }
 
-// owner is whose the object is; nobody's is -1.
+// owner returns the owner of the object, or -1.
 func (s step) owner() int {
 	if o, ok := s.object(); ok {
 		return ownerOf(o)
@@ -125,13 +125,13 @@ func (s step) ofThread() bool { return call.Call{Op: s.op}.OfThread() }
 
 func (s step) isRead() bool { return !s.op.IsWrite() }
 
-// by is the step as one of the two makes it, or for it to be made alone.
+// by returns the step made by who alone.
 func (s step) by(who int) step {
 	s.who, s.with = who, who
 	return s
 }
 
-// read is the step, or a look at its thread in place of a write.
+// read returns the step, or for a write a read of its thread.
 func (s step) read() step {
 	if s.op.IsWrite() {
 		s.op = store.OpLoadThread
@@ -139,30 +139,30 @@ func (s step) read() step {
 	return s
 }
 
-// takes reports whether the call would take the id of another.
+// takes reports whether the call tries to take the id of another owner.
 func (s step) takes() bool {
 	o, ok := s.object()
 	return ok && s.kind == calling && (s.op == store.OpSaveThread || s.op == store.OpSaveAttachment) &&
 		s.mode != store.UpdateOnly && ownerOf(o) != s.who
 }
 
-// embedded is the attachment that the call adds to a thread.
+// embedded returns the attachment that the call adds to a message.
 func (s step) embedded() (attachment int, ok bool) {
 	return s.attachment, s.kind == calling && s.embeds && (s.op == store.OpAddThreadItem || s.op == store.OpSaveItem)
 }
 
-// A byte of a trace chooses from traceOps. 0 is a change of the grants, or a wait.
+// A byte of a trace chooses from traceOps. 0 is a change of the grants, or a no-op.
 var traceOps = append(slices.Clone(store.Ops()), store.OpSaveThread, store.OpAddThreadItem, store.OpAddThreadItem, store.OpSaveItem, 0, 0, 0, 0)
 
 const (
 	stepBytes = 8
 	mostSteps = 120
-	usual     = byte(oddities) << 3 // nothing odd
+	usual     = byte(oddities) << 3 // no oddity
 )
 
 func opByte(op store.Op) byte { return byte(slices.Index(traceOps, op)) }
 
-// ownersStep is a call of the owner of an object, with nothing odd.
+// ownersStep returns the bytes of a call by the owner of an object, without oddities.
 func ownersStep(op store.Op, object, item int) []byte {
 	return []byte{byte(ownerOf(object)), byte(object), byte(item), 0, opByte(op), 1 | usual, 0, 0}
 }
@@ -174,7 +174,7 @@ func saveOf(object int) store.Op {
 	return store.OpSaveAttachment
 }
 
-// parseTrace makes a trace of any data.
+// parseTrace derives a trace from any data.
 func parseTrace(data []byte) (trace []step) {
 	var claimed objectSet
 	add := func(s step) {
@@ -183,7 +183,7 @@ func parseTrace(data []byte) (trace []step) {
 			switch {
 			case claimed[o]:
 			case ownerOf(o) != s.who:
-				s.mode = store.UpdateOnly // or it would be theirs
+				s.mode = store.UpdateOnly // an insert would take the id
 			case s.odd != namingOther:
 				s.claims, claimed[o] = true, true
 			}
@@ -194,7 +194,7 @@ func parseTrace(data []byte) (trace []step) {
 		b := data[:stepBytes]
 		s := step{who: int(b[0]) % people, thread: int(b[1]) % len(traceThreads), item: int(b[2]) % len(traceItems),
 			attachment: int(b[3]) % len(traceAttachments), op: traceOps[int(b[4])%len(traceOps)]}
-		if b[5]&1 != 0 && s.who < tess { // one's own, half of the time
+		if b[5]&1 != 0 && s.who < tess { // half of the calls are on the caller's own objects
 			s.thread, s.attachment = 2*s.who+s.thread%2, s.who
 		}
 		s.mode = []store.SaveMode{store.Upsert, store.InsertOnly, store.UpdateOnly, store.Upsert}[b[5]>>1%4]
@@ -209,7 +209,7 @@ func parseTrace(data []byte) (trace []step) {
 			add(s)
 		case b[6]%4 != 3 && s.who != nobody && !owned(s.who)[s.thread]:
 			add(step{kind: granting, odd: oddities, who: s.who, thread: s.thread, role: []string{"", "viewer", "editor"}[b[6]%4]}.by(s.who))
-			s.op, s.odd = store.OpLoadThread, oddities // at once
+			s.op, s.odd = store.OpLoadThread, oddities // immediately after the grant
 			add(s)
 		}
 	}
@@ -237,7 +237,7 @@ func traceQuery(op store.Op, a, b byte) (q store.ThreadQuery) {
 	return q
 }
 
-// stage is where one play of a trace takes place. Its ids and owners end in a tag, which is not observed.
+// stage has the ids and owners of one play of a trace. They end in a tag, which observations leave out.
 type stage struct {
 	tag        string
 	principals [people]store.Principal
@@ -259,7 +259,7 @@ func (w *stage) attachmentID(i int) string { return traceAttachments[i] + w.tag 
 
 func (w *stage) grant(s step) grant { return grant{w.principals[s.who].Owner, w.threadID(s.thread)} }
 
-// filter is the filter of this stage's owners.
+// filter returns the filter with this stage's owners.
 func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
 	if o, ok := f.Owner(); ok {
 		o.Tenant += w.tag
@@ -271,7 +271,7 @@ func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
 	return f
 }
 
-// call is the call of a step.
+// call returns the call of a step.
 func (w *stage) call(s step) call.Call {
 	c := call.Call{Op: s.op, By: w.principals[s.who], Mode: s.mode, Fresh: s.odd == fresh, NoStore: s.odd == noStore, Query: s.query}
 	threadID, itemID, attachmentID := w.threadID(s.thread), traceItems[s.item], w.attachmentID(s.attachment)
@@ -298,7 +298,7 @@ func (w *stage) call(s step) call.Call {
 	return c
 }
 
-// do makes the call.
+// do makes the call of a step.
 func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	c := w.call(s)
 	var versions strings.Builder
@@ -320,13 +320,13 @@ func (w *stage) do(ctx context.Context, on store.Store, s step) observation {
 	return o
 }
 
-// untagged is a text without this stage's tag.
+// untagged returns a text without this stage's tag.
 func (w *stage) untagged(text string) string { return strings.ReplaceAll(text, w.tag, "") }
 
-// other is who is named for the owner where that is another.
+// other returns the principal that a save with namingOther names.
 func (s step) other() int { return (s.who + 1) % tess }
 
-// named is the owner that the caller names.
+// named returns the owner that the call names.
 func (w *stage) named(s step) chat.Owner {
 	switch s.odd {
 	case naming:
@@ -349,7 +349,8 @@ func (w *stage) message(s step, id, attachmentID string) chat.Item {
 	return it
 }
 
-// taken has everybody save under the ids of others that the trace has saved under, but for those who may.
+// taken makes saves under all ids that the trace has used, by every principal who must not use them. Each must conflict and
+// change nothing.
 func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g *Grants) (wrong string) {
 	for _, first := range trace {
 		if !first.claims {
@@ -371,7 +372,7 @@ func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g 
 			}
 			got := w.do(ctx, s, save)
 			if now := w.do(ctx, base, load); got.code != store.CodeConflict || now != was {
-				return fmt.Sprintf("after the trace, %s makes the call %s; that id is taken:\n  got %s, want a conflict\n  the base had %s\n  and now has  %s",
+				return fmt.Sprintf("after the trace, %s makes the call %s; that id is taken:\n  got %s, want store.ErrConflict\n  the base had %s\n  and now has  %s",
 					peopleNames[who], save, got, was, now)
 			}
 		}
@@ -383,9 +384,9 @@ func (s step) String() string {
 	who, thread := peopleNames[s.who], traceThreads[s.thread]
 	switch {
 	case s.kind == granting && s.role == "":
-		return fmt.Sprintf("%s no longer has a part in %s", who, thread)
+		return fmt.Sprintf("%s no longer has a role in %s", who, thread)
 	case s.kind == granting:
-		return fmt.Sprintf("%s is made %s of %s", who, s.role, thread)
+		return fmt.Sprintf("%s gets the role %s in %s", who, s.role, thread)
 	}
 	if s.with != s.who {
 		who += " and " + peopleNames[s.with] + ", at once"

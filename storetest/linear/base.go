@@ -15,25 +15,25 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
-// longestWrite is how late a write of a simBase may take effect.
+// longestWrite is the maximum delay of a late write of a simBase.
 const longestWrite = 2 * time.Millisecond
 
-// errLost is what a simBase says where it does not say what happened.
+// errLost is the error of calls whose outcome a simBase hides.
 var errLost = errors.New("linear: the connection was lost")
 
-// simBase is a slow Store that keeps a log of what it held of one thread. It takes effect at one instant of each call, and
-// draws from its seed how long it takes, and what goes wrong; the draw depends on nothing but the call and its (virtual) time.
+// simBase is a slow Store with a log of the states of one thread. Each call takes effect at one instant. Delays and faults
+// are drawn from the seed, and depend only on the call and its virtual time.
 type simBase struct {
 	call.Store
 	h        *history
 	s        *scenario
 	seed     uint64
 	versions bool
-	thread   string // whose log is kept
-	prompt   bool   // nothing takes time, or goes wrong
+	thread   string // the logged thread
+	prompt   bool   // without delays and faults
 	lates    sync.WaitGroup
 	mu       sync.Mutex
-	rows     *memstore.Store // behind mu
+	rows     *memstore.Store // guarded by mu
 }
 
 func newBase(h *history, s *scenario, seed uint64, versions bool) *simBase {
@@ -47,15 +47,15 @@ var (
 	_ driver.WriteBounder = (*simBase)(nil)
 )
 
-// LongestWrite bounds how late a write takes effect.
+// LongestWrite returns the maximum delay of a write.
 func (b *simBase) LongestWrite() time.Duration { return longestWrite }
 
-// Seed is that of the history.
+// Seed returns the seed of the history.
 func (b *simBase) Seed() uint64 { return b.seed }
 
 // fate is what happens to one call.
 type fate struct {
-	before, after time.Duration // until it takes effect, and from there to the answer
+	before, after time.Duration // delay until the effect, and from the effect to the answer
 	kind          fateKind
 	late          time.Duration
 }
@@ -68,11 +68,11 @@ const (
 	lostAfter
 	panicsBefore
 	panicsAfter
-	lostAndLate // it takes effect after its caller has been told that nobody knows
+	lostAndLate // takes effect after its caller got an error
 	panicsAndLate
 )
 
-// lostFates are those of a write whose outcome its caller cannot know.
+// lostFates are the fates of a write with an unknown outcome.
 var lostFates = []fateKind{lostBefore, lostAfter, panicsBefore, panicsAfter, lostAndLate, lostAndLate, panicsAndLate}
 
 func (b *simBase) fate(c call.Call) fate {
@@ -100,10 +100,10 @@ func (b *simBase) fate(c call.Call) fate {
 	return f
 }
 
-// upTo draws a time of up to d, but not 0.
+// upTo draws a duration from 1 ns to d.
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return 1 + time.Duration(r.Int64N(int64(d))) }
 
-// pause waits, unless the context ends first.
+// pause waits for d. If the context ends first, it returns its error.
 func pause(ctx context.Context, d time.Duration) error {
 	if d == 0 {
 		return nil
@@ -118,7 +118,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// listen has the recorder of the context heard, or not.
+// listen removes the version recorder from the context if the base reports no versions.
 func (b *simBase) listen(ctx context.Context) context.Context {
 	if b.versions {
 		return ctx
@@ -137,7 +137,7 @@ func (b *simBase) do(ctx context.Context, c call.Call) call.Answer {
 	return b.read(ctx, c)
 }
 
-// words tell calls of one time apart.
+// words returns what distinguishes calls that begin at the same time.
 func words(c call.Call) []string {
 	switch c.Op {
 	case store.OpLoadThread:

@@ -9,14 +9,15 @@ import (
 	"github.com/chatstore/chatstore/storetest/linear"
 )
 
-// A layer that holds or shares what it has read. The floor is there because a cache that was never hit is always right.
+// This is for a layer that caches or shares reads. The floor is necessary, because a cache that is never hit passes every
+// check.
 func ExampleRun() {
 	_ = func(t *testing.T) {
 		linear.Run(t, cache.New(), linear.WithFloor(linear.Coverage{Hits: 1000, PatchedHits: 50}))
 	}
 }
 
-// Two processes over one base, each with a cache, and a bus between them that is made anew for each history.
+// Two processes share one base. Each has a cache, and a bus connects them. Each history has a new bus.
 func ExampleWithBeside() {
 	_ = func(t *testing.T) {
 		var shared bus.Bus

@@ -17,8 +17,8 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/spec"
 )
 
-// history is what clients saw of one thread, and the log of what the base held. Begins, ends and commits are numbered, in
-// one sequence.
+// history is what clients observed of one thread, and a log of the states of the base. Begins, ends and commits are numbered
+// in one sequence.
 type history struct {
 	start    time.Time
 	scenario scenario
@@ -27,30 +27,30 @@ type history struct {
 	seq    int64
 	events []*event
 	log    []state
-	reads  []int64 // of the base
+	reads  []int64 // reads of the base
 	cover  Coverage
 }
 
-// state is what the base held of the thread from seq on.
+// state is the thread in the base from seq on.
 type state struct {
 	seq  int64
 	at   time.Duration
 	spec spec.Thread
-	by   *event // the call that made it so; nil of the first state
+	by   *event // the call that led to this state; nil for the first state
 }
 
-// event is a call of a client's.
+// event is one call of a client.
 type event struct {
 	client int
-	via    int // the stack; past all of them: pastStacks
+	via    int // index of the stack, or pastStacks for the base
 	in     call.Call
 
 	call, ret     int64
 	callAt, retAt time.Duration
 	out           call.Answer
 	kind          eventKind
-	left          bool   // the caller, before it had an answer
-	panicked      string // with what, if it was not the base that did
+	left          bool   // the caller left before the answer
+	panicked      string // text of a panic that did not come from the base
 }
 
 const pastStacks = -1
@@ -58,9 +58,9 @@ const pastStacks = -1
 type eventKind uint8
 
 const (
-	known   eventKind = iota // it was answered
+	known   eventKind = iota // has an answer
 	unknown                  // a write that may or may not take effect, now or later
-	void                     // nothing was seen, and nothing can have happened
+	void                     // has no answer and no effect
 )
 
 func newHistory(s scenario) *history {
@@ -71,7 +71,7 @@ func newHistory(s scenario) *history {
 
 func (h *history) now() time.Duration { return time.Since(h.start) }
 
-// next is the next number. h.mu is held.
+// next returns the next number. h.mu must be held.
 func (h *history) next() int64 {
 	h.seq++
 	return h.seq
@@ -102,7 +102,7 @@ func (h *history) baseRead() {
 
 type eventKey struct{}
 
-// committed logs that a write has taken effect.
+// committed logs the effect of a write.
 func (h *history) committed(ctx context.Context, c call.Call) {
 	by, _ := ctx.Value(eventKey{}).(*event)
 	h.mu.Lock()
@@ -118,7 +118,7 @@ func (h *history) inOrder() []*event {
 	return slices.SortedFunc(slices.Values(h.events), func(a, b *event) int { return cmp.Compare(a.call, b.call) })
 }
 
-// check returns how the history breaks what is promised, if it does.
+// check returns a violation if the history breaks a promise.
 func (h *history) check(c *check) *violation {
 	for _, e := range h.inOrder() {
 		if why := h.wrong(e, c.stale); why != "" {
@@ -130,14 +130,14 @@ func (h *history) check(c *check) *violation {
 	}
 	switch porcupine.CheckOperationsTimeout(threadModel, h.operations(), time.Minute) {
 	case porcupine.Illegal:
-		return &violation{history: h, why: "The history is not linearizable, says porcupine."}
+		return &violation{history: h, why: "porcupine reports that the history is not linearizable."}
 	case porcupine.Unknown:
-		return &violation{history: h, undecided: true, why: "Whether the history is linearizable, porcupine could not say within a minute."}
+		return &violation{history: h, undecided: true, why: "porcupine could not decide within a minute whether the history is linearizable."}
 	}
 	return nil
 }
 
-// wrong says what is wrong with one event, for itself.
+// wrong returns the fault of one event, regardless of the others, or "".
 func (h *history) wrong(e *event, stale time.Duration) string {
 	lossy := h.scenario.lostReads > 0 // a guard reads before it writes
 	if e.in.Op.IsWrite() {
@@ -145,22 +145,22 @@ func (h *history) wrong(e *event, stale time.Duration) string {
 	}
 	switch {
 	case e.panicked != "":
-		return fmt.Sprintf("A call panicked, where the base had not: %s", e.panicked)
+		return fmt.Sprintf("A call panicked, but the base did not: %s", e.panicked)
 	case e.kind != known && !e.left && !lossy:
-		return "A call failed, though its caller had not left, and the base had not failed."
+		return "A call failed, but its caller had not left and the base had not failed."
 	case e.kind != known:
 		return ""
 	case e.in.Op.IsWrite() && !h.wrote(e, stale):
-		return "A write was answered with what it had not done between its begin and its end, or did twice."
+		return "A write has an answer, but it did not take effect exactly once between its begin and its end."
 	case !e.in.Op.IsWrite() && !h.held(e, stale):
-		return fmt.Sprintf("A read returned what the base did not hold at any time from its begin to its end%s, but:\n%s",
+		return fmt.Sprintf("A read returned rows that the base did not hold at any time from its begin to its end%s. The base held:\n%s",
 			since(stale), h.couldBe(e, stale))
 	}
 	return ""
 }
 
-// wrote reports whether the log has what a write was answered: one commit within its interval, or a state which it would not
-// have changed.
+// wrote reports whether the log agrees with the answer of a write: there is one commit within its interval, or a state that
+// the write would not have changed.
 func (h *history) wrote(e *event, stale time.Duration) bool {
 	commits, within := 0, false
 	for _, s := range h.log {
@@ -190,7 +190,8 @@ func since(d time.Duration) string {
 	return fmt.Sprintf(", nor %v before", d)
 }
 
-// held reports whether the base, at some instant of e's own interval, or up to stale before, would have answered as e was.
+// held reports whether the base would have given the answer of e at some instant between its begin, minus stale, and its
+// end.
 func (h *history) held(e *event, stale time.Duration) bool {
 	for i := range h.log {
 		if h.overlaps(i, e, stale) {
@@ -202,7 +203,7 @@ func (h *history) held(e *event, stale time.Duration) bool {
 	return false
 }
 
-// overlaps reports whether e may show the i-th state.
+// overlaps reports whether the answer of e may show the i-th state.
 func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
 	s := h.log[i]
 	if s.seq > e.ret {
@@ -218,7 +219,7 @@ func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
 	if e.in.Fresh || e.via == pastStacks {
 		return false
 	}
-	// Of a write through another stack, this one hears when it returns.
+	// A stack may miss the writes of other stacks until they return.
 	for _, s := range h.log[i+1:] {
 		if s.seq > e.call {
 			break
@@ -230,7 +231,7 @@ func (h *history) overlaps(i int, e *event, stale time.Duration) bool {
 	return true
 }
 
-// couldBe lists what e might have returned.
+// couldBe lists the answers that e could have had.
 func (h *history) couldBe(e *event, stale time.Duration) string {
 	text := ""
 	for i := range h.log {
@@ -242,7 +243,7 @@ func (h *history) couldBe(e *event, stale time.Duration) string {
 	return text
 }
 
-// threadModel is the contract, for porcupine.
+// threadModel is the contract as a model for porcupine.
 var threadModel = porcupine.Model{
 	Init: func() any { return spec.Thread{} },
 	Step: func(s, in, out any) (bool, any) {
@@ -258,8 +259,8 @@ var threadModel = porcupine.Model{
 	DescribeState: func(s any) string { return s.(spec.Thread).String() },
 }
 
-// operations is the history as porcupine takes it: a write whose outcome is unknown may take effect until the end of time,
-// which is as good as never.
+// operations returns the history for porcupine. A write with an unknown outcome ends at the end of the history: it may take
+// effect at any time until then, or after all reads, which equals never.
 func (h *history) operations() []porcupine.Operation {
 	var ops []porcupine.Operation
 	for _, e := range h.events {
@@ -311,7 +312,7 @@ func (h *history) coverage() Coverage {
 	return c
 }
 
-// at is the state at seq.
+// at returns the state at seq.
 func (h *history) at(seq int64) spec.Thread {
 	i := len(h.log) - 1
 	for h.log[i].seq > seq {
@@ -329,7 +330,7 @@ func (e *event) String() string {
 		e.retAt.Round(time.Microsecond), e.client, via, e.what())
 }
 
-// what is the call and what came of it.
+// what returns the call and its result.
 func (e *event) what() string {
 	came := e.in.Came(e.out)
 	if e.kind == unknown {

@@ -1,27 +1,27 @@
-// Package linear checks that reads through a stack of layers are never older than they may be. A read that begins after a write
-// has returned must see it, whichever way the thread is read, and also next to readers that go past the layers. Every read must
-// equal what the base held at some instant between the read's begin and end. Use it for a layer that holds or shares what it
-// reads. For a store by itself, use storetest.Run.
+// Package linear checks that reads through a stack of layers are never stale. A read that begins after a write has returned
+// must see that write. This holds for every way to read the thread, and next to readers that use the base directly. Every
+// read must equal a state of the base at some instant between the read's begin and end. Use it for a layer that caches or
+// shares reads. For a store alone, use storetest.Run.
 //
 //	func TestMyCacheIsLinearizable(t *testing.T) {
 //		linear.Run(t, mycache.New(), linear.WithFloor(linear.Coverage{Hits: 1000}))
 //	}
 //
-// A history is a few clients who read and write one thread at the same time: by LoadThread, LoadItem and pages of all
-// shapes, and by every write. There are several scenarios, because one that had every fault at once would see almost nothing
-// cached:
+// In a history, a few clients read and write one thread concurrently: by LoadThread, LoadItem and pages of all shapes, and
+// by every write. There are several scenarios. With all faults in one scenario, caches would hardly ever be hit:
 //
-//	hot          mostly reads: what is held has to be kept true by patches
-//	contended    mostly writes, in each other's way
-//	unknown      writes that fail, or panic, and have taken effect, take it later, or never do
-//	late         the same, among reads that are under way when a write takes effect
-//	cancelled    callers that leave, or whose time is up
-//	crowded      other threads that want the same room
+//	hot          mostly reads, so that cached entries live long and are patched
+//	contended    mostly writes, which overlap
+//	unknown      writes that fail or panic, and took effect, take effect later, or never do
+//	late         the same, during reads that overlap the effect
+//	cancelled    callers that leave or time out
+//	crowded      other threads that compete for space in the cache
 //	failing      reads of the base that fail or panic
 //
-// Each history runs in a bubble of [testing/synctest] and draws all its times, which are virtual, from one seed. Thousands take a
-// minute. A history that fails is made shorter while it still fails, and is printed as a list of calls. [WithReplay] runs it
-// alone. It fails again, unless a layer draws random numbers itself, such as for the jitter of a TTL.
+// Each history runs in a bubble of [testing/synctest]. All its times are virtual and drawn from one seed. Thousands of
+// histories take a minute. A failing history is shortened while it still fails, and is printed as a list of calls.
+// [WithReplay] runs it alone. It fails again unless a layer draws random numbers itself, for example for the jitter of a
+// TTL.
 package linear
 
 import (
@@ -36,15 +36,16 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/report"
 )
 
-// Run runs histories through the stack. newStack is a [store.Middleware]: it is called at the beginning of each history, with a
-// base that is empty and slow. The stack is closed at its end, with [store.Close]. All calls are made as one principal, who owns
-// the thread, so a guarded stack passes as well. What has to draw lots beside the history, such as a bus that loses messages,
-// finds its seed in the base's method Seed() uint64.
+// Run runs histories through the stack. It calls newStack, a [store.Middleware], at the beginning of each history with an
+// empty, slow base. At the end it closes the stack with [store.Close]. All calls are made as one principal, who owns the
+// thread, so a guarded stack passes as well. A stack that needs random numbers, such as one with a bus that loses messages,
+// can take its seed from the base's method Seed() uint64.
 //
-// Two checkers look at each history. The first compares every read with the log of what the base held. The second gives the
-// whole history, across all keys of the thread, to porcupine, which knows only what clients saw. Calls must not fail either,
-// unless the base did or the caller had left, and a write that was answered must have taken effect once, before its answer.
-// See [WithStaleBy] and [WithBeside] for stacks that promise less.
+// Two checkers look at each history. The first compares every read with the log of the base's states. The second gives the
+// whole history to porcupine, a linearizability checker, which knows only the clients' calls and answers. It checks them
+// across all keys of the thread. A call may fail only if the base failed or the caller left. A write that succeeds must take
+// effect exactly once, before it returns; a refused write must not. For stacks that promise less, see [WithStaleBy] and
+// [WithBeside].
 func Run(t *testing.T, newStack func(base store.Store) store.Store, opts ...Option) {
 	t.Helper()
 	c := check{stacks: []func(store.Store) store.Store{newStack}, histories: 100}
@@ -74,51 +75,51 @@ func Run(t *testing.T, newStack func(base store.Store) store.Store, opts ...Opti
 	}
 	t.Logf("%+v", seen)
 	for _, short := range seen.below(c.floor) {
-		t.Errorf("the histories tried too little to prove anything: %s: give the stack larger bounds, or run more (linear.WithHistories)", short)
+		t.Errorf("too few calls to prove anything: %s: give the stack larger bounds, or run more histories (linear.WithHistories)", short)
 	}
 }
 
-// Option changes what [Run] asks for.
+// Option configures [Run].
 type Option func(*check)
 
-// WithHistories sets how many histories are run of each scenario; the default is 100. The floor does not change with it.
+// WithHistories sets the number of histories per scenario; the default is 100. It does not change the floor.
 func WithHistories(n int) Option { return func(c *check) { c.histories = n } }
 
-// WithReplay runs one history alone: the scenario and the seed are in the message of a failure.
+// WithReplay runs one history alone. A failure message has its scenario and seed.
 func WithReplay(scenario string, seed uint64) Option {
 	return func(c *check) { c.replay, c.seed, c.histories = scenario, seed, 1 }
 }
 
-// WithBeside adds stacks that stand for other processes over the same base. They are made in each history after the first stack, in
-// order; clients are spread over all of them. A stack hears of another's write when that returns: until then it answers with what
-// the write replaces. So a read may also equal what the base held before a write through another stack that had not returned
-// at the read's begin. Porcupine is not asked then.
+// WithBeside adds stacks that stand for other processes over the same base. Each history makes them after the first stack,
+// in order, and spreads its clients over all stacks. A stack may learn of another stack's write only when that write
+// returns. So a read may also equal a state of the base before such a write, if the write had not returned when the read
+// began. WithBeside turns porcupine off.
 func WithBeside(newStack ...func(base store.Store) store.Store) Option {
 	return func(c *check) { c.stacks = append(c.stacks, newStack...) }
 }
 
-// WithStaleBy says that reads may be older than linearizable by d: each must equal what the base held at some instant between d
-// before its begin and its end. Porcupine is not asked then. [store.WithFresh] must still see the base. Clients take their time, so
-// that a history lasts a few d.
+// WithStaleBy allows reads to be stale by up to d: each must equal a state of the base at some instant from d before its
+// begin until its end. Reads with [store.WithFresh] must not be stale. Clients make longer pauses, so that a history lasts a
+// few d. WithStaleBy turns porcupine off.
 func WithStaleBy(d time.Duration) Option { return func(c *check) { c.stale = d } }
 
-// WithoutVersions has the base report no thread versions ([driver.ReportVersion]).
+// WithoutVersions makes the base report no thread versions ([driver.ReportVersion]).
 func WithoutVersions() Option { return func(c *check) { c.unversioned = true } }
 
-// WithFloor fails the test if the histories of all scenarios together show less than floor: a check of a cache that was never
-// hit proves nothing.
+// WithFloor fails the test if a count over all scenarios is less than the one in floor. A check of a cache that is never hit
+// proves nothing.
 func WithFloor(floor Coverage) Option { return func(c *check) { c.floor = floor } }
 
-// Coverage says how much the histories of [Run] tried.
+// Coverage counts what the histories of [Run] tried.
 type Coverage struct {
-	Histories   int // that were run
-	Reads       int // through a stack, answered
-	Hits        int // reads during which nobody read the base
-	PatchedHits int // hits on what a write had changed since anybody last read the base
-	Joined      int // reads that shared another's (chatstore_flights_total, role follower)
-	Evictions   int // for want of room (chatstore_cache_evictions_total, reasons entries and bytes)
-	Unknown     int // writes whose caller could not know their outcome
-	Late        int // of these, those that took effect after their caller had an answer
+	Histories   int // histories that ran
+	Reads       int // reads through a stack that were answered
+	Hits        int // reads during which the base was not read
+	PatchedHits int // hits on rows that a write changed since the last read of the base
+	Joined      int // reads that joined a shared load (chatstore_flights_total, role follower)
+	Evictions   int // evictions for lack of space (chatstore_cache_evictions_total, reasons entries and bytes)
+	Unknown     int // writes with an unknown outcome
+	Late        int // writes among these that took effect after they had returned
 	Cancelled   int // calls whose caller left
 }
 
@@ -138,7 +139,7 @@ func (c *Coverage) counts() []count {
 		{"Joined", &c.Joined}, {"Evictions", &c.Evictions}, {"Unknown", &c.Unknown}, {"Late", &c.Late}, {"Cancelled", &c.Cancelled}}
 }
 
-// below names the counts that are less than floor's.
+// below returns the counts that are less than those of floor.
 func (c *Coverage) below(floor Coverage) (short []string) {
 	for i, want := range floor.counts() {
 		if got := c.counts()[i]; *got.n < *want.n {
@@ -148,7 +149,7 @@ func (c *Coverage) below(floor Coverage) (short []string) {
 	return short
 }
 
-// check is what the options say.
+// check is the options of a Run.
 type check struct {
 	stacks      []func(store.Store) store.Store
 	histories   int
@@ -159,7 +160,7 @@ type check struct {
 	floor       Coverage
 }
 
-// search runs the histories of a scenario until one breaks a promise, which it returns in its shortest form.
+// search runs the histories of a scenario until one breaks a promise. It returns that history, shortened.
 func (c *check) search(t *testing.T, s scenario, seen *Coverage) *violation {
 	for i := range c.histories {
 		seed := c.seed + uint64(i)
@@ -176,7 +177,7 @@ func (c *check) search(t *testing.T, s scenario, seen *Coverage) *violation {
 	return nil
 }
 
-// shorten looks for a part of a failing history that fails as well: of each client, only its first calls.
+// shorten looks for a shorter history that still fails. Each client makes only its first calls.
 func (c *check) shorten(t *testing.T, s scenario, seed uint64, v *violation) *violation {
 	v.scenario, v.seed = s.name, seed
 	if v.undecided {
@@ -202,14 +203,14 @@ type violation struct {
 	scenario  string
 	seed      uint64
 	history   *history
-	event     *event // that cannot be; nil where only the whole cannot
+	event     *event // the wrong event; nil if only the whole history is wrong
 	why       string
 	undecided bool
 }
 
 func (v *violation) report(t *testing.T) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nThe history, by begin, and what the base did; run it alone with linear.WithReplay(%q, %d).\n", v.why, v.scenario, v.seed)
+	fmt.Fprintf(&b, "%s\n\nThe history in the order of begins, with the commits of the base. Run it alone with linear.WithReplay(%q, %d).\n", v.why, v.scenario, v.seed)
 	commits := v.history.log[1:]
 	upTo := func(seq int64) {
 		for len(commits) > 0 && commits[0].seq < seq {
@@ -228,7 +229,7 @@ func (v *violation) report(t *testing.T) string {
 	upTo(math.MaxInt64)
 	if v.event == nil {
 		if path := v.history.visualize(t); path != "" {
-			fmt.Fprintf(&b, "\nA picture of it is in %s (kept with go test -artifacts).\n", path)
+			fmt.Fprintf(&b, "\nA picture of the history is in %s (kept with go test -artifacts).\n", path)
 		}
 	}
 	return report.Printable(b.String())

@@ -46,11 +46,11 @@ func TestABareBaseIsLinearizable(t *testing.T) {
 	Run(t, passThrough, WithHistories(n), WithFloor(floor))
 }
 
-// naive is a cache as one would write it in ten minutes. Its parts can be mended one by one.
+// naive is a cache that one could write in ten minutes. Each of its faults can be fixed by a field.
 type naive struct {
 	dropBefore, dropAfter bool
-	perKey                bool // a write drops the rows it names, and not what they are part of
-	refuseFill            bool // a load during which something was written is not kept
+	perKey                bool // a write drops only the named rows, not the pages that contain them
+	refuseFill            bool // a load that overlaps a write is not stored
 }
 
 func (n naive) wrap(base store.Store) store.Store {
@@ -111,13 +111,13 @@ func TestFindsWhatNaiveCachesDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if found(t, n.wrap) == nil {
-				t.Error("no history shows it")
+				t.Error("no history reveals it")
 			}
 		})
 	}
 }
 
-// bent is a stack with the calls of one op of another kind.
+// bent is a stack with one op replaced.
 func bent(op store.Op, do func(ctx context.Context, c call.Call, base store.Store) call.Answer) func(store.Store) store.Store {
 	return func(base store.Store) store.Store {
 		return &call.Store{IDs: base, Do: func(ctx context.Context, c call.Call) call.Answer {
@@ -129,7 +129,7 @@ func bent(op store.Op, do func(ctx context.Context, c call.Call, base store.Stor
 	}
 }
 
-// What a stack may not answer, also where porcupine is not asked: beside another stack, and where reads may be stale.
+// Faults that must be found even without porcupine: with a second stack, and with stale reads allowed.
 func TestFindsAnswersThatAreNot(t *testing.T) {
 	var n atomic.Int64
 	for name, stack := range map[string]func(store.Store) store.Store{
@@ -171,14 +171,14 @@ func TestFindsAnswersThatAreNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, opts := range [][]Option{nil, {WithBeside(passThrough)}, {WithStaleBy(time.Millisecond)}} {
 				if found(t, stack, append(opts, WithHistories(20))...) == nil {
-					t.Errorf("no history shows it, with %d options", len(opts))
+					t.Errorf("no history reveals it, with %d options", len(opts))
 				}
 			}
 		})
 	}
 }
 
-// A write of one's own shows what came before it: it is no longer under way, whoever it was that began it.
+// A client's own write shows that the writes before it have ended, whichever client began them.
 func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory(scenario{})
@@ -200,12 +200,12 @@ func TestBesideAnothersWriteUnderOnesOwn(t *testing.T) {
 		h.end(read, read.out, known)
 		h.end(others, call.Answer{}, known)
 		if h.check(&check{stacks: make([]func(store.Store) store.Store, 2)}) == nil {
-			t.Error("a read from before one's own write was let through")
+			t.Error("a read from before the client's own write was accepted")
 		}
 	})
 }
 
-// joining shares any call for the same thread that is under way.
+// joining joins any running call for the same thread.
 func joining(base store.Store) store.Store {
 	var flights singleflight.Group
 	return bent(store.OpLoadThread, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
@@ -224,15 +224,15 @@ func joining(base store.Store) store.Store {
 func TestFindsFlightsThatAreJoinedAcrossAWrite(t *testing.T) {
 	v := found(t, joining)
 	if v == nil {
-		t.Fatal("no history shows it")
+		t.Fatal("no history reveals it")
 	}
 	if v.event == nil || v.event.in.Op != store.OpLoadThread {
 		t.Errorf("found %v, want a load of the thread", v.event)
 	}
 }
 
-// lagging answers LoadThread a while after it looked: linearizable for porcupine as long as nobody saw the newer thread
-// meanwhile, and yet not what the base held.
+// lagging answers LoadThread some time after it has read the base. For porcupine this is linearizable as long as no client
+// saw the newer thread. But the base did not hold that answer.
 func lagging(base store.Store) store.Store {
 	var mu sync.Mutex
 	var last call.Answer
@@ -257,22 +257,22 @@ func lagging(base store.Store) store.Store {
 	})(base)
 }
 
-// The log of the base shows what porcupine alone lets through.
+// The log of the base reveals faults that porcupine alone accepts.
 func TestFindsWhatNobodyCouldNotice(t *testing.T) {
 	v := found(t, lagging, WithHistories(300))
 	if v == nil {
-		t.Fatal("no history shows it")
+		t.Fatal("no history reveals it")
 	}
 	if v.event == nil {
-		t.Error("it was porcupine that found it")
+		t.Error("porcupine found it, want the log")
 	}
 	if found(t, lagging, WithHistories(30), WithStaleBy(time.Millisecond)) != nil {
-		t.Error("what is allowed to be stale is not")
+		t.Error("a read that may be stale was refused")
 	}
 }
 
-// A history in which every read is what the base held at some instant, and which cannot be put into one order: porcupine's to
-// find. (Two reads of one client, the second older than the first, during one write.)
+// In this history, every read equals a state of the base at some instant, but the events have no order. Only porcupine can
+// find that. One client makes two reads during one write, and the second answer is older than the first.
 func TestFindsReadsThatGoBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistory(scenario{})
@@ -298,7 +298,7 @@ func TestFindsReadsThatGoBack(t *testing.T) {
 		if v := h.check(c); v != nil {
 			t.Errorf("reads before a write takes effect: %s", v.why)
 		}
-		// Two reads that overlap the commit: the first sees it, the second does not.
+		// Two reads overlap the commit: the first sees it, the second does not.
 		h = newHistory(scenario{})
 		do(event{in: call.Call{Op: store.OpSaveThread, Thread: old}})
 		w, long := event{in: write.in}, load(2, old)
@@ -310,7 +310,7 @@ func TestFindsReadsThatGoBack(t *testing.T) {
 		h.end(&long, long.out, known)
 		h.end(&w, call.Answer{}, known)
 		if v := h.check(c); v == nil {
-			t.Error("a read that goes back was let through")
+			t.Error("a read that goes back in time was accepted")
 		}
 	})
 }
@@ -318,7 +318,7 @@ func TestFindsReadsThatGoBack(t *testing.T) {
 func TestAViolationIsReportedAsAShortList(t *testing.T) {
 	v := found(t, naive{}.wrap)
 	if v == nil {
-		t.Fatal("no history shows it")
+		t.Fatal("no history reveals it")
 	}
 	text := v.report(t)
 	for _, want := range []string{"did not hold", "committed: ", fmt.Sprintf("linear.WithReplay(%q, %d)", v.scenario, v.seed), "> "} {
@@ -327,17 +327,17 @@ func TestAViolationIsReportedAsAShortList(t *testing.T) {
 		}
 	}
 	if n := len(v.history.events); n > 40 {
-		t.Errorf("%d calls are left of it, want a short list:\n%s", n, text)
+		t.Errorf("%d calls are left, want a short list:\n%s", n, text)
 	}
 }
 
-// The seed is all there is: a history that shows a fault shows it again.
+// The seed determines a history, so a fault shows again.
 func TestTheSameSeedIsTheSameHistory(t *testing.T) {
 	text := func(s scenario, seed uint64) string {
 		c := check{stacks: []func(store.Store) store.Store{naive{dropBefore: true, dropAfter: true}.wrap}}
 		var lines []string
 		for _, e := range c.run(t, s, seed, s.whole()).inOrder() {
-			// But for the numbers: two things of one instant are in no order.
+			// Leave out the numbers, because events of one instant have no order.
 			lines = append(lines, fmt.Sprintf("%v %v %d %s", e.callAt, e.retAt, e.client, e.what()))
 		}
 		return strings.Join(lines, "\n")
@@ -350,7 +350,7 @@ func TestTheSameSeedIsTheSameHistory(t *testing.T) {
 		}
 	}
 	if text(scenarios[0], 1) == text(scenarios[0], 2) {
-		t.Error("two seeds are one history")
+		t.Error("two seeds gave the same history")
 	}
 }
 
@@ -361,7 +361,7 @@ func TestAFloorThatIsNotReachedFails(t *testing.T) {
 	}
 }
 
-// What is simulated must be a Store too, when it is left in peace.
+// Without faults, the simulated base must be a correct Store.
 func TestTheSimulatedBaseConforms(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store {
 		b := newBase(newHistory(scenario{}), &scenario{}, 0, true)

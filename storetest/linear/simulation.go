@@ -18,18 +18,18 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// scenario is a way in which clients and a base behave. The times are upper bounds of what is drawn.
+// scenario is the behaviour of clients and base. Durations are upper bounds.
 type scenario struct {
 	name       string
 	clients    int
-	calls      int           // of each client
-	think      time.Duration // between a client's calls
-	latency    time.Duration // of the base, each way
-	writes     float64       // of all calls
-	lostWrites float64       // of the writes that reach the base: their outcome is unknown
-	lostReads  float64       // of the reads that reach the base
-	leaves     float64       // of all calls: the caller leaves
-	others     float64       // of all calls: to other threads
+	calls      int           // per client
+	think      time.Duration // pause between a client's calls
+	latency    time.Duration // of the base, in each direction
+	writes     float64       // share of all calls
+	lostWrites float64       // share of the base's writes whose outcome is unknown
+	lostReads  float64       // share of the base's reads that fail
+	leaves     float64       // share of all calls whose caller leaves
+	others     float64       // share of all calls that use other threads
 }
 
 var scenarios = []scenario{
@@ -42,12 +42,12 @@ var scenarios = []scenario{
 	{name: "failing", clients: 5, calls: 12, think: 400 * time.Microsecond, latency: 100 * time.Microsecond, writes: 0.2, lostReads: 0.25},
 }
 
-// excerpt is how many calls each client makes.
+// excerpt has the number of calls of each client.
 type excerpt []int
 
 func (s scenario) whole() excerpt { return slices.Repeat([]int{s.calls}, s.clients) }
 
-// The one principal, whose thread it is.
+// simOwner is the only principal. It owns the thread.
 var simOwner = chat.Owner{Tenant: "acme", Subject: "ada"}
 
 const simThread = "thr_main"
@@ -55,7 +55,7 @@ const simThread = "thr_main"
 // run makes one history.
 func (c *check) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *history) {
 	t.Helper()
-	if c.stale > 0 { // time enough to see what is too old
+	if c.stale > 0 { // give reads time to become too old
 		s.think, s.latency, s.writes = max(s.think, c.stale), max(s.latency, c.stale/6), s.writes/2
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -80,7 +80,7 @@ func (c *check) run(t *testing.T, s scenario, seed uint64, part excerpt) (h *his
 	return h
 }
 
-// stat adds up what the layers of s count under a name and a label.
+// stat sums what the layers of s count under a name and a label.
 func stat(s store.Store, name, label, value string) (sum float64) {
 	for r := range store.All[layer.StatsReporter](s) {
 		for _, st := range r.AppendStats(nil) {
@@ -102,8 +102,7 @@ type simulation struct {
 	ctx      context.Context
 }
 
-// play has all clients make their calls, waits until nothing of them can take effect any more, and looks at everything once
-// more.
+// play makes the calls of all clients, waits until none of them can take effect any more, and reads everything once more.
 func (m *simulation) play(seed uint64, part excerpt) {
 	m.begin(rand.New(rand.NewPCG(seed, 1<<32)))
 	done := make(chan struct{})
@@ -120,7 +119,7 @@ func (m *simulation) play(seed uint64, part excerpt) {
 		<-done
 	}
 	m.base.lates.Wait()
-	time.Sleep(2 * longestWrite) // a quarantine's end
+	time.Sleep(2 * longestWrite) // until quarantines end
 	for range 2 {
 		for via := range m.stacks {
 			m.call(m.ctx, 0, via, call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: simThread}})
@@ -131,7 +130,7 @@ func (m *simulation) play(seed uint64, part excerpt) {
 	}
 }
 
-// begin makes the thread, mostly, and some items.
+// begin usually creates the thread and some items.
 func (m *simulation) begin(r *rand.Rand) {
 	if r.IntN(5) == 0 {
 		return
@@ -147,7 +146,7 @@ func (m *simulation) begin(r *rand.Rand) {
 	}
 }
 
-// call makes a call and notes it.
+// call makes a call and records it.
 func (m *simulation) call(ctx context.Context, client, via int, c call.Call) {
 	e := &event{client: client, via: via, in: c}
 	var s store.Store = m.base
@@ -182,13 +181,13 @@ func (m *simulation) attempt(ctx context.Context, c call.Call, s store.Store, e 
 	return a, unknown
 }
 
-// client is one who makes calls, one after the other.
+// client makes calls, one after the other.
 type client struct {
 	*simulation
 	n    int
 	r    *rand.Rand
 	made int
-	look bool // next, at what it has just written
+	look bool // the next call reads what this client has just written
 }
 
 func (c *client) step() {
@@ -213,7 +212,7 @@ func (c *client) step() {
 		defer cancel()
 	}
 	via := c.n % len(c.stacks)
-	if c.n == c.scenario.clients-1 { // the last one goes past the layers, but for some calls
+	if c.n == c.scenario.clients-1 { // the last client makes some or all of its calls on the base
 		via = pastStacks
 		if len(c.stacks) == 1 && c.r.IntN(3) > 0 {
 			via = 0
@@ -236,7 +235,7 @@ func (c *client) step() {
 	c.call(ctx, c.n, via, in)
 }
 
-// other uses a thread that no history is kept of.
+// other makes a call on a thread that has no history.
 func (c *client) other(ctx context.Context, via int) {
 	if via == pastStacks {
 		return
@@ -250,7 +249,7 @@ func (c *client) other(ctx context.Context, via int) {
 	c.attempt(ctx, in, c.stacks[via], new(event))
 }
 
-// draw draws a call. Who goes past the layers only reads: a layer is told of every write of its process.
+// draw draws a call. Past the layers it is a read, because a layer must see every write of its process.
 func (c *client) draw(via int) call.Call {
 	in := call.Call{Thread: chat.Thread{ID: simThread}}
 	id := c.r.IntN(6)
@@ -268,7 +267,7 @@ func (c *client) draw(via int) call.Call {
 				in.Query.Order = store.OldestFirst
 			}
 			if c.look {
-				in.Query.Order = store.NewestFirst // the edge of what a cache would hold
+				in.Query.Order = store.NewestFirst // the edge of a cached window
 			} else if c.r.IntN(4) == 0 {
 				in.Query.After = simItems[id]
 			}
@@ -277,7 +276,7 @@ func (c *client) draw(via int) call.Call {
 	}
 	c.made++
 	text := fmt.Sprintf("%d.%d", c.n, c.made)
-	second := id / 2 // so that some have equal times
+	second := id / 2 // some items have equal times
 	if c.r.IntN(6) == 0 {
 		second = c.r.IntN(4)
 	}
@@ -289,7 +288,7 @@ func (c *client) draw(via int) call.Call {
 		in.Op = store.OpSaveThread
 		in.Thread = newThread(text, c.r.IntN(2))
 		if in.Mode == store.UpdateOnly {
-			in.Thread.Owner = chat.Owner{} // which leaves it as it is
+			in.Thread.Owner = chat.Owner{} // keeps the stored owner
 		}
 	case n < 10:
 		in.Op, in.Mode = store.OpDeleteThread, store.Upsert

@@ -18,8 +18,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Demo is an assistant without a model: it answers from the conversation itself, and does on command what assistants do. It is
-// safe for concurrent use.
+// Demo is an assistant without a model. It answers from the conversation itself, and shows on command what an assistant can
+// do. It is safe for concurrent use.
 type Demo struct{ pace time.Duration }
 
 var (
@@ -30,7 +30,7 @@ var (
 // Option configures a [Demo].
 type Option func(*Demo)
 
-// WithPace says how long a word takes. The default is 30 ms; 0 does not wait at all.
+// WithPace sets the time that a word takes. The default is 30 ms; 0 means no wait.
 func WithPace(d time.Duration) Option { return func(a *Demo) { a.pace = d } }
 
 // NewDemo returns a Demo.
@@ -42,7 +42,7 @@ func NewDemo(opts ...Option) *Demo {
 	return a
 }
 
-// command is what the assistant does when a message begins with its name. rest is what follows the name.
+// command is what the assistant does when a message begins with / and its name. rest is the text behind the name.
 type command struct {
 	name, help string
 	do         func(a *Demo, ctx context.Context, t *chatkit.Turn, rest string) error
@@ -50,29 +50,29 @@ type command struct {
 
 var commands []command
 
-func init() { // help lists them, itself among them
+func init() { // set here, because help refers to commands
 	commands = []command{
-		{"help", "what there is", (*Demo).help},
-		{"long", "[words] a long answer, to stop, reload or retry", (*Demo).long},
+		{"help", "this list", (*Demo).help},
+		{"long", "[words] a long answer, for trying stop, reload and retry", (*Demo).long},
 		{"widget", "a card with a button", (*Demo).widget},
-		{"workflow", "steps, as they are taken", (*Demo).workflow},
+		{"workflow", "steps that are shown while they are taken", (*Demo).workflow},
 		{"tool", "a tool that your browser runs", (*Demo).tool},
 		{"form", "questions for you", (*Demo).form},
-		{"image", "a picture, as it comes", (*Demo).image},
+		{"image", "a picture that is shown while it is made", (*Demo).image},
 		{"sources", "an answer with sources", (*Demo).sources},
 		{"title", "NAME names the conversation", (*Demo).title},
 		{"lock", "ends the conversation", (*Demo).lock},
-		{"hidden", "TEXT remembers what nobody sees", (*Demo).hidden},
-		{"notice", "a message beside the conversation", (*Demo).notice},
-		{"progress", "what is being done", (*Demo).progress},
+		{"hidden", "TEXT remembers a text that you do not see", (*Demo).hidden},
+		{"notice", "a message outside of the conversation", (*Demo).notice},
+		{"progress", "what the assistant is doing", (*Demo).progress},
 		{"effect", "something for your page to do", (*Demo).effect},
-		{"remove", "says something, and takes it back", (*Demo).remove},
+		{"remove", "a message that is removed again", (*Demo).remove},
 		{"fail", "[retry] an error", (*Demo).fail},
 		{"panic", "a bug", (*Demo).panic},
 	}
 }
 
-// Respond does what the message commands, or echoes it; after a tool's output or a form it says what it was told.
+// Respond runs the command in the message, or echoes the message. After a tool's output or a form, it repeats the answers.
 func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
 	if t.Message.ID == "" {
 		return a.goOn(ctx, t)
@@ -96,7 +96,7 @@ func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
 	return a.echo(ctx, t, m, text)
 }
 
-// textOf is what a user has written.
+// textOf returns the text of a user's message.
 func textOf(m chat.UserMessage) string {
 	var parts []string
 	for _, c := range m.Content {
@@ -105,7 +105,7 @@ func textOf(m chat.UserMessage) string {
 	return strings.TrimSpace(strings.Join(parts, " "))
 }
 
-// firstWord parts a text at its first space of any kind.
+// firstWord splits a text at its first white space.
 func firstWord(text string) (word, rest string) {
 	if i := strings.IndexFunc(text, unicode.IsSpace); i >= 0 {
 		return text[:i], strings.TrimSpace(text[i:])
@@ -113,7 +113,7 @@ func firstWord(text string) (word, rest string) {
 	return text, ""
 }
 
-// titleOf is the beginning of a text, as a thread's title.
+// titleOf returns the beginning of a text, for a thread's title.
 func titleOf(text string) string {
 	const most = 60
 	text = strings.Join(strings.Fields(text), " ")
@@ -145,7 +145,7 @@ func (a *Demo) stream(ctx context.Context, t *chatkit.Turn, words iter.Seq[strin
 	})
 }
 
-// wait lets the time of so many words pass.
+// wait waits for the time of the given number of words.
 func (a *Demo) wait(ctx context.Context, words int) error {
 	if a.pace == 0 {
 		return ctx.Err()
@@ -195,8 +195,8 @@ func (a *Demo) echo(ctx context.Context, t *chatkit.Turn, m chat.UserMessage, te
 	return a.say(ctx, t, answer)
 }
 
-// goOn answers the output of a tool, if the assistant has not spoken since, or else the newest form that the user has
-// completed.
+// goOn answers the output of a tool, unless the assistant has answered since. Otherwise it answers the newest completed
+// form.
 func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 	past, err := t.History(ctx, store.DefaultLimit)
 	if err != nil {
@@ -230,18 +230,18 @@ func (a *Demo) goOn(ctx context.Context, t *chatkit.Turn) error {
 func answers(form chat.StructuredInput) string {
 	var all []string
 	for _, q := range form.Inputs {
-		told := "no answer"
+		given := "no answer"
 		if q.Answer != nil && !q.Answer.Skipped {
-			told = strings.Join(q.Answer.Values, " and ")
+			given = strings.Join(q.Answer.Values, " and ")
 		}
-		all = append(all, q.Question+" "+told+".")
+		all = append(all, q.Question+" "+given+".")
 	}
 	return strings.Join(all, " ")
 }
 
 func (a *Demo) help(ctx context.Context, t *chatkit.Turn, _ string) error {
 	var b strings.Builder
-	b.WriteString("I repeat what you say, and know:\n")
+	b.WriteString("I repeat what you say, and I know these commands:\n")
 	for _, c := range commands {
 		fmt.Fprintf(&b, "\n/%s %s", c.name, c.help)
 	}
@@ -262,7 +262,7 @@ func (a *Demo) long(ctx context.Context, t *chatkit.Turn, rest string) error {
 	})
 }
 
-// done emits an item that comes whole.
+// done emits an item that is complete from the start.
 func done(ctx context.Context, t *chatkit.Turn, body chat.Body) error {
 	it, err := t.NewItem(ctx, body)
 	if err != nil {
@@ -271,7 +271,7 @@ func done(ctx context.Context, t *chatkit.Turn, body chat.Body) error {
 	return t.Emit(ctx, chatkit.ItemDone{Item: it})
 }
 
-// literal is JSON that the program's text has.
+// literal returns JSON that is part of the program.
 func literal(text string) chat.JSON {
 	j, err := chat.ParseJSON(text)
 	if err != nil {
@@ -280,7 +280,7 @@ func literal(text string) chat.JSON {
 	return j
 }
 
-// card is the widget, after its button was pressed n times.
+// card returns the widget after n presses of its button.
 func card(n int) chat.Widget {
 	return chat.Widget{CopyText: "A card", Widget: literal(fmt.Sprintf(`{"type":"Card","children":[`+
 		`{"type":"Title","value":"A card"},`+
@@ -292,7 +292,7 @@ func (a *Demo) widget(ctx context.Context, t *chatkit.Turn, _ string) error {
 	return done(ctx, t, card(0))
 }
 
-// pressed is the card as the action leaves it, or nil for another action.
+// pressed returns the card after the action, or nil for an unknown action.
 func pressed(action chatkit.Action) (*chat.Item, error) {
 	var payload struct {
 		Times int `json:"times"`
@@ -307,19 +307,19 @@ func pressed(action chatkit.Action) (*chat.Item, error) {
 	return &it, err
 }
 
-// Act counts how often the card's button was pressed.
+// Act counts the presses of the card's button.
 func (a *Demo) Act(ctx context.Context, t *chatkit.Turn, action chatkit.Action) error {
 	it, err := pressed(action)
 	if err != nil {
 		return err
 	}
 	if it == nil {
-		return chatkit.Failure{Code: "custom", Message: "I know no such action."}
+		return chatkit.Failure{Code: "custom", Message: "I do not know this action."}
 	}
 	return t.Emit(ctx, chatkit.ItemReplaced{Item: *it})
 }
 
-// ActNow is Act for who waits for the card.
+// ActNow is like Act, for a client that waits for the new card.
 func (a *Demo) ActNow(_ context.Context, _ chat.Thread, action chatkit.Action) (chat.Item, error) {
 	it, err := pressed(action)
 	if err != nil || it == nil {
@@ -382,7 +382,7 @@ func (a *Demo) form(ctx context.Context, t *chatkit.Turn, _ string) error {
 	}})
 }
 
-// picture is an image in itself: there is no network. It grows with the progress.
+// picture returns an image as a data URL, because the demo needs no network. It grows with the progress.
 func picture(progress float64) string {
 	return fmt.Sprintf("data:image/svg+xml,%%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 320 180'%%3E"+
 		"%%3Crect width='320' height='180' fill='%%23dbe4ee'/%%3E%%3Ccircle cx='160' cy='90' r='%.0f' fill='%%233a6ea5'/%%3E%%3C/svg%%3E", 70*progress)
@@ -412,7 +412,7 @@ func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
 }
 
 func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
-	const text = "Water boils at lower temperatures the higher one is."
+	const text = "Water boils at a lower temperature on a mountain."
 	end := len(text)
 	source := func(s chat.Source) chat.Annotation { return chat.Annotation{Source: s, Index: &end} }
 	all := []chat.Annotation{
@@ -445,7 +445,7 @@ func (a *Demo) sources(ctx context.Context, t *chatkit.Turn, _ string) error {
 
 func (a *Demo) title(ctx context.Context, t *chatkit.Turn, rest string) error {
 	t.Thread.Title = titleOf(rest)
-	return a.say(ctx, t, "This conversation is called “"+t.Thread.Title+"” now.")
+	return a.say(ctx, t, "This conversation is now called “"+t.Thread.Title+"”.")
 }
 
 func (a *Demo) lock(ctx context.Context, t *chatkit.Turn, _ string) error {
@@ -469,7 +469,7 @@ func (a *Demo) hidden(ctx context.Context, t *chatkit.Turn, rest string) error {
 }
 
 func (a *Demo) notice(ctx context.Context, t *chatkit.Turn, _ string) error {
-	return t.Emit(ctx, chatkit.Notice{Level: "info", Title: "A notice", Message: "It is no part of the conversation."})
+	return t.Emit(ctx, chatkit.Notice{Level: "info", Title: "A notice", Message: "It is not part of the conversation."})
 }
 
 func (a *Demo) progress(ctx context.Context, t *chatkit.Turn, _ string) error {
@@ -507,5 +507,5 @@ func (a *Demo) fail(_ context.Context, _ *chatkit.Turn, rest string) error {
 }
 
 func (a *Demo) panic(context.Context, *chatkit.Turn, string) error {
-	panic("answer: a bug, as asked for")
+	panic("answer: the bug of /panic")
 }

@@ -54,7 +54,7 @@ func TestCommands(t *testing.T) {
 				t.Errorf("said %q, want %q in it", text(got), c.text)
 			}
 			if _, failed := got[len(got)-1]["code"]; !failed && text(got) != "" && text(got) != spoken(last[chat.AssistantMessage](g)) {
-				t.Error("what is stored is not what was streamed")
+				t.Error("the stored item differs from the streamed one")
 			}
 		})
 	}
@@ -126,7 +126,7 @@ func TestTool(t *testing.T) {
 	if got != "Your browser says: 12:30" {
 		t.Errorf("said %q", got)
 	}
-	// The form is older than the tool's output, which has had its answer.
+	// The form is older than the tool's output, which was answered already.
 	answers := object{"drink": object{"values": []string{"Tea"}}, "with": object{"values": []string{"Milk", "Sugar"}}}
 	got = text(g.stream(t.Context(), "threads.add_structured_input",
 		object{"item_id": form.ID, "input": object{"status": "answered", "answers": answers}}, nil))
@@ -182,7 +182,7 @@ func TestLongIsBounded(t *testing.T) {
 	}
 }
 
-// A client that goes away keeps what it has read, whatever the answer's pace.
+// A client that goes away keeps the words it has read, for any pace of the answer.
 func TestLongCancelled(t *testing.T) {
 	for name, pace := range map[string]time.Duration{"quick": 0, "slow": time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
@@ -191,13 +191,13 @@ func TestLongCancelled(t *testing.T) {
 			m, _, err := chat.DecodeItem[chat.AssistantMessage](g.items()[1])
 			testenv.Must(t, err)
 			if got := spoken(m); !strings.HasPrefix(got, text(read)) || len(strings.Fields(got)) == 20_000 {
-				t.Errorf("kept %d bytes, of which %d were read", len(got), len(text(read)))
+				t.Errorf("%d bytes were kept and %d were read", len(got), len(text(read)))
 			}
 		})
 	}
 }
 
-// The pace is one timer a word, and a context that ends cuts it short.
+// The pace is one timer per word, and the end of the context cuts it short.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := answer.NewDemo(answer.WithPace(time.Hour))

@@ -1,3 +1,3 @@
-// Package answer has the assistants of the example: [Demo], which needs no network and shows everything that a stream can
-// have, and [OpenAI], which has a model answer.
+// Package answer has the assistants of the example. [Demo] needs no network and shows every kind of event. [OpenAI] answers
+// with a model.
 package answer

@@ -8,7 +8,7 @@ import (
 
 var Wait = (*Demo).wait
 
-// Through has the endpoint asked through rt, in place of the network.
+// Through replaces the network to the endpoint by rt.
 func (a *OpenAI) Through(rt http.RoundTripper) {
 	a.completions.Options = append(a.completions.Options, option.WithHTTPClient(&http.Client{Transport: rt}))
 }

@@ -19,8 +19,9 @@ import (
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 )
 
-// OpenAI is an assistant that has a model answer, behind an endpoint that speaks OpenAI's chat completions. The model sees the
-// newest part of the conversation as text: attachments and images by their names only. It is safe for concurrent use.
+// OpenAI is an assistant that answers with a model, over an endpoint with OpenAI's chat completions API. The model gets the
+// newest part of the conversation as text. It gets the names of attachments and a note for each image. It is safe for
+// concurrent use.
 type OpenAI struct {
 	completions  openai.ChatCompletionService
 	model        string
@@ -35,25 +36,26 @@ var _ chatkit.Responder = (*OpenAI)(nil)
 // OpenAIOption configures an [OpenAI].
 type OpenAIOption func(*OpenAI)
 
-// WithModels names further models, which a message may ask for in its inference_options. What asks for any other is answered
-// by the one given to [NewOpenAI].
+// WithModels names further models that a message may choose in its inference_options. Any other choice gets the model of
+// [NewOpenAI].
 func WithModels(models ...string) OpenAIOption { return func(a *OpenAI) { a.models = models } }
 
 // WithInstructions puts a system message before every conversation.
 func WithInstructions(text string) OpenAIOption { return func(a *OpenAI) { a.instructions = text } }
 
-// WithPatience says for how long the endpoint may be silent, before its first word and between any two. The default is a
+// WithPatience sets how long the endpoint may be silent, before its first word and between two words. The default is a
 // minute.
 func WithPatience(d time.Duration) OpenAIOption { return func(a *OpenAI) { a.patience = d } }
 
-// WithLogger takes why the endpoint did not answer: neither what it said nor what it was sent. The default is slog.Default.
+// WithLogger sets the logger for failures of the endpoint. The log has neither replies nor requests. The default is
+// slog.Default.
 func WithLogger(l *slog.Logger) OpenAIOption { return func(a *OpenAI) { a.log = l } }
 
-// maxReply bounds the bytes of an endpoint's reply.
+// maxReply limits the bytes of an endpoint's reply.
 const maxReply = 8 << 20
 
-// NewOpenAI returns an OpenAI that asks the model at baseURL, such as https://api.openai.com/v1. apiKey may be empty, for an
-// endpoint that asks for none. The SDK's environment variables are not read.
+// NewOpenAI returns an OpenAI that uses the model at baseURL, such as https://api.openai.com/v1. apiKey may be empty if the
+// endpoint needs none. The SDK's environment variables are ignored.
 func NewOpenAI(baseURL, apiKey, model string, opts ...OpenAIOption) *OpenAI {
 	a := &OpenAI{model: model, patience: time.Minute, log: slog.Default()}
 	for _, o := range opts {
@@ -61,10 +63,10 @@ func NewOpenAI(baseURL, apiKey, model string, opts ...OpenAIOption) *OpenAI {
 	}
 	settings := []option.RequestOption{
 		option.WithBaseURL(baseURL),
-		// A redirect would take the conversation to where nobody meant it to go.
+		// A redirect could send the conversation to another host.
 		option.WithHTTPClient(&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}),
 		option.WithMiddleware(bounded),
-		option.WithMaxRetries(1), // of requests that had no answer at all; what comes after is for the user to try again
+		option.WithMaxRetries(1), // one retry of a failed request; further retries are the user's decision
 		option.WithMaxRetryDelay(2 * time.Second),
 	}
 	if apiKey != "" {
@@ -74,7 +76,7 @@ func NewOpenAI(baseURL, apiKey, model string, opts ...OpenAIOption) *OpenAI {
 	return a
 }
 
-// bounded cuts replies that are too long, error pages among them, which the SDK reads whole.
+// bounded limits the length of replies, including error pages, which the SDK reads whole.
 func bounded(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
 	res, err := next(req)
 	if res != nil && res.Body != nil {
@@ -86,7 +88,7 @@ func bounded(req *http.Request, next option.MiddlewareNext) (*http.Response, err
 	return res, err
 }
 
-// Respond has the model answer the conversation as it is.
+// Respond answers the conversation with the model.
 func (a *OpenAI) Respond(ctx context.Context, t *chatkit.Turn) error {
 	past, err := t.History(ctx, maxMessages)
 	if err != nil {
@@ -113,7 +115,7 @@ func (a *OpenAI) Respond(ctx context.Context, t *chatkit.Turn) error {
 
 	next, stop := iter.Pull2(a.pieces(ctx, openai.ChatCompletionNewParams{Model: model, Messages: messages}))
 	defer stop()
-	// No message is announced before its first word: an endpoint that fails leaves no empty one.
+	// The item is announced at the first word, so that a failing endpoint leaves no empty message.
 	piece, err, ok := next()
 	if err != nil {
 		return err
@@ -125,7 +127,7 @@ func (a *OpenAI) Respond(ctx context.Context, t *chatkit.Turn) error {
 	})
 }
 
-// Act refuses: the model shows no widgets.
+// Act fails: the model creates no widgets.
 func (a *OpenAI) Act(context.Context, *chatkit.Turn, chatkit.Action) error {
 	return chatkit.Failure{Code: "custom", Message: "This assistant knows no actions."}
 }
@@ -136,7 +138,7 @@ var (
 	errCut     = errors.New("cut off before the end")
 )
 
-// pieces yields the answer as it comes: at least one piece, and then an error unless it is whole.
+// pieces yields the answer piece by piece. It yields an error if the answer is empty or incomplete.
 func (a *OpenAI) pieces(ctx context.Context, params openai.ChatCompletionNewParams) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		asking, cancel := context.WithCancelCause(ctx)
@@ -179,13 +181,13 @@ func (a *OpenAI) pieces(ctx context.Context, params openai.ChatCompletionNewPara
 	}
 }
 
-// failure logs what went wrong, and returns what the user is told of it. Neither has the key, the URL, or what the endpoint
-// said: it may repeat any of what it was sent.
+// failure logs a failure and returns the message for the user. Both leave out the key, the URL and the reply, which may
+// repeat the request.
 func (a *OpenAI) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	f := chatkit.Failure{Code: "custom", Message: "The model's answer broke off.", AllowRetry: true}
+	f := chatkit.Failure{Code: "custom", Message: "The model's answer was cut off.", AllowRetry: true}
 	reason := fmt.Sprintf("%T", err)
 	refused, isRefused := errors.AsType[*openai.Error](err)
 	_, isInReply := errors.AsType[*ssestream.StreamError](err)
@@ -195,7 +197,7 @@ func (a *OpenAI) failure(ctx context.Context, err error) error {
 		reason = fmt.Sprintf("status %d", refused.StatusCode)
 		f.Message, f.AllowRetry = refusal(refused.StatusCode)
 	case isInReply:
-		reason = "an error among the events"
+		reason = "an error event"
 		f.Message = "The model is not available now."
 	case isAtURL:
 		reason = atURL.Err.Error()
@@ -213,7 +215,7 @@ func (a *OpenAI) failure(ctx context.Context, err error) error {
 	return f
 }
 
-// refusal says what the user is told of an endpoint's status, and whether trying again may help.
+// refusal returns the message for the user for an HTTP status, and whether a retry may help.
 func refusal(status int) (message string, again bool) {
 	switch {
 	case status == http.StatusTooManyRequests:
@@ -221,7 +223,7 @@ func refusal(status int) (message string, again bool) {
 	case status == http.StatusRequestTimeout || status >= http.StatusInternalServerError:
 		return "The model is not available now.", true
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusNotFound:
-		return "The model is not set up rightly on this server.", false
+		return "The model is not configured correctly on this server.", false
 	}
-	return "The model did not take this conversation.", false
+	return "The model refused this conversation.", false
 }

@@ -25,7 +25,7 @@ import (
 
 const key = "sk-very-secret"
 
-// chunk is a line of a streamed completion.
+// chunk returns one line of a streamed completion.
 func chunk(delta, finish string) string {
 	f := "null"
 	if finish != "" {
@@ -34,7 +34,7 @@ func chunk(delta, finish string) string {
 	return fmt.Sprintf(`data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":%q},"finish_reason":%s}]}`+"\n\n", delta, f)
 }
 
-// model runs an endpoint, and an assistant that asks it.
+// model runs an endpoint, and an assistant that uses it.
 func model(t *testing.T, serve http.HandlerFunc, opts ...answer.OpenAIOption) *rig {
 	t.Helper()
 	srv := httptest.NewServer(serve)
@@ -104,7 +104,7 @@ func TestOpenAI(t *testing.T) {
 		t.Errorf("title %q, %v", th.Title, err)
 	}
 
-	// What does not fit is left out from the oldest on; a message that does not fit alone is refused.
+	// If a conversation is too long, the oldest items are left out. A single message that is too long is refused.
 	g.say(strings.Repeat("x", 128<<10-4))
 	if len(got.Messages) != 2 || got.Messages[0]["role"] != "system" {
 		t.Errorf("%d messages", len(got.Messages))
@@ -152,7 +152,7 @@ func TestOpenAIFails(t *testing.T) {
 		"a page":            {says("<html>hello</html>"), "error", "an empty answer", true},
 		"nothing":           {says(chunk("", "stop") + "data: [DONE]\n\n"), "error", "an empty answer", true},
 		"malformed":         {says(chunk("Hel", "") + "data: {\"choices\":[{\n\n"), begun, "SyntaxError", true},
-		"an error event":    {says(chunk("Hel", "") + `data: {"error":{"message":"` + key + `"}}` + "\n\n"), begun, "among the events", true},
+		"an error event":    {says(chunk("Hel", "") + `data: {"error":{"message":"` + key + `"}}` + "\n\n"), begun, "an error event", true},
 		"ends too early":    {says(chunk("Hel", "")), begun, "cut off", true},
 		"endless":           {says(chunk("Hel", "") + strings.Repeat(": "+strings.Repeat("x", 1<<20)+"\n", 9) + chunk("", "stop")), begun, "cut off", true},
 		"connection is cut": {func(w http.ResponseWriter, r *http.Request) { says(chunk("Hel", ""))(w, r); cut(w) }, begun, "", true},
@@ -171,20 +171,20 @@ func TestOpenAIFails(t *testing.T) {
 				t.Errorf("%q is not in the log: %s", c.reason, log)
 			}
 			if all := fmt.Sprint(events) + g.log.String(); strings.Contains(all, key) || strings.Contains(all, "/v1") {
-				t.Errorf("the key or the URL is told: %s", all)
+				t.Errorf("the key or the URL was revealed: %s", all)
 			}
 			g.wantStored("")
 		})
 	}
 }
 
-// cut ends the connection, after what was written.
+// cut cuts the connection after the bytes written so far.
 func cut(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }
 
-// slow is an endpoint that needs a time for its first words, has no more to say, and never ends.
+// slow is an endpoint that sends its first words after some time, and then nothing more.
 type slow struct {
 	after time.Duration
 	words string
@@ -201,7 +201,7 @@ func (s slow) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: req}, nil
 }
 
-// An endpoint that falls silent is given up, before its first word and after it. The time counts from the last word.
+// An endpoint that falls silent is given up, before its first word or after it. The time starts again with each word.
 func TestOpenAISilent(t *testing.T) {
 	const patience = 2 * time.Minute
 	for name, c := range map[string]struct {
@@ -247,10 +247,10 @@ func TestOpenAICancelled(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	// The request to the endpoint ends with the client's, or this would not.
+	// The request to the endpoint ends with the client's request. Otherwise this would hang.
 	g.sayAndLeave("Good day", func(read []object) bool { return text(read) == "Hel" })
 	<-over
 	if strings.Contains(g.log.String(), "the model did not answer") {
-		t.Errorf("the client's going is held against the model: %s", g.log)
+		t.Errorf("the log blames the model for a client that left: %s", g.log)
 	}
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type object = chatkittest.Object
 
-// rig is an assistant behind the real handler, with a client that has one conversation.
+// rig is an assistant behind the real handler, and a client with one conversation.
 type rig struct {
 	t      *testing.T
 	s      store.Store
@@ -35,7 +35,7 @@ type rig struct {
 	log    *buffer
 }
 
-// buffer is a log that may be read while it is written.
+// buffer is a log that can be read while it is written.
 type buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -66,7 +66,7 @@ func newRig(t *testing.T, r func(*slog.Logger) chatkit.Responder) *rig {
 	return g
 }
 
-// request sends a request about the conversation.
+// request sends a request for the conversation.
 func (g *rig) request(ctx context.Context, kind string, params object) *http.Response {
 	g.t.Helper()
 	if g.thread != "" {
@@ -76,7 +76,7 @@ func (g *rig) request(ctx context.Context, kind string, params object) *http.Res
 	return testenv.Value(g.srv.Client().Do(req))(g.t)
 }
 
-// stream sends a request, reads its events and calls each with them, where it is not nil.
+// stream sends a request, reads its events and calls each, if not nil, with every event.
 func (g *rig) stream(ctx context.Context, kind string, params object, each func(object)) []object {
 	g.t.Helper()
 	res := g.request(ctx, kind, params)
@@ -84,7 +84,7 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 	var all []object
 	for e, err := range chatkittest.Events(res.Body) {
 		if ctx.Err() != nil {
-			break // a line that the client goes away in is not whole
+			break // the line is incomplete if the client goes away in it
 		}
 		if err != nil {
 			g.t.Fatalf("%s: %d %v", kind, res.StatusCode, err)
@@ -100,7 +100,7 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 	return all
 }
 
-// input is a message, with what else the input is to have.
+// input returns the input of a message, with further members.
 func input(text string, more ...object) object {
 	in := chatkittest.Input(text)
 	for _, m := range more {
@@ -109,7 +109,7 @@ func input(text string, more ...object) object {
 	return object{"input": in}
 }
 
-// say sends a message, and returns what came after it was stored.
+// say sends a message, and returns the events after it was stored.
 func (g *rig) say(text string, more ...object) []object {
 	g.t.Helper()
 	return g.sayTo(g.t.Context(), nil, text, more...)
@@ -138,7 +138,8 @@ func (g *rig) ask(kind string, params object) (int, object) {
 	return res.StatusCode, chatkittest.Answer(g.t, res)
 }
 
-// sayAndLeave sends a message, goes once it has read enough, waits for what is kept, and returns what was read.
+// sayAndLeave sends a message, leaves once it has read enough, waits until the answer is saved, and returns the events that
+// it read.
 func (g *rig) sayAndLeave(text string, enough func(read []object) bool) (read []object) {
 	g.t.Helper()
 	ctx, leave := context.WithCancel(g.t.Context())
@@ -153,12 +154,13 @@ func (g *rig) sayAndLeave(text string, enough func(read []object) bool) (read []
 	return read
 }
 
-// short are the names of events, for tests to list.
+// short has short names of events for tests.
 var short = strings.NewReplacer(
 	"thread.item.", "", "assistant_message.content_part.", "part.", "workflow.", "", "generated_image.", "image.",
 )
 
-// types says which events there were, repeated ones once. Where a changed thread is told between them is chatkit's.
+// types returns the short names of the events, without repetitions. It leaves out changes of the thread, which package
+// chatkit sends.
 func types(events []object) string {
 	var all []string
 	for _, e := range events {
@@ -176,7 +178,7 @@ func types(events []object) string {
 	return strings.Join(all, " ")
 }
 
-// text is what the deltas say.
+// text returns the text of all deltas.
 func text(events []object) string {
 	var b strings.Builder
 	for _, e := range events {
@@ -187,14 +189,14 @@ func text(events []object) string {
 	return b.String()
 }
 
-// items are those that are stored, the oldest first.
+// items returns the stored items, oldest first.
 func (g *rig) items() []chat.Item {
 	g.t.Helper()
 	q := store.PageQuery{Order: store.OldestFirst, Limit: store.MaxLimit}
 	return testenv.Value(g.s.LoadThreadItems(context.Background(), g.thread, q))(g.t).Data
 }
 
-// wantStored fails the test unless items of these types are stored behind the conversation's first message.
+// wantStored fails the test unless items of these types are stored after the conversation's first message.
 func (g *rig) wantStored(types string) {
 	g.t.Helper()
 	var all []string

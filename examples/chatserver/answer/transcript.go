@@ -11,26 +11,26 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// How much of a conversation a model is shown: so many items, of so many bytes.
+// The model gets at most this many items and bytes of a conversation.
 const (
 	maxMessages = 100
 	maxBytes    = 128 << 10
 )
 
-// transcript is a conversation as a model reads it.
+// transcript is a conversation as the model reads it.
 type transcript struct {
 	turns []exchange
-	first string // what the user said first
-	model string // what the user asked for last
+	first string // the user's first message
+	model string // the model that the user chose last
 }
 
-// exchange is what an item is to a model. It is left out as a whole, for a tool's output must not be without its call.
+// exchange is the messages of one item. They are sent together or not at all, because a tool's output needs its call.
 type exchange struct {
 	messages []openai.ChatCompletionMessageParamUnion
 	bytes    int
 }
 
-// transcribe reads items, the oldest first.
+// transcribe converts items, oldest first.
 func transcribe(items []chat.Item) (transcript, error) {
 	var t transcript
 	for _, it := range items {
@@ -52,7 +52,8 @@ func transcribe(items []chat.Item) (transcript, error) {
 	return t, nil
 }
 
-// newest returns the messages of the newest items that have no more bytes than that. fits: the very newest is among them.
+// newest returns the messages of the newest items, with at most that many bytes. fits is false if even the newest item is
+// too large.
 func (t transcript) newest(most int) (messages []openai.ChatCompletionMessageParamUnion, fits bool) {
 	from := len(t.turns)
 	for from > 0 && t.turns[from-1].bytes <= most {
@@ -105,7 +106,7 @@ func (e *exchange) user(text string)      { add(e, text, openai.UserMessage[stri
 func (e *exchange) assistant(text string) { add(e, text, openai.AssistantMessage[string]) }
 func (e *exchange) system(text string)    { add(e, text, openai.SystemMessage[string]) }
 
-// add adds a message, unless it says nothing: endpoints refuse one.
+// add adds a message. It skips an empty one, because endpoints refuse it.
 func add(e *exchange, text string, message func(string) openai.ChatCompletionMessageParamUnion) {
 	if strings.TrimSpace(text) == "" {
 		return
@@ -114,7 +115,7 @@ func add(e *exchange, text string, message func(string) openai.ChatCompletionMes
 	e.bytes += len(text)
 }
 
-// tool adds a call and its output. They stay a tool's: what a client says must not pass for the system's word.
+// tool adds a call and its output. They keep the role "tool": a client's text must not become a system message.
 func (e *exchange) tool(id string, call chat.ClientToolCall) {
 	function := openai.ChatCompletionMessageFunctionToolCallFunctionParam{
 		Name: call.Name, Arguments: cmp.Or(call.Arguments.String(), "{}"),
@@ -130,7 +131,7 @@ func (e *exchange) tool(id string, call chat.ClientToolCall) {
 	e.bytes += len(id) + len(function.Name) + len(function.Arguments) + len(output)
 }
 
-// asked is a user's message with what is quoted in it, and the names of what is attached.
+// asked returns a user's message with its quote and the names of its attachments.
 func asked(m chat.UserMessage) string {
 	var parts []string
 	if m.QuotedText != "" {
@@ -145,7 +146,7 @@ func asked(m chat.UserMessage) string {
 	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "\n\n")
 }
 
-// plain is what a free-form content says: a text as it is, and anything else as JSON.
+// plain returns free-form content: a string as its text, anything else as JSON.
 func plain(j chat.JSON) string {
 	var text string
 	if j.Decode(&text) == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// answers has what is answered with JSON, by the type of the request.
+// answers has the requests that are answered with JSON, by type.
 var answers = map[string]func(*Handler, context.Context, params) (any, error){
 	"threads.get_by_id":          (*Handler).getThread,
 	"threads.list":               (*Handler).listThreads,
@@ -22,7 +22,7 @@ var answers = map[string]func(*Handler, context.Context, params) (any, error){
 	"input.transcribe":           (*Handler).transcribe,
 }
 
-// nothing is the answer that says no more than that it was done.
+// nothing is the empty answer of a successful request.
 type nothing struct{}
 
 func (h *Handler) getThread(ctx context.Context, p params) (any, error) {
@@ -56,7 +56,7 @@ func (h *Handler) listItems(ctx context.Context, p params) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Of a thread that is not there the store has an empty page; a client asks for one that it knows.
+	// For a missing thread the store returns an empty page. The client must get an error instead.
 	if _, err := h.store.LoadThread(ctx, p.ThreadID); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (h *Handler) listItems(ctx context.Context, p params) (any, error) {
 
 func (h *Handler) updateThread(ctx context.Context, p params) (any, error) {
 	if p.Title == nil || len(*p.Title) > maxTitle {
-		return nil, invalid("title: missing, or more than 1,000 bytes")
+		return nil, invalid("title: missing or longer than 1,000 bytes")
 	}
 	unlock, err := h.lock(ctx, p.ThreadID)
 	if err != nil {
@@ -96,7 +96,7 @@ func (h *Handler) feedback(ctx context.Context, p params) (any, error) {
 		return nil, invalid("kind: neither positive nor negative")
 	}
 	if len(p.ItemIDs) == 0 || len(p.ItemIDs) > maxFeedback {
-		return nil, invalid("item_ids: none, or more than 100")
+		return nil, invalid("item_ids: none or more than 100")
 	}
 	for _, id := range p.ItemIDs {
 		if _, err := h.store.LoadItem(ctx, p.ThreadID, id); err != nil {
@@ -109,13 +109,13 @@ func (h *Handler) feedback(ctx context.Context, p params) (any, error) {
 
 func (h *Handler) createAttachment(ctx context.Context, p params) (any, error) {
 	if h.files == nil {
-		return nil, unsupported("attachments: this server takes none")
+		return nil, unsupported("attachments: not supported by this server")
 	}
 	switch {
 	case p.Name == "" || len(p.Name) > maxName:
-		return nil, invalid("name: missing, or more than 255 bytes")
+		return nil, invalid("name: missing or longer than 255 bytes")
 	case p.MIMEType == "" || len(p.MIMEType) > maxName:
-		return nil, invalid("mime_type: missing, or more than 255 bytes")
+		return nil, invalid("mime_type: missing or longer than 255 bytes")
 	case p.Size < 0:
 		return nil, invalid("size: negative")
 	}
@@ -140,16 +140,16 @@ func (h *Handler) createAttachment(ctx context.Context, p params) (any, error) {
 
 func (h *Handler) deleteAttachment(ctx context.Context, p params) (any, error) {
 	if h.files == nil {
-		return nil, unsupported("attachments: this server takes none")
+		return nil, unsupported("attachments: not supported by this server")
 	}
 	_, err := h.store.LoadAttachment(ctx, p.AttachmentID)
 	if store.CodeOf(err) == store.CodeNotFound {
-		return nothing{}, nil // as deleting what is not there is, in a store
+		return nothing{}, nil // as in a store: deleting a missing row succeeds
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The row first: a file without one is out of reach, a row without its file would be a broken promise.
+	// The row is deleted first: a file without a row does no harm, but a row must have its file.
 	if err := h.store.DeleteAttachment(ctx, p.AttachmentID); err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func (h *Handler) deleteAttachment(ctx context.Context, p params) (any, error) {
 func (h *Handler) actNow(ctx context.Context, p params) (any, error) {
 	actor, ok := h.responder.(SyncActor)
 	if !ok {
-		return nil, unsupported("threads.sync_custom_action: this assistant has no such action")
+		return nil, unsupported("threads.sync_custom_action: not supported by this assistant")
 	}
 	t, err := h.activeThread(ctx, p.ThreadID)
 	if err != nil {
@@ -187,7 +187,7 @@ func (h *Handler) actNow(ctx context.Context, p params) (any, error) {
 	return answer, err
 }
 
-// action returns the custom action of a request. Its sender, where there is one, is a widget.
+// action returns the custom action of a request. If it has a sender, that must be a widget.
 func (h *Handler) action(ctx context.Context, p params) (Action, error) {
 	in, err := decodeParam[actionInput]("action", p.Action)
 	if err != nil {
@@ -207,5 +207,5 @@ func (h *Handler) action(ctx context.Context, p params) (Action, error) {
 }
 
 func (h *Handler) transcribe(context.Context, params) (any, error) {
-	return nil, unsupported("input.transcribe: this server does not transcribe")
+	return nil, unsupported("input.transcribe: not supported by this server")
 }

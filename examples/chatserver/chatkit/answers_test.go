@@ -19,7 +19,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// at is before every now, that of bubbles (the year 2000) among them.
+// at is before every now, including those of bubbles (the year 2000).
 func at(second int) time.Time { return time.Date(1999, 1, 2, 3, 4, second, 0, time.UTC) }
 
 func text(s string) chat.UserMessage {
@@ -48,7 +48,7 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 		t.Errorf("get_by_id: items %s", got)
 	}
 
-	// A page may be short, and its cursor stays right: no item is lost or shown twice.
+	// A page may be short, but its cursor stays right: no item is lost or repeated.
 	var seen []string
 	after := ""
 	for range 10 {
@@ -87,7 +87,7 @@ func TestThreadsAndItemsArePaged(t *testing.T) {
 	}
 }
 
-// Nothing that the client is not to see leaves, in an answer or in an event.
+// No answer and no event has data that the client must not see.
 func TestHiddenThingsAreNeverSent(t *testing.T) {
 	const secret = "SECRET"
 	hide := parse(t, `{"k":"`+secret+`"}`)
@@ -133,7 +133,7 @@ func TestHiddenThingsAreNeverSent(t *testing.T) {
 		t.Errorf("the message has %d attachments, %v", len(m.Attachments), err)
 	}
 	if !strings.Contains(answers, `"atc"`) || !strings.Contains(answers, `"title":"t"`) {
-		t.Errorf("what is not hidden is missing:\n%s", answers)
+		t.Errorf("visible items are missing:\n%s", answers)
 	}
 	if stored, err := g.s.LoadAttachment(ada, "atc"); err != nil || stored.ThreadID != id || !strings.Contains(stored.JSON().String(), secret) {
 		t.Errorf("the attachment is stored as %s of thread %q, %v", stored.JSON(), stored.ThreadID, err)
@@ -155,7 +155,7 @@ func TestAThreadIsRenamedAndDeleted(t *testing.T) {
 	g.want(404, "ada", "threads.get_by_id", object{"thread_id": "thr"})
 }
 
-// Every request about somebody else's thread is answered as one about a thread that is not there.
+// Every request about another user's thread gets the same answer as one about a missing thread.
 func TestOthersFindNothing(t *testing.T) {
 	g := newRig(t, script{})
 	g.newThread(text("1"), chat.ClientToolCall{CallID: "c", Name: "n"}, chat.StructuredInput{})
@@ -176,7 +176,7 @@ func TestOthersFindNothing(t *testing.T) {
 		_, nobodys := g.ask("grace", kind, params)
 		same := strings.ReplaceAll(fmt.Sprint(nobodys), "thx", "thr")
 		if status != 404 || fmt.Sprint(theirs) != same {
-			t.Errorf("%s: %d %v, and of no thread: %v", kind, status, theirs, nobodys)
+			t.Errorf("%s: %d %v, but for a missing thread: %v", kind, status, theirs, nobodys)
 		}
 		if w := g.writes(); w != "" {
 			t.Errorf("%s wrote: %s", kind, w)
@@ -239,7 +239,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		e, _ := v["error"].(object)
 		message, _ := e["message"].(string)
 		if status != test.status || !strings.Contains(message, test.says) || e["code"] == "" {
-			t.Errorf("%s: %d %v, want %d and something about %q", name, status, v, test.status, test.says)
+			t.Errorf("%s: %d %v, want %d and a text with %q", name, status, v, test.status, test.says)
 		}
 		if w := g.writes(); w != "" {
 			t.Errorf("%s: wrote %s", name, w)
@@ -278,7 +278,7 @@ func TestOnlyJSONIsRead(t *testing.T) {
 	}
 }
 
-// files is a Files that remembers.
+// files is a Files that records its calls.
 type files struct{ deleted []string }
 
 func (f *files) Create(_ context.Context, id string, _ int64, b chat.AttachmentBody) (chat.AttachmentBody, error) {
@@ -303,12 +303,12 @@ func TestAttachmentsAreTheirOwnersAlone(t *testing.T) {
 	input["attachments"] = []string{id}
 	g.want(404, "grace", "threads.create", object{"input": input})
 	if page, _ := g.base.LoadThreads(context.Background(), store.ThreadQuery{Owner: store.AnyOwner()}); len(page.Data) != 0 {
-		t.Error("and a thread made for it")
+		t.Error("a thread was created for a refused message")
 	}
-	g.want(409, "ada", "threads.create", object{"input": input})            // it is not uploaded
-	g.want(200, "grace", "attachments.delete", object{"attachment_id": id}) // as of what is not there
+	g.want(409, "ada", "threads.create", object{"input": input})            // not uploaded yet
+	g.want(200, "grace", "attachments.delete", object{"attachment_id": id}) // as for a missing attachment
 	if len(kept.deleted) != 0 {
-		t.Fatal("somebody else deleted the file")
+		t.Fatal("another user deleted the file")
 	}
 	g.want(200, "ada", "attachments.delete", object{"attachment_id": id})
 	if len(kept.deleted) != 1 {

@@ -1,13 +1,16 @@
-// Package chatkit speaks the ChatKit protocol over any store.Store: one HTTP endpoint that a ChatKit front end posts to, and a
-// [Responder] that is the assistant.
+// Package chatkit serves the ChatKit protocol over any store.Store. It has one HTTP endpoint for ChatKit front ends, and
+// calls a [Responder], which is the assistant.
 //
 //	h := chatkit.NewHandler(s, answer.NewDemo())
 //	http.Handle("POST /chatkit", authenticate(h)) // puts a store.Principal into the request's context
 //	defer h.Shutdown(ctx)
 //
-// Who may see and change what is the store's to say: put a decorator such as authz around it. The handler calls it as the
-// ChatKit SDKs' servers do, and keeps three promises to the client: what it was told is done, is stored; a thread that was
-// deleted stays deleted; and if it goes away in mid-stream, what it has read of a message is kept.
+// The store decides who may see and change what: wrap it in a decorator such as authz. The handler calls the store as the
+// servers of the ChatKit SDKs do. It keeps three promises to the client:
 //
-// It is part of an example, to be copied from, and promises no stable interface.
+//   - When the client reads that something is done, it is stored.
+//   - A deleted thread stays deleted.
+//   - If the client goes away during a message, the part that was sent is kept.
+//
+// The package is part of an example. Copy from it: its interface is not stable.
 package chatkit

@@ -8,17 +8,16 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// draft is an item that was announced and is not done, with the updates that came since: what is saved of it if the client
-// goes away.
+// draft is an announced item that is not finished, with its updates so far. If the client goes away, it is the part to save.
 type draft struct {
 	item  chat.Item
-	body  chat.Body // nil for a type without updates that last
-	parts []part    // of an assistant's message, in place of its Content
+	body  chat.Body // nil for a type whose updates are not kept
+	parts []part    // of an assistant's message; they replace its Content
 }
 
-// part is a part of an assistant's message that grows without being copied.
+// part is a part of an assistant's message. It can grow without copying.
 type part struct {
-	content chat.AssistantContent // without its text
+	content chat.AssistantContent // without the text
 	text    *strings.Builder
 }
 
@@ -46,14 +45,14 @@ func newDraft(it chat.Item) (*draft, error) {
 	return d, nil
 }
 
-// maxParts bounds what a responder's wrong index may allocate.
+// maxParts limits the memory that a wrong index of a responder can allocate.
 const maxParts = 1000
 
-// apply makes an update of the draft.
+// apply applies an update to the draft.
 func (d *draft) apply(u Update) error {
 	switch u := u.(type) {
 	case WidgetTextDelta, WidgetComponentUpdated, WidgetRootUpdated:
-		return nil // for the client; ItemDone has the widget as it is at last
+		return nil // only for the client; ItemDone has the final widget
 	case PartAdded:
 		return d.setPart(u.Index, u.Content)
 	case PartDone:
@@ -99,7 +98,7 @@ func (d *draft) apply(u Update) error {
 
 func (d *draft) setPart(i int, c chat.AssistantContent) error {
 	if _, ok := d.body.(chat.AssistantMessage); !ok || i < 0 || i > len(d.parts) || i >= maxParts {
-		return fmt.Errorf("chatkit: item %q has no place for part %d", d.item.ID, i)
+		return fmt.Errorf("chatkit: item %q cannot have a part %d", d.item.ID, i)
 	}
 	if i == len(d.parts) {
 		d.parts = append(d.parts, part{})
@@ -109,17 +108,17 @@ func (d *draft) setPart(i int, c chat.AssistantContent) error {
 }
 
 func (d *draft) unfit(u Update) error {
-	return fmt.Errorf("chatkit: %T does not fit item %q as it is", u, d.item.ID)
+	return fmt.Errorf("chatkit: %T does not fit the current state of item %q", u, d.item.ID)
 }
 
-// content returns a part as it is now.
+// content returns a part in its current state.
 func (d *draft) content(i int) chat.AssistantContent {
 	c := d.parts[i].content
 	c.Text = d.parts[i].text.String()
 	return c
 }
 
-// current returns the item as it is now.
+// current returns the item in its current state.
 func (d *draft) current() (chat.Item, error) {
 	body := d.body
 	switch body.(type) {
@@ -135,7 +134,7 @@ func (d *draft) current() (chat.Item, error) {
 	return d.item.WithBody(body)
 }
 
-// partial returns the item as it is to be kept when the client goes away: an assistant's message that says something.
+// partial returns the item to keep if the client goes away: an assistant's message that has text.
 func (d *draft) partial() (it chat.Item, keep bool, err error) {
 	if _, ok := d.body.(chat.AssistantMessage); !ok {
 		return chat.Item{}, false, nil
@@ -147,7 +146,7 @@ func (d *draft) partial() (it chat.Item, keep bool, err error) {
 	return it, true, err
 }
 
-// finish makes the draft what its ItemDone says, so that a cut in the midst of saving it keeps the whole.
+// finish sets the draft to the finished item. If saving that is interrupted, the whole item is kept.
 func (d *draft) finish(it chat.Item) {
 	if n, err := newDraft(it); err == nil {
 		*d = *n

@@ -2,11 +2,11 @@ package chatkit
 
 import "github.com/chatstore/chatstore/chat"
 
-// Event is what a stream is made of. A [Responder] emits those about items, [Progress], [ClientEffect], [Notice] and
-// [Failure]; [ThreadCreated], [ThreadUpdated] and [StreamOptions] are the Handler's own.
+// Event is one event of a stream. A [Responder] emits events about items, [Progress], [ClientEffect] and [Notice], and
+// returns a [Failure] as its error. The Handler sends [ThreadCreated], [ThreadUpdated] and [StreamOptions] itself.
 type Event interface{ eventType() string }
 
-// ItemAdded announces an item that is not finished: updates follow, and then ItemDone. Nothing is stored yet.
+// ItemAdded announces an unfinished item. Updates follow, and then ItemDone. Nothing is stored yet.
 type ItemAdded struct {
 	Item chat.Item `json:"item"`
 }
@@ -17,41 +17,41 @@ type ItemUpdated struct {
 	Update Update `json:"update"`
 }
 
-// ItemDone says that an item is finished. It is stored before the client reads this.
+// ItemDone says that an item is finished. The item is stored before the client gets this event.
 type ItemDone struct {
 	Item chat.Item `json:"item"`
 }
 
-// ItemRemoved says that an item is gone.
+// ItemRemoved says that an item was removed.
 type ItemRemoved struct {
 	ItemID string `json:"item_id"`
 }
 
-// ItemReplaced puts an item in the place of the one with the same id.
+// ItemReplaced replaces the item with the same id.
 type ItemReplaced struct {
 	Item chat.Item `json:"item"`
 }
 
-// Progress tells the user what the assistant is at. It is not stored.
+// Progress tells the user what the assistant is doing. It is not stored.
 type Progress struct {
 	Icon string `json:"icon,omitempty"`
 	Text string `json:"text"`
 }
 
-// ClientEffect asks the client to do something, and waits for no answer. Data is an object.
+// ClientEffect asks the client to do something. There is no answer. Data is an object.
 type ClientEffect struct {
 	Name string    `json:"name"`
 	Data chat.JSON `json:"data"`
 }
 
-// Notice shows the user a message that is no part of the conversation. Level is info, warning or danger.
+// Notice shows the user a message outside of the conversation. Level is info, warning or danger.
 type Notice struct {
 	Level   string `json:"level"`
 	Message string `json:"message"`
 	Title   string `json:"title,omitempty"`
 }
 
-// Failure ends a stream that went wrong. Code is "custom", with a Message for the user, or one of ChatKit's: stream.error.
+// Failure ends a failed stream. Code is "custom", with a Message for the user, or ChatKit's code stream.error.
 type Failure struct {
 	Code       string `json:"code"`
 	Message    string `json:"message,omitempty"`
@@ -63,7 +63,7 @@ type ThreadCreated struct {
 	Thread thread `json:"thread"`
 }
 
-// ThreadUpdated says that the thread itself, its title or its status, has changed.
+// ThreadUpdated says that the thread itself has changed, for example its title or status.
 type ThreadUpdated struct {
 	Thread thread `json:"thread"`
 }
@@ -110,7 +110,7 @@ type AnnotationAdded struct {
 	Annotation      chat.Annotation `json:"annotation"`
 }
 
-// PartDone is a part as it is at last.
+// PartDone has the final content of a part.
 type PartDone struct {
 	Index   int                   `json:"content_index"`
 	Content chat.AssistantContent `json:"content"`
@@ -146,7 +146,7 @@ type WidgetRootUpdated struct {
 	Widget chat.JSON `json:"widget"`
 }
 
-// ImageUpdated is a generated image as far as it is. Progress is from 0 to 1.
+// ImageUpdated has the current state of a generated image. Progress is from 0 to 1.
 type ImageUpdated struct {
 	Image    chat.Image `json:"image"`
 	Progress float64    `json:"progress"`
@@ -163,7 +163,7 @@ func (WidgetComponentUpdated) updateType() string { return "widget.component.upd
 func (WidgetRootUpdated) updateType() string      { return "widget.root.updated" }
 func (ImageUpdated) updateType() string           { return "generated_image.updated" }
 
-// Error makes a Failure an error, for a [Responder] to return.
+// Error makes a Failure an error, so that a [Responder] can return it.
 func (f Failure) Error() string {
 	if f.Message == "" {
 		return f.Code

@@ -18,7 +18,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Handler is the endpoint. It is safe for concurrent use.
+// Handler is the HTTP endpoint. It is safe for concurrent use.
 type Handler struct {
 	store     store.Store
 	responder Responder
@@ -27,13 +27,13 @@ type Handler struct {
 	mu      sync.Mutex
 	closed  bool
 	running int
-	idle    chan struct{} // closed when closed and nothing is running
+	idle    chan struct{} // closed when the handler is closed and no turn is running
 
 	seed  maphash.Seed
-	locks [64]chan struct{}    // of threads, by their hash: see lock
-	turns map[string]*underway // by thread; under mu
+	locks [64]chan struct{}    // by the hash of a thread's id: see lock
+	turns map[string]*underway // by thread; guarded by mu
 
-	over context.Context // ends when turns are to end at once
+	over context.Context // cancelled to end all turns
 	end  context.CancelCauseFunc
 }
 
@@ -51,41 +51,42 @@ type config struct {
 // Option configures a [Handler].
 type Option func(*config)
 
-// WithLogger takes what goes wrong on the server's side. The default is slog.Default. Nothing of what users say is logged.
+// WithLogger sets the logger for failures of the server. The default is slog.Default. Messages of users are not logged.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.log = l } }
 
 // WithMetrics counts requests and turns.
 func WithMetrics(m *Metrics) Option { return func(c *config) { c.metrics = m } }
 
-// WithFiles makes the handler take attachments. Without it they are refused as not supported.
+// WithFiles makes the handler accept attachments. Without it, they are refused as not supported.
 func WithFiles(f Files) Option { return func(c *config) { c.files = f } }
 
-// WithMaxBody bounds the bytes of a request. The default is 1 MiB.
+// WithMaxBody limits the bytes of a request. The default is 1 MiB.
 func WithMaxBody(bytes int64) Option { return func(c *config) { c.maxBody = bytes } }
 
-// WithMaxTurns bounds the turns under way at one time; what comes beyond is refused as unavailable. The default is 10,000.
+// WithMaxTurns limits the number of concurrent turns. More are refused as unavailable. The default is 10,000.
 func WithMaxTurns(n int) Option { return func(c *config) { c.maxTurns = n } }
 
-// WithAnswerLimit bounds how long a request may take that is answered with JSON. The default is 30 s.
+// WithAnswerLimit limits the time of a request that is answered with JSON. The default is 30 s.
 func WithAnswerLimit(d time.Duration) Option { return func(c *config) { c.answerLimit = d } }
 
-// WithTurnLimit bounds how long a request may take that is answered with a stream. The default is five minutes.
+// WithTurnLimit limits the time of a request that is answered with a stream. The default is five minutes.
 func WithTurnLimit(d time.Duration) Option { return func(c *config) { c.turnLimit = d } }
 
-// WithHeartbeat says how often a silent stream sends a comment, for proxies that close what is silent. The default is 15 s.
+// WithHeartbeat sets how often a silent stream sends a comment, because proxies close silent connections. The default is
+// 15 seconds.
 func WithHeartbeat(d time.Duration) Option { return func(c *config) { c.heartbeat = d } }
 
-// Files keeps the content of attachments. As their rows do, it outlives the conversations that they were sent in: one may be in
-// several. attachments.delete removes both.
+// Files stores the content of attachments. Like an attachment's row, the content outlives the conversation, because several
+// conversations may use it. attachments.delete removes both.
 type Files interface {
-	// Create readies a place for an attachment's content, of size bytes as the client says, and returns its body with what
-	// the client must know to upload it.
+	// Create prepares the upload of an attachment's content. size is the number of bytes that the client announced. The
+	// returned body has the data that the client needs for the upload.
 	Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (chat.AttachmentBody, error)
-	// Delete forgets the content. It is asked only about attachments that the caller may delete, and may be asked again.
+	// Delete deletes the content. It is called only for attachments that the caller may delete, possibly more than once.
 	Delete(ctx context.Context, id string) error
 }
 
-// NewHandler returns a Handler that keeps conversations in s and has r answer them. Both must outlive it.
+// NewHandler returns a Handler that keeps conversations in s and answers with r. Both must outlive it.
 func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
 	h := &Handler{store: s, responder: r, idle: make(chan struct{}), seed: maphash.MakeSeed(), turns: map[string]*underway{}}
 	for i := range h.locks {
@@ -105,11 +106,11 @@ func NewHandler(s store.Store, r Responder, opts ...Option) *Handler {
 
 var _ http.Handler = (*Handler)(nil)
 
-// ServeHTTP answers one request. The context has the [store.Principal] who makes it.
+// ServeHTTP answers one request. The context must have the caller's [store.Principal].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	req, err := readRequest(w, r, h.maxBody)
-	kind := "unknown" // a closed set: a client's word is no label
+	kind := "unknown" // labels are a closed set: never use the client's text
 	answer, isAnswer := answers[req.Type]
 	respond, isStream := streams[req.Type]
 	if isAnswer || isStream {
@@ -154,8 +155,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.metrics.request(kind, code, time.Since(began))
 }
 
-// lock keeps others of this server from deciding about the thread by what they read before this did. It returns the unlocking,
-// and fails when ctx ends first.
+// lock serialises decisions that read a thread and then write it, on this server. It returns the function that unlocks. It
+// fails if ctx ends first.
 func (h *Handler) lock(ctx context.Context, threadID string) (unlock func(), err error) {
 	l := h.locks[maphash.String(h.seed, threadID)%uint64(len(h.locks))]
 	select {
@@ -181,7 +182,7 @@ var (
 	errStopping = StatusError{http.StatusServiceUnavailable, "unavailable", "the server is stopping: try again"}
 )
 
-// enter begins a turn, unless there are too many or the handler is shut down.
+// enter begins a turn. It fails if there are too many or the handler is shut down.
 func (h *Handler) enter() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -206,13 +207,13 @@ func (h *Handler) leave() {
 	}
 }
 
-// Shutdown refuses new turns and waits for those under way. When ctx ends first, they are ended, which saves what was
-// streamed of them, and Shutdown returns ctx's error once they are. It may be called once.
+// Shutdown refuses new turns and waits for the running ones. If ctx ends first, it ends them, which saves their answers so
+// far, and returns ctx's error. Call it once.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		return errors.New("chatkit: Shutdown was called before")
+		return errors.New("chatkit: Shutdown was called twice")
 	}
 	h.closed = true
 	if h.running == 0 {

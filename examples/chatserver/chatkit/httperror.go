@@ -10,9 +10,9 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// StatusError is an answer in place of the one asked for: what is no error of a Store. The message is for the client.
+// StatusError is an error that does not come from a Store. The message is for the client.
 type StatusError struct {
-	Status        int // of HTTP
+	Status        int // HTTP status
 	Code, Message string
 }
 
@@ -27,7 +27,7 @@ func unsupported(message string) error {
 	return StatusError{http.StatusNotImplemented, "not_supported", message}
 }
 
-// statuses has the HTTP status of every code that a Store's errors have.
+// statuses has the HTTP status for every error code of a Store.
 var statuses = [store.NumCodes]int{
 	store.CodeOK:              http.StatusOK,
 	store.CodeNotFound:        http.StatusNotFound,
@@ -35,14 +35,14 @@ var statuses = [store.NumCodes]int{
 	store.CodeInvalid:         http.StatusBadRequest,
 	store.CodeUnauthenticated: http.StatusUnauthorized,
 	store.CodeDenied:          http.StatusForbidden,
-	store.CodeCanceled:        499, // the client is gone: for the logs and metrics
+	store.CodeCanceled:        499, // the client is gone; used in logs and metrics
 	store.CodeTimeout:         http.StatusGatewayTimeout,
 	store.CodeUnavailable:     http.StatusServiceUnavailable,
 	store.CodeInternal:        http.StatusInternalServerError,
 	store.CodePanic:           http.StatusInternalServerError,
 }
 
-// describe returns how an error is told to a client. The texts of errors of a store, and of values, may be shown; no others.
+// describe returns the form of an error that a client may see. Only errors of a store and of values show their texts.
 func describe(err error) StatusError {
 	if e, ok := errors.AsType[StatusError](err); ok {
 		return e
@@ -62,8 +62,8 @@ func describe(err error) StatusError {
 	return e
 }
 
-// WriteError answers with an error in the form that all of the server's have, {"error": {"code": …, "message": …}}, and the
-// status of its [store.CodeOf], or its own if it is a [StatusError].
+// WriteError answers with an error as JSON: {"error": {"code": …, "message": …}}. The status is that of [store.CodeOf], or
+// of a [StatusError].
 func WriteError(w http.ResponseWriter, err error) {
 	e := describe(err)
 	var body struct {

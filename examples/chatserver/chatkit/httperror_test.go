@@ -41,7 +41,7 @@ func TestErrorsAreToldAsTheyMayBe(t *testing.T) {
 			t.Errorf("%s: %d %s, %v; want %d %s: %s", name, w.Code, body, err, test.status, test.code, test.says)
 		}
 		if strings.Contains(body, secret.Error()) {
-			t.Errorf("%s: %s tells a cause", name, body)
+			t.Errorf("%s: %s reveals a cause", name, body)
 		}
 	}
 }

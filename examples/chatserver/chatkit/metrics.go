@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are the series of a [Handler].
+// Metrics has the Prometheus series of a [Handler].
 type Metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -14,17 +14,17 @@ type Metrics struct {
 	streams  prometheus.Gauge
 }
 
-// NewMetrics returns the series, registered with r; nil leaves them unregistered. It panics, as MustRegister does, where r
-// has them already.
+// NewMetrics returns the series and registers them with r. If r is nil, it does not register them. Like MustRegister, it
+// panics if r already has them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatserver_requests_total",
-			Help: "ChatKit requests, by their type and the code of the answer.",
+			Help: "ChatKit requests, by type and by code of the answer.",
 		}, []string{"type", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:                            "chatserver_request_duration_seconds",
-			Help:                            "How long ChatKit requests took, streams to their end.",
+			Help:                            "Duration of ChatKit requests; of streams, until they end.",
 			Buckets:                         []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 60, 300},
 			NativeHistogramBucketFactor:     1.1,
 			NativeHistogramMaxBucketNumber:  160,
@@ -32,11 +32,11 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"type"}),
 		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "chatserver_turns_total",
-			Help: "The assistant's turns: done, failed, or abandoned by the client or at the server's end.",
+			Help: "The assistant's turns: done, failed, or abandoned because the client left or the server stopped.",
 		}, []string{"outcome"}),
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "chatserver_streams",
-			Help: "Streams under way.",
+			Help: "Running streams.",
 		}),
 	}
 	for kind := range answers {

@@ -13,7 +13,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// request is a ChatKit request. Its params are the union of what the types have.
+// request is a ChatKit request. params has the parameters of all types.
 type request struct {
 	Type   string `json:"type"`
 	Params params `json:"params"`
@@ -41,7 +41,7 @@ type params struct {
 	Action chat.JSON `json:"action"`
 }
 
-// The most that a request may ask for.
+// These are the limits of a request.
 const (
 	maxPage        = 100
 	maxFeedback    = 100
@@ -50,7 +50,7 @@ const (
 	maxName        = 255  // bytes
 )
 
-// query returns the page that is asked for.
+// query returns the requested page.
 func (p params) query() (store.PageQuery, error) {
 	q := store.PageQuery{Limit: min(p.Limit, maxPage), After: p.After}
 	switch p.Order {
@@ -67,7 +67,7 @@ func (p params) query() (store.PageQuery, error) {
 // readRequest reads a request of at most limit bytes.
 func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (request, error) {
 	var req request
-	// A page of another origin can send a form, but not this type, without being asked for leave first.
+	// Browsers send this content type to another origin only with its permission, unlike a form.
 	if typ, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || typ != "application/json" {
 		return req, StatusError{http.StatusUnsupportedMediaType, "invalid", "Content-Type: not application/json"}
 	}
@@ -81,20 +81,20 @@ func readRequest(w http.ResponseWriter, r *http.Request, limit int64) (request, 
 	return req, decode("body", text, &req)
 }
 
-// decode reads JSON as every other parser reads it: no name may be there twice, and names match in their case, which
-// encoding/json sees otherwise. What is between this server and its clients must not read another request than it does.
+// decode parses JSON strictly: a repeated name is an error, and names are case-sensitive. Package encoding/json is more
+// lenient. A proxy before this server must not read another request than the server.
 func decode(what string, text []byte, v any) error {
 	err := json.Unmarshal(text, v)
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
-		return invalid(fmt.Sprintf("%s: %.100q: not of its type", what, e.JSONPointer))
+		return invalid(fmt.Sprintf("%s: %.100q: wrong type", what, e.JSONPointer))
 	}
 	if err != nil {
-		return invalid(what + ": no valid JSON, or a name that is there twice")
+		return invalid(what + ": invalid JSON, or a repeated name")
 	}
 	return nil
 }
 
-// userInput is what a user sends. The raw members go into the item as they came, so that what is not known here is kept.
+// userInput is a user's message. The raw members go into the item unchanged, so that unknown members are kept.
 type userInput struct {
 	Content          chat.JSON `json:"content"`
 	Attachments      []string  `json:"attachments"`
@@ -102,7 +102,7 @@ type userInput struct {
 	InferenceOptions chat.JSON `json:"inference_options"`
 }
 
-// formInput is what a user answers to the questions of a structured input.
+// formInput is a user's answers to a structured input.
 type formInput struct {
 	Status  string `json:"status"`
 	Answers map[string]struct {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What is accepted is read as any parser reads it that takes names as they are: no second name, and none in another case, makes
-// another request of it.
+// An accepted request means the same to every case-sensitive parser: no repeated name, and no name in another case, changes
+// it.
 func FuzzRequest(f *testing.F) {
 	for _, text := range []string{
 		`{"type":"threads.list","params":{"limit":2,"order":"asc","after":"thr_1"}}`,
@@ -24,7 +24,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		var m map[string]any
 		if err := json.Unmarshal(text, &m); err != nil {
-			t.Fatalf("accepted %q, which is no object: %v", text, err)
+			t.Fatalf("accepted %q, which is not an object: %v", text, err)
 		}
 		wantMember(t, m, "type", req.Type)
 		if params, ok := m["params"].(map[string]any); ok {
@@ -38,6 +38,6 @@ func FuzzRequest(f *testing.F) {
 func wantMember(t *testing.T, m map[string]any, name, got string) {
 	t.Helper()
 	if want, _ := m[name].(string); got != want {
-		t.Fatalf("%s is %q, and was read as %q", name, want, got)
+		t.Fatalf("%s is %q, but was read as %q", name, want, got)
 	}
 }

@@ -6,25 +6,25 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// Responder is the assistant: it answers what users say and do. Its methods are called concurrently, one call a turn.
+// Responder is the assistant. Its methods are called concurrently, once per turn.
 //
-// An error ends the turn, with a [Failure] for the client: a Failure that is returned (it is an error) is shown as it is,
-// any other is logged and shown as stream.error. When the client goes away ctx ends, and Emit fails with its error: return.
+// An error ends the turn with a [Failure] for the client. A returned Failure, which is an error, is sent as it is. Any other
+// error is logged and sent as stream.error. When the client goes away, ctx ends and Emit fails with its error: then return.
 type Responder interface {
-	// Respond answers turn.Message. Where there is none (its ID is ""), a client's tool or a form has been answered: it goes
-	// on from the newest item of the thread.
+	// Respond answers turn.Message. If its ID is "", there is no message: a client's tool or a form was completed. Then
+	// Respond continues from the newest item of the thread.
 	Respond(ctx context.Context, turn *Turn) error
-	// Act answers a custom action, which the user chose in a widget.
+	// Act answers a custom action of a widget.
 	Act(ctx context.Context, turn *Turn, action Action) error
 }
 
-// SyncActor is implemented by a [Responder] that also answers actions which wait for their result.
+// SyncActor is a [Responder] that also handles actions whose client waits for the result.
 type SyncActor interface {
-	// ActNow returns the widget as the action leaves it, which is then saved, or the zero Item where nothing changes.
+	// ActNow returns the widget after the action, which the Handler saves. It returns the zero Item if nothing changes.
 	ActNow(ctx context.Context, thread chat.Thread, action Action) (chat.Item, error)
 }
 
-// Action is what the user chose in a widget. Sender is the widget's item, the zero Item where there is none.
+// Action is a user's choice in a widget. Sender is the widget's item, or the zero Item if there is none.
 type Action struct {
 	Type    string
 	Payload chat.JSON

@@ -43,12 +43,12 @@ func (s script) Act(ctx context.Context, t *chatkit.Turn, a chatkit.Action) erro
 	return s.act(ctx, t, a)
 }
 
-// rig is a handler behind real HTTP, over a guarded store that tells which calls it has had.
+// rig is a handler behind real HTTP, over a guarded store that records its calls.
 type rig struct {
 	t    *testing.T
 	h    *chatkit.Handler
 	srv  *httptest.Server
-	base store.Store // unguarded
+	base store.Store // without the guard
 	s    store.Store
 
 	mu    sync.Mutex
@@ -69,7 +69,7 @@ func newRigOver(t *testing.T, base store.Store, r chatkit.Responder, opts ...cha
 	return g
 }
 
-// unserved is a rig without a server, for bubbles: see [rig.call].
+// unserved returns a rig without a server, for bubbles: see [rig.call].
 func unserved(t *testing.T, base store.Store, r chatkit.Responder, opts ...chatkit.Option) *rig {
 	g := &rig{t: t, base: base}
 	g.s = store.Wrap(base, layer.Observe("spy", g), authz.New(authz.OwnerOnly()))
@@ -86,7 +86,7 @@ func (g *rig) serve(w http.ResponseWriter, r *http.Request) {
 	g.h.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// call makes a request of ada's without a network, and returns the status and what was answered.
+// call makes a request of ada without a network, and returns the status and the answer.
 func (g *rig) call(ctx context.Context, kind string, params any) (int, string) {
 	g.t.Helper()
 	r := testenv.Value(chatkittest.NewRequest(ctx, "/", kind, params))(g.t)
@@ -104,7 +104,7 @@ func as(user string) func(context.Context) context.Context {
 
 var ada = as("ada")(context.Background())
 
-// Begin and End make the rig the spy's Observer: it notes writes.
+// Begin and End make the rig an Observer of the spy. It records writes.
 func (g *rig) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 	if c.Op.IsWrite() {
 		g.mu.Lock()
@@ -116,7 +116,7 @@ func (g *rig) Begin(ctx context.Context, c layer.Call) (context.Context, any) {
 
 func (g *rig) End(context.Context, layer.Call, layer.Result, any) {}
 
-// writes returns the writes since it was called last.
+// writes returns the writes since the last call of writes.
 func (g *rig) writes() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -145,7 +145,7 @@ func (g *rig) ask(user, kind string, params any) (int, object) {
 	return res.StatusCode, chatkittest.Answer(g.t, res)
 }
 
-// want sends a request that must be answered with JSON and that status.
+// want sends a request that must be answered with JSON and the given status.
 func (g *rig) want(status int, user, kind string, params object) {
 	g.t.Helper()
 	if got, v := g.ask(user, kind, params); got != status {
@@ -153,7 +153,7 @@ func (g *rig) want(status int, user, kind string, params object) {
 	}
 }
 
-// stream sends a request that is answered with events, and returns them all.
+// stream sends a request that is answered with events, and returns all events.
 func (g *rig) stream(user, kind string, params any) []object {
 	g.t.Helper()
 	res := g.request(g.t.Context(), user, kind, params)
@@ -165,7 +165,7 @@ func (g *rig) stream(user, kind string, params any) []object {
 	return slices.Collect(events(g.t, res.Body))
 }
 
-// events reads a stream as it comes.
+// events yields the events of a stream.
 func events(t *testing.T, body io.Reader) func(func(object) bool) {
 	return func(yield func(object) bool) {
 		for e, err := range chatkittest.Events(body) {
@@ -179,7 +179,7 @@ func events(t *testing.T, body io.Reader) func(func(object) bool) {
 	}
 }
 
-// wantTypes fails the test unless there were these events.
+// wantTypes fails the test unless the events have these types.
 func wantTypes(t *testing.T, events []object, want string) {
 	t.Helper()
 	if got := types(events); got != want {
@@ -187,7 +187,7 @@ func wantTypes(t *testing.T, events []object, want string) {
 	}
 }
 
-// types says which events there were: those of updates by the update.
+// types returns the types of events; for an update, the type of the update.
 func types(events []object) string {
 	var all []string
 	for _, e := range events {
@@ -202,7 +202,7 @@ func types(events []object) string {
 
 var say = chatkittest.Input
 
-// message is a message for the thread that newThread makes.
+// message returns the parameters of a message for the thread of newThread.
 func message(text string) object { return object{"thread_id": "thr", "input": say(text)} }
 
 func newItem(t *testing.T, id string, second int, b chat.Body) chat.Item {
@@ -210,7 +210,7 @@ func newItem(t *testing.T, id string, second int, b chat.Body) chat.Item {
 	return testenv.Value(chat.NewItem(id, at(second), b))(t)
 }
 
-// newThread makes a thread of ada's with these items, whose ids are i1, i2, …
+// newThread saves a thread of ada with these items, whose ids are i1, i2, …
 func (g *rig) newThread(bodies ...chat.Body) {
 	g.t.Helper()
 	g.save(chat.Thread{ID: "thr", CreatedAt: at(0)}, bodies...)
@@ -225,21 +225,21 @@ func (g *rig) save(th chat.Thread, bodies ...chat.Body) {
 	g.writes()
 }
 
-// attach saves an attachment of ada's, atc.
+// attach saves an attachment of ada, atc.
 func (g *rig) attach(metadata chat.JSON) {
 	g.t.Helper()
 	body := chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain", Metadata: metadata}
 	testenv.Must(g.t, g.s.SaveAttachment(ada, testenv.Value(chat.NewAttachment("atc", body))(g.t)))
 }
 
-// stored returns a thread's items, the oldest first, as they are in the base.
+// stored returns a thread's items in the base, oldest first.
 func (g *rig) stored(threadID string) []chat.Item {
 	g.t.Helper()
 	q := store.PageQuery{Order: store.OldestFirst, Limit: 1000}
 	return testenv.Value(g.base.LoadThreadItems(context.Background(), threadID, q))(g.t).Data
 }
 
-// wantStored fails the test unless a thread has items of these types in the base.
+// wantStored fails the test unless the base has items of these types in a thread.
 func (g *rig) wantStored(threadID, types string) {
 	g.t.Helper()
 	if got := itemTypes(g.stored(threadID)); got != types {
@@ -247,12 +247,12 @@ func (g *rig) wantStored(threadID, types string) {
 	}
 }
 
-// load returns the body of an item of ada's.
+// load returns the body of an item of ada.
 func load[T chat.Body](g *rig, id string) T {
 	g.t.Helper()
 	body, ok, err := chat.DecodeItem[T](testenv.Value(g.s.LoadItem(ada, "thr", id))(g.t))
 	if err != nil || !ok {
-		g.t.Fatalf("%s: of another type (%v)", id, err)
+		g.t.Fatalf("%s: wrong type (%v)", id, err)
 	}
 	return body
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// stream is the answer to one request: JSON, or events once the first is sent. Until then an error can have a status.
+// stream is the answer to one request: JSON, or events. Until the first event, an error can still set the status.
 type stream struct {
 	w  http.ResponseWriter
 	rc *http.ResponseController
 
 	mu      sync.Mutex
 	started bool
-	gone    error // what the first failed write said
+	gone    error // error of the first failed write
 }
 
-// errGone is why a turn ends that nobody reads.
+// errGone ends a turn whose client is gone.
 var errGone error = StatusError{499, store.CodeCanceled.String(), "the client is gone"}
 
-// writeLimit is how long a client may take to read what is sent to it before it counts as gone.
+// writeLimit is how long a client may take to read one event. Then it counts as gone.
 const writeLimit = 30 * time.Second
 
 // answer sends JSON.
@@ -52,7 +52,7 @@ func (s *stream) send(e Event) error {
 		h := s.w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("Cache-Control", "no-store")
-		h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+		h.Set("X-Accel-Buffering", "no") // otherwise nginx buffers events
 	}
 	s.write([]byte("data: "), text, []byte("\n\n"))
 	if s.gone != nil {
@@ -66,7 +66,7 @@ func (s *stream) write(texts ...[]byte) {
 		return
 	}
 	if s.started {
-		// A server's own limit would be that of the whole stream. A connection that knows no deadline does without.
+		// The server's own write limit would apply to the whole stream. A connection without deadlines works too.
 		_ = s.rc.SetWriteDeadline(time.Now().Add(writeLimit))
 	}
 	for _, text := range texts {
@@ -86,27 +86,27 @@ func (s *stream) begun() bool {
 	return s.started
 }
 
-// fail tells the client that the stream ends in an error.
+// fail sends the error that ends the stream.
 func (s *stream) fail(err error) {
 	f, ok := errors.AsType[Failure](err)
 	if !ok {
 		f = Failure{Code: "stream.error", AllowRetry: true}
 		if e, ok := errors.AsType[StatusError](err); ok {
 			f.Message = e.Message
-			f.AllowRetry = e.Status >= http.StatusInternalServerError // what is the client's own would fail again
+			f.AllowRetry = e.Status >= http.StatusInternalServerError // the client's own errors would repeat
 		}
 	}
-	_ = s.send(f) // it may be gone
+	_ = s.send(f) // the client may be gone
 }
 
-// end leaves the connection to the next request.
+// end removes the write deadline, for the next request on the connection.
 func (s *stream) end() {
 	if s.started {
 		_ = s.rc.SetWriteDeadline(time.Time{})
 	}
 }
 
-// beat sends comments while the stream is silent, until ctx ends.
+// beat sends comments at intervals until ctx ends.
 func (s *stream) beat(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
 	defer t.Stop()

@@ -11,22 +11,22 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Turn is an answer under way. It belongs to the goroutine that the [Responder] was called in.
+// Turn is one answer of the assistant. Only the goroutine that called the [Responder] may use it.
 type Turn struct {
-	// Thread is the conversation. Its Title, Status, Metadata and AllowedImageDomains may be set: they are then saved and the
-	// client told, with the next event or at the end of the turn.
+	// Thread is the conversation. A responder may set its Title, Status, Metadata and AllowedImageDomains. The changes are
+	// saved and sent to the client with the next event, or at the end of the turn.
 	Thread chat.Thread
-	// Message is the user's message to answer; its ID is "" where there is none.
+	// Message is the user's message. Its ID is "" if there is none.
 	Message chat.Item
 
 	handler *Handler
-	saved   chat.Thread // as it is stored
-	pending []*draft    // announced, not done; the oldest first
+	saved   chat.Thread // the stored thread
+	pending []*draft    // announced but unfinished, oldest first
 	send    func(Event) error
 }
 
-// Emit stores what the event says, and then tells the client. It fails where the store does, with ctx's error once the client
-// is gone, and for an event that fits nothing: the turn is then over.
+// Emit stores the event's changes and then sends it to the client. It fails if the store fails, if the client is gone (with
+// ctx's error), and for an event that does not fit. After an error the turn is over.
 func (t *Turn) Emit(ctx context.Context, e Event) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (t *Turn) Emit(ctx context.Context, e Event) error {
 	return t.saveThread(ctx)
 }
 
-// keep does to the store, and to what is pending, what the event says. hidden: it is not for the client.
+// keep applies an event to the store and the pending drafts. It reports whether the event is hidden from the client.
 func (t *Turn) keep(ctx context.Context, e Event) (hidden bool, err error) {
 	s := t.handler.store
 	switch e := e.(type) {
@@ -57,7 +57,7 @@ func (t *Turn) keep(ctx context.Context, e Event) (hidden bool, err error) {
 	case ItemUpdated:
 		d := t.draft(e.ItemID)
 		if d == nil {
-			// A stored item may change before the client's eyes, too; what lasts is said by ItemReplaced.
+			// A responder may also update a stored item for the client. Only ItemDone and ItemReplaced store a change.
 			it, err := s.LoadItem(ctx, t.Thread.ID, e.ItemID)
 			return isHidden(it), err
 		}
@@ -98,7 +98,7 @@ func (t *Turn) keep(ctx context.Context, e Event) (hidden bool, err error) {
 	return false, fmt.Errorf("chatkit: a responder may not emit %T", e)
 }
 
-// saveThread saves what the responder has changed of the thread, and tells the client.
+// saveThread saves the responder's changes to the thread, and sends them to the client.
 func (t *Turn) saveThread(ctx context.Context) error {
 	if t.Thread.Equal(t.saved) {
 		return nil
@@ -111,8 +111,8 @@ func (t *Turn) saveThread(ctx context.Context) error {
 	return t.send(ThreadUpdated{viewThread(now)})
 }
 
-// mergeThread saves the thread as it is stored, with what the responder has changed of it and nobody else has: a user may
-// rename a conversation in the midst of an answer.
+// mergeThread merges the responder's changes into the stored thread. A user may have renamed the conversation during the
+// answer: that change wins.
 func (t *Turn) mergeThread(ctx context.Context) (chat.Thread, error) {
 	s := t.handler.store
 	unlock, err := t.handler.lock(ctx, t.saved.ID)
@@ -128,11 +128,11 @@ func (t *Turn) mergeThread(ctx context.Context) (chat.Thread, error) {
 	merge(&now.Status, t.saved.Status, t.Thread.Status)
 	merge(&now.Metadata, t.saved.Metadata, t.Thread.Metadata)
 	merge(&now.AllowedImageDomains, t.saved.AllowedImageDomains, t.Thread.AllowedImageDomains)
-	// UpdateOnly: a thread that was deleted in the meantime stays deleted.
+	// With UpdateOnly, a thread that was deleted in the meantime stays deleted.
 	return now, s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), now)
 }
 
-// merge makes now what it is wanted to be, unless it is another than before already.
+// merge sets now to wanted, unless another request has changed it.
 func merge[T comparable](now *T, before, wanted T) {
 	if *now == before {
 		*now = wanted
@@ -151,7 +151,7 @@ func (t *Turn) drop(d *draft) {
 	t.pending = slices.DeleteFunc(t.pending, func(p *draft) bool { return p == d })
 }
 
-// NewItem returns an item of this thread, made now, with an id that is new.
+// NewItem returns a new item of this thread, created now, with a new id.
 func (t *Turn) NewItem(ctx context.Context, body chat.Body) (chat.Item, error) {
 	id := t.handler.store.GenerateItemID(ctx, chat.KindOf(body.ItemType()), t.Thread)
 	it, err := chat.NewItem(id, time.Now(), body)
@@ -159,14 +159,14 @@ func (t *Turn) NewItem(ctx context.Context, body chat.Body) (chat.Item, error) {
 	return it, err
 }
 
-// History returns the newest items of the thread, at most n, the oldest of them first. Hidden ones are among them.
+// History returns the newest n items of the thread, oldest first, including hidden ones.
 func (t *Turn) History(ctx context.Context, n int) ([]chat.Item, error) {
 	page, err := t.handler.store.LoadThreadItems(ctx, t.Thread.ID, store.PageQuery{Limit: n, Order: store.NewestFirst})
 	slices.Reverse(page.Data)
 	return page.Data, err
 }
 
-// Say emits an assistant's message of one part, its text in pieces as they come. An error among them ends it there.
+// Say streams an assistant's message with one part, piece by piece. An error among the pieces ends it.
 func (t *Turn) Say(ctx context.Context, pieces iter.Seq2[string, error]) error {
 	it, err := t.NewItem(ctx, chat.AssistantMessage{Content: []chat.AssistantContent{}})
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// streams has what is answered with events, by the type of the request. An error before the first event is answered as
-// JSON, with a status.
+// streams has the requests that are answered with events, by type. An error before the first event is answered as JSON, with
+// a status.
 var streams = map[string]func(*Handler, context.Context, params, *stream) error{
 	"threads.create":                 (*Handler).createThread,
 	"threads.add_user_message":       (*Handler).addUserMessage,
@@ -41,10 +41,10 @@ func (h *Handler) createThread(ctx context.Context, p params, out *stream) error
 	return h.answer(ctx, t, message, attachments, out)
 }
 
-// now is the time, as it is read back from a store.
+// now returns the time with the precision of a store.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// newThread saves a new thread, under another id where the first is taken.
+// newThread saves a new thread. If the id is taken, it tries another one.
 func (h *Handler) newThread(ctx context.Context) (chat.Thread, error) {
 	const draws = 3
 	t := chat.Thread{CreatedAt: now(), Status: chat.Status{Type: chat.StatusActive}}
@@ -75,7 +75,7 @@ func (h *Handler) addUserMessage(ctx context.Context, p params, out *stream) err
 	return h.answer(ctx, t, message, attachments, out)
 }
 
-// activeThread loads a thread that takes messages.
+// activeThread loads a thread. It fails if the thread is locked or closed.
 func (h *Handler) activeThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	t, err := h.store.LoadThread(ctx, threadID)
 	if err != nil {
@@ -87,7 +87,7 @@ func (h *Handler) activeThread(ctx context.Context, threadID string) (chat.Threa
 	return t, nil
 }
 
-// userMessage makes the item of a user's input, with the attachments that it names as they are stored. It writes nothing.
+// userMessage returns the item of a user's input, with its stored attachments. It writes nothing.
 func (h *Handler) userMessage(ctx context.Context, p params) (chat.Item, []chat.Attachment, error) {
 	in, err := decodeParam[userInput]("input", p.Input)
 	if err != nil {
@@ -108,7 +108,7 @@ func (h *Handler) userMessage(ctx context.Context, p params) (chat.Item, []chat.
 		if b, err := a.Decode(); err != nil {
 			return chat.Item{}, nil, err
 		} else if h.files != nil && b.Upload != nil {
-			return chat.Item{}, nil, conflict("input.attachments: one is not uploaded yet")
+			return chat.Item{}, nil, conflict("input.attachments: an upload is not complete")
 		}
 		attachments = append(attachments, a)
 	}
@@ -133,7 +133,7 @@ func (h *Handler) userMessage(ctx context.Context, p params) (chat.Item, []chat.
 	return it, attachments, err
 }
 
-// answer stores a user's message, and has it answered.
+// answer stores a user's message and answers it.
 func (h *Handler) answer(
 	ctx context.Context, t chat.Thread, message chat.Item, attachments []chat.Attachment, out *stream,
 ) error {
@@ -151,7 +151,7 @@ func (h *Handler) answer(
 	if err := out.send(ItemDone{message}); err != nil {
 		return err
 	}
-	// A call that nobody will answer any more goes: a model refuses one without an output.
+	// Remove calls that are still pending, because models refuse a call without an output.
 	pending, err := h.pendingCalls(ctx, t.ID)
 	if err != nil {
 		return err
@@ -162,9 +162,9 @@ func (h *Handler) answer(
 	return h.turn(ctx, t, message, out, h.responder.Respond)
 }
 
-// pendingCalls returns the client's tool calls that have no output, the newest first.
+// pendingCalls returns the client's tool calls without an output, newest first.
 func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]chat.Item, error) {
-	// A call that is pending behind a whole page of other items was given up long ago.
+	// It reads one page: an older pending call was abandoned long ago.
 	page, err := h.store.LoadThreadItems(ctx, threadID, store.PageQuery{Order: store.NewestFirst})
 	if err != nil {
 		return nil, err
@@ -182,7 +182,7 @@ func (h *Handler) pendingCalls(ctx context.Context, threadID string) ([]chat.Ite
 	return pending, nil
 }
 
-// remove deletes items, and tells the client of those that it knows.
+// remove deletes items and tells the client about those that it can see.
 func (h *Handler) remove(ctx context.Context, threadID string, items []chat.Item, out *stream) error {
 	for _, it := range items {
 		if err := h.store.DeleteThreadItem(ctx, threadID, it.ID); err != nil {
@@ -212,7 +212,7 @@ func (h *Handler) addToolOutput(ctx context.Context, p params, out *stream) erro
 	return h.answerTo(ctx, p.ThreadID, it, rest, out)
 }
 
-// answerTo has the responder answer to an item that the client has completed. It removes those that the client need not complete.
+// answerTo answers an item that the client has completed, and removes the items that are now obsolete.
 func (h *Handler) answerTo(ctx context.Context, threadID string, it chat.Item, obsolete []chat.Item, out *stream) error {
 	ctx, t, giveBack, err := h.begin(ctx, threadID)
 	if err != nil {
@@ -228,8 +228,8 @@ func (h *Handler) answerTo(ctx context.Context, threadID string, it chat.Item, o
 	return h.turn(ctx, t, chat.Item{}, out, h.responder.Respond)
 }
 
-// completeCall gives the newest pending call its output, and returns it and the other pending ones. Of two outputs at once, one
-// is taken; of two that come to different servers, both may be.
+// completeCall stores the output of the newest pending call. It returns that call and the other pending ones. Of two outputs
+// sent at once to one server, one is refused; sent to two servers, both may be stored.
 func (h *Handler) completeCall(
 	ctx context.Context, threadID string, output chat.JSON,
 ) (it chat.Item, rest []chat.Item, err error) {
@@ -243,7 +243,7 @@ func (h *Handler) completeCall(
 		return it, nil, err
 	}
 	if len(pending) == 0 {
-		return it, nil, conflict("thread: no tool call is waiting for an output")
+		return it, nil, conflict("thread: no tool call waits for an output")
 	}
 	call, _, err := chat.DecodeItem[chat.ClientToolCall](pending[0])
 	if err != nil {
@@ -274,7 +274,7 @@ func (h *Handler) addStructuredInput(ctx context.Context, p params, out *stream)
 	return h.answerTo(ctx, p.ThreadID, it, nil, out)
 }
 
-// answerForm saves the answers to a form that waits for them. Of two at once one is taken, as with completeCall.
+// answerForm saves the answers to a pending form. Of two submissions at once, one is refused, as with completeCall.
 func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in formInput) (chat.Item, error) {
 	unlock, err := h.lock(ctx, threadID)
 	if err != nil {
@@ -290,7 +290,7 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 		return it, err
 	}
 	if !ok {
-		return it, invalid("item_id: no structured input")
+		return it, invalid("item_id: not a structured input")
 	}
 	if form.Status != "pending" {
 		return it, conflict("item: was " + form.Status + " before")
@@ -308,7 +308,7 @@ func (h *Handler) answerForm(ctx context.Context, threadID, itemID string, in fo
 		}
 		for _, v := range given.Values {
 			if q.Type == "multiple_choice" && !slices.Contains(q.Options, chat.InputOption{Value: v}) {
-				return it, invalid("input.answers: no option of its question")
+				return it, invalid("input.answers: not an option of the question")
 			}
 		}
 		q.Answer = &chat.InputAnswer{Values: given.Values}
@@ -328,14 +328,14 @@ func (h *Handler) retryAfter(ctx context.Context, p params, out *stream) error {
 		return err
 	}
 	if message.Type() != chat.TypeUserMessage {
-		return invalid("item_id: no user message")
+		return invalid("item_id: not a user message")
 	}
 	ctx, t, giveBack, err := h.begin(ctx, p.ThreadID)
 	if err != nil {
 		return err
 	}
 	defer giveBack()
-	// The newest first, so that what a failure leaves is a beginning of the conversation.
+	// Delete the newest first. Then a failure leaves a conversation without gaps.
 	for {
 		page, err := h.store.LoadThreadItems(ctx, t.ID, store.PageQuery{Limit: maxPage, Order: store.NewestFirst})
 		if err != nil {
@@ -377,7 +377,7 @@ func (h *Handler) customAction(ctx context.Context, p params, out *stream) error
 
 var errTooLong = StatusError{504, "timeout", "the answer took too long"}
 
-// turn has the responder answer, and keeps what must be kept of it, come what may.
+// turn runs the responder. If the client leaves or the turn is ended, it keeps the part of the answer that was sent.
 func (h *Handler) turn(
 	ctx context.Context, t chat.Thread, message chat.Item, out *stream, respond func(context.Context, *Turn) error,
 ) error {
@@ -420,7 +420,7 @@ func (h *Handler) turn(
 	}
 	h.metrics.turns.WithLabelValues(turnAbandoned).Inc()
 	if kept := h.abandon(saving, turn); kept != nil {
-		h.log.ErrorContext(ctx, "an abandoned turn was not kept", "thread", t.ID, "error", kept)
+		h.log.ErrorContext(ctx, "failed to save an abandoned turn", "thread", t.ID, "error", kept)
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -428,20 +428,20 @@ func (h *Handler) turn(
 	return err
 }
 
-// errDeleted ends a turn whose thread was deleted meanwhile, as users may.
+// errDeleted ends a turn whose thread was deleted in the meantime.
 var errDeleted = StatusError{404, store.CodeNotFound.String(), "the conversation was deleted"}
 
-// saveLimit is how long keeping an abandoned turn may take.
+// saveLimit limits the time for saving an abandoned turn.
 const saveLimit = 10 * time.Second
 
-// abandon keeps what the client has read of the assistant's messages, and tells the assistant that it was stopped.
+// abandon saves the messages that the client has read in part, and a note for the assistant that it was stopped.
 func (h *Handler) abandon(ctx context.Context, t *Turn) error {
 	ctx, cancel := context.WithTimeout(ctx, saveLimit)
 	defer cancel()
 	t.send = func(Event) error { return nil }
 	var failed []error
 	try := func(err error) {
-		// Gone: the thread was deleted, and needs nothing. There: the item's saving was under way when the client went.
+		// Not found: the thread was deleted. Conflict: the item was just being saved when the client left.
 		if code := store.CodeOf(err); code != store.CodeNotFound && code != store.CodeConflict {
 			failed = append(failed, err)
 		}

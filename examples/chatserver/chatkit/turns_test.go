@@ -64,7 +64,7 @@ func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	g.wantStored(id, "user_message assistant_message")
 	items := g.stored(id)
 	if !strings.Contains(items[0].JSON().String(), `"unknown":[1]`) {
-		t.Errorf("what the server doesn't know of was not kept: %s", items[0].JSON())
+		t.Errorf("members unknown to the server were not kept: %s", items[0].JSON())
 	}
 	answer, _, _ := chat.DecodeItem[chat.AssistantMessage](items[1])
 	if answer.Content[0].Text != "one two" {
@@ -72,14 +72,14 @@ func TestAUserMessageIsStoredThenAnswered(t *testing.T) {
 	}
 	done := all[len(all)-1]["item"].(object)
 	if done["id"] != items[1].ID || done["content"].([]any)[0].(object)["text"] != "one two" {
-		t.Errorf("the client was told %v", done)
+		t.Errorf("the client got %v", done)
 	}
 	if thread, err := g.s.LoadThread(ada, id); err != nil || thread.Title != "Greeting" {
 		t.Errorf("thread: %q, %v", thread.Title, err)
 	}
 }
 
-// takenOnce draws an id that is taken before it draws others.
+// takenOnce generates an id that is taken, and then free ones.
 type takenOnce struct{ ids []string }
 
 func (d *takenOnce) GenerateThreadID(context.Context) string {
@@ -100,11 +100,11 @@ func TestACollidingIDIsDrawnAgain(t *testing.T) {
 		t.Errorf("the new thread is %v", id)
 	}
 	if got := g.stored("thr"); len(got) != 1 {
-		t.Errorf("the thread that was there has %d items", len(got))
+		t.Errorf("the existing thread has %d items", len(got))
 	}
 }
 
-// A responder emits events: the store gets these writes, the client these events.
+// A responder emits events. The store must get these writes, and the client these events.
 func TestEventsAreKeptAsTheSDKsKeepThem(t *testing.T) {
 	task := chat.WorkflowItem{Workflow: chat.Workflow{Type: "custom"}}
 	for name, test := range map[string]struct {
@@ -173,7 +173,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 	responded := 0
 	g := newRig(t, script{respond: func(_ context.Context, turn *chatkit.Turn) error {
 		if responded++; turn.Message.ID != "" {
-			t.Error("an output is no message")
+			t.Error("an output has no message")
 		}
 		return nil
 	}})
@@ -188,7 +188,7 @@ func TestTheNewestPendingToolCallGetsTheOutput(t *testing.T) {
 		t.Errorf("the call is %+v, responded %d times", got, responded)
 	}
 	if left := g.stored("thr"); len(left) != 3 || left[0].ID != "i2" {
-		t.Errorf("a call that nobody answers any more is still there: %v", left)
+		t.Errorf("an abandoned call still exists: %v", left)
 	}
 	g.want(409, "ada", "threads.add_client_tool_output", object{"thread_id": "thr", "result": 1}) // a second output
 }
@@ -237,7 +237,7 @@ func TestAFormIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// before has f called before a base's calls.
+// before calls f before the calls of a base.
 func before(base store.Store, f func(context.Context, layer.Call) error) store.Store {
 	return store.Wrap(base, layer.Intercept("before", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
@@ -283,7 +283,7 @@ func TestOfTwoAnswersAtOnceOneIsTaken(t *testing.T) {
 	})
 }
 
-// An answer that is stopped, and asked for again at once, leaves nothing behind the new one.
+// A stopped answer that is retried at once leaves nothing after the new answer.
 func TestStoppedAndRetriedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := 0
@@ -294,7 +294,7 @@ func TestStoppedAndRetriedAtOnce(t *testing.T) {
 			return turn.Say(ctx, func(yield func(string, error) bool) {
 				_ = yield("half", nil)
 				<-ctx.Done()
-				time.Sleep(time.Second) // it is slow to notice
+				time.Sleep(time.Second) // the responder notices slowly
 				yield("", ctx.Err())
 			})
 		}})
@@ -312,7 +312,7 @@ func TestStoppedAndRetriedAtOnce(t *testing.T) {
 	})
 }
 
-// A conversation has one turn at a time on a server. A new message ends the answer before it, whose text is kept.
+// On one server, a conversation has one turn at a time. A new message ends the running answer, whose text is kept.
 func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := 0
@@ -329,13 +329,13 @@ func TestANewMessageEndsTheAnswerBefore(t *testing.T) {
 		wg.Go(func() { _, ended = g.call(t.Context(), "threads.add_user_message", message("1")) })
 		synctest.Wait()
 		if status, _ := g.call(t.Context(), "threads.add_user_message", object{"thread_id": "none", "input": say("2")}); status != 404 {
-			t.Errorf("a thread that is not there: %d", status)
+			t.Errorf("a missing thread: %d", status)
 		}
 		g.call(t.Context(), "threads.add_user_message", message("2"))
 		wg.Wait()
 		g.wantStored("thr", "user_message assistant_message sdk_hidden_context user_message assistant_message")
-		if !strings.Contains(ended, "another request goes on") {
-			t.Errorf("the first client was told: %s", ended)
+		if !strings.Contains(ended, "another request has taken over") {
+			t.Errorf("the first client got: %s", ended)
 		}
 	})
 }
@@ -361,7 +361,7 @@ func TestARenameInMidTurnStays(t *testing.T) {
 	}
 }
 
-// Whatever is deleted between a request's look and its save stays deleted.
+// A row that is deleted between a request's load and its save stays deleted.
 func TestLateSavesBringNothingBack(t *testing.T) {
 	for kind, test := range map[string]struct {
 		op     store.Op
@@ -408,13 +408,13 @@ func TestLateSavesBringNothingBack(t *testing.T) {
 				store.OpSaveThread: noThread == nil, store.OpSaveItem: len(page.Data) != 2, store.OpSaveAttachment: noFile == nil,
 			}
 			if err != nil || back[test.op] {
-				t.Errorf("it is back: %v", err)
+				t.Errorf("the row is back: %v", err)
 			}
 		})
 	}
 }
 
-// unchanging answers an action that waits with the widget as it is.
+// unchanging answers a waiting action with the unchanged widget.
 type unchanging struct{ script }
 
 func (unchanging) ActNow(_ context.Context, _ chat.Thread, a chatkit.Action) (chat.Item, error) {
@@ -435,7 +435,7 @@ func TestRetryDeletesWhatFollows(t *testing.T) {
 	g.newThread(append(bodies, chat.SDKHiddenContext{Content: "c"})...)
 	all := g.stream("ada", "threads.retry_after_item", object{"thread_id": "thr", "item_id": "i1"})
 	if got := strings.Count(types(all), "thread.item.removed"); got != 120 {
-		t.Errorf("the client was told of %d removals", got)
+		t.Errorf("the client got %d removals", got)
 	}
 	g.wantStored("thr", "user_message assistant_message")
 }
@@ -456,7 +456,7 @@ func TestAClosedThreadTakesNoMessages(t *testing.T) {
 	}
 }
 
-// A conversation that is deleted in mid-stream stays deleted, and is no failed turn.
+// A conversation that is deleted during a stream stays deleted, and the turn does not count as failed.
 func TestAThreadDeletedInMidStreamStaysDeleted(t *testing.T) {
 	var g *rig
 	for name, then := range map[string]func(context.Context, *chatkit.Turn) error{
@@ -481,14 +481,14 @@ func TestAThreadDeletedInMidStreamStaysDeleted(t *testing.T) {
 		for _, f := range testenv.Value(reg.Gather())(t) {
 			for _, m := range f.GetMetric() {
 				if f.GetName() == "chatserver_turns_total" && m.GetLabel()[0].GetValue() == "failed" && m.GetCounter().GetValue() != 0 {
-					t.Errorf("%s: it is counted as failed", name)
+					t.Errorf("%s: the turn counts as failed", name)
 				}
 			}
 		}
 	}
 }
 
-// abandoned streams a message until its second piece, and waits there for the end of the context.
+// abandoned streams a message up to its second piece, and waits there for the end of the context.
 func abandoned(ended chan<- error) script {
 	return script{respond: func(ctx context.Context, turn *chatkit.Turn) error {
 		err := turn.Say(ctx, func(yield func(string, error) bool) {
@@ -540,7 +540,7 @@ func TestWhatAClientHasReadIsKeptWhenItGoes(t *testing.T) {
 	g.wantKept("thr")
 }
 
-// A client that goes while an item is being saved has it whole afterwards, as it was about to be told.
+// If a client leaves while an item is being saved, the whole item is kept.
 func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
@@ -566,7 +566,7 @@ func TestAnItemCutInItsSavingIsKeptWhole(t *testing.T) {
 	})
 }
 
-// A client goes, and the responder's turn ends: with an empty message, or as if it were read.
+// A client leaves, and the responder's turn ends: with an empty message, or as if the client had read everything.
 func TestWhatATurnLeavesWithoutItsClient(t *testing.T) {
 	for want, end := range map[string]func(context.Context, *chatkit.Turn, func()) error{
 		"user_message sdk_hidden_context": func(ctx context.Context, turn *chatkit.Turn, begun func()) error {
@@ -611,7 +611,7 @@ func TestShutdownFinishesStreams(t *testing.T) {
 	<-begun
 	down := make(chan error)
 	go func() { down <- g.h.Shutdown(context.Background()) }()
-	for { // a stream that begins is refused once the shutdown has
+	for { // new streams are refused once the shutdown has begun
 		if status, _ := g.ask("ada", "threads.add_user_message", object{"thread_id": "none", "input": say("x")}); status == 503 {
 			break
 		}
@@ -622,7 +622,7 @@ func TestShutdownFinishesStreams(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	if err := g.h.Shutdown(t.Context()); err == nil {
-		t.Error("a second Shutdown says nothing")
+		t.Error("a second Shutdown returned no error")
 	}
 }
 
@@ -639,10 +639,10 @@ func TestShutdownKeepsWhatItCutsShort(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	if err := <-ended; err == nil {
-		t.Error("the responder was not told")
+		t.Error("the responder's context did not end")
 	}
 	g.wantKept("thr")
-	readUntil(t, res.Body, "error", 1) // and the client is told that it can try again
+	readUntil(t, res.Body, "error", 1) // the client learns that it may retry
 }
 
 func TestATurnEndsAtItsLimit(t *testing.T) {
@@ -738,7 +738,7 @@ func TestTooManyTurnsAreRefused(t *testing.T) {
 	g.stream("ada", "threads.add_user_message", params) // there is room again
 }
 
-// network is one in memory, whose deadlines a bubble's clock decides.
+// network is a network in memory. Its deadlines follow the clock of the bubble.
 type network chan net.Conn
 
 func (n network) Accept() (net.Conn, error) {
@@ -758,7 +758,7 @@ func (n network) dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// A silent stream is kept alive by comments, and outlives the server's limits for a request.
+// Comments keep a silent stream alive, and it outlives the server's limits for a request.
 func TestASilentStreamBeats(t *testing.T) { synctest.Test(t, testBeats) }
 
 func testBeats(t *testing.T) {

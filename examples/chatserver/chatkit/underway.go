@@ -8,17 +8,17 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// underway is a turn that a thread has on this server: one at a time.
+// underway is the running turn of a thread. A thread has at most one on this server.
 type underway struct {
 	cancel context.CancelCauseFunc
 	over   chan struct{}
 }
 
-// errSuperseded ends a turn whose thread another request goes on with.
-var errSuperseded = StatusError{http.StatusConflict, store.CodeConflict.String(), "another request goes on with the conversation"}
+// errSuperseded ends a turn when another request takes over its thread.
+var errSuperseded = StatusError{http.StatusConflict, store.CodeConflict.String(), "another request has taken over the conversation"}
 
-// takeOver ends the turn that the thread has, waits until what it said is kept, and has the thread be ctx's until it is given
-// back. So who stops an answer, and asks for another, does not find the rest of the first behind it.
+// takeOver ends the thread's running turn and waits until its answer is saved. Then it reserves the thread for ctx until
+// giveBack is called. So the rest of a stopped answer cannot come after the next message.
 func (h *Handler) takeOver(ctx context.Context, threadID string) (_ context.Context, giveBack func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	mine := &underway{cancel, make(chan struct{})}
@@ -49,8 +49,8 @@ func (h *Handler) takeOver(ctx context.Context, threadID string) (_ context.Cont
 	}
 }
 
-// begin takes over a thread that takes messages, and returns it as it is then. The caller has looked whether it is its user's:
-// nobody ends what is not theirs.
+// begin takes over a thread and reloads it. The caller must have loaded the thread before: no caller may end a turn in a thread
+// of others.
 func (h *Handler) begin(ctx context.Context, threadID string) (_ context.Context, t chat.Thread, giveBack func(), err error) {
 	if ctx, giveBack, err = h.takeOver(ctx, threadID); err != nil {
 		return nil, t, nil, err

@@ -9,9 +9,9 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// What a client sees of stored values: no owners, no metadata, no hidden items.
+// The types and functions here form the client's view of stored values: no owners, no metadata, no hidden items.
 
-// thread is a thread as a client sees it, with a page of its items.
+// thread is the client's view of a thread, with a page of its items.
 type thread struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title,omitempty"`
@@ -26,7 +26,7 @@ type status struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// page is a page of rows. After is the cursor of the next: that of the store's page, also when the last row is hidden.
+// page is a page of rows. After is the store's cursor, even if the last row is hidden.
 type page struct {
 	Data    []any  `json:"data"`
 	HasMore bool   `json:"has_more"`
@@ -49,7 +49,7 @@ func viewThreads(p store.Page[chat.Thread]) page {
 	return v
 }
 
-// viewItems leaves the hidden ones out: a page may be short, and its cursor stays right.
+// viewItems leaves hidden items out. So a page may be short, but its cursor stays right.
 func viewItems(p store.Page[chat.Item]) (page, error) {
 	v := page{[]any{}, p.HasMore, p.After}
 	for _, it := range p.Data {
@@ -65,12 +65,12 @@ func viewItems(p store.Page[chat.Item]) (page, error) {
 	return v, nil
 }
 
-// isHidden reports whether an item is for the assistant alone.
+// isHidden reports whether an item is only for the assistant.
 func isHidden(it chat.Item) bool {
 	return it.Type() == chat.TypeHiddenContext || it.Type() == chat.TypeSDKHiddenContext
 }
 
-// viewItem takes the metadata from the attachments of a user's message.
+// viewItem removes the metadata from the attachments of a user's message.
 func viewItem(it chat.Item) (chat.Item, error) {
 	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
 	if err != nil || !ok || len(m.Attachments) == 0 {
@@ -97,7 +97,7 @@ func viewAttachment(a chat.Attachment) (chat.Attachment, error) {
 	return chat.ParseAttachment(text)
 }
 
-// viewEvent is the event with what it holds as a client sees it.
+// viewEvent returns the client's view of an event.
 func viewEvent(e Event) (Event, error) {
 	var err error
 	switch v := e.(type) {
@@ -114,7 +114,7 @@ func viewEvent(e Event) (Event, error) {
 	return e, nil
 }
 
-// encodeEvent returns the event's JSON, with its type first, in one line.
+// encodeEvent returns the event's JSON in one line, with its type first.
 func encodeEvent(e Event) ([]byte, error) {
 	e, err := viewEvent(e)
 	if err != nil {
@@ -134,7 +134,7 @@ func encodeEvent(e Event) ([]byte, error) {
 }
 
 func encodeUpdate(u Update) ([]byte, error) {
-	// Parts and tasks are written as they are in items: with the defaults of their members, and without absent ones.
+	// Parts and tasks are encoded as in items: with default values, and without absent members.
 	switch u := u.(type) {
 	case PartAdded:
 		return encodePart(u, u.Index, u.Content)
@@ -181,7 +181,7 @@ func encodeTask(u Update, index int, t chat.Task) ([]byte, error) {
 	}{index, task})
 }
 
-// wireOf returns the part of a body's wire JSON that the path names, where of an array its first.
+// wireOf returns the part of a body's JSON at the given path, and of an array the first element.
 func wireOf(b chat.Body, path ...string) (json.RawMessage, error) {
 	it, err := chat.NewItem("x", time.Unix(0, 0), b)
 	if err != nil {
@@ -216,7 +216,7 @@ func withType(typ string, v any) ([]byte, error) {
 	return append(head, text[1:]...), nil
 }
 
-// encode is json.Marshal without the escaping of <, > and &.
+// encode is json.Marshal without escaping <, > and &.
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

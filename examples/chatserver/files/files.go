@@ -1,5 +1,5 @@
-// Package files keeps the content of attachments in a folder. What an attachment is, and whose, is the store's to say: here
-// is nothing but bytes under an id.
+// Package files stores the content of attachments in a folder. The store has the attachments and their owners; this package
+// has only bytes by id.
 package files
 
 import (
@@ -28,24 +28,24 @@ import (
 
 var _ chatkit.Files = (*Folder)(nil)
 
-// Folder is a folder with the content of attachments. It is safe for concurrent use.
+// Folder stores the content of attachments. It is safe for concurrent use.
 type Folder struct {
 	root     *os.Root
 	store    store.Store
 	url      string
 	maxBytes int64
 	creating *lru.Cache[chat.Owner, *rate.Limiter]
-	placing  sync.Mutex // of two uploads of one attachment at once, the first to be whole is its content
+	placing  sync.Mutex // of two concurrent uploads of an attachment, the first complete one wins
 }
 
-// How many attachments a user may announce: so many at once, and then one in a while.
+// A user may announce burst attachments at once, and then one in each period.
 const (
 	burst = 30
 	every = 10 * time.Second
 )
 
-// Open opens the folder at path, which is made where there is none. url is that of the server, without a slash at its end,
-// and "" for links that count from the page. No content is larger than maxBytes. Several servers may use a folder.
+// Open opens the folder at path, and creates it if it is missing. url is the server's URL without a trailing slash, or ""
+// for relative links. maxBytes limits the size of a file. Several servers may use one folder.
 func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
@@ -64,10 +64,10 @@ func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, erro
 	return &Folder{root: root, store: s, url: url, maxBytes: maxBytes, creating: creating}, nil
 }
 
-// abandonedAfter is when what is half uploaded belongs to a server that was killed: none takes that long.
+// abandonedAfter is the age at which a partial upload is removed. No upload takes that long, so its server was killed.
 const abandonedAfter = time.Hour
 
-// sweep removes what killed servers left half uploaded.
+// sweep removes the partial uploads of killed servers.
 func sweep(root *os.Root) error {
 	all, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
@@ -76,7 +76,7 @@ func sweep(root *os.Root) error {
 	for _, f := range all {
 		info, err := f.Info()
 		if err != nil || !strings.Contains(f.Name(), ".part-") || time.Since(info.ModTime()) < abandonedAfter {
-			continue // one that is gone by now was another server's to remove
+			continue // another server may have removed it
 		}
 		if err := root.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -85,10 +85,10 @@ func sweep(root *os.Root) error {
 	return nil
 }
 
-// Close ends the use of the folder.
+// Close closes the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// Create tells the client where to put the content. It refuses what is too large, and a user who announces too much.
+// Create tells the client where to upload. It refuses a file that is too large, and too many announcements by one user.
 func (f *Folder) Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (chat.AttachmentBody, error) {
 	if size > f.maxBytes {
 		return body, f.tooLarge()
@@ -118,7 +118,7 @@ func (f *Folder) tooLarge() error {
 	}
 }
 
-// Delete removes the content, where there is any.
+// Delete removes the content if there is any.
 func (f *Folder) Delete(_ context.Context, id string) error {
 	err := f.root.Remove(name(id))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -127,13 +127,13 @@ func (f *Folder) Delete(_ context.Context, id string) error {
 	return err
 }
 
-// name is that of an attachment's file: an id may hold whatever a path may not.
+// name returns the name of an attachment's file, because an id may not be a valid file name.
 func name(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:])
 }
 
-// Put is PUT /files/{id}: it takes the content of an attachment that waits for it.
+// Put serves PUT /files/{id}: it stores the content of an announced attachment.
 func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
 	if err := f.put(w, r); err != nil {
 		chatkit.WriteError(w, err)
@@ -145,7 +145,7 @@ func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
 func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), r.PathValue("id")
 	if _, _, err := f.waiting(ctx, id); err != nil {
-		return err // before anything is read
+		return err // before reading the body
 	}
 	part, err := f.write(name(id), http.MaxBytesReader(w, r.Body, f.maxBytes))
 	if err == nil {
@@ -157,7 +157,7 @@ func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
-// waiting loads an attachment that waits for its content.
+// waiting loads an attachment whose content is not there yet.
 func (f *Folder) waiting(ctx context.Context, id string) (a chat.Attachment, b chat.AttachmentBody, err error) {
 	if a, err = f.store.LoadAttachment(ctx, id); err != nil {
 		return a, b, err
@@ -168,7 +168,7 @@ func (f *Folder) waiting(ctx context.Context, id string) (a chat.Attachment, b c
 	return a, b, err
 }
 
-// write writes content to a file of its own, whole or not at all.
+// write writes content to a temporary file. If it fails, no file is left.
 func (f *Folder) write(name string, content io.Reader) (part string, err error) {
 	part = name + ".part-" + rand.Text()
 	file, err := f.root.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -182,13 +182,13 @@ func (f *Folder) write(name string, content io.Reader) (part string, err error) 
 	return part, nil
 }
 
-// place makes a written file the content of an attachment, as it is by now: it may have been sent, or deleted.
+// place makes a written file the content of an attachment. It reloads the attachment, which may have been sent or deleted.
 func (f *Folder) place(ctx context.Context, id, part string) error {
 	f.placing.Lock()
 	defer f.placing.Unlock()
 	a, b, err := f.waiting(ctx, id)
 	if err == nil {
-		b.Upload = nil // the content is there
+		b.Upload = nil // uploaded
 		a, err = a.WithBody(b)
 	}
 	if err == nil {
@@ -199,12 +199,12 @@ func (f *Folder) place(ctx context.Context, id, part string) error {
 	}
 	err = f.store.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a)
 	if store.CodeOf(err) == store.CodeNotFound {
-		return errors.Join(err, f.Delete(ctx, id)) // deleted in this moment
+		return errors.Join(err, f.Delete(ctx, id)) // it was deleted in between
 	}
 	return err
 }
 
-// Get is GET /files/{id}.
+// Get serves GET /files/{id}.
 func (f *Folder) Get(w http.ResponseWriter, r *http.Request) {
 	if err := f.get(w, r); err != nil {
 		chatkit.WriteError(w, err)
@@ -233,7 +233,7 @@ func (f *Folder) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// A user's file is never a page of this server's: no script in it may run here.
+	// A user's file must never act as a page of this server: no script in it may run.
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": body.Name}))

@@ -57,7 +57,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// announce saves an attachment of ada's that waits for its content.
+// announce saves an attachment of ada that waits for its content.
 func (r *rig) announce(id string, b chat.AttachmentBody) chat.AttachmentBody {
 	r.t.Helper()
 	b = testenv.Value(r.f.Create(as("ada"), id, 10, b))(r.t)
@@ -83,7 +83,7 @@ func (r *rig) wantFiles(n int) {
 	}
 }
 
-// want makes a request, which is to be answered with that status.
+// want makes a request that must be answered with the given status.
 func (r *rig) want(status int, method, user, path, body string) {
 	r.t.Helper()
 	if res, text := r.do(method, user, path, strings.NewReader(body)); res.StatusCode != status {
@@ -112,14 +112,14 @@ func TestContentIsTakenOnceAndGivenToItsOwnerAlone(t *testing.T) {
 	if res.StatusCode != 200 || text != page {
 		t.Errorf("download: %d %q", res.StatusCode, text)
 	}
-	// A page that somebody uploads must not run as one of the server's.
+	// An uploaded page must not run as a page of the server.
 	h := res.Header
 	if h.Get("Content-Type") != "application/octet-stream" || !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") ||
 		h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") {
 		t.Errorf("headers: %v", h)
 	}
 	if _, b := r.load(); b.Upload != nil {
-		t.Errorf("it still waits for its content: %+v", b)
+		t.Errorf("the attachment still waits for its content: %+v", b)
 	}
 	for range 2 {
 		if err := r.f.Delete(as("ada"), "atc_1"); err != nil {
@@ -145,7 +145,7 @@ func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 		t.Errorf("announced: %v", err)
 	}
 	b := r.announce("atc_1", aFile)
-	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // of no announced length
+	large := io.MultiReader(bytes.NewReader(make([]byte, limit+1))) // without a Content-Length
 	if res, text := r.do("PUT", "ada", b.Upload.URL, large); res.StatusCode != 413 || !strings.Contains(text, "1024") {
 		t.Errorf("uploaded: %d %s", res.StatusCode, text)
 	}
@@ -153,13 +153,13 @@ func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	r.want(204, "PUT", "ada", b.Upload.URL, "less")
 }
 
-// status is that of an error that is no Store's.
+// status returns the status of a StatusError.
 func status(err error) int {
 	e, _ := errors.AsType[chatkit.StatusError](err)
 	return e.Status
 }
 
-// uploading begins an upload, and returns its rest to be written.
+// uploading begins an upload, and returns the writer for its rest.
 func (r *rig) uploading(path string) (rest *io.PipeWriter, answered <-chan int) {
 	body, rest := io.Pipe()
 	done := make(chan int, 1)
@@ -167,7 +167,7 @@ func (r *rig) uploading(path string) (rest *io.PipeWriter, answered <-chan int) 
 		res, _ := r.do("PUT", "ada", path, body)
 		done <- res.StatusCode
 	}()
-	_, _ = rest.Write([]byte("half ")) // is read: the request is under way
+	_, _ = rest.Write([]byte("half ")) // once this is read, the request is running
 	return rest, done
 }
 
@@ -185,11 +185,11 @@ func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
 		t.Fatalf("upload: %d", status)
 	}
 	if a, b := r.load(); a.ThreadID != "thr_1" || b.Upload != nil {
-		t.Errorf("the attachment is of thread %q, and waits: %v", a.ThreadID, b.Upload != nil)
+		t.Errorf("the attachment is of thread %q; waiting: %v", a.ThreadID, b.Upload != nil)
 	}
 }
 
-// begun waits until an upload has a file of its own.
+// begun waits until an upload has its temporary file.
 func (r *rig) begun() {
 	r.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -197,7 +197,7 @@ func (r *rig) begun() {
 			return
 		}
 	}
-	r.t.Fatal("the upload does not begin")
+	r.t.Fatal("the upload did not begin")
 }
 
 func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
@@ -238,7 +238,7 @@ func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
 	}
 	wg.Wait()
 	if _, text := r.do("GET", "ada", b.Upload.URL, nil); len(taken) != 1 || text != taken[0] {
-		t.Errorf("taken %q, and given %q", taken, text)
+		t.Errorf("accepted %q, but served %q", taken, text)
 	}
 	r.wantFiles(1)
 }
@@ -258,7 +258,7 @@ func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
 		left[i] = filepath.Base(left[i])
 	}
 	if got := strings.Join(left, " "); got != "b.part-X c" {
-		t.Errorf("left: %s; what another server is writing, and content, stay", got)
+		t.Errorf("left: %s; want uploads of other servers and content to stay", got)
 	}
 }
 
@@ -296,17 +296,17 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 			}
 		}
 		if allowed != 30 {
-			t.Errorf("%d were allowed at once", allowed)
+			t.Errorf("%d announcements were allowed at once", allowed)
 		}
 		if err := create("grace"); err != nil {
-			t.Errorf("and others pay for it: %v", err)
+			t.Errorf("another user was limited too: %v", err)
 		}
 		time.Sleep(10 * time.Second)
 		if err := create("ada"); err != nil {
 			t.Errorf("after ten seconds: %v", err)
 		}
 		if err := create("ada"); err == nil {
-			t.Error("ten seconds gave leave for two")
+			t.Error("two announcements were allowed within ten seconds")
 		}
 	})
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// A token is refused unless it was signed here. It may differ from the signed one in its encoding, not in its content.
+// A token is refused unless it was signed here. An accepted token may differ from the signed one in its encoding, but not in
+// its content.
 func FuzzToken(f *testing.F) {
 	issuer := testenv.Value(identity.New(key, false))(f)
 	good := testenv.Value(issuer.Token("ada", 1_000_000*time.Hour))(f)
@@ -33,7 +34,7 @@ func FuzzToken(f *testing.F) {
 		if (err == nil) != (user != "") || err != nil && !errors.Is(err, store.ErrUnauthenticated) {
 			t.Fatalf("%q: %q, %v", token, user, err)
 		}
-		// The good token is another in each process of a fuzz run, as it says when it was signed. So its signature is looked at.
+		// Each process of a fuzz run has another good token, because it contains its time. So look at the signature.
 		if err == nil && (user != "ada" || !signedByKey(token)) {
 			t.Fatalf("%q is %q", token, user)
 		}
@@ -43,7 +44,8 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// signedByKey reports whether a token's last part is the HMAC of the rest. Of a header's value, HTTP itself takes the spaces around.
+// signedByKey reports whether a token's last part is the HMAC of the rest. HTTP itself removes spaces around a header's
+// value.
 func signedByKey(token string) bool {
 	token = strings.TrimSpace(token)
 	dot := strings.LastIndexByte(token, '.')

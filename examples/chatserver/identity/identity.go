@@ -1,8 +1,7 @@
-// Package identity says who makes a request: by a session cookie, which a page gets when somebody signs in, or by a bearer
-// token, which a program is given. Both are signed (JSON Web Tokens, HMAC-SHA256), so a header that anybody can set says
-// nothing; neither can take the other's place.
+// Package identity authenticates requests. A page has a session cookie, which it gets when a user signs in. A program has a
+// bearer token. Both are signed JSON Web Tokens (HMAC-SHA256), and one cannot be used as the other.
 //
-// It is for a demonstration and for tools of one's own: a site with real users puts its identity provider in this place.
+// The package is for demonstrations and internal tools. A site with real users should use an identity provider instead.
 package identity
 
 import (
@@ -22,14 +21,14 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Issuer signs and checks. It is safe for concurrent use.
+// Issuer signs and checks tokens. It is safe for concurrent use.
 type Issuer struct {
 	key    []byte
 	secure bool
 	parser *jwt.Parser
 }
 
-// The audiences: what a token is good for.
+// A token is valid for one audience.
 const (
 	forSession = "chatserver session"
 	forBearer  = "chatserver bearer"
@@ -43,21 +42,21 @@ const (
 	cookieMaxAge = int(sessionLife / time.Second)
 )
 
-// New returns an Issuer with a secret of at least 32 bytes. secure: cookies are for https alone.
+// New returns an Issuer with a secret of at least 32 bytes. If secure, its cookies are for https only.
 func New(key []byte, secure bool) (*Issuer, error) {
 	if len(key) < keyBytes {
-		return nil, fmt.Errorf("identity: a key of %d bytes: it takes at least %d", len(key), keyBytes)
+		return nil, fmt.Errorf("identity: the key has %d bytes, want at least %d", len(key), keyBytes)
 	}
-	// Without the list of methods a token could choose its own, "none" among them.
+	// Without this list a token could choose its own method, even "none".
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithExpirationRequired())
 	return &Issuer{key, secure, parser}, nil
 }
 
-// KeyFile returns the key kept in a file, which is made, for its owner alone to read, where there is none.
+// KeyFile returns the key in a file. If the file is missing, it creates one with a random key that only its owner can read.
 func KeyFile(path string) ([]byte, error) {
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key) // never fails
-	// Whole or not at all, and never over another's: two programs may start at once.
+	// The link makes the file appear whole and never replaces an existing one, because two programs may start at once.
 	fresh, err := os.CreateTemp(filepath.Dir(path), ".key-*")
 	if err != nil {
 		return nil, err
@@ -73,14 +72,14 @@ func KeyFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// Token returns a bearer token for a user, good for this long.
+// Token returns a bearer token for a user. It expires after life.
 func (i *Issuer) Token(user string, life time.Duration) (string, error) {
 	return i.sign(user, forBearer, life)
 }
 
 func (i *Issuer) sign(user, audience string, life time.Duration) (string, error) {
 	if user == "" || len(user) > maxSubject {
-		return "", fmt.Errorf("identity: a user's name has 1 to %d bytes", maxSubject)
+		return "", fmt.Errorf("identity: a user's name must have 1 to %d bytes", maxSubject)
 	}
 	now := time.Now()
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
@@ -91,7 +90,7 @@ func (i *Issuer) sign(user, audience string, life time.Duration) (string, error)
 	}).SignedString(i.key)
 }
 
-// SignIn gives the client a session.
+// SignIn gives the client a session cookie.
 func (i *Issuer) SignIn(w http.ResponseWriter, user string) error {
 	token, err := i.sign(user, forSession, sessionLife)
 	if err != nil {
@@ -101,7 +100,7 @@ func (i *Issuer) SignIn(w http.ResponseWriter, user string) error {
 	return nil
 }
 
-// SignOut takes the session from the client.
+// SignOut deletes the client's session cookie.
 func (i *Issuer) SignOut(w http.ResponseWriter) { http.SetCookie(w, i.cookie("", -1)) }
 
 func (i *Issuer) cookie(value string, maxAge int) *http.Cookie {
@@ -111,7 +110,8 @@ func (i *Issuer) cookie(value string, maxAge int) *http.Cookie {
 	}
 }
 
-// User returns who makes the request, or [store.ErrUnauthenticated]. A bearer token, where there is one, counts alone.
+// User returns the user of a request, or [store.ErrUnauthenticated]. If there is an Authorization header, the cookie is
+// ignored.
 func (i *Issuer) User(r *http.Request) (string, error) {
 	if h := r.Header.Get("Authorization"); h != "" {
 		scheme, token, _ := strings.Cut(h, " ")
@@ -142,7 +142,8 @@ func (i *Issuer) check(token, audience string) (string, error) {
 	return claims.Subject, nil
 }
 
-// Require lets a request pass with the [store.Principal] of who makes it in its context, and has refuse answer any other.
+// Require calls next for an authenticated request, with the user's [store.Principal] in the context. For any other request
+// it calls refuse.
 func (i *Issuer) Require(refuse func(http.ResponseWriter, error), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, err := i.User(r)
@@ -155,5 +156,5 @@ func (i *Issuer) Require(refuse func(http.ResponseWriter, error), next http.Hand
 	})
 }
 
-// Tenant is that of all users.
+// Tenant is the tenant of all users.
 const Tenant = "demo"

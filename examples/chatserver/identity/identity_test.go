@@ -45,7 +45,7 @@ func sessionToken(t *testing.T, i *identity.Issuer) string {
 	testenv.Must(t, i.SignIn(w, "ada"))
 	c := w.Result().Cookies()[0]
 	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode {
-		t.Errorf("the cookie is readable by scripts, or sent from other sites: %+v", c)
+		t.Errorf("scripts can read the cookie, or other sites can send it: %+v", c)
 	}
 	return c.Value
 }
@@ -65,7 +65,7 @@ func TestOnlyWhatWasSignedHereSaysWhoItIs(t *testing.T) {
 	endless, nobody := claims, claims
 	endless.ExpiresAt, nobody.Subject = nil, ""
 	if user, err := i.User(bearer(signed(t, jwt.SigningMethodHS256, key, claims))); user != "ada" || err != nil {
-		t.Fatalf("the token that the others differ from: %q, %v", user, err)
+		t.Fatalf("the valid token: %q, %v", user, err)
 	}
 	bare := httptest.NewRequest(http.MethodPost, "/chatkit", nil)
 	for _, h := range []string{"X-User-Id", "X-Forwarded-User", "From", "Cookie"} {
@@ -98,7 +98,7 @@ func TestOnlyWhatWasSignedHereSaysWhoItIs(t *testing.T) {
 	} {
 		user, err := i.User(test.r)
 		if user != test.user {
-			t.Errorf("%s: is %q, want %q", name, user, test.user)
+			t.Errorf("%s: user %q, want %q", name, user, test.user)
 		}
 		if test.user == "" && !errors.Is(err, store.ErrUnauthenticated) {
 			t.Errorf("%s: %v, want ErrUnauthenticated", name, err)
@@ -161,11 +161,11 @@ func TestTheKeyIsMadeOnceAndForItsOwnerAlone(t *testing.T) {
 
 func TestBadKeysAndNamesAreRefused(t *testing.T) {
 	if _, err := identity.New(key[:31], false); err == nil {
-		t.Error("a short key was taken")
+		t.Error("a short key was accepted")
 	}
 	for _, user := range []string{"", strings.Repeat("a", 257)} {
 		if _, err := newIssuer(t, key).Token(user, time.Hour); err == nil {
-			t.Errorf("a name of %d bytes was taken", len(user))
+			t.Errorf("a name of %d bytes was accepted", len(user))
 		}
 	}
 }

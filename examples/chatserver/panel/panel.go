@@ -1,5 +1,5 @@
-// Package panel is what the example's page shows of the decorators at work: numbers from the server's own metrics, and the
-// spans of the caller's last request. It is for looking at, not for monitoring: that is what /metrics is for.
+// Package panel serves the data of the page's panel, which shows the decorators at work: numbers from the server's own
+// metrics, and the spans of the caller's last request. It is for demonstration. For monitoring, use /metrics.
 package panel
 
 import (
@@ -21,22 +21,22 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Panel gathers what is shown. It is safe for concurrent use.
+// Panel collects the data. It is safe for concurrent use.
 type Panel struct {
 	metrics prometheus.Gatherer
 
 	mu   sync.Mutex
 	last *simplelru.LRU[chat.Owner, *request]
-	open map[spanKey]*request // of the spans that have not ended
+	open map[spanKey]*request // by spans that have not ended
 }
 
 // request is a followed request.
 type request struct {
-	spans []span // that have ended
+	spans []span // ended spans
 	open  map[spanKey]struct{}
 }
 
-// spanKey identifies a span of this process. A trace's id alone wouldn't do to tell users apart: clients choose it.
+// spanKey identifies a span of this process. The trace's id alone could mix users up, because clients choose it.
 type spanKey struct {
 	trace trace.TraceID
 	span  trace.SpanID
@@ -44,28 +44,28 @@ type spanKey struct {
 
 func keyOf(c trace.SpanContext) spanKey { return spanKey{c.TraceID(), c.SpanID()} }
 
-// The bounds: users whose last request is kept, and spans of one.
+// The panel keeps the last requests of this many users, and this many spans of each.
 const (
 	maxRequests = 1000
 	maxSpans    = 200
 )
 
-// New returns a Panel that shows what g gathers.
+// New returns a Panel that shows the metrics of g.
 func New(g prometheus.Gatherer) *Panel {
 	p := &Panel{metrics: g, open: map[spanKey]*request{}}
-	p.last, _ = simplelru.NewLRU(maxRequests, p.forget) // an error: a size that is not positive
+	p.last, _ = simplelru.NewLRU(maxRequests, p.forget) // fails only if the size is not positive
 	return p
 }
 
-// forget is called for a request that is no longer its user's last.
+// forget is called for a request that is no longer the last of its user.
 func (p *Panel) forget(_ chat.Owner, r *request) {
 	for k := range r.open {
 		delete(p.open, k)
 	}
 }
 
-// Follow makes the request whose span ctx has the last of ctx's principal: that span is kept when it ends, and those that
-// begin below it from now on. Nobody else is shown them.
+// Follow makes a request the last one of ctx's principal. ctx must have the request's span. The panel keeps this span, and
+// the spans that begin below it from now on. It shows them only to that principal.
 func (p *Panel) Follow(ctx context.Context) {
 	who, ok := store.PrincipalFrom(ctx)
 	at := trace.SpanContextFromContext(ctx)
@@ -85,7 +85,7 @@ func (p *Panel) begin(r *request, k spanKey) {
 	p.open[k] = r
 }
 
-// SpanProcessor returns what a TracerProvider tells of its spans.
+// SpanProcessor returns the processor to add to a TracerProvider.
 func (p *Panel) SpanProcessor() sdktrace.SpanProcessor { return processor{p} }
 
 type processor struct{ *Panel }
@@ -94,7 +94,7 @@ func (processor) Shutdown(context.Context) error   { return nil }
 func (processor) ForceFlush(context.Context) error { return nil }
 
 func (p processor) OnStart(_ context.Context, s sdktrace.ReadWriteSpan) {
-	if s.Parent().IsRemote() { // anybody can claim to be below anything
+	if s.Parent().IsRemote() { // a client can claim any parent
 		return
 	}
 	p.mu.Lock()
@@ -115,10 +115,10 @@ func (p processor) OnEnd(s sdktrace.ReadOnlySpan) {
 	}
 }
 
-// span is a span as it is shown.
+// span is a span for the page.
 type span struct {
 	Name       string            `json:"name"`
-	Start      float64           `json:"start_ms"` // after the first of the trace
+	Start      float64           `json:"start_ms"` // after the start of the trace
 	Duration   float64           `json:"ms"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Children   []span            `json:"children,omitempty"`
@@ -127,7 +127,7 @@ type span struct {
 	began      time.Time
 }
 
-// shown are the attributes that say what a layer did. Ids are left out: they are long, and the page has them.
+// shown has the attributes that say what a layer did. Ids are left out, because they are long and the page has them.
 var shown = []string{
 	"chatkit.request.type", "chatstore.code", "chatstore.cache.result", "chatstore.flight.role", "chatstore.page.items",
 	"http.response.status_code",
@@ -148,7 +148,7 @@ func newSpan(s sdktrace.ReadOnlySpan) span {
 
 func milliseconds(d time.Duration) float64 { return math.Round(d.Seconds()*1e6) / 1e3 }
 
-// tree puts spans, which may have ended in any order, under their parents. One whose parent is not there is at the top.
+// tree puts spans under their parents, in the order of their starts. A span without a known parent is at the top.
 func tree(spans []span) []span {
 	slices.SortFunc(spans, func(a, b span) int { return a.began.Compare(b.began) })
 	there := map[trace.SpanID]bool{}
@@ -177,7 +177,7 @@ func tree(spans []span) []span {
 	return top
 }
 
-// op is what the outer layer has seen of an operation.
+// op is the outer layer's numbers for one operation.
 type op struct {
 	Name  string  `json:"op"`
 	Count uint64  `json:"count"`
@@ -188,10 +188,10 @@ type op struct {
 	below  []uint64 // cumulative
 }
 
-// numbers are since the server's start, of all users together.
+// numbers count since the server's start, for all users together.
 type numbers struct {
-	Reads     float64 `json:"reads"`      // asked of the stack
-	BaseReads float64 `json:"base_reads"` // that reached the store itself
+	Reads     float64 `json:"reads"`      // reads of the stack
+	BaseReads float64 `json:"base_reads"` // reads that reached the store itself
 	Saved     float64 `json:"base_reads_saved"`
 	HitRatio  float64 `json:"hit_ratio"`
 	Shared    float64 `json:"flights_shared"`
@@ -200,7 +200,7 @@ type numbers struct {
 	Trace     []span  `json:"trace"`
 }
 
-// ServeHTTP answers with JSON: the numbers, and the last trace of the request's principal.
+// ServeHTTP answers with JSON: the numbers, and the trace of the caller's last request.
 func (p *Panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, err := p.gather()
 	if err != nil {
@@ -278,7 +278,7 @@ func (p *Panel) gather() (numbers, error) {
 			}
 		}
 	}
-	// Not reads less base reads: what authz asks, and the cache answers, is beneath the layer that counts the reads.
+	// Reads minus base reads would be wrong: reads by authz begin beneath the layer that counts the reads.
 	n.Saved = hits + n.Shared
 	if hits+misses > 0 {
 		n.HitRatio = hits / (hits + misses)
@@ -300,7 +300,7 @@ func labels(m *dto.Metric) map[string]string {
 	return all
 }
 
-// add adds the calls of one status.
+// add adds the calls of one histogram.
 func (o *op) add(h *dto.Histogram) {
 	o.Count += h.GetSampleCount()
 	for i, b := range h.GetBucket() {
@@ -311,7 +311,8 @@ func (o *op) add(h *dto.Histogram) {
 	}
 }
 
-// quantile estimates as Prometheus does: evenly within a bucket, and no more than the highest bound. In milliseconds.
+// quantile estimates a quantile in milliseconds, as Prometheus does: by linear interpolation in a bucket, at most the
+// highest bound.
 func (o *op) quantile(q float64) float64 {
 	rank := q * float64(o.Count)
 	lower, before := 0.0, uint64(0)

@@ -51,7 +51,7 @@ func as(user string) context.Context {
 	return store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Subject: user}})
 }
 
-// request is one of a user's, followed.
+// request makes a followed request of a user.
 func (r *rig) request(user, name string, do func(context.Context)) {
 	ctx, root := r.tracer.Start(as(user), name)
 	r.p.Follow(ctx)
@@ -148,7 +148,7 @@ func TestTheTraceIsATree(t *testing.T) {
 		testenv.Must(t, r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}))
 		_, outer := r.tracer.Start(ctx, "outer")
 		_, inner := r.tracer.Start(trace.ContextWithSpan(ctx, outer), "inner")
-		outer.End() // before its child
+		outer.End() // ends before its child
 		inner.End()
 		_, _ = r.s.LoadThread(ctx, "thr")
 	})
@@ -181,7 +181,7 @@ func TestATraceIsShownToItsUserAlone(t *testing.T) {
 	}
 }
 
-// A client may choose the id of its trace, and an innocent one may have its users' requests in one.
+// A client may choose its trace id. Another client's trace may contain requests of several users.
 func TestATraceIDOfTwoUsersIsTwoTraces(t *testing.T) {
 	r := newRig(t)
 	remote := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled})
@@ -196,7 +196,7 @@ func TestATraceIDOfTwoUsersIsTwoTraces(t *testing.T) {
 	graces, other := begin("grace", "grace's")
 	r.p.Follow(graces)
 	_, late := r.tracer.Start(adas, "late")
-	// What claims from afar to be below ada's span isn't.
+	// A remote span that claims ada's span as its parent is ignored.
 	claim := trace.ContextWithRemoteSpanContext(as("grace"), root.SpanContext())
 	_, forged := r.tracer.Start(claim, "forged")
 	forged.End()
@@ -205,21 +205,21 @@ func TestATraceIDOfTwoUsersIsTwoTraces(t *testing.T) {
 	other.End()
 
 	if got := r.trace(as("grace")); got != "grace's" {
-		t.Errorf("grace is shown %s", got)
+		t.Errorf("grace sees %s", got)
 	}
 	if got := r.trace(as("ada")); got != "ada's(early late)" {
-		t.Errorf("ada is shown %s", got)
+		t.Errorf("ada sees %s", got)
 	}
 }
 
-// opened returns how many spans that have not ended are known.
+// opened returns the number of open spans that the panel keeps.
 func (p *Panel) opened() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.open)
 }
 
-// Spans are bounded, also those that never end, and forgotten with their trace.
+// The number of spans is limited, also of those that never end. They are forgotten with their trace.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	r := newRig(t)
 	for range 3 {
@@ -252,7 +252,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		t.Errorf("the trace of 2,000 users ago is kept: %s", got)
 	}
 	if got := r.trace(as("user1999")); got != "request" {
-		t.Errorf("the newest is not: %q", got)
+		t.Errorf("the newest trace is not kept: %q", got)
 	}
 }
 
@@ -265,7 +265,7 @@ func TestRequestsAtOnce(t *testing.T) {
 			for range 10 {
 				r.request(user, user, func(ctx context.Context) { _, _ = r.s.LoadThread(ctx, "thr") })
 				if got := r.trace(as(user)); got != "" && !strings.Contains(got, user) && !strings.Contains(got, "load_thread") {
-					t.Errorf("%s is shown %s", user, got)
+					t.Errorf("%s sees %s", user, got)
 				}
 			}
 		})

@@ -1,14 +1,14 @@
-// The page: a list of conversations, one of them open, and a stream of its newest answer.
+// The page: a list of conversations, the open conversation, and the stream of its newest answer.
 import { el, render, update } from "./items.js";
 import * as panel from "./panel.js";
 
 const $ = (id) => document.getElementById(id);
 
-let thread = null; // the open one; null: the next message begins one
-let items = new Map(); // of the open one, by id, as they are shown
-let stream = null; // the AbortController of the answer under way
+let thread = null; // the open one; null means that the next message begins one
+let items = new Map(); // items of the open thread, by id, in the order of the page
+let stream = null; // the AbortController of the running answer
 let files = []; // attached to the next message
-let shown = 0; // counts what was opened: an answer that comes late for another is not shown
+let shown = 0; // counts visits: a late answer for an earlier visit is not shown
 let who = ""; // the user
 
 // Requests.
@@ -30,7 +30,7 @@ async function post(type, params, signal) {
 
 const ask = async (type, params) => (await post(type, params)).json();
 
-// events reads a stream as it comes: an event may be split anywhere, and what begins with a colon is a heartbeat.
+// events yields the events of a stream. An event may be split anywhere. A line that begins with a colon is a heartbeat.
 async function* events(res) {
   const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -53,7 +53,7 @@ const act = {
   form: (item, input) => respond("threads.add_structured_input", { thread_id: thread.id, item_id: item.id, input }),
   output(text) {
     let result;
-    try { result = JSON.parse(text); } catch { return fail("The result is no JSON."); }
+    try { result = JSON.parse(text); } catch { return fail("The result is not JSON."); }
     respond("threads.add_client_tool_output", { thread_id: thread.id, result });
   },
   async feedback(item, kind, button) {
@@ -76,7 +76,7 @@ function take(id) {
   document.getElementById("item-" + id)?.remove();
 }
 
-// atEnd keeps the newest in view while it was.
+// atEnd makes a change and keeps the newest item in view if it was in view before.
 function atEnd(change) {
   const s = $("scroll");
   const near = s.scrollHeight - s.scrollTop - s.clientHeight < 80;
@@ -111,10 +111,10 @@ function handle(e) {
   }
 }
 
-// respond makes a request that is answered with a stream.
+// respond makes a request whose answer is a stream. It returns whether an event came.
 async function respond(type, params) {
   if (stream) {
-    $("progress").textContent = "One thing at a time: let the answer end, or stop it.";
+    $("progress").textContent = "Wait for the answer to end, or stop it.";
     return false;
   }
   const mine = shown;
@@ -144,10 +144,10 @@ async function respond(type, params) {
   return began;
 }
 
-// The tools that this page has. Others wait for somebody to type their result.
+// The tools that this page can run. For any other tool, the user types the result.
 const tools = { get_local_time: () => ({ time: new Date().toISOString(), zone: Intl.DateTimeFormat().resolvedOptions().timeZone }) };
 
-const ran = new Set(); // ids of calls: one whose result was not taken is not made again, or it would be for ever
+const ran = new Set(); // ids of calls that ran: a call whose result was refused must not run again and again
 
 function runTools() {
   const last = [...items.values()].at(-1);
@@ -156,7 +156,7 @@ function runTools() {
   act.output(JSON.stringify(tools[last.name]()));
 }
 
-// announce tells a screen reader what a stream said, once and as a whole.
+// announce gives a screen reader the text of a stream, once and as a whole.
 function announce(text) { $("announce").textContent = text; }
 
 function busy(on) {
@@ -181,7 +181,7 @@ async function attempt(f) {
   }
 }
 
-// open shows what is known of a thread itself.
+// open shows the thread's title and status.
 function open(t) {
   thread = t;
   const closed = t && t.status?.type && t.status.type !== "active";
@@ -193,7 +193,7 @@ function open(t) {
   mark();
 }
 
-// visit opens a thread, or none.
+// visit opens the thread with this id, or none.
 async function visit(id) {
   stream?.abort();
   const mine = ++shown;
@@ -226,7 +226,7 @@ async function visit(id) {
   }
 }
 
-// older has a button load what comes before a page.
+// older makes the button load the items before a page.
 function older(id, page, mine) {
   $("older").hidden = !page.has_more;
   $("older").onclick = async () => {
@@ -243,17 +243,17 @@ function older(id, page, mine) {
 
 // The list.
 
-let listed = ""; // what the list shows
-let lists = 0; // counts them: the last one asked for is shown, whichever comes last
+let listed = ""; // the ids and titles in the list
+let lists = 0; // counts requests: only the answer of the last one is shown
 
-// list shows as many as there were, at the least, or the page after a cursor below them.
+// list reloads the list with at least as many rows as before. With a cursor, it appends the next page.
 async function list(after) {
   const mine = ++lists;
   const limit = after ? 30 : Math.min(Math.max($("threads").children.length, 30), 100);
   const page = await attempt(() => ask("threads.list", { limit, after }));
   if (!page || mine !== lists) return;
   const now = JSON.stringify(page.data.map((t) => [t.id, t.title]));
-  if (!after && now === listed) return; // a row that is replaced under somebody's click hears nothing of it
+  if (!after && now === listed) return; // replacing a row during a click would lose the click
   listed = after ? "" : now;
   const rows = page.data.map((t) => el("li", {}, el("button", {
     type: "button", "data-id": t.id, onclick: () => { location.hash = t.id; },
@@ -265,12 +265,12 @@ async function list(after) {
   $("more").onclick = () => list(page.after);
 }
 
-// mark shows which row is the open conversation.
+// mark marks the row of the open conversation.
 function mark() {
   for (const b of document.querySelectorAll("#threads button")) b.setAttribute("aria-current", b.dataset.id === thread?.id);
 }
 
-// What people do.
+// User actions.
 
 $("composer").addEventListener("submit", async (e) => {
   e.preventDefault();
@@ -283,7 +283,7 @@ $("composer").addEventListener("submit", async (e) => {
   const sent = thread
     ? await respond("threads.add_user_message", { thread_id: thread.id, input })
     : await respond("threads.create", { input });
-  if (!sent) $("text").value = $("text").value || text; // it was refused: nothing is lost
+  if (!sent) $("text").value = $("text").value || text; // refused: keep the text
   else attach([]);
   $("text").focus();
 });
@@ -322,7 +322,7 @@ $("toggle").addEventListener("click", () => {
 function attach(now) {
   files = now;
   $("attached").replaceChildren(...files.map((f) => el("li", {}, el("span", { class: "chip" }, f.name, " ",
-    el("button", { type: "button", class: "plain", "aria-label": "Take away " + f.name, onclick: () => attach(files.filter((g) => g !== f)) }, "×")))));
+    el("button", { type: "button", class: "plain", "aria-label": "Remove " + f.name, onclick: () => attach(files.filter((g) => g !== f)) }, "×")))));
 }
 
 $("file").addEventListener("change", async () => {
@@ -339,7 +339,7 @@ $("file").addEventListener("change", async () => {
   });
 });
 
-// linked is the thread of the address.
+// linked returns the thread id in the page's address.
 function linked() {
   try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
 }
@@ -356,7 +356,7 @@ async function signIn(user) {
   if (!res.ok) throw new Error("Signing in failed.");
 }
 
-// become makes the page that of a user. Nothing of the one before is left in it.
+// become shows the page of a user. It removes everything of the user before.
 async function become(user, id) {
   who = user;
   $("user").value = user;
@@ -370,7 +370,7 @@ async function become(user, id) {
   await Promise.all([visit(id), list()]);
 }
 
-// arrive finds out whose session it is, and begins one where there is none.
+// arrive loads the session's user, and signs in if there is none.
 async function arrive(id) {
   let { user, users } = await (await fetch("/session")).json();
   if (!users.includes(user)) {
@@ -384,7 +384,7 @@ async function arrive(id) {
 
 $("user").addEventListener("change", async () => {
   const user = $("user").value;
-  $("user").disabled = true; // one after the other
+  $("user").disabled = true; // one change at a time
   await attempt(async () => {
     await signIn(user);
     await become(user, "");
@@ -394,7 +394,7 @@ $("user").addEventListener("change", async () => {
 });
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) attempt(() => arrive("")); // another tab may have changed it
+  if (!document.hidden) attempt(() => arrive("")); // another tab may have changed the user
 });
 
 attempt(async () => {

@@ -1,6 +1,6 @@
-// What the items of a conversation look like. Content becomes text nodes only, never HTML.
+// The elements of a conversation's items. Content becomes text nodes, never HTML.
 
-// el makes an element. attributes: properties by name; on… are listeners; class, aria-… and data-… are set as attributes.
+// el returns a new element. An attribute whose name begins with on is a listener. One that is false or null is left out.
 export function el(tag, attributes = {}, ...children) {
   const e = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,7 +12,7 @@ export function el(tag, attributes = {}, ...children) {
   return e;
 }
 
-// link is an anchor if the URL is one of the web, and text if it is anything else.
+// link returns an anchor for an http or https URL, and plain text for any other.
 function link(url, text) {
   return /^https?:\/\//.test(url ?? "") ? el("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, text) : text;
 }
@@ -92,7 +92,7 @@ function task(t) {
   return el("li", { class: "task " + (t.status_indicator ?? "none") }, t.title ?? t.title_query ?? t.content ?? t.type);
 }
 
-// component is a part of a widget. One that is not known here is a labelled box around its children.
+// component returns the element of a widget's component. An unknown one becomes a labelled box with its children.
 function component(c, act) {
   if (!c || typeof c !== "object") return null;
   const children = (Array.isArray(c.children) ? c.children : c.children ? [c.children] : []).map((k) => component(k, act));
@@ -118,7 +118,8 @@ export function render(item, act, streaming) {
   return el("li", { id: "item-" + item.id, class: item.type + (streaming ? " streaming" : ""), "data-type": item.type }, body);
 }
 
-// update changes an item as an update of the stream says. Whether it changed: what is not known here is left to the end.
+// update applies an update of the stream to an item, and returns whether the item changed. It ignores unknown updates:
+// the finished item has their result.
 export function update(item, u) {
   switch (u.type) {
     case "assistant_message.content_part.added":

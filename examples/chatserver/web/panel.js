@@ -1,12 +1,12 @@
-// The panel: what the decorators do, asked for once a second while it is seen.
+// The panel shows what the decorators do. It asks the server once a second while it is visible.
 import { el } from "./items.js";
 
 const $ = (id) => document.getElementById(id);
 const count = (n) => Math.round(n).toLocaleString("en");
 const ms = (n) => (n < .1 ? Math.round(1000 * n) + " µs" : (n < 10 ? n.toFixed(1) : Math.round(n)) + " ms");
 
-let asking = false; // one at a time
-let user = 0; // counts them: an answer that was for another is not shown
+let asking = false; // one request at a time
+let user = 0; // counts users: an answer for an earlier user is not shown
 let last = "";
 
 async function refresh() {
@@ -20,7 +20,7 @@ async function refresh() {
     last = text;
     show(JSON.parse(text));
   } catch {
-    // The server is away: the conversation says so.
+    // The server is unreachable: the conversation shows that.
   } finally {
     asking = false;
   }
@@ -30,7 +30,7 @@ function show(p) {
   const numbers = [
     ["base reads saved", count(p.base_reads_saved)], ["cache hit ratio", Math.round(100 * p.hit_ratio) + " %"],
     ["calls", count(p.ops.reduce((sum, o) => sum + o.count, 0))], ["base reads", count(p.base_reads)],
-    ["flights shared", count(p.flights_shared)], ["refusals", count(p.refusals)],
+    ["shared loads", count(p.flights_shared)], ["refusals", count(p.refusals)],
   ];
   $("numbers").replaceChildren(...numbers.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   $("ops").tBodies[0].replaceChildren(...p.ops.map((o) =>
@@ -39,7 +39,7 @@ function show(p) {
   $("trace").replaceChildren(tree(p.trace, end));
 }
 
-// tree shows spans with what they did, how long they took, and when, as a bar in the whole.
+// tree shows spans with their results and durations. A bar shows when each span ran.
 function tree(spans, end, depth = 0) {
   return el("ul", {}, spans.map((s) => {
     const bar = el("i", {});
@@ -48,7 +48,7 @@ function tree(spans, end, depth = 0) {
     const did = ["chatkit.request.type", "chatstore.cache.result", "chatstore.flight.role", "chatstore.code"].map((k) => s.attributes?.[k])
       .filter((v) => v && v !== "ok").map((v) => el("span", { class: "chip " + v }, v));
     const name = el("span", {}, s.name, did);
-    name.style.paddingLeft = `${depth}em`; // the name alone: all bars have one axis
+    name.style.paddingLeft = `${depth}em`; // indent only the name: all bars have one axis
     return el("li", {},
       el("div", { class: "span" }, name, el("span", { class: "ms" }, ms(s.ms))),
       el("div", { class: "bar", "aria-hidden": "true" }, bar),
@@ -56,7 +56,7 @@ function tree(spans, end, depth = 0) {
   }));
 }
 
-// forget empties what is a user's own.
+// forget removes the data of the user.
 export function forget() {
   user++;
   last = "";

@@ -1,4 +1,4 @@
-// Package web is the example's page: no build step, nothing from elsewhere, embedded in the program.
+// Package web is the example's page. It needs no build step and no other server, and is embedded in the program.
 package web
 
 import (
@@ -13,7 +13,7 @@ import (
 //go:embed index.html app.js items.js panel.js style.css
 var files embed.FS
 
-// Handler serves the page at / and what it is made of beside it. Of anything else it asks other.
+// Handler serves the page at / and its files. It calls other for any other path.
 func Handler(other http.Handler) http.Handler {
 	serve := http.FileServerFS(files)
 	tags := etags()
@@ -23,12 +23,12 @@ func Handler(other http.Handler) http.Handler {
 			return
 		}
 		h := w.Header()
-		// No script but the page's own runs, whatever a conversation says, and nobody frames it. data: is for images alone.
+		// Only the page's own scripts run, and no other page can frame it. The scheme data: is for images only.
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "+
 			"img-src 'self' data: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
-		// Asked for each time, so that the parts are of one version; and sent where they have changed.
+		// The browser asks for each file every time, so that all have the same version. Unchanged files are not sent again.
 		h.Set("Cache-Control", "no-cache")
 		if tag := tags[r.URL.Path]; tag != "" {
 			h.Set("ETag", tag)
@@ -37,11 +37,11 @@ func Handler(other http.Handler) http.Handler {
 	})
 }
 
-// etags returns the entity tag of each path: embedded files have no time of change.
+// etags returns the entity tag of each path, because embedded files have no modification time.
 func etags() map[string]string {
 	entries, err := files.ReadDir(".")
 	if err != nil {
-		panic("web: " + err.Error()) // it is in the program
+		panic("web: " + err.Error()) // cannot fail: the files are embedded
 	}
 	tags := map[string]string{}
 	for _, e := range entries {

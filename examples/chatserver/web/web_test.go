@@ -28,7 +28,7 @@ func TestThePageIsWholeAndNothingElseIsServed(t *testing.T) {
 		if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: policy %q", path, policy)
 		}
-		// What is inline the policy forbids; what is elsewhere is not to be had without a network.
+		// The policy forbids inline scripts and styles, and the page must load nothing from other servers.
 		if text := w.Body.String(); strings.Contains(text, "style=") || strings.Contains(text, "onclick=") || strings.Contains(text, "innerHTML") {
 			t.Errorf("%s has inline styles, handlers, or HTML made of text", path)
 		}
@@ -42,7 +42,7 @@ func TestWhatTheBrowserHasIsNotSentAgain(t *testing.T) {
 		web.Handler(http.NotFoundHandler()).ServeHTTP(first, httptest.NewRequest("GET", path, nil))
 		tag := first.Header().Get("ETag")
 		if tag == "" || seen[tag] != "" {
-			t.Errorf("%s: ETag %q, as %q", path, tag, seen[tag])
+			t.Errorf("%s: ETag %q, the same as %q", path, tag, seen[tag])
 		}
 		seen[tag] = path
 		for have, want := range map[string]int{tag: 304, `"older"`: 200} {
@@ -51,7 +51,7 @@ func TestWhatTheBrowserHasIsNotSentAgain(t *testing.T) {
 			again := httptest.NewRecorder()
 			web.Handler(http.NotFoundHandler()).ServeHTTP(again, r)
 			if again.Code != want || again.Header().Get("Content-Security-Policy") == "" {
-				t.Errorf("%s, when the browser has %s: %d", path, have, again.Code)
+				t.Errorf("%s with the ETag of %s: %d", path, have, again.Code)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Package call describes a call of a Store as a value, which can be made, printed and handed to a model of the contract.
+// Package call describes a call of a Store as a value. The value can be made, printed, and given to a model of the contract.
 package call
 
 import (
@@ -14,13 +14,13 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
 
-// Call is a call of any op, with its arguments and what its context says.
+// Call is a call of any op: its arguments and the values in its context.
 type Call struct {
 	Op         store.Op
-	Thread     chat.Thread       // SaveThread: the row; otherwise its ID
-	Item       chat.Item         // AddThreadItem, SaveItem: the row; otherwise its ID
-	Attachment chat.Attachment   // SaveAttachment: the row; otherwise its ID
-	Query      store.ThreadQuery // of a listing; that of items has no Owner
+	Thread     chat.Thread       // the row for SaveThread, otherwise only its ID
+	Item       chat.Item         // the row for AddThreadItem and SaveItem, otherwise only its ID
+	Attachment chat.Attachment   // the row for SaveAttachment, otherwise only its ID
+	Query      store.ThreadQuery // for listings; a listing of items has no Owner
 
 	By             store.Principal
 	Mode           store.SaveMode
@@ -28,17 +28,17 @@ type Call struct {
 	End            Ending
 }
 
-// Ending is how a context is over before the call.
+// Ending says how the context ended before the call.
 type Ending uint8
 
-// The endings; the zero Ending is none.
+// The zero Ending means that the context has not ended.
 const (
 	live Ending = iota
 	Cancelled
 	Late
 )
 
-// Err is the error of a context that has ended so.
+// Err returns the error of a context with this ending.
 func (e Ending) Err() error { return [...]error{nil, context.Canceled, context.DeadlineExceeded}[e] }
 
 // Context returns the context of the call, below ctx.
@@ -66,7 +66,7 @@ func (c Call) Context(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Make makes the call under ctx, which is for the caller to have from [Call.Context].
+// Make makes the call with ctx, which the caller gets from [Call.Context].
 func (c Call) Make(ctx context.Context, s store.Store) (a Answer) {
 	switch c.Op {
 	case store.OpLoadThread:
@@ -108,10 +108,10 @@ func (c Call) OfAttachment() bool {
 	return c.Op == store.OpSaveAttachment || c.Op == store.OpLoadAttachment || c.Op == store.OpDeleteAttachment
 }
 
-// String is the call with the title, text or name of a row.
+// String returns the call with the title, text or name of its row.
 func (c Call) String() string { return c.text(false) }
 
-// Whole is the call with ids of any length and the JSON of a row.
+// Whole returns the call with complete ids and the JSON of its row.
 func (c Call) Whole() string { return c.text(true) }
 
 func (c Call) text(whole bool) string {
@@ -187,7 +187,7 @@ func message(it chat.Item) string {
 	return fmt.Sprintf("at %s %q", it.CreatedAt.Format("04:05.999999999"), report.Abridged(rows.Text(it), 80))
 }
 
-// Method is the name of an op's method: that of load_thread is LoadThread.
+// Method returns the name of an op's method: LoadThread for load_thread.
 func Method(op store.Op) (name string) {
 	for word := range strings.SplitSeq(op.String(), "_") {
 		name += strings.ToUpper(word[:1]) + word[1:]
@@ -205,7 +205,7 @@ func order(o store.Order) string {
 	return "an unknown order"
 }
 
-// owner is an owner in words.
+// owner returns a printable owner.
 func owner(o chat.Owner) string {
 	if o.IsZero() {
 		return "nobody"
@@ -213,7 +213,7 @@ func owner(o chat.Owner) string {
 	return fmt.Sprintf("%q@%q", o.Subject, o.Tenant)
 }
 
-// filter is the expression of a filter.
+// filter returns the Go expression of a filter.
 func filter(f store.OwnerFilter) string {
 	if f.IsAny() {
 		return "AnyOwner()"
@@ -227,18 +227,18 @@ func filter(f store.OwnerFilter) string {
 	return "OwnerFilter{}"
 }
 
-// Answer is what a call returned.
+// Answer is the result of a call.
 type Answer struct {
 	Thread     chat.Thread
 	Item       chat.Item
 	Attachment chat.Attachment
 	Threads    store.Page[chat.Thread]
 	Items      store.Page[chat.Item]
-	Err        error // nil where a model answers
+	Err        error // always nil in answers of a model
 	Code       store.Code
 }
 
-// Equal reports whether two answers are of one code and have the same rows: their owners too, and their JSON byte for byte.
+// Equal reports whether two answers have the same code and the same rows, including owners, with equal JSON bytes.
 func (a Answer) Equal(b Answer) bool {
 	return a.Code == b.Code && equalThreads(a.Thread, b.Thread) && equalItems(a.Item, b.Item) && a.Attachment.Equal(b.Attachment) &&
 		equalPages(a.Items, b.Items, equalItems) && equalPages(a.Threads, b.Threads, equalThreads)
@@ -256,7 +256,7 @@ func equalItems(a, b chat.Item) bool { return a.Equal(b) && equalTimes(a.Created
 
 func equalTimes(a, b time.Time) bool { return a.Equal(b) && a.Location() == b.Location() }
 
-// Came says what came of the call, in a few words.
+// Came returns a short text about the result of the call.
 func (c Call) Came(a Answer) string {
 	if c.Op.IsWrite() && a.Code == store.CodeOK {
 		return "ok"
@@ -264,7 +264,7 @@ func (c Call) Came(a Answer) string {
 	return a.String()
 }
 
-// String is the answer to a read in a few words.
+// String returns a short text about the answer of a read.
 func (a Answer) String() string {
 	switch {
 	case a.Err != nil:
@@ -291,7 +291,7 @@ func (a Answer) String() string {
 	return "[" + strings.Join(of, ", ") + "]"
 }
 
-// Rows are the rows of the answer, each in a line.
+// Rows returns the rows of the answer, one line each.
 func (a Answer) Rows() (lines []string) {
 	for _, t := range append([]chat.Thread{a.Thread}, a.Threads.Data...) {
 		if t != (chat.Thread{}) {
@@ -309,7 +309,7 @@ func (a Answer) Rows() (lines []string) {
 	return lines
 }
 
-// Edges says of a page how many rows it has, and what comes after them.
+// Edges returns how many rows a page has, and its cursor.
 func (a Answer) Edges() string {
 	return fmt.Sprintf("%d rows, more %t, after %q", len(a.Threads.Data)+len(a.Items.Data), a.Threads.HasMore || a.Items.HasMore,
 		a.Threads.After+a.Items.After)

@@ -7,23 +7,23 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// Store is a Store as one function: each of its calls is a call of Do. The zero Mode of a save's Call is its context's.
+// Store implements store.Store with one function: each call is a call of Do. Mode of a save's Call is that of the context.
 type Store struct {
-	IDs store.Store // which makes the ids
+	IDs store.Store // generates the ids
 	Do  func(ctx context.Context, c Call) Answer
 }
 
 var _ store.Store = (*Store)(nil)
 
-// GenerateThreadID is that of IDs.
+// GenerateThreadID calls IDs.
 func (s *Store) GenerateThreadID(ctx context.Context) string { return s.IDs.GenerateThreadID(ctx) }
 
-// GenerateItemID is that of IDs.
+// GenerateItemID calls IDs.
 func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
 	return s.IDs.GenerateItemID(ctx, kind, thread)
 }
 
-// LoadThread is Do; so are the other eleven.
+// LoadThread calls Do, like the eleven methods that follow.
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	a := s.Do(ctx, Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: threadID}})
 	return a.Thread, a.Err

@@ -1,4 +1,4 @@
-// Package report puts what went wrong into words.
+// Package report formats failures for people.
 package report
 
 import (
@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// Error returns an error's text and those of its causes, which the text of a store.Error leaves out. Each is quoted. A
-// cause whose text has been said is not said again.
+// Error returns the text of an error and those of its causes, each quoted. The text of a store.Error leaves its causes out.
+// A cause whose text is already included is skipped.
 func Error(err error) string {
 	if err == nil {
 		return "no error"
@@ -39,8 +39,7 @@ func Error(err error) string {
 	return strings.Join(said, ", caused by ")
 }
 
-// Printable returns a text with its control characters, and all else that a terminal may act on, quoted. Tabs and the
-// ends of lines stay.
+// Printable quotes control characters and everything else that a terminal may act on. Tabs and newlines stay.
 func Printable(text string) string {
 	var b strings.Builder
 	for i, r := range text {
@@ -57,7 +56,7 @@ func Printable(text string) string {
 	return b.String()
 }
 
-// Abridged returns the beginning of a text that is longer than most bytes.
+// Abridged cuts a text that is longer than most bytes.
 func Abridged(text string, most int) string {
 	if len(text) > most {
 		return fmt.Sprintf("%s… (%d bytes)", text[:most], len(text))

@@ -12,14 +12,14 @@ import (
 	"github.com/chatstore/chatstore/chat"
 )
 
-// Mint makes ids that no other check and no other run has. They do not sort in the order in which they are made, so that
-// a Store cannot take the order of ids for the order of insertion.
+// Mint makes unique ids, across checks and runs. Their sort order differs from the order in which they are made, so that a
+// Store cannot take one for the other.
 type Mint struct {
 	run string
 	n   atomic.Uint32
 }
 
-// NewMint returns a Mint of its own run.
+// NewMint returns a Mint whose ids are unique to this run.
 func NewMint() *Mint {
 	var b [6]byte
 	_, _ = rand.Read(b[:])
@@ -36,7 +36,7 @@ func At(n int) time.Time {
 	return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(n) * time.Second)
 }
 
-// Item returns an item whose id need not be valid. It panics where the time or the body is not.
+// Item returns an item. The id need not be valid. It panics if the time or the body is invalid.
 func Item(id string, created time.Time, body chat.Body) chat.Item {
 	it, err := chat.NewItem(id, created, body)
 	if err != nil {
@@ -49,12 +49,12 @@ func Item(id string, created time.Time, body chat.Body) chat.Item {
 	return it
 }
 
-// Message returns an item with a text, in no thread yet.
+// Message returns an item with a text. It has no ThreadID yet.
 func Message(id string, created time.Time, text string) chat.Item {
 	return Item(id, created, chat.AssistantMessage{Content: []chat.AssistantContent{{Text: text}}})
 }
 
-// Text returns the text of a message, or "".
+// Text returns the text of a message. For another item it returns "".
 func Text(it chat.Item) string {
 	var doc struct {
 		Content []struct {
@@ -67,7 +67,7 @@ func Text(it chat.Item) string {
 	return doc.Content[0].Text
 }
 
-// Attachment returns a file whose id need not be valid.
+// Attachment returns a file. Its id need not be valid.
 func Attachment(id, name string) chat.Attachment {
 	a, err := chat.NewAttachment("atc", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"})
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 
 // Store is a whole Store: threads, their listing, and attachments.
 type Store struct {
-	Guarded     bool // by a guard under which every call is the owner's
+	Guarded     bool // a guard is around it, and every call is made by the owner
 	Threads     map[string]storedThread
 	Attachments map[string]attachment
-	seq         int // of the next thread
+	seq         int // insertion number of the next thread
 }
 
-// storedThread is a thread with its place among others.
+// storedThread is a thread with its insertion number and version.
 type storedThread struct {
 	Thread
-	seq     int // of its insertion
+	seq     int // insertion number
 	version uint64
 }
 
@@ -37,13 +37,13 @@ func New(guarded bool) *Store {
 	return &Store{Guarded: guarded, Threads: make(map[string]storedThread), Attachments: make(map[string]attachment)}
 }
 
-// Version is that of a thread before and after a call. A Store that reports versions reports it if it is due.
+// Version is a thread's version before and after a call. If Due, a Store that reports versions must report this one.
 type Version struct {
 	Before, After uint64
 	Due           bool
 }
 
-// Play makes the call: arguments are looked at first, then the context, then the rows.
+// Play makes the call. It checks the arguments, then the context, then the rows.
 func (m *Store) Play(c call.Call) (call.Answer, Version) {
 	v := m.Threads[c.Thread.ID].version
 	unchanged := Version{Before: v, After: v}
@@ -64,7 +64,7 @@ func (m *Store) Play(c call.Call) (call.Answer, Version) {
 
 var checks driver.Checks
 
-// normalized is the call with its arguments as they are stored, or ErrInvalid.
+// normalized returns the call with its arguments as they are stored, or ErrInvalid.
 func normalized(c call.Call) (_ call.Call, err error) {
 	ctx := context.Background()
 	if c.OfThread() {
@@ -94,7 +94,7 @@ func normalized(c call.Call) (_ call.Call, err error) {
 	return c, err
 }
 
-// named is the owner that a save names: behind a guard, the caller, where an insert names none.
+// named returns the owner of a save. Behind a guard, an insert without an owner gets the caller.
 func (m *Store) named(c call.Call, used bool, owner chat.Owner) chat.Owner {
 	if m.Guarded && !used && owner.IsZero() {
 		return c.By.Owner

@@ -1,5 +1,4 @@
-// Package spec is what the contract says of a Store, as simply as it can be said: what would be slow to do, and is hard to
-// get wrong.
+// Package spec is a model of the contract of a Store. It is written for clarity, not for speed.
 package spec
 
 import (
@@ -15,18 +14,18 @@ import (
 	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
-// Thread is one thread. It is a value: a write returns the state after it, and leaves the state before as it was. Arguments
-// are valid and normalised.
+// Thread is one thread. It is a value: a write returns the new state and does not change the old one. Arguments must be
+// valid and normalised.
 type Thread struct {
 	Exists bool
-	Used   bool // the id has, or once had, a thread: it is Owner's
+	Used   bool // the id has or had a thread, and belongs to Owner
 	Owner  chat.Owner
 	Row    chat.Thread
 	items  []row[chat.Item] // oldest first
-	seq    int              // of the next insertion
+	seq    int              // insertion number of the next item
 }
 
-// Play is what the contract says of a call on a thread in state s.
+// Play returns the state after a call on state s, and its answer, as the contract requires.
 func (s Thread) Play(c call.Call) (after Thread, a call.Answer) {
 	var err error
 	switch c.Op {
@@ -64,11 +63,11 @@ func (s Thread) Changes(c call.Call) bool {
 	return true
 }
 
-// row is a row of a listing, with its place.
+// row is a row of a listing, with its sort key.
 type row[T any] struct {
 	id    string
 	at    time.Time
-	seq   int // of its insertion, which decides between equal times
+	seq   int // insertion number, which orders rows of equal times
 	value T
 }
 
@@ -76,7 +75,7 @@ func inOrder[T any](a, b row[T]) int {
 	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq))
 }
 
-// pageOf is a page of rows, which are in order, oldest first.
+// pageOf returns a page of rows, which are sorted, oldest first.
 func pageOf[T any](rows []row[T], q store.PageQuery) (store.Page[T], error) {
 	rows = slices.Clone(rows)
 	if q.Order == store.NewestFirst {
@@ -106,7 +105,7 @@ func pageOf[T any](rows []row[T], q store.PageQuery) (store.Page[T], error) {
 	return p, nil
 }
 
-// allows is what a save's mode says of a row that exists, or does not.
+// allows returns the error of a save with this mode, for an existing or a missing row.
 func allows(mode store.SaveMode, exists bool) error {
 	switch {
 	case mode == store.InsertOnly && exists:
@@ -117,8 +116,8 @@ func allows(mode store.SaveMode, exists bool) error {
 	return nil
 }
 
-// ownerAfter is the owner of a row after a save that names one. An id once used is its owner's for good, and a row that is
-// there without an owner is nobody's.
+// ownerAfter returns the owner of a row after a save with the owner named. A used id keeps its owner, even if that is no
+// owner.
 func ownerAfter(used bool, owner, named chat.Owner) (chat.Owner, error) {
 	switch {
 	case !used:
@@ -193,13 +192,13 @@ func (s Thread) saveItem(it chat.Item, mode store.SaveMode) (Thread, error) {
 	return s, nil
 }
 
-// Equal reports whether nothing that can follow will tell s from o.
+// Equal reports whether no later call can distinguish s from o.
 func (s Thread) Equal(o Thread) bool {
 	return s.Exists == o.Exists && s.Used == o.Used && s.Owner == o.Owner && s.Row.Equal(o.Row) && s.seq == o.seq &&
 		slices.EqualFunc(s.items, o.items, func(a, b row[chat.Item]) bool { return a.seq == b.seq && a.value.Equal(b.value) })
 }
 
-// Hash is equal for equal states.
+// Hash returns equal hashes for equal states.
 func (s Thread) Hash() uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, s.Row.Title)
@@ -209,7 +208,7 @@ func (s Thread) Hash() uint64 {
 	return h.Sum64()
 }
 
-// String is the thread in a few words.
+// String returns a short text about the thread.
 func (s Thread) String() string {
 	if !s.Exists {
 		return "no thread"

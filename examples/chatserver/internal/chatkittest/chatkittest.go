@@ -16,10 +16,10 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// Object is JSON.
+// Object is a JSON object.
 type Object = map[string]any
 
-// NewRequest returns a request of that type, for the endpoint at url.
+// NewRequest returns a request of the given type, for the endpoint at url.
 func NewRequest(ctx context.Context, url, kind string, params any) (*http.Request, error) {
 	body, err := json.Marshal(Object{"type": kind, "params": params})
 	if err != nil {
@@ -32,7 +32,7 @@ func NewRequest(ctx context.Context, url, kind string, params any) (*http.Reques
 	return r, err
 }
 
-// Answer reads an answer that is JSON.
+// Answer reads a JSON answer.
 func Answer(t testing.TB, res *http.Response) (v Object) {
 	t.Helper()
 	defer res.Body.Close()
@@ -43,7 +43,7 @@ func Answer(t testing.TB, res *http.Response) (v Object) {
 	return v
 }
 
-// Events returns the events of a stream as they come. An error is the last.
+// Events yields the events of a stream. An error is the last value.
 func Events(body io.Reader) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		lines := bufio.NewScanner(body)
@@ -69,7 +69,7 @@ func Events(body io.Reader) iter.Seq2[Object, error] {
 	}
 }
 
-// Input returns a message of a user's.
+// Input returns the input of a user's message.
 func Input(text string) Object {
 	return Object{"content": []Object{{"type": "input_text", "text": text}}, "attachments": []string{}, "inference_options": Object{}}
 }
