@@ -22,7 +22,7 @@ func TestOwnerFilters(t *testing.T) {
 		f    store.OwnerFilter
 		want []chat.Owner
 	}{
-		{"the zero filter is never everybody", store.OwnerFilter{}, []chat.Owner{nobody}},
+		{"the zero filter matches only rows without an owner", store.OwnerFilter{}, []chat.Owner{nobody}},
 		{"OwnedBy nobody is the zero filter", store.OwnedBy(nobody), []chat.Owner{nobody}},
 		{"OwnedBy", store.OwnedBy(ada), []chat.Owner{ada}},
 		{"InTenant", store.InTenant("acme"), []chat.Owner{ada, bob}},

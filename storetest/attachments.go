@@ -35,7 +35,7 @@ var attachmentChecks = []check{
 		h.ada.deleteAttachment(a.ID).ok()
 		h.ada.deleteAttachment(a.ID).is(nil)
 	}},
-	{"ids of threads and attachments are apart", attachmentRule, func(h *harness) {
+	{"threads and attachments have separate ids", attachmentRule, func(h *harness) {
 		t := h.ada.newThread()
 		a := h.bob.attachment("a.txt")
 		a.ID = t.ID

@@ -163,12 +163,12 @@ var brokenThreads = []broken{
 				_ = m.base.DeleteThreadItem(m.quiet(), m.Thread.ID, it.ID)
 			}
 		}
-	}), []string{"Concurrency/writers of many threads do not meet", "SaveThread/items survive a replace"}},
+	}), []string{"Concurrency/writers of different threads do not disturb each other", "SaveThread/items survive a replace"}},
 	{"SaveThread merges metadata", on(store.OpSaveThread, func(m *made) {
 		if old := m.stored(); old.Err == nil && m.Thread.Metadata.IsZero() {
 			m.Thread.Metadata = old.Thread.Metadata
 		}
-	}), []string{"SaveThread/a replace clears what the new value lacks"}},
+	}), []string{"SaveThread/a replace removes the members that the new value lacks"}},
 	{"SaveThread does not move the thread", on(store.OpSaveThread, func(m *made) {
 		if old := m.stored(); old.Err == nil && !m.Thread.CreatedAt.IsZero() {
 			m.Thread.CreatedAt = old.Thread.CreatedAt
@@ -185,7 +185,7 @@ var brokenThreads = []broken{
 		if m.Thread.AllowedImageDomains.String() == `["example.com"]` {
 			m.Thread.AllowedImageDomains = chat.JSON{}
 		}
-	}), []string{"LoadThread/what was saved"}},
+	}), []string{"LoadThread/returns the saved thread"}},
 	{"DeleteThread leaves the thread in listings", func() ops {
 		var deleted memory[chat.Thread]
 		return ops{store.OpDeleteThread: func(m *made) {
@@ -257,7 +257,7 @@ var brokenItems = []broken{
 		"AddThreadItem/an existing id is ErrConflict",
 		"AddThreadItem/an existing id is ErrConflict under any save mode",
 		"AddThreadItem/inserts under any save mode",
-		"Concurrency/of many adding one id, one does",
+		"Concurrency/of many AddThreadItem calls of one id, one succeeds",
 	}},
 	{"AddThreadItem keeps an equal item", on(store.OpAddThreadItem, func(m *made) {
 		if old := m.stored(); old.Err == nil && old.Item.Equal(m.Item) {
@@ -445,7 +445,7 @@ var brokenAttachments = []broken{
 	{"DeleteThread deletes the attachment of its id", on(store.OpDeleteThread, func(m *made) {
 		m.make()
 		m.a.Err = errors.Join(m.a.Err, m.base.DeleteAttachment(m.ctx, m.Thread.ID))
-	}), []string{"Attachment/ids of threads and attachments are apart"}},
+	}), []string{"Attachment/threads and attachments have separate ids"}},
 }
 
 func disowned(p *store.Page[chat.Thread]) {
@@ -464,17 +464,17 @@ var brokenOwners = []broken{
 		return ops{store.OpLoadThread: disown, store.OpLoadThreads: disown, store.OpLoadAttachment: disown}
 	}, []string{
 		"Owner/attachments: a replace with the zero Owner keeps the stored one",
-		"Owner/attachments: what is loaded has its Owner",
+		"Owner/attachments: a loaded row has its Owner",
 		"Owner/threads: a replace with the zero Owner keeps the stored one",
-		"Owner/threads: what is listed has its Owner",
-		"Owner/threads: what is loaded has its Owner",
+		"Owner/threads: a listed row has its Owner",
+		"Owner/threads: a loaded row has its Owner",
 		"UsedID/attachments: a save with the zero Owner does not free a deleted id",
 		"UsedID/threads: a save with the zero Owner does not free a deleted id",
 	}},
 	{"listings lack the Owner", on(store.OpLoadThreads, func(m *made) {
 		m.make()
 		disowned(&m.a.Threads)
-	}), []string{"Owner/threads: what is listed has its Owner"}},
+	}), []string{"Owner/threads: a listed row has its Owner"}},
 	{"a row without an owner gets one", on(store.OpSaveAttachment, func(m *made) {
 		if _, known := store.PrincipalFrom(m.ctx); !known {
 			m.Attachment.Owner = chat.Owner{Subject: "anonymous"}
@@ -537,7 +537,7 @@ var brokenOwners = []broken{
 		}
 	}), []string{
 		"UsedID/attachments: another owner's save under a deleted id is ErrConflict",
-		"UsedID/attachments: nobody's deleted id cannot be claimed",
+		"UsedID/attachments: a deleted id without an owner cannot be claimed",
 		maybe("Concurrency/attachments: delete and recreate let no other owner in"),
 	}},
 	{"the owner cannot use a deleted id again", afterDeletion(func(m *made, deleted bool) {
@@ -598,7 +598,7 @@ var brokenOwners = []broken{
 		if m.make(); m.Query.Owner.IsAny() {
 			m.a.Threads.Data = slices.DeleteFunc(m.a.Threads.Data, func(t chat.Thread) bool { return t.Owner.IsZero() })
 		}
-	}), []string{"OwnerFilter/AnyOwner lists everybody's and nobody's"}},
+	}), []string{"OwnerFilter/AnyOwner lists all rows, also those without an owner"}},
 	{"OwnedBy ignores the subject", on(store.OpLoadThreads, func(m *made) {
 		if o, ok := m.Query.Owner.Owner(); ok && o.Tenant != "" {
 			m.Query.Owner = store.InTenant(o.Tenant)
@@ -632,7 +632,7 @@ var brokenOwners = []broken{
 		m.Query.Owner = store.AnyOwner()
 		m.make()
 		m.a.Threads.Data = slices.DeleteFunc(m.a.Threads.Data, func(t chat.Thread) bool { return !filter.Match(t.Owner) })
-	}), []string{"OwnerFilter/a page holds what the filter says, and no fewer"}},
+	}), []string{"OwnerFilter/a page is full if enough rows match the filter"}},
 }
 
 // afterDeletion tells a save of an attachment whether its id was deleted.
@@ -658,7 +658,7 @@ var brokenModes = []broken{
 			m.a = refused
 		}
 	}), []string{"SaveMode/attachments: an unknown mode is ErrInvalid"}},
-	{"AddThreadItem heeds UpdateOnly", on(store.OpAddThreadItem, func(m *made) {
+	{"AddThreadItem obeys UpdateOnly", on(store.OpAddThreadItem, func(m *made) {
 		if old := m.stored(); errors.Is(old.Err, store.ErrNotFound) && m.Mode == store.UpdateOnly {
 			m.answer(old)
 		}
@@ -678,7 +678,7 @@ var brokenRaces = []broken{
 		if m.make(); m.ends(store.ErrConflict) && errors.Is(found.Err, store.ErrNotFound) {
 			m.a.Err = nil
 		}
-	}), []string{"Concurrency/of many adding one id, one does"}},
+	}), []string{"Concurrency/of many AddThreadItem calls of one id, one succeeds"}},
 	{"InsertOnly looks, then inserts", on(store.OpSaveAttachment, func(m *made) {
 		found := m.stored()
 		runtime.Gosched()
@@ -721,7 +721,7 @@ var brokenRaces = []broken{
 				m.a.Item = old
 			}
 		}}
-	}, []string{"Concurrency/many writers and readers of one thread", "Concurrency/writers of many threads do not meet"}},
+	}, []string{"Concurrency/many writers and readers of one thread", "Concurrency/writers of different threads do not disturb each other"}},
 	{"a listing lags behind", func() ops {
 		var last memory[store.Page[chat.Thread]]
 		return ops{store.OpLoadThreads: func(m *made) {

@@ -54,7 +54,7 @@ var concurrencyChecks = slices.Concat(
 				h.errorf("%s after all writers are done: got %d items, want the %d that were added and not deleted", o, len(got), n)
 			}
 		}},
-		{"writers of many threads do not meet", concurrentRule, func(h *harness) {
+		{"writers of different threads do not disturb each other", concurrentRule, func(h *harness) {
 			users := []*user{h.ada, h.bob, h.user(chat.Owner{Subject: h.mint.ID("cleo")})}
 			threads := make([]chat.Thread, 2*len(users))
 			for i := range threads {
@@ -133,7 +133,7 @@ var concurrencyChecks = slices.Concat(
 				sameIDs(h, what, inOrder(ids, order), got)
 			}
 		}},
-		{"of many adding one id, one does", concurrentRule, func(h *harness) {
+		{"of many AddThreadItem calls of one id, one succeeds", concurrentRule, func(h *harness) {
 			t := h.ada.newThread()
 			for range raceRounds / 2 {
 				id := h.mint.ID("msg")

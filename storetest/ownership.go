@@ -134,10 +134,10 @@ func (k kind) wantOwner(u *user, id, when string, want chat.Owner) {
 }
 
 var ownerChecks = slices.Concat(
-	bothOwned("what is loaded has its Owner", ownerJSON, func(h *harness, k kind) {
+	bothOwned("a loaded row has its Owner", ownerJSON, func(h *harness, k kind) {
 		k.wantOwner(h.ada, k.create(h.ada), "after a save with an Owner", h.ada.owner)
 	}),
-	[]check{{"threads: what is listed has its Owner", ownerJSON, func(h *harness) {
+	[]check{{"threads: a listed row has its Owner", ownerJSON, func(h *harness) {
 		t := h.ada.newThread()
 		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
 		for _, got := range o.ok().Data {
@@ -219,7 +219,7 @@ var usedIDChecks = slices.Concat(
 		}
 		k.save(h.bob, id, h.bob.owner, "stolen").is(store.ErrConflict)
 	}),
-	bothOwned("nobody's deleted id cannot be claimed", usedIDRule, func(h *harness, k kind) {
+	bothOwned("a deleted id without an owner cannot be claimed", usedIDRule, func(h *harness, k kind) {
 		h.bare()
 		id := k.create(h.nobody())
 		k.remove(h.nobody(), id).ok()

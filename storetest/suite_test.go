@@ -78,12 +78,12 @@ func TestGuardedStore(t *testing.T) {
 		"Owner/attachments: claiming an unowned row is ErrConflict",
 		"Owner/threads: an insert with the zero Owner is unowned",
 		"Owner/threads: claiming an unowned row is ErrConflict",
-		"OwnerFilter/AnyOwner lists everybody's and nobody's",
+		"OwnerFilter/AnyOwner lists all rows, also those without an owner",
 		"OwnerFilter/InTenant lists every owner of the tenant",
 		"OwnerFilter/InTenant of no name lists owners without a tenant",
 		"OwnerFilter/the zero filter lists rows without an owner",
-		"UsedID/attachments: nobody's deleted id cannot be claimed",
-		"UsedID/threads: nobody's deleted id cannot be claimed",
+		"UsedID/attachments: a deleted id without an owner cannot be claimed",
+		"UsedID/threads: a deleted id without an owner cannot be claimed",
 	}
 	if !slices.Equal(log.skipped, want) {
 		t.Errorf("skipped:\n%s", strings.Join(log.skipped, "\n"))

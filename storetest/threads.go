@@ -17,7 +17,7 @@ var loadThreadChecks = []check{
 	{"a missing thread is ErrNotFound", "LoadThread of a missing thread is ErrNotFound", func(h *harness) {
 		h.ada.loadThread(h.mint.ID("thr")).is(store.ErrNotFound)
 	}},
-	{"what was saved", backRule, func(h *harness) {
+	{"returns the saved thread", backRule, func(h *harness) {
 		t := h.ada.thread()
 		t.Status = chat.Status{Type: "locked", Reason: "a reason"}
 		t.Metadata = h.json(`{"k":["v",1,null]}`)
@@ -43,7 +43,7 @@ var saveThreadChecks = []check{
 		wants(h.ada.loadThread(t.ID), " after a second SaveThread", t)
 		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{}), "", []string{t.ID})
 	}},
-	{"a replace clears what the new value lacks", saveThreadRule, func(h *harness) {
+	{"a replace removes the members that the new value lacks", saveThreadRule, func(h *harness) {
 		t := h.ada.thread()
 		t.Metadata = h.json(`{"k":1}`)
 		h.ada.saveThread(t).ok()
@@ -202,12 +202,12 @@ var ownerFilterChecks = []check{
 		owned, unowned := h.ada.newThread(), h.nobody().newThread()
 		contains(h, `LoadThreads(InTenant(""))`, allThreads(h, store.InTenant("")), []string{single.ID}, []string{owned.ID, unowned.ID})
 	}},
-	{"AnyOwner lists everybody's and nobody's", ownerFilterRule, func(h *harness) {
+	{"AnyOwner lists all rows, also those without an owner", ownerFilterRule, func(h *harness) {
 		h.bare()
 		want := []string{h.ada.newThread().ID, h.bob.newThread().ID, h.nobody().newThread().ID}
 		contains(h, "LoadThreads(AnyOwner())", allThreads(h, store.AnyOwner()), want, nil)
 	}},
-	{"a page holds what the filter says, and no fewer", ownerFilterRule, func(h *harness) {
+	{"a page is full if enough rows match the filter", ownerFilterRule, func(h *harness) {
 		var want []string
 		for i := range 30 {
 			t := h.ada.thread()
