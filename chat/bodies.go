@@ -13,6 +13,7 @@ import (
 // A program may define structs for further item types:
 //
 //   - A field's json tag is the name of its member. Names are matched exactly.
+//   - The tag chat, which structs of this package have, is for them only.
 //   - A field named id, thread_id, created_at or type is refused: these belong to the item.
 //   - A struct with an embedded field is refused. Within a field's value such a struct is left to encoding/json.
 //   - Arrays, maps except map[string]string, and types with their own JSON or text form are left to encoding/json too. It

@@ -19,7 +19,7 @@ var (
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: an argument breaks a rule of the contract. Retrying does not help.
 	ErrInvalid = chat.ErrInvalid
-	// ErrUnauthenticated: the context has no principal.
+	// ErrUnauthenticated: the context has no principal, or one that cannot own rows.
 	ErrUnauthenticated = errors.New("unauthenticated")
 	// ErrDenied: the principal may read the row, but may not make this call.
 	ErrDenied = errors.New("denied")
@@ -29,7 +29,7 @@ var (
 	ErrNotApplied = errors.New("not applied")
 )
 
-// Code classifies the outcome of a call, for spans, metrics, logs and HTTP statuses. There will be no further codes.
+// Code classifies the outcome of a call, for spans, metrics, logs and HTTP statuses. A minor version may add codes.
 type Code uint8
 
 // The codes. [CodeOf] defines which error has which code.

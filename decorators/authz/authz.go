@@ -42,7 +42,8 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 //   - LoadThreadItems: an empty page; with After, ErrNotFound
 //   - deletes: nil, and nothing is deleted
 //   - SaveThread and SaveAttachment under [store.UpdateOnly]: ErrNotFound
-//   - other SaveThread and SaveAttachment: [store.ErrConflict], as for the id of a deleted row
+//   - other SaveThread and SaveAttachment: [store.ErrConflict], as for the id of a deleted row; [store.ErrDenied] if the caller
+//     may not create the row either
 //
 // So a conflict reveals that an id is in use or was used once. Nothing else does. Draw ids that cannot be guessed: see
 // [store.LongIDs].

@@ -10,8 +10,8 @@
 // Put it outside of every cache and singleflight layer, and inside of tracing and metrics. A row that the caller may not read
 // is answered as if it did not exist. [New] lists the answers.
 //
-// Do not use it for jobs without a user, such as retention and export: the layer has no bypass. Give such jobs a second stack
-// over the same base, without this layer.
+// Do not use it for jobs without a user, such as retention and export: the layer has no bypass. Give such jobs the
+// Store beneath this layer, with its cache.
 //
 // It does not authenticate. Your code authenticates a request and puts the principal into the context. If it takes the
 // principal unchecked from the network, no policy can help.

@@ -31,8 +31,8 @@
 //
 // # Principals
 //
-// An entry answers only the principal that loaded it, unless an authz layer above lets principals share (authz.ShareBelow).
-// A cache around an authz layer would answer without asking the policy, so New's Middleware panics there.
+// An entry answers only the principal that loaded it, unless a guard above lets principals share (authz.ShareBelow). A cache
+// around a guard, such as authz, would answer without asking it, so New's Middleware panics there.
 package cache
 
 import (
@@ -86,7 +86,7 @@ func WithMaxBytes(n int64) Option {
 
 // WithMaxEntries bounds the number of entries; the default is DefaultMaxEntries, 10,000. An entry is a thread or an
 // attachment, for one principal unless principals share. Beside the bytes of WithMaxBytes, each costs 128 to 256 bytes of
-// generation counters, which are allocated in advance. None are allocated for entries that WithMaxBytes has no room for.
+// generation counters, which are allocated in advance. A small WithMaxBytes reduces their number.
 // WithMaxEntries panics unless n is 1 to 16,777,216.
 func WithMaxEntries(n int) Option {
 	must(n > 0 && n <= mostEntries, fmt.Sprintf("WithMaxEntries: the bound must be 1 to %d", mostEntries))
@@ -147,8 +147,8 @@ func WithLogger(l *slog.Logger) Option {
 	return func(c *config) { c.logger = l }
 }
 
-// New returns the cache as a Middleware. New panics if two options contradict each other. The Middleware panics around an
-// authz layer.
+// New returns the cache as a Middleware. New panics if two options contradict each other. The Middleware panics around a
+// guard, such as authz.
 //
 // # Loads
 //
@@ -179,8 +179,8 @@ func New(opts ...Option) store.Middleware {
 	}
 	must(!c.soleWriter || c.bus == nil, "New: WithSoleWriter and WithBus contradict each other: a bus is there for other writers")
 	return func(next store.Store) store.Store {
-		must(!layer.Guarded(next), "New: around an authz layer the cache would answer without asking the policy: "+
-			"put authz before the cache in store.Wrap")
+		must(!layer.Guarded(next), "New: around a guard, such as authz, the cache would answer without asking it: "+
+			"put the guard before the cache in store.Wrap")
 		return newLayer(next, c)
 	}
 }

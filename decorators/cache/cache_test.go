@@ -924,7 +924,7 @@ func TestAroundAuthzItPanics(t *testing.T) {
 	g := guard{base, store.NewBarrier(base)}
 	for name, next := range map[string]store.Store{"the guard": g, "a layer around the guard": store.Wrap(g, singleflight.New())} {
 		t.Run(name, func(t *testing.T) {
-			testenv.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: put authz before the cache",
+			testenv.Panics(t, "cache.New: around a guard, such as authz, the cache would answer without asking it: put the guard before the cache",
 				func() { store.Wrap(next, cache.New()) })
 		})
 	}

@@ -309,9 +309,9 @@ func TestAccessFailsClosedAsThePageSays(t *testing.T) {
 		"the policy fails, panics or reaches its own timeout | `unavailable`, and nothing is written": {
 			load(ada, failing, "thr_1"), load(ada, panicking, "thr_1"), load(ada, slow, "thr_1"),
 		},
-		"the policy returns anything but `Allow` | `not_found`":                              {load(ada, wrong, "thr_1")},
-		"the stored row has no owner, or the administrator no tenant | `not_found`":          {load(asUser("acme", "joe", "admin"), admin, "thr_old"), load(asUser("", "joe", "admin"), admin, "thr_1")},
-		"the base answers with another row, or ignores the filter of a listing | `internal`": {load(ada, stray, "thr_1"), strayList},
+		"a thread is loaded, and the policy returns anything but `Allow` | `not_found`":                                      {load(ada, wrong, "thr_1")},
+		"a thread without an owner is loaded, or the administrator has no tenant (`OwnerOnly`, `TenantAdmin`) | `not_found`": {load(asUser("acme", "joe", "admin"), admin, "thr_old"), load(asUser("", "joe", "admin"), admin, "thr_1")},
+		"the base answers with another row, or ignores the filter of a listing | `internal`":                                 {load(ada, stray, "thr_1"), strayList},
 	} {
 		err := sameCode(t, errs...)
 		if !strings.Contains(row, "`"+store.CodeOf(err).String()+"`") {
@@ -328,7 +328,7 @@ func TestAccessFailsClosedAsThePageSays(t *testing.T) {
 		t.Errorf("a delete whose policy failed: %v", err)
 	}
 	testenv.Panics(t, "authz.New: the policy is nil", func() { authz.New(nil) })
-	testenv.Panics(t, "cache.New: around an authz layer", func() { store.Wrap(base, cache.New(), authz.New(authz.OwnerOnly())) })
+	testenv.Panics(t, "cache.New: around a guard", func() { store.Wrap(base, cache.New(), authz.New(authz.OwnerOnly())) })
 }
 
 // askingBase refuses calls without a principal.

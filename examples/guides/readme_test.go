@@ -29,7 +29,7 @@ func wrap(ctx context.Context) error {
 	ada := chat.Owner{Tenant: "acme", Subject: "ada"} // from your authentication
 	ctx = store.WithPrincipal(ctx, store.Principal{Owner: ada})
 	thread := chat.Thread{ID: s.GenerateThreadID(ctx), Title: "Tea", CreatedAt: time.Now()}
-	if err := s.SaveThread(ctx, thread); err != nil {
+	if err := s.SaveThread(store.WithSaveMode(ctx, store.InsertOnly), thread); err != nil {
 		return err
 	}
 	loaded, err := s.LoadThread(ctx, thread.ID) // store.ErrNotFound for every other user

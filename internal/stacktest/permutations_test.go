@@ -159,8 +159,8 @@ func TestNoCacheIsAroundAuthz(t *testing.T) {
 		}
 		n++
 		t.Run(strings.Join(order, "-"), func(t *testing.T) {
-			testenv.Panics(t, "cache.New: around an authz layer the cache would answer without asking the policy: "+
-				"put authz before the cache",
+			testenv.Panics(t, "cache.New: around a guard, such as authz, the cache would answer without asking it: "+
+				"put the guard before the cache",
 				func() { wrapped(false, order...)(t) })
 		})
 	}

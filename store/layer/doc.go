@@ -5,7 +5,7 @@
 //
 //	func retries(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 //		err := next(ctx)
-//		if errors.Is(err, store.ErrNotApplied) {
+//		if errors.Is(err, store.ErrUnavailable) && errors.Is(err, store.ErrNotApplied) {
 //			err = next(ctx)
 //		}
 //		return err
