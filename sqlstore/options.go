@@ -82,8 +82,8 @@ const (
 func WithDurability(d Durability) Option { return func(c *config) { c.durability = d } }
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
-// transaction mode. Statements are not prepared, and settings do not outlive a transaction: so only their context limits
-// reads. Migrate over a direct connection ([MigratePostgres]), because the migration lock belongs to a session.
+// transaction mode. Statements are not prepared, and settings do not outlive a transaction: so only its context limits a
+// read. Migrate over a direct connection ([MigratePostgres]), because the migration lock belongs to a session.
 func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
 // WithoutNotify disables the PostgreSQL triggers that announce changes to a [Store.Bus]. The triggers slow down writes,

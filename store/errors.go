@@ -15,7 +15,7 @@ import (
 var (
 	// ErrNotFound: the row does not exist, or the caller may not know that it exists.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the id is in use, or the row has another owner.
+	// ErrConflict: the id is taken, perhaps by a deleted row, or the row has another owner.
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: an argument breaks a rule of the contract. Retrying does not help.
 	ErrInvalid = chat.ErrInvalid
@@ -134,7 +134,8 @@ func CodeOf(err error) Code {
 //
 // Errors of several attempts may be joined. Their outcome is unknown if one of them is ErrUnavailable, a cancellation or a
 // timeout. IsDefinite cannot judge errors of other packages in a join: first wrap the error of each attempt in an [*Error].
-// Join ErrNotApplied only if it holds for every attempt.
+// An error that wraps
+// ErrNotApplied in any place counts as not applied: join ErrNotApplied only if it holds for every attempt.
 func IsDefinite(err error) bool {
 	if errors.Is(err, ErrNotApplied) {
 		return true

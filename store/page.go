@@ -22,7 +22,8 @@ func (p Page[T]) LogValue() slog.Value {
 	return slog.GroupValue(slog.Int("rows", len(p.Data)), slog.Bool("has_more", p.HasMore))
 }
 
-// MarshalJSON writes the page. It writes the JSON of rows byte for byte, an empty Data as [], and an empty After as null.
+// MarshalJSON writes the page: a row with a JSON method as just that text, an empty Data as [], an empty After as null. Note that
+// json.Marshal compacts the result and escapes it for HTML. Call this method to keep rows byte for byte.
 func (p Page[T]) MarshalJSON() ([]byte, error) {
 	b := append(make([]byte, 0, 512), `{"data":[`...)
 	for i := range p.Data {

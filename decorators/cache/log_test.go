@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/callctx"
@@ -61,6 +62,18 @@ func TestABaseWithoutVersionsIsLoggedOnce(t *testing.T) {
 		if !strings.Contains(got[0], want) {
 			t.Errorf("got %q, which does not contain %q", got[0], want)
 		}
+	}
+}
+
+// WithSoleWriter contradicts WithBus, so New would panic.
+func TestTheWarningOfACacheWithABusDoesNotAdviseWithSoleWriter(t *testing.T) {
+	log, lines := logged()
+	s, _, base := openOver(t, unversioned(), log, cache.WithBus(bus.Local()))
+	fill(t, base, 1)
+	warm(t, s)
+	must(t, s.SaveThread(t.Context(), second))
+	if got := lines(); len(got) != 1 || strings.Contains(got[0], "WithSoleWriter") {
+		t.Errorf("got %q, want one line without WithSoleWriter", got)
 	}
 }
 

@@ -76,13 +76,13 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
 	default:
 		known = false
-		if len(reports) == 0 && !l.cfg.soleWriter && p.key.kind == coherence.ThreadCounter { // attachments have no versions
-			l.warnUnversioned()
-		}
 	}
 	if !known {
 		l.stats.dropped.Add(1)
 		p.shard.drop(p.key, e, byWrite)
+		if len(reports) == 0 && !l.cfg.soleWriter && p.key.kind == coherence.ThreadCounter { // attachments have no versions
+			l.warnUnversioned()
+		}
 		return
 	}
 	patch(&next)
@@ -100,6 +100,9 @@ func (l *cached) warnUnversioned() {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	logger.Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " +
-		"report versions with driver.ReportVersion, or use cache.WithSoleWriter if nothing else writes to the base")
+	advice := "report versions with driver.ReportVersion"
+	if l.cfg.bus == nil { // WithBus says that there are other writers
+		advice += ", or use cache.WithSoleWriter if nothing else writes to the base"
+	}
+	logger.Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " + advice)
 }

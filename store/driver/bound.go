@@ -11,8 +11,9 @@ import (
 // as being written for at least this time. Over a base without WriteBounder they do so for a minute, or for the time of
 // their quarantine option.
 type WriteBounder interface {
-	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. When it has passed,
-	// such a write has taken effect or never will. Zero means that no write outlives its call.
+	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. It counts from the
+	// return of the call. When it has passed, such a write has taken effect or never will. Zero means that no write
+	// outlives its call.
 	LongestWrite() time.Duration
 }
 
