@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	mostWhole   = 20 // printed failures of a Run; then each group prints only one more
 	mostOfGroup = 2  // printed failures of one group, each from another check
 	mostLines   = 20 // lines of one failure
 )
@@ -24,12 +25,13 @@ type failures struct {
 	mu      sync.Mutex
 	checks  map[string]bool // the failed checks
 	groups  int             // groups with a failed check
+	whole   int             // failures printed so far
 	printed int             // in the current group
 	hidden  int             // failures of the current group that are not printed
 	dropped int             // failures of all groups that are not printed
 }
 
-// print reports whether the next failure of a check is printed. Each group has its own budget, because only a late group may
+// print reports whether the next failure of a check is printed. Each group prints at least one, because only a late group may
 // name the cause.
 func (f *failures) print(check string) bool {
 	f.mu.Lock()
@@ -39,11 +41,12 @@ func (f *failures) print(check string) bool {
 	}
 	again := f.checks[check]
 	f.checks[check] = true
-	if !f.all && (again || f.printed == mostOfGroup) {
+	if spent := f.printed == mostOfGroup || f.printed > 0 && f.whole >= mostWhole; !f.all && (again || spent) {
 		f.hidden++
 		return false
 	}
 	f.printed++
+	f.whole++
 	return true
 }
 

@@ -27,14 +27,14 @@
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound. A
 // message has the call, the result, the wanted result, and the rule of the contract. An error is printed with its causes.
-// Each group prints its first failures, and the number of the others. To see all failures of a group, run it alone:
+// Each group prints its first failures, and how many it does not print. To print all failures of a group, run it alone:
 //
 //	go test -run 'TestConformance/^After$'
 //
-// A check makes several calls, so one broken promise can fail checks in many groups. LoadThreads is an example: if it
-// ignores the owner filter, checks of most groups fail. Compare the first failure of each group before you look for the
-// cause. A check can also fail because of the rows of earlier checks, and pass if it runs alone. If a listing returns such
-// rows, the message has a note.
+// A check makes several calls, so one broken promise can fail checks in many groups. For example, if LoadThreads ignores the
+// owner filter, half of the groups fail. So compare the first failure of each group before you look for the cause. A check
+// can also fail because of the rows of earlier checks, and pass if it runs alone. If a listing returned such rows, the message
+// has a note.
 //
 // # What Run asks of the Store
 //

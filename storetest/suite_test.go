@@ -183,7 +183,7 @@ func TestEveryGroupPrintsItsFirstFailure(t *testing.T) {
 	log := record(t.Context(), ignoresOwners, nil)
 	checks, groups, hidden := 0, 0, 0
 	for _, g := range suite {
-		var printed, notPrinteds int
+		printed, silent := 0, 0
 		for _, c := range g.checks {
 			messages := log.failed[g.name+"/"+c.name]
 			if len(messages) == 0 {
@@ -192,7 +192,7 @@ func TestEveryGroupPrintsItsFirstFailure(t *testing.T) {
 			checks++
 			for _, m := range messages {
 				if m == notPrinted {
-					notPrinteds++
+					silent++
 				} else {
 					printed++
 				}
@@ -204,11 +204,11 @@ func TestEveryGroupPrintsItsFirstFailure(t *testing.T) {
 		if printed > 0 {
 			groups++
 		}
-		hidden += notPrinteds
+		hidden += silent
 		want := ""
-		if notPrinteds > 0 {
+		if silent > 0 {
 			want = fmt.Sprintf("failures of this group that are not printed: %d. To print them, run the group alone: -run '^TestRecorded$/^%s$'",
-				notPrinteds, strings.ReplaceAll(g.name, ".", `\.`))
+				silent, strings.ReplaceAll(g.name, ".", `\.`))
 		}
 		if got := strings.Join(slices.DeleteFunc(log.failed[g.name], func(m string) bool { return m == notPrinted }), "\n"); got != want {
 			t.Errorf("group %s says %q, want %q", g.name, got, want)
