@@ -186,7 +186,7 @@ func TestBrokenStores(t *testing.T) {
 			failed := make(map[string][]string)
 			// A race does not always show on a busy machine, so try again.
 			for range 100 {
-				maps.Copy(failed, record(t.Context(), b.open, groups).failed)
+				maps.Copy(failed, record(t.Context(), b.open, groups, printAll).failed)
 				groups = nil
 				for _, path := range must {
 					if failed[path] == nil {

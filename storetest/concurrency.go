@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
@@ -129,7 +130,7 @@ var concurrencyChecks = slices.Concat(
 				got := l.walk(7, order, undisturbed)
 				wg.Wait()
 				got = slices.DeleteFunc(got, func(id string) bool { return !slices.Contains(ids, id) })
-				what := fmt.Sprintf("walking rows of equal times, order %s, while others are added: the rows added before the walk", order)
+				what := fmt.Sprintf("walking rows of equal times, %s, while others are added: the rows added before the walk", call.Order(order))
 				sameIDs(h, what, inOrder(ids, order), got)
 			}
 		}},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
 	"github.com/chatstore/chatstore/storetest/internal/rows"
 )
@@ -129,7 +130,7 @@ func (k kind) wantOwner(u *user, id, when string, want chat.Owner) {
 	k.h.t.Helper()
 	o := k.load(u, id)
 	if got := o.ok().owner; got != want {
-		k.h.errorf("%s %s: got Owner %+v, want %+v", o, when, got, want)
+		k.h.errorf("%s %s: got %s, want %s", o, when, call.Owner(got), call.Owner(want))
 	}
 }
 
@@ -142,7 +143,7 @@ var ownerChecks = slices.Concat(
 		o := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
 		for _, got := range o.ok().Data {
 			if got.ID == t.ID && got.Owner != h.ada.owner {
-				h.errorf("%s: got thread %q with Owner %+v, want %+v", o, got.ID, got.Owner, h.ada.owner)
+				h.errorf("%s: got thread %q with %s, want %s", o, got.ID, call.Owner(got.Owner), call.Owner(h.ada.owner))
 			}
 		}
 	}}},

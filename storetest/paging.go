@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/internal/call"
 )
 
 const (
@@ -125,7 +126,7 @@ func (l listing) walk(limit int, order store.Order, between func(page int)) []st
 		q.After = p.After
 		between(n)
 	}
-	l.h.fatalf("walking the listing %s by pages of %d does not end after %d pages", order, limit, maxPages)
+	l.h.fatalf("walking the listing, %s, by pages of %d: got HasMore on %d pages, want an end", call.Order(order), limit, maxPages)
 	return nil
 }
 
@@ -233,10 +234,10 @@ var orderChecks = slices.Concat(
 		oldest := l.page(store.PageQuery{Limit: 50, Order: store.OldestFirst}).ok()
 		lists(l.page(store.PageQuery{Limit: 50, Order: store.NewestFirst}), " compared with the reverse of oldest first", reversed(oldest.Data))
 	}),
-	ties(store.OldestFirst, "oldest first"),
-	ties(store.NewestFirst, "newest first"),
-	tiesWhileAdding(store.OldestFirst, "oldest first"),
-	tiesWhileAdding(store.NewestFirst, "newest first"),
+	ties(store.OldestFirst),
+	ties(store.NewestFirst),
+	tiesWhileAdding(store.OldestFirst),
+	tiesWhileAdding(store.NewestFirst),
 )
 
 // A walk during additions takes numTies rows of equal times; without additions a few are enough.
@@ -246,7 +247,8 @@ const (
 )
 
 // ties returns checks that walk rows of equal times by pages of several sizes.
-func ties(order store.Order, words string) []check {
+func ties(order store.Order) []check {
+	words := call.Order(order)
 	return bothListings("ties by pages of 1, 3 and 7, "+words, tiesRule, func(h *harness, l listing) {
 		ids := []string{l.add(-1)}
 		ids = append(ids, l.fill(fewTies)...)
@@ -260,7 +262,8 @@ func ties(order store.Order, words string) []check {
 
 // tiesWhileAdding inserts more rows of the same time between the pages of a walk. Oldest first, they follow at the end.
 // Newest first, they lie before the cursor already.
-func tiesWhileAdding(order store.Order, words string) []check {
+func tiesWhileAdding(order store.Order) []check {
+	words := call.Order(order)
 	return bothListings("ties while others are added, "+words, tiesRule, func(h *harness, l listing) {
 		ids := l.fill(numTies)
 		for _, limit := range []int{1, 3, 7} {

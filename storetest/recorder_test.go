@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -43,6 +44,7 @@ func record(ctx context.Context, open func() store.Store, groups []string, opts 
 }
 
 func (r *recorder) Helper()                  {}
+func (r *recorder) Name() string             { return strings.TrimSuffix("TestRecorded/"+r.path, "/") }
 func (r *recorder) Context() context.Context { return r.ctx }
 func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
 

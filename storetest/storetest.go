@@ -27,8 +27,14 @@
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound. A
 // message has the call, the result, the wanted result, and the rule of the contract. An error is printed with its causes.
-// Fix the first failing subtest first: a Store that breaks one promise usually fails one subtest. If there are many
-// failures, only the first ones are printed.
+// Each group prints its first failures, and how many it does not print. To print all failures of a group, run it alone:
+//
+//	go test -run 'TestConformance/^After$'
+//
+// A check makes several calls, so one broken promise can fail checks in many groups. For example, if LoadThreads ignores the
+// owner filter, half of the groups fail. So compare the first failure of each group before you look for the cause. A check
+// can also fail because of the rows of earlier checks, and pass if it runs alone. If a listing returned such rows, the message
+// has a note.
 //
 // # What Run asks of the Store
 //
@@ -39,6 +45,7 @@ package storetest
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/chatstore/chatstore/store"
@@ -51,6 +58,9 @@ import (
 // [store.Close]. open may return a Store with the rows of earlier groups.
 func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 	t.Helper()
+	if selectsPart(testRun(), t.Name()) {
+		opts = append(slices.Clone(opts), printAll)
+	}
 	run(goTest{t}, func(t tb) store.Store { return open(t.(goTest).T) }, opts...)
 }
 
@@ -59,11 +69,15 @@ type Option func(*config)
 
 type config struct {
 	requireVersions bool
+	printAll        bool
 }
 
 // WithVersionsRequired makes Run fail if the Store reports no thread versions. Without this option, such a Store passes and
 // the checks of versions are skipped.
 func WithVersionsRequired() Option { return func(c *config) { c.requireVersions = true } }
+
+// printAll makes Run print every failure.
+func printAll(c *config) { c.printAll = true }
 
 // check is one promise of the contract.
 type check struct {
@@ -114,7 +128,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 	for _, o := range opts {
 		o(&cfg)
 	}
-	ids, failures := rows.NewMint(), &failures{checks: make(map[string]int)}
+	ids, failures := rows.NewMint(), &failures{all: cfg.printAll, checks: make(map[string]bool)}
 	for _, g := range suite {
 		t.Run(g.name, func(t tb) {
 			s := open(t)
@@ -129,10 +143,10 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 			for _, c := range g.checks {
 				name := g.name + "/" + c.name
 				t.Run(c.name, func(t tb) {
-					defer failures.end(t, name)
 					c.run(newHarness(t, s, failures, name, c.rule, cfg, ids))
 				})
 			}
+			failures.endGroup(t)
 		})
 	}
 	failures.summary(t)
@@ -141,6 +155,7 @@ func run(t tb, open func(tb) store.Store, opts ...Option) {
 // tb is the part of *testing.T that the suite uses. The suite's own tests implement it to watch the suite fail.
 type tb interface {
 	Helper()
+	Name() string
 	Context() context.Context
 	Cleanup(func())
 	Fail()

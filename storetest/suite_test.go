@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -25,7 +26,7 @@ func TestVersionsAreOptional(t *testing.T) {
 }
 
 func TestWithVersionsRequired(t *testing.T) {
-	log := record(t.Context(), unversioned, []string{"Version"}, WithVersionsRequired())
+	log := record(t.Context(), unversioned, []string{"Version"}, WithVersionsRequired(), printAll)
 	if len(log.failed) != len(versionChecks) {
 		t.Errorf("a Store without versions, where they are required: failed %d of %d checks", len(log.failed), len(versionChecks))
 	}
@@ -149,26 +150,145 @@ func TestManyFailuresAreFew(t *testing.T) {
 		return &call.Store{IDs: memstore.New(), Do: func(context.Context, call.Call) call.Answer { return call.Answer{} }}
 	}
 	log := record(t.Context(), nothing, nil)
-	lines, whole := 0, 0
+	lines, whole := 0, make(map[string]int)
 	for path, messages := range log.failed {
 		lines++ // the line with its name
+		group, _, _ := strings.Cut(path, "/")
 		for _, m := range messages {
 			if m != notPrinted {
 				lines += 1 + strings.Count(m, "\n")
 			}
 			if strings.Contains(m, "contract: ") {
-				whole++
+				whole[group]++
 			}
 		}
-		if n := len(messages); path != "" && n > mostOfCheck+1 && messages[mostOfCheck+1] != notPrinted {
-			t.Errorf("%s says %d things", path, n)
+	}
+	if len(log.failed) < 150 || lines > 450 {
+		t.Errorf("%d failed, and their failures have %d lines", len(log.failed), lines)
+	}
+	for _, g := range suite {
+		if messages := log.failed[g.name]; len(messages) > 0 && (whole[g.name] < 1 || whole[g.name] > mostOfGroup) {
+			t.Errorf("group %s fails and prints %d failures", g.name, whole[g.name])
 		}
 	}
-	if len(log.failed) < 150 || whole != mostWhole || lines > 450 {
-		t.Errorf("%d failed, %d of their failures are printed, in %d lines", len(log.failed), whole, lines)
+}
+
+// ignoresOwners is a Store whose LoadThreads ignores the owner filter.
+func ignoresOwners() store.Store {
+	return broken{ops: on(store.OpLoadThreads, func(m *made) { m.Query.Owner = store.AnyOwner() })}.open()
+}
+
+// Each failing group prints its first failure, and says how to print the others.
+func TestEveryGroupPrintsItsFirstFailure(t *testing.T) {
+	log := record(t.Context(), ignoresOwners, nil)
+	checks, groups, hidden := 0, 0, 0
+	for _, g := range suite {
+		printed, silent := 0, 0
+		for _, c := range g.checks {
+			messages := log.failed[g.name+"/"+c.name]
+			if len(messages) == 0 {
+				continue
+			}
+			checks++
+			for _, m := range messages {
+				if m == notPrinted {
+					silent++
+				} else {
+					printed++
+				}
+			}
+			if printed == 0 {
+				t.Errorf("%s/%s fails first in its group, and prints nothing", g.name, c.name)
+			}
+		}
+		if printed > 0 {
+			groups++
+		}
+		hidden += silent
+		want := ""
+		if silent > 0 {
+			want = fmt.Sprintf("failures of this group that are not printed: %d. To print them, run the group alone: -run '^TestRecorded$/^%s$'",
+				silent, strings.ReplaceAll(g.name, ".", `\.`))
+		}
+		if got := strings.Join(slices.DeleteFunc(log.failed[g.name], func(m string) bool { return m == notPrinted }), "\n"); got != want {
+			t.Errorf("group %s says %q, want %q", g.name, got, want)
+		}
 	}
-	if m := log.failed[""]; len(m) != 1 || !strings.Contains(m[0], fmt.Sprintf("%d checks failed. ", len(log.failed)-1)) {
-		t.Errorf("the summary is %q", m)
+	want := fmt.Sprintf("failed checks: %d, in %d groups. Failures that are not printed: %d. ", checks, groups, hidden)
+	if m := log.failed[""]; groups < 10 || len(m) != 1 || !strings.HasPrefix(m[0], want) {
+		t.Errorf("the summary is %q, want %q", m, want)
+	}
+}
+
+// A group that runs alone prints all failures. A failure that depends on rows of earlier checks says so.
+func TestPrintAll(t *testing.T) {
+	log := record(t.Context(), ignoresOwners, []string{"ID", "OwnerFilter"}, printAll)
+	const note = "\n\tnote: LoadThreads listed rows that this check did not save"
+	for path, messages := range log.failed {
+		if slices.Contains(messages, notPrinted) {
+			t.Errorf("%s does not print all failures: %q", path, messages)
+		}
+	}
+	if m := log.failed["ID/bad ids are ErrInvalid: DeleteAttachment"]; len(m) == 0 || !strings.Contains(m[0], note) {
+		t.Errorf("messages without a note about rows of earlier checks: %q", m)
+	}
+	// This is the first check of its group, so all rows are its own.
+	if m := log.failed["OwnerFilter/OwnedBy lists one owner's"]; len(m) != 1 || strings.Contains(m[0], note) {
+		t.Errorf("messages about rows of this check: %q", m)
+	}
+}
+
+func TestSelectsPart(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"", "TestX", false},
+		{"TestX", "TestX", false},
+		{"^TestX$/^ID$", "TestX", true},
+		{"TestX/mem", "TestX/mem", false},
+		{"TestX/mem/ID", "TestX/mem", true},
+	} {
+		if got := selectsPart(c.pattern, c.name); got != c.want {
+			t.Errorf("selectsPart(%q, %q) is %t", c.pattern, c.name, got)
+		}
+	}
+}
+
+// A row with another id is not reported as changed JSON.
+func TestAnotherRow(t *testing.T) {
+	log := record(t.Context(), func() store.Store {
+		var saved chat.Thread
+		return broken{ops: func() ops {
+			return ops{
+				store.OpSaveThread: func(m *made) { saved = cmp.Or(saved, m.Thread) },
+				store.OpLoadThread: func(m *made) { m.Thread.ID = saved.ID },
+			}
+		}}.open()
+	}, []string{"SaveThread", "Payload"}, printAll)
+	for _, path := range []string{"SaveThread/replaces", "Payload/a thread of the Node SDK is kept byte for byte"} {
+		messages := log.failed[path]
+		if len(messages) == 0 || !strings.Contains(messages[0], `got another row: id "thr_`) || strings.Contains(messages[0], "-want") || strings.Contains(messages[0], "re-encode") {
+			t.Errorf("%s: %q", path, messages)
+		}
+	}
+}
+
+// A message names limits, orders and owners in words.
+func TestMessagesUseWords(t *testing.T) {
+	log := record(t.Context(), func() store.Store {
+		return twisted(memstore.New(), ops{
+			store.OpLoadThreads:    func(m *made) { m.Query.Limit = 1 },
+			store.OpLoadAttachment: func(m *made) { m.make(); m.a.Attachment.Owner = chat.Owner{} },
+		})
+	}, []string{"Limit", "Owner"}, printAll)
+	for path, want := range map[string]string{
+		"Limit/threads: zero is 20":                     `"), limit 0, newest first)`,
+		"Owner/attachments: a loaded row has its Owner": `got no owner, want tenant "acme_`,
+	} {
+		if m := log.failed[path]; len(m) == 0 || !strings.Contains(m[0], want) {
+			t.Errorf("%s: %q, want %q", path, m, want)
+		}
 	}
 }
 

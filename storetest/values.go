@@ -161,10 +161,10 @@ func keepsItem(name, text string) check {
 		h.ada.addItem(t.ID, it).ok()
 		wantItem := func(when string) {
 			o := h.ada.loadItem(t.ID, it.ID)
-			sameText(h, o.String()+when, it.JSON(), o.ok().JSON())
+			sameText(h, o.String()+when, it, o.ok())
 			p := h.ada.items(t.ID, store.PageQuery{})
 			for _, got := range p.ok().Data {
-				sameText(h, p.String()+when, it.JSON(), got.JSON())
+				sameText(h, p.String()+when, it, got)
 			}
 		}
 		wantItem(" after AddThreadItem")
@@ -181,10 +181,10 @@ func keepsThread(name, text string) check {
 		for _, when := range []string{" after SaveThread", " after another SaveThread"} {
 			h.ada.saveThread(t).ok()
 			o := h.ada.loadThread(t.ID)
-			sameText(h, o.String()+when, t.JSON(), o.ok().JSON())
+			sameText(h, o.String()+when, t, o.ok())
 			p := h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{})
 			for _, got := range p.ok().Data {
-				sameText(h, p.String()+when, t.JSON(), got.JSON())
+				sameText(h, p.String()+when, t, got)
 			}
 		}
 	}}
@@ -198,7 +198,7 @@ func keepsAttachment(name, text string) check {
 		for _, when := range []string{" after SaveAttachment", " after another SaveAttachment"} {
 			h.ada.saveAttachment(a).ok()
 			o := h.ada.loadAttachment(a.ID)
-			sameText(h, o.String()+when, a.JSON(), o.ok().JSON())
+			sameText(h, o.String()+when, a, o.ok())
 		}
 	}}
 }
@@ -261,7 +261,7 @@ var payloadChecks = slices.Concat(
 			wantItems(h, t.ID, "after one of each variant was added", want...)
 			for _, it := range want {
 				o := h.ada.loadItem(t.ID, it.ID)
-				sameText(h, o.String(), it.JSON(), o.ok().JSON())
+				sameText(h, o.String(), it, o.ok())
 			}
 		}},
 		{"an item of 256 KiB is kept", payloadRule, func(h *harness) {
@@ -270,7 +270,7 @@ var payloadChecks = slices.Concat(
 			it.ThreadID = t.ID
 			h.ada.addItem(t.ID, it).ok()
 			o := h.ada.loadItem(t.ID, it.ID)
-			sameText(h, o.String(), it.JSON(), o.ok().JSON())
+			sameText(h, o.String(), it, o.ok())
 		}},
 		keepsThread("a thread of 256 KiB", `{"id":"THREAD","title":"t","created_at":"2026-01-02T03:04:05Z","status":{"type":"active"},`+
 			`"metadata":{"content":"`+large+`"}}`),
@@ -342,7 +342,7 @@ var payloadChecks = slices.Concat(
 			h.ada.addItem(t.ID, it).ok()
 			o := h.ada.loadItem(t.ID, id)
 			got := o.ok()
-			sameText(h, o.String(), it.JSON(), got.JSON())
+			sameText(h, o.String(), it, got)
 			if got.Type() != chat.TypeUserMessage || !got.CreatedAt.Equal(at(0)) || got.ThreadID != t.ID {
 				h.errorf("%s: got type %q, created at %v, in %q, want user_message, %v, %q: a member whose name differs in case was taken for the field",
 					o, got.Type(), got.CreatedAt, got.ThreadID, at(0), t.ID)

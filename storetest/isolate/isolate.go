@@ -47,10 +47,12 @@ import (
 // During a trace, owners give others a role in a thread, viewer or editor, and take it away. [Grants.Role] returns the
 // current role, which must count from the next call on.
 //
-// A replay keeps the calls of its observer, and the writes to rows that the observer may always see: their own, and
-// for tess those of her tenant. Writes to a thread in which the observer has a role at some time are handled twice. In the first
-// comparison they are left out: only the observer's calls without the role are compared, and must not depend on the thread.
-// In the second they stay, and all calls are compared.
+// A replay keeps the observer's calls, and the writes to rows that the observer may always see: their own, and for tess those
+// of her tenant. If the trace gives the observer a role in other threads, there are two replays:
+//
+//   - The first leaves out the writes to those threads. It compares the calls that the observer made without a role in their
+//     thread. These must not depend on the writes.
+//   - The second keeps the writes, and compares all calls of the observer.
 //
 // Two things reveal other principals by design. The first is a save under a used id, which is ErrConflict. So the first save
 // of such an id stays in the trace. After each trace, all principals make such saves, of existing and of deleted rows. These
@@ -283,9 +285,9 @@ func (c *check) leakOnce(t *testing.T, trace []step) string {
 	return ""
 }
 
-// compare returns how the observations of who differ between the whole trace and a trace purged to the objects in see, or
-// "". ever has all objects that who could see at any time. If see is smaller, calls that who made with a role in the thread
-// are skipped.
+// compare plays the trace purged to the objects in see. It returns the first difference in the observations of who from the
+// whole trace, or "". ever has all objects that who could see at any time. If see is smaller, calls that who made with a role
+// in the thread are skipped.
 func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
 	t.Helper()
 	alone := c.play(t, purged(trace, who, see), false).of(who)
@@ -326,9 +328,9 @@ func (c *check) counts(s step, all bool) bool {
 	return false
 }
 
-// purged returns the trace as who must observe it if only the objects in see exist: the calls of who, the permitted writes
-// to these objects, and the writes that those need to succeed. If who tries to take an id of another, the first save of that
-// id stays too.
+// purged returns the trace as who must observe it if only the objects in see exist. It keeps the calls of who, the permitted
+// writes to these objects, and the writes that those depend on. If who tries to take another's id, the first save of that id
+// stays too.
 func purged(trace []step, who int, see objectSet) (left []step) {
 	var taken, fed objectSet
 	for _, s := range trace {

@@ -132,8 +132,8 @@ func (c Call) text(whole bool) string {
 		if c.Op == store.OpLoadThreads {
 			add("%s", filter(c.Query.Owner))
 		}
-		add("%d", c.Query.Limit)
-		add("%s", order(c.Query.Order))
+		add("limit %d", c.Query.Limit)
+		add("%s", Order(c.Query.Order))
 		if c.Query.After != "" {
 			add("after %q", short(c.Query.After))
 		}
@@ -145,10 +145,10 @@ func (c Call) text(whole bool) string {
 	switch c.Op {
 	case store.OpSaveThread:
 		add("%s", words(whole, c.Thread.JSON(), fmt.Sprintf("%q", c.Thread.Title)))
-		add("of %s", owner(c.Thread.Owner))
+		add("of %s", Owner(c.Thread.Owner))
 	case store.OpSaveAttachment:
 		add("%s", words(whole, c.Attachment.JSON(), "a file"))
-		add("of %s", owner(c.Attachment.Owner))
+		add("of %s", Owner(c.Attachment.Owner))
 	case store.OpAddThreadItem, store.OpSaveItem:
 		add("%s", words(whole, c.Item.JSON(), message(c.Item)))
 		if of := c.Item.ThreadID; of != "" && of != c.Thread.ID {
@@ -157,7 +157,7 @@ func (c Call) text(whole bool) string {
 	}
 	text := Method(c.Op) + "(" + strings.Join(args, ", ") + ")"
 	if !c.By.Owner.IsZero() {
-		text += " by " + owner(c.By.Owner)
+		text += " by " + Owner(c.By.Owner)
 	}
 	switch {
 	case c.Mode == store.InsertOnly:
@@ -195,7 +195,8 @@ func Method(op store.Op) (name string) {
 	return name
 }
 
-func order(o store.Order) string {
+// Order returns the order in words.
+func Order(o store.Order) string {
 	switch o {
 	case store.NewestFirst:
 		return "newest first"
@@ -205,12 +206,15 @@ func order(o store.Order) string {
 	return "an unknown order"
 }
 
-// owner returns a printable owner.
-func owner(o chat.Owner) string {
+// Owner returns a printable owner.
+func Owner(o chat.Owner) string {
 	if o.IsZero() {
-		return "nobody"
+		return "no owner"
 	}
-	return fmt.Sprintf("%q@%q", o.Subject, o.Tenant)
+	if o.Tenant == "" {
+		return fmt.Sprintf("subject %q", o.Subject)
+	}
+	return fmt.Sprintf("tenant %q, subject %q", o.Tenant, o.Subject)
 }
 
 // filter returns the Go expression of a filter.
@@ -222,7 +226,7 @@ func filter(f store.OwnerFilter) string {
 		return fmt.Sprintf("InTenant(%q)", tenant)
 	}
 	if o, _ := f.Owner(); !o.IsZero() {
-		return fmt.Sprintf("OwnedBy(%s)", owner(o))
+		return fmt.Sprintf("OwnedBy(%s)", Owner(o))
 	}
 	return "OwnerFilter{}"
 }
@@ -295,7 +299,7 @@ func (a Answer) String() string {
 func (a Answer) Rows() (lines []string) {
 	for _, t := range append([]chat.Thread{a.Thread}, a.Threads.Data...) {
 		if t != (chat.Thread{}) {
-			lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, owner(t.Owner), t.CreatedAt, t.JSON()))
+			lines = append(lines, fmt.Sprintf("%q of %s at %v: %s", t.ID, Owner(t.Owner), t.CreatedAt, t.JSON()))
 		}
 	}
 	for _, it := range append([]chat.Item{a.Item}, a.Items.Data...) {
@@ -304,7 +308,7 @@ func (a Answer) Rows() (lines []string) {
 		}
 	}
 	if at := a.Attachment; at != (chat.Attachment{}) {
-		lines = append(lines, fmt.Sprintf("%q of %s: %s", at.ID, owner(at.Owner), at.JSON()))
+		lines = append(lines, fmt.Sprintf("%q of %s: %s", at.ID, Owner(at.Owner), at.JSON()))
 	}
 	return lines
 }
