@@ -58,6 +58,20 @@ func TestCodeOnPagesIsTested(t *testing.T) {
 // fenced matches a block of code: its language and its lines.
 var fenced = regexp.MustCompile("(?ms)^[ \t]*```([^\n]*)\n(.*?)^[ \t]*```$")
 
+// TestExamplesHandleErrors reads the examples of layers, which newcomers copy.
+func TestExamplesHandleErrors(t *testing.T) {
+	all := files(t, "/example_test.go")
+	for _, layer := range []string{"cache", "metrics", "singleflight", "tracing"} {
+		path := filepath.Join("decorators", layer, "example_test.go")
+		if all[path] == "" {
+			t.Errorf("there is no %s", path)
+		}
+		for _, line := range regexp.MustCompile(`(?m)^\s*_(?:, _)* = .*`).FindAllString(all[path], -1) {
+			t.Errorf("%s drops an error: %s", path, strings.TrimSpace(line))
+		}
+	}
+}
+
 // unindented returns the lines of code that are not empty, without their indentation.
 func unindented(code string) string {
 	var b strings.Builder
