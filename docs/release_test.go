@@ -33,7 +33,7 @@ func TestReleaseRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(".ci/release", string(script))
-	write("go.mod", "module example.com/m\n")
+	write("go.mod", "module example.com/m\n\ngo 1.26.0\n\nrequire example.com/n v0.1.0\n")
 	write("CHANGELOG.md", `
 ## [0.9.0] - 2026-12-01
 ## [0.8.0] - 2026-12-01, nearly
