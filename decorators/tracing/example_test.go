@@ -3,6 +3,7 @@ package tracing_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -28,9 +29,14 @@ func Example() {
 	defer store.Close(s)
 
 	ctx, turn := provider.Tracer("example").Start(context.Background(), "turn")
-	_ = s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
-	_, _ = s.LoadThread(ctx, "thr_1")
-	_, _ = s.LoadThread(ctx, "thr_1")
+	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.LoadThread(ctx, "thr_1"); err != nil {
+			log.Fatal(err)
+		}
+	}
 	turn.End()
 
 	for _, span := range exporter.GetSpans() { // in the order in which they ended
