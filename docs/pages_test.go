@@ -61,7 +61,7 @@ var fenced = regexp.MustCompile("(?ms)^[ \t]*```([^\n]*)\n(.*?)^[ \t]*```$")
 // TestExamplesHandleErrors reads the examples of layers, which newcomers copy.
 func TestExamplesHandleErrors(t *testing.T) {
 	all := files(t, "/example_test.go")
-	for _, layer := range []string{"cache", "metrics", "singleflight", "tracing"} {
+	for _, layer := range []string{"authz", "cache", "metrics", "singleflight", "tracing"} {
 		path := filepath.Join("decorators", layer, "example_test.go")
 		if all[path] == "" {
 			t.Errorf("there is no %s", path)
@@ -120,7 +120,7 @@ func TestCommandsOnPagesCanRun(t *testing.T) {
 					if value := strings.Trim(words[i], "'"); kinds[w] != "" && value != "^$" {
 						patterns[w] = value
 					}
-				case words[0] == "test" && w == "-v", strings.HasPrefix(w, "-rapid."):
+				case words[0] == "test" && (w == "-v" || w == "-count=1"), strings.HasPrefix(w, "-rapid."):
 				case strings.HasPrefix(w, "-"):
 					if !regexp.MustCompile(`\bflags?\.\w+\("` + regexp.QuoteMeta(w[1:]) + `"`).MatchString(source) {
 						t.Errorf("%s: %s: there is no flag %s", page, line, w)

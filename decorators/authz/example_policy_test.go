@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -27,7 +28,9 @@ func ExamplePolicy() {
 	s := store.Wrap(memstore.New(), authz.New(retention{authz.OwnerOnly()}))
 	ada := store.WithPrincipal(context.Background(), store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "ada"}})
 
-	_ = s.SaveThread(ada, chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
+	if err := s.SaveThread(ada, chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
 	err := s.DeleteThread(ada, "thr_1")
 	fmt.Println(err, errors.Is(err, store.ErrDenied))
 	// Output:

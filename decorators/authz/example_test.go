@@ -3,6 +3,7 @@ package authz_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -56,7 +57,9 @@ func ExampleGrants() {
 	})
 	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), grants)))
 
-	_ = s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
+	if err := s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
 	_, err := s.LoadThread(user("acme", "bob"), "thr_1")
 	fmt.Println(err)
 	fmt.Println(s.DeleteThread(user("acme", "bob"), "thr_1"))
@@ -72,8 +75,12 @@ func ExampleGrants() {
 // An administrator lists the threads of all users of the tenant.
 func ExampleTenantAdmin() {
 	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"))))
-	_ = s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
-	_ = s.SaveThread(user("evil", "eve"), chat.Thread{ID: "thr_2", CreatedAt: time.Now()})
+	if err := s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
+	if err := s.SaveThread(user("evil", "eve"), chat.Thread{ID: "thr_2", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
 
 	page, err := s.LoadThreads(user("acme", "bob", "admin"), store.ThreadQuery{Owner: store.AnyOwner()})
 	for _, t := range page.Data {
@@ -91,8 +98,12 @@ func ExampleWithAudit() {
 		fmt.Println("denied:", d.Request.Principal.Owner.Subject, d.Request.Op, d.Kind, d.ID, d.Reason, "code", d.Code)
 	}
 	s := store.Wrap(memstore.New(), authz.New(authz.OwnerOnly(), authz.WithAudit(audit)))
-	_ = s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
-	_ = s.DeleteThread(user("acme", "eve"), "thr_1")
+	if err := s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
+		log.Fatal(err)
+	}
+	if err := s.DeleteThread(user("acme", "eve"), "thr_1"); err != nil {
+		log.Fatal(err)
+	}
 	// Output:
 	// denied: eve delete_thread thread thr_1 hidden code ok
 }

@@ -31,8 +31,12 @@ func ExampleObserve() {
 		},
 	}))
 	s := store.Wrap(memstore.New(), layer.Observe("timing", timing{log}))
-	_, _ = s.LoadThread(context.Background(), "thr_1")
-	// Output: level=INFO msg=load_thread thread=thr_1 code=not_found
+	if _, err := s.LoadThread(context.Background(), "thr_1"); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// level=INFO msg=load_thread thread=thr_1 code=not_found
+	// load_thread: not found: thread "thr_1"
 }
 
 // This layer repeats a read once if the backend is unavailable. It repeats no write, because the first attempt may have been
