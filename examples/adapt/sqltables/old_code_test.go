@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -131,47 +130,56 @@ func TestBackfillShowsOldRowsToTheirOwners(t *testing.T) {
 	}
 }
 
-// TestBackfillNeverWritesIntoASavedRow has a user save rows, early, under all the ids that Backfill gave the same old rows in
-// another database.
-func TestBackfillNeverWritesIntoASavedRow(t *testing.T) {
-	guess, db := openDB(t), openDB(t)
-	for n := range 2 {
-		oldCode(t, guess, oldConversation, fmt.Sprintf(`INSERT INTO messages (conversation_id, role, body, created_at)
-			VALUES (%d, 'user', 'My PIN is 1234', 1700000001)`, n+1))
-	}
-	backfill(t, guess)
+// guesses returns a database with two conversations of a message each, after Backfill. A user who knows its ids may guess those
+// that Backfill will give the same old rows in another database.
+func guesses(t *testing.T) *sql.DB {
+	db := openDB(t)
+	oldCode(t, db, oldConversation, oldConversation, oldMessage, oldMessage)
+	backfill(t, db)
+	return db
+}
+
+func TestBackfillNeverWritesIntoASavedThread(t *testing.T) {
+	db := openDB(t)
 	s := store.Wrap(sqltables.New(db), authz.New(authz.OwnerOnly()))
-	eve, taken := as(t, "eve"), oldThread(t, guess, 2)
-	if err := s.SaveThread(eve, chat.Thread{ID: taken, Title: "Mine", CreatedAt: time.Unix(1_700_000_000, 0)}); err != nil {
+	eve, taken := as(t, "eve"), oldThread(t, guesses(t), 2)
+	err := s.SaveThread(eve, chat.Thread{ID: taken, Title: "Mine", CreatedAt: time.Unix(1_700_000_000, 0)}) // it has the key 1
+	if err != nil {
 		t.Fatal(err)
 	}
-	for key := range 2 {
-		if err := s.AddThreadItem(eve, taken, message(t, oldItem(t, guess, key+1), "Mine")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	before := version(t, db, taken)
-	oldCode(t, db, oldConversation, // with the key 2
+	oldCode(t, db, oldConversation,
 		`INSERT INTO messages (conversation_id, role, body, created_at) VALUES (2, 'user', 'My PIN is 1234', 1700000001)`)
 	backfill(t, db)
 
-	p, err := s.LoadThreadItems(eve, taken, store.PageQuery{})
-	if err != nil || len(p.Data) != 2 {
-		t.Fatalf("got %d items and error %v, want the two that were saved", len(p.Data), err)
+	if ids := itemIDs(t, eve, s, taken); len(ids) != 0 {
+		t.Errorf("got the items %v in another user's thread, want none", ids)
 	}
-	for _, it := range p.Data {
-		if m, _, err := chat.DecodeItem[chat.UserMessage](it); err != nil || m.Content[0].Text != "Mine" {
-			t.Errorf("got the item %s and error %v, want the one that was saved", it.JSON(), err)
-		}
-	}
-	if after := version(t, db, taken); after != before {
-		t.Errorf("the saved thread's version was %d and is %d", before, after)
-	}
-	if th, err := s.LoadThread(eve, taken); err != nil || th.Title != "Mine" {
-		t.Errorf("got the thread %q and error %v, want the one that was saved", th.Title, err)
+	if th, err := s.LoadThread(eve, taken); err != nil || th.Title != "Mine" || version(t, db, taken) != 1 {
+		t.Errorf("got the thread %q of version %d and error %v, want it as it was saved", th.Title, version(t, db, taken), err)
 	}
 	if th, err := s.LoadThread(as(t, "ada"), oldThread(t, db, 2)); err != nil || th.Title != "Tea" {
 		t.Errorf("got the old conversation %q and error %v, want it under another id", th.Title, err)
+	}
+}
+
+func TestBackfillNeverWritesIntoASavedItem(t *testing.T) {
+	db := openDB(t)
+	s := sqltables.New(db)
+	oldCode(t, db, oldConversation)
+	backfill(t, db)
+	thread, taken := oldThread(t, db, 1), oldItem(t, guesses(t), 2)
+	if err := s.AddThreadItem(t.Context(), thread, message(t, taken, "Mine")); err != nil { // it has the key 1
+		t.Fatal(err)
+	}
+	oldCode(t, db, oldMessage)
+	backfill(t, db)
+
+	it, err := s.LoadItem(t.Context(), thread, taken)
+	if m, _, _ := chat.DecodeItem[chat.UserMessage](it); err != nil || m.Content[0].Text != "Mine" {
+		t.Errorf("got the item %s and error %v, want it as it was saved", it.JSON(), err)
+	}
+	if ids := itemIDs(t, t.Context(), s, thread); len(ids) != 2 {
+		t.Errorf("got the items %v, want the saved one and the old message", ids)
 	}
 }
 

@@ -51,7 +51,11 @@ type fault struct {
 var faults = []fault{
 	{"the step fails", false, false, func(_ func(), _ func() error) error { return errDown }},
 	{"the answer is lost", false, true, func(_ func(), do func() error) error { return errors.Join(do(), errDown) }},
-	{"the context ends", true, true, func(cancel func(), do func() error) error { cancel(); return do() }},
+	{"the context ends", true, true, func(cancel func(), do func() error) error {
+		cancel()
+		time.Sleep(2 * time.Millisecond) // for goroutines that wait for this
+		return do()
+	}},
 }
 
 type call struct {
