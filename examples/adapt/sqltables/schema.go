@@ -104,7 +104,8 @@ func Backfill(ctx context.Context, db *sql.DB, owner func(userID string) chat.Ow
 		return err
 	}
 	err = fill(ctx, tx, insertItem, `SELECT m.id, t.id, m.role, m.body, m.created_at FROM messages m
-		JOIN chat_threads t ON t.key = m.conversation_id WHERE m.id NOT IN (SELECT key FROM chat_items)`, func(old *sql.Rows) ([]any, error) {
+		JOIN chat_threads t ON t.key = m.conversation_id
+		WHERE m.id NOT IN (SELECT key FROM chat_items)`, func(old *sql.Rows) ([]any, error) {
 		var (
 			key, seconds         int64
 			threadID, role, text string

@@ -74,7 +74,9 @@ var calls = []call{
 	{"AddThreadItem", "thr_1", false, func(ctx context.Context, s store.Store) error {
 		return s.AddThreadItem(ctx, "thr_1", item("msg_2", "B"))
 	}},
-	{"SaveItem", "thr_1", false, func(ctx context.Context, s store.Store) error { return s.SaveItem(ctx, "thr_1", item("msg_1", "B")) }},
+	{"SaveItem", "thr_1", false, func(ctx context.Context, s store.Store) error {
+		return s.SaveItem(ctx, "thr_1", item("msg_1", "B"))
+	}},
 	{"DeleteThreadItem", "thr_1", false, func(ctx context.Context, s store.Store) error {
 		return s.DeleteThreadItem(ctx, "thr_1", "msg_1")
 	}},
