@@ -60,7 +60,7 @@ func Example_adapt() {
 		panic(err)
 	}
 	for _, t := range threads.Data {
-		fmt.Println(t.ID, t.Title)
+		fmt.Println(t.Title)
 	}
-	// Output: thr_old_1 Tea
+	// Output: Tea
 }

@@ -29,7 +29,7 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.A
 		return chat.Attachment{}, err
 	}
 	var r row
-	if _, err := s.get(ctx, attachmentKey(attachmentID), &r); err != nil {
+	if _, err := s.get(ctx, c, attachmentKey(attachmentID), &r); err != nil {
 		return chat.Attachment{}, c.failed(ctx, err)
 	}
 	if !r.live() {

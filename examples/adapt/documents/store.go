@@ -23,13 +23,13 @@ import (
 // take effect depends on the database's client. Layers above then wait for a minute.
 type Store struct {
 	store.DefaultIDs
-	db *DB
+	db DB
 }
 
 var _ store.Store = (*Store)(nil)
 
 // New returns a Store over db.
-func New(db *DB) *Store { return &Store{db: db} }
+func New(db DB) *Store { return &Store{db: db} }
 
 // Threads and attachments have separate ids, and so separate keys.
 func threadKey(id string) string     { return "thread/" + id }
@@ -86,18 +86,31 @@ func (c call) failed(ctx context.Context, err error) error {
 }
 
 // get reads a document into doc, which stays zero if there is none.
-func (s *Store) get(ctx context.Context, key string, doc any) (revision uint64, err error) {
+func (s *Store) get(ctx context.Context, c call, key string, doc any) (revision uint64, err error) {
 	text, revision, err := s.db.Get(ctx, key)
 	if err == nil && revision > 0 {
-		err = json.Unmarshal(text, doc)
+		err = c.parse(text, doc)
 	}
 	return revision, err
 }
 
-// put writes a document if it still has that revision, and else returns ErrRevision.
+func (c call) parse(text []byte, doc any) error {
+	if err := json.Unmarshal(text, doc); err != nil {
+		return c.error(store.CodeInternal, errors.Join(store.ErrNotApplied, err))
+	}
+	return nil
+}
+
+// putLimit limits the wait for the answer to a Put.
+const putLimit = 10 * time.Second
+
+// put writes a document if it still has that revision, and else returns ErrRevision. The caller's context must not end a Put:
+// the outcome would be unknown.
 func (s *Store) put(ctx context.Context, c call, key string, doc any, ifRevision uint64) error {
 	text, err := json.Marshal(doc)
 	if err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putLimit)
+		defer cancel()
 		err = s.db.Put(ctx, key, text, ifRevision)
 	}
 	if err != nil && !errors.Is(err, ErrRevision) {
@@ -111,7 +124,7 @@ func (s *Store) put(ctx context.Context, c call, key string, doc any, ifRevision
 func change[D any](ctx context.Context, s *Store, c call, key string, f func(*D) error) error {
 	for {
 		var doc D
-		revision, err := s.get(ctx, key, &doc)
+		revision, err := s.get(ctx, c, key, &doc)
 		if err == nil {
 			err = f(&doc)
 		}
@@ -144,7 +157,7 @@ func (s *Store) changeThread(ctx context.Context, c call, threadID string, f fun
 
 // thread reads the document of a thread, and reports its version.
 func (s *Store) thread(ctx context.Context, c call, threadID string) (d threadDoc, err error) {
-	if _, err := s.get(ctx, threadKey(threadID), &d); err != nil {
+	if _, err := s.get(ctx, c, threadKey(threadID), &d); err != nil {
 		return d, c.failed(ctx, err)
 	}
 	driver.ReportVersion(ctx, threadID, d.Version, d.Version)
@@ -290,7 +303,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	for _, text := range texts {
 		var d struct{ Thread row } // without the items
 		if err == nil {
-			err = json.Unmarshal(text, &d)
+			err = c.parse(text, &d)
 		}
 		if d.Thread.live() && q.Owner.Match(d.Thread.Owner) {
 			rows = append(rows, d.Thread)

@@ -11,17 +11,17 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	open := func(*testing.T) store.Store { return documents.New(documents.NewDB()) }
+	open := func(*testing.T) store.Store { return documents.New(newMemory()) }
 	storetest.Run(t, open, storetest.WithVersionsRequired())
 }
 
 func TestRandomCalls(t *testing.T) {
-	storetest.Random(t, func(*testing.T) store.Store { return documents.New(documents.NewDB()) })
+	storetest.Random(t, func(*testing.T) store.Store { return documents.New(newMemory()) })
 }
 
 func TestRandomCallsInTheStack(t *testing.T) {
 	storetest.Random(t, func(t *testing.T) store.Store {
-		s := store.Wrap(documents.New(documents.NewDB()), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
+		s := store.Wrap(documents.New(newMemory()), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New())
 		t.Cleanup(func() { _ = store.Close(s) })
 		return s
 	})

@@ -30,9 +30,8 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, `INSERT INTO chat_attachments (id, tenant, subject, doc) VALUES (?, ?, ?, ?)
+		return exec(ctx, tx, `INSERT INTO chat_attachments (id, tenant, subject, doc) VALUES (?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET doc = excluded.doc`, a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String())
-		return err
 	})
 }
 
@@ -66,7 +65,6 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 		return err
 	}
 	return s.transact(ctx, c, func(tx *sql.Tx) error {
-		_, err := exec(ctx, tx, `UPDATE chat_attachments SET doc = '' WHERE id = ?`, attachmentID)
-		return err
+		return exec(ctx, tx, `UPDATE chat_attachments SET doc = '' WHERE id = ?`, attachmentID)
 	})
 }

@@ -52,8 +52,10 @@ func (s *Store) SaveItem(ctx context.Context, threadID string, item chat.Item) e
 	return s.putItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-const upsertItem = `INSERT INTO chat_items (thread_id, id, key, at, doc) VALUES (?, ?, ?, ?, ?)
-	ON CONFLICT (thread_id, id) DO UPDATE SET at = excluded.at, doc = excluded.doc`
+const insertItem = `INSERT INTO chat_items (thread_id, id, key, at, doc) VALUES (?, ?, ?, ?, ?)`
+
+// upsertItem keeps the key of a replaced row, and so its place.
+const upsertItem = insertItem + ` ON CONFLICT (thread_id, id) DO UPDATE SET at = excluded.at, doc = excluded.doc`
 
 func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
 	c := call{op, store.RowItem, item.ID}
@@ -75,17 +77,17 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 		}
 		role, text := oldForm(item)
 		if old.live() {
-			_, err = exec(ctx, tx, `UPDATE messages SET role = ?, body = ?, created_at = ? WHERE id = ?`,
+			err = exec(ctx, tx, `UPDATE messages SET role = ?, body = ?, created_at = ? WHERE id = ?`,
 				role, text, item.CreatedAt.Unix(), key)
 		} else {
-			key, err = exec(ctx, tx, `INSERT INTO messages (conversation_id, role, body, created_at) VALUES (?, ?, ?, ?)`,
-				t.key, role, text, item.CreatedAt.Unix())
+			err = tx.QueryRowContext(ctx, `INSERT INTO messages (conversation_id, role, body, created_at)
+				VALUES (?, ?, ?, ?) RETURNING id`, t.key, role, text, item.CreatedAt.Unix()).Scan(&key)
 		}
 		if err == nil {
-			_, err = exec(ctx, tx, upsertItem, threadID, item.ID, key, item.CreatedAt.UnixMicro(), item.JSON().String())
+			err = exec(ctx, tx, upsertItem, threadID, item.ID, key, item.CreatedAt.UnixMicro(), item.JSON().String())
 		}
 		if err == nil {
-			_, err = exec(ctx, tx, `UPDATE chat_threads SET version = version + 1 WHERE id = ?`, threadID)
+			err = exec(ctx, tx, `UPDATE chat_threads SET version = version + 1 WHERE id = ?`, threadID)
 		}
 		return err
 	})
@@ -115,8 +117,8 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) error {
 		r, key, err := loadItem(ctx, tx, threadID, itemID)
-		if r.live() {
-			_, err = exec(ctx, tx, `DELETE FROM messages WHERE id = ?`, key) // The trigger does the rest.
+		if err == nil && r.live() {
+			err = exec(ctx, tx, `DELETE FROM messages WHERE id = ?`, key) // The trigger does the rest.
 		}
 		return err
 	})

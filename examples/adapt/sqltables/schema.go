@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
 )
 
 // schema is what the adapter adds. The old tables stay as they are. They have numeric keys, and old code uses them:
@@ -20,11 +21,11 @@ import (
 const schema = `
 CREATE TABLE IF NOT EXISTS chat_threads (
 	id      TEXT    NOT NULL PRIMARY KEY,
-	key     INTEGER UNIQUE,   -- of the row in conversations; NULL once that is deleted
+	key     BIGINT  UNIQUE,   -- of the row in conversations; NULL once that is deleted
 	tenant  TEXT    NOT NULL, -- id, owner and version stay behind
 	subject TEXT    NOT NULL,
-	version INTEGER NOT NULL,
-	at      INTEGER NOT NULL, -- CreatedAt, in microseconds since 1970
+	version BIGINT  NOT NULL,
+	at      BIGINT  NOT NULL, -- CreatedAt, in microseconds since 1970
 	doc     TEXT    NOT NULL
 );
 CREATE INDEX IF NOT EXISTS chat_threads_by_owner ON chat_threads (tenant, subject, at, key) WHERE key IS NOT NULL;
@@ -34,8 +35,8 @@ CREATE INDEX IF NOT EXISTS chat_threads_by_time ON chat_threads (at, key) WHERE 
 CREATE TABLE IF NOT EXISTS chat_items (
 	thread_id TEXT    NOT NULL,
 	id        TEXT    NOT NULL,
-	key       INTEGER NOT NULL UNIQUE, -- of the row in messages
-	at        INTEGER NOT NULL,
+	key       BIGINT  NOT NULL UNIQUE, -- of the row in messages
+	at        BIGINT  NOT NULL,
 	doc       TEXT    NOT NULL,
 	PRIMARY KEY (thread_id, id)
 );
@@ -67,90 +68,91 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 // Backfill makes the old rows visible to chatstore. owner says whose the conversations of an old user_id are. It must not
 // return the zero Owner: no caller could see those threads.
 //
-// Backfill takes rows that no earlier call has taken. Run it before the first request, and again for as long as old code
-// inserts rows. It runs in one transaction. For large tables, take a part of the rows in each of several.
+// Backfill inserts rows that no earlier call has inserted, and changes none. Their ids are random: an id made of the numeric
+// key could be guessed, and another user could save it first. Run Backfill before the first request, and again for as long
+// as old code inserts rows. It runs in one transaction. For large tables, take a part of the rows in each of several.
 func Backfill(ctx context.Context, db *sql.DB, owner func(userID string) chat.Owner) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := backfillThreads(ctx, tx, owner); err != nil {
-		return err
-	}
-	// A cache above must learn that these threads are no longer what it holds.
-	_, err = exec(ctx, tx, `UPDATE chat_threads SET version = version + 1 WHERE key IN
+	// A new message is a change of its thread: a cache above then drops its entry.
+	err = exec(ctx, tx, `UPDATE chat_threads SET version = version + 1 WHERE key IN
 		(SELECT conversation_id FROM messages WHERE id NOT IN (SELECT key FROM chat_items))`)
 	if err != nil {
 		return err
 	}
-	if err := backfillItems(ctx, tx); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-func backfillThreads(ctx context.Context, tx *sql.Tx, owner func(userID string) chat.Owner) error {
-	rows, err := tx.QueryContext(ctx, `SELECT id, user_id, title, created_at FROM conversations
-		WHERE id NOT IN (SELECT key FROM chat_threads WHERE key IS NOT NULL)`)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	err = fill(ctx, tx, insertThread, `SELECT id, user_id, title, created_at FROM conversations
+		WHERE id NOT IN (SELECT key FROM chat_threads WHERE key IS NOT NULL)`, func(old *sql.Rows) ([]any, error) {
 		var (
 			key, seconds  int64
 			userID, title string
 		)
-		if err := rows.Scan(&key, &userID, &title, &seconds); err != nil {
-			return err
+		if err := old.Scan(&key, &userID, &title, &seconds); err != nil {
+			return nil, err
 		}
-		t := chat.Thread{ID: fmt.Sprintf("thr_old_%d", key), Title: title, CreatedAt: time.Unix(seconds, 0), Owner: owner(userID)}
-		if t.Owner.IsZero() {
-			return fmt.Errorf("sqltables: Backfill: user %q has no owner", userID)
+		o := owner(userID)
+		if o.IsZero() {
+			return nil, fmt.Errorf("sqltables: Backfill: user %q has no owner", userID)
 		}
-		if t, err = t.Normalized(); err != nil {
-			return err
-		}
-		_, err = exec(ctx, tx, upsertThread, t.ID, key, t.Owner.Tenant, t.Owner.Subject, t.CreatedAt.UnixMicro(), t.JSON().String())
-		if err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-func backfillItems(ctx context.Context, tx *sql.Tx) error {
-	rows, err := tx.QueryContext(ctx, `SELECT m.id, t.id, m.role, m.body, m.created_at FROM messages m
-		JOIN chat_threads t ON t.key = m.conversation_id WHERE m.id NOT IN (SELECT key FROM chat_items)`)
+		t := chat.Thread{ID: ids.GenerateThreadID(ctx), Title: title, CreatedAt: time.Unix(seconds, 0), Owner: o}
+		t, err := t.Normalized()
+		return []any{t.ID, key, o.Tenant, o.Subject, t.CreatedAt.UnixMicro(), t.JSON().String()}, err
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	err = fill(ctx, tx, insertItem, `SELECT m.id, t.id, m.role, m.body, m.created_at FROM messages m
+		JOIN chat_threads t ON t.key = m.conversation_id
+		WHERE m.id NOT IN (SELECT key FROM chat_items)`, func(old *sql.Rows) ([]any, error) {
 		var (
 			key, seconds         int64
 			threadID, role, text string
 		)
-		if err := rows.Scan(&key, &threadID, &role, &text, &seconds); err != nil {
-			return err
+		if err := old.Scan(&key, &threadID, &role, &text, &seconds); err != nil {
+			return nil, err
 		}
 		var body chat.Body = chat.AssistantMessage{Content: []chat.AssistantContent{{Text: text}}}
 		if role == roleUser {
 			body = chat.UserMessage{Content: []chat.UserContent{{Text: text}}}
 		}
-		it, err := chat.NewItem(fmt.Sprintf("msg_old_%d", key), time.Unix(seconds, 0), body)
+		it, err := chat.NewItem(ids.GenerateItemID(ctx, chat.KindMessage, chat.Thread{}), time.Unix(seconds, 0), body)
 		if err == nil {
 			it, err = it.Normalized(threadID)
 		}
-		if err == nil {
-			_, err = exec(ctx, tx, upsertItem, threadID, it.ID, key, it.CreatedAt.UnixMicro(), it.JSON().String())
-		}
+		return []any{threadID, it.ID, key, it.CreatedAt.UnixMicro(), it.JSON().String()}, err
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+var ids store.LongIDs
+
+// fill inserts a row for each row of query. It first reads them all: in many databases, a connection cannot do both at once.
+func fill(ctx context.Context, tx *sql.Tx, insert, query string, convert func(old *sql.Rows) (args []any, err error)) error {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	var all [][]any
+	for rows.Next() {
+		args, err := convert(rows)
 		if err != nil {
 			return err
 		}
+		all = append(all, args)
 	}
-	return rows.Err()
+	err = rows.Err()
+	for _, args := range all {
+		if err == nil {
+			err = exec(ctx, tx, insert, args...)
+		}
+	}
+	return err
 }
 
 const roleUser, roleAssistant = "user", "assistant"

@@ -6,7 +6,7 @@
 //
 // The code reads and then writes in one transaction. In SQLite, such transactions run one after the other. In another database,
 // use the isolation level SERIALIZABLE, and repeat a transaction that the database refuses. To lock the thread's row is not
-// enough: a new thread has none.
+// enough: a new thread has none. docs/adapt.md says which statements to change.
 package sqltables
 
 import (
@@ -20,7 +20,8 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// Store keeps threads in conversations, items in messages, and the rest in the side tables of [Migrate].
+// Store keeps threads in conversations, items in messages, and the rest in the side tables of [Migrate]. A new conversation's
+// user_id is its owner's Subject. With several tenants, change that: old code must be able to tell their users apart.
 type Store struct {
 	store.DefaultIDs
 	db *sql.DB
@@ -50,7 +51,12 @@ func (c call) error(code store.Code, cause error) error {
 // transact runs f in a transaction. An error of f rolls it back. A *store.Error is the answer of the contract. Any other comes
 // from the database, before COMMIT: the write was not applied.
 func (s *Store) transact(ctx context.Context, c call, f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: !c.op.IsWrite()})
+	// The caller's context ends BEGIN and the statements of f. It must not end COMMIT: the outcome would be unknown.
+	inner, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	begun := context.AfterFunc(ctx, abort)
+	tx, err := s.db.BeginTx(inner, &sql.TxOptions{ReadOnly: !c.op.IsWrite()})
+	begun()
 	if err == nil {
 		defer func() { _ = tx.Rollback() }() // does nothing after Commit
 		err = f(tx)
@@ -119,13 +125,9 @@ func maybe(r *sql.Row, into ...any) error {
 	return err
 }
 
-// exec runs a statement, and returns the numeric key of the row that it inserted.
-func exec(ctx context.Context, tx *sql.Tx, statement string, args ...any) (key int64, err error) {
-	r, err := tx.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return 0, err
-	}
-	return r.LastInsertId()
+func exec(ctx context.Context, tx *sql.Tx, statement string, args ...any) error {
+	_, err := tx.ExecContext(ctx, statement, args...)
+	return err
 }
 
 // refusal returns the contract's error for a save over the row old, or nil. The first save sets the owner, for good.
@@ -168,9 +170,11 @@ func parseThread(c call, r row) (chat.Thread, error) {
 	return t, nil
 }
 
+const insertThread = `INSERT INTO chat_threads (id, key, tenant, subject, at, doc, version) VALUES (?, ?, ?, ?, ?, ?, 1)`
+
 // upsertThread does not touch an existing owner. A deleted thread that comes back gets a new key, which is a new place.
-const upsertThread = `INSERT INTO chat_threads (id, key, tenant, subject, at, doc, version) VALUES (?, ?, ?, ?, ?, ?, 1)
-	ON CONFLICT (id) DO UPDATE SET key = excluded.key, at = excluded.at, doc = excluded.doc, version = version + 1`
+const upsertThread = insertThread + ` ON CONFLICT (id) DO UPDATE
+	SET key = excluded.key, at = excluded.at, doc = excluded.doc, version = chat_threads.version + 1`
 
 // SaveThread is the method of [store.ThreadStore].
 func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
@@ -189,17 +193,16 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 			owner = t.owner
 		}
 		if t.live() {
-			_, err = exec(ctx, tx, `UPDATE conversations SET title = ?, created_at = ? WHERE id = ?`, thread.Title, seconds, key)
+			err = exec(ctx, tx, `UPDATE conversations SET title = ?, created_at = ? WHERE id = ?`, thread.Title, seconds, key)
 		} else {
-			key, err = exec(ctx, tx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?)`,
-				owner.Subject, thread.Title, seconds)
+			err = tx.QueryRowContext(ctx, `INSERT INTO conversations (user_id, title, created_at) VALUES (?, ?, ?) RETURNING id`,
+				owner.Subject, thread.Title, seconds).Scan(&key)
 		}
 		if err != nil {
 			return err
 		}
-		_, err = exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject,
+		return exec(ctx, tx, upsertThread, thread.ID, key, owner.Tenant, owner.Subject,
 			thread.CreatedAt.UnixMicro(), thread.JSON().String())
-		return err
 	})
 }
 
@@ -211,10 +214,10 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
 		// The items go first: the trigger of the messages then finds none, and the version goes up by one only.
-		_, err := exec(ctx, tx, `DELETE FROM chat_items WHERE thread_id = ?`, threadID)
+		err := exec(ctx, tx, `DELETE FROM chat_items WHERE thread_id = ?`, threadID)
 		for _, statement := range []string{`DELETE FROM messages WHERE conversation_id = ?`, `DELETE FROM conversations WHERE id = ?`} {
 			if err == nil {
-				_, err = exec(ctx, tx, statement, t.key)
+				err = exec(ctx, tx, statement, t.key)
 			}
 		}
 		return err

@@ -31,23 +31,29 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_by_conversation ON messages (conversation_id);`
 
-// openDB returns a database with the old tables and the adapter's.
-func openDB(t *testing.T) *sql.DB {
+func dsn(t *testing.T) string {
+	return "file:" + filepath.ToSlash(filepath.Join(t.TempDir(), "app.db")) + "?_txlock=immediate&_pragma=foreign_keys(on)" +
+		"&_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=synchronous(off)"
+}
+
+// withTables returns an empty database with the old tables and the adapter's.
+func withTables(t *testing.T, db *sql.DB) *sql.DB {
 	t.Helper()
-	path := filepath.ToSlash(filepath.Join(t.TempDir(), "app.db"))
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=foreign_keys(on)&_pragma=busy_timeout(10000)"+
-		"&_pragma=journal_mode(wal)&_pragma=synchronous(off)")
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = db.Close() })
-	if _, err := db.ExecContext(t.Context(), oldTables); err != nil {
-		t.Fatal(err)
-	}
+	oldCode(t, db, oldTables)
 	if err := sqltables.Migrate(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
 	return db
+}
+
+func openDB(t *testing.T) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return withTables(t, db)
 }
 
 func open(t *testing.T) store.Store { return sqltables.New(openDB(t)) }
