@@ -152,8 +152,8 @@ func (a Attachment) WithBody(b AttachmentBody) (Attachment, error) {
 // agrees reports whether the fields have the document's values.
 func (a *Attachment) agrees() bool { return a.ID == a.doc.id && a.ThreadID == a.doc.threadID }
 
-// JSON returns the attachment in its wire form: the text that it was parsed from, byte for byte, except for the
-// members of fields that were set to another value. If none was, it returns the text without any work. The zero Attachment has no JSON.
+// JSON returns the attachment in its wire form: the text that it was parsed from, byte for byte. Only the
+// members of fields that were set to another value are rewritten. If none was, it returns the text without any work. The zero Attachment has no JSON.
 func (a Attachment) JSON() JSON {
 	if a.doc == nil {
 		return JSON{}

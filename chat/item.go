@@ -253,8 +253,8 @@ func (it *Item) agrees() bool {
 	return it.ID == it.doc.id && it.ThreadID == it.doc.threadID && jsondoc.SameTime(it.CreatedAt, it.doc.createdAt)
 }
 
-// JSON returns the item in its wire form: the text that it was parsed from, byte for byte, except for the members of fields
-// that were set to another value. If none was, it returns the text without any work. The zero Item has no JSON.
+// JSON returns the item in its wire form: the text that it was parsed from, byte for byte. Only the members of fields that were
+// set to another value are rewritten. If none was, it returns the text without any work. The zero Item has no JSON.
 func (it Item) JSON() JSON {
 	if it.doc == nil {
 		return JSON{}

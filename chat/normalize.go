@@ -34,8 +34,8 @@ func (t Thread) Normalized() (Thread, error) {
 	return t, nil
 }
 
-// Normalized returns the item as it is stored in the thread and read back: with the ThreadID filled in, CreatedAt in UTC,
-// cut to microseconds, and its final JSON. An item that breaks a rule, or has the ThreadID of another thread, is
+// Normalized returns the item as it is stored in the thread and read back. ThreadID is filled in. CreatedAt is in UTC, cut to
+// microseconds. The JSON is final. An item that breaks a rule, or has the ThreadID of another thread, is
 // [ErrInvalid]. For an item in this form, Normalized does not allocate.
 func (it Item) Normalized(threadID string) (Item, error) {
 	fail := func(fault string) (Item, error) { return Item{}, &Error{Kind: kindItem, ID: it.ID, Field: fault} }

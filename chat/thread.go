@@ -198,8 +198,8 @@ func (t *Thread) agrees() bool {
 		t.AllowedImageDomains == d.domains && t.Metadata == d.metadata
 }
 
-// JSON returns the thread in its wire form: the text that it was parsed from, byte for byte, except for the members of
-// fields that were set to another value. If none was, it returns the text without any work. For a literal it writes new JSON.
+// JSON returns the thread in its wire form: the text that it was parsed from, byte for byte. Only the members of fields
+// that were set to another value are rewritten. If none was, it returns the text without any work. For a literal it writes new JSON.
 func (t Thread) JSON() JSON {
 	if t.doc == nil {
 		return t.write()

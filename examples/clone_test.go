@@ -56,8 +56,8 @@ func TestACloneCanBeUsed(t *testing.T) {
 
 			commands := exec.Command("bash", "-euxc", string(block[1]))
 			commands.Dir = module
-			// What go mod tidy needs is in the module cache, as the modules here need it too. Its hashes are in their go.sum files,
-			// which the new module does not have: without GOSUMDB, the network is not asked for them.
+			// What go mod tidy needs is in the module cache, as the modules here need it too. The new module has no hashes for it. Without
+			// GOSUMDB the go command does not ask the network for them.
 			commands.Env = append(os.Environ(), "GOWORK=", "GOSUMDB=off")
 			if out, err := commands.CombinedOutput(); err != nil {
 				t.Errorf("the commands fail: %v\n%s", err, out)
