@@ -215,6 +215,7 @@ func TestAnOverflowingSubscriberIsNoticed(t *testing.T) {
 	defer stop()
 	w := watch(t, b)
 	w.until("up")
+	watch(t, a).until("up") // so that the server has two subscribers
 	must(t, a.Publish(t.Context(), thread("thr_first")))
 	<-running
 	ids := strings.Repeat("x", 200)
