@@ -44,8 +44,8 @@ const (
 	every = 10 * time.Second
 )
 
-// Open opens the folder at path, and creates it if it is missing. url is the server's URL without a trailing slash, or ""
-// for relative links. maxBytes limits the size of a file. Several servers may use one folder.
+// Open opens the folder at path, and creates it if it is missing. The links to files begin with url, which has no trailing slash;
+// "" makes relative links. A file has at most maxBytes bytes. Several servers may use one folder.
 func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
