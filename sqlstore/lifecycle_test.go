@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -97,6 +100,67 @@ func TestHealthFindsWhatDoesNotTakeWrites(t *testing.T) {
 	wantErr(t, readOnly.SaveThread(t.Context(), thread("thr_1")), store.CodeUnavailable, store.ErrNotApplied)
 	must(t, sqliteFile(t).CheckHealth(t.Context()))
 	must(t, sqliteMemory(t).CheckHealth(t.Context()))
+}
+
+func TestHealthFindsASQLiteFileThatIsNoLongerWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(path string) error
+		where  bool // Linux only
+	}{
+		"emptied":       {func(path string) error { return os.Truncate(path, 0) }, true},
+		"cut in a page": {func(path string) error { return os.Truncate(path, 5000) }, false},
+		"cut by a page": {func(path string) error { return os.Truncate(path, get[os.FileInfo](t)(os.Stat(path)).Size()-4096) }, false},
+		"moved away":    {func(path string) error { return os.Rename(path, path+".old") }, true},
+		"deleted":       {os.Remove, true},
+		"replaced": {func(path string) error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, get[[]byte](t)(os.ReadFile(path+".old")), 0o600))
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "chat.db")
+			s := get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path))
+			defer func() { _ = s.Close() }() // it may fail
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			must(t, errOf(sqlstore.Writer(s).Exec("PRAGMA wal_checkpoint(TRUNCATE)"))) // everything is in the file
+			must(t, s.SaveThread(t.Context(), thread("thr_2")))
+			must(t, s.CheckHealth(t.Context()))
+			must(t, c.damage(path))
+			if c.where || runtime.GOOS == "linux" {
+				wantErr(t, s.CheckHealth(t.Context()), store.CodeUnavailable)
+			}
+		})
+	}
+}
+
+// The check must not take a file for damaged that grows and shrinks at the same time.
+func TestHealthIsGoodWhileASQLiteFileGrowsAndShrinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chat.db")
+	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill)))
+	done := make(chan struct{})
+	var check sync.WaitGroup
+	check.Go(func() {
+		for {
+			if err := s.CheckHealth(t.Context()); err != nil {
+				t.Errorf("%v (cause %v)", err, causeOf(err))
+				return
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for n := range tries(200, 40) {
+		id := fmt.Sprint("thr_", n)
+		must(t, s.SaveThread(t.Context(), chat.Thread{ID: id, Title: strings.Repeat("x", 100_000), CreatedAt: noon}))
+		must(t, s.DeleteThread(t.Context(), id))
+		for _, text := range []string{"PRAGMA wal_checkpoint(PASSIVE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+			must(t, errOf(sqlstore.Writer(s).Exec(text)))
+		}
+	}
+	close(done)
+	check.Wait()
 }
 
 func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {

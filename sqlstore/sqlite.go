@@ -1,12 +1,16 @@
 package sqlstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -43,6 +47,8 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 }
 
 type sqliteEngine struct {
+	path        string
+	file        os.FileInfo // of path when it was opened; nil in memory
 	read, write *sql.DB
 	anchor      *sql.DB // keeps a database in memory alive by its connection; nil for a file
 }
@@ -109,7 +115,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	}
 	read.SetMaxOpenConns(cfg.maxConns)
 	read.SetMaxIdleConns(cfg.maxConns) // idle connections are cheap, and opening one reads the schema
-	return &sqliteEngine{read: read, write: write}, nil
+	return &sqliteEngine{path: path, read: read, write: write}, nil
 }
 
 func (e *sqliteEngine) name() string                             { return "sqlite" }
@@ -137,13 +143,81 @@ func (e *sqliteEngine) suits(ctx context.Context) error {
 	if err == nil && mode != "wal" && e.anchor == nil {
 		err = fmt.Errorf("%w: the file cannot be in WAL mode; its journal mode is %s", errUnsuitable, mode)
 	}
+	if err == nil && e.anchor == nil {
+		e.file, err = os.Stat(e.path)
+	}
 	return err
 }
 
-// healthy fails if the file cannot be read. It does not try to write.
+// healthy fails if the file cannot be read, is gone, or was truncated. It does not try to write.
 func (e *sqliteEngine) healthy(ctx context.Context) error {
+	if e.file != nil {
+		if err := e.whole(ctx); err != nil {
+			return fmt.Errorf("sqlstore: %w", err)
+		}
+	}
 	var n int64
 	return e.read.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
+}
+
+// looks is how often a file must look truncated, without growing, before it counts as truncated. A checkpoint writes the new
+// number of pages before the pages.
+const looks = 20
+
+// whole fails unless path leads to the open file and the file has all of its pages. SQLite itself does not notice: it answers
+// from its page cache, and goes on writing to a file without a name.
+func (e *sqliteEngine) whole(ctx context.Context) error {
+	var before int64
+	for n := 0; n < looks; n++ {
+		now, err := os.Stat(e.path)
+		if err != nil {
+			return err
+		}
+		if !os.SameFile(e.file, now) {
+			return errors.New("another file was put in the place of the database")
+		}
+		least, err := e.leastSize()
+		if err != nil || now.Size() >= least {
+			return err
+		}
+		if now.Size() > before {
+			before, n = now.Size(), 0
+		}
+		select {
+		case <-time.After(busyTimeout):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.New("the database file was truncated")
+}
+
+// leastSize returns how large the file must be, by its header (sqlite.org/fileformat.html, 1.3): as many pages as there were at
+// the last checkpoint.
+func (e *sqliteEngine) leastSize() (int64, error) {
+	const least = 512                // of any database
+	if !sqlite.OFDLockingEnabled() { // closing the file would release the locks
+		return least, nil
+	}
+	f, err := os.Open(e.path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = f.Close() }()
+	var head [100]byte
+	if _, err := f.ReadAt(head[:], 0); errors.Is(err, io.EOF) {
+		return least, nil
+	} else if err != nil {
+		return 0, err
+	}
+	page := int64(binary.BigEndian.Uint16(head[16:]))
+	if page == 1 {
+		page = 1 << 16
+	}
+	if !bytes.Equal(head[24:28], head[92:96]) { // written by an old SQLite, which kept no number of pages
+		return least, nil
+	}
+	return page * int64(binary.BigEndian.Uint32(head[28:])), nil
 }
 
 func (e *sqliteEngine) close() error {
