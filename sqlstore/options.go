@@ -53,7 +53,8 @@ func WithSchema(schema string) Option { return func(c *config) { c.schema = sche
 // for writing. Calls wait for a free connection. Idle PostgreSQL connections are closed after five minutes.
 func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
 
-// WithRetryFor sets how long a call is retried while the database is busy or cannot serialize it. The default is
+// WithRetryFor sets how long a call is retried while the database is busy, cannot serialize it or cannot be reached. So does
+// opening. The default is
 // DefaultRetryFor. A call stops retrying when its context ends.
 func WithRetryFor(d time.Duration) Option { return func(c *config) { c.retryFor = d } }
 

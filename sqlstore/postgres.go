@@ -170,8 +170,9 @@ func (e *postgresEngine) healthy(ctx context.Context) error {
 	return err
 }
 
-// classify maps SQLSTATE codes (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back. A COMMIT
-// whose session or connection ended without an answer may have succeeded.
+// classify maps SQLSTATE codes (PostgreSQL's appendix A). A COMMIT that was answered with an ERROR was rolled back, unless the
+// code says that its outcome is unknown: 40003, and class 08, which proxies use. A COMMIT whose session or connection ended
+// without an answer may have succeeded.
 func (e *postgresEngine) classify(err error) verdict {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -183,8 +184,12 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P01", "57P02": // admin_shutdown, crash_shutdown: this session ended; another may work
 		v.code, v.retry = store.CodeUnavailable, true
-	case "57P03", "55P03", "25006": // cannot_connect_now, lock_not_available, read_only_sql_transaction
+	case "57P03", "53300": // cannot_connect_now, too_many_connections: for the moment
+		v.code, v.retry = store.CodeUnavailable, true
+	case "55P03", "25006": // lock_not_available, read_only_sql_transaction
 		v.code = store.CodeUnavailable
+	case "40003": // statement_completion_unknown
+		v.code, v.settled = store.CodeUnavailable, false
 	case "57014": // query_canceled, by a timeout or by request
 		v.code = store.CodeTimeout
 	case "23505": // unique_violation
@@ -193,7 +198,9 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code = store.CodeNotFound
 	default:
 		switch pe.Code[:min(2, len(pe.Code))] {
-		case "08", "53", "58": // connection, insufficient resources (disk full, too many connections), system
+		case "08": // connection exception: a proxy, for example, lost the server
+			v.code, v.settled = store.CodeUnavailable, false
+		case "53", "58": // insufficient resources (disk full), system
 			v.code = store.CodeUnavailable
 		}
 	}
@@ -223,7 +230,8 @@ func unanswered(err error) verdict {
 	switch {
 	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
 		return verdict{code: store.CodeInternal, settled: true}
-	case isConnect: // there is no connection; whether to retry is the caller's decision
+	case isConnect: // no statement was sent
+		v.retry = true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.code = store.CodeOf(err)
 	case errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):

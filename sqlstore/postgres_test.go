@@ -162,12 +162,17 @@ func TestErrorsOfPostgresAreClassified(t *testing.T) {
 		{"now_53100", store.CodeUnavailable, true},
 		{"now_53300", store.CodeUnavailable, true},
 		{"now_57014", store.CodeTimeout, true},
+		{"now_08006", store.CodeUnavailable, true},
+		{"now_40003", store.CodeUnavailable, true},
 		{"now_22012", store.CodeInternal, true},
 		{"now_kill", store.CodeUnavailable, true}, // an uncommitted write never commits
 		{"later_23505", store.CodeConflict, true},
 		{"later_40001", store.CodeUnavailable, true},
 		{"later_53100", store.CodeUnavailable, true},
-		{"later_kill", store.CodeUnavailable, false}, // the connection broke at COMMIT: unknown
+		{"later_kill", store.CodeUnavailable, false},  // the connection broke at COMMIT: unknown
+		{"later_40003", store.CodeUnavailable, false}, // statement_completion_unknown
+		{"later_08006", store.CodeUnavailable, false}, // a proxy lost its server
+		{"later_08P01", store.CodeUnavailable, false},
 		{"now_40001_3", store.CodeOK, true},
 		{"later_40001_6", store.CodeOK, true},
 		{"now_kill_9", store.CodeOK, true},
@@ -285,11 +290,40 @@ func TestItGoesOnAfterCutConnectionsAndARestart(t *testing.T) {
 	use("restarted")
 	srv.Restart(t, syscall.SIGQUIT)
 	use("crashed")
+	hasty := openPG(t, dsn, sqlstore.WithRetryFor(20*time.Millisecond))
 	must(t, srv.Stop(syscall.SIGINT))
-	wantUnavailable(t, s)
+	wantUnavailable(t, hasty)
 	srv.Restart(t, syscall.SIGINT)
 	use("again")
 	must(t, s.CheckHealth(t.Context()))
+}
+
+// Calls that begin while no server is there wait for it, for as long as WithRetryFor says.
+func TestCallsWaitForAServerThatIsRestarted(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t, fast...)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn, patient, sqlstore.WithMaxConns(2))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	must(t, srv.Stop(syscall.SIGQUIT))
+	calls := make(chan error)
+	for n := range 4 {
+		go func() { calls <- s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_", n))) }()
+		go func() { calls <- errOf(s.LoadThread(t.Context(), "thr_1")) }()
+	}
+	go func() {
+		opened, err := sqlstore.OpenPostgres(t.Context(), dsn, patient)
+		if err == nil {
+			err = opened.Close()
+		}
+		calls <- err
+	}()
+	srv.Restart(t, syscall.SIGINT)
+	for range 9 {
+		if err := <-calls; err != nil {
+			t.Errorf("%v (cause %v)", err, causeOf(err))
+		}
+	}
 }
 
 func TestAMissingServerAndAnUnparsableDSNAreErrorsWithoutThePassword(t *testing.T) {
@@ -297,7 +331,7 @@ func TestAMissingServerAndAnUnparsableDSNAreErrorsWithoutThePassword(t *testing.
 		"postgres://ada:c4n4ry@127.0.0.1:1/chat?connect_timeout=2": store.CodeUnavailable,
 		"postgres://ada:c4n4ry@%zz/chat":                           store.CodeInvalid,
 	} {
-		_, err := sqlstore.OpenPostgres(t.Context(), dsn)
+		_, err := sqlstore.OpenPostgres(t.Context(), dsn, sqlstore.WithRetryFor(0))
 		if store.CodeOf(err) != want || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("%s: got %v", dsn, err)
 		}

@@ -21,7 +21,7 @@
 // for the answer. The outcome is unknown ([store.ErrUnavailable]) only if no answer comes, for example because the
 // connection breaks at that moment. [Store.LongestWrite] returns how long such a write may still commit.
 //
-// A call that meets a lock, a serialization failure or a deadlock is retried. It stops when it succeeds, when the time of
+// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it succeeds, when the time of
 // [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's cause, never in its text.
 package sqlstore
 
@@ -144,7 +144,8 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
-// CheckHealth reports whether the database answers and, for PostgreSQL, accepts writes. It returns nil,
+// CheckHealth reports whether the database can serve. PostgreSQL must answer and accept writes. A SQLite file must be readable,
+// still in its place, and as long as its header says (Linux; elsewhere not empty). CheckHealth returns nil,
 // [store.ErrUnavailable], or the context's error. It does not retry.
 func (s *Store) CheckHealth(ctx context.Context) error {
 	if !s.calls.TryRLock() {
