@@ -14,6 +14,7 @@ type statements struct {
 	updateThread string
 	nextSeq      string
 	insertThread string
+	upsertThread string
 	ownerOf      string
 	deleteThread string
 	deleteItems  string
@@ -59,6 +60,12 @@ func statementsFor(table func(string) string, param func(string) string) stateme
 			VALUES ($1, $2, $3, $4, $5, $6, 1, 0, 0)
 			ON CONFLICT (id) DO UPDATE SET created_at = $4, doc = $5, seq = $6, version = t.version + 1, deleted = 0
 			WHERE t.deleted = 1 AND ` + own("t.") + ` RETURNING version`),
+		// Another save may have inserted the row since updateThread looked for it.
+		upsertThread: q(`INSERT INTO {threads} AS t (id, tenant, subject, created_at, doc, seq, version, item_seq, deleted)
+			VALUES ($1, $2, $3, $4, $5, $6, 1, 0, 0)
+			ON CONFLICT (id) DO UPDATE SET created_at = $4, doc = $5, seq = CASE t.deleted WHEN 1 THEN $6 ELSE t.seq END,
+				version = t.version + 1, deleted = 0
+			WHERE ` + own("t.") + ` RETURNING version`),
 		ownerOf: q(`SELECT tenant, subject, deleted, version FROM {threads} WHERE id = $1`),
 
 		deleteThread: q(`UPDATE {threads} SET deleted = 1, doc = '', version = version + 1 WHERE id = $1 AND deleted = 0 RETURNING version`),

@@ -67,7 +67,11 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 			if err := tx.QueryRowContext(ctx, s.sql.nextSeq).Scan(&seq); err != nil {
 				return err
 			}
-			done, err := maybe(tx.QueryRowContext(ctx, s.sql.insertThread, append(args, seq)...), &after)
+			insert := s.sql.upsertThread
+			if mode == store.InsertOnly {
+				insert = s.sql.insertThread
+			}
+			done, err := maybe(tx.QueryRowContext(ctx, insert, append(args, seq)...), &after)
 			if done || err != nil {
 				before = after - 1
 				return err

@@ -513,6 +513,20 @@ var brokenOwners = []broken{
 			m.make()
 		}
 	}), []string{"Owner/attachments: another owner's save is ErrConflict"}},
+	{"an update does not compare owners", on(store.OpSaveThread, func(m *made) {
+		m.make()
+		if m.ends(store.ErrConflict) && m.Mode == store.UpdateOnly {
+			m.Thread.Owner = chat.Owner{}
+			m.make()
+		}
+	}), []string{"Owner/threads: another owner's UpdateOnly save is ErrConflict"}},
+	{"a save updates, then inserts", on(store.OpSaveThread, func(m *made) {
+		if m.Mode == store.Upsert && m.stored().Err != nil {
+			runtime.Gosched()
+			m.mode(store.InsertOnly)
+		}
+		m.make()
+	}), []string{"Concurrency/threads: of many first saves of one id by its owner, all succeed"}},
 	{"an unowned row can be claimed", on(store.OpSaveThread, func(m *made) {
 		m.make()
 		if old := m.stored(); m.ends(store.ErrConflict) && old.Err == nil && old.Thread.Owner.IsZero() {
@@ -546,7 +560,11 @@ var brokenOwners = []broken{
 			return
 		}
 		m.make()
-	}), []string{"Concurrency/attachments: delete and recreate let no other owner in", "UsedID/attachments: its owner may use a deleted id again"}},
+	}), []string{
+		"Concurrency/attachments: delete and recreate let no other owner in",
+		"Concurrency/attachments: of many first saves of one id by its owner, all succeed",
+		"UsedID/attachments: its owner may use a deleted id again",
+	}},
 	{"InsertOnly is ignored", on(store.OpSaveThread, func(m *made) {
 		if m.Mode == store.InsertOnly {
 			m.mode(store.Upsert)

@@ -189,6 +189,19 @@ var concurrencyChecks = slices.Concat(
 			k.wantText(h.ada, id, "after a race of InsertOnly saves", fmt.Sprint(winner))
 		}
 	}),
+	allKinds("of many first saves of one id by its owner, all succeed", concurrentRule, func(h *harness, k kind) {
+		for round := range raceRounds {
+			id := k.newID()
+			if round%2 == 1 { // the first saves after a deletion
+				k.save(h.ada, id, h.ada.owner, "old").ok()
+				k.remove(h.ada, id).ok()
+			}
+			h.parallel(4, func(i int) error {
+				runtime.Gosched()
+				return k.save(h.ada, id, h.ada.owner, fmt.Sprint(i)).check(nil)
+			})
+		}
+	}),
 	bothOwned("delete and recreate let no other owner in", usedIDRule, func(h *harness, k kind) {
 		id := k.create(h.ada)
 		var done atomic.Bool

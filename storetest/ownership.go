@@ -176,6 +176,12 @@ var ownerChecks = slices.Concat(
 			k.wantText(h.ada, id, "after another owner's save", "first")
 		}
 	}),
+	bothOwned("another owner's UpdateOnly save is ErrConflict", ownerRule, func(h *harness, k kind) {
+		h.bare()
+		id := k.create(h.ada)
+		k.save(h.bob.mode(store.UpdateOnly), id, h.bob.owner, "stolen").is(store.ErrConflict)
+		k.wantText(h.ada, id, "after another owner's UpdateOnly save", "first")
+	}),
 	bothOwned("of two racing first saves exactly one wins", raceRule, func(h *harness, k kind) {
 		for range raceRounds {
 			id := k.newID()

@@ -95,6 +95,7 @@ var unseen = []string{
 	"UpdateOnly looks, then saves",
 	"a late item outlives its thread",
 	"the owner is read, then written",
+	"a save updates, then inserts",
 	"the version is read after the rows",
 	"the version is read before the write",
 	// Random generates no ids.

@@ -76,8 +76,10 @@ func TestGuardedStore(t *testing.T) {
 	slices.Sort(log.skipped)
 	want := []string{
 		"Owner/attachments: an insert with the zero Owner is unowned",
+		"Owner/attachments: another owner's UpdateOnly save is ErrConflict",
 		"Owner/attachments: claiming an unowned row is ErrConflict",
 		"Owner/threads: an insert with the zero Owner is unowned",
+		"Owner/threads: another owner's UpdateOnly save is ErrConflict",
 		"Owner/threads: claiming an unowned row is ErrConflict",
 		"OwnerFilter/AnyOwner lists all rows, also those without an owner",
 		"OwnerFilter/InTenant lists every owner of the tenant",
