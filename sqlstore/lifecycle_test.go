@@ -95,7 +95,7 @@ func TestHealthFindsWhatDoesNotTakeWrites(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	wantErr(t, s.CheckHealth(ctx), store.CodeCanceled)
-	readOnly := openPG(t, dsn+" options='-c default_transaction_read_only=on'")
+	readOnly := openPG(t, dsn+" options='-c default_transaction_read_only=on'", sqlstore.WithRetryFor(20*time.Millisecond))
 	wantErr(t, readOnly.CheckHealth(t.Context()), store.CodeUnavailable)
 	wantErr(t, readOnly.SaveThread(t.Context(), thread("thr_1")), store.CodeUnavailable, store.ErrNotApplied)
 	must(t, sqliteFile(t).CheckHealth(t.Context()))
@@ -174,6 +174,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"prefix and new line": sqlstore.WithTablePrefix("chat_\n"),
 		"schema":              sqlstore.WithSchema("a.b"),
 		"no connections":      sqlstore.WithMaxConns(0),
+		"lifetime":            sqlstore.WithConnLifetime(-1),
 		"retries":             sqlstore.WithRetryFor(-1),
 		"statement timeout":   sqlstore.WithStatementTimeout(0),
 		"lock timeout":        sqlstore.WithLockTimeout(time.Microsecond),

@@ -60,6 +60,7 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
 	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
+	primaryOnly(c)
 	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.WithAnnouncingBase())...), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +29,15 @@ type network struct {
 	mu sync.Mutex
 	// on gets each client message before it is passed on, and returns what to do.
 	on func(sent []byte) action
+	to string // the socket of the server
+}
+
+// lead makes new connections lead to the server of a DSN.
+func (n *network) lead(dsn string) {
+	host, _, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.to = filepath.Join(host, ".s.PGSQL.5432")
 }
 
 type action int
@@ -48,7 +58,12 @@ func (n *network) do(f func(sent []byte) action) {
 // broken returns a network to a new database of the shared server.
 func broken(t *testing.T) *network {
 	t.Helper()
-	dsn := pgtest.Shared(t).DSN(t)
+	return brokenTo(t, pgtest.Shared(t).DSN(t))
+}
+
+// brokenTo returns a network to the database of dsn.
+func brokenTo(t *testing.T, dsn string) *network {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "net") // short, because the path of a socket has a limit
 	must(t, err)
 	n := &network{direct: dsn, on: func([]byte) action { return pass }}
@@ -56,6 +71,7 @@ func broken(t *testing.T) *network {
 	l := get[net.Listener](t)(net.Listen("unix", filepath.Join(dir, socket)))
 	host, rest, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
 	n.dsn = "host=" + dir + " " + rest
+	n.to = filepath.Join(host, socket)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -63,7 +79,10 @@ func broken(t *testing.T) *network {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { n.serve(c, filepath.Join(host, socket)) })
+			n.mu.Lock()
+			to := n.to
+			n.mu.Unlock()
+			wg.Go(func() { n.serve(c, to) })
 		}
 	})
 	t.Cleanup(func() {
@@ -242,4 +261,61 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 		t.Errorf("%d sessions still wait for a lock; connection kept: %v", n, before == after)
 	}
 	must(t, tx.Rollback(t.Context()))
+}
+
+// A pool keeps no connection to a standby, which lacks the newest writes and accepts none. Calls wait until the way leads to
+// the primary again.
+func TestAPoolLeavesAStandby(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, fast...)
+	dsn := primary.DSN(t)
+	n := brokenTo(t, dsn)
+	s := openPG(t, n.dsn, patient, sqlstore.WithMaxConns(4))
+	hasty := openPG(t, n.dsn, sqlstore.WithRetryFor(20*time.Millisecond), sqlstore.WithoutMigration())
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	standby := primary.Standby(t)
+
+	n.lead(standby.Same(dsn))
+	primary.Exec(t, dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	wantUnavailable(t, hasty) // also reads
+	calls := make(chan error)
+	for i := range 4 {
+		go func() { calls <- s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_", i))) }()
+		go func() { calls <- errOf(s.LoadThread(t.Context(), "thr_1")) }()
+	}
+	n.lead(dsn)
+	for range 8 {
+		if err := <-calls; err != nil {
+			t.Errorf("%v (cause %v)", err, causeOf(err))
+		}
+	}
+	must(t, hasty.SaveThread(t.Context(), thread("thr_2")))
+	wantErr(t, errOf(sqlstore.OpenPostgres(t.Context(), standby.Same(dsn), sqlstore.WithRetryFor(0))), store.CodeUnavailable)
+}
+
+// A session that began while the database was read-only stays read-only. The pool drops it.
+func TestAPoolLeavesAReadOnlySession(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t, fast...)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn, sqlstore.WithRetryFor(20*time.Millisecond), sqlstore.WithMaxConns(4))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	_, name, _ := strings.Cut(dsn, "dbname=")
+	srv.Exec(t, dsn, "ALTER DATABASE "+name+" SET default_transaction_read_only = on")
+	srv.Exec(t, dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	wantErr(t, s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")), store.CodeUnavailable, store.ErrNotApplied)
+	for range 4 { // each connection of the pool has a session of that time
+		get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	}
+	srv.Exec(t, dsn+" options='-c default_transaction_read_only=off'", "ALTER DATABASE "+name+" RESET default_transaction_read_only")
+	patiently := openPG(t, dsn, patient)
+	must(t, patiently.AddThreadItem(t.Context(), "thr_1", item(t, "msg_2")))
+	for i := range 5 { // a call drops at most one session
+		err := s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_1", i)))
+		if err == nil {
+			return
+		}
+		wantErr(t, err, store.CodeUnavailable, store.ErrNotApplied)
+	}
+	t.Error("the pool still has read-only sessions")
 }

@@ -12,6 +12,7 @@ import (
 // These are the defaults of the options.
 const (
 	DefaultPrefix           = "chatstore_"
+	DefaultConnLifetime     = 30 * time.Minute
 	DefaultRetryFor         = 5 * time.Second
 	DefaultStatementTimeout = 30 * time.Second
 	DefaultLockTimeout      = 10 * time.Second
@@ -23,6 +24,7 @@ type config struct {
 	prefix           string
 	schema           string
 	maxConns         int
+	connLifetime     time.Duration
 	retryFor         time.Duration
 	statementTimeout time.Duration
 	lockTimeout      time.Duration
@@ -52,6 +54,11 @@ func WithSchema(schema string) Option { return func(c *config) { c.schema = sche
 // WithMaxConns limits the number of database connections; the default is DefaultMaxConns. SQLite uses one more connection,
 // for writing. Calls wait for a free connection. Idle PostgreSQL connections are closed after five minutes.
 func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
+
+// WithConnLifetime limits how long a connection to PostgreSQL is used; the default is DefaultConnLifetime. After a failover, or
+// behind a proxy, connections then find the right server in the end. With 0, connections are used without a limit. It has no
+// effect on SQLite.
+func WithConnLifetime(d time.Duration) Option { return func(c *config) { c.connLifetime = d } }
 
 // WithRetryFor sets how long a call is retried while the database is busy, cannot serialize it or cannot be reached. So does
 // opening. The default is
@@ -105,7 +112,7 @@ var name = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,31}$`)
 func configured(opts []Option) (config, error) {
 	c := config{
 		ids: store.DefaultIDs{}, prefix: DefaultPrefix, maxConns: DefaultMaxConns, retryFor: DefaultRetryFor,
-		statementTimeout: DefaultStatementTimeout, lockTimeout: DefaultLockTimeout, cancelDelay: cancelDelay,
+		connLifetime: DefaultConnLifetime, statementTimeout: DefaultStatementTimeout, lockTimeout: DefaultLockTimeout, cancelDelay: cancelDelay,
 	}
 	for _, o := range opts {
 		o(&c)
@@ -118,6 +125,7 @@ func configured(opts []Option) (config, error) {
 		{name.MatchString(c.prefix), "WithTablePrefix: must be 1 to 32 characters of a-z, 0-9 and _, not a digit first"},
 		{c.schema == "" || name.MatchString(c.schema), "WithSchema: must be 1 to 32 characters of a-z, 0-9 and _, not a digit first"},
 		{c.maxConns > 0, "WithMaxConns: not positive"},
+		{c.connLifetime >= 0, "WithConnLifetime: negative"},
 		{c.retryFor >= 0, "WithRetryFor: negative"},
 		{c.statementTimeout >= time.Millisecond, "WithStatementTimeout: less than a millisecond"},
 		{c.lockTimeout >= time.Millisecond, "WithLockTimeout: less than a millisecond"},

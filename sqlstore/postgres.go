@@ -22,7 +22,8 @@ import (
 )
 
 // OpenPostgres opens a database of PostgreSQL 13 or later. dsn is a URL or a list of keywords and values, as for pgx and
-// libpq. It must name the primary: a replica returns stale rows.
+// libpq. It must name the primary: a connection to a standby, which lacks the newest rows, is refused. Of several hosts, the
+// primary is found.
 func OpenPostgres(ctx context.Context, dsn string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
 	if err != nil {
@@ -70,11 +71,21 @@ func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
 		conn.RuntimeParams["lock_timeout"] = millis(cfg.lockTimeout)
 		settings = append(settings, stdlib.OptionAfterConnect(noticeLoss))
 	}
+	primaryOnly(conn)
 	e := &postgresEngine{cfg: cfg, dsn: conn, db: stdlib.OpenDB(*conn, settings...)}
 	e.db.SetMaxOpenConns(cfg.maxConns)
 	e.db.SetMaxIdleConns(cfg.maxConns) // a connection costs the server a process: do not open new ones for each burst
 	e.db.SetConnMaxIdleTime(idleFor)
+	e.db.SetConnMaxLifetime(cfg.connLifetime)
 	return e, nil
+}
+
+// primaryOnly refuses connections to a standby, unless the DSN has its own rule (target_session_attrs). A standby lacks the
+// newest writes.
+func primaryOnly(conn *pgx.ConnConfig) {
+	if conn.ValidateConnect == nil {
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
 }
 
 // noticeLoss makes the server check during a statement whether its client is still connected. Some servers refuse the
@@ -186,7 +197,9 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P03", "53300": // cannot_connect_now, too_many_connections: for the moment
 		v.code, v.retry = store.CodeUnavailable, true
-	case "55P03", "25006": // lock_not_available, read_only_sql_transaction
+	case "25006": // read_only_sql_transaction: of this session; transact drops it, and another may do
+		v.code, v.retry, v.drop = store.CodeUnavailable, true, true
+	case "55P03": // lock_not_available
 		v.code = store.CodeUnavailable
 	case "40003": // statement_completion_unknown
 		v.code, v.settled = store.CodeUnavailable, false

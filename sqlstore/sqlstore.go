@@ -205,6 +205,8 @@ type verdict struct {
 	code store.Code
 	// retry says that the transaction failed for a temporary reason.
 	retry bool
+	// drop says that the connection must not be used again.
+	drop bool
 	// settled says, for an error of COMMIT, that the transaction was not committed and never will be.
 	settled bool
 }

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -100,7 +101,12 @@ func (s *Store) transact(ctx context.Context, f func(context.Context, asker) err
 	if err != nil {
 		return true, fmt.Errorf("connection: %w", err)
 	}
-	defer func() { _ = conn.Close() }()
+	defer func() {
+		if err != nil && s.engine.classify(err).drop {
+			_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn }) // closes it
+		}
+		_ = conn.Close()
+	}()
 
 	// The caller's context cancels the statements, but not COMMIT and ROLLBACK.
 	inner, abort := context.WithCancel(context.WithoutCancel(ctx))

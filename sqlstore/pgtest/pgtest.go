@@ -118,11 +118,37 @@ func inMemory() string {
 	return folder
 }
 
-func start(in string, args ...string) (_ *Server, err error) {
-	initdb, err := program("initdb")
-	if err != nil {
-		return nil, err
-	}
+// Standby returns a hot standby that replicates s and accepts reads.
+func (s *Server) Standby(t testing.TB) *Server {
+	t.Helper()
+	standby, err := prepare("", func(data string) (*exec.Cmd, error) {
+		backup, err := program("pg_basebackup")
+		return exec.Command(backup, "-h", s.dir, "-U", "chat", "-D", data, "-R", "-c", "fast", "--no-sync"), err
+	}, s.args...)
+	available(t, err)
+	t.Cleanup(func() {
+		if err := standby.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return standby
+}
+
+// Same returns the data source name at this server of the database that dsn names at another one.
+func (s *Server) Same(dsn string) string {
+	_, rest, _ := strings.Cut(dsn, " ")
+	return "host=" + s.dir + " " + rest
+}
+
+func start(in string, args ...string) (*Server, error) {
+	return prepare(in, func(data string) (*exec.Cmd, error) {
+		initdb, err := program("initdb")
+		return exec.Command(initdb, "-D", data, "-U", "chat", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"), err
+	}, args...)
+}
+
+// prepare starts a server on a data folder that a command makes.
+func prepare(in string, command func(data string) (*exec.Cmd, error), args ...string) (_ *Server, err error) {
 	dir, err := os.MkdirTemp(in, "pgtest") // short, because the path of a socket has a limit
 	if err != nil {
 		return nil, err
@@ -141,10 +167,13 @@ func start(in string, args ...string) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	init := exec.Command(initdb, "-D", s.data(), "-U", "chat", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	init, err := command(s.data())
+	if err != nil {
+		return nil, err
+	}
 	init.SysProcAttr, init.Dir = s.as, dir
 	if out, err := init.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+		return nil, fmt.Errorf("%s: %w\n%s", init.Path, err, out)
 	}
 	return s, s.run()
 }
@@ -190,7 +219,7 @@ func (s *Server) run() error {
 		}
 		var tail []string
 		for lines := bufio.NewScanner(log); lines.Scan(); {
-			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept connections") {
+			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept ") {
 				ready <- ""
 			}
 			tail = tail[max(0, len(tail)-20):]
