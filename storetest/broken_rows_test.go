@@ -587,7 +587,10 @@ var brokenOwners = []broken{
 		if m.Mode == store.UpdateOnly && m.stored().Err == nil {
 			m.answer(call.Answer{})
 		}
-	}), []string{"SaveMode/attachments: UpdateOnly of an existing row replaces"}},
+	}), []string{
+		"Owner/attachments: another owner's UpdateOnly save is ErrConflict",
+		"SaveMode/attachments: UpdateOnly of an existing row replaces",
+	}},
 	{"UpdateOnly revives what was deleted", afterDeletion(func(m *made, deleted bool) {
 		if m.make(); deleted && m.ends(store.ErrNotFound) {
 			was := m.a
