@@ -26,10 +26,12 @@ func Example() {
 	}
 
 	var calls atomic.Int64
-	slow := layer.Intercept("slow", layer.InterceptorFunc( // makes the base slow, and counts its calls
+	var arrived sync.WaitGroup
+	arrived.Add(100)
+	slow := layer.Intercept("slow", layer.InterceptorFunc( // counts the base's calls, which take until all callers are there
 		func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
 			calls.Add(1)
-			time.Sleep(10 * time.Millisecond)
+			arrived.Wait()
 			return next(ctx)
 		}))
 	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), singleflight.New(), slow)
@@ -39,6 +41,7 @@ func Example() {
 	var readers sync.WaitGroup
 	for range 100 {
 		readers.Go(func() {
+			arrived.Done()
 			if _, err := s.LoadThread(ctx, "thr_1"); err != nil {
 				log.Print(err)
 			}
