@@ -57,9 +57,12 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 		return err
 	}
 	item, mode := w.Item, w.Mode
-	before, after := s.change(threadID, func(c *conversation) (changed bool) {
+	before, after := s.change(threadID, func(c *conversation, version uint64) (changed bool) {
 		if c == nil {
 			err = failed(op, store.CodeNotFound, store.RowThread, threadID)
+			return false
+		}
+		if err = w.Condition.Check(op, threadID, version); err != nil {
 			return false
 		}
 		r := c.item(item.ID)
@@ -95,18 +98,18 @@ func (c *conversation) put(r *row[chat.Item], item chat.Item) {
 	}
 }
 
-// change calls f under the thread's lock, with its conversation, or nil if there is none. If f has changed it, the version
-// goes up by one. change returns the versions before and after.
-func (s *Store) change(id string, f func(*conversation) (changed bool)) (before, after uint64) {
+// change calls f under the thread's lock, with its conversation, or nil if there is none, and its version. If f has changed
+// the conversation, the version goes up by one. change returns the versions before and after.
+func (s *Store) change(id string, f func(_ *conversation, version uint64) (changed bool)) (before, after uint64) {
 	t := s.thread(id)
 	if t == nil {
-		f(nil)
+		f(nil, 0)
 		return 0, 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before = t.version
-	if f(t.live) {
+	if f(t.live, before) {
 		t.version++
 	}
 	return before, t.version
@@ -135,10 +138,17 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 // DeleteThreadItem deletes the item, if there is one.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
-	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+	cond, err := checks.DeleteItem(ctx, threadID, itemID)
+	if err != nil {
 		return err
 	}
-	before, after := s.change(threadID, func(c *conversation) (changed bool) {
+	before, after := s.change(threadID, func(c *conversation, version uint64) (changed bool) {
+		if c == nil {
+			return false
+		}
+		if err = cond.Check(op, threadID, version); err != nil {
+			return false
+		}
 		r := c.item(itemID)
 		if r == nil {
 			return false
@@ -148,5 +158,5 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		return true
 	})
 	driver.ReportVersion(ctx, threadID, before, after)
-	return nil
+	return err
 }

@@ -51,7 +51,7 @@ var (
 	_ driver.WriteBounder = (*Store)(nil)
 )
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // Option configures [New].
 type Option func(*Store)

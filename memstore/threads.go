@@ -73,20 +73,18 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, e
 
 // SaveThread inserts or replaces the thread.
 func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
-	const op = store.OpSaveThread
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
 	}
-	before, after, code := s.saveThread(w.Thread, w.Mode)
+	before, after, err := s.saveThread(w)
 	driver.ReportVersion(ctx, thread.ID, before, after)
-	if code != store.CodeOK {
-		return failed(op, code, store.RowThread, thread.ID)
-	}
-	return nil
+	return err
 }
 
-func (s *Store) saveThread(saved chat.Thread, mode store.SaveMode) (before, after uint64, _ store.Code) {
+func (s *Store) saveThread(w driver.SaveThread) (before, after uint64, err error) {
+	const op = store.OpSaveThread
+	saved := w.Thread
 	s.listings.mu.Lock()
 	defer s.listings.mu.Unlock()
 	t := s.thread(saved.ID)
@@ -96,8 +94,11 @@ func (s *Store) saveThread(saved chat.Thread, mode store.SaveMode) (before, afte
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before = t.version
-	if code := refusal(mode, t.live != nil, t.owner, saved.Owner); code != store.CodeOK {
-		return before, before, code
+	if err := w.Condition.Check(op, saved.ID, before); err != nil {
+		return before, before, err
+	}
+	if code := refusal(w.Mode, t.live != nil, t.owner, saved.Owner); code != store.CodeOK {
+		return before, before, failed(op, code, store.RowThread, saved.ID)
 	}
 	saved.Owner = t.owner
 	at := saved.CreatedAt.UnixMicro()
@@ -117,7 +118,7 @@ func (s *Store) saveThread(saved chat.Thread, mode store.SaveMode) (before, afte
 	if before == 0 {
 		s.threads.Store(strings.Clone(saved.ID), t)
 	}
-	return before, t.version, store.CodeOK
+	return before, t.version, nil
 }
 
 // cloneOwner copies the strings of o. The caller may have cut them from a longer text, which would stay in memory.
@@ -127,30 +128,35 @@ func cloneOwner(o chat.Owner) chat.Owner {
 
 // DeleteThread deletes the thread and its items.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
+	cond, err := checks.DeleteThread(ctx, threadID)
+	if err != nil {
 		return err
 	}
-	before, after := s.deleteThread(threadID)
+	before, after, err := s.deleteThread(threadID, cond)
 	driver.ReportVersion(ctx, threadID, before, after)
-	return nil
+	return err
 }
 
-func (s *Store) deleteThread(id string) (before, after uint64) {
+func (s *Store) deleteThread(id string, cond driver.Condition) (before, after uint64, err error) {
 	s.listings.mu.Lock()
 	defer s.listings.mu.Unlock()
 	t := s.thread(id)
 	if t == nil {
-		return 0, 0
+		return 0, 0, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before = t.version
-	if t.live != nil {
-		s.listings.remove(t.live.row)
-		t.live = nil
-		t.version++
+	if t.live == nil {
+		return before, before, nil
 	}
-	return before, t.version
+	if err := cond.Check(store.OpDeleteThread, id, before); err != nil {
+		return before, before, err
+	}
+	s.listings.remove(t.live.row)
+	t.live = nil
+	t.version++
+	return before, t.version, nil
 }
 
 // LoadThreads returns a page of the threads that q.Owner matches.

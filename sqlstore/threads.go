@@ -107,7 +107,7 @@ func report(ctx context.Context, threadID string, before, after uint64, err erro
 // DeleteThread deletes the thread and its items.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	var before, after uint64

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/rules"
 )
 
-// The sentinel errors, for errors.Is. An error of a Store wraps a context's error or at most one of the first six.
+// The sentinel errors, for errors.Is. An error of a Store wraps a context's error or at most one of the first seven.
 // [ErrNotApplied] may be added to any of them.
 var (
 	// ErrNotFound: the row does not exist, or the caller may not know that it exists.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: the id is taken, perhaps by a deleted row, or the row has another owner.
+	// ErrConflict: the id is taken, perhaps by a deleted row, or the row has another owner, or the thread does not have the
+	// version of [IfVersion]. In the last case the Field of the [*Error] is "if_version".
 	ErrConflict = errors.New("conflict")
 	// ErrInvalid: an argument breaks a rule of the contract. Retrying does not help.
 	ErrInvalid = chat.ErrInvalid
@@ -23,6 +25,8 @@ var (
 	ErrUnauthenticated = errors.New("unauthenticated")
 	// ErrDenied: the principal may read the row, but may not make this call.
 	ErrDenied = errors.New("denied")
+	// ErrLimited: the caller makes too many calls. The RetryAfter of the [*Error] says when to call again.
+	ErrLimited = errors.New("limited")
 	// ErrUnavailable: the backend cannot answer now. A write has an unknown outcome, unless the error also wraps ErrNotApplied.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrNotApplied: the write did not take effect and never will.
@@ -40,6 +44,7 @@ const (
 	CodeInvalid
 	CodeUnauthenticated
 	CodeDenied
+	CodeLimited
 	CodeCanceled
 	CodeTimeout
 	CodeUnavailable
@@ -51,7 +56,7 @@ const (
 const NumCodes = int(CodePanic) + 1
 
 var codeNames = [NumCodes]string{
-	"ok", "not_found", "conflict", "invalid", "unauthenticated", "denied", "canceled", "timeout", "unavailable", "internal", "panic",
+	"ok", "not_found", "conflict", "invalid", "unauthenticated", "denied", "limited", "canceled", "timeout", "unavailable", "internal", "panic",
 }
 
 // String returns the code's name in logs and metrics, such as "not_found".
@@ -75,6 +80,8 @@ func (c Code) sentinel() error {
 		return ErrUnauthenticated
 	case CodeDenied:
 		return ErrDenied
+	case CodeLimited:
+		return ErrLimited
 	case CodeUnavailable:
 		return ErrUnavailable
 	case CodeCanceled:
@@ -128,7 +135,7 @@ func CodeOf(err error) Code {
 
 // IsDefinite reports whether the outcome of a write that returned err is known. It is known in two cases. If err is nil, the
 // write took effect. If err wraps [ErrNotApplied] or its code is CodeNotFound, CodeConflict, CodeInvalid,
-// CodeUnauthenticated or CodeDenied, the write had no effect and never will.
+// CodeUnauthenticated, CodeDenied or CodeLimited, the write had no effect and never will.
 //
 // Every other error means an unknown outcome: the write takes effect as a whole or not at all, now or later.
 //
@@ -146,7 +153,7 @@ func IsDefinite(err error) bool {
 // definite reports whether the outcome of a write with this code is known.
 func (c Code) definite() bool {
 	switch c {
-	case CodeOK, CodeNotFound, CodeConflict, CodeInvalid, CodeUnauthenticated, CodeDenied:
+	case CodeOK, CodeNotFound, CodeConflict, CodeInvalid, CodeUnauthenticated, CodeDenied, CodeLimited:
 		return true
 	}
 	return false
@@ -187,9 +194,11 @@ type Error struct {
 	ID   string // the id in the call
 	Code Code
 	// Field names the field and the broken rule, for CodeInvalid, such as "limit: negative". It is constant text without
-	// content.
+	// content. For CodeConflict it is "if_version" or empty.
 	Field string
-	Cause error `json:"-"` // not part of the text
+	// RetryAfter is how long to wait before another call, for CodeLimited. Zero means that it is not known.
+	RetryAfter time.Duration
+	Cause      error `json:"-"` // not part of the text
 }
 
 // Error returns a text such as

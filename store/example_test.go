@@ -42,3 +42,27 @@ func ExampleCodeOf() {
 	// load_thread: not found: thread "thr_1"
 	// not_found true
 }
+
+// Two servers read a thread at the same time, and both change it. One write applies.
+func ExampleIfVersion() {
+	s := memstore.New()
+	_ = s.SaveThread(context.Background(), chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
+
+	titled := func(title string) (context.Context, chat.Thread) {
+		ctx, read := store.WithVersions(context.Background())
+		thread, err := s.LoadThread(ctx, "thr_1")
+		version, ok := read.Of("thr_1")
+		if err != nil || !ok {
+			panic("the thread is there, and memstore keeps versions")
+		}
+		thread.Title = title
+		return store.IfVersion(ctx, "thr_1", version), thread
+	}
+	ctx1, first := titled("Lisbon")
+	ctx2, second := titled("Porto")
+	fmt.Println(s.SaveThread(ctx1, first))
+	fmt.Println(s.SaveThread(ctx2, second))
+	// Output:
+	// <nil>
+	// save_thread: conflict: thread "thr_1": if_version
+}

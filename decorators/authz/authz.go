@@ -111,7 +111,7 @@ func New(p Policy, opts ...Option) store.Middleware {
 	}
 }
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // guarded is the Store that New's layer returns.
 type guarded struct {

@@ -113,7 +113,7 @@ func (l *guarded) LoadItem(ctx context.Context, threadID, itemID string) (chat.I
 }
 
 func (l *guarded) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	var c call

@@ -76,7 +76,7 @@ func (l *guarded) SaveThread(ctx context.Context, thread chat.Thread) error {
 }
 
 func (l *guarded) DeleteThread(ctx context.Context, threadID string) error {
-	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	var c call

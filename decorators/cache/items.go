@@ -134,7 +134,7 @@ func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, ite
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	const op = store.OpDeleteThreadItem
-	if err := checks.Item(ctx, op, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	h := layer.HintsFor(ctx, op)

@@ -17,7 +17,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // cached is a Store that keeps hot rows in memory.
 type cached struct {

@@ -74,7 +74,7 @@ func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
 
 func (l *cached) DeleteThread(ctx context.Context, threadID string) error {
 	const op = store.OpDeleteThread
-	if err := checks.Thread(ctx, op, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	h := layer.HintsFor(ctx, op)

@@ -89,7 +89,7 @@ func New(opts ...Option) store.Middleware {
 	}
 }
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // shared is a Store whose reads share calls of the base.
 type shared struct {
@@ -256,7 +256,7 @@ func (l *shared) SaveThread(ctx context.Context, thread chat.Thread) error {
 }
 
 func (l *shared) DeleteThread(ctx context.Context, threadID string) error {
-	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) },
@@ -282,7 +282,7 @@ func (l *shared) SaveItem(ctx context.Context, threadID string, item chat.Item) 
 }
 
 func (l *shared) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	return l.write(ctx, func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },

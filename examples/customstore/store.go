@@ -164,7 +164,7 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 
 // DeleteThread implements [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	if err := checks.Thread(ctx, store.OpDeleteThread, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -252,7 +252,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 
 // DeleteThreadItem implements [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if err := checks.Item(ctx, store.OpDeleteThreadItem, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -12,13 +12,14 @@ import (
 
 // Data is the context value. It must not be changed once it is in a context.
 type Data struct {
-	// Of package store: the principal, the save mode and the read hints.
+	// Of package store: the principal, the save mode, the condition and the read hints.
 	Tenant, Subject string
 	Roles           []string
 	HasPrincipal    bool
 	MayOwn          bool // the principal's owner is valid and has a subject
 	Partition       unique.Handle[string]
 	Mode            uint8
+	If              Condition
 	Fresh           bool
 	NoStore         bool
 	// Of package layer: a *layer.Notes, and the recorders of versions and of unknown outcomes.
@@ -27,6 +28,13 @@ type Data struct {
 	Unsettled func()
 	// Of package bus.
 	Stamp Stamp
+}
+
+// Condition is the condition of store.IfVersion. It is one if Set.
+type Condition struct {
+	ThreadID string
+	Version  uint64
+	Set      bool
 }
 
 // Stamp has the fields of bus.Stamp.
@@ -122,7 +130,8 @@ func WithUnsettledRecorder(ctx context.Context, f func()) context.Context {
 }
 
 // Detached returns a context for a call on behalf of several callers. It keeps the principal and foreign values of ctx, such
-// as a span. It drops the cancellation, deadline, notes, recorders, stamp, hints and save mode.
+// as a span. It drops the cancellation, deadline, notes, recorders, stamp, hints, save mode
+// and condition.
 func Detached(ctx context.Context) context.Context {
 	return With(context.WithoutCancel(ctx), func(d *Data) {
 		*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}

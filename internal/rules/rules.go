@@ -15,6 +15,9 @@ const MaxIDBytes = 256
 // maxTypeBytes is the maximum length of a type, in bytes.
 const maxTypeBytes = 64
 
+// FieldIfVersion is the Field of the errors of store.IfVersion.
+const FieldIfVersion = "if_version"
+
 // IDFault returns the fault of an id. It reads an ordinary ASCII id only once.
 func IDFault(id string) string {
 	if id == "" {

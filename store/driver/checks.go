@@ -5,25 +5,52 @@ import (
 	"errors"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
 )
 
 // Checks checks the arguments of calls and returns them normalised. Every store calls it first, and so does every layer that
-// answers without its base. It checks the values, then the save mode, then whether the context is done. Its errors are of
-// type [*store.Error]: an invalid argument is [store.ErrInvalid], and a done context has the error of [Done].
-type Checks struct{}
+// answers without its base. It checks the values, then the save mode, then the thread of [store.IfVersion], then whether the
+// context is done. Its errors are of type [*store.Error]: an invalid argument is [store.ErrInvalid], and a done context has
+// the error of [Done].
+//
+// The zero Checks is for a store that keeps no thread versions. It refuses every write under [store.IfVersion].
+type Checks struct {
+	// Versions says that the store keeps thread versions and obeys the [Condition] of every write. A layer sets it too: it
+	// passes the condition on to its base.
+	Versions bool
+}
+
+// Condition is what [store.IfVersion] asks of a write. The zero Condition holds for every version.
+type Condition struct {
+	Version uint64 // the version that the thread must have
+	Set     bool   // false if the write has no condition
+}
+
+// Check returns nil if the condition holds for a thread of this version, and otherwise the error for the call. A store calls
+// it in the writing transaction, before it looks at the save mode, the row and its owner. Only a thread that is missing, or
+// deleted, is looked at first: it has the same answer as without a condition. A SaveThread is the exception: its condition
+// is about the version that the id has, and that is 0 for an id that was never used.
+func (c Condition) Check(op store.Op, threadID string, version uint64) error {
+	if !c.Set || c.Version == version {
+		return nil
+	}
+	return &store.Error{Op: op, Kind: store.RowThread, ID: threadID, Code: store.CodeConflict, Field: rules.FieldIfVersion}
+}
 
 // SaveThread has the checked arguments of a SaveThread call.
 type SaveThread struct {
-	Thread chat.Thread
-	Mode   store.SaveMode
+	Thread    chat.Thread
+	Mode      store.SaveMode
+	Condition Condition
 }
 
 // SaveItem has the checked arguments of an AddThreadItem or SaveItem call. For AddThreadItem, Mode is InsertOnly.
 type SaveItem struct {
-	Item chat.Item
-	Mode store.SaveMode
+	Item      chat.Item
+	Mode      store.SaveMode
+	Condition Condition
 }
 
 // SaveAttachment has the checked arguments of a SaveAttachment call.
@@ -32,7 +59,7 @@ type SaveAttachment struct {
 	Mode       store.SaveMode
 }
 
-// Thread checks a call whose only argument is a thread's id.
+// Thread checks a read whose only argument is a thread's id.
 func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	if err := checkID(op, store.RowThread, threadID); err != nil {
 		return err
@@ -40,20 +67,39 @@ func (Checks) Thread(ctx context.Context, op store.Op, threadID string) error {
 	return Done(ctx, op, store.RowThread, threadID)
 }
 
-// Item checks a call whose only arguments are the ids of a thread and an item.
-func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) error {
+// DeleteThread checks a call of DeleteThread.
+func (c Checks) DeleteThread(ctx context.Context, threadID string) (Condition, error) {
+	const op = store.OpDeleteThread
 	if err := checkID(op, store.RowThread, threadID); err != nil {
-		return err
+		return Condition{}, err
 	}
-	if err := checkID(op, store.RowItem, itemID); err != nil {
+	return c.condition(ctx, op, store.RowThread, threadID, threadID)
+}
+
+// Item checks a read whose only arguments are the ids of a thread and an item.
+func (Checks) Item(ctx context.Context, op store.Op, threadID, itemID string) error {
+	if err := checkItem(op, threadID, itemID); err != nil {
 		return err
 	}
 	return Done(ctx, op, store.RowItem, itemID)
 }
 
-// Attachment checks a call whose only argument is an attachment's id.
-func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) error {
+// DeleteItem checks a call of DeleteThreadItem.
+func (c Checks) DeleteItem(ctx context.Context, threadID, itemID string) (Condition, error) {
+	const op = store.OpDeleteThreadItem
+	if err := checkItem(op, threadID, itemID); err != nil {
+		return Condition{}, err
+	}
+	return c.condition(ctx, op, store.RowItem, itemID, threadID)
+}
+
+// Attachment checks a call of LoadAttachment or DeleteAttachment, as op says.
+func (c Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) error {
 	if err := checkID(op, store.RowAttachment, attachmentID); err != nil {
+		return err
+	}
+	if op.IsWrite() {
+		_, err := c.condition(ctx, op, store.RowAttachment, attachmentID, "")
 		return err
 	}
 	return Done(ctx, op, store.RowAttachment, attachmentID)
@@ -61,9 +107,17 @@ func (Checks) Attachment(ctx context.Context, op store.Op, attachmentID string) 
 
 // Threads checks a call of LoadThreads. It returns q with a Limit between 1 and [store.MaxLimit].
 func (Checks) Threads(ctx context.Context, q store.ThreadQuery) (store.ThreadQuery, error) {
-	const op = store.OpLoadThreads
+	return ownedQuery(ctx, store.OpLoadThreads, store.RowThread, q)
+}
+
+// Attachments checks a call of [AttachmentLister]. It returns q with a Limit between 1 and [store.MaxLimit].
+func (Checks) Attachments(ctx context.Context, q store.ThreadQuery) (store.ThreadQuery, error) {
+	return ownedQuery(ctx, 0, store.RowAttachment, q)
+}
+
+func ownedQuery(ctx context.Context, op store.Op, kind string, q store.ThreadQuery) (store.ThreadQuery, error) {
 	var err error
-	if q.PageQuery, err = pageQuery(op, store.RowThread, q.PageQuery); err != nil {
+	if q.PageQuery, err = pageQuery(op, kind, q.PageQuery); err != nil {
 		return store.ThreadQuery{}, err
 	}
 	fault := ""
@@ -74,9 +128,9 @@ func (Checks) Threads(ctx context.Context, q store.ThreadQuery) (store.ThreadQue
 		fault = rules.OwnerFault(o.Tenant, o.Subject)
 	}
 	if fault != "" {
-		return store.ThreadQuery{}, refuse(op, store.RowThread, "", fault)
+		return store.ThreadQuery{}, refuse(op, kind, "", fault)
 	}
-	if err := Done(ctx, op, store.RowThread, ""); err != nil {
+	if err := Done(ctx, op, kind, ""); err != nil {
 		return store.ThreadQuery{}, err
 	}
 	return q, nil
@@ -99,7 +153,7 @@ func (Checks) Items(ctx context.Context, threadID string, q store.PageQuery) (st
 }
 
 // SaveThread checks a call of SaveThread.
-func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error) {
+func (c Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error) {
 	const op = store.OpSaveThread
 	n, err := t.Normalized()
 	if err != nil {
@@ -109,30 +163,34 @@ func (Checks) SaveThread(ctx context.Context, t chat.Thread) (SaveThread, error)
 	if err != nil {
 		return SaveThread{}, err
 	}
-	return SaveThread{n, mode}, nil
+	cond, err := c.condition(ctx, op, store.RowThread, n.ID, n.ID)
+	if err != nil {
+		return SaveThread{}, err
+	}
+	return SaveThread{n, mode, cond}, nil
 }
 
 // SaveItem checks a call of AddThreadItem or SaveItem, as op says.
-func (Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it chat.Item) (SaveItem, error) {
+func (c Checks) SaveItem(ctx context.Context, op store.Op, threadID string, it chat.Item) (SaveItem, error) {
 	n, err := it.Normalized(threadID)
 	if err != nil {
 		return SaveItem{}, asked(op, err)
 	}
-	if op == store.OpAddThreadItem { // it ignores the context's save mode
-		if err := Done(ctx, op, store.RowItem, n.ID); err != nil {
+	mode := store.InsertOnly // AddThreadItem ignores the context's save mode
+	if op != store.OpAddThreadItem {
+		if mode, err = saveMode(ctx, op, store.RowItem, n.ID); err != nil {
 			return SaveItem{}, err
 		}
-		return SaveItem{n, store.InsertOnly}, nil
 	}
-	mode, err := saveMode(ctx, op, store.RowItem, n.ID)
+	cond, err := c.condition(ctx, op, store.RowItem, n.ID, threadID)
 	if err != nil {
 		return SaveItem{}, err
 	}
-	return SaveItem{n, mode}, nil
+	return SaveItem{n, mode, cond}, nil
 }
 
 // SaveAttachment checks a call of SaveAttachment.
-func (Checks) SaveAttachment(ctx context.Context, a chat.Attachment) (SaveAttachment, error) {
+func (c Checks) SaveAttachment(ctx context.Context, a chat.Attachment) (SaveAttachment, error) {
 	const op = store.OpSaveAttachment
 	n, err := a.Normalized()
 	if err != nil {
@@ -140,6 +198,9 @@ func (Checks) SaveAttachment(ctx context.Context, a chat.Attachment) (SaveAttach
 	}
 	mode, err := saveMode(ctx, op, store.RowAttachment, n.ID)
 	if err != nil {
+		return SaveAttachment{}, err
+	}
+	if _, err := c.condition(ctx, op, store.RowAttachment, n.ID, ""); err != nil {
 		return SaveAttachment{}, err
 	}
 	return SaveAttachment{n, mode}, nil
@@ -150,7 +211,24 @@ func saveMode(ctx context.Context, op store.Op, kind, id string) (store.SaveMode
 	if mode > store.UpdateOnly {
 		return 0, refuse(op, kind, id, "save mode: unknown")
 	}
-	return mode, Done(ctx, op, kind, id)
+	return mode, nil
+}
+
+// condition returns the condition of a write in threadID, which is "" for an attachment. Then it looks at the context's end,
+// as the last check of every write.
+func (c Checks) condition(ctx context.Context, op store.Op, kind, id, threadID string) (Condition, error) {
+	if cond := callctx.Of(ctx).If; cond.Set {
+		switch {
+		case !c.Versions:
+			return Condition{}, refuse(op, kind, id, rules.FieldIfVersion+": this store keeps no versions")
+		case threadID == "":
+			return Condition{}, refuse(op, kind, id, rules.FieldIfVersion+": attachments have no version")
+		case threadID != cond.ThreadID:
+			return Condition{}, refuse(op, kind, id, rules.FieldIfVersion+": another thread's version")
+		}
+		return Condition{cond.Version, true}, Done(ctx, op, kind, id)
+	}
+	return Condition{}, Done(ctx, op, kind, id)
 }
 
 // Done returns nil if ctx is not done. Otherwise its error has CodeCanceled or CodeTimeout and wraps the context's error,
@@ -177,6 +255,13 @@ func checkID(op store.Op, kind, id string) error {
 		return refuse(op, kind, id, rules.Under("id", fault))
 	}
 	return nil
+}
+
+func checkItem(op store.Op, threadID, itemID string) error {
+	if err := checkID(op, store.RowThread, threadID); err != nil {
+		return err
+	}
+	return checkID(op, store.RowItem, itemID)
 }
 
 func pageQuery(op store.Op, kind string, q store.PageQuery) (store.PageQuery, error) {

@@ -7,11 +7,13 @@ import (
 )
 
 // Own returns the context for a layer's own reads during a caller's call, such as a lookup of a row's owner. It removes the
-// recorders and [Notes], which are for the caller's call only. It keeps the principal, [store.WithFresh] and
+// recorders, the [Notes] and the condition of [store.IfVersion], which are for the caller's call only. It keeps the principal, [store.WithFresh] and
 // [store.WithNoStore].
 func Own(ctx context.Context) context.Context {
-	if d := callctx.Of(ctx); d.Record == nil && d.Unsettled == nil && d.Notes == nil {
+	if d := callctx.Of(ctx); d.Record == nil && d.Unsettled == nil && d.Notes == nil && !d.If.Set {
 		return ctx
 	}
-	return callctx.With(ctx, func(d *callctx.Data) { d.Record, d.Unsettled, d.Notes = nil, nil, nil })
+	return callctx.With(ctx, func(d *callctx.Data) {
+		d.Record, d.Unsettled, d.Notes, d.If = nil, nil, nil, callctx.Condition{}
+	})
 }

@@ -99,7 +99,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 // DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
-	if err := checks.Item(ctx, c.op, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	return s.changeThread(ctx, c, threadID, func(d *threadDoc) error {

@@ -279,7 +279,7 @@ func (s *Store) nextPlace(ctx context.Context, c call) (place int, err error) {
 // DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	return s.changeThread(ctx, c, threadID, func(d *threadDoc) error {

@@ -112,7 +112,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (it chat.
 // DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
-	if err := checks.Item(ctx, c.op, threadID, itemID); err != nil {
+	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
 		return err
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) error {

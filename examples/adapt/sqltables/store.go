@@ -209,7 +209,7 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 // DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if err := checks.Thread(ctx, c.op, threadID); err != nil {
+	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
 		return err
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {

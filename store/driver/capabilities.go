@@ -1,0 +1,66 @@
+package driver
+
+import (
+	"context"
+	"time"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+)
+
+// The interfaces of this file are capabilities of a base. A base implements those that it can, and programs for operators
+// find them with [store.As], such as those that export, erase or prune. They are not found behind a [store.Barrier], because
+// they ask no guard. They bypass caches.
+
+// AttachmentLister is the capability to list attachments.
+type AttachmentLister interface {
+	// ListAttachments returns a page of the attachments whose owner q.Owner selects. They are in the order of their ids, which
+	// compare as bytes: [store.OldestFirst] has the lowest id first. After is the id of an attachment that is, or was, in this
+	// listing; another id is [store.ErrNotFound].
+	ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error)
+}
+
+// Eraser is the capability to erase one owner. An erased id is neither live nor deleted: it has no owner, and nobody can use
+// it again. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. A thread keeps its version.
+type Eraser interface {
+	// EraseOwner removes all rows of the owner: its live threads with their items, its live attachments, and its name from
+	// the ids of deleted ones. It returns the ids of the rows that were still live. Caches may hold those: delete them through
+	// the stack too. The zero Owner is [store.ErrInvalid]. EraseOwner erases everything or nothing.
+	EraseOwner(ctx context.Context, owner chat.Owner) (Erased, error)
+}
+
+// Erased says what [Eraser] erased.
+type Erased struct {
+	Threads, Attachments []string // the ids of the rows that were live
+	Deleted              int      // the number of ids of deleted rows
+}
+
+// MaxVersions is the largest number of ids in one call of [VersionReader].
+const MaxVersions = 1000
+
+// VersionReader is the capability to read the versions of many threads in one call.
+type VersionReader interface {
+	// ThreadVersions returns the versions of the threads in the order of ids. A deleted thread has a version, and an id that
+	// was never used has version 0. More than [MaxVersions] ids are [store.ErrInvalid].
+	//
+	// The epoch changes when versions may have gone back, as after the restore of a backup or the failover to a replica that
+	// lags. Versions of different epochs must not be compared.
+	ThreadVersions(ctx context.Context, ids []string) (epoch string, versions []uint64, err error)
+}
+
+// Inactive is the capability to find threads without recent items.
+type Inactive interface {
+	// InactiveThreads returns a page of the threads whose owner q.Owner selects, in the order of LoadThreads. Only threads are
+	// in it that were created before the given time and have no item created at that time or later. After is a cursor of
+	// LoadThreads with the same Owner, so a walk may go on behind a thread that is not inactive any more, or deleted.
+	//
+	// The version of each thread belongs to the same snapshot. A thread that is deleted under [store.IfVersion] with it has
+	// seen no write since.
+	InactiveThreads(ctx context.Context, before time.Time, q store.ThreadQuery) (store.Page[ThreadVersion], error)
+}
+
+// ThreadVersion is a thread's id with its version.
+type ThreadVersion struct {
+	ID      string
+	Version uint64
+}
