@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Reason says why a call was denied.
@@ -57,5 +58,5 @@ func (l *guarded) deny(ctx context.Context, c *call, reason Reason, answered sto
 			l.counts.auditPanics.Add(1)
 		}
 	}()
-	l.audit(ctx, Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: answered})
+	l.audit(layer.Own(ctx), Denial{Request: c.Request, Kind: c.kind, ID: c.id, Reason: reason, Code: answered})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/rules"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -56,6 +58,15 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 // the base refuses to load counts as missing. If one of several attempts of a write may still take effect, the error is
 // ErrUnavailable. The base's own error is the cause only of failures (timeout, unavailable, internal). It is for logs, not for
 // callers.
+//
+// [store.ErrLimited] of the base keeps its RetryAfter. A limit that meets the read of a row's owner is the answer to the call.
+//
+// # Versions
+//
+// [store.IfVersion] reaches the base. The Field "if_version" of a conflict is passed on if the policy allows the caller to change
+// the thread. A save that would insert a thread has a plain conflict instead: its id may be another owner's, deleted or hidden. For
+// the same reason [store.WithVersions] learns nothing from a write that failed, nor from LoadThread of a missing thread.
+// A SaveThread under [store.UpdateOnly] of a missing thread is ErrNotFound at every version.
 //
 // # Owners
 //
@@ -294,10 +305,46 @@ func (c *call) base(err error) error {
 		if b, ok := errors.AsType[*store.Error](err); ok {
 			e.Field = b.Field
 		}
+	case store.CodeLimited:
+		if b, ok := errors.AsType[*store.Error](err); ok {
+			e.RetryAfter = b.RetryAfter
+		}
 	default:
 		e.Cause = err // for logs, and for errors.Is to find ErrNotApplied
 	}
 	return e
+}
+
+// wrongVersion reports whether err is the conflict of a write under [store.IfVersion].
+func wrongVersion(err error) bool {
+	e, ok := errors.AsType[*store.Error](err)
+	return ok && e.Code == store.CodeConflict && e.Field == rules.FieldIfVersion
+}
+
+// changed is base for a write in a thread that the caller may change, and so may know: it says whether the version is wrong.
+func (c *call) changed(err error) error {
+	e := c.base(err)
+	if wrongVersion(err) && store.CodeOf(e) == store.CodeConflict {
+		return &store.Error{Op: c.Op, Kind: store.RowThread, ID: c.ThreadID, Code: store.CodeConflict, Field: rules.FieldIfVersion}
+	}
+	return e
+}
+
+// listen returns the context for a call of the base and the recorder of its versions. A version reveals that a thread exists or
+// existed, so the caller hears it after the answer is known: see tell. The recorder is nil if the caller does not listen.
+func (c *call) listen(ctx context.Context) (context.Context, *coherence.Recorder) {
+	if !c.hints.Recording() {
+		return ctx, nil
+	}
+	r := new(coherence.Recorder)
+	return r.Listen(ctx), r
+}
+
+// tell reports the recorded versions to the caller, unless the call ended with an error.
+func (c *call) tell(r *coherence.Recorder, err error) {
+	if r != nil && err == nil {
+		coherence.Forward(c.hints, r.Reports())
+	}
 }
 
 // attemptsError has no Unwrap, as policyError: one attempt's definite error must not pass for the outcome of the write.

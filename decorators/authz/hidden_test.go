@@ -33,6 +33,9 @@ type caller struct {
 	names
 }
 
+// atVersion returns the caller's context under the version that ada's thread has after seed.
+func (c caller) atVersion() context.Context { return store.IfVersion(c.ctx, c.thr, 2) }
+
 func errOf[T any](_ T, err error) error { return err }
 
 // probe is a call that a stranger makes, once on ada's rows and once on missing rows.
@@ -103,6 +106,17 @@ func probes() []probe {
 			func(c caller) (any, error) { return c.LoadItem(c.ctx, eveThr, c.msg) }},
 		{store.OpDeleteThreadItem, "", nil,
 			func(c caller) (any, error) { return nil, c.DeleteThreadItem(c.ctx, c.thr, c.msg) }},
+		{store.OpSaveThread, "update only, at its version", store.ErrNotFound,
+			func(c caller) (any, error) {
+				return nil, c.SaveThread(updateOnly(c.atVersion()), thread(c.thr, chat.Owner{}))
+			}},
+		{store.OpDeleteThread, "at its version", nil, func(c caller) (any, error) { return nil, c.DeleteThread(c.atVersion(), c.thr) }},
+		{store.OpAddThreadItem, "at its version", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.AddThreadItem(c.atVersion(), c.thr, message("msg_new")) }},
+		{store.OpSaveItem, "at its version", store.ErrNotFound,
+			func(c caller) (any, error) { return nil, c.SaveItem(c.atVersion(), c.thr, message(c.msg)) }},
+		{store.OpDeleteThreadItem, "at its version", nil,
+			func(c caller) (any, error) { return nil, c.DeleteThreadItem(c.atVersion(), c.thr, c.msg) }},
 		{store.OpSaveAttachment, "update only", store.ErrNotFound,
 			func(c caller) (any, error) {
 				return nil, c.SaveAttachment(updateOnly(c.ctx), attachment(c.atc, chat.Owner{}))
@@ -128,7 +142,7 @@ type observed struct {
 }
 
 var sentinels = []error{store.ErrNotFound, store.ErrConflict, store.ErrInvalid, store.ErrUnauthenticated, store.ErrDenied,
-	store.ErrUnavailable, store.ErrNotApplied}
+	store.ErrLimited, store.ErrUnavailable, store.ErrNotApplied}
 
 func causes(err error) []string {
 	var texts []string

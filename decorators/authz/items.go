@@ -74,6 +74,7 @@ func (l *guarded) putItem(ctx context.Context, op store.Op, threadID string, ite
 	if err := l.checkEmbedded(ctx, &c, threadID, item.ID, embedded); err != nil {
 		return err
 	}
+	ctx, versions := c.listen(ctx)
 	if op == store.OpAddThreadItem {
 		err = l.next.AddThreadItem(ctx, threadID, item)
 	} else {
@@ -82,7 +83,8 @@ func (l *guarded) putItem(ctx context.Context, op store.Op, threadID string, ite
 	if store.CodeOf(err) != store.CodeNotFound || w.Mode == store.UpdateOnly {
 		c.kind, c.id = store.RowItem, item.ID // only a thread that has just been deleted is an error about the thread
 	}
-	return c.base(err)
+	c.tell(versions, err)
+	return c.changed(err)
 }
 
 func (l *guarded) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
@@ -127,5 +129,8 @@ func (l *guarded) DeleteThreadItem(ctx context.Context, threadID, itemID string)
 	if ok, err := l.may(ctx, c.about(Delete, threadID, owner), found, store.CodeOK); !ok {
 		return err
 	}
-	return c.base(l.next.DeleteThreadItem(ctx, threadID, itemID))
+	ctx, versions := c.listen(ctx)
+	err = l.next.DeleteThreadItem(ctx, threadID, itemID)
+	c.tell(versions, err)
+	return c.changed(err)
 }

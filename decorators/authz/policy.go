@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // Action is what the caller wants to do with a row.
@@ -194,17 +195,18 @@ func (ps anyOf) Scope(ctx context.Context, who store.Principal, f store.OwnerFil
 	return widest, found, errors.Join(errs...)
 }
 
-// decide asks p and turns a panic into an error.
+// decide asks p and turns a panic into an error. A policy that calls a Store must not do so with the caller's recorders and
+// condition.
 func decide(ctx context.Context, p Policy, r *Request) (d Decision, err error) {
 	defer recovered(&err)
-	return p.Decide(ctx, *r)
+	return p.Decide(layer.Own(ctx), *r)
 }
 
 // scope asks p and intersects its answer with f, so that a policy that ignores f does not widen the query. The zero filter,
 // which means rows without an owner, is no scope.
 func scope(ctx context.Context, p Policy, who store.Principal, f store.OwnerFilter) (g store.OwnerFilter, ok bool, err error) {
 	defer recovered(&err)
-	if g, ok, err = p.Scope(ctx, who, f); err != nil || !ok || g == (store.OwnerFilter{}) {
+	if g, ok, err = p.Scope(layer.Own(ctx), who, f); err != nil || !ok || g == (store.OwnerFilter{}) {
 		return store.OwnerFilter{}, false, err
 	}
 	g, ok = g.Intersect(f)

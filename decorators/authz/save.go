@@ -9,10 +9,11 @@ import (
 
 // row is a thread or an attachment to be saved.
 type row struct {
-	threadID string     // "" for attachments
-	owner    chat.Owner // as the caller passed it
-	stored   func(context.Context) (o chat.Owner, found bool, err error)
-	write    func(ctx context.Context, o chat.Owner) error
+	threadID    string     // "" for attachments
+	owner       chat.Owner // as the caller passed it
+	conditional bool       // the save is under store.IfVersion
+	stored      func(context.Context) (o chat.Owner, found bool, err error)
+	write       func(ctx context.Context, o chat.Owner) error
 }
 
 // save saves an existing row UpdateOnly, with its stored owner, and a missing row InsertOnly. So the row that is written is the
@@ -69,8 +70,10 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 	}
 	l.counts.allowed.Add(1)
 	err = r.write(store.WithSaveMode(ctx, store.InsertOnly), r.owner)
-	again = store.SaveModeFrom(ctx) == store.Upsert && store.CodeOf(err) == store.CodeConflict
-	return again, c.base(err)
+	// A save under a condition has only one try: if the row has appeared since, its version is wrong. A second try after another
+	// conflict would reveal by its time that a stranger's guess of a deleted thread's version was right.
+	again = store.SaveModeFrom(ctx) == store.Upsert && store.CodeOf(err) == store.CodeConflict && !r.conditional
+	return again, c.base(err) // without the field of a wrong version: the id may be another owner's
 }
 
 // replace replaces a stored row of owner.
@@ -82,7 +85,7 @@ func (l *guarded) replace(ctx context.Context, c *call, r row, owner chat.Owner)
 	err = r.write(store.WithSaveMode(ctx, store.UpdateOnly), owner)
 	// The owner may have deleted the row at the same time. Their Upsert then inserts it.
 	again = mode == store.Upsert && owner == c.Principal.Owner && store.CodeOf(err) == store.CodeNotFound
-	return again, c.base(err)
+	return again, c.changed(err)
 }
 
 // saveOwn passes an Upsert of the caller's own row to the base. It is used if the row appears and disappears between loads and

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -16,13 +15,7 @@ func (l *guarded) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	if err := l.begin(ctx, &c, store.OpLoadThread, store.RowThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
-	// A version reveals that the thread exists or existed, so it is reported after the decision.
-	var versions *coherence.Recorder
-	inner := ctx
-	if c.hints.Recording() {
-		versions = new(coherence.Recorder)
-		inner = versions.Listen(ctx)
-	}
+	inner, versions := c.listen(ctx)
 	t, err := l.next.LoadThread(inner, threadID)
 	found := err == nil
 	switch {
@@ -38,9 +31,7 @@ func (l *guarded) LoadThread(ctx context.Context, threadID string) (chat.Thread,
 	} else if !ok {
 		return chat.Thread{}, c.error(store.CodeNotFound)
 	}
-	if versions != nil {
-		coherence.Forward(c.hints, versions.Reports())
-	}
+	c.tell(versions, nil)
 	return t, nil
 }
 
@@ -55,22 +46,18 @@ func (l *guarded) SaveThread(ctx context.Context, thread chat.Thread) error {
 		return err
 	}
 	return l.save(ctx, &c, row{
-		threadID: thread.ID,
-		owner:    thread.Owner,
+		threadID:    thread.ID,
+		owner:       thread.Owner,
+		conditional: w.Condition.Set,
 		stored: func(ctx context.Context) (chat.Owner, bool, error) {
 			return l.threadOwner(ctx, &c, thread.ID)
 		},
 		write: func(ctx context.Context, o chat.Owner) error {
 			thread.Owner = o
-			if c.hints.Recording() {
-				var versions coherence.Recorder // a refused save must not reveal that a thread existed
-				err := l.next.SaveThread(versions.Listen(ctx), thread)
-				if err == nil {
-					coherence.Forward(c.hints, versions.Reports())
-				}
-				return err
-			}
-			return l.next.SaveThread(ctx, thread)
+			ctx, versions := c.listen(ctx)
+			err := l.next.SaveThread(ctx, thread)
+			c.tell(versions, err)
+			return err
 		},
 	})
 }
@@ -90,7 +77,10 @@ func (l *guarded) DeleteThread(ctx context.Context, threadID string) error {
 	if ok, err := l.may(ctx, c.about(Delete, threadID, owner), found, store.CodeOK); !ok {
 		return err
 	}
-	return c.base(l.next.DeleteThread(ctx, threadID))
+	ctx, versions := c.listen(ctx)
+	err = l.next.DeleteThread(ctx, threadID)
+	c.tell(versions, err)
+	return c.changed(err)
 }
 
 func (l *guarded) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
