@@ -25,7 +25,7 @@
 //	error.type               the code again, if the status is Error
 //
 // The status is Error, without a description, for timeout, unavailable, internal and panic. It is unset for ok and for codes that
-// callers must expect: not_found, conflict, invalid, unauthenticated, denied and canceled.
+// callers must expect: not_found, conflict, invalid, unauthenticated, denied, limited and canceled.
 //
 // A span has ids, but no content and no personal data. Titles, texts, metadata, names, URLs, cursors, owners, principals and
 // error texts are left out, and so are ids that break the contract's rules. Errors are not recorded.

@@ -334,8 +334,8 @@ func TestObservePagesNameWhatExists(t *testing.T) {
 				n++
 			}
 		}
-		if n < 461 || n >= 600 {
-			t.Errorf("layer %s has %d series, and the page says 461 to 599", layer, n)
+		if n < 473 || n >= 600 {
+			t.Errorf("layer %s has %d series, and the page says 473 to 599", layer, n)
 		}
 	}
 }

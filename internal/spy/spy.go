@@ -201,7 +201,7 @@ func Outcomes() []Outcome {
 		{"Goexit", store.CodePanic, func(context.Context, store.Op) error { runtime.Goexit(); return nil }},
 	}
 	for _, err := range []error{store.ErrNotFound, store.ErrConflict, store.ErrInvalid, store.ErrUnauthenticated,
-		store.ErrDenied, store.ErrUnavailable} {
+		store.ErrDenied, store.ErrLimited, store.ErrUnavailable} {
 		all = append(all, fail(err.Error(), store.CodeOf(err), err))
 	}
 	return all

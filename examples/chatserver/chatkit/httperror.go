@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -35,6 +37,7 @@ var statuses = [store.NumCodes]int{
 	store.CodeInvalid:         http.StatusBadRequest,
 	store.CodeUnauthenticated: http.StatusUnauthorized,
 	store.CodeDenied:          http.StatusForbidden,
+	store.CodeLimited:         http.StatusTooManyRequests,
 	store.CodeCanceled:        499, // the client is gone; used in logs and metrics
 	store.CodeTimeout:         http.StatusGatewayTimeout,
 	store.CodeUnavailable:     http.StatusServiceUnavailable,
@@ -63,7 +66,7 @@ func describe(err error) StatusError {
 }
 
 // WriteError answers with an error as JSON: {"error": {"code": …, "message": …}}. The status is that of [store.CodeOf], or
-// of a [StatusError].
+// of a [StatusError]. If the error is [store.ErrLimited] and says when to try again, the header Retry-After has the seconds.
 func WriteError(w http.ResponseWriter, err error) {
 	e := describe(err)
 	var body struct {
@@ -75,6 +78,10 @@ func WriteError(w http.ResponseWriter, err error) {
 	body.Error.Code, body.Error.Message = e.Code, e.Message
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	if s, ok := errors.AsType[*store.Error](err); ok && e.Status == http.StatusTooManyRequests && s.RetryAfter > 0 {
+		seconds := (s.RetryAfter + time.Second - 1) / time.Second // rounded up: a client that comes too early is refused again
+		w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
+	}
 	w.WriteHeader(e.Status)
 	_ = json.NewEncoder(w).Encode(body) // the client may be gone
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
@@ -29,6 +31,7 @@ func TestErrorsAreToldAsTheyMayBe(t *testing.T) {
 		"of the handler":        {chatkit.StatusError{Status: 418, Code: "teapot", Message: "no coffee"}, 418, "teapot", "no coffee"},
 		"for the user":          {chatkit.Failure{Message: "no tea"}, 502, "failed", "no tea"},
 		"too late":              {fmt.Errorf("%w: %w", secret, context.DeadlineExceeded), 504, "timeout", "the request took too long"},
+		"of a limit":            {&store.Error{Op: store.OpSaveItem, Code: store.CodeLimited, RetryAfter: time.Second, Cause: secret}, 429, "limited", "save_item: limited"},
 		"any other":             {secret, 500, "internal", "the request failed"},
 	} {
 		w := httptest.NewRecorder()
@@ -42,6 +45,35 @@ func TestErrorsAreToldAsTheyMayBe(t *testing.T) {
 		}
 		if strings.Contains(body, secret.Error()) {
 			t.Errorf("%s: %s reveals a cause", name, body)
+		}
+	}
+}
+
+func TestEveryCodeHasAStatus(t *testing.T) {
+	for c := range store.NumCodes {
+		w := httptest.NewRecorder()
+		chatkit.WriteError(w, &store.Error{Code: store.Code(c)})
+		if http.StatusText(w.Code) == "" && w.Code != 499 {
+			t.Errorf("%v has the status %d", store.Code(c), w.Code)
+		}
+	}
+}
+
+func TestALimitSaysWhenToTryAgain(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&store.Error{Code: store.CodeLimited, RetryAfter: time.Millisecond}, "1"},
+		{&store.Error{Code: store.CodeLimited, RetryAfter: 2 * time.Second}, "2"},
+		{fmt.Errorf("wrapped: %w", &store.Error{Code: store.CodeLimited, RetryAfter: 2*time.Second + 1}), "3"},
+		{&store.Error{Code: store.CodeLimited}, ""}, // not known
+		{&store.Error{Code: store.CodeUnavailable, RetryAfter: time.Second}, ""},
+	} {
+		w := httptest.NewRecorder()
+		chatkit.WriteError(w, test.err)
+		if got := w.Header().Get("Retry-After"); got != test.want {
+			t.Errorf("%v: Retry-After is %q, want %q", test.err, got, test.want)
 		}
 	}
 }
