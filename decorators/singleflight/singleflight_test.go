@@ -447,3 +447,54 @@ func TestConformance(t *testing.T) {
 		return s
 	})
 }
+
+// TestASharedCallHasNoCondition checks that a shared call runs under nobody's condition, and that a write reaches the base under
+// its own.
+func TestASharedCallHasNoCondition(t *testing.T) {
+	bubble(t, func(t *testing.T, s store.Store, g *gate) {
+		g.after = func(ctx context.Context) {
+			if callctx.Of(ctx).If.Set {
+				t.Error("a shared call has a caller's condition")
+			}
+		}
+		ctx, read := store.WithVersions(t.Context())
+		for n := range uint64(3) {
+			g.wg.Go(load(store.IfVersion(ctx, "thr_1", n), t, s))
+		}
+		g.end(t, 1)
+		n, ok := read.Of("thr_1")
+		if !ok {
+			t.Fatal("no version was reported")
+		}
+		for _, test := range []struct {
+			n    uint64
+			want store.Code
+		}{{n - 1, store.CodeConflict}, {n, store.CodeOK}, {n, store.CodeConflict}} {
+			err := s.SaveItem(store.IfVersion(ctx, "thr_1", test.n), "thr_1", item("msg_1"))
+			if store.CodeOf(err) != test.want {
+				t.Errorf("a save under version %d of %d ended with %v, want %v", test.n, n, err, test.want)
+			}
+		}
+		if after, _ := read.Of("thr_1"); after != n+1 {
+			t.Errorf("after the save the version is %d, want %d", after, n+1)
+		}
+	}, store.OpLoadThread)
+}
+
+// TestACallerOfAnOvertakenCallHearsItsVersion checks that the version is that of the answer, not that of a newer write.
+func TestACallerOfAnOvertakenCallHearsItsVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g, base := stack(t, []store.Op{store.OpLoadThread})
+		ctx, read := store.WithVersions(t.Context())
+		for range 2 {
+			g.begin(load(ctx, t, s)) // the base has answered, and the call is held
+		}
+		must(t, base.SaveThread(t.Context(), thread("second"))) // by another process
+		g.end(t, 1)
+		n, ok := read.Of("thr_1")
+		err := s.SaveThread(store.IfVersion(ctx, "thr_1", n), thread("third"))
+		if !ok || store.CodeOf(err) != store.CodeConflict {
+			t.Errorf("a save under the version of the overtaken call ended with %v, %t, want a conflict", err, ok)
+		}
+	})
+}
