@@ -89,7 +89,12 @@ var operations = []operation{
 	}},
 	{store.OpLoadAttachment, 0, func(c session) error { return errOf(c.LoadAttachment(c.ctx, "atc_1")) }},
 	{store.OpDeleteAttachment, store.OpLoadAttachment, func(c session) error { return c.DeleteAttachment(c.ctx, "atc_1") }},
+	{store.OpSaveThread, store.OpLoadThread, func(c session) error { return c.SaveThread(c.atVersion(), titled("thr_1", "new")) }},
+	{store.OpSaveItem, store.OpLoadThread, func(c session) error { return c.SaveItem(c.atVersion(), "thr_1", hidden("msg_1", 9)) }},
 }
+
+// atVersion returns the caller's context under the version that thr_1 has in a new rig.
+func (c session) atVersion() context.Context { return store.IfVersion(c.ctx, "thr_1", 4) }
 
 // naming returns a message with an attachment, which authz must load.
 func naming(id, attachmentID string) chat.Item {
@@ -189,6 +194,8 @@ var faults = []fault{
 	failing("invalid", store.ErrInvalid, store.CodeInvalid, false),
 	kin(failing("unauthenticated", store.ErrUnauthenticated, store.CodeUnauthenticated, false)),
 	failing("denied", store.ErrDenied, store.CodeDenied, false),
+	failing("another version", &store.Error{Code: store.CodeConflict, Field: "if_version"}, store.CodeConflict, false),
+	failing("limited", &store.Error{Code: store.CodeLimited, RetryAfter: time.Second}, store.CodeLimited, false),
 	failing("not applied", store.ErrNotApplied, store.CodeUnavailable, false),
 	kin(failing("connection lost before it was sent", &store.Error{Code: store.CodeUnavailable, Cause: errors.Join(io.EOF, store.ErrNotApplied)},
 		store.CodeUnavailable, false)),
