@@ -17,8 +17,9 @@
 // through one cache per base.
 //
 // A write of another process is seen when a [bus.Bus] delivers it ([WithBus]), or else after the TTL ([WithTTL]). If the bus
-// delivers before Publish returns ([bus.Local]), a read through any cache sees every write that has returned. A write that
-// has not returned yet may be seen through one cache and not through another. [store.WithFresh] reads from the base.
+// delivers before Publish returns ([bus.Local]), a read through any cache sees every write that has returned. A write
+// under way may be seen through one cache and not through another. [store.WithFresh] reads from the base. So does the next
+// read after a conflict of [store.IfVersion].
 //
 // A write patches its entry if the base reports thread versions ([driver.ReportVersion]) and the version before the write
 // is the entry's. Over a base without versions, it does so if [WithSoleWriter] says that nothing else writes. Otherwise it

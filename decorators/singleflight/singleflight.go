@@ -11,6 +11,7 @@
 //   - Each caller keeps its own cancellation and deadline.
 //   - A read may miss another process's write that was made after the shared call began.
 //   - Reads under [store.WithFresh] do not share calls.
+//   - Every caller hears the thread version of the answer that it got ([store.WithVersions]).
 //
 // If the base panics in a shared call, every waiting caller panics with an error. The text of the error has the panic's value
 // and the stack of the call. It unwraps to the value if that is an error. If the call ends its goroutine (runtime.Goexit),

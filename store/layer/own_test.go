@@ -21,6 +21,7 @@ func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 		"unsettled writes": func(ctx context.Context) context.Context {
 			return callctx.WithUnsettledRecorder(ctx, unwanted("an unsettled write"))
 		},
+		"condition": func(ctx context.Context) context.Context { return store.IfVersion(ctx, "thr_1", 1) },
 		"notes": func(ctx context.Context) context.Context {
 			ctx, _ = layer.WithNotes(ctx, op, nil)
 			return ctx
@@ -35,6 +36,9 @@ func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 			h := layer.HintsFor(own, op)
 			if h.Notes != nil || h.Recording() {
 				t.Error("the caller's notes or recorder are still set")
+			}
+			if callctx.Of(own).If.Set {
+				t.Error("the caller's condition is still set")
 			}
 			if p, ok := h.Owner(); !ok || p.Owner != ada.Owner || !h.Fresh() || !h.NoStore() {
 				t.Errorf("the principal %v, fresh %v, no store %v: want all of them kept", p, h.Fresh(), h.NoStore())
