@@ -1273,8 +1273,8 @@ func TestAFreshReadOfAPageBeyondKeepsWhatVersionsConfirm(t *testing.T) {
 	p.costs(0, func() { warm(t, s) }, "reads of a warm thread")
 }
 
-// A load that reports a change of the thread has two versions, so its entry gets none and cannot be patched.
-func TestALoadOfTwoVersionsHasNone(t *testing.T) {
+// A load that reports a change of the thread has two versions, so it is not cached.
+func TestALoadOfTwoVersionsIsNotCached(t *testing.T) {
 	s, p, base := openOver(t, store.Wrap(memstore.New(), layer.Intercept("odd", layer.InterceptorFunc(
 		func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 			if c.Op.IsWrite() {
@@ -1286,6 +1286,19 @@ func TestALoadOfTwoVersionsHasNone(t *testing.T) {
 		}))))
 	fill(t, base, 1)
 	load(t.Context(), t, s)
-	must(t, s.SaveThread(t.Context(), first))
-	p.costs(1, func() { load(t.Context(), t, s) }, "a read after a write that met an entry without a version")
+	p.costs(1, func() { load(t.Context(), t, s) }, "a second read")
+}
+
+// The answer of such a load may be newer than the entry, which must not be served after it.
+func TestALoadOfTwoVersionsDropsTheEntry(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 1)
+	load(t.Context(), t, s)
+	must(t, base.SaveThread(t.Context(), second)) // another process
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		_ = next(ctx)
+		return next(ctx)
+	})
+	load(store.WithFresh(t.Context()), t, s)
+	answers(t, s, second.Title, "after a fresh read of two versions")
 }

@@ -69,6 +69,10 @@ func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], e
 		e.version = version{rep.After, true}
 	}
 	switch {
+	case len(a.Reports) > 0 && !e.version.known:
+		// A hit could not report the version of this answer, and its caller might write over what has changed since. The
+		// present entry may be older than the answer.
+		l.overtaken(p)
 	case err == nil && m.fill(e, &a.Value) && !m.hints.NoStore():
 		p.shard.fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
 	case err == nil || store.CodeOf(err) == store.CodeNotFound:

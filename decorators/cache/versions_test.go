@@ -186,3 +186,39 @@ func TestWhoJoinsALoadHearsTheVersionOfItsAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestAReadThatIsRepeatedBeneathKeepsItsVersion has a layer beneath that reads again after an error, so that a load reports
+// two versions. A caller who reads the item, and then the thread after another write, must not get the newer version.
+func TestAReadThatIsRepeatedBeneathKeepsItsVersion(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 1)
+	p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+		if c.Op == store.OpLoadItem {
+			_ = next(ctx) // its answer is lost
+		}
+		return next(ctx)
+	})
+	readItem := func(ctx context.Context) { get[chat.Item](t)(s.LoadItem(ctx, "thr_1", "msg_0")) }
+	readItem(t.Context())
+	ctx, read := store.WithVersions(t.Context())
+	readItem(ctx)
+	must(t, s.SaveItem(t.Context(), "thr_1", item(t, "msg_0", 5)))
+	load(ctx, t, s)
+	n, _ := read.Of("thr_1")
+	err := s.SaveItem(store.IfVersion(ctx, "thr_1", n), "thr_1", item(t, "msg_0", 7))
+	if store.CodeOf(err) != store.CodeConflict {
+		t.Errorf("a save under version %d ended with %v, want a conflict: the item has changed since it was read", n, err)
+	}
+}
+
+func TestAMissingItemReportsTheVersionOfItsThread(t *testing.T) {
+	s, _, base := open(t)
+	fill(t, base, 1)
+	ctx, read := store.WithVersions(t.Context())
+	if _, err := s.LoadItem(ctx, "thr_1", "msg_none"); store.CodeOf(err) != store.CodeNotFound {
+		t.Fatal(err)
+	}
+	if n, ok := read.Of("thr_1"); !ok || n != version(t, base) {
+		t.Errorf("reported %d, %t, want %d", n, ok, version(t, base))
+	}
+}
