@@ -197,8 +197,8 @@ func TestARefusedWriteReportsNoVersion(t *testing.T) {
 	}
 }
 
-// TestAConditionIsForTheCallersWriteOnly checks that the reads of this layer, the policy and the audit function have neither the
-// caller's condition nor its recorder: a policy may read and write a Store.
+// TestAConditionIsForTheCallersWriteOnly checks who does not get the caller's condition and recorder: the reads of this layer, the
+// policy and the audit function. A policy may read and write a Store.
 func TestAConditionIsForTheCallersWriteOnly(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	look := func(who string, ctx context.Context) {
