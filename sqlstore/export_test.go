@@ -1,7 +1,7 @@
 package sqlstore
 
 import (
-	"database/sql"
+	"context"
 	"fmt"
 	"time"
 
@@ -51,11 +51,23 @@ func FilterKind(f store.OwnerFilter) int {
 // WithCancelDelay sets how long the server may take to answer after a request to cancel a statement.
 func WithCancelDelay(d time.Duration) Option { return func(c *config) { c.cancelDelay = d } }
 
-// Writer returns the pool for writes.
-func Writer(s *Store) *sql.DB { return s.engine.writer() }
+// Exec runs a text on the connection, or a connection, that writes.
+func Exec(s *Store, text string) error {
+	if e, ok := s.engine.(*postgresEngine); ok {
+		_, err := e.pool.Exec(context.Background(), text)
+		return err
+	}
+	_, err := s.engine.(*sqliteEngine).writes.Exec(text)
+	return err
+}
 
-// Reader returns the pool for reads.
-func Reader(s *Store) *sql.DB { return s.engine.reader() }
+// Query runs a query for one row on the connection, or a connection, that writes.
+func Query(s *Store, text string, into ...any) error {
+	if e, ok := s.engine.(*postgresEngine); ok {
+		return e.pool.QueryRow(context.Background(), text).Scan(into...)
+	}
+	return s.engine.(*sqliteEngine).writes.QueryRow(text).Scan(into...)
+}
 
 // Newest is the schema version that this package needs.
 func Newest(s *Store) int64 {
@@ -70,4 +82,4 @@ func Newest(s *Store) int64 {
 func Table(s *Store, table string) string { return s.cfg.qualified(table) }
 
 // LockName is the name of the migration lock in PostgreSQL, with the default prefix and no schema.
-var LockName = string((&postgresEngine{}).locker(config{prefix: DefaultPrefix}).(advisory))
+var LockName = config{prefix: DefaultPrefix}.migrationLock()

@@ -247,7 +247,7 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 		sqlstore.WithCancelDelay(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var before, after int
-	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&before))
+	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &before))
 	tx := begun(t, dsn, lockThreads)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -256,7 +256,7 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	cancel()
 	wantErr(t, <-done, store.CodeCanceled, store.ErrNotApplied)
 	n := waiting(t, tx)
-	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&after))
+	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &after))
 	if n != 0 || before != after {
 		t.Errorf("%d sessions still wait for a lock; connection kept: %v", n, before == after)
 	}

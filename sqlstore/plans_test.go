@@ -19,11 +19,11 @@ import (
 
 // fillFor fills the tables until scanning or sorting is clearly the wrong plan.
 const fillFor = `
-INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
+INSERT INTO %[1]sthreads (id, tenant, subject, created_at, version, places, state, doc)
 	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
 	SELECT 'thr_' || n, CASE WHEN n %% 50 = 0 THEN '' ELSE 'tenant' || (n %% 7) END, CASE WHEN n %% 50 = 0 THEN '' ELSE 'subject' || (n %% 3) END,
-		n, n, 1, 0, CASE WHEN n %% 97 = 0 THEN 1 ELSE 0 END, '{}' FROM g;
-INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
+		n, 1, 0, CASE WHEN n %% 97 = 0 THEN 1 ELSE 0 END, '{}' FROM g;
+INSERT INTO %[1]sitems (thread_id, id, created_at, place, doc)
 	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
 	SELECT 'thr_' || (1 + n %% 10), 'msg_' || n, n, n, '{}' FROM g;
 ANALYZE`

@@ -27,7 +27,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"sync"
 	"time"
@@ -37,7 +36,7 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // Store is a [store.Store] in a SQL database. Create one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use.
 // Several Stores, in one process or several, may use one database.
@@ -46,8 +45,6 @@ type Store struct {
 	engine engine
 	sql    statements
 	cfg    config
-
-	forReads, forWrites prepared // empty for PostgreSQL
 
 	calls   sync.RWMutex // read-locked by each call; Close locks it and never unlocks it
 	closing sync.Once
@@ -83,11 +80,8 @@ func (s *Store) ready(ctx context.Context) error {
 		if err == nil {
 			err = checkSchema(ctx, cfg, e)
 		}
-		if err == nil && !cfg.unmigrated {
-			err = e.notify(ctx, !cfg.silent)
-		}
-		if err == nil && !e.keepsStatements() {
-			err = s.prepare(ctx)
+		if err == nil && !cfg.unmigrated && cfg.silent {
+			err = e.notify(ctx, false)
 		}
 		if err == nil || !e.classify(err).retry || time.Now().After(end) {
 			return err
@@ -98,21 +92,6 @@ func (s *Store) ready(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// prepare prepares all statements for each pool.
-func (s *Store) prepare(ctx context.Context) error {
-	forReads, err := prepare(ctx, s.engine.reader(), s.sql.texts)
-	if err != nil {
-		return err
-	}
-	forWrites, err := prepare(ctx, s.engine.writer(), s.sql.texts)
-	if err != nil {
-		forReads.close()
-		return err
-	}
-	s.forReads, s.forWrites = forReads, forWrites
-	return nil
 }
 
 // openError returns an error with a text that callers may see.
@@ -178,15 +157,13 @@ func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread c
 // engine has the differences between the two databases.
 type engine interface {
 	name() string
-	// reader and writer are the connection pools. They may be the same.
-	reader() *sql.DB
-	writer() *sql.DB
 	// statements returns the texts of all statements.
 	statements(config) statements
-	// keepsStatements reports whether the driver keeps its statements prepared.
-	keepsStatements() bool
-	// introduce passes the call's stamp and time limit to a writing transaction.
-	introduce(ctx context.Context, tx *sql.Tx) error
+	// read runs one query.
+	read(context.Context, step) error
+	// write runs f in a transaction and commits it. If f fails, nothing is written. settled says that a failed transaction was
+	// not and will not be committed.
+	write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error)
 	// classify interprets an error of the driver.
 	classify(error) verdict
 	longestWrite() time.Duration
