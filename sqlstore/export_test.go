@@ -39,6 +39,10 @@ func PagedQueries() (all []PagedQuery) {
 	add("threads of an owner", lite.threadPages[byOwner], pg.threadPages[byOwner], "thr_5006", "tenant1", "subject2")
 	add("threads of a tenant", lite.threadPages[byTenant], pg.threadPages[byTenant], "thr_5006", "tenant1")
 	add("threads of everybody", lite.threadPages[byAny], pg.threadPages[byAny], "thr_10004")
+	for kind, filter := range [][]any{byOwner: {"tenant1", "subject2"}, byTenant: {"tenant1"}, byAny: nil} {
+		add(fmt.Sprint("attachments, filter ", kind), lite.filePages[kind], pg.filePages[kind], "thr_5006", filter...)
+		add(fmt.Sprint("idle threads, filter ", kind), lite.idlePages[kind], pg.idlePages[kind], "thr_5006", append(filter, int64(15_000))...)
+	}
 	return all
 }
 

@@ -128,12 +128,20 @@ func primaryOnly(conn *pgx.ConnConfig) {
 
 func (e *postgresEngine) name() string { return "postgres" }
 
+// epoch names the server that the connections lead to.
+func (e *postgresEngine) epoch() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return fmt.Sprintf("%s.%s.%d.", e.server.system, e.server.timeline, e.server.database)
+}
+
 func (e *postgresEngine) longestWrite() time.Duration {
 	return e.cfg.statementTimeout + e.cfg.lockTimeout + checkInterval
 }
 
 func (e *postgresEngine) statements(cfg config) statements {
-	return statementsFor(cfg.qualified, "(SELECT json_array_elements_text($1::text::json))", func(text string) string { return text })
+	return statementsFor(cfg.qualified, "(SELECT json_array_elements_text($1::text::json))", "'"+cfg.qualified("threads")+"'::regclass::oid::text",
+		func(text string) string { return text })
 }
 
 // qualified returns the name of a table, with its schema if one was named.

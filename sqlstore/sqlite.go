@@ -47,10 +47,10 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 }
 
 type sqliteEngine struct {
-	path        string
-	file        os.FileInfo // of path when it was opened; nil in memory
+	path          string
+	file          os.FileInfo // of path when it was opened; nil in memory
 	reads, writes *sql.DB
-	anchor      *sql.DB // keeps a database in memory alive by its connection; nil for a file
+	anchor        *sql.DB // keeps a database in memory alive by its connection; nil for a file
 }
 
 // busyTimeout is short, so that longer waits happen in try, where the caller's context can end them.
@@ -118,7 +118,8 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	return &sqliteEngine{path: path, reads: read, writes: write}, nil
 }
 
-func (e *sqliteEngine) name() string { return "sqlite" }
+func (e *sqliteEngine) name() string  { return "sqlite" }
+func (e *sqliteEngine) epoch() string { return "x" }
 
 type sqlAsker interface {
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
@@ -190,7 +191,7 @@ func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // a write neve
 func (e *sqliteEngine) statements(cfg config) statements {
 	return statementsFor(
 		func(table string) string { return `"` + cfg.prefix + table + `"` },
-		"(SELECT value FROM json_each($1))",
+		"(SELECT value FROM json_each($1))", "''",
 		func(text string) string { return strings.ReplaceAll(text, "$", "?") },
 	)
 }

@@ -118,7 +118,7 @@ func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
 		a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 		must(t, s.SaveAttachment(t.Context(), a))
 		for _, table := range []string{"threads", "items", "attachments"} {
-			must(t, sqlstore.Exec(s, "UPDATE " + sqlstore.Table(s, table) + " SET doc = 'c4n4ry'"))
+			must(t, sqlstore.Exec(s, "UPDATE "+sqlstore.Table(s, table)+" SET doc = 'c4n4ry'"))
 		}
 		for name, err := range map[string]error{
 			"LoadThread":      errOf(s.LoadThread(t.Context(), "thr_1")),

@@ -167,6 +167,8 @@ type engine interface {
 	// classify interprets an error of the driver.
 	classify(error) verdict
 	longestWrite() time.Duration
+	// epoch changes when versions may have gone back.
+	epoch() string
 	// notify enables or disables the announcement of changes.
 	notify(ctx context.Context, on bool) error
 	// suits returns an error if the database cannot hold a Store.

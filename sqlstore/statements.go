@@ -57,10 +57,11 @@ type statements struct {
 const mayOwn = `($2 = '' AND $3 = '' OR {row}tenant = $2 AND {row}subject = $3)`
 
 // statementsFor returns the texts for one database. table qualifies the name of a table, ids is a set of the ids in the JSON
-// array $1, and param changes the form of the parameters $1, $2 and so on.
-func statementsFor(table func(string) string, ids string, param func(string) string) statements {
+// array $1, self is a text that another table of threads would not have, and param changes the form of the parameters $1, $2
+// and so on.
+func statementsFor(table func(string) string, ids, self string, param func(string) string) statements {
 	names := strings.NewReplacer("{threads}", table("threads"), "{items}", table("items"), "{gone}", table("gone"),
-		"{files}", table("attachments"), "{ids}", ids)
+		"{files}", table("attachments"), "{ids}", ids, "{self}", self)
 	var texts []string
 	q := func(text string) string {
 		texts = append(texts, param(names.Replace(text)))
@@ -108,7 +109,8 @@ func statementsFor(table func(string) string, ids string, param func(string) str
 		loadFile:   q(`SELECT tenant, subject, state, doc FROM {files} WHERE id = $1`),
 		deleteFile: q(`UPDATE {files} SET state = 1, doc = '' WHERE id = $1 AND state = 0`),
 
-		versionsOf: q(`SELECT id, version FROM {threads} WHERE id IN {ids}`),
+		versionsOf: q(`SELECT s.name, coalesce(t.id, ''), coalesce(t.version, 0) FROM (SELECT {self} AS name) s
+			LEFT JOIN {threads} t ON t.id IN {ids}`),
 
 		// One statement takes live and deleted rows, so none slips through by changing its state. Names and texts stay until
 		// the owner is forgotten: they tell which rows were live, and whose items to delete.
