@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // A write takes two round trips, whatever its stamp and deadline: its statements, then COMMIT. A read takes one.
@@ -135,5 +137,45 @@ func TestConnectionsEndWithTheirLife(t *testing.T) {
 	must(t, sqlstore.Query(lasting, "SELECT pg_backend_pid()", &second))
 	if first != second {
 		t.Error("a connection without a limited life ended")
+	}
+}
+
+// A metrics layer above finds the pool's numbers.
+func TestThePoolsNumbersAreReported(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(2))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	number := func(name, state string) (v float64) {
+		for r := range store.All[layer.StatsReporter](s) {
+			for _, st := range r.AppendStats(nil) {
+				if st.Name == name && st.Labels[0].Value == state {
+					return st.Value
+				}
+			}
+		}
+		t.Errorf("no %s %s", name, state)
+		return 0
+	}
+	if n := number("chatstore_pool_connections_max", ""); n != 2 {
+		t.Errorf("max is %v", n)
+	}
+	if n := number("chatstore_pool_connections", "idle"); n < 1 {
+		t.Errorf("%v connections are idle", n)
+	}
+	waits := number("chatstore_pool_waits_total", "")
+	tx := begun(t, dsn, lockThreads)
+	calls := make(chan error)
+	for i := range 3 {
+		go func() { calls <- s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_", i))) }()
+	}
+	blocked(t, tx)
+	for number("chatstore_pool_connections", "in_use") < 2 {
+	}
+	must(t, tx.Rollback(t.Context()))
+	for range 3 {
+		must(t, <-calls)
+	}
+	if after := number("chatstore_pool_waits_total", ""); after <= waits || number("chatstore_pool_wait_seconds_total", "") == 0 {
+		t.Errorf("one call waited for a connection, but the waits went from %v to %v", waits, after)
 	}
 }

@@ -128,6 +128,14 @@ func primaryOnly(conn *pgx.ConnConfig) {
 
 func (e *postgresEngine) name() string { return "postgres" }
 
+func (e *postgresEngine) stats() poolStats {
+	st := e.pool.Stat()
+	return poolStats{
+		inUse: int(st.AcquiredConns()), idle: int(st.IdleConns()), max: int(st.MaxConns()),
+		waits: uint64(st.EmptyAcquireCount()), waited: st.EmptyAcquireWaitTime(),
+	}
+}
+
 // epoch names the server that the connections lead to.
 func (e *postgresEngine) epoch() string {
 	e.mu.Lock()

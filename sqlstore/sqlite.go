@@ -118,8 +118,9 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	return &sqliteEngine{path: path, reads: read, writes: write}, nil
 }
 
-func (e *sqliteEngine) name() string  { return "sqlite" }
-func (e *sqliteEngine) epoch() string { return "x" }
+func (e *sqliteEngine) name() string     { return "sqlite" }
+func (e *sqliteEngine) stats() poolStats { return poolStats{} }
+func (e *sqliteEngine) epoch() string    { return "x" }
 
 type sqlAsker interface {
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)

@@ -167,6 +167,8 @@ type engine interface {
 	// classify interprets an error of the driver.
 	classify(error) verdict
 	longestWrite() time.Duration
+	// stats returns the numbers of the pool.
+	stats() poolStats
 	// epoch changes when versions may have gone back.
 	epoch() string
 	// notify enables or disables the announcement of changes.
