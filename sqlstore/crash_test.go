@@ -121,59 +121,12 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	}
 	srv := pgtest.Start(t, disk...)
 	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
-	must(t, s.SaveThread(t.Context(), thread("thr_1")))
-	var (
-		mu           sync.Mutex
-		acknowledged []string
-		denied       []string
-		more         = make(chan struct{}, 1)
-		wg           sync.WaitGroup
-	)
-	on, stop := context.WithCancel(t.Context())
-	defer stop()
-	for w := range 8 {
-		wg.Go(func() {
-			for i := 0; on.Err() == nil; i++ {
-				id := fmt.Sprintf("msg_%d_%d", w, i)
-				err := s.AddThreadItem(t.Context(), "thr_1", item(t, id))
-				mu.Lock()
-				if err == nil {
-					acknowledged = append(acknowledged, id)
-				} else if store.IsDefinite(err) {
-					denied = append(denied, id)
-				}
-				mu.Unlock()
-				select {
-				case more <- struct{}{}:
-				default:
-				}
-				if err != nil {
-					time.Sleep(5 * time.Millisecond) // paces the load, because the starting server needs the processor
-				}
-			}
-		})
-	}
-	count := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(acknowledged)
-	}
+	l := start(t, s, 8)
 	for _, sig := range signals {
-		for from := count(); count() < from+100; {
-			<-more
-		}
+		l.await(t, 100)
 		srv.Restart(t, sig)
 	}
-	for from := count(); count() < from+100; {
-		<-more
-	}
-	stop()
-	wg.Wait()
-	whole(t, s, acknowledged)
-	for _, id := range denied {
-		if _, err := s.LoadItem(t.Context(), "thr_1", id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s exists, but its error says that it was not applied: %v", id, err)
-		}
-	}
-	t.Logf("%d acknowledged, %d not applied, %d restarts", len(acknowledged), len(denied), len(signals))
+	l.await(t, 100)
+	l.end(t, s)
+	t.Logf("%d restarts", len(signals))
 }

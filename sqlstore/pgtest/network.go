@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"sync"
@@ -36,6 +37,16 @@ const (
 	BreakAnswer        // pass it on, and break the connection when the answer comes
 	LoseAnswer         // pass it on, and silently drop everything to the client from then on
 )
+
+// LoseCancels is for [Network.Do]: no request to cancel a statement reaches the server. After a broken connection pgx sends one. A
+// client that was killed does not.
+func LoseCancels(sent []byte) Action {
+	const code = 80877102
+	if len(sent) >= 8 && binary.BigEndian.Uint32(sent[4:]) == code {
+		return Break
+	}
+	return Pass
+}
 
 // NewNetwork returns a network to the server of dsn, until the test ends.
 func NewNetwork(t testing.TB, dsn string) *Network {
