@@ -55,13 +55,13 @@ func writeUntilKilled() {
 }
 
 // whole checks that every acknowledged item exists, and that each write is whole: the item together with its version.
-func whole(t *testing.T, s store.Store, acknowledged []string) {
+func whole(t *testing.T, s store.Store, threadID string, acknowledged []string) {
 	t.Helper()
 	there := map[string]bool{}
 	var version uint64
 	ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after })
 	for after := ""; ; {
-		p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
+		p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
 		for _, it := range p.Data {
 			there[it.ID] = true
 		}
@@ -71,11 +71,11 @@ func whole(t *testing.T, s store.Store, acknowledged []string) {
 	}
 	for _, id := range acknowledged {
 		if !there[id] {
-			t.Errorf("%s was acknowledged and is lost", id)
+			t.Errorf("%s of %s was acknowledged and is lost", id, threadID)
 		}
 	}
 	if version != uint64(1+len(there)) { // saving the thread was the first change
-		t.Errorf("version %d after the thread and %d items", version, len(there))
+		t.Errorf("%s: version %d after the thread and %d items", threadID, version, len(there))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 		own := item(t, fmt.Sprintf("msg_own_%d", round))
 		must(t, s.AddThreadItem(t.Context(), "thr_1", own))
 		acknowledged = append(acknowledged, own.ID)
-		whole(t, s, acknowledged)
+		whole(t, s, "thr_1", acknowledged)
 	}
 	t.Logf("%d acknowledged writes, %d kills", len(acknowledged), kills)
 }
@@ -121,7 +121,7 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	}
 	srv := pgtest.Start(t, disk...)
 	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
-	l := start(t, s, 8)
+	l := start(t, s, 4)
 	for _, sig := range signals {
 		l.await(t, 100)
 		srv.Restart(t, sig)

@@ -13,46 +13,59 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// load writes items into the thread "thr_1" and reads it, until end. It notes how each write ended.
+// load writes items into threads and reads the threads, until end. Each thread has two writers and a reader.
 type load struct {
-	s    store.Store
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-	more chan struct{} // an attempt has ended
+	s       store.Store
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+	more    chan struct{} // a write has ended
+	threads []*loaded
 
-	newest atomic.Uint64 // the highest version that an ended call has reported
-
-	mu                     sync.Mutex
-	acknowledged, denied   []string
-	unknown                int
-	lastBefore, firstAfter time.Time // the acknowledgements around the last gap that mark began
-	marked                 bool
+	mu                    sync.Mutex
+	acknowledged, unknown int
+	gaveUp                map[string]int // causes of errors of reads, and of writes that were not applied
+	before, after         time.Time      // the last acknowledgement before mark, and the first after it
+	marked                bool
 }
 
-// start starts a load of some writers and two readers on s.
-func start(t *testing.T, s store.Store, writers int) *load {
+// loaded is a thread under load.
+type loaded struct {
+	id     string
+	newest atomic.Uint64 // the highest version that an ended call has reported
+
+	acknowledged, denied []string // guarded by load.mu
+}
+
+// start starts a load of several threads on s.
+func start(t *testing.T, s store.Store, threads int) *load {
 	t.Helper()
-	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{s: s, stop: stop, more: make(chan struct{}, 1)}
+	l := &load{s: s, stop: stop, more: make(chan struct{}, 1), gaveUp: map[string]int{}}
 	t.Cleanup(func() { // after a failure
 		l.stop()
 		l.wg.Wait()
 	})
-	for w := range writers {
-		l.wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				l.write(t, fmt.Sprintf("msg_%d_%d", w, i))
-			}
-		})
+	for n := range threads {
+		th := &loaded{id: fmt.Sprint("thr_", n)}
+		must(t, s.SaveThread(ctx, thread(th.id)))
+		l.threads = append(l.threads, th)
 	}
-	for range 2 {
+	for _, th := range l.threads {
+		for w := range 2 {
+			l.wg.Go(func() {
+				for i := 0; ctx.Err() == nil; i++ {
+					l.write(t, th, fmt.Sprintf("msg_%d_%d", w, i))
+				}
+			})
+		}
 		l.wg.Go(func() {
 			for ctx.Err() == nil {
-				err := l.call(t, func(ctx context.Context) error { return errOf(s.LoadThread(ctx, "thr_1")) })
-				if err != nil {
-					time.Sleep(5 * time.Millisecond) // spares the processor
+				if err := th.call(t, func(ctx context.Context) error { return errOf(s.LoadThread(ctx, th.id)) }); err != nil {
+					l.mu.Lock()
+					l.gaveUp[fmt.Sprint(causeOf(err))]++
+					l.mu.Unlock()
 				}
+				time.Sleep(time.Millisecond) // paces the load
 			}
 		})
 	}
@@ -60,35 +73,37 @@ func start(t *testing.T, s store.Store, writers int) *load {
 }
 
 // call makes a call whose version must not be older than those of the calls that ended before.
-func (l *load) call(t *testing.T, f func(context.Context) error) error {
-	before := l.newest.Load()
+func (th *loaded) call(t *testing.T, f func(context.Context) error) error {
+	before := th.newest.Load()
 	var version uint64
 	err := f(callctx.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after }))
 	if err != nil {
 		return err
 	}
 	if version < before {
-		t.Errorf("a call reports version %d after version %d", version, before)
+		t.Errorf("%s: a call reports version %d after version %d", th.id, version, before)
 	}
-	for old := l.newest.Load(); old < version && !l.newest.CompareAndSwap(old, version); old = l.newest.Load() {
+	for old := th.newest.Load(); old < version && !th.newest.CompareAndSwap(old, version); old = th.newest.Load() {
 	}
 	return nil
 }
 
-func (l *load) write(t *testing.T, id string) {
-	err := l.call(t, func(ctx context.Context) error { return l.s.AddThreadItem(ctx, "thr_1", item(t, id)) })
+func (l *load) write(t *testing.T, th *loaded, id string) {
+	err := th.call(t, func(ctx context.Context) error { return l.s.AddThreadItem(ctx, th.id, item(t, id)) })
 	now := time.Now()
 	l.mu.Lock()
 	switch {
 	case err == nil:
-		l.acknowledged = append(l.acknowledged, id)
+		th.acknowledged = append(th.acknowledged, id)
+		l.acknowledged++
 		if !l.marked {
-			l.lastBefore = now
-		} else if l.firstAfter.IsZero() {
-			l.firstAfter = now
+			l.before = now
+		} else if l.after.IsZero() {
+			l.after = now
 		}
 	case store.IsDefinite(err):
-		l.denied = append(l.denied, id)
+		th.denied = append(th.denied, id)
+		l.gaveUp[fmt.Sprint(causeOf(err))]++
 	default:
 		l.unknown++
 	}
@@ -105,7 +120,7 @@ func (l *load) write(t *testing.T, id string) {
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.acknowledged)
+	return l.acknowledged
 }
 
 // await waits for n more acknowledged writes.
@@ -116,16 +131,16 @@ func (l *load) await(t *testing.T, n int) {
 		select {
 		case <-l.more:
 		case <-limit:
-			t.Fatal("a minute passed without enough acknowledged writes")
+			t.Fatalf("%d of %d writes were acknowledged within a minute", l.count()-from, n)
 		}
 	}
 }
 
-// mark says that an outage begins now. The next acknowledgement ends it.
+// mark says that an outage has begun. The next acknowledgement ends it.
 func (l *load) mark() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.marked, l.firstAfter = true, time.Time{}
+	l.marked = true
 }
 
 // end stops the load and compares what it noted with the rows of s.
@@ -133,11 +148,23 @@ func (l *load) end(t *testing.T, s store.Store) {
 	t.Helper()
 	l.stop()
 	l.wg.Wait()
-	whole(t, s, l.acknowledged)
-	for _, id := range l.denied {
-		if _, err := s.LoadItem(t.Context(), "thr_1", id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s exists, but its error says that it was not applied: %v", id, err)
+	denied := 0
+	for _, th := range l.threads {
+		whole(t, s, th.id, th.acknowledged)
+		for _, id := range th.denied {
+			if _, err := s.LoadItem(t.Context(), th.id, id); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("%s of %s exists, but its error says that it was not applied: %v", id, th.id, err)
+			}
 		}
+		denied += len(th.denied)
 	}
-	t.Logf("%d acknowledged, %d not applied, %d unknown", len(l.acknowledged), len(l.denied), l.unknown)
+	t.Logf("%d acknowledged, %d not applied, %d unknown", l.acknowledged, denied, l.unknown)
+}
+
+// patient checks that the store, which is patient, has retried all that can be retried: every call but those in COMMIT.
+func (l *load) patient(t *testing.T) {
+	t.Helper()
+	for cause, n := range l.gaveUp {
+		t.Errorf("%d calls were not retried: %s", n, cause)
+	}
 }

@@ -55,6 +55,16 @@ func (s *Server) standby(t testing.TB, args ...string) *Server {
 // Same returns the data source name at this server of the database that dsn names at another one.
 func (s *Server) Same(dsn string) string { return moved(dsn, "host="+s.dir) }
 
+// Hosts returns a DSN that names the servers of several DSNs of one database.
+func Hosts(dsns ...string) string {
+	var hosts []string
+	for _, dsn := range dsns {
+		host, _, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
+		hosts = append(hosts, host)
+	}
+	return moved(dsns[0], "host="+strings.Join(hosts, ","))
+}
+
 // Hold stops the walreceiver of a standby (SIGSTOP): its connection stays, and it receives nothing until [Server.Continue].
 func (s *Server) Hold(t testing.TB) {
 	t.Helper()
