@@ -77,6 +77,16 @@ func (s *Server) Hold(t testing.TB) {
 	s.held.Store(int64(pid))
 }
 
+// CatchUp waits until a standby has replayed everything that its primary has written.
+func (s *Server) CatchUp(t testing.TB, primary *Server) {
+	t.Helper()
+	var now string
+	c := testenv.Value(pgx.Connect(t.Context(), primary.dsn("postgres")))(t)
+	defer func() { _ = c.Close(context.Background()) }()
+	testenv.Must(t, c.QueryRow(t.Context(), "SELECT pg_current_wal_lsn()::text").Scan(&now))
+	Await(t, s.dsn("postgres"), "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", now)
+}
+
 // Continue ends Hold. The standby receives what it missed.
 func (s *Server) Continue(t testing.TB) {
 	t.Helper()
