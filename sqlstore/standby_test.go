@@ -96,7 +96,9 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 	for name, s := range stores {
 		for what, w := range writes {
 			wg.Go(func() {
-				err := w.do(t.Context(), s)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				err := w.do(ctx, s)
 				mu.Lock()
 				defer mu.Unlock()
 				errs[key{name, what}] = err
