@@ -202,3 +202,37 @@ func TestAPoolLeavesAReadOnlySession(t *testing.T) {
 	}
 	t.Error("the pool still has read-only sessions")
 }
+
+// A machine that vanishes between the statements of a write and its COMMIT cannot tell the server. The server must not keep the
+// locks of the write for longer than it says of lost writes.
+func TestAVanishedClientDoesNotKeepItsLocks(t *testing.T) {
+	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := broken(t)
+			opts := append(opts, sqlstore.WithStatementTimeout(2*time.Second), sqlstore.WithLockTimeout(time.Second))
+			s, other := openPG(t, n.DSN, opts...), openPG(t, n.Direct, opts...)
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			n.Do(first("commit", pgtest.Vanish))
+			if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")); store.IsDefinite(err) {
+				t.Errorf("a write without an answer to COMMIT: %v", err)
+			}
+			pgtest.Await(t, n.Direct, "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+			end := time.Now().Add(s.LongestWrite() + 10*time.Second) // some for a slow machine
+			for {
+				err := other.AddThreadItem(t.Context(), "thr_1", item(t, "msg_2"))
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, store.ErrNotApplied) {
+					t.Fatalf("a write that waits for a lock: %v", err)
+				}
+				if time.Now().After(end) {
+					t.Fatalf("the thread is locked for more than %v", s.LongestWrite())
+				}
+			}
+			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
+			wantErr(t, errOf(other.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
+		})
+	}
+}

@@ -36,6 +36,7 @@ const (
 	Break              // break the connection and do not pass the message on
 	BreakAnswer        // pass it on, and break the connection when the answer comes
 	LoseAnswer         // pass it on, and silently drop everything to the client from then on
+	Vanish             // break the connection for the client only: the server gets nothing more, and does not notice
 )
 
 // LoseCancels is for [Network.Do]: no request to cancel a statement reaches the server. After a broken connection pgx sends one. A
@@ -180,6 +181,11 @@ func (n *Network) serve(client net.Conn) {
 				a = n.on(sent)
 			}
 			n.mu.Unlock()
+			if a == Vanish {
+				_ = client.Close()
+				<-l.ended
+				return false
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			then = max(then, a)
