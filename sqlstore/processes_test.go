@@ -190,17 +190,17 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 func TestABusListensWhereItIsTold(t *testing.T) {
 	n := broken(t)
 	asked := make(chan struct{}, 1)
-	n.do(func(sent []byte) action {
+	n.Do(func(sent []byte) pgtest.Action {
 		if !bytes.Contains(sent, []byte("LISTEN")) {
-			return pass
+			return pgtest.Pass
 		}
 		select {
 		case asked <- struct{}{}:
 		default:
 		}
-		return cut
+		return pgtest.Break
 	})
-	s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.direct))
+	s := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.Direct))
 	b := closed[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
 	events := make(chan string, 10)
 	defer b.Subscribe(t.Context(), func(c bus.Change) { events <- c.ThreadID }, func(on bool) { events <- fmt.Sprint(on) })()
@@ -221,7 +221,7 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	expect("thr_1")
 
-	wrong := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
+	wrong := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
 	if _, err := wrong.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid || strings.Contains(fmt.Sprint(err, causeOf(err)), "c4n4ry") {
 		t.Errorf("an invalid DSN: %v (cause %v)", err, causeOf(err))
 	}
