@@ -22,13 +22,13 @@ import (
 func TestAWriteTakesTwoRoundTripsAndAReadOne(t *testing.T) {
 	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
 		t.Run(name, func(t *testing.T) {
-			n := broken(t)
-			s := openPG(t, n.dsn, append(opts, sqlstore.WithMaxConns(1))...)
+			n := pgtest.NewNetwork(t, pgtest.Shared(t).DSN(t))
+			s := openPG(t, n.DSN, append(opts, sqlstore.WithMaxConns(1))...)
 			ctx, cancel := context.WithTimeout(bus.WithStamp(t.Context(), bus.Stamp{Origin: "cache", Write: 1}), time.Minute)
 			defer cancel()
 			a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 			var trips atomic.Int64
-			n.do(func([]byte) action { trips.Add(1); return pass })
+			n.Do(func([]byte) pgtest.Action { trips.Add(1); return pgtest.Pass })
 			for _, c := range []struct {
 				name string
 				want int64

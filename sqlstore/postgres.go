@@ -217,6 +217,8 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "25006": // read_only_sql_transaction: of this session; transact drops it, and another may do
 		v.code, v.retry, v.drop = store.CodeUnavailable, true, true
+	case "25P03": // idle_in_transaction_session_timeout: the session ended before it read a COMMIT
+		v.code, v.retry, v.settled = store.CodeUnavailable, true, true
 	case "55P03": // lock_not_available
 		v.code = store.CodeUnavailable
 	case "40003": // statement_completion_unknown
@@ -230,7 +232,7 @@ func (e *postgresEngine) classify(err error) verdict {
 	default:
 		switch pe.Code[:min(2, len(pe.Code))] {
 		case "08": // connection exception: a proxy, for example, lost the server
-			v.code, v.settled = store.CodeUnavailable, false
+			v.code, v.retry, v.settled = store.CodeUnavailable, true, false
 		case "53", "58": // insufficient resources (disk full), system
 			v.code = store.CodeUnavailable
 		}

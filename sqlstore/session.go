@@ -173,10 +173,11 @@ type pgTx struct {
 	xid   string
 }
 
-// introduce is the second statement of a transaction. Without client_min_messages, a server may hide the warnings that
-// commit looks for.
+// introduce is the second statement of a transaction. A server without client_min_messages may hide the warnings that commit
+// looks for. The last timeout ends the transaction of a client whose machine vanished.
 const introduce = `SELECT set_config('chatstore.stamp', $1, true), set_config('statement_timeout', $2, true),
-	set_config('lock_timeout', $3, true), set_config('client_min_messages', 'warning', true), pg_current_xact_id()::text`
+	set_config('lock_timeout', $3, true), set_config('idle_in_transaction_session_timeout', $4, true),
+	set_config('client_min_messages', 'warning', true), pg_current_xact_id()::text`
 
 func (t *pgTx) run(ctx context.Context, steps ...step) error {
 	return t.e.watched(ctx, t.c, func() error {
@@ -201,7 +202,7 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 		}
 		t.begun = true
 		var ignored string
-		if err := res.QueryRow().Scan(&ignored, &ignored, &ignored, &ignored, &t.xid); err != nil {
+		if err := res.QueryRow().Scan(&ignored, &ignored, &ignored, &ignored, &ignored, &t.xid); err != nil {
 			return fmt.Errorf("introduce: %w", err)
 		}
 	}
@@ -227,7 +228,7 @@ func (e *postgresEngine) settings(ctx context.Context) []any {
 	if t, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(t))
 	}
-	return []any{stamp, millis(limit), millis(e.cfg.lockTimeout)}
+	return []any{stamp, millis(limit), millis(e.cfg.lockTimeout), millis(e.cfg.statementTimeout)}
 }
 
 func (e *postgresEngine) write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error) {
