@@ -87,3 +87,17 @@ func Table(s *Store, table string) string { return s.cfg.qualified(table) }
 
 // LockName is the name of the migration lock in PostgreSQL, with the default prefix and no schema.
 var LockName = config{prefix: DefaultPrefix}.migrationLock()
+
+// FirstEdition returns the text that makes the tables of the first edition in PostgreSQL, as its programs did.
+func FirstEdition() string {
+	e, cfg := &postgresEngine{}, config{prefix: DefaultPrefix}
+	all, err := sources(e)
+	if err != nil {
+		panic(err)
+	}
+	text := e.newLog()
+	for _, m := range all[:2] {
+		text += ";\n" + m.text + fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", cfg.log(), m.number)
+	}
+	return e.names(cfg).Replace(text)
+}

@@ -33,8 +33,8 @@ import (
 // With a Bus, a cached read is at most as old as the lease of the Bus ([pubsub.WithLease]). One Bus serves any number of
 // caches. While the triggers are disabled, reads bypass the caches.
 //
-// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], and if the triggers are disabled
-// ([WithoutNotify]).
+// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], with [WithoutNotify], and if the triggers
+// are off and the role may not switch them on.
 func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {

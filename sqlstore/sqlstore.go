@@ -12,17 +12,21 @@
 //
 // A value is stored as its JSON text, byte for byte. Other columns have the parts that queries need. Opening a database
 // migrates its schema forward, except with [WithoutMigration]. Several programs may open a database at once. After a
-// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner.
+// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner. The place of a
+// deleted item stays for cursors, until its thread is deleted. [Store.EraseOwner] removes an owner's name everywhere.
 //
 // # Errors
 //
 // A write is one transaction. A write that fails before its COMMIT is sent was not applied: its error wraps
-// [store.ErrNotApplied]. This includes a cancelled context. The caller's context does not cancel the COMMIT: the write waits
-// for the answer. The outcome is unknown ([store.ErrUnavailable]) only if no answer comes, for example because the
-// connection breaks at that moment. [Store.LongestWrite] returns how long such a write may still commit.
+// [store.ErrNotApplied]. This includes a cancelled context. A COMMIT is never cancelled: the write waits for the answer, and
+// after its context has ended for 10 seconds more. The outcome is unknown ([store.ErrUnavailable]) if no answer comes, or one
+// with a warning, such as that a synchronous standby has not confirmed. [Store.LongestWrite] returns how long such a write may
+// still commit. A COMMIT that waits for a standby may take longer. The Store watches it, and caches above bypass its thread
+// until it has ended ([driver.ReportPending]).
 //
-// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it succeeds, when the time of
-// [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's cause, never in its text.
+// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it
+// succeeds, when the time of [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's
+// cause, never in its text.
 package sqlstore
 
 import (
@@ -38,7 +42,8 @@ import (
 
 var checks = driver.Checks{Versions: true}
 
-// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use.
+// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [OpenPostgres] or [NewPostgres]. It is safe for
+// concurrent use.
 // Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator
@@ -143,7 +148,7 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 
 // LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For PostgreSQL it is
 // the statement timeout plus the lock timeout plus 5 seconds: a server runs a statement at most that long after its client
-// is gone. For SQLite it is zero.
+// is gone. Only a COMMIT that waits for a standby may take longer; the Store watches it. For SQLite it is zero.
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
