@@ -8,25 +8,19 @@
 // Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
 // SQLite file on a network file system.
 //
-// # What is stored
-//
-// A value is stored as its JSON text, byte for byte. Other columns have the parts that queries need. Opening a database
-// migrates its schema forward, except with [WithoutMigration]. Several programs may open a database at once. After a
-// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner. The place of a
-// deleted item stays for cursors, until its thread is deleted. [Store.EraseOwner] removes an owner's name everywhere.
+// A value is stored as its JSON text, byte for byte. Opening a database migrates its schema forward, except with
+// [WithoutMigration]. Several programs may open a database at once. A deleted thread or attachment leaves its id, owner and
+// version behind, and a deleted item its place, until its thread is deleted.
 //
 // # Errors
 //
-// A write is one transaction. A write that fails before its COMMIT is sent was not applied: its error wraps
+// A write is one transaction. One that fails before its COMMIT is sent was not applied: its error wraps
 // [store.ErrNotApplied]. This includes a cancelled context. A COMMIT is never cancelled: the write waits for the answer, and
 // after its context has ended for 10 seconds more. The outcome is unknown ([store.ErrUnavailable]) if no answer comes, or one
-// with a warning, such as that a synchronous standby has not confirmed. [Store.LongestWrite] returns how long such a write may
-// still commit. A COMMIT that waits for a standby may take longer. The Store watches it, and caches above bypass its thread
-// until it has ended ([driver.ReportPending]).
+// with a warning, such as that a synchronous standby has not confirmed. See [Store.LongestWrite].
 //
-// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it
-// succeeds, when the time of [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's
-// cause, never in its text.
+// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried for the time of
+// [WithRetryFor]. The driver's message is in an error's cause, never in its text.
 package sqlstore
 
 import (
@@ -148,7 +142,10 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 
 // LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For PostgreSQL it is
 // the statement timeout plus the lock timeout plus 5 seconds: a server runs a statement at most that long after its client
-// is gone. Only a COMMIT that waits for a standby may take longer; the Store watches it. For SQLite it is zero.
+// is gone. For SQLite it is zero.
+//
+// Only a COMMIT that waits for a synchronous standby may take longer. The Store watches it, and caches above bypass its thread
+// until it has ended ([driver.ReportPending]).
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
