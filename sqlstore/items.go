@@ -51,16 +51,17 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	if err != nil {
 		return err
 	}
-	text, refusal := s.sql.upsertItem, store.CodeOK
+	write, refusal := itemWrite{alone: s.sql.touchAndUpsert, texts: []string{s.sql.upsertItem}}, store.CodeOK
 	switch w.Mode {
 	case store.InsertOnly:
-		text, refusal = s.sql.insertItem, store.CodeConflict
+		write, refusal = itemWrite{alone: s.sql.touchAndInsert, texts: []string{s.sql.insertItem}}, store.CodeConflict
 	case store.UpdateOnly:
-		text, refusal = s.sql.updateItem, store.CodeNotFound
+		write, refusal = itemWrite{texts: []string{s.sql.updateItem}}, store.CodeNotFound
 	}
-	args := []any{threadID, w.Item.ID, w.Item.CreatedAt.UnixMicro(), w.Item.JSON().String()}
-	return s.changeItem(ctx, c, threadID, w.Condition, func() error { return c.error(refusal, nil) },
-		func() error { return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil) }, step{text: text, args: args})
+	write.args = []any{threadID, w.Item.ID, w.Item.CreatedAt.UnixMicro(), w.Item.JSON().String()}
+	write.unwritten = func() error { return c.error(refusal, nil) }
+	write.missing = func() error { return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil) }
+	return s.changeItem(ctx, c, threadID, w.Condition, write)
 }
 
 // LoadItem returns the item of the named thread, or [store.ErrNotFound].
@@ -100,26 +101,39 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		return err
 	}
 	nothing := func() error { return nil } // to do
-	args := []any{threadID, itemID}
-	return s.changeItem(ctx, c, threadID, cond, nothing, nothing,
-		step{text: s.sql.keepPlace, args: args}, step{text: s.sql.deleteItem, args: args})
+	return s.changeItem(ctx, c, threadID, cond, itemWrite{
+		texts: []string{s.sql.keepPlace, s.sql.deleteItem}, args: []any{threadID, itemID}, unwritten: nothing, missing: nothing,
+	})
 }
 
-// changeItem makes a write of one item. The last step returns a row if it wrote; otherwise the outcome is unwritten. If the
-// thread does not exist, it is missing.
-func (s *Store) changeItem(ctx context.Context, c call, threadID string, cond driver.Condition, unwritten, missing func() error,
-	steps ...step) error {
-	var wrote bool
+// itemWrite is a write of one item.
+type itemWrite struct {
+	texts []string // follow touchThread; the last returns a row if it wrote
+	alone string   // does all of that, if not ""
+	args  []any    // of each text
+	// unwritten and missing are the outcomes if nothing is written: because of the item, or as the thread does not exist.
+	unwritten, missing func() error
+}
+
+func (s *Store) changeItem(ctx context.Context, c call, threadID string, cond driver.Condition, w itemWrite) error {
+	var place int64 // of the written item; places begin at 1
 	return s.change(ctx, c, change{
 		threadID: threadID, cond: cond,
-		steps: func() []step {
-			all := append([]step{{text: s.sql.touchThread, args: []any{threadID}}}, steps...)
-			all[len(all)-1].row = maybe(&wrote, new(int64))
-			return all
+		steps: func(first func(...any) scanner) []step {
+			place = 0
+			if w.alone != "" {
+				return []step{{w.alone, w.args, first(&place)}}
+			}
+			steps := []step{{s.sql.touchThread, w.args[:1], first()}}
+			for _, text := range w.texts {
+				steps = append(steps, step{text: text, args: w.args})
+			}
+			steps[len(steps)-1].row = only(&place)
+			return steps
 		},
 		done: func() error {
-			if !wrote {
-				return refused{unwritten()}
+			if place == 0 {
+				return refused{w.unwritten()}
 			}
 			return nil
 		},
@@ -127,7 +141,7 @@ func (s *Store) changeItem(ctx context.Context, c call, threadID string, cond dr
 			if was.state == live {
 				return errMoved
 			}
-			return refused{missing()}
+			return refused{w.missing()}
 		},
 	})
 }

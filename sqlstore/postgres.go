@@ -101,8 +101,9 @@ func newPostgres(ctx context.Context, dsn string, cfg config) (*postgresEngine, 
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 		conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 0, 0
 	} else {
-		conn.RuntimeParams["statement_timeout"] = millis(cfg.statementTimeout)
-		conn.RuntimeParams["lock_timeout"] = millis(cfg.lockTimeout)
+		for name, value := range cfg.limits() {
+			conn.RuntimeParams[name] = value
+		}
 	}
 	primaryOnly(conn)
 	settings.MaxConns, settings.MinConns = int32(min(cfg.maxConns, math.MaxInt32)), 0
@@ -148,8 +149,11 @@ func (e *postgresEngine) longestWrite() time.Duration {
 }
 
 func (e *postgresEngine) statements(cfg config) statements {
-	return statementsFor(cfg.qualified, "(SELECT json_array_elements_text($1::text::json))", "'"+cfg.qualified("threads")+"'::regclass::oid::text",
-		func(text string) string { return text })
+	return statementsFor(dialect{
+		table: cfg.qualified, param: func(text string) string { return text },
+		ids:  "(SELECT json_array_elements_text($1::text::json))",
+		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text", together: true,
+	})
 }
 
 // qualified returns the name of a table, with its schema if one was named.

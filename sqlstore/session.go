@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -173,18 +175,13 @@ type pgTx struct {
 	xid   string
 }
 
-// introduce is the second statement of a transaction. A server without client_min_messages may hide the warnings that commit
-// looks for. The last timeout ends the transaction of a client whose machine vanished.
-const introduce = `SELECT set_config('chatstore.stamp', $1, true), set_config('statement_timeout', $2, true),
-	set_config('lock_timeout', $3, true), set_config('idle_in_transaction_session_timeout', $4, true),
-	set_config('client_min_messages', 'warning', true), pg_current_xact_id()::text`
-
 func (t *pgTx) run(ctx context.Context, steps ...step) error {
 	return t.e.watched(ctx, t.c, func() error {
 		var b pgx.Batch
 		if !t.begun {
 			b.Queue("begin")
-			b.Queue(introduce, t.e.settings(ctx)...)
+			text, args := t.e.introduce(ctx)
+			b.Queue(text, args...)
 		}
 		for _, st := range steps {
 			b.Queue(st.text, st.args...)
@@ -201,8 +198,14 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 			return fmt.Errorf("begin: %w", err)
 		}
 		t.begun = true
-		var ignored string
-		if err := res.QueryRow().Scan(&ignored, &ignored, &ignored, &ignored, &ignored, &t.xid); err != nil {
+		rows, err := res.Query()
+		if err == nil {
+			err = eachRow(rows, step{row: func(func(...any) error) error {
+				t.xid = string(rows.RawValues()[0])
+				return nil
+			}})
+		}
+		if err != nil {
 			return fmt.Errorf("introduce: %w", err)
 		}
 	}
@@ -218,17 +221,42 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 	return nil
 }
 
-// settings returns the arguments of introduce: the call's stamp for the triggers, and the time limits.
-func (e *postgresEngine) settings(ctx context.Context) []any {
-	stamp := ""
+// introduce returns the second statement of a transaction. It asks for the transaction's number, and sets the call's stamp for
+// the triggers and what differs from the session's limits.
+func (e *postgresEngine) introduce(ctx context.Context) (text string, args []any) {
+	text = "SELECT pg_current_xact_id()::text"
+	set := func(name, value string) {
+		args = append(args, value)
+		text += ", set_config('" + name + "', $" + strconv.Itoa(len(args)) + ", true)"
+	}
 	if s := bus.StampFrom(ctx); s.Origin != "" {
-		stamp = s.Origin + ":" + strconv.FormatUint(s.Write, 10)
+		set("chatstore.stamp", s.Origin+":"+strconv.FormatUint(s.Write, 10))
 	}
 	limit := e.cfg.statementTimeout
 	if t, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(t))
 	}
-	return []any{stamp, millis(limit), millis(e.cfg.lockTimeout), millis(e.cfg.statementTimeout)}
+	if e.own && !e.cfg.pooler { // newPostgres has set the session's limits
+		if limit < e.cfg.statementTimeout {
+			set("statement_timeout", millis(limit))
+		}
+		return text, args
+	}
+	limits := e.cfg.limits()
+	limits["statement_timeout"] = millis(limit)
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		set(name, limits[name])
+	}
+	return text, args
+}
+
+// limits returns the settings of a session or transaction. The idle limit ends the transaction of a client whose machine
+// vanished. With fewer messages, a server may hide the warnings that sendCommit looks for.
+func (c config) limits() map[string]string {
+	return map[string]string{
+		"statement_timeout": millis(c.statementTimeout), "lock_timeout": millis(c.lockTimeout),
+		"idle_in_transaction_session_timeout": millis(c.statementTimeout), "client_min_messages": "warning",
+	}
 }
 
 func (e *postgresEngine) write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error) {

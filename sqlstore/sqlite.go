@@ -190,11 +190,11 @@ func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
 func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // a write never outlives its call
 
 func (e *sqliteEngine) statements(cfg config) statements {
-	return statementsFor(
-		func(table string) string { return `"` + cfg.prefix + table + `"` },
-		"(SELECT value FROM json_each($1))", "''",
-		func(text string) string { return strings.ReplaceAll(text, "$", "?") },
-	)
+	return statementsFor(dialect{
+		table: func(table string) string { return `"` + cfg.prefix + table + `"` },
+		param: func(text string) string { return strings.ReplaceAll(text, "$", "?") },
+		ids:   "(SELECT value FROM json_each($1))", self: "''",
+	})
 }
 
 // suits refuses a file that cannot be in WAL mode. The engine depends on that mode.

@@ -28,20 +28,23 @@ type statements struct {
 	touchThread  string
 	insertItem   string
 	upsertItem   string
-	updateItem   string
-	keepPlace    string
-	deleteItem   string
-	loadItem     string
-	insertFile   string
-	upsertFile   string
-	updateFile   string
-	loadFile     string
-	deleteFile   string
-	itemPages    pages
-	threadPages  [len(filters)]pages // index: kind of filter
-	filePages    [len(filters)]pages
-	idlePages    [len(filters)]pages
-	versionsOf   string
+	// touchThread with insertItem or upsertItem in one; "" if the database cannot.
+	touchAndInsert string
+	touchAndUpsert string
+	updateItem     string
+	keepPlace      string
+	deleteItem     string
+	loadItem       string
+	insertFile     string
+	upsertFile     string
+	updateFile     string
+	loadFile       string
+	deleteFile     string
+	itemPages      pages
+	threadPages    [len(filters)]pages // index: kind of filter
+	filePages      [len(filters)]pages
+	idlePages      [len(filters)]pages
+	versionsOf     string
 
 	eraseThreads  string
 	eraseItems    string
@@ -56,15 +59,22 @@ type statements struct {
 // mayOwn is the rule of ownership for replacing a row: a save with the zero Owner keeps the stored one.
 const mayOwn = `($2 = '' AND $3 = '' OR {row}tenant = $2 AND {row}subject = $3)`
 
-// statementsFor returns the texts for one database. table qualifies the name of a table, ids is a set of the ids in the JSON
-// array $1, self is a text that another table of threads would not have, and param changes the form of the parameters $1, $2
-// and so on.
-func statementsFor(table func(string) string, ids, self string, param func(string) string) statements {
-	names := strings.NewReplacer("{threads}", table("threads"), "{items}", table("items"), "{gone}", table("gone"),
-		"{files}", table("attachments"), "{ids}", ids, "{self}", self)
+// dialect has the differences between the texts of the two databases.
+type dialect struct {
+	table func(string) string // the qualified name of a table
+	param func(string) string // changes the form of the parameters $1, $2 and so on
+	ids   string              // a set of the ids in the JSON array $1
+	self  string              // a text that another table of threads would not have
+	// together says that one statement may change several tables.
+	together bool
+}
+
+func statementsFor(d dialect) statements {
+	names := strings.NewReplacer("{threads}", d.table("threads"), "{items}", d.table("items"), "{gone}", d.table("gone"),
+		"{files}", d.table("attachments"), "{ids}", d.ids, "{self}", d.self)
 	var texts []string
 	q := func(text string) string {
-		texts = append(texts, param(names.Replace(text)))
+		texts = append(texts, d.param(names.Replace(text)))
 		return texts[len(texts)-1]
 	}
 	own := func(row string) string { return strings.ReplaceAll(mayOwn, "{row}", row) }
@@ -72,10 +82,13 @@ func statementsFor(table func(string) string, ids, self string, param func(strin
 		newThread = `INSERT INTO {threads} AS t (id, tenant, subject, created_at, doc, version, places, state)
 			VALUES ($1, $2, $3, $4, $5, 1, 0, 0)
 			ON CONFLICT (id) DO UPDATE SET created_at = $4, doc = $5, version = t.version + 1, state = 0 WHERE `
-		// The place among items of one time comes from the thread's row, which touchThread has locked.
+		// A change of an item first locks the thread's row, so versions and places are in the order of commits.
+		touch = `UPDATE {threads} SET version = version + 1, places = places + 1 WHERE id = $1 AND state = 0 RETURNING `
+		// The place among items of one time comes from the thread's row.
 		newItem = `INSERT INTO {items} (thread_id, id, created_at, doc, place)
-			SELECT id, $2, CAST($3 AS bigint), $4, places FROM {threads} WHERE id = $1 AND state = 0
-			ON CONFLICT (thread_id, id) DO `
+			SELECT id, $2, CAST($3 AS bigint), $4, places FROM `
+		asNew   = ` ON CONFLICT (thread_id, id) DO NOTHING RETURNING place`
+		over    = ` ON CONFLICT (thread_id, id) DO UPDATE SET created_at = excluded.created_at, doc = excluded.doc RETURNING place`
 		newFile = `INSERT INTO {files} AS t (id, tenant, subject, doc, state) VALUES ($1, $2, $3, $4, 0)
 			ON CONFLICT (id) DO UPDATE SET doc = $4, state = 0 WHERE `
 		// SQLite uses the index threads_deleted only for exactly its condition.
@@ -91,10 +104,9 @@ func statementsFor(table func(string) string, ids, self string, param func(strin
 		deleteItems:  q(`DELETE FROM {items} WHERE thread_id = $1`),
 		deleteGone:   q(`DELETE FROM {gone} WHERE thread_id = $1`),
 
-		// A change of an item first locks the thread's row, so versions and places are in the order of commits.
-		touchThread: q(`UPDATE {threads} SET version = version + 1, places = places + 1 WHERE id = $1 AND state = 0 RETURNING version`),
-		insertItem:  q(newItem + `NOTHING RETURNING place`),
-		upsertItem:  q(newItem + `UPDATE SET created_at = excluded.created_at, doc = excluded.doc RETURNING place`),
+		touchThread: q(touch + `version`),
+		insertItem:  q(newItem + `{threads} WHERE id = $1 AND state = 0` + asNew),
+		upsertItem:  q(newItem + `{threads} WHERE id = $1 AND state = 0` + over),
 		updateItem:  q(`UPDATE {items} SET created_at = $3, doc = $4 WHERE thread_id = $1 AND id = $2 RETURNING place`),
 		keepPlace: q(`INSERT INTO {gone} (thread_id, id, created_at, place)
 			SELECT thread_id, id, created_at, place FROM {items} WHERE thread_id = $1 AND id = $2
@@ -122,6 +134,15 @@ func statementsFor(table func(string) string, ids, self string, param func(strin
 		eraseFiles: q(`UPDATE {files} SET state = 2 WHERE tenant = $1 AND subject = $2 AND state < 2
 			RETURNING id, CASE doc WHEN '' THEN 0 ELSE 1 END`),
 		forgetFiles: q(`UPDATE {files} SET tenant = '', subject = '', doc = '' WHERE tenant = $1 AND subject = $2 AND state = 2`),
+	}
+	if d.together {
+		// A statement reads as of its begin, though it waits for the lock of the thread's row. An insert finds later items all
+		// the same. An update or a deletion would not: they stay statements of their own.
+		both := func(conflict string) string {
+			return q(`WITH t AS (` + touch + `id, version, places), i AS (` + newItem + `t` + conflict + `)
+				SELECT version, coalesce((SELECT place FROM i), 0) FROM t`)
+		}
+		st.touchAndInsert, st.touchAndUpsert = both(asNew), both(over)
 	}
 	st.itemPages = pagesOf(q, pageOf{
 		head: `SELECT t.version, coalesce(i.doc, ''), coalesce(i.id, ''), coalesce(i.created_at, 0), coalesce(i.place, 0), {found}

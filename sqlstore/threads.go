@@ -70,7 +70,7 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	args := []any{thread.ID, thread.Owner.Tenant, thread.Owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String()}
 	return s.change(ctx, c, change{
 		threadID: thread.ID, cond: w.Condition,
-		steps: func() []step { return []step{{text: text, args: args}} },
+		steps: func(first func(...any) scanner) []step { return []step{{text, args, first()}} },
 		missed: func(was threadState) error {
 			if err := w.Condition.Check(c.op, thread.ID, was.version); err != nil {
 				return refused{err}
@@ -90,8 +90,8 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	args := []any{threadID}
 	return s.change(ctx, c, change{
 		threadID: threadID, cond: cond,
-		steps: func() []step {
-			return []step{{text: s.sql.deleteThread, args: args}, {text: s.sql.deleteItems, args: args}, {text: s.sql.deleteGone, args: args}}
+		steps: func(first func(...any) scanner) []step {
+			return []step{{s.sql.deleteThread, args, first()}, {s.sql.deleteItems, args, nil}, {s.sql.deleteGone, args, nil}}
 		},
 		missed: func(was threadState) error {
 			if was.state == live {
@@ -106,8 +106,9 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 type change struct {
 	threadID string
 	cond     driver.Condition
-	// steps returns the statements. The first changes the thread's row and returns its new version.
-	steps func() []step
+	// steps returns the statements. The first changes the thread's row and returns its new version, and then what else the
+	// caller of first scans.
+	steps func(first func(also ...any) scanner) []step
 	// done looks at what the other steps returned, and may refuse the change. It may be nil.
 	done func() error
 	// missed says why the first step found no row.
@@ -120,9 +121,8 @@ func (s *Store) change(ctx context.Context, c call, w change) error {
 	var before, after uint64
 	err := s.write(ctx, c, func(ctx context.Context, tx tx) error {
 		var found bool
-		steps := w.steps()
-		steps[0].row = maybe(&found, &after)
-		if err := tx.run(ctx, steps...); err != nil {
+		first := func(also ...any) scanner { return maybe(&found, append([]any{&after}, also...)...) }
+		if err := tx.run(ctx, w.steps(first)...); err != nil {
 			return err
 		}
 		if !found {

@@ -24,8 +24,11 @@ func (c call) error(code store.Code, cause error) error {
 type step struct {
 	text string
 	args []any
-	row  func(scan func(into ...any) error) error // called for each row; nil to ignore the rows
+	row  scanner // called for each row; nil to ignore the rows
 }
+
+// scanner reads the columns of one row with scan.
+type scanner func(scan func(into ...any) error) error
 
 // tx is a transaction.
 type tx interface {
@@ -114,7 +117,7 @@ func (s *Store) verdict(err error) verdict {
 }
 
 // maybe returns a function for the rows of a statement that returns at most one. found becomes true if there is one.
-func maybe(found *bool, into ...any) func(scan func(...any) error) error {
+func maybe(found *bool, into ...any) scanner {
 	*found = false
 	return func(scan func(...any) error) error {
 		*found = true
@@ -123,6 +126,6 @@ func maybe(found *bool, into ...any) func(scan func(...any) error) error {
 }
 
 // only returns a function for the row of a statement that always returns one.
-func only(into ...any) func(scan func(...any) error) error {
+func only(into ...any) scanner {
 	return func(scan func(...any) error) error { return scan(into...) }
 }
