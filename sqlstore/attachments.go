@@ -7,6 +7,20 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
+// fileState is an attachment's row.
+type fileState struct {
+	owner chat.Owner
+	state int // deleted if the id was never used
+	doc   string
+}
+
+// load returns the step that loads the state of an id.
+func (f *fileState) load(s *Store, id string) step {
+	*f = fileState{state: deleted}
+	var found bool
+	return step{s.sql.loadFile, []any{id}, maybe(&found, &f.owner.Tenant, &f.owner.Subject, &f.state, &f.doc)}
+}
+
 // SaveAttachment inserts the attachment or replaces it.
 func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	c := call{store.OpSaveAttachment, store.RowAttachment, a.ID}
@@ -14,24 +28,19 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	if err != nil {
 		return err
 	}
-	a, mode := w.Attachment, w.Mode
-	text := map[store.SaveMode]string{
-		store.Upsert: s.sql.upsertFile, store.InsertOnly: s.sql.insertFile, store.UpdateOnly: s.sql.updateFile,
-	}[mode]
-	return s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		n, err := affected(tx.ExecContext(ctx, text, a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String()))
-		if n > 0 || err != nil {
+	a = w.Attachment
+	text := [...]string{store.Upsert: s.sql.upsertFile, store.InsertOnly: s.sql.insertFile, store.UpdateOnly: s.sql.updateFile}[w.Mode]
+	args := []any{a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String()}
+	return s.write(ctx, c, func(ctx context.Context, tx tx) error {
+		var wrote bool
+		if err := tx.run(ctx, step{text, args, maybe(&wrote, new(int64))}); err != nil || wrote {
 			return err
 		}
-		// Nothing was written: find out why.
-		deleted := true
-		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.fileOf, a.ID), &deleted); err != nil {
+		var was fileState
+		if err := tx.run(ctx, was.load(s, a.ID)); err != nil {
 			return err
 		}
-		if mode == store.UpdateOnly && deleted {
-			return refused{c.error(store.CodeNotFound, nil)}
-		}
-		return refused{c.error(store.CodeConflict, nil)}
+		return c.refusal(w.Mode, was.state, was.owner, a.Owner)
 	})
 }
 
@@ -41,26 +50,18 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.A
 	if err := checks.Attachment(ctx, c.op, attachmentID); err != nil {
 		return chat.Attachment{}, err
 	}
-	var (
-		owner chat.Owner
-		doc   string
-		found bool
-	)
-	err := s.read(ctx, c, func(ctx context.Context, db asker) (err error) {
-		found, err = maybe(db.QueryRowContext(ctx, s.sql.loadFile, attachmentID), &owner.Tenant, &owner.Subject, &doc)
-		return err
-	})
-	if err != nil {
+	var row fileState
+	if err := s.read(ctx, c, func() step { return row.load(s, attachmentID) }); err != nil {
 		return chat.Attachment{}, err
 	}
-	if !found {
+	if row.state != live {
 		return chat.Attachment{}, c.error(store.CodeNotFound, nil)
 	}
-	a, err := chat.ParseAttachment(doc)
+	a, err := chat.ParseAttachment(row.doc)
 	if err != nil {
 		return chat.Attachment{}, c.error(store.CodeInternal, err)
 	}
-	a.Owner = owner
+	a.Owner = row.owner
 	return a, nil
 }
 
@@ -70,8 +71,7 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 	if err := checks.Attachment(ctx, c.op, attachmentID); err != nil {
 		return err
 	}
-	return s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		_, err := tx.ExecContext(ctx, s.sql.deleteFile, attachmentID)
-		return err
+	return s.write(ctx, c, func(ctx context.Context, tx tx) error {
+		return tx.run(ctx, step{text: s.sql.deleteFile, args: []any{attachmentID}})
 	})
 }

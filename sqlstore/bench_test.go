@@ -2,7 +2,6 @@ package sqlstore_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,11 +27,11 @@ func fill(b *testing.B, s *sqlstore.Store, threadID string, n int) {
 	ctx := context.Background()
 	must(b, s.SaveThread(ctx, thread(threadID)))
 	doc := get[chat.Item](b)(item(b, "msg_@").Normalized(threadID)).JSON().String()
-	get[sql.Result](b)(sqlstore.Writer(s).Exec(fmt.Sprintf(`INSERT INTO %s (thread_id, id, created_at, seq, doc)
+	must(b, sqlstore.Exec(s, fmt.Sprintf(`INSERT INTO %s (thread_id, id, created_at, place, doc)
 		WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %d)
 		SELECT '%s', 'msg_' || n, n, n, replace('%s', '@', CAST(n AS text)) FROM g`,
 		sqlstore.Table(s, "items"), n, threadID, strings.ReplaceAll(doc, "'", "''"))))
-	get[sql.Result](b)(sqlstore.Writer(s).Exec("ANALYZE"))
+	must(b, sqlstore.Exec(s, "ANALYZE"))
 }
 
 // BenchmarkPage reads pages of 20 at the newest end, the middle and the oldest end of two threads, in turns. One thread has

@@ -163,23 +163,11 @@ func TestTheRecommendedStackConforms(t *testing.T) {
 }
 
 // With serializable transactions as the default, more transactions fail temporarily, but no more calls.
-func TestThroughAPoolerAndInASerializableDatabaseItConforms(t *testing.T) {
+func TestInASerializableDatabaseItConforms(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		set  string
-		opts []sqlstore.Option
-		full []string
-	}{
-		"pooler":       {"", []sqlstore.Option{sqlstore.WithPooler()}, []string{"Limit", "Order", "Concurrency"}},
-		"serializable": {" options='-c default_transaction_isolation=serializable'", nil, []string{"Limit"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			base := kept{postgres(pgtest.Shared(t).DSN(t)+c.set)(t, c.opts...)}
-			storetest.Run(t, func(t *testing.T) store.Store {
-				partly(t, c.full...)
-				return base
-			}, storetest.WithVersionsRequired())
-		})
-	}
+	base := kept{postgres(pgtest.Shared(t).DSN(t) + " options='-c default_transaction_isolation=serializable'")(t)}
+	storetest.Run(t, func(t *testing.T) store.Store {
+		partly(t, "Limit")
+		return base
+	}, storetest.WithVersionsRequired())
 }

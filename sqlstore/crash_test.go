@@ -55,13 +55,13 @@ func writeUntilKilled() {
 }
 
 // whole checks that every acknowledged item exists, and that each write is whole: the item together with its version.
-func whole(t *testing.T, s store.Store, acknowledged []string) {
+func whole(t *testing.T, s store.Store, threadID string, acknowledged []string) {
 	t.Helper()
 	there := map[string]bool{}
 	var version uint64
 	ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, _, after uint64) { version = after })
 	for after := ""; ; {
-		p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
+		p := get[store.Page[chat.Item]](t)(s.LoadThreadItems(ctx, threadID, store.PageQuery{Limit: 1000, Order: store.OldestFirst, After: after}))
 		for _, it := range p.Data {
 			there[it.ID] = true
 		}
@@ -71,11 +71,11 @@ func whole(t *testing.T, s store.Store, acknowledged []string) {
 	}
 	for _, id := range acknowledged {
 		if !there[id] {
-			t.Errorf("%s was acknowledged and is lost", id)
+			t.Errorf("%s of %s was acknowledged and is lost", id, threadID)
 		}
 	}
 	if version != uint64(1+len(there)) { // saving the thread was the first change
-		t.Errorf("version %d after the thread and %d items", version, len(there))
+		t.Errorf("%s: version %d after the thread and %d items", threadID, version, len(there))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 		own := item(t, fmt.Sprintf("msg_own_%d", round))
 		must(t, s.AddThreadItem(t.Context(), "thr_1", own))
 		acknowledged = append(acknowledged, own.ID)
-		whole(t, s, acknowledged)
+		whole(t, s, "thr_1", acknowledged)
 	}
 	t.Logf("%d acknowledged writes, %d kills", len(acknowledged), kills)
 }
@@ -121,59 +121,12 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	}
 	srv := pgtest.Start(t, disk...)
 	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
-	must(t, s.SaveThread(t.Context(), thread("thr_1")))
-	var (
-		mu           sync.Mutex
-		acknowledged []string
-		denied       []string
-		more         = make(chan struct{}, 1)
-		wg           sync.WaitGroup
-	)
-	on, stop := context.WithCancel(t.Context())
-	defer stop()
-	for w := range 8 {
-		wg.Go(func() {
-			for i := 0; on.Err() == nil; i++ {
-				id := fmt.Sprintf("msg_%d_%d", w, i)
-				err := s.AddThreadItem(t.Context(), "thr_1", item(t, id))
-				mu.Lock()
-				if err == nil {
-					acknowledged = append(acknowledged, id)
-				} else if store.IsDefinite(err) {
-					denied = append(denied, id)
-				}
-				mu.Unlock()
-				select {
-				case more <- struct{}{}:
-				default:
-				}
-				if err != nil {
-					time.Sleep(5 * time.Millisecond) // paces the load, because the starting server needs the processor
-				}
-			}
-		})
-	}
-	count := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(acknowledged)
-	}
+	l := start(t, s, 4)
 	for _, sig := range signals {
-		for from := count(); count() < from+100; {
-			<-more
-		}
+		l.await(t, 100)
 		srv.Restart(t, sig)
 	}
-	for from := count(); count() < from+100; {
-		<-more
-	}
-	stop()
-	wg.Wait()
-	whole(t, s, acknowledged)
-	for _, id := range denied {
-		if _, err := s.LoadItem(t.Context(), "thr_1", id); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s exists, but its error says that it was not applied: %v", id, err)
-		}
-	}
-	t.Logf("%d acknowledged, %d not applied, %d restarts", len(acknowledged), len(denied), len(signals))
+	l.await(t, 100)
+	l.end(t, s)
+	t.Logf("%d restarts", len(signals))
 }

@@ -1,7 +1,7 @@
 package sqlstore
 
 import (
-	"database/sql"
+	"context"
 	"fmt"
 	"time"
 
@@ -39,6 +39,10 @@ func PagedQueries() (all []PagedQuery) {
 	add("threads of an owner", lite.threadPages[byOwner], pg.threadPages[byOwner], "thr_5006", "tenant1", "subject2")
 	add("threads of a tenant", lite.threadPages[byTenant], pg.threadPages[byTenant], "thr_5006", "tenant1")
 	add("threads of everybody", lite.threadPages[byAny], pg.threadPages[byAny], "thr_10004")
+	for kind, filter := range [][]any{byOwner: {"tenant1", "subject2"}, byTenant: {"tenant1"}, byAny: nil} {
+		add(fmt.Sprint("attachments, filter ", kind), lite.filePages[kind], pg.filePages[kind], "thr_5006", filter...)
+		add(fmt.Sprint("idle threads, filter ", kind), lite.idlePages[kind], pg.idlePages[kind], "thr_5006", append(filter, int64(15_000))...)
+	}
 	return all
 }
 
@@ -51,11 +55,23 @@ func FilterKind(f store.OwnerFilter) int {
 // WithCancelDelay sets how long the server may take to answer after a request to cancel a statement.
 func WithCancelDelay(d time.Duration) Option { return func(c *config) { c.cancelDelay = d } }
 
-// Writer returns the pool for writes.
-func Writer(s *Store) *sql.DB { return s.engine.writer() }
+// Exec runs a text on the connection, or a connection, that writes.
+func Exec(s *Store, text string) error {
+	if e, ok := s.engine.(*postgresEngine); ok {
+		_, err := e.pool.Exec(context.Background(), text)
+		return err
+	}
+	_, err := s.engine.(*sqliteEngine).writes.Exec(text)
+	return err
+}
 
-// Reader returns the pool for reads.
-func Reader(s *Store) *sql.DB { return s.engine.reader() }
+// Query runs a query for one row on the connection, or a connection, that writes.
+func Query(s *Store, text string, into ...any) error {
+	if e, ok := s.engine.(*postgresEngine); ok {
+		return e.pool.QueryRow(context.Background(), text).Scan(into...)
+	}
+	return s.engine.(*sqliteEngine).writes.QueryRow(text).Scan(into...)
+}
 
 // Newest is the schema version that this package needs.
 func Newest(s *Store) int64 {
@@ -70,4 +86,18 @@ func Newest(s *Store) int64 {
 func Table(s *Store, table string) string { return s.cfg.qualified(table) }
 
 // LockName is the name of the migration lock in PostgreSQL, with the default prefix and no schema.
-var LockName = string((&postgresEngine{}).locker(config{prefix: DefaultPrefix}).(advisory))
+var LockName = config{prefix: DefaultPrefix}.migrationLock()
+
+// FirstEdition returns the text that makes the tables of the first edition in PostgreSQL, as its programs did.
+func FirstEdition() string {
+	e, cfg := &postgresEngine{}, config{prefix: DefaultPrefix}
+	all, err := sources(e)
+	if err != nil {
+		panic(err)
+	}
+	text := e.newLog()
+	for _, m := range all[:2] {
+		text += ";\n" + m.text + fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", cfg.log(), m.number)
+	}
+	return e.names(cfg).Replace(text)
+}

@@ -19,24 +19,20 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 		l       listing[chat.Item]
 		version uint64
 	)
-	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
-		return l.load(ctx, db, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[chat.Item], err error) {
-			var doc, id *string
-			if err := scan(&version, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
-				return r, err
-			}
-			r.id = *id
-			if r.val, err = chat.ParseItem(*doc); err != nil {
-				return r, refused{call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)}
-			}
-			return r, nil
-		})
+	page, err := l.load(ctx, s, c, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[chat.Item], err error) {
+		var doc string
+		if err := scan(&version, &doc, &r.id, &r.at, &r.place, &l.found); err != nil || r.id == "" {
+			return r, err
+		}
+		if r.val, err = chat.ParseItem(doc); err != nil {
+			return r, refused{call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)}
+		}
+		return r, nil
 	})
-	if err != nil {
-		return store.Page[chat.Item]{}, err
+	if code := store.CodeOf(err); code == store.CodeOK || code == store.CodeNotFound {
+		driver.ReportVersion(ctx, threadID, version, version)
 	}
-	driver.ReportVersion(ctx, threadID, version, version)
-	return l.page(c, q)
+	return page, err
 }
 
 // AddThreadItem inserts the item.
@@ -55,38 +51,17 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 	if err != nil {
 		return err
 	}
-	item, mode := w.Item, w.Mode
-	args := []any{threadID, item.ID, item.CreatedAt.UnixMicro(), item.JSON().String()}
-	var before, after uint64
-	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		var seq int64
-		found, err := maybe(tx.QueryRowContext(ctx, s.sql.touchThread, threadID), &after, &seq)
-		switch {
-		case err != nil:
-			return err
-		case !found:
-			before, err = s.versionOf(ctx, tx, threadID)
-			if after = before; err != nil {
-				return err
-			}
-			return refused{call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil)}
-		}
-		before = after - 1
-		text, args, code := s.sql.upsertItem, append(args, seq), store.CodeConflict
-		switch mode {
-		case store.InsertOnly:
-			text = s.sql.insertItem
-		case store.UpdateOnly:
-			text, args, code = s.sql.updateItem, args[:4], store.CodeNotFound
-		}
-		if n, err := affected(tx.ExecContext(ctx, text, args...)); n > 0 || err != nil {
-			return err
-		}
-		after = before // the increment in the thread's row is rolled back too
-		return refused{c.error(code, nil)}
-	})
-	report(ctx, threadID, before, after, err)
-	return err
+	write, refusal := itemWrite{alone: s.sql.touchAndUpsert, texts: []string{s.sql.upsertItem}}, store.CodeOK
+	switch w.Mode {
+	case store.InsertOnly:
+		write, refusal = itemWrite{alone: s.sql.touchAndInsert, texts: []string{s.sql.insertItem}}, store.CodeConflict
+	case store.UpdateOnly:
+		write, refusal = itemWrite{texts: []string{s.sql.updateItem}}, store.CodeNotFound
+	}
+	write.args = []any{threadID, w.Item.ID, w.Item.CreatedAt.UnixMicro(), w.Item.JSON().String()}
+	write.unwritten = func() error { return c.error(refusal, nil) }
+	write.missing = func() error { return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil) }
+	return s.changeItem(ctx, c, threadID, w.Condition, write)
 }
 
 // LoadItem returns the item of the named thread, or [store.ErrNotFound].
@@ -97,52 +72,76 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 	}
 	var (
 		version uint64
-		doc     *string
+		doc     string
 	)
-	err := s.read(ctx, c, func(ctx context.Context, db asker) error {
-		_, err := maybe(db.QueryRowContext(ctx, s.sql.loadItem, threadID, itemID), &version, &doc)
-		return err
+	err := s.read(ctx, c, func() step {
+		var found bool
+		version, doc = 0, ""
+		return step{s.sql.loadItem, []any{threadID, itemID}, maybe(&found, &version, &doc)}
 	})
 	if err != nil {
 		return chat.Item{}, err
 	}
 	driver.ReportVersion(ctx, threadID, version, version)
-	if doc == nil {
+	if doc == "" {
 		return chat.Item{}, c.error(store.CodeNotFound, nil)
 	}
-	it, err := chat.ParseItem(*doc)
+	it, err := chat.ParseItem(doc)
 	if err != nil {
 		return chat.Item{}, c.error(store.CodeInternal, err)
 	}
 	return it, nil
 }
 
-// DeleteThreadItem deletes the item.
+// DeleteThreadItem deletes the item. Its place stays for cursors, until the thread is deleted.
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
-	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
+	cond, err := checks.DeleteItem(ctx, threadID, itemID)
+	if err != nil {
 		return err
 	}
-	var before, after uint64
-	err := s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		var seq int64
-		found, err := maybe(tx.QueryRowContext(ctx, s.sql.touchThread, threadID), &after, &seq)
-		if err != nil {
-			return err
-		}
-		if !found {
-			before, err = s.versionOf(ctx, tx, threadID)
-			after = before
-			return err
-		}
-		before = after - 1
-		n, err := affected(tx.ExecContext(ctx, s.sql.deleteItem, threadID, itemID))
-		if n == 0 && err == nil {
-			after = before
-			return refused{nil}
-		}
-		return err
+	nothing := func() error { return nil } // to do
+	return s.changeItem(ctx, c, threadID, cond, itemWrite{
+		texts: []string{s.sql.keepPlace, s.sql.deleteItem}, args: []any{threadID, itemID}, unwritten: nothing, missing: nothing,
 	})
-	report(ctx, threadID, before, after, err)
-	return err
+}
+
+// itemWrite is a write of one item.
+type itemWrite struct {
+	texts []string // follow touchThread; the last returns a row if it wrote
+	alone string   // does all of that, if not ""
+	args  []any    // of each text
+	// unwritten and missing are the outcomes if nothing is written: because of the item, or as the thread does not exist.
+	unwritten, missing func() error
+}
+
+func (s *Store) changeItem(ctx context.Context, c call, threadID string, cond driver.Condition, w itemWrite) error {
+	var place int64 // of the written item; places begin at 1
+	return s.change(ctx, c, change{
+		threadID: threadID, cond: cond,
+		steps: func(first func(...any) scanner) []step {
+			place = 0
+			if w.alone != "" {
+				return []step{{w.alone, w.args, first(&place)}}
+			}
+			steps := []step{{s.sql.touchThread, w.args[:1], first()}}
+			for _, text := range w.texts {
+				steps = append(steps, step{text: text, args: w.args})
+			}
+			steps[len(steps)-1].row = only(&place)
+			return steps
+		},
+		done: func() error {
+			if place == 0 {
+				return refused{w.unwritten()}
+			}
+			return nil
+		},
+		missed: func(was threadState) error {
+			if was.state == live {
+				return errMoved
+			}
+			return refused{w.missing()}
+		},
+	})
 }

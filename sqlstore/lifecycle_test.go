@@ -121,7 +121,7 @@ func TestHealthFindsASQLiteFileThatIsNoLongerWhole(t *testing.T) {
 			s := get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path))
 			defer func() { _ = s.Close() }() // it may fail
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			must(t, errOf(sqlstore.Writer(s).Exec("PRAGMA wal_checkpoint(TRUNCATE)"))) // everything is in the file
+			must(t, sqlstore.Exec(s, "PRAGMA wal_checkpoint(TRUNCATE)")) // everything is in the file
 			must(t, s.SaveThread(t.Context(), thread("thr_2")))
 			must(t, s.CheckHealth(t.Context()))
 			must(t, c.damage(path))
@@ -156,7 +156,7 @@ func TestHealthIsGoodWhileASQLiteFileGrowsAndShrinks(t *testing.T) {
 		must(t, s.SaveThread(t.Context(), chat.Thread{ID: id, Title: strings.Repeat("x", 100_000), CreatedAt: noon}))
 		must(t, s.DeleteThread(t.Context(), id))
 		for _, text := range []string{"PRAGMA wal_checkpoint(PASSIVE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
-			must(t, errOf(sqlstore.Writer(s).Exec(text)))
+			must(t, sqlstore.Exec(s, text))
 		}
 	}
 	close(done)
@@ -215,7 +215,7 @@ func TestThroughAPoolerNothingIsLeftInASession(t *testing.T) {
 		"SELECT coalesce(current_setting('chatstore.stamp', true), '')": "",
 	} {
 		var got string
-		must(t, sqlstore.Writer(s).QueryRow(text).Scan(&got))
+		must(t, sqlstore.Query(s, text, &got))
 		if got != want {
 			t.Errorf("%s: got %q, want %q", text, got, want)
 		}

@@ -6,18 +6,26 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/store"
 )
 
 // Bus returns a bus for the caches of all programs that use this PostgreSQL database. Triggers announce every change, in the
-// transaction that makes it. So no writer can forget an announcement or send it too early. The Bus listens on a connection
-// of its own ([WithListenDSN]). Close the Bus after the stacks that use it.
+// transaction that makes it. So no writer can forget an announcement or send it too early. The triggers are off in a new
+// database, because NOTIFY makes commits wait for each other (the README has figures). The first Bus switches them on, for all
+// programs, and logs that. It needs the rights of the tables' owner for that.
+//
+// The Bus listens on a connection of its own ([WithListenDSN]). It sends its heartbeats through the connections of the Store.
+// So they come back only if both lead to one database. Close the Bus after the stacks that use it.
 //
 //	b, err := s.Bus(ctx)
 //	stack := store.Wrap(s, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(cache.WithBus(b)))
@@ -25,8 +33,8 @@ import (
 // With a Bus, a cached read is at most as old as the lease of the Bus ([pubsub.WithLease]). One Bus serves any number of
 // caches. While the triggers are disabled, reads bypass the caches.
 //
-// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], and if the triggers are disabled
-// ([WithoutNotify]).
+// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], with [WithoutNotify], and if the triggers
+// are off and the role may not switch them on.
 func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {
@@ -39,13 +47,8 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 		return nil, call{}.error(store.CodeUnavailable, errClosed)
 	}
 	defer s.calls.RUnlock()
-	text, args := e.cfg.notifies()
-	var on bool
-	if err := e.db.QueryRowContext(ctx, text, args...).Scan(&on); err != nil {
-		return nil, openError(ctx, e, err)
-	}
-	if !on {
-		return nil, invalid("Bus: the triggers that announce changes are disabled (WithoutNotify)")
+	if err := e.announce(ctx); err != nil {
+		return nil, err
 	}
 	c := e.dsn.Copy()
 	if e.cfg.listenDSN != "" {
@@ -54,14 +57,9 @@ func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, er
 			return nil, invalid("WithListenDSN: cannot be parsed")
 		}
 	}
-	// Receive is cancelled many times a second. No statement runs then, so the server needs no cancel request.
-	c.BuildContextWatcherHandler = nil
-	if plain, err := pgx.ParseConfig(""); err == nil {
-		c.BuildContextWatcherHandler = plain.BuildContextWatcherHandler
-	}
 	c.RuntimeParams["application_name"] = "chatstore bus"
 	primaryOnly(c)
-	return pubsub.New(listener{c, e.cfg}, append(slices.Clip(opts), pubsub.WithAnnouncingBase())...), nil
+	return pubsub.New(&listener{e: e, dsn: c}, append(slices.Clip(opts), pubsub.WithAnnouncingBase())...), nil
 }
 
 // channel returns the channel of one set of tables: unique, and short enough for PostgreSQL.
@@ -84,76 +82,111 @@ func (c config) notifies() (text string, args []any) {
 // fails until the triggers are enabled again.
 const switchedOff = "switched off"
 
+// announcing reports whether all triggers are enabled.
+func (e *postgresEngine) announcing(ctx context.Context, run func(context.Context, step) error) (on bool, err error) {
+	text, args := e.cfg.notifies()
+	err = run(ctx, step{text, args, only(&on)})
+	return on, err
+}
+
+// announce enables the triggers if they are not.
+func (e *postgresEngine) announce(ctx context.Context) error {
+	on, err := e.announcing(ctx, e.read)
+	switch {
+	case err != nil:
+		return openError(ctx, e, err)
+	case on:
+		return nil
+	case e.cfg.silent:
+		return invalid("Bus: the triggers that announce changes are disabled (WithoutNotify)")
+	}
+	err = e.notify(ctx, true)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42501" { // insufficient_privilege
+		return &store.Error{Code: store.CodeInvalid, Field: "Bus: the triggers are off, and only the tables' owner may switch them on", Cause: err}
+	}
+	if err != nil {
+		return openError(ctx, e, err)
+	}
+	slog.Info("sqlstore: switched on the triggers that announce changes, for all programs of this database", "channel", e.cfg.channel())
+	return nil
+}
+
 // notify enables or disables all triggers.
 func (e *postgresEngine) notify(ctx context.Context, on bool) error {
-	text, args := e.cfg.notifies()
-	var now bool
-	if err := e.db.QueryRowContext(ctx, text, args...).Scan(&now); err != nil || now == on {
+	if now, err := e.announcing(ctx, e.read); err != nil || now == on {
 		return err
 	}
-	tx, err := e.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // no-op after a commit
-	// Programs with different options take turns: the last one wins.
-	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", e.cfg.channel()); err != nil {
-		return err
-	}
-	word := map[bool]string{true: "ENABLE", false: "DISABLE"}[on]
-	for _, table := range []string{"threads", "items", "attachments"} {
-		for _, event := range []string{"insert", "update", "delete", "truncate"} {
-			text := fmt.Sprintf(`ALTER TABLE %s %s TRIGGER "%snotify_%s"`, e.cfg.qualified(table), word, e.cfg.prefix, event)
-			if _, err := tx.ExecContext(ctx, text); err != nil {
-				return err
+	return e.alter(ctx, func(ctx context.Context, db script) error {
+		word := map[bool]string{true: "ENABLE", false: "DISABLE"}[on]
+		for _, table := range []string{"threads", "items", "attachments"} {
+			for _, event := range []string{"insert", "update", "delete", "truncate"} {
+				text := fmt.Sprintf(`ALTER TABLE %s %s TRIGGER "%snotify_%s"`, e.cfg.qualified(table), word, e.cfg.prefix, event)
+				if err := db.exec(ctx, text); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	if !on {
-		if _, err := tx.ExecContext(ctx, "SELECT pg_notify($1, $2)", e.cfg.channel(), switchedOff); err != nil {
-			return err
+		if on {
+			return nil
 		}
-	}
-	return tx.Commit()
+		return db.run(ctx, step{sendText, []any{e.cfg.channel(), switchedOff}, nil})
+	})
 }
+
+// sendText sends a message to the listeners.
+const sendText = "SELECT pg_notify($1, $2)"
 
 // listener is the transport of a Bus over LISTEN and NOTIFY.
 type listener struct {
+	e   *postgresEngine
 	dsn *pgx.ConnConfig
-	cfg config
 }
 
-var _ pubsub.Transport = listener{}
+var _ pubsub.Transport = (*listener)(nil)
 
-func (l listener) Connect(ctx context.Context) (pubsub.Conn, error) {
+func (l *listener) Connect(ctx context.Context) (pubsub.Conn, error) {
 	c, err := pgx.ConnectConfig(ctx, l.dsn)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Exec(ctx, `LISTEN "`+l.cfg.channel()+`"`); err != nil {
+	if err := l.listen(ctx, c); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
+	}
+	return &listening{e: l.e, c: c}, nil
+}
+
+func (l *listener) listen(ctx context.Context, c *pgx.Conn) error {
+	if _, err := l.e.greet(ctx, c); err != nil {
+		return err
+	}
+	if _, err := c.Exec(ctx, `LISTEN "`+l.e.cfg.channel()+`"`); err != nil {
+		return err
 	}
 	// LISTEN comes first, so that a later switchedOff is not missed.
-	text, args := l.cfg.notifies()
-	var on bool
-	if err := c.QueryRow(ctx, text, args...).Scan(&on); err != nil {
-		return nil, errors.Join(err, c.Close(ctx))
+	on, err := l.e.announcing(ctx, func(ctx context.Context, st step) error {
+		rows, err := c.Query(ctx, st.text, st.args...)
+		if err != nil {
+			return err
+		}
+		return eachRow(rows, st)
+	})
+	if err == nil && !on {
+		err = errors.New("sqlstore: the triggers that announce changes are disabled")
 	}
-	if !on {
-		return nil, errors.Join(errors.New("sqlstore: the triggers that announce changes are disabled"), c.Close(ctx))
-	}
-	return listening{c, l.cfg.channel()}, nil
+	return err
 }
 
 // Publish does nothing: the triggers announce changes.
-func (l listener) Publish(context.Context, string) error { return nil }
+func (l *listener) Publish(context.Context, string) error { return nil }
 
 type listening struct {
-	c       *pgx.Conn
-	channel string
+	e     *postgresEngine
+	c     *pgx.Conn
+	beats sync.WaitGroup // heartbeats under way, at most one
+	busy  atomic.Bool
 }
 
-func (l listening) Receive(ctx context.Context) (string, error) {
+func (l *listening) Receive(ctx context.Context) (string, error) {
 	n, err := l.c.WaitForNotification(ctx)
 	if err != nil {
 		return "", err
@@ -161,15 +194,30 @@ func (l listening) Receive(ctx context.Context) (string, error) {
 	return n.Payload, nil
 }
 
-// Send sends through the database, in the order of commits: the message comes after the notifications of all writes that
-// were acknowledged before the call.
-func (l listening) Send(ctx context.Context, payload string) error {
-	_, err := l.c.Exec(ctx, "SELECT pg_notify($1, $2)", l.channel, payload)
-	return err
+// Send sends a heartbeat through a connection of the pool, in the order of commits: the message comes after the notifications
+// of all writes that were acknowledged before the call. It does not wait. While the pool has no connection for the heartbeat,
+// others are left out, and the lease ends by itself.
+func (l *listening) Send(ctx context.Context, payload string) error {
+	if l.e.closing.Err() != nil { // the Store is closed, and reads nothing any more
+		_, err := l.c.Exec(ctx, sendText, l.e.cfg.channel(), payload)
+		return err
+	}
+	if !l.busy.CompareAndSwap(false, true) {
+		return nil
+	}
+	end, _ := ctx.Deadline()
+	l.beats.Go(func() {
+		defer l.busy.Store(false)
+		ctx, cancel := context.WithDeadline(l.e.closing, end)
+		defer cancel()
+		_ = l.e.read(ctx, step{sendText, []any{l.e.cfg.channel(), payload}, nil})
+	})
+	return nil
 }
 
-func (l listening) Close() error {
+func (l *listening) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	defer l.beats.Wait()
 	return l.c.Close(ctx)
 }

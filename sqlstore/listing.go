@@ -11,47 +11,46 @@ import (
 // listing is a page as the database returns it.
 type listing[T any] struct {
 	rows  []row[T]
-	found bool // the cursor exists; true if there is none
+	found int // 1 if the cursor exists, or if there is none
 }
 
 // row is a row of a listing. A page without rows has one row without an id: its outer part.
 type row[T any] struct {
 	val T
 	id  string
-	at  *int64
-	seq *int64
+	// The place in the order of the listing. Listings without a CreatedAt leave at at zero, and those whose last key is the
+	// id leave place at zero.
+	at, place int64
 }
 
-// load reads one row more than the page needs.
-func (l *listing[T]) load(ctx context.Context, db asker, all pages, q store.PageQuery, args []any,
-	scan func(func(...any) error) (row[T], error)) error {
-	*l = listing[T]{}
+// load reads the page for q. It reads one row more than the page needs.
+func (l *listing[T]) load(ctx context.Context, s *Store, c call, all pages, q store.PageQuery, args []any,
+	scan func(func(...any) error) (row[T], error)) (store.Page[T], error) {
 	text := all[q.Order][0]
 	args = append(slices.Clip(args), q.Limit+1)
 	if q.After != "" {
 		text = all[q.Order][1]
 		args = append(args, q.After)
 	}
-	rows, err := db.QueryContext(ctx, text, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		r, err := scan(rows.Scan)
-		if err != nil {
+	err := s.read(ctx, c, func() step {
+		*l = listing[T]{}
+		return step{text, args, func(columns func(...any) error) error {
+			r, err := scan(columns)
+			if err == nil && r.id != "" {
+				l.rows = append(l.rows, r)
+			}
 			return err
-		}
-		if r.id != "" {
-			l.rows = append(l.rows, r)
-		}
+		}}
+	})
+	if err != nil {
+		return store.Page[T]{}, err
 	}
-	return rows.Err()
+	return l.page(c, q)
 }
 
 // page returns the page for q.
 func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
-	if q.After != "" && !l.found {
+	if q.After != "" && l.found == 0 {
 		c.id = q.After
 		if c.op == store.OpLoadThreadItems {
 			c.kind = store.RowItem
@@ -60,7 +59,7 @@ func (l *listing[T]) page(c call, q store.PageQuery) (store.Page[T], error) {
 	}
 	// SQL does not guarantee the order of joined rows, though both databases keep it.
 	slices.SortStableFunc(l.rows, func(a, b row[T]) int {
-		by := cmp.Or(cmp.Compare(*a.at, *b.at), cmp.Compare(*a.seq, *b.seq))
+		by := cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id))
 		if q.Order == store.NewestFirst {
 			return -by
 		}

@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -13,11 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // migrations has the migrations, numbered from 1, in one folder per engine. They only go forward: never change an applied
@@ -28,14 +22,22 @@ var migrations embed.FS
 
 // migrator is the part of an engine that migrating needs.
 type migrator interface {
-	dialect() goose.Dialect
+	// alter runs f in a transaction that no other program's alter runs beside, and that the limits for calls do not limit.
+	alter(ctx context.Context, f func(context.Context, script) error) error
 	// names returns a replacer for the names in a migration's text.
 	names(config) *strings.Replacer
-	// makeSchema creates the PostgreSQL schema if one was named.
-	makeSchema(context.Context, config) error
-	locker(config) lock.SessionLocker // nil if none is needed
-	tableExists() string              // text of a query
-	raced(error) bool                 // another program that migrates may be the cause
+	// tableExists is the text of a query for the table $1.
+	tableExists() string
+	// newLog is the text that creates the table of applied migrations, in the form of the library goose.
+	newLog() string
+	raced(error) bool // another program that migrates may be the cause
+}
+
+// script is a transaction that changes the schema.
+type script interface {
+	tx
+	// exec runs a text of several statements.
+	exec(ctx context.Context, text string) error
 }
 
 // MigrateSQLite brings the schema of the database at path to the version that this package needs. Use it with programs that
@@ -44,8 +46,8 @@ func MigrateSQLite(ctx context.Context, path string, opts ...Option) error {
 	return migrated(OpenSQLite(ctx, path, append(slices.Clip(opts), migrating)...))
 }
 
-// MigratePostgres is like [MigrateSQLite], for PostgreSQL. It needs a direct connection, not one through a pooler. It may
-// need rights, such as CREATE, that the program itself does not need.
+// MigratePostgres is like [MigrateSQLite], for PostgreSQL. It may need rights, such as CREATE, that the program itself does
+// not need.
 func MigratePostgres(ctx context.Context, dsn string, opts ...Option) error {
 	return migrated(OpenPostgres(ctx, dsn, append(slices.Clip(opts), migrating)...))
 }
@@ -87,50 +89,25 @@ func sources(e engine) (all []source, err error) {
 	return all, nil
 }
 
-func provider(cfg config, e engine) (*goose.Provider, error) {
-	all, err := sources(e)
-	if err != nil {
-		return nil, err
-	}
-	var steps []*goose.Migration
-	for _, m := range all {
-		text := e.names(cfg).Replace(m.text)
-		steps = append(steps, goose.NewGoMigration(m.number, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, text)
-			return err
-		}}, nil))
-	}
-	opts := []goose.ProviderOption{
-		goose.WithGoMigrations(steps...), goose.WithDisableGlobalRegistry(true), goose.WithTableName(cfg.log()),
-	}
-	if l := e.locker(cfg); l != nil {
-		opts = append(opts, goose.WithSessionLocker(l))
-	}
-	return goose.NewProvider(e.dialect(), e.writer(), nil, opts...)
-}
-
-// races is how often migrate tries. If two programs migrate at the same time, one of them fails, and finds the work done
-// when it tries again. The last error is returned.
+// races is how often migrate tries. Programs that use other tables of the database may create the schema at the same time.
 const races = 20
 
-// migrate applies the missing migrations.
+// migrate applies the missing migrations, all or none.
 func migrate(ctx context.Context, cfg config, e engine) error {
+	all, err := sources(e)
+	if err != nil {
+		return err
+	}
 	for attempt := 1; ; attempt++ {
-		current, target, err := versions(ctx, cfg, e)
-		if err == nil && current >= target {
+		current, err := version(ctx, cfg, e, e.read)
+		if err == nil && current >= all[len(all)-1].number {
 			return nil // checkSchema refuses a newer schema
 		}
 		if err == nil {
-			err = e.makeSchema(ctx, cfg)
+			err = e.alter(ctx, func(ctx context.Context, db script) error { return apply(ctx, cfg, e, db, all) })
 		}
 		if err == nil {
-			var p *goose.Provider
-			if p, err = provider(cfg, e); err != nil {
-				return err
-			}
-			if _, err = p.Up(ctx); err == nil {
-				return nil
-			}
+			return nil
 		}
 		if attempt == races || !e.raced(err) {
 			return fmt.Errorf("migrate: %w", err)
@@ -143,27 +120,43 @@ func migrate(ctx context.Context, cfg config, e engine) error {
 	}
 }
 
-// versions returns the version of the schema, 0 if there is none, and the version that this package needs. It writes
-// nothing.
-func versions(ctx context.Context, cfg config, e engine) (current, target int64, err error) {
-	all, err := sources(e)
+// apply applies those of all that are missing, and records them.
+func apply(ctx context.Context, cfg config, e engine, db script, all []source) error {
+	run := func(ctx context.Context, st step) error { return db.run(ctx, st) }
+	current, err := version(ctx, cfg, e, run)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
-	target = all[len(all)-1].number
-	log, err := database.NewStore(e.dialect(), cfg.log())
-	if err != nil {
-		return 0, 0, err
+	names := e.names(cfg)
+	if current < 0 {
+		if err := db.exec(ctx, names.Replace(e.newLog())); err != nil {
+			return err
+		}
 	}
-	var there bool
-	err = e.writer().QueryRowContext(ctx, e.tableExists(), cfg.log()).Scan(&there)
-	if err == nil && there {
-		current, err = log.GetLatestVersion(ctx, e.writer())
+	for _, m := range all {
+		if m.number <= current {
+			continue
+		}
+		text := names.Replace(m.text) + fmt.Sprintf("\nINSERT INTO %s (version_id, is_applied) VALUES (%d, true);", cfg.log(), m.number)
+		if err := db.exec(ctx, text); err != nil {
+			return fmt.Errorf("version %d: %w", m.number, err)
+		}
 	}
-	return current, target, err
+	return nil
 }
 
-// log returns the name of the table in which goose records applied migrations.
+// version returns the version of the schema: 0 if there are no tables, and -1 if there is no table of applied migrations
+// either. It writes nothing.
+func version(ctx context.Context, cfg config, e engine, run func(context.Context, step) error) (n int64, err error) {
+	var there bool
+	if err := run(ctx, step{e.tableExists(), []any{cfg.log()}, only(&there)}); err != nil || !there {
+		return -1, err
+	}
+	err = run(ctx, step{"SELECT coalesce(max(version_id), 0) FROM " + cfg.log(), nil, only(&n)})
+	return n, err
+}
+
+// log returns the name of the table of applied migrations.
 func (c config) log() string { return strings.ReplaceAll(c.qualified("migrations"), `"`, "") }
 
 // ErrSchema reports that the database's schema does not have the version that this package needs. Either it was not migrated
@@ -172,33 +165,41 @@ var ErrSchema = errors.New("sqlstore: wrong schema version")
 
 // checkSchema refuses a newer schema, and an older one that was not migrated.
 func checkSchema(ctx context.Context, cfg config, e engine) error {
-	current, target, err := versions(ctx, cfg, e)
-	switch {
+	all, err := sources(e)
+	if err != nil {
+		return err
+	}
+	current, err := version(ctx, cfg, e, e.read)
+	switch target := all[len(all)-1].number; {
 	case err != nil:
 		return err
 	case current < target:
-		return fmt.Errorf("%w: the database has version %d, this program needs %d: migrate the database first", ErrSchema, current, target)
+		return fmt.Errorf("%w: the database has version %d, this program needs %d: migrate the database first", ErrSchema, max(current, 0), target)
 	case current > target:
 		return fmt.Errorf("%w: the database has version %d, this program knows at most %d: use a newer program", ErrSchema, current, target)
 	}
 	return nil
 }
 
-func (e *sqliteEngine) dialect() goose.Dialect { return goose.DialectSQLite3 }
 func (e *sqliteEngine) tableExists() string {
-	return "SELECT count(*) FROM sqlite_master WHERE name = ?"
+	return "SELECT count(*) FROM sqlite_master WHERE name = ?1"
 }
-func (e *sqliteEngine) makeSchema(context.Context, config) error { return nil }
 
-// SQLite's own lock is enough: each migration is a transaction that takes it first.
-func (e *sqliteEngine) locker(config) lock.SessionLocker { return nil }
+func (e *sqliteEngine) newLog() string {
+	return `CREATE TABLE {prefix}migrations (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL,
+		is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')))`
+}
 
 func (e *sqliteEngine) names(cfg config) *strings.Replacer {
 	return strings.NewReplacer("{prefix}", cfg.prefix)
 }
 
-func (e *postgresEngine) dialect() goose.Dialect { return goose.DialectPostgres }
-func (e *postgresEngine) tableExists() string    { return "SELECT to_regclass($1) IS NOT NULL" }
+func (e *postgresEngine) tableExists() string { return "SELECT to_regclass($1) IS NOT NULL" }
+
+func (e *postgresEngine) newLog() string {
+	return `CREATE TABLE {schema}"{prefix}migrations" (id integer PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
+		version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp timestamp NOT NULL DEFAULT now())`
+}
 
 func (e *postgresEngine) names(cfg config) *strings.Replacer {
 	dot := ""
@@ -208,31 +209,57 @@ func (e *postgresEngine) names(cfg config) *strings.Replacer {
 	return strings.NewReplacer("{schema}", dot, "{prefix}", cfg.prefix, "{channel}", cfg.channel())
 }
 
-func (e *postgresEngine) makeSchema(ctx context.Context, cfg config) error {
-	if cfg.schema == "" {
-		return nil
-	}
-	_, err := e.db.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS "`+cfg.schema+`"`)
-	return err
-}
+// migrationLock is the name of the lock that programs hold while they migrate. Those of the first edition hold it too.
+func (c config) migrationLock() string { return "chatstore " + c.qualified("migrations") }
 
-func (e *postgresEngine) locker(cfg config) lock.SessionLocker {
-	return advisory("chatstore " + cfg.qualified("migrations"))
-}
-
-// advisory is the name of a PostgreSQL lock that a session holds. Holding it has no time limit: the limits are for calls.
-type advisory string
-
-func (a advisory) SessionLock(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, "SELECT set_config(name, '0', false) FROM (VALUES ('lock_timeout'), ('statement_timeout')) AS s (name)")
+func (e *postgresEngine) alter(ctx context.Context, f func(context.Context, script) error) (err error) {
+	c, err := e.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = c.ExecContext(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", string(a))
-	return err
+	committing := false
+	defer func() {
+		if !committing {
+			e.rollback(c, err)
+		}
+	}()
+	db := pgScript{pgTx{e: e, c: c.Conn(), begun: true}}
+	err = db.exec(ctx, "begin; set local lock_timeout = 0; set local statement_timeout = 0")
+	if err != nil {
+		return err
+	}
+	const lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
+	if err := db.run(ctx, step{text: lock, args: []any{e.cfg.migrationLock()}}); err != nil {
+		return err
+	}
+	if e.cfg.schema != "" {
+		// It may exist, and the program may lack the right to create one.
+		var there bool
+		if err := db.run(ctx, step{"SELECT to_regnamespace($1) IS NOT NULL", []any{e.cfg.schema}, only(&there)}); err != nil {
+			return err
+		}
+		if !there {
+			if err := db.exec(ctx, `CREATE SCHEMA "`+e.cfg.schema+`"`); err != nil {
+				return err
+			}
+		}
+	}
+	if err := f(ctx, db); err != nil {
+		return err
+	}
+	committing = true
+	defer c.Release()
+	return sendCommit(c.Conn().PgConn())
 }
 
-func (a advisory) SessionUnlock(ctx context.Context, c *sql.Conn) error {
-	// The lock and the settings end with the session.
-	return c.Raw(func(raw any) error { return raw.(*stdlib.Conn).Conn().Close(ctx) })
+// pgScript is a transaction that alter has begun.
+type pgScript struct{ pgTx }
+
+func (s pgScript) run(ctx context.Context, steps ...step) error { return s.pgTx.run(ctx, steps...) }
+
+func (s pgScript) exec(ctx context.Context, text string) error {
+	return s.e.watched(ctx, s.c, func() error {
+		_, err := s.c.PgConn().Exec(context.WithoutCancel(ctx), text).ReadAll()
+		return err
+	})
 }

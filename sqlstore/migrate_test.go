@@ -88,7 +88,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	places(t, func(t *testing.T, open, _ func(opts ...sqlstore.Option) (*sqlstore.Store, error)) {
 		s := get[*sqlstore.Store](t)(open())
 		newer := sqlstore.Newest(s) + 1
-		get[sql.Result](t)(sqlstore.Writer(s).Exec(fmt.Sprintf(
+		must(t, sqlstore.Exec(s, fmt.Sprintf(
 			"INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", sqlstore.Table(s, "migrations"), newer)))
 		must(t, s.Close())
 		for _, opts := range [][]sqlstore.Option{nil, {sqlstore.WithoutMigration()}} {

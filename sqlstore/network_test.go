@@ -5,12 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,130 +16,18 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// network is a connection to the server that a test can break.
-type network struct {
-	dsn    string
-	direct string // a DSN that bypasses the network
-
-	mu sync.Mutex
-	// on gets each client message before it is passed on, and returns what to do.
-	on func(sent []byte) action
-	to string // the socket of the server
-}
-
-// lead makes new connections lead to the server of a DSN.
-func (n *network) lead(dsn string) {
-	host, _, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.to = filepath.Join(host, ".s.PGSQL.5432")
-}
-
-type action int
-
-const (
-	pass       action = iota
-	cut               // break the connection and pass nothing on
-	cutAnswer         // pass it on and break the connection when the answer comes
-	loseAnswer        // pass it on and silently drop everything to the client from then on
-)
-
-func (n *network) do(f func(sent []byte) action) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.on = f
-}
-
 // broken returns a network to a new database of the shared server.
-func broken(t *testing.T) *network {
+func broken(t *testing.T) *pgtest.Network {
 	t.Helper()
-	return brokenTo(t, pgtest.Shared(t).DSN(t))
-}
-
-// brokenTo returns a network to the database of dsn.
-func brokenTo(t *testing.T, dsn string) *network {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "net") // short, because the path of a socket has a limit
-	must(t, err)
-	n := &network{direct: dsn, on: func([]byte) action { return pass }}
-	socket := ".s.PGSQL.5432"
-	l := get[net.Listener](t)(net.Listen("unix", filepath.Join(dir, socket)))
-	host, rest, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
-	n.dsn = "host=" + dir + " " + rest
-	n.to = filepath.Join(host, socket)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			n.mu.Lock()
-			to := n.to
-			n.mu.Unlock()
-			wg.Go(func() { n.serve(c, to) })
-		}
-	})
-	t.Cleanup(func() {
-		must(t, l.Close())
-		wg.Wait()
-		must(t, os.RemoveAll(dir))
-	})
-	return n
-}
-
-func (n *network) serve(client net.Conn, to string) {
-	defer func() { _ = client.Close() }()
-	server, err := net.Dial("unix", to)
-	if err != nil {
-		return
-	}
-	defer func() { _ = server.Close() }()
-	var then atomic.Int64
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		buf := make([]byte, 1<<16)
-		for {
-			k, err := server.Read(buf)
-			now := action(then.Load())
-			if err != nil || now == cutAnswer {
-				_ = client.Close()
-				return
-			}
-			if now != loseAnswer {
-				_, _ = client.Write(buf[:k])
-			}
-		}
-	}()
-	buf := make([]byte, 1<<16)
-	for {
-		k, err := client.Read(buf)
-		if err != nil {
-			break
-		}
-		n.mu.Lock()
-		a := n.on(buf[:k])
-		n.mu.Unlock()
-		if a == cut {
-			break
-		}
-		then.Store(max(then.Load(), int64(a)))
-		if _, err := server.Write(buf[:k]); err != nil {
-			break
-		}
-	}
-	_ = client.Close()
-	_ = server.Close()
-	<-answered
+	return pgtest.NewNetwork(t, pgtest.Shared(t).DSN(t))
 }
 
 // first returns a for the first message that contains part, and pass for all others.
-func first(part string, a action) func([]byte) action {
+func first(part string, a pgtest.Action) func([]byte) pgtest.Action {
 	done := false
-	return func(sent []byte) action {
+	return func(sent []byte) pgtest.Action {
 		if done || !bytes.Contains(bytes.ToLower(sent), []byte(part)) {
-			return pass
+			return pgtest.Pass
 		}
 		done = true
 		return a
@@ -155,14 +38,14 @@ func first(part string, a action) func([]byte) action {
 // is not safe: the write may have been applied.
 func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 	for name, c := range map[string]struct {
-		do    action
+		do    pgtest.Action
 		there bool
-	}{"before the server has it": {cut, false}, "before the answer": {cutAnswer, true}} {
+	}{"before the server has it": {pgtest.Break, false}, "before the answer": {pgtest.BreakAnswer, true}} {
 		t.Run(name, func(t *testing.T) {
 			n := broken(t)
-			s := openPG(t, n.dsn)
+			s := openPG(t, n.DSN)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			n.do(first("commit", c.do))
+			n.Do(first("commit", c.do))
 			reported := false
 			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
@@ -182,12 +65,12 @@ func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 // If the connection breaks before the COMMIT, the write did not happen and is retried.
 func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
-		for _, a := range []action{cut, cutAnswer} {
+		for _, a := range []pgtest.Action{pgtest.Break, pgtest.BreakAnswer} {
 			n := broken(t)
 			// Each message contains its statement.
-			s := openPG(t, n.dsn, sqlstore.WithPooler(), patient)
+			s := openPG(t, n.DSN, sqlstore.WithPooler(), patient)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			n.do(first(part, a))
+			n.Do(first(part, a))
 			var versions []uint64
 			ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
 			if err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")); err != nil {
@@ -206,14 +89,14 @@ func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			n := broken(t)
-			s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // wait only briefly for an answer that never comes
+			s := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // wait only briefly for an answer that never comes
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			lose := first(part, loseAnswer)
-			n.do(func(sent []byte) action {
+			lose := first(part, pgtest.LoseAnswer)
+			n.Do(func(sent []byte) pgtest.Action {
 				a := lose(sent)
-				if a != pass {
+				if a != pgtest.Pass {
 					cancel()
 				}
 				return a
@@ -227,14 +110,14 @@ func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 // The caller's context does not end a COMMIT: the write waits for the answer.
 func TestACommitIsNotCancelled(t *testing.T) {
 	n := broken(t)
-	s := openPG(t, n.dsn)
+	s := openPG(t, n.DSN)
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	n.do(func(sent []byte) action {
+	n.Do(func(sent []byte) pgtest.Action {
 		if bytes.Contains(sent, []byte("commit")) {
 			cancel()
 		}
-		return pass
+		return pgtest.Pass
 	})
 	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
 	get[chat.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
@@ -247,7 +130,7 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 		sqlstore.WithCancelDelay(time.Minute))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var before, after int
-	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&before))
+	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &before))
 	tx := begun(t, dsn, lockThreads)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -256,7 +139,7 @@ func TestACancelledCallIsCancelledAtTheServer(t *testing.T) {
 	cancel()
 	wantErr(t, <-done, store.CodeCanceled, store.ErrNotApplied)
 	n := waiting(t, tx)
-	must(t, sqlstore.Writer(s).QueryRow("SELECT pg_backend_pid()").Scan(&after))
+	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &after))
 	if n != 0 || before != after {
 		t.Errorf("%d sessions still wait for a lock; connection kept: %v", n, before == after)
 	}
@@ -269,13 +152,13 @@ func TestAPoolLeavesAStandby(t *testing.T) {
 	t.Parallel()
 	primary := pgtest.Start(t, fast...)
 	dsn := primary.DSN(t)
-	n := brokenTo(t, dsn)
-	s := openPG(t, n.dsn, patient, sqlstore.WithMaxConns(4))
-	hasty := openPG(t, n.dsn, sqlstore.WithRetryFor(20*time.Millisecond), sqlstore.WithoutMigration())
+	n := pgtest.NewNetwork(t, dsn)
+	s := openPG(t, n.DSN, patient, sqlstore.WithMaxConns(4))
+	hasty := openPG(t, n.DSN, sqlstore.WithRetryFor(20*time.Millisecond), sqlstore.WithoutMigration())
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	standby := primary.Standby(t)
 
-	n.lead(standby.Same(dsn))
+	n.Lead(t, standby.Same(dsn))
 	primary.Exec(t, dsn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	wantUnavailable(t, hasty) // also reads
 	calls := make(chan error)
@@ -283,7 +166,7 @@ func TestAPoolLeavesAStandby(t *testing.T) {
 		go func() { calls <- s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_", i))) }()
 		go func() { calls <- errOf(s.LoadThread(t.Context(), "thr_1")) }()
 	}
-	n.lead(dsn)
+	n.Lead(t, dsn)
 	for range 8 {
 		if err := <-calls; err != nil {
 			t.Errorf("%v (cause %v)", err, causeOf(err))
@@ -318,4 +201,38 @@ func TestAPoolLeavesAReadOnlySession(t *testing.T) {
 		wantErr(t, err, store.CodeUnavailable, store.ErrNotApplied)
 	}
 	t.Error("the pool still has read-only sessions")
+}
+
+// A machine that vanishes between the statements of a write and its COMMIT cannot tell the server. The server must not keep the
+// locks of the write for longer than it says of lost writes.
+func TestAVanishedClientDoesNotKeepItsLocks(t *testing.T) {
+	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := broken(t)
+			opts := append(opts, sqlstore.WithStatementTimeout(2*time.Second), sqlstore.WithLockTimeout(time.Second))
+			s, other := openPG(t, n.DSN, opts...), openPG(t, n.Direct, opts...)
+			must(t, s.SaveThread(t.Context(), thread("thr_1")))
+			n.Do(first("commit", pgtest.Vanish))
+			if err := s.AddThreadItem(t.Context(), "thr_1", item(t, "msg_1")); store.IsDefinite(err) {
+				t.Errorf("a write without an answer to COMMIT: %v", err)
+			}
+			pgtest.Await(t, n.Direct, "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'")
+			end := time.Now().Add(s.LongestWrite() + 10*time.Second) // some for a slow machine
+			for {
+				err := other.AddThreadItem(t.Context(), "thr_1", item(t, "msg_2"))
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, store.ErrNotApplied) {
+					t.Fatalf("a write that waits for a lock: %v", err)
+				}
+				if time.Now().After(end) {
+					t.Fatalf("the thread is locked for more than %v", s.LongestWrite())
+				}
+			}
+			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
+			wantErr(t, errOf(other.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
+		})
+	}
 }

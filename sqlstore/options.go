@@ -60,9 +60,8 @@ func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
 // effect on SQLite.
 func WithConnLifetime(d time.Duration) Option { return func(c *config) { c.connLifetime = d } }
 
-// WithRetryFor sets how long a call is retried while the database is busy, cannot serialize it or cannot be reached. So does
-// opening. The default is
-// DefaultRetryFor. A call stops retrying when its context ends.
+// WithRetryFor sets how long a call is retried while the database is busy, cannot serialize it or cannot be reached. Opening is
+// retried for as long. The default is DefaultRetryFor. A call stops retrying when its context ends.
 func WithRetryFor(d time.Duration) Option { return func(c *config) { c.retryFor = d } }
 
 // WithStatementTimeout limits the time of a PostgreSQL statement (statement_timeout). The default is
@@ -91,12 +90,12 @@ func WithDurability(d Durability) Option { return func(c *config) { c.durability
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
 // transaction mode. Statements are not prepared, and settings do not outlive a transaction: so only its context limits a
-// read. Migrate over a direct connection ([MigratePostgres]), because the migration lock belongs to a session.
+// read.
 func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
-// WithoutNotify disables the PostgreSQL triggers that announce changes to a [Store.Bus]. The triggers slow down writes,
-// because NOTIFY makes commits wait for each other (the README has figures). They are disabled in the database, for all
-// programs: the last program that migrates it decides. It has no effect on SQLite.
+// WithoutNotify switches off the PostgreSQL triggers that announce changes to a [Store.Bus], if an earlier Bus has switched them
+// on. They are switched off in the database, for all programs. A later Bus of another program switches them on again, and the
+// Bus of this Store is refused. It has no effect on SQLite.
 func WithoutNotify() Option { return func(c *config) { c.silent = true } }
 
 // WithListenDSN sets a direct connection for [Store.Bus]. It is necessary if the Store's own connections go through a

@@ -19,13 +19,15 @@ import (
 
 // fillFor fills the tables until scanning or sorting is clearly the wrong plan.
 const fillFor = `
-INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
+INSERT INTO %[1]sthreads (id, tenant, subject, created_at, version, places, state, doc)
 	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
 	SELECT 'thr_' || n, CASE WHEN n %% 50 = 0 THEN '' ELSE 'tenant' || (n %% 7) END, CASE WHEN n %% 50 = 0 THEN '' ELSE 'subject' || (n %% 3) END,
-		n, n, 1, 0, CASE WHEN n %% 97 = 0 THEN 1 ELSE 0 END, '{}' FROM g;
-INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
+		n, 1, 0, CASE WHEN n %% 97 = 0 THEN 1 ELSE 0 END, '{}' FROM g;
+INSERT INTO %[1]sitems (thread_id, id, created_at, place, doc)
 	WITH RECURSIVE g(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
 	SELECT 'thr_' || (1 + n %% 10), 'msg_' || n, n, n, '{}' FROM g;
+INSERT INTO %[1]sgone (thread_id, id, created_at, place) SELECT thread_id, 'old_' || id, created_at, place FROM %[1]sitems;
+INSERT INTO %[1]sattachments (id, tenant, subject, state, doc) SELECT id, tenant, subject, state, doc FROM %[1]sthreads;
 ANALYZE`
 
 // On both engines, every paged query reads an index in order, without a table scan or a sort.
@@ -44,8 +46,8 @@ func TestPagedQueriesWalkAnIndex(t *testing.T) {
 			t.Run(q.Name, func(t *testing.T) {
 				plan := explained(t, db, "EXPLAIN QUERY PLAN "+q.SQLite, 4, q.Args, "TEMP B-TREE", "AUTOMATIC")
 				for line := range strings.Lines(plan) {
-					// A scan in the outer part reads rows that were already found. A listing of all threads scans an index.
-					if scan := strings.HasPrefix(line, "SCAN "+sqlstore.DefaultPrefix); scan && !strings.Contains(line, "INDEX "+sqlstore.DefaultPrefix+"threads_by_time") {
+					// A scan in the outer part reads rows that were already found. A listing of everybody's rows scans an index.
+					if scan := strings.HasPrefix(line, "SCAN "+sqlstore.DefaultPrefix); scan && !strings.Contains(line, " INDEX ") {
 						t.Errorf("a scan: %s in\n%s", line, plan)
 					}
 				}
@@ -107,7 +109,7 @@ func explained(t *testing.T, db queryer, text string, columns int, args []any, b
 
 // The queries above are those that run: a listing in each order, with and without a cursor, for each kind of filter.
 func TestPagedQueriesAreAllOfThem(t *testing.T) {
-	if n := len(sqlstore.PagedQueries()); n != 2*2*(1+3) {
+	if n := len(sqlstore.PagedQueries()); n != 2*2*(1+3*3) {
 		t.Errorf("%d queries", n)
 	}
 	for _, f := range []store.OwnerFilter{{}, store.OwnedBy(chat.Owner{Subject: "ada"}), store.InTenant(""), store.AnyOwner()} {

@@ -1,23 +1,20 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -29,17 +26,56 @@ func OpenPostgres(ctx context.Context, dsn string, opts ...Option) (*Store, erro
 	if err != nil {
 		return nil, err
 	}
-	e, err := newPostgres(dsn, cfg)
+	e, err := newPostgres(ctx, dsn, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return open(ctx, cfg, e)
 }
 
+// NewPostgres opens the database of a pool that the program has made, with the pool's settings, tracers and lifetime. Closing
+// the Store does not close the pool. Close the Store first.
+//
+// The pool must not use the simple protocol (pgx.QueryExecModeSimpleProtocol), else NewPostgres returns [store.ErrInvalid].
+// Behind a pooler such as pgbouncer, it must use pgx.QueryExecModeExec, as for [WithPooler], which is an option for
+// [OpenPostgres] only. So are [WithMaxConns] and [WithConnLifetime]: the pool has these settings. Only the context limits a
+// read, because the pool's sessions have their own statement_timeout.
+func NewPostgres(ctx context.Context, pool *pgxpool.Pool, opts ...Option) (*Store, error) {
+	cfg, err := configured(opts)
+	if err != nil {
+		return nil, err
+	}
+	if pool == nil {
+		return nil, invalid("pool: nil")
+	}
+	settings := pool.Config().ConnConfig
+	switch settings.DefaultQueryExecMode {
+	case pgx.QueryExecModeSimpleProtocol:
+		return nil, invalid("pool: its DefaultQueryExecMode is QueryExecModeSimpleProtocol: use QueryExecModeExec behind a pooler, else the default")
+	case pgx.QueryExecModeExec:
+		cfg.pooler = true
+	}
+	return open(ctx, cfg, newEngine(cfg, pool, settings))
+}
+
 type postgresEngine struct {
-	db  *sql.DB
-	cfg config
-	dsn *pgx.ConnConfig
+	cfg  config
+	pool *pgxpool.Pool
+	own  bool            // the pool belongs to the Store
+	dsn  *pgx.ConnConfig // for connections outside of the pool
+
+	mu     sync.Mutex
+	server server // which the connections lead to
+
+	closing context.Context
+	stop    context.CancelFunc
+	waits   sync.WaitGroup // transactions that outlive their call
+}
+
+func newEngine(cfg config, pool *pgxpool.Pool, dsn *pgx.ConnConfig) *postgresEngine {
+	e := &postgresEngine{cfg: cfg, pool: pool, dsn: dsn}
+	e.closing, e.stop = context.WithCancel(context.Background())
+	return e
 }
 
 // idleFor is how long an idle connection stays open.
@@ -51,32 +87,35 @@ const checkInterval = 5 * time.Second
 // cancelDelay is how long the server may take to answer after a request to cancel a statement.
 const cancelDelay = 5 * time.Second
 
-func newPostgres(dsn string, cfg config) (*postgresEngine, error) {
-	conn, err := pgx.ParseConfig(dsn)
+// unlimited is the life of a connection without a limit.
+const unlimited = 100 * 365 * 24 * time.Hour
+
+func newPostgres(ctx context.Context, dsn string, cfg config) (*postgresEngine, error) {
+	settings, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		// Leave the error out: it may contain the password.
 		return nil, &store.Error{Code: store.CodeInvalid, Field: "dsn: cannot be parsed"}
 	}
-	// On cancellation, ask the server to cancel and wait for its answer. The default would close the connection and leave
-	// the statement running.
-	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cfg.cancelDelay}
-	}
-	var settings []stdlib.OptionOpenDB
+	conn := settings.ConnConfig
 	if cfg.pooler {
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
 		conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 0, 0
 	} else {
-		conn.RuntimeParams["statement_timeout"] = millis(cfg.statementTimeout)
-		conn.RuntimeParams["lock_timeout"] = millis(cfg.lockTimeout)
-		settings = append(settings, stdlib.OptionAfterConnect(noticeLoss))
+		for name, value := range cfg.limits() {
+			conn.RuntimeParams[name] = value
+		}
 	}
 	primaryOnly(conn)
-	e := &postgresEngine{cfg: cfg, dsn: conn, db: stdlib.OpenDB(*conn, settings...)}
-	e.db.SetMaxOpenConns(cfg.maxConns)
-	e.db.SetMaxIdleConns(cfg.maxConns) // a connection costs the server a process: do not open new ones for each burst
-	e.db.SetConnMaxIdleTime(idleFor)
-	e.db.SetConnMaxLifetime(cfg.connLifetime)
+	settings.MaxConns, settings.MinConns = int32(min(cfg.maxConns, math.MaxInt32)), 0
+	settings.MaxConnIdleTime = idleFor
+	settings.MaxConnLifetime = cmp.Or(cfg.connLifetime, unlimited)
+	settings.MaxConnLifetimeJitter = cfg.connLifetime / 10
+	pool, err := pgxpool.NewWithConfig(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	e := newEngine(cfg, pool, conn)
+	e.own = true
 	return e, nil
 }
 
@@ -88,27 +127,33 @@ func primaryOnly(conn *pgx.ConnConfig) {
 	}
 }
 
-// noticeLoss makes the server check during a statement whether its client is still connected. Some servers refuse the
-// setting (before version 14, or on some platforms), which does no harm.
-func noticeLoss(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, "SET client_connection_check_interval = "+millis(checkInterval))
-	if c.IsClosed() { // otherwise the driver would leak it
-		return err
+func (e *postgresEngine) name() string { return "postgres" }
+
+func (e *postgresEngine) stats() poolStats {
+	st := e.pool.Stat()
+	return poolStats{
+		inUse: int(st.AcquiredConns()), idle: int(st.IdleConns()), max: int(st.MaxConns()),
+		waits: uint64(st.EmptyAcquireCount()), waited: st.EmptyAcquireWaitTime(),
 	}
-	return nil
 }
 
-func (e *postgresEngine) name() string          { return "postgres" }
-func (e *postgresEngine) reader() *sql.DB       { return e.db }
-func (e *postgresEngine) writer() *sql.DB       { return e.db }
-func (e *postgresEngine) keepsStatements() bool { return true }
+// epoch names the server that the connections lead to.
+func (e *postgresEngine) epoch() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return fmt.Sprintf("%s.%s.%d.", e.server.system, e.server.timeline, e.server.database)
+}
 
 func (e *postgresEngine) longestWrite() time.Duration {
 	return e.cfg.statementTimeout + e.cfg.lockTimeout + checkInterval
 }
 
 func (e *postgresEngine) statements(cfg config) statements {
-	return statementsFor(cfg.qualified, func(text string) string { return text })
+	return statementsFor(dialect{
+		table: cfg.qualified, param: func(text string) string { return text },
+		ids:  "(SELECT json_array_elements_text($1::text::json))",
+		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text", together: true,
+	})
 }
 
 // qualified returns the name of a table, with its schema if one was named.
@@ -119,43 +164,20 @@ func (c config) qualified(table string) string {
 	return `"` + c.schema + `"."` + c.prefix + table + `"`
 }
 
-// introduce sets the transaction's stamp, for the triggers, and its time limits.
-func (e *postgresEngine) introduce(ctx context.Context, tx *sql.Tx) error {
-	var (
-		set  []string
-		args []any
-	)
-	setting := func(name, value string) {
-		args = append(args, value)
-		set = append(set, "set_config('"+name+"', $"+strconv.Itoa(len(args))+", true)")
+func (e *postgresEngine) close() error {
+	e.stop()
+	e.waits.Wait()
+	if e.own {
+		e.pool.Close()
 	}
-	if s := bus.StampFrom(ctx); s.Origin != "" {
-		setting("chatstore.stamp", s.Origin+":"+strconv.FormatUint(s.Write, 10))
-	}
-	limit, deadline := e.cfg.statementTimeout, false
-	if t, ok := ctx.Deadline(); ok && time.Until(t) < limit {
-		limit, deadline = time.Until(t), true
-	}
-	if deadline || e.cfg.pooler {
-		setting("statement_timeout", millis(limit))
-	}
-	if e.cfg.pooler {
-		setting("lock_timeout", millis(e.cfg.lockTimeout))
-	}
-	if len(set) == 0 {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, "SELECT "+strings.Join(set, ", "), args...)
-	return err
+	return nil
 }
-
-func (e *postgresEngine) close() error { return e.db.Close() }
 
 // suits refuses a database whose encoding cannot hold every text, and a schema whose name needs quotes, because goose does
 // not quote it.
 func (e *postgresEngine) suits(ctx context.Context) error {
 	var encoding string
-	err := e.db.QueryRowContext(ctx, "SHOW server_encoding").Scan(&encoding)
+	err := e.read(ctx, step{"SELECT current_setting('server_encoding')", nil, only(&encoding)})
 	if err == nil && encoding != "UTF8" {
 		err = fmt.Errorf("%w: its encoding is %s: create it with ENCODING 'UTF8'", errUnsuitable, encoding)
 	}
@@ -164,7 +186,7 @@ func (e *postgresEngine) suits(ctx context.Context) error {
 	}
 	var reserved bool
 	const words = "SELECT EXISTS (SELECT FROM pg_get_keywords() WHERE word = $1 AND catcode IN ('R', 'T'))"
-	err = e.db.QueryRowContext(ctx, words, e.cfg.schema).Scan(&reserved)
+	err = e.read(ctx, step{words, []any{e.cfg.schema}, only(&reserved)})
 	if reserved {
 		err = fmt.Errorf("%w: WithSchema: %q is a reserved word of PostgreSQL (%w)", errUnsuitable, e.cfg.schema, store.ErrInvalid)
 	}
@@ -174,7 +196,7 @@ func (e *postgresEngine) suits(ctx context.Context) error {
 // healthy fails if the server does not answer, is a replica or is read-only.
 func (e *postgresEngine) healthy(ctx context.Context) error {
 	var readOnly bool
-	err := e.db.QueryRowContext(ctx, "SELECT current_setting('transaction_read_only')::bool").Scan(&readOnly)
+	err := e.read(ctx, step{"SELECT current_setting('transaction_read_only')::bool", nil, only(&readOnly)})
 	if err == nil && readOnly {
 		err = errors.New("sqlstore: the database is read-only")
 	}
@@ -199,6 +221,8 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "25006": // read_only_sql_transaction: of this session; transact drops it, and another may do
 		v.code, v.retry, v.drop = store.CodeUnavailable, true, true
+	case "25P03": // idle_in_transaction_session_timeout: the session ended before it read a COMMIT
+		v.code, v.retry, v.settled = store.CodeUnavailable, true, true
 	case "55P03": // lock_not_available
 		v.code = store.CodeUnavailable
 	case "40003": // statement_completion_unknown
@@ -212,7 +236,7 @@ func (e *postgresEngine) classify(err error) verdict {
 	default:
 		switch pe.Code[:min(2, len(pe.Code))] {
 		case "08": // connection exception: a proxy, for example, lost the server
-			v.code, v.settled = store.CodeUnavailable, false
+			v.code, v.retry, v.settled = store.CodeUnavailable, true, false
 		case "53", "58": // insufficient resources (disk full), system
 			v.code = store.CodeUnavailable
 		}
@@ -243,11 +267,11 @@ func unanswered(err error) verdict {
 	switch {
 	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
 		return verdict{code: store.CodeInternal, settled: true}
-	case isConnect: // no statement was sent
+	case isConnect, errors.Is(err, errStandby), errors.Is(err, errOldLine), errors.Is(err, errOtherOne): // no statement was sent
 		v.retry = true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.code = store.CodeOf(err)
-	case errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case pgconn.SafeToRetry(err), isNet, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		v.retry = true
 	default:
 		v.code = store.CodeInternal

@@ -72,13 +72,13 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 	if !<-up {
 		t.Fatal("not connected at the beginning")
 	}
-	srv.Exec(t, dsn, `INSERT INTO chatstore_threads VALUES ('thr_end', '', '', 0, 0, 1, 0, 0, '{}')`)
+	srv.Exec(t, dsn, `INSERT INTO chatstore_threads VALUES ('thr_end', '', '', 0, 1, 0, 0, '{}')`)
 	<-changes
 	for _, c := range []struct {
 		text string
 		want []bus.Change
 	}{
-		{`INSERT INTO chatstore_threads SELECT 'thr_' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 2) n`,
+		{`INSERT INTO chatstore_threads SELECT 'thr_' || n, '', '', n, 1, 0, 0, '{}' FROM generate_series(1, 2) n`,
 			[]bus.Change{{ThreadID: "thr_1"}, {ThreadID: "thr_2"}}},
 		{`INSERT INTO chatstore_items VALUES ('thr_1', 'msg_1', 1, 1, '{}')`, []bus.Change{{ThreadID: "thr_1"}}},
 		{`UPDATE chatstore_items SET doc = '{ }'`, []bus.Change{{ThreadID: "thr_1"}}},
@@ -91,9 +91,9 @@ func TestNoWriterCanForgetToTell(t *testing.T) {
 			[]bus.Change{{ThreadID: "thr_2", Origin: "CACHE", Write: 17}}},
 		{`UPDATE chatstore_threads SET doc = '{}' WHERE id = 'none'`, nil},
 		{`BEGIN; UPDATE chatstore_threads SET doc = '{}' WHERE id = 'thr_1'; ROLLBACK`, nil},
-		{`INSERT INTO chatstore_threads SELECT 'thr_x' || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 1000) n`,
+		{`INSERT INTO chatstore_threads SELECT 'thr_x' || n, '', '', n, 1, 0, 0, '{}' FROM generate_series(1, 1000) n`,
 			[]bus.Change{{All: true}}}, // too many for one message
-		{`INSERT INTO chatstore_threads SELECT repeat('é', 124) || n, '', '', n, n, 1, 0, 0, '{}' FROM generate_series(1, 32) n`,
+		{`INSERT INTO chatstore_threads SELECT repeat('é', 124) || n, '', '', n, 1, 0, 0, '{}' FROM generate_series(1, 32) n`,
 			[]bus.Change{{All: true}}},
 		{`TRUNCATE chatstore_attachments`, []bus.Change{{All: true}}},
 	} {
@@ -181,7 +181,7 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 			t.Fatalf("without the triggers the bus reports connected(%v)", on)
 		}
 	}
-	openPG(t, dsn) // enables the triggers
+	closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // switches the triggers on
 	become(true)
 }
 
@@ -190,17 +190,17 @@ func TestABusNoticesThatTheTriggersAreSwitchedOff(t *testing.T) {
 func TestABusListensWhereItIsTold(t *testing.T) {
 	n := broken(t)
 	asked := make(chan struct{}, 1)
-	n.do(func(sent []byte) action {
+	n.Do(func(sent []byte) pgtest.Action {
 		if !bytes.Contains(sent, []byte("LISTEN")) {
-			return pass
+			return pgtest.Pass
 		}
 		select {
 		case asked <- struct{}{}:
 		default:
 		}
-		return cut
+		return pgtest.Break
 	})
-	s := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.direct))
+	s := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithListenDSN(n.Direct))
 	b := closed[*pubsub.Bus](t)(s.Bus(t.Context(), pubsub.WithLease(time.Hour), pubsub.WithLogger(slog.New(slog.DiscardHandler))))
 	events := make(chan string, 10)
 	defer b.Subscribe(t.Context(), func(c bus.Change) { events <- c.ThreadID }, func(on bool) { events <- fmt.Sprint(on) })()
@@ -221,7 +221,7 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	expect("thr_1")
 
-	wrong := openPG(t, n.dsn, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
+	wrong := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithListenDSN("postgres://ada:c4n4ry@%zz/chat"))
 	if _, err := wrong.Bus(t.Context()); store.CodeOf(err) != store.CodeInvalid || strings.Contains(fmt.Sprint(err, causeOf(err)), "c4n4ry") {
 		t.Errorf("an invalid DSN: %v (cause %v)", err, causeOf(err))
 	}

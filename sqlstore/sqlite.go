@@ -47,10 +47,10 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 }
 
 type sqliteEngine struct {
-	path        string
-	file        os.FileInfo // of path when it was opened; nil in memory
-	read, write *sql.DB
-	anchor      *sql.DB // keeps a database in memory alive by its connection; nil for a file
+	path          string
+	file          os.FileInfo // of path when it was opened; nil in memory
+	reads, writes *sql.DB
+	anchor        *sql.DB // keeps a database in memory alive by its connection; nil for a file
 }
 
 // busyTimeout is short, so that longer waits happen in try, where the caller's context can end them.
@@ -90,7 +90,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 		if err == nil {
 			err = anchor.Ping() // its connection stays open
 		}
-		e := &sqliteEngine{read: db, write: db, anchor: anchor}
+		e := &sqliteEngine{reads: db, writes: db, anchor: anchor}
 		if err != nil {
 			return nil, errors.Join(err, e.close())
 		}
@@ -115,14 +115,74 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	}
 	read.SetMaxOpenConns(cfg.maxConns)
 	read.SetMaxIdleConns(cfg.maxConns) // idle connections are cheap, and opening one reads the schema
-	return &sqliteEngine{path: path, read: read, write: write}, nil
+	return &sqliteEngine{path: path, reads: read, writes: write}, nil
 }
 
-func (e *sqliteEngine) name() string                             { return "sqlite" }
-func (e *sqliteEngine) reader() *sql.DB                          { return e.read }
-func (e *sqliteEngine) writer() *sql.DB                          { return e.write }
-func (e *sqliteEngine) keepsStatements() bool                    { return false }
-func (e *sqliteEngine) introduce(context.Context, *sql.Tx) error { return nil }
+func (e *sqliteEngine) name() string     { return "sqlite" }
+func (e *sqliteEngine) stats() poolStats { return poolStats{} }
+func (e *sqliteEngine) epoch() string    { return "x" }
+
+type sqlAsker interface {
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+}
+
+func ask(ctx context.Context, db sqlAsker, st step) error {
+	rows, err := db.QueryContext(ctx, st.text, st.args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if st.row != nil {
+			if err := st.row(rows.Scan); err != nil {
+				return err
+			}
+		}
+	}
+	return rows.Err()
+}
+
+func (e *sqliteEngine) read(ctx context.Context, st step) error { return ask(ctx, e.reads, st) }
+
+type sqliteTx struct{ *sql.Tx }
+
+func (t sqliteTx) run(ctx context.Context, steps ...step) error {
+	for _, st := range steps {
+		if err := ask(ctx, t.Tx, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t sqliteTx) exec(ctx context.Context, text string) error {
+	_, err := t.ExecContext(ctx, text)
+	return err
+}
+
+func (e *sqliteEngine) write(ctx context.Context, f func(context.Context, tx) error) (bool, error) {
+	tx, err := e.writes.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return true, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := f(ctx, sqliteTx{tx}); err != nil {
+		return true, err
+	}
+	if err := ctx.Err(); err != nil {
+		return true, err
+	}
+	if err := tx.Commit(); err != nil {
+		return e.classify(err).settled, err
+	}
+	return true, nil
+}
+
+func (e *sqliteEngine) alter(ctx context.Context, f func(context.Context, script) error) error {
+	_, err := e.write(ctx, func(ctx context.Context, tx tx) error { return f(ctx, tx.(script)) })
+	return err
+}
 
 // notify does nothing: SQLite does not announce changes.
 func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
@@ -130,16 +190,17 @@ func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
 func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // a write never outlives its call
 
 func (e *sqliteEngine) statements(cfg config) statements {
-	return statementsFor(
-		func(table string) string { return `"` + cfg.prefix + table + `"` },
-		func(text string) string { return strings.ReplaceAll(text, "$", "?") },
-	)
+	return statementsFor(dialect{
+		table: func(table string) string { return `"` + cfg.prefix + table + `"` },
+		param: func(text string) string { return strings.ReplaceAll(text, "$", "?") },
+		ids:   "(SELECT value FROM json_each($1))", self: "''",
+	})
 }
 
 // suits refuses a file that cannot be in WAL mode. The engine depends on that mode.
 func (e *sqliteEngine) suits(ctx context.Context) error {
 	var mode string
-	err := e.write.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
+	err := e.writes.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
 	if err == nil && mode != "wal" && e.anchor == nil {
 		err = fmt.Errorf("%w: the file cannot be in WAL mode; its journal mode is %s", errUnsuitable, mode)
 	}
@@ -157,7 +218,7 @@ func (e *sqliteEngine) healthy(ctx context.Context) error {
 		}
 	}
 	var n int64
-	return e.read.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
+	return e.reads.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
 }
 
 // looks is how often a file must look truncated, without growing, before it counts as truncated. A checkpoint writes the new
@@ -222,7 +283,7 @@ func (e *sqliteEngine) leastSize() (int64, error) {
 
 func (e *sqliteEngine) close() error {
 	var err error
-	for _, db := range []*sql.DB{e.write, e.read, e.anchor} {
+	for _, db := range []*sql.DB{e.writes, e.reads, e.anchor} {
 		if db != nil {
 			err = errors.Join(err, db.Close())
 		}

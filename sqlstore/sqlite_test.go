@@ -92,7 +92,7 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 			s := sqliteFile(t)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			big := get[chat.Item](t)(chat.NewItem("msg_1", noon, chat.SDKHiddenContext{Content: strings.Repeat("x", 1<<20)}))
-			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.setup))
+			must(t, sqlstore.Exec(s, c.setup))
 			reported := false
 			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 			err := s.AddThreadItem(ctx, "thr_1", big)
@@ -104,7 +104,7 @@ func TestErrorsOfSQLiteAreClassified(t *testing.T) {
 				t.Errorf("the text shows the driver's error: %v", err)
 			}
 			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
-			get[sql.Result](t)(sqlstore.Writer(s).Exec(c.undo))
+			must(t, sqlstore.Exec(s, c.undo))
 			must(t, s.AddThreadItem(t.Context(), "thr_1", big))
 		})
 	}
@@ -118,7 +118,7 @@ func TestARowThatMakesNoSenseIsAnInternalError(t *testing.T) {
 		a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 		must(t, s.SaveAttachment(t.Context(), a))
 		for _, table := range []string{"threads", "items", "attachments"} {
-			get[sql.Result](t)(sqlstore.Writer(s).Exec("UPDATE " + sqlstore.Table(s, table) + " SET doc = 'c4n4ry'"))
+			must(t, sqlstore.Exec(s, "UPDATE "+sqlstore.Table(s, table)+" SET doc = 'c4n4ry'"))
 		}
 		for name, err := range map[string]error{
 			"LoadThread":      errOf(s.LoadThread(t.Context(), "thr_1")),
@@ -175,9 +175,8 @@ func TestEachMemoryIsItsOwn(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 20 {
-		_, _ = sqlstore.Reader(a).ExecContext(ctx, "SELECT 1")
+		_, _ = a.LoadThread(ctx, "thr_1")
 	}
-	sqlstore.Reader(a).SetMaxIdleConns(0)
 	get[chat.Thread](t)(a.LoadThread(t.Context(), "thr_1"))
 }
 
@@ -189,7 +188,7 @@ func TestDurabilityIsWhatTheFileIsOpenedWith(t *testing.T) {
 		s := closing(t)(sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db"), opts...))
 		for pragma, want := range map[string]string{"synchronous": fmt.Sprint(want), "journal_mode": "wal", "foreign_keys": "1"} {
 			var got string
-			must(t, sqlstore.Writer(s).QueryRow("PRAGMA "+pragma).Scan(&got))
+			must(t, sqlstore.Query(s, "PRAGMA "+pragma, &got))
 			if got != want {
 				t.Errorf("%s: got %s, want %s", pragma, got, want)
 			}

@@ -8,26 +8,23 @@
 // Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
 // SQLite file on a network file system.
 //
-// # What is stored
-//
-// A value is stored as its JSON text, byte for byte. Other columns have the parts that queries need. Opening a database
-// migrates its schema forward, except with [WithoutMigration]. Several programs may open a database at once. After a
-// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner.
+// A value is stored as its JSON text, byte for byte. Opening a database migrates its schema forward, except with
+// [WithoutMigration]. Several programs may open a database at once. A deleted thread or attachment leaves its id, owner and
+// version behind, and a deleted item its place, until its thread is deleted.
 //
 // # Errors
 //
-// A write is one transaction. A write that fails before its COMMIT is sent was not applied: its error wraps
-// [store.ErrNotApplied]. This includes a cancelled context. The caller's context does not cancel the COMMIT: the write waits
-// for the answer. The outcome is unknown ([store.ErrUnavailable]) only if no answer comes, for example because the
-// connection breaks at that moment. [Store.LongestWrite] returns how long such a write may still commit.
+// A write is one transaction. One that fails before its COMMIT is sent was not applied: its error wraps
+// [store.ErrNotApplied]. This includes a cancelled context. A COMMIT is never cancelled: the write waits for the answer, and
+// after its context has ended for 10 seconds more. The outcome is unknown ([store.ErrUnavailable]) if no answer comes, or one
+// with a warning, such as that a synchronous standby has not confirmed. See [Store.LongestWrite].
 //
-// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it succeeds, when the time of
-// [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's cause, never in its text.
+// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried for the time of
+// [WithRetryFor]. The driver's message is in an error's cause, never in its text.
 package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"sync"
 	"time"
@@ -37,17 +34,16 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
-// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite] or [OpenPostgres]. It is safe for concurrent use.
+// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [OpenPostgres] or [NewPostgres]. It is safe for
+// concurrent use.
 // Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator
 	engine engine
 	sql    statements
 	cfg    config
-
-	forReads, forWrites prepared // empty for PostgreSQL
 
 	calls   sync.RWMutex // read-locked by each call; Close locks it and never unlocks it
 	closing sync.Once
@@ -83,11 +79,8 @@ func (s *Store) ready(ctx context.Context) error {
 		if err == nil {
 			err = checkSchema(ctx, cfg, e)
 		}
-		if err == nil && !cfg.unmigrated {
-			err = e.notify(ctx, !cfg.silent)
-		}
-		if err == nil && !e.keepsStatements() {
-			err = s.prepare(ctx)
+		if err == nil && !cfg.unmigrated && cfg.silent {
+			err = e.notify(ctx, false)
 		}
 		if err == nil || !e.classify(err).retry || time.Now().After(end) {
 			return err
@@ -98,21 +91,6 @@ func (s *Store) ready(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// prepare prepares all statements for each pool.
-func (s *Store) prepare(ctx context.Context) error {
-	forReads, err := prepare(ctx, s.engine.reader(), s.sql.texts)
-	if err != nil {
-		return err
-	}
-	forWrites, err := prepare(ctx, s.engine.writer(), s.sql.texts)
-	if err != nil {
-		forReads.close()
-		return err
-	}
-	s.forReads, s.forWrites = forReads, forWrites
-	return nil
 }
 
 // openError returns an error with a text that callers may see.
@@ -165,6 +143,9 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 // LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For PostgreSQL it is
 // the statement timeout plus the lock timeout plus 5 seconds: a server runs a statement at most that long after its client
 // is gone. For SQLite it is zero.
+//
+// Only a COMMIT that waits for a synchronous standby may take longer. The Store watches it, and caches above bypass its thread
+// until it has ended ([driver.ReportPending]).
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
@@ -178,18 +159,20 @@ func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread c
 // engine has the differences between the two databases.
 type engine interface {
 	name() string
-	// reader and writer are the connection pools. They may be the same.
-	reader() *sql.DB
-	writer() *sql.DB
 	// statements returns the texts of all statements.
 	statements(config) statements
-	// keepsStatements reports whether the driver keeps its statements prepared.
-	keepsStatements() bool
-	// introduce passes the call's stamp and time limit to a writing transaction.
-	introduce(ctx context.Context, tx *sql.Tx) error
+	// read runs one query.
+	read(context.Context, step) error
+	// write runs f in a transaction and commits it. If f fails, nothing is written. settled says that a failed transaction was
+	// not and will not be committed.
+	write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error)
 	// classify interprets an error of the driver.
 	classify(error) verdict
 	longestWrite() time.Duration
+	// stats returns the numbers of the pool.
+	stats() poolStats
+	// epoch changes when versions may have gone back.
+	epoch() string
 	// notify enables or disables the announcement of changes.
 	notify(ctx context.Context, on bool) error
 	// suits returns an error if the database cannot hold a Store.

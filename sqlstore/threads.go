@@ -9,36 +9,52 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
+// threadState is a thread's row without what depends on the call.
+type threadState struct {
+	owner   chat.Owner
+	state   int // deleted if the id was never used
+	version uint64
+	doc     string
+}
+
+// load returns the step that loads the state of an id.
+func (t *threadState) load(s *Store, id string) step {
+	*t = threadState{state: deleted}
+	var found bool
+	return step{s.sql.loadThread, []any{id}, maybe(&found, &t.owner.Tenant, &t.owner.Subject, &t.state, &t.version, &t.doc)}
+}
+
+// refusal says why a save in this mode wrote nothing to a row of this state and owner. If there is no reason, the row has
+// changed since.
+func (c call) refusal(mode store.SaveMode, state int, owner, saved chat.Owner) error {
+	switch {
+	case mode == store.UpdateOnly && state != live:
+		return refused{c.error(store.CodeNotFound, nil)}
+	case mode == store.InsertOnly && state == live, state == erased, !saved.IsZero() && saved != owner:
+		return refused{c.error(store.CodeConflict, nil)}
+	}
+	return errMoved
+}
+
 // LoadThread returns the thread, or [store.ErrNotFound].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	c := call{store.OpLoadThread, store.RowThread, threadID}
 	if err := checks.Thread(ctx, c.op, threadID); err != nil {
 		return chat.Thread{}, err
 	}
-	var (
-		owner   chat.Owner
-		deleted bool
-		version uint64
-		doc     string
-		found   bool
-	)
-	err := s.read(ctx, c, func(ctx context.Context, db asker) (err error) {
-		row := db.QueryRowContext(ctx, s.sql.loadThread, threadID)
-		found, err = maybe(row, &owner.Tenant, &owner.Subject, &deleted, &version, &doc)
-		return err
-	})
-	if err != nil {
+	var row threadState
+	if err := s.read(ctx, c, func() step { return row.load(s, threadID) }); err != nil {
 		return chat.Thread{}, err
 	}
-	driver.ReportVersion(ctx, threadID, version, version)
-	if !found || deleted {
+	driver.ReportVersion(ctx, threadID, row.version, row.version)
+	if row.state != live {
 		return chat.Thread{}, c.error(store.CodeNotFound, nil)
 	}
-	t, err := chat.ParseThread(doc)
+	t, err := chat.ParseThread(row.doc)
 	if err != nil {
 		return chat.Thread{}, c.error(store.CodeInternal, err)
 	}
-	t.Owner = owner
+	t.Owner = row.owner
 	return t, nil
 }
 
@@ -49,94 +65,93 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	if err != nil {
 		return err
 	}
-	thread, mode := w.Thread, w.Mode
+	thread = w.Thread
+	text := [...]string{store.Upsert: s.sql.upsertThread, store.InsertOnly: s.sql.insertThread, store.UpdateOnly: s.sql.updateThread}[w.Mode]
 	args := []any{thread.ID, thread.Owner.Tenant, thread.Owner.Subject, thread.CreatedAt.UnixMicro(), thread.JSON().String()}
-	var before, after uint64
-	err = s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		if mode != store.InsertOnly {
-			done, err := maybe(tx.QueryRowContext(ctx, s.sql.updateThread, args...), &after)
-			if done || err != nil {
-				before = after - 1
-				return err
+	return s.change(ctx, c, change{
+		threadID: thread.ID, cond: w.Condition,
+		steps: func(first func(...any) scanner) []step { return []step{{text, args, first()}} },
+		missed: func(was threadState) error {
+			if err := w.Condition.Check(c.op, thread.ID, was.version); err != nil {
+				return refused{err}
 			}
-		}
-		if mode != store.UpdateOnly {
-			// The counter stays locked until the commit. So among threads of equal times, places are in the order of
-			// commits.
-			var seq int64
-			if err := tx.QueryRowContext(ctx, s.sql.nextSeq).Scan(&seq); err != nil {
-				return err
-			}
-			insert := s.sql.upsertThread
-			if mode == store.InsertOnly {
-				insert = s.sql.insertThread
-			}
-			done, err := maybe(tx.QueryRowContext(ctx, insert, append(args, seq)...), &after)
-			if done || err != nil {
-				before = after - 1
-				return err
-			}
-		}
-		// Nothing was written: find out why.
-		var owner chat.Owner
-		deleted := true
-		if _, err := maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, thread.ID), &owner.Tenant, &owner.Subject, &deleted, &before); err != nil {
-			return err
-		}
-		after = before
-		if mode == store.UpdateOnly && deleted {
-			return refused{c.error(store.CodeNotFound, nil)}
-		}
-		return refused{c.error(store.CodeConflict, nil)}
+			return c.refusal(w.Mode, was.state, was.owner, thread.Owner)
+		},
 	})
-	report(ctx, thread.ID, before, after, err)
-	return err
-}
-
-// report reports the versions before and after a write that was committed, or that the stored rows refused.
-func report(ctx context.Context, threadID string, before, after uint64, err error) {
-	if errors.Is(err, store.ErrNotApplied) {
-		return // no row was compared
-	}
-	switch store.CodeOf(err) {
-	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
-		driver.ReportVersion(ctx, threadID, before, after)
-	}
 }
 
 // DeleteThread deletes the thread and its items.
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
+	cond, err := checks.DeleteThread(ctx, threadID)
+	if err != nil {
 		return err
 	}
-	var before, after uint64
-	err := s.write(ctx, c, func(ctx context.Context, tx asker) error {
-		done, err := maybe(tx.QueryRowContext(ctx, s.sql.deleteThread, threadID), &after)
-		if err != nil {
-			return err
-		}
-		if !done {
-			before, err = s.versionOf(ctx, tx, threadID)
-			after = before
-			return err
-		}
-		before = after - 1
-		_, err = tx.ExecContext(ctx, s.sql.deleteItems, threadID)
-		return err
+	args := []any{threadID}
+	return s.change(ctx, c, change{
+		threadID: threadID, cond: cond,
+		steps: func(first func(...any) scanner) []step {
+			return []step{{s.sql.deleteThread, args, first()}, {s.sql.deleteItems, args, nil}, {s.sql.deleteGone, args, nil}}
+		},
+		missed: func(was threadState) error {
+			if was.state == live {
+				return errMoved
+			}
+			return refused{nil}
+		},
 	})
-	report(ctx, threadID, before, after, err)
-	return err
 }
 
-// versionOf returns the version of a thread that the transaction does not change.
-func (s *Store) versionOf(ctx context.Context, tx asker, threadID string) (version uint64, err error) {
-	var (
-		owner   chat.Owner
-		deleted bool
-	)
-	_, err = maybe(tx.QueryRowContext(ctx, s.sql.ownerOf, threadID), &owner.Tenant, &owner.Subject, &deleted, &version)
-	return version, err
+// change is a write of one thread.
+type change struct {
+	threadID string
+	cond     driver.Condition
+	// steps returns the statements. The first changes the thread's row and returns its new version, and then what else the
+	// caller of first scans.
+	steps func(first func(also ...any) scanner) []step
+	// done looks at what the other steps returned, and may refuse the change. It may be nil.
+	done func() error
+	// missed says why the first step found no row.
+	missed func(was threadState) error
+}
+
+// change makes a write of one thread, and reports the versions before and after it. If the first step finds no row, if the
+// condition does not hold, or if done refuses, the transaction is rolled back.
+func (s *Store) change(ctx context.Context, c call, w change) error {
+	var before, after uint64
+	err := s.write(ctx, c, func(ctx context.Context, tx tx) error {
+		var found bool
+		first := func(also ...any) scanner { return maybe(&found, append([]any{&after}, also...)...) }
+		if err := tx.run(ctx, w.steps(first)...); err != nil {
+			return err
+		}
+		if !found {
+			var was threadState
+			if err := tx.run(ctx, was.load(s, w.threadID)); err != nil {
+				return err
+			}
+			before, after = was.version, was.version
+			return w.missed(was)
+		}
+		before = after - 1
+		var err error
+		if stale := w.cond.Check(c.op, w.threadID, before); stale != nil {
+			err = refused{stale}
+		} else if w.done != nil {
+			err = w.done()
+		}
+		if err != nil {
+			after = before
+		}
+		return err
+	})
+	if !errors.Is(err, store.ErrNotApplied) { // a row was compared
+		switch store.CodeOf(err) {
+		case store.CodeOK, store.CodeNotFound, store.CodeConflict:
+			driver.ReportVersion(ctx, w.threadID, before, after)
+		}
+	}
+	return err
 }
 
 // LoadThreads lists the threads that q.Owner matches.
@@ -148,22 +163,18 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	}
 	kind, args := filterOf(q.Owner)
 	var l listing[chat.Thread]
-	err = s.read(ctx, c, func(ctx context.Context, db asker) error {
-		return l.load(ctx, db, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[chat.Thread], err error) {
-			var tenant, subject, doc, id *string
-			if err := scan(&tenant, &subject, &doc, &id, &r.at, &r.seq, &l.found); err != nil || id == nil {
-				return r, err
-			}
-			r.id = *id
-			if r.val, err = chat.ParseThread(*doc); err != nil {
-				return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
-			}
-			r.val.Owner = chat.Owner{Tenant: *tenant, Subject: *subject}
-			return r, nil
-		})
+	return l.load(ctx, s, c, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[chat.Thread], err error) {
+		var (
+			owner chat.Owner
+			doc   string
+		)
+		if err := scan(&owner.Tenant, &owner.Subject, &doc, &r.id, &r.at, &l.found); err != nil || r.id == "" {
+			return r, err
+		}
+		if r.val, err = chat.ParseThread(doc); err != nil {
+			return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
+		}
+		r.val.Owner = owner
+		return r, nil
 	})
-	if err != nil {
-		return store.Page[chat.Thread]{}, err
-	}
-	return l.page(c, q.PageQuery)
 }

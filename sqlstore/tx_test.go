@@ -18,7 +18,7 @@ func TestADeadlineIsATimeoutAlsoBeforeTheContextSaysSo(t *testing.T) {
 		late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		s := &Store{engine: &postgresEngine{}}
-		err := s.try(ahead{late}, call{op: store.OpLoadThread}, func() (bool, error) { return true, &pgconn.ConnectError{} })
+		err := s.try(ahead{late}, call{op: store.OpLoadThread}, false, func() (bool, error) { return true, &pgconn.ConnectError{} })
 		if code := store.CodeOf(err); code != store.CodeTimeout {
 			t.Errorf("got %v", code)
 		}
@@ -37,7 +37,7 @@ func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 			return true, &pgconn.PgError{Code: "40001", SeverityUnlocalized: "ERROR"}
 		}
 		began := time.Now()
-		err := s.try(t.Context(), c, busy)
+		err := s.try(t.Context(), c, true, busy)
 		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, store.ErrNotApplied) {
 			t.Errorf("got %v", err)
 		}
@@ -53,7 +53,7 @@ func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 		}
 
 		tries := 0
-		err = s.try(t.Context(), c, func() (bool, error) {
+		err = s.try(t.Context(), c, true, func() (bool, error) {
 			if tries++; tries == 20 {
 				return true, nil
 			}
@@ -66,12 +66,12 @@ func TestACallIsTriedAgainForAsLongAsAsked(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		if err := s.try(ctx, c, busy); store.CodeOf(err) != store.CodeTimeout || time.Since(began) != time.Second {
+		if err := s.try(ctx, c, true, busy); store.CodeOf(err) != store.CodeTimeout || time.Since(began) != time.Second {
 			t.Errorf("with a deadline of a second: %v after %v", err, time.Since(began))
 		}
 
 		tries = 0
-		_ = s.try(t.Context(), c, func() (bool, error) { tries++; _, err := busy(); return false, err })
+		_ = s.try(t.Context(), c, true, func() (bool, error) { tries++; _, err := busy(); return false, err })
 		if tries != 1 {
 			t.Errorf("%d tries of a write with an unknown outcome", tries)
 		}

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -106,9 +104,8 @@ func twoProcesses(t *testing.T, srv *pgtest.Server) {
 
 // The store works through a real pgbouncer in transaction mode.
 func aPooler(t *testing.T, srv *pgtest.Server) {
-	bin := testenv.Program(t, "pgbouncer", "pgbouncer")
 	direct := srv.DSN(t)
-	through := startPgbouncer(t, bin, direct)
+	through := pgtest.StartPooler(t, direct).DSN
 	_, err := openThroughPooler(t.Context(), through, direct)
 	if !errors.Is(err, sqlstore.ErrSchema) {
 		t.Errorf("before the migration: %v", err)
@@ -122,41 +119,6 @@ func aPooler(t *testing.T, srv *pgtest.Server) {
 	}
 	testenv.Must(t, s.CheckHealth(t.Context()))
 	testenv.Must(t, errors.Join(b.Close(), s.Close()))
-}
-
-// startPgbouncer starts a pooler before the server of dsn, and returns the DSN that goes through it.
-func startPgbouncer(t *testing.T, bin, dsn string) string {
-	t.Helper()
-	host, rest, _ := strings.Cut(strings.TrimPrefix(dsn, "host="), " ")
-	_, database, _ := strings.Cut(rest, "dbname=")
-	dir := testenv.Value(os.MkdirTemp("", "pool"))(t) // short: the path of a socket has an end
-	t.Cleanup(func() { testenv.Must(t, os.RemoveAll(dir)) })
-	config := fmt.Sprintf("[databases]\n%[1]s = host=%[2]s dbname=%[1]s user=chat\n[pgbouncer]\nunix_socket_dir = %[3]s\nlisten_addr =\nlisten_port = 6432\n"+
-		"auth_type = any\npool_mode = transaction\n", database, host, dir)
-	file := filepath.Join(dir, "pgbouncer.ini")
-	testenv.Must(t, os.WriteFile(file, []byte(config), 0o644))
-	cmd := exec.Command(bin, file)
-	if os.Getuid() == 0 { // it refuses to be run by root
-		info := testenv.Value(os.Stat(host))(t) // the server's user
-		owner := info.Sys().(*syscall.Stat_t)
-		testenv.Must(t, os.Chown(dir, int(owner.Uid), int(owner.Gid)))
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
-	}
-	var log strings.Builder
-	cmd.Stderr = &log
-	testenv.Must(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, ".s.PGSQL.6432")); err == nil {
-			return fmt.Sprintf("host=%s port=6432 user=chat dbname=%s", dir, database)
-		}
-		if time.Now().After(end) {
-			t.Fatalf("pgbouncer does not start: %s", log.String())
-		}
-	}
 }
 
 // A DSN of several hosts with target_session_attrs leads to the server that takes writes.

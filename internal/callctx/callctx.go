@@ -25,7 +25,7 @@ type Data struct {
 	// Of package layer: a *layer.Notes, and the recorders of versions and of unknown outcomes.
 	Notes     any
 	Record    func(threadID string, before, after uint64)
-	Unsettled func()
+	Unsettled func(ended <-chan struct{})
 	// Of package bus.
 	Stamp Stamp
 }
@@ -123,9 +123,9 @@ func WithoutVersionRecorder(ctx context.Context) context.Context {
 	return With(ctx, func(d *Data) { d.Record = nil })
 }
 
-// WithUnsettledRecorder returns a context in which layer.ReportUnsettled calls f. It replaces an earlier recorder. f may be
-// called from other goroutines, but not after the end of the call.
-func WithUnsettledRecorder(ctx context.Context, f func()) context.Context {
+// WithUnsettledRecorder returns a context in which layer.ReportUnsettled calls f with nil, and driver.ReportPending with its
+// channel. It replaces an earlier recorder. f may be called from other goroutines, but not after the end of the call.
+func WithUnsettledRecorder(ctx context.Context, f func(ended <-chan struct{})) context.Context {
 	return With(ctx, func(d *Data) { d.Unsettled = f })
 }
 

@@ -99,9 +99,19 @@ func (c *Core) Write(ctx context.Context, s generation.Slot,
 			c.Counters.EndUnknown(s, c.Quarantine)
 		}
 	}()
-	err = call(callctx.WithUnsettledRecorder(ctx, func() {
-		unsettled.Store(true)
-		layer.ReportUnsettled(ctx)
+	err = call(callctx.WithUnsettledRecorder(ctx, func(ended <-chan struct{}) {
+		if ended == nil {
+			unsettled.Store(true)
+			layer.ReportUnsettled(ctx)
+			return
+		}
+		// The base knows when the write ends. It counts as in progress until then, also beyond the quarantine.
+		driver.ReportPending(ctx, ended)
+		c.Counters.Begin(s)
+		go func() {
+			<-ended
+			c.Counters.End(s)
+		}()
 	}), before)
 	definite = store.IsDefinite(err) && !unsettled.Load()
 	return definite, err

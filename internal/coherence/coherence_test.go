@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -11,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
@@ -85,7 +87,7 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	} {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
 		outer := false // the recorder of a layer above, which may be another cache
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func() { outer = true })
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { outer = true })
 		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
 		if got := c.Counters.Load(0).Idle(); got != e.idle || definite != e.idle {
 			t.Errorf("%s: afterwards idle is %v, definite is %v", e.name, got, definite)
@@ -104,6 +106,30 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	if c.Counters.Load(0).Idle() {
 		t.Error("a write that panicked is not in progress, but may still take effect")
 	}
+}
+
+// A base that watches its write holds the thread back longer than any quarantine.
+func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Core{Counters: generation.New(1), Quarantine: time.Second}
+		defer c.Counters.Close()
+		heard := false // by a layer above
+		ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
+		ended := make(chan struct{})
+		_, _ = c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error {
+			driver.ReportPending(ctx, ended)
+			return store.ErrUnavailable
+		})
+		time.Sleep(time.Hour)
+		if c.Counters.Load(0).Idle() || !heard {
+			t.Errorf("idle %v, reported to the layer above %v", c.Counters.Load(0).Idle(), heard)
+		}
+		close(ended)
+		synctest.Wait()
+		if !c.Counters.Load(0).Idle() {
+			t.Error("the write has ended, but is in progress")
+		}
+	})
 }
 
 func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {

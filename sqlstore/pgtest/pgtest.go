@@ -1,5 +1,6 @@
-// Package pgtest runs a real, private PostgreSQL server for tests. Only a unix socket reaches it, and it ends with the
-// tests. The package is for the modules of this repository. Its interface is not stable.
+// Package pgtest runs real, private PostgreSQL servers for tests: a primary, its standbys, a pooler before it, and a network
+// that a test can break. A unix socket reaches a server, and everything ends with the tests. The package is for the modules of
+// this repository. Its interface is not stable.
 package pgtest
 
 import (
@@ -32,6 +33,8 @@ type Server struct {
 	args []string
 	as   *syscall.SysProcAttr
 	next atomic.Int64
+
+	held atomic.Int64 // the stopped walreceiver; 0 if there is none
 
 	mu      sync.Mutex
 	process *os.Process // nil when stopped
@@ -118,26 +121,13 @@ func inMemory() string {
 	return folder
 }
 
-// Standby returns a hot standby that replicates s and accepts reads.
-func (s *Server) Standby(t testing.TB) *Server {
-	t.Helper()
-	standby, err := prepare("", func(data string) (*exec.Cmd, error) {
-		backup, err := program("pg_basebackup")
-		return exec.Command(backup, "-h", s.dir, "-U", "chat", "-D", data, "-R", "-c", "fast", "--no-sync"), err
-	}, s.args...)
-	available(t, err)
-	t.Cleanup(func() {
-		if err := standby.remove(); err != nil {
-			t.Error(err)
-		}
+// moved returns a DSN with other settings for the server.
+func moved(dsn string, server ...string) string {
+	rest := slices.DeleteFunc(strings.Fields(dsn), func(setting string) bool {
+		name, _, _ := strings.Cut(setting, "=")
+		return name == "host" || name == "port" || name == "sslmode"
 	})
-	return standby
-}
-
-// Same returns the data source name at this server of the database that dsn names at another one.
-func (s *Server) Same(dsn string) string {
-	_, rest, _ := strings.Cut(dsn, " ")
-	return "host=" + s.dir + " " + rest
+	return strings.Join(append(server, rest...), " ")
 }
 
 func start(in string, args ...string) (*Server, error) {
@@ -198,7 +188,8 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200"}, s.args...)
+	args := append([]string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200",
+		"-c", "dynamic_shared_memory_type=mmap"}, s.args...) // a killed server leaves files in its folder only
 	cmd := exec.Command(bin, args...)
 	as := *s.as
 	as.Pdeathsig = syscall.SIGQUIT // if the tests are killed, the server ends with its children
@@ -270,7 +261,10 @@ func (s *Server) Restart(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-func (s *Server) remove() error { return errors.Join(s.Stop(syscall.SIGQUIT), os.RemoveAll(s.dir)) }
+func (s *Server) remove() error {
+	// A stopped process would keep the server for 5 s.
+	return errors.Join(s.signalHeld(syscall.SIGCONT), s.Stop(syscall.SIGQUIT), os.RemoveAll(s.dir))
+}
 
 // DSN returns the data source name of a new database.
 func (s *Server) DSN(t testing.TB) string {
@@ -304,5 +298,23 @@ func (s *Server) Exec(t testing.TB, dsn, text string, args ...any) {
 	defer func() { _ = c.Close(ctx) }()
 	if _, err := c.Exec(ctx, text, args...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Await waits until a query for one boolean, such as SELECT count(*) = 2 FROM pg_stat_activity, returns true. It fails the test
+// after a minute.
+func Await(t testing.TB, dsn, query string, args ...any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	for done := false; !done; time.Sleep(2 * time.Millisecond) { // spares the processor
+		if err := c.QueryRow(ctx, query, args...).Scan(&done); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
 	}
 }

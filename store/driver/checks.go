@@ -115,6 +115,31 @@ func (Checks) Attachments(ctx context.Context, q store.ThreadQuery) (store.Threa
 	return ownedQuery(ctx, 0, store.RowAttachment, q)
 }
 
+// EraseOwner checks a call of [Eraser].
+func (Checks) EraseOwner(ctx context.Context, owner chat.Owner) error {
+	fault := rules.OwnerFault(owner.Tenant, owner.Subject)
+	if owner.IsZero() {
+		fault = "owner: empty"
+	}
+	if fault != "" {
+		return refuse(0, "", "", fault)
+	}
+	return Done(ctx, 0, "", "")
+}
+
+// ThreadVersions checks a call of [VersionReader].
+func (Checks) ThreadVersions(ctx context.Context, ids []string) error {
+	if len(ids) > MaxVersions {
+		return refuse(0, store.RowThread, "", "ids: more than 1000")
+	}
+	for _, id := range ids {
+		if err := checkID(0, store.RowThread, id); err != nil {
+			return err
+		}
+	}
+	return Done(ctx, 0, store.RowThread, "")
+}
+
 func ownedQuery(ctx context.Context, op store.Op, kind string, q store.ThreadQuery) (store.ThreadQuery, error) {
 	var err error
 	if q.PageQuery, err = pageQuery(op, kind, q.PageQuery); err != nil {

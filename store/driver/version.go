@@ -17,3 +17,12 @@ func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
 		f(threadID, before, after)
 	}
 }
+
+// ReportPending reports that a write with an unknown outcome may take effect until ended is closed, however long that is. A
+// base calls it before it returns the error, if it keeps watching the write. Caches then treat the thread as being written
+// at least until ended is closed. The base must close ended, at the latest when it is closed itself.
+func ReportPending(ctx context.Context, ended <-chan struct{}) {
+	if f := callctx.Of(ctx).Unsettled; f != nil {
+		f(ended)
+	}
+}

@@ -97,7 +97,7 @@ func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 
 func TestUnsettledIsReportedToWhoListens(t *testing.T) {
 	reported := 0
-	ctx := callctx.WithUnsettledRecorder(t.Context(), func() { reported++ })
+	ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
 	layer.ReportUnsettled(ctx)
 	layer.ReportUnsettled(callctx.Detached(ctx)) // detached from the caller
 	layer.ReportUnsettled(t.Context())

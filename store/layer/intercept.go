@@ -166,7 +166,7 @@ func (n *interception[T]) gated(ctx context.Context) context.Context {
 			g.Record = func(id string, before, after uint64) { while(func() { d.Record(id, before, after) }) }
 		}
 		if d.Unsettled != nil {
-			g.Unsettled = func() { while(d.Unsettled) }
+			g.Unsettled = func(ended <-chan struct{}) { while(func() { d.Unsettled(ended) }) }
 		}
 	})
 }

@@ -19,7 +19,7 @@ func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { unwanted("a version")() })
 		},
 		"unsettled writes": func(ctx context.Context) context.Context {
-			return callctx.WithUnsettledRecorder(ctx, unwanted("an unsettled write"))
+			return callctx.WithUnsettledRecorder(ctx, func(<-chan struct{}) { unwanted("an unsettled write")() })
 		},
 		"condition": func(ctx context.Context) context.Context { return store.IfVersion(ctx, "thr_1", 1) },
 		"notes": func(ctx context.Context) context.Context {

@@ -11,6 +11,6 @@ import (
 // success. Layers above that hold values then treat the outcome as unknown. If no layer listens, it does nothing.
 func ReportUnsettled(ctx context.Context) {
 	if f := callctx.Of(ctx).Unsettled; f != nil {
-		f()
+		f(nil)
 	}
 }

@@ -1,0 +1,181 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// A write takes two round trips, whatever its stamp and deadline: its statements, then COMMIT. A read takes one.
+func TestAWriteTakesTwoRoundTripsAndAReadOne(t *testing.T) {
+	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
+		t.Run(name, func(t *testing.T) {
+			n := pgtest.NewNetwork(t, pgtest.Shared(t).DSN(t))
+			s := openPG(t, n.DSN, append(opts, sqlstore.WithMaxConns(1))...)
+			ctx, cancel := context.WithTimeout(bus.WithStamp(t.Context(), bus.Stamp{Origin: "cache", Write: 1}), time.Minute)
+			defer cancel()
+			a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
+			var trips atomic.Int64
+			n.Do(func([]byte) pgtest.Action { trips.Add(1); return pgtest.Pass })
+			for _, c := range []struct {
+				name string
+				want int64
+				call func() error
+			}{
+				{"SaveThread", 2, func() error { return s.SaveThread(ctx, thread("thr_1")) }},
+				{"SaveItem", 2, func() error { return s.SaveItem(ctx, "thr_1", item(t, "msg_1")) }},
+				{"SaveItem under a condition", 2, func() error {
+					ctx, read := store.WithVersions(ctx)
+					get[chat.Thread](t)(s.LoadThread(ctx, "thr_1"))
+					trips.Store(0)
+					version, _ := read.Of("thr_1")
+					return s.SaveItem(store.IfVersion(ctx, "thr_1", version), "thr_1", item(t, "msg_1"))
+				}},
+				{"DeleteThreadItem", 2, func() error {
+					must(t, s.SaveItem(ctx, "thr_1", item(t, "msg_1")))
+					trips.Store(0)
+					return s.DeleteThreadItem(ctx, "thr_1", "msg_1")
+				}},
+				{"SaveAttachment", 2, func() error { return s.SaveAttachment(ctx, a) }},
+				{"DeleteAttachment", 2, func() error { return s.DeleteAttachment(ctx, "atc_1") }},
+				{"LoadThread", 1, func() error { return errOf(s.LoadThread(ctx, "thr_1")) }},
+				{"LoadThreadItems", 1, func() error { return errOf(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_1"})) }},
+				{"LoadThreads", 1, func() error { return errOf(s.LoadThreads(ctx, store.ThreadQuery{})) }},
+				{"DeleteThread", 2, func() error {
+					must(t, s.SaveThread(ctx, thread("thr_1")))
+					trips.Store(0)
+					return s.DeleteThread(ctx, "thr_1")
+				}},
+			} {
+				for range 2 { // the first prepares the statements
+					trips.Store(0)
+					must(t, c.call())
+				}
+				if got := trips.Load(); got != c.want {
+					t.Errorf("%s: %d round trips, want %d", c.name, got, c.want)
+				}
+			}
+		})
+	}
+}
+
+// A program's own pool keeps its settings and its life, and the Store keeps its promises on it.
+func TestAStoreOverTheProgramsPool(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	cfg := get[*pgxpool.Config](t)(pgxpool.ParseConfig(dsn))
+	var queries atomic.Int64
+	cfg.ConnConfig.Tracer = counting{&queries}
+	cfg.MaxConns = 3
+	pool := get[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), cfg))
+	defer pool.Close()
+	s := get[*sqlstore.Store](t)(sqlstore.NewPostgres(t.Context(), pool))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	before := queries.Load()
+	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+	if queries.Load() == before {
+		t.Error("the pool's tracer sees no query")
+	}
+
+	// A cancelled call is cancelled at the server, though the pool's own way is to close the connection.
+	tx := begun(t, dsn, lockThreads)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")) }()
+	blocked(t, tx)
+	cancel()
+	wantErr(t, <-done, store.CodeCanceled, store.ErrNotApplied)
+	if n := waiting(t, tx); n != 0 {
+		t.Errorf("%d sessions still wait for a lock", n)
+	}
+	must(t, tx.Rollback(t.Context()))
+
+	must(t, s.Close())
+	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeUnavailable)
+	must(t, pool.Ping(t.Context()))
+}
+
+func TestAPoolThatTheStoreCannotUseIsRefused(t *testing.T) {
+	wantErr(t, errOf(sqlstore.NewPostgres(t.Context(), nil)), store.CodeInvalid)
+	cfg := get[*pgxpool.Config](t)(pgxpool.ParseConfig(pgtest.Shared(t).DSN(t)))
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	pool := get[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), cfg))
+	defer pool.Close()
+	wantErr(t, errOf(sqlstore.NewPostgres(t.Context(), pool)), store.CodeInvalid)
+}
+
+type counting struct{ n *atomic.Int64 }
+
+func (c counting) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.n.Add(1)
+	return ctx
+}
+func (c counting) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A connection ends with its life, so that the pool finds another server in the end.
+func TestConnectionsEndWithTheirLife(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithConnLifetime(200*time.Millisecond))
+	var first, second int
+	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &first))
+	for second = first; second == first; {
+		must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &second))
+	}
+	lasting := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithConnLifetime(0))
+	must(t, sqlstore.Query(lasting, "SELECT pg_backend_pid()", &first))
+	must(t, sqlstore.Query(lasting, "SELECT pg_backend_pid()", &second))
+	if first != second {
+		t.Error("a connection without a limited life ended")
+	}
+}
+
+// A metrics layer above finds the pool's numbers.
+func TestThePoolsNumbersAreReported(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithMaxConns(2))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	number := func(name, state string) (v float64) {
+		for r := range store.All[layer.StatsReporter](s) {
+			for _, st := range r.AppendStats(nil) {
+				if st.Name == name && st.Labels[0].Value == state {
+					return st.Value
+				}
+			}
+		}
+		t.Errorf("no %s %s", name, state)
+		return 0
+	}
+	if n := number("chatstore_pool_connections_max", ""); n != 2 {
+		t.Errorf("max is %v", n)
+	}
+	if n := number("chatstore_pool_connections", "idle"); n < 1 {
+		t.Errorf("%v connections are idle", n)
+	}
+	waits := number("chatstore_pool_waits_total", "")
+	tx := begun(t, dsn, lockThreads)
+	calls := make(chan error)
+	for i := range 3 {
+		go func() { calls <- s.AddThreadItem(t.Context(), "thr_1", item(t, fmt.Sprint("msg_", i))) }()
+	}
+	blocked(t, tx)
+	for number("chatstore_pool_connections", "in_use") < 2 {
+	}
+	must(t, tx.Rollback(t.Context()))
+	for range 3 {
+		must(t, <-calls)
+	}
+	if after := number("chatstore_pool_waits_total", ""); after <= waits || number("chatstore_pool_wait_seconds_total", "") == 0 {
+		t.Errorf("one call waited for a connection, but the waits went from %v to %v", waits, after)
+	}
+}

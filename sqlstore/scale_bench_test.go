@@ -1,0 +1,56 @@
+package sqlstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+)
+
+// BenchmarkWriters measures writes of one and of sixteen writers on a server that syncs to disk, each with its own connection.
+// Items go to sixteen threads. The kinds of write take turns; ratio is new threads against items.
+//
+//	go test -run '^$' -bench Writers -benchtime 1x .
+func BenchmarkWriters(b *testing.B) {
+	srv := pgtest.Start(b)
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			const rounds, each = 7, 1600
+			s := openPG(b, srv.DSN(b), sqlstore.WithMaxConns(writers))
+			ctx := context.Background()
+			for n := range 16 {
+				must(b, s.SaveThread(ctx, thread(fmt.Sprintf("thr_%d", n))))
+			}
+			timed := func(round int, write func(id string, n int) error) float64 {
+				begin := time.Now()
+				var wg sync.WaitGroup
+				for w := range writers {
+					wg.Go(func() {
+						for i := range each / writers {
+							if err := write(fmt.Sprintf("x_%d_%d_%d", round, w, i), w); err != nil {
+								b.Error(err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				return each / time.Since(begin).Seconds()
+			}
+			for b.Loop() {
+				var items, threads []float64
+				for round := range rounds {
+					items = append(items, timed(round, func(id string, w int) error { return s.AddThreadItem(ctx, fmt.Sprintf("thr_%d", w), item(b, id)) }))
+					threads = append(threads, timed(round, func(id string, _ int) error { return s.SaveThread(ctx, thread(id)) }))
+				}
+				b.ReportMetric(median(items), "items/s")
+				b.ReportMetric(median(threads), "threads/s")
+				b.ReportMetric(median(threads)/median(items), "ratio")
+				b.ReportMetric(0, "ns/op")
+			}
+		})
+	}
+}
