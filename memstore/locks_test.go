@@ -137,15 +137,15 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 		keep := s.listings.of(f)
 		for _, x := range s.listings.owners {
 			if x != keep {
-				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}} // a listing that comes here panics
+				x.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}} // a listing that comes here panics
 			}
 		}
 		for _, x := range s.listings.tenants {
 			if x != keep {
-				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
+				x.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}}
 			}
 		}
-		s.listings.all.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
+		s.listings.all.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}}
 		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 			p, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: f, PageQuery: store.PageQuery{Order: order}})
 			if err != nil || len(p.Data) != 1 || p.HasMore {

@@ -25,6 +25,8 @@ package memstore
 
 import (
 	"context"
+	"crypto/rand"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,12 +37,13 @@ import (
 
 // Store keeps all rows in memory. Create it with [New]; the zero Store is not usable. It must not be copied.
 type Store struct {
-	// Locks are taken in the order listings.mu, thread.mu. attachments.mu is never held together with another. No caller's
-	// code runs under a lock.
+	// Locks are taken in the order listings.mu, attachments.mu, thread.mu. Only EraseOwner holds the locks of several threads.
+	// No caller's code runs under a lock.
 
 	ids         store.IDGenerator
+	epoch       string
 	threads     sync.Map // id to *thread; entries are added under listings.mu and never removed
-	listings    listings
+	listings    listings[chat.Thread]
 	attachments attachments
 }
 
@@ -49,6 +52,11 @@ var (
 	_ store.Named         = (*Store)(nil)
 	_ store.HealthChecker = (*Store)(nil)
 	_ driver.WriteBounder = (*Store)(nil)
+
+	_ driver.AttachmentLister = (*Store)(nil)
+	_ driver.Eraser           = (*Store)(nil)
+	_ driver.VersionReader    = (*Store)(nil)
+	_ driver.Inactive         = (*Store)(nil)
 )
 
 var checks = driver.Checks{Versions: true}
@@ -67,7 +75,7 @@ func WithIDs(g store.IDGenerator) Option {
 
 // New returns an empty Store. It need not be closed.
 func New(opts ...Option) *Store {
-	s := &Store{ids: store.DefaultIDs{}}
+	s := &Store{ids: store.DefaultIDs{}, epoch: rand.Text()}
 	for _, o := range opts {
 		o(s)
 	}
@@ -95,16 +103,33 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 	return &store.Error{Op: op, Kind: kind, ID: id, Code: code}
 }
 
-// refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. owner is the
-// owner of the existing or deleted row. saved is the Owner that the save names.
-func refusal(mode store.SaveMode, there bool, owner, saved chat.Owner) store.Code {
+// claim says who may use an id that is, or was, a row's. It outlives the row.
+type claim struct {
+	owner  chat.Owner
+	erased bool // nobody may use the id again; it has no owner
+}
+
+// claimOf returns the claim of owner. It copies the strings: the caller may have cut them from a longer text, which would stay
+// in memory.
+func claimOf(o chat.Owner) claim {
+	return claim{owner: chat.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}}
+}
+
+// refusal returns the code with which the contract refuses a save, or CodeOK. there says whether the row exists. saved is the
+// Owner that the save names.
+func (c *claim) refusal(mode store.SaveMode, there bool, saved chat.Owner) store.Code {
 	switch {
 	case mode == store.UpdateOnly && !there:
 		return store.CodeNotFound
-	case mode == store.InsertOnly && there:
+	case mode == store.InsertOnly && there, c.erased:
 		return store.CodeConflict
-	case !saved.IsZero() && saved != owner:
+	case !saved.IsZero() && saved != c.owner:
 		return store.CodeConflict
 	}
 	return store.CodeOK
+}
+
+// matches reports whether a listing with filter f has, or had, the row of the id. An erased id is in listings of all rows only.
+func (c *claim) matches(f store.OwnerFilter) bool {
+	return f.IsAny() || !c.erased && f.Match(c.owner)
 }

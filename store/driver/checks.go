@@ -115,6 +115,31 @@ func (Checks) Attachments(ctx context.Context, q store.ThreadQuery) (store.Threa
 	return ownedQuery(ctx, 0, store.RowAttachment, q)
 }
 
+// Owner checks a call of [Eraser]. The zero Owner is [store.ErrInvalid].
+func (Checks) Owner(ctx context.Context, o chat.Owner) error {
+	fault := rules.OwnerFault(o.Tenant, o.Subject)
+	if o.IsZero() {
+		fault = "owner: empty"
+	}
+	if fault != "" {
+		return refuse(0, "", "", fault)
+	}
+	return Done(ctx, 0, "", "")
+}
+
+// ThreadIDs checks a call of [VersionReader].
+func (Checks) ThreadIDs(ctx context.Context, ids []string) error {
+	if len(ids) > MaxVersions {
+		return refuse(0, store.RowThread, "", "ids: more than 1000")
+	}
+	for _, id := range ids {
+		if err := checkID(0, store.RowThread, id); err != nil {
+			return err
+		}
+	}
+	return Done(ctx, 0, store.RowThread, "")
+}
+
 func ownedQuery(ctx context.Context, op store.Op, kind string, q store.ThreadQuery) (store.ThreadQuery, error) {
 	var err error
 	if q.PageQuery, err = pageQuery(op, kind, q.PageQuery); err != nil {
