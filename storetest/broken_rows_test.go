@@ -144,6 +144,7 @@ var brokenPages = []broken{
 		"Order/items: ties by pages of 1, 3 and 7, oldest first",
 		"Order/items: ties while others are added, oldest first",
 		"Concurrency/a walk over ties while rows are added",
+		maybe("Concurrency/a walk whose cursors are deleted"),
 	}},
 	{"threads: created_at < ? drops ties", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.a.Err != nil || m.Query.After == "" || m.Query.Order != store.NewestFirst {

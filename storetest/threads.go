@@ -255,12 +255,12 @@ func contains(h *harness, what string, got, want, not []string) {
 	h.t.Helper()
 	for _, id := range want {
 		if !slices.Contains(got, id) {
-			h.errorf("%s: thread %q is missing", what, id)
+			h.errorf("%s: row %q is missing", what, id)
 		}
 	}
 	for _, id := range not {
 		if slices.Contains(got, id) {
-			h.errorf("%s: lists thread %q, whose owner the filter does not match", what, id)
+			h.errorf("%s: lists row %q, whose owner the filter does not match", what, id)
 		}
 	}
 }
