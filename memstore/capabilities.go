@@ -10,8 +10,8 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// EraseOwner erases all rows of the owner, and its name from the ids of deleted ones. It looks at every id of the Store, and all
-// other calls wait for it. It reports no versions. See [driver.Eraser].
+// EraseOwner erases all rows of the owner, and its name from the ids of deleted ones. The ids that it returns are sorted. See
+// [driver.Eraser].
 func (s *Store) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
 	if err := checks.Owner(ctx, owner); err != nil {
 		return driver.Erased{}, err
@@ -61,8 +61,7 @@ func (s *Store) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased
 	return erased, nil
 }
 
-// ThreadVersions returns the versions of the threads, and an epoch of this Store. Each version is read by itself: the call is not
-// one snapshot of all threads. See [driver.VersionReader].
+// ThreadVersions returns the versions of the threads, and the epoch of this Store. See [driver.VersionReader].
 func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string, versions []uint64, err error) {
 	if err := checks.ThreadIDs(ctx, ids); err != nil {
 		return "", nil, err
@@ -74,8 +73,7 @@ func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string,
 	return s.epoch, versions, nil
 }
 
-// InactiveThreads returns a page of the threads that q.Owner matches and that have no item since before. It looks at every thread
-// behind q.After until the page is full. See [driver.Inactive].
+// InactiveThreads returns a page of the threads that q.Owner matches and that have no item since before. See [driver.Inactive].
 func (s *Store) InactiveThreads(ctx context.Context, before time.Time, q store.ThreadQuery) (store.Page[driver.ThreadVersion], error) {
 	const op = store.OpLoadThreads
 	var page store.Page[driver.ThreadVersion]

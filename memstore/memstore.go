@@ -5,22 +5,32 @@
 //	err := s.SaveThread(ctx, chat.Thread{ID: s.GenerateThreadID(ctx), CreatedAt: time.Now()})
 //	page, err := s.LoadThreads(ctx, store.ThreadQuery{})
 //
-// All rows must fit into memory, and are lost when the process ends. A deleted thread or attachment leaves its id, Owner and
-// version behind, about 200 bytes. So another owner cannot take the id, and its versions go on. For a process that creates
-// and deletes threads for months, use another Store.
+// All rows must fit into memory, and are lost when the process ends. With ids of [store.DefaultIDs], an item takes at most 350
+// bytes beside its JSON. Deletions leave something behind:
+//
+//   - A deleted item leaves its id and its place, until its thread is deleted: at most 200 bytes. So it is still a cursor.
+//   - A deleted thread or attachment leaves its id, Owner, version and place: at most 350 bytes. So it is still a cursor, another
+//     owner cannot take the id, and versions go on. An erased one leaves the same without the Owner.
+//
+// For a process that creates and deletes threads for months, use another Store.
 //
 // # Concurrency and cost
 //
 // A Store is safe for concurrent use, and every call is atomic. A page costs O(log n + limit) at any cursor, and a write
-// O(log n) in any order of rows. Each owner and each tenant has an index of its threads. A read of a thread waits only for
-// writes of that thread, never for writes of another thread or for a listing. Calls do no I/O: they do not stop when their
-// context ends.
+// O(log n) in any order of rows. Each owner and each tenant has an index of its threads and one of its attachments. A read of a
+// thread waits only for writes of that thread, never for writes of another thread or for a listing. Calls do no I/O: they do not
+// stop when their context ends.
+//
+// The capabilities of package driver cost more. EraseOwner looks at every id of the Store, and all other calls wait for it.
+// InactiveThreads looks at every thread of its listing until the page is full; saves and deletions of threads wait for it.
 //
 // # Where the contract leaves a choice
 //
 //   - Saving a deleted id with a zero Owner restores its previous owner. An id without an owner never gets one.
 //   - Every call on one thread reports the thread's version ([driver.ReportVersion]) if its arguments are valid and its context
 //     has not ended. A call that changes nothing, such as a refused write, reports the same version before and after.
+//   - EraseOwner reports no versions. Calls of ThreadVersions read one thread after another, not all in one snapshot.
+//   - The epoch of versions is a random text, new for each Store.
 package memstore
 
 import (

@@ -352,8 +352,10 @@ var brokenThreads = []broken{
 		var deleted memory[chat.Thread]
 		return ops{store.OpDeleteThread: func(m *made) {
 			q := store.ThreadQuery{Owner: store.OwnedBy(m.caller())}
-			if l, err := m.base.LoadThreads(m.ctx, q); err == nil && len(l.Data) == 2 && m.Thread.ID == l.Data[1].ID && l.Data[0].CreatedAt.Equal(at(0)) {
-				deleted.set(m.caller().Subject, l.Data[1])
+			if l, err := m.base.LoadThreads(m.ctx, q); err == nil && len(l.Data) == 2 && l.Data[0].CreatedAt.Equal(at(0)) {
+				if old := m.stored(); old.Err == nil {
+					deleted.set(m.caller().Subject, old.Thread)
+				}
 			}
 		}, store.OpLoadThreads: func(m *made) {
 			m.make()

@@ -32,10 +32,8 @@
 //
 //	go test -run 'TestConformance/^After$'
 //
-// A check makes several calls, so one broken promise can fail checks in many groups. For example, if LoadThreads ignores the
-// owner filter, half of the groups fail. So compare the first failure of each group before you look for the cause. A check
-// can also fail because of the rows of earlier checks, and pass if it runs alone. If a listing returned such rows, the message
-// has a note.
+// One broken promise can fail checks in many groups: compare the first failure of each group before you look for the cause. A
+// check can also fail because of the rows of earlier checks. If a listing returned such rows, the message has a note.
 //
 // # What Run asks of the Store
 //
