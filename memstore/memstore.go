@@ -21,8 +21,9 @@
 // thread waits only for writes of that thread, never for writes of another thread or for a listing. Calls do no I/O: they do not
 // stop when their context ends.
 //
-// The capabilities of package driver cost more. EraseOwner looks at every id of the Store, and all other calls wait for it.
-// InactiveThreads looks at every thread of its listing until the page is full; saves and deletions of threads wait for it.
+// The capabilities of package driver cost more. EraseOwner looks at every id of the Store. Meanwhile saves, deletions and listings
+// of threads and attachments wait, and so do calls on the erased threads. InactiveThreads looks at every thread of its listing
+// until the page is full. Meanwhile saves and deletions of threads wait.
 //
 // # Where the contract leaves a choice
 //
