@@ -146,6 +146,13 @@ func TestRandomCallsFindWhatIsBroken(t *testing.T) {
 			}
 		})
 	}
+	t.Run("EraseOwner", func(t *testing.T) {
+		t.Parallel()
+		i := slices.IndexFunc(brokenCapabilities, func(b broken) bool { return b.promise == "EraseOwner only deletes" })
+		if !tried(t, brokenCapabilities[i].open).failed {
+			t.Error("no sequence reveals that an owner was not erased")
+		}
+	})
 	for _, b := range unversionedBroken {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
