@@ -3,22 +3,22 @@ package memstore
 import (
 	"context"
 	"strings"
-	"sync"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
 )
 
-// attachments has all attachments, and the owners of deleted ones.
+// attachments has all attachments, and the claims of deleted ones.
 type attachments struct {
-	mu   sync.RWMutex
-	byID map[string]*attachment // a key is set once: a second assignment would keep the caller's string
+	listings[chat.Attachment]
+	byID map[string]*attachment
 }
 
-// attachment is an id that an attachment has or had. live is nil if the attachment is deleted.
+// attachment is an id that an attachment has or had. row is nil if the attachment is deleted.
 type attachment struct {
-	owner chat.Owner
-	live  *chat.Attachment
+	claim
+	key idKey
+	row *row[idKey, chat.Attachment]
 }
 
 // SaveAttachment inserts or replaces the attachment.
@@ -42,16 +42,21 @@ func (as *attachments) save(saved chat.Attachment, mode store.SaveMode) store.Co
 	}
 	a, used := as.byID[saved.ID]
 	if !used {
-		a = &attachment{owner: cloneOwner(saved.Owner)}
+		a = &attachment{claim: claimOf(saved.Owner), key: idKey{id: strings.Clone(saved.ID)}}
 	}
-	if code := refusal(mode, a.live != nil, a.owner, saved.Owner); code != store.CodeOK {
+	if code := a.refusal(mode, a.row != nil, saved.Owner); code != store.CodeOK {
 		return code
 	}
 	if !used {
-		as.byID[strings.Clone(saved.ID)] = a
+		as.byID[a.key.id] = a // once: a second assignment would keep the caller's string
 	}
 	saved.Owner = a.owner
-	a.live = &saved
+	if a.row != nil {
+		a.row.val = saved
+		return store.CodeOK
+	}
+	a.row = &row[idKey, chat.Attachment]{a.key, saved}
+	as.insert(a.owner, a.row)
 	return store.CodeOK
 }
 
@@ -62,15 +67,12 @@ func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.A
 		return chat.Attachment{}, err
 	}
 	s.attachments.mu.RLock()
-	var live *chat.Attachment
-	if a := s.attachments.byID[attachmentID]; a != nil {
-		live = a.live
-	}
-	s.attachments.mu.RUnlock()
-	if live == nil {
+	defer s.attachments.mu.RUnlock()
+	a := s.attachments.byID[attachmentID]
+	if a == nil || a.row == nil {
 		return chat.Attachment{}, failed(op, store.CodeNotFound, store.RowAttachment, attachmentID)
 	}
-	return *live, nil // needs no lock: a save does not change it, but makes a new one
+	return a.row.val, nil
 }
 
 // DeleteAttachment deletes the attachment, if there is one.
@@ -80,8 +82,33 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 	}
 	s.attachments.mu.Lock()
 	defer s.attachments.mu.Unlock()
-	if a := s.attachments.byID[attachmentID]; a != nil {
-		a.live = nil
-	}
+	s.attachments.delete(s.attachments.byID[attachmentID])
 	return nil
+}
+
+// delete deletes a, if it exists. The caller holds as.mu.
+func (as *attachments) delete(a *attachment) {
+	if a != nil && a.row != nil {
+		as.remove(a.owner, a.row)
+		a.row = nil
+	}
+}
+
+// ListAttachments returns a page of the attachments that q.Owner matches, by id. See [driver.AttachmentLister].
+func (s *Store) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
+	q, err := checks.Attachments(ctx, q)
+	if err != nil {
+		return store.Page[chat.Attachment]{}, err
+	}
+	s.attachments.mu.RLock()
+	defer s.attachments.mu.RUnlock()
+	var after *idKey
+	if q.After != "" {
+		a := s.attachments.byID[q.After]
+		if a == nil || !a.matches(q.Owner) {
+			return store.Page[chat.Attachment]{}, failed(0, store.CodeNotFound, store.RowAttachment, q.After)
+		}
+		after = &a.key
+	}
+	return s.attachments.of(q.Owner).page(after, q.PageQuery, func(a *chat.Attachment) string { return a.ID }), nil
 }

@@ -18,12 +18,14 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	}
 	var page store.Page[chat.Item]
 	version := s.read(threadID, func(c *conversation) {
-		var after *row[chat.Item]
+		var after *itemKey
 		if q.After != "" {
-			if after = c.item(q.After); after == nil {
+			place, ok := c.place(q.After)
+			if !ok {
 				err = failed(op, store.CodeNotFound, store.RowItem, q.After)
 				return
 			}
+			after = &place
 		}
 		if c != nil {
 			page = c.index.page(after, q, func(it *chat.Item) string { return it.ID })
@@ -34,11 +36,23 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 }
 
 // item returns the item's row, or nil if the item or the conversation is missing.
-func (c *conversation) item(id string) *row[chat.Item] {
+func (c *conversation) item(id string) *row[itemKey, chat.Item] {
 	if c == nil {
 		return nil
 	}
 	return c.items[id]
+}
+
+// place returns the place of an item that is, or was, in the conversation.
+func (c *conversation) place(id string) (_ itemKey, ok bool) {
+	if c == nil {
+		return itemKey{}, false
+	}
+	if r := c.items[id]; r != nil {
+		return r.key, true
+	}
+	k, ok := c.gone[id]
+	return k, ok
 }
 
 // AddThreadItem inserts the item. An existing id is [store.ErrConflict], a missing thread [store.ErrNotFound].
@@ -66,7 +80,7 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 			return false
 		}
 		r := c.item(item.ID)
-		if code := refusal(mode, r != nil, chat.Owner{}, chat.Owner{}); code != store.CodeOK {
+		if code := new(claim).refusal(mode, r != nil, chat.Owner{}); code != store.CodeOK {
 			err = failed(op, code, store.RowItem, item.ID)
 			return false
 		}
@@ -78,16 +92,17 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 }
 
 // put inserts the item, or replaces that of r if r is not nil.
-func (c *conversation) put(r *row[chat.Item], item chat.Item) {
+func (c *conversation) put(r *row[itemKey, chat.Item], item chat.Item) {
 	at := item.CreatedAt.UnixMicro()
 	switch {
 	case r == nil:
 		c.seq++
-		r = &row[chat.Item]{key{at, c.seq}, item}
+		r = &row[itemKey, chat.Item]{itemKey{at, c.seq}, item}
 		if c.items == nil {
-			c.items = map[string]*row[chat.Item]{}
+			c.items = map[string]*row[itemKey, chat.Item]{}
 		}
 		c.items[strings.Clone(item.ID)] = r // the id may be a part of the item's text, which a save replaces
+		delete(c.gone, item.ID)
 		c.index.insert(r)
 	case r.key.at == at:
 		r.val = item
@@ -155,6 +170,10 @@ func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) e
 		}
 		c.index.remove(r)
 		delete(c.items, itemID)
+		if c.gone == nil {
+			c.gone = map[string]itemKey{}
+		}
+		c.gone[strings.Clone(itemID)] = r.key
 		return true
 	})
 	driver.ReportVersion(ctx, threadID, before, after)

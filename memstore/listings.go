@@ -7,55 +7,54 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// listings has the indexes of threads: one of all threads, one per tenant and one per owner. The zero Owner's has the threads
-// without an owner. A thread's row is in two or three of them.
-type listings struct {
+// listings has the indexes of threads or of attachments: one of all rows, one per tenant and one per owner. The zero Owner's has
+// the rows without an owner. A row is in two or three of them.
+type listings[T any] struct {
 	mu      sync.RWMutex
-	seq     uint64 // of the thread inserted last
-	all     index[chat.Thread]
-	tenants map[string]*index[chat.Thread]
-	owners  map[chat.Owner]*index[chat.Thread]
+	all     index[idKey, T]
+	tenants map[string]*index[idKey, T]
+	owners  map[chat.Owner]*index[idKey, T]
 }
 
-// insert adds a thread's row. The caller holds l.mu.
-func (l *listings) insert(r *row[chat.Thread]) {
+// insert adds a row of owner. The caller holds l.mu.
+func (l *listings[T]) insert(owner chat.Owner, r *row[idKey, T]) {
 	l.all.insert(r)
-	insertUnder(&l.owners, r.val.Owner, r)
-	if !r.val.Owner.IsZero() {
-		insertUnder(&l.tenants, r.val.Owner.Tenant, r)
+	insertUnder(&l.owners, owner, r)
+	if !owner.IsZero() {
+		insertUnder(&l.tenants, owner.Tenant, r)
 	}
 }
 
-// remove removes a thread's row. The caller holds l.mu.
-func (l *listings) remove(r *row[chat.Thread]) {
+// remove removes a row of owner. The caller holds l.mu.
+func (l *listings[T]) remove(owner chat.Owner, r *row[idKey, T]) {
 	l.all.remove(r)
-	removeUnder(l.owners, r.val.Owner, r)
-	if !r.val.Owner.IsZero() {
-		removeUnder(l.tenants, r.val.Owner.Tenant, r)
+	removeUnder(l.owners, owner, r)
+	if !owner.IsZero() {
+		removeUnder(l.tenants, owner.Tenant, r)
 	}
 }
 
-func insertUnder[K comparable, T any](m *map[K]*index[T], k K, r *row[T]) {
-	x := (*m)[k]
+func insertUnder[N comparable, T any](m *map[N]*index[idKey, T], name N, r *row[idKey, T]) {
+	x := (*m)[name]
 	if x == nil {
 		if *m == nil {
-			*m = map[K]*index[T]{}
+			*m = map[N]*index[idKey, T]{}
 		}
-		x = &index[T]{}
-		(*m)[k] = x
+		x = &index[idKey, T]{}
+		(*m)[name] = x
 	}
 	x.insert(r)
 }
 
-func removeUnder[K comparable, T any](m map[K]*index[T], k K, r *row[T]) {
-	x := m[k]
+func removeUnder[N comparable, T any](m map[N]*index[idKey, T], name N, r *row[idKey, T]) {
+	x := m[name]
 	if x.remove(r); x.len == 0 {
-		delete(m, k)
+		delete(m, name)
 	}
 }
 
-// of returns the index of the threads that f matches, or nil if there are none.
-func (l *listings) of(f store.OwnerFilter) *index[chat.Thread] {
+// of returns the index of the rows that f matches, or nil if there are none.
+func (l *listings[T]) of(f store.OwnerFilter) *index[idKey, T] {
 	if f.IsAny() {
 		return &l.all
 	}

@@ -124,6 +124,64 @@ func TestWritersWaitForReadersOfTheirThread(t *testing.T) {
 	}
 }
 
+// While EraseOwner waits for a reader of one thread, no reader finds another row of the owner erased.
+func TestEraseOwnerErasesAllRowsAtOnce(t *testing.T) {
+	s, ada := New(), chat.Owner{Tenant: "acme", Subject: "ada"}
+	for i := range 20 {
+		save(t, s, fmt.Sprint("thr_", i), ada, 1)
+	}
+	var last *thread // that EraseOwner comes to
+	s.threads.Range(func(_, v any) bool { last = v.(*thread); return true })
+	last.mu.RLock()
+	ended := make(chan error)
+	go func() { _, err := s.EraseOwner(t.Context(), ada); ended <- err }()
+	for last.mu.TryRLock() { // until EraseOwner waits for the lock
+		last.mu.RUnlock()
+		runtime.Gosched()
+	}
+	s.threads.Range(func(id, v any) bool {
+		if th := v.(*thread); th != last && th.mu.TryRLock() {
+			if th.live == nil {
+				t.Errorf("a reader finds thread %q erased before the others", id)
+			}
+			th.mu.RUnlock()
+		}
+		return true
+	})
+	if s.attachments.mu.TryRLock() {
+		t.Error("a reader may find attachments erased before threads, or threads before attachments")
+		s.attachments.mu.RUnlock()
+	}
+	last.mu.RUnlock()
+	testenv.Must(t, <-ended)
+}
+
+// InactiveThreads reads a thread's version and its items at one instant, while both change.
+func TestInactiveThreadsReadsVersionAndItemsTogether(t *testing.T) {
+	s, before := New(), time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	save(t, s, "thr_a", chat.Owner{}, 0)
+	recent := testenv.Value(chat.NewItem("msg_1", before, chat.EndOfTurn{}))(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20_000 {
+			_ = s.AddThreadItem(t.Context(), "thr_a", recent)
+			_ = s.DeleteThreadItem(t.Context(), "thr_a", "msg_1")
+		}
+	}()
+	for {
+		p, err := s.InactiveThreads(t.Context(), before, store.ThreadQuery{})
+		if err != nil || len(p.Data) > 0 && p.Data[0].Version%2 == 0 { // then it has the item
+			t.Fatalf("got %v, error %v, want no thread, or one of an odd version", p.Data, err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
 // A listing of one owner, of one tenant, or of the threads without an owner uses only its own index.
 func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 	ada, bob := chat.Owner{Tenant: "acme", Subject: "ada"}, chat.Owner{Tenant: "bold", Subject: "bob"}
@@ -137,15 +195,15 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 		keep := s.listings.of(f)
 		for _, x := range s.listings.owners {
 			if x != keep {
-				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}} // a listing that comes here panics
+				x.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}} // a listing that comes here panics
 			}
 		}
 		for _, x := range s.listings.tenants {
 			if x != keep {
-				x.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
+				x.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}}
 			}
 		}
-		s.listings.all.root = &node[chat.Thread]{rows: []*row[chat.Thread]{nil}}
+		s.listings.all.root = &node[idKey, chat.Thread]{rows: []*row[idKey, chat.Thread]{nil}}
 		for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
 			p, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: f, PageQuery: store.PageQuery{Order: order}})
 			if err != nil || len(p.Data) != 1 || p.HasMore {

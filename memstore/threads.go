@@ -10,23 +10,25 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// thread is an id that a thread has or had. When the thread is deleted, owner and version stay.
+// thread is an id that a thread has or had. When the thread is deleted, all but live stays.
 type thread struct {
-	owner chat.Owner // never changes
+	// claim and key are written with both listings.mu and mu held, so either lock is enough to read them.
+	claim
+	key idKey // the place in listings of the thread, or of the one that was deleted
 
 	mu      sync.RWMutex
 	version uint64
-	// live is nil if the thread is deleted. It and its row are written with both listings.mu and mu held, so either lock is
-	// enough to read them.
+	// live is nil if the thread is deleted. It and its row are written with both listings.mu and mu held.
 	live *conversation
 }
 
 // conversation is an existing thread with its items.
 type conversation struct {
-	row   *row[chat.Thread]
+	row   *row[idKey, chat.Thread]
 	seq   uint64 // of the item inserted last
-	items map[string]*row[chat.Item]
-	index index[chat.Item]
+	items map[string]*row[itemKey, chat.Item]
+	gone  map[string]itemKey // the places of deleted items
+	index index[itemKey, chat.Item]
 }
 
 // thread returns the thread of the id, or nil if the id was never used.
@@ -89,7 +91,7 @@ func (s *Store) saveThread(w driver.SaveThread) (before, after uint64, err error
 	defer s.listings.mu.Unlock()
 	t := s.thread(saved.ID)
 	if t == nil {
-		t = &thread{owner: cloneOwner(saved.Owner)}
+		t = &thread{claim: claimOf(saved.Owner), key: idKey{id: strings.Clone(saved.ID)}}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,33 +99,29 @@ func (s *Store) saveThread(w driver.SaveThread) (before, after uint64, err error
 	if err := w.Condition.Check(op, saved.ID, before); err != nil {
 		return before, before, err
 	}
-	if code := refusal(w.Mode, t.live != nil, t.owner, saved.Owner); code != store.CodeOK {
+	if code := t.refusal(w.Mode, t.live != nil, saved.Owner); code != store.CodeOK {
 		return before, before, failed(op, code, store.RowThread, saved.ID)
 	}
 	saved.Owner = t.owner
 	at := saved.CreatedAt.UnixMicro()
 	switch {
 	case t.live == nil:
-		s.listings.seq++
-		t.live = &conversation{row: &row[chat.Thread]{key{at, s.listings.seq}, saved}}
-		s.listings.insert(t.live.row)
-	case t.live.row.key.at == at:
+		t.key.at = at
+		t.live = &conversation{row: &row[idKey, chat.Thread]{t.key, saved}}
+		s.listings.insert(t.owner, t.live.row)
+	case t.key.at == at:
 		t.live.row.val = saved
 	default:
-		s.listings.remove(t.live.row)
-		t.live.row.key.at, t.live.row.val = at, saved
-		s.listings.insert(t.live.row)
+		s.listings.remove(t.owner, t.live.row)
+		t.key.at = at
+		t.live.row.key, t.live.row.val = t.key, saved
+		s.listings.insert(t.owner, t.live.row)
 	}
 	t.version++
 	if before == 0 {
-		s.threads.Store(strings.Clone(saved.ID), t)
+		s.threads.Store(t.key.id, t)
 	}
 	return before, t.version, nil
-}
-
-// cloneOwner copies the strings of o. The caller may have cut them from a longer text, which would stay in memory.
-func cloneOwner(o chat.Owner) chat.Owner {
-	return chat.Owner{Tenant: strings.Clone(o.Tenant), Subject: strings.Clone(o.Subject)}
 }
 
 // DeleteThread deletes the thread and its items.
@@ -153,10 +151,15 @@ func (s *Store) deleteThread(id string, cond driver.Condition) (before, after ui
 	if err := cond.Check(store.OpDeleteThread, id, before); err != nil {
 		return before, before, err
 	}
-	s.listings.remove(t.live.row)
+	s.remove(t)
+	return before, t.version, nil
+}
+
+// remove deletes the thread with its items. The caller holds listings.mu and t.mu.
+func (s *Store) remove(t *thread) {
+	s.listings.remove(t.owner, t.live.row)
 	t.live = nil
 	t.version++
-	return before, t.version, nil
 }
 
 // LoadThreads returns a page of the threads that q.Owner matches.
@@ -168,13 +171,21 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 	}
 	s.listings.mu.RLock()
 	defer s.listings.mu.RUnlock()
-	var after *row[chat.Thread]
-	if q.After != "" {
-		t := s.thread(q.After)
-		if t == nil || t.live == nil || !q.Owner.Match(t.owner) {
-			return store.Page[chat.Thread]{}, failed(op, store.CodeNotFound, store.RowThread, q.After)
-		}
-		after = t.live.row
+	after, err := s.placeOf(op, q)
+	if err != nil {
+		return store.Page[chat.Thread]{}, err
 	}
 	return s.listings.of(q.Owner).page(after, q.PageQuery, func(t *chat.Thread) string { return t.ID }), nil
+}
+
+// placeOf returns the place of q.After among the threads, or nil if q has no cursor. The caller holds listings.mu.
+func (s *Store) placeOf(op store.Op, q store.ThreadQuery) (*idKey, error) {
+	if q.After == "" {
+		return nil, nil
+	}
+	t := s.thread(q.After)
+	if t == nil || !t.matches(q.Owner) {
+		return nil, failed(op, store.CodeNotFound, store.RowThread, q.After)
+	}
+	return &t.key, nil
 }

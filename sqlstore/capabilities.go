@@ -63,7 +63,7 @@ func (s *Store) InactiveThreads(ctx context.Context, before time.Time, q store.T
 // or another table takes the place of this one, as after most restores. For SQLite, each Store has an epoch of its own.
 func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string, versions []uint64, err error) {
 	c := call{kind: store.RowThread}
-	if err := checks.ThreadVersions(ctx, ids); err != nil {
+	if err := checks.ThreadIDs(ctx, ids); err != nil {
 		return "", nil, err
 	}
 	list, err := json.Marshal(ids)
@@ -101,7 +101,7 @@ func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string,
 
 // EraseOwner erases all rows of the owner, in one transaction.
 func (s *Store) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
-	if err := checks.EraseOwner(ctx, owner); err != nil {
+	if err := checks.Owner(ctx, owner); err != nil {
 		return driver.Erased{}, err
 	}
 	var e driver.Erased

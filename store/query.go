@@ -10,8 +10,8 @@ const (
 	MaxLimit     = 1000 // rows if Limit is larger
 )
 
-// Order is the direction of a listing. Rows are ordered by CreatedAt; rows with equal times are ordered by insertion. Newest
-// first is the exact reverse of oldest first.
+// Order is the direction of a listing. Rows are ordered by CreatedAt. Threads of equal times are ordered by id, and ids compare
+// as bytes. Items of equal times are ordered by insertion in their thread. Newest first is the exact reverse of oldest first.
 type Order uint8
 
 // The orders. The zero value is NewestFirst.
@@ -32,8 +32,9 @@ func (o Order) String() string {
 type PageQuery struct {
 	// Limit is the maximum number of rows: 0 means DefaultLimit, above MaxLimit means MaxLimit, negative is ErrInvalid.
 	Limit int
-	// After is the id of a row of the same listing; the page begins behind that row. "" begins at the first row. The id of a
-	// row outside the listing is ErrNotFound.
+	// After is the id of a row that is, or was, in the same listing. The page begins behind the place of that row. "" begins
+	// at the first row. A deleted row has the place where it stood last; a row that moved or was inserted again has its new
+	// place. The places of items end with their thread. Another id, or that of another owner's row, is ErrNotFound.
 	After string
 	Order Order
 }

@@ -31,13 +31,13 @@ type IDGenerator interface {
 // ThreadStore keeps threads.
 //
 // A used id belongs to its owner forever. A deletion keeps the id and its [chat.Owner], and another owner's save under that
-// id is [ErrConflict].
+// id is [ErrConflict]. If the owner was erased, so is every save.
 type ThreadStore interface {
 	// LoadThread returns the thread. A missing thread is [ErrNotFound].
 	LoadThread(ctx context.Context, threadID string) (chat.Thread, error)
 
-	// SaveThread inserts or replaces the thread. Its items stay. A new CreatedAt moves the thread in listings; among equal
-	// times, the order of insertion stays. [SaveMode] restricts the call to inserts or updates.
+	// SaveThread inserts or replaces the thread. Its items stay. A new CreatedAt moves the thread in listings. [SaveMode]
+	// restricts the call to inserts or updates.
 	//
 	// The insert sets the Owner, which never changes. A replace with the zero Owner keeps the stored one. A replace with
 	// another Owner, or with any Owner for an unowned row, is [ErrConflict]. The write itself makes this check, atomically.
@@ -46,14 +46,15 @@ type ThreadStore interface {
 	// DeleteThread deletes the thread and its items. Attachments stay. Deleting a missing thread is no error.
 	DeleteThread(ctx context.Context, threadID string) error
 
-	// LoadThreads returns a page of the threads that q.Owner selects. A cursor outside the listing is [ErrNotFound].
+	// LoadThreads returns a page of the threads that q.Owner selects. A cursor that was never in the listing is
+	// [ErrNotFound].
 	LoadThreads(ctx context.Context, q ThreadQuery) (Page[chat.Thread], error)
 }
 
 // ItemStore keeps the items of threads. Item ids are unique within a thread; the same id in two threads means two rows.
 type ItemStore interface {
-	// LoadThreadItems returns a page of the thread's items. For a missing thread it is empty. A cursor that is not an item
-	// of the thread is [ErrNotFound].
+	// LoadThreadItems returns a page of the thread's items. For a missing thread it is empty. A cursor that neither is nor
+	// was an item of the thread is [ErrNotFound].
 	LoadThreadItems(ctx context.Context, threadID string, q PageQuery) (Page[chat.Item], error)
 
 	// AddThreadItem inserts the item. If the thread already has its id, the error is [ErrConflict] and the stored item
@@ -61,8 +62,8 @@ type ItemStore interface {
 	// [ErrInvalid].
 	AddThreadItem(ctx context.Context, threadID string, item chat.Item) error
 
-	// SaveItem inserts or replaces the item. A new CreatedAt moves it in listings, as for threads. A missing thread is
-	// [ErrNotFound]. The rules for item.ThreadID are those of AddThreadItem. [SaveMode] restricts the call.
+	// SaveItem inserts or replaces the item. A new CreatedAt moves it in listings; among equal times, the order of insertion
+	// stays. A missing thread is [ErrNotFound]. The rules for item.ThreadID are those of AddThreadItem. [SaveMode] restricts the call.
 	SaveItem(ctx context.Context, threadID string, item chat.Item) error
 
 	// LoadItem returns the item of this thread. A missing item is [ErrNotFound].

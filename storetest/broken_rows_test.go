@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
+	"unicode/utf16"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -21,7 +23,8 @@ var brokenPages = []broken{
 		}
 	}), []string{
 		"After/items: unknown cursor is ErrNotFound",
-		"After/items: a deleted row as cursor is ErrNotFound",
+		"After/items: an item of a deleted thread as cursor is ErrNotFound",
+		"After/items: an item of an earlier thread of the id as cursor is ErrNotFound",
 		"After/items: another thread's item as cursor is ErrNotFound",
 		"LoadThreadItems/a missing thread with After is ErrNotFound",
 	}},
@@ -29,7 +32,94 @@ var brokenPages = []broken{
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err != nil {
 			m.a = call.Answer{}
 		}
-	}), []string{"After/threads: unknown cursor is ErrNotFound", "After/threads: a deleted row as cursor is ErrNotFound"}},
+	}), []string{
+		"After/threads: unknown cursor is ErrNotFound",
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"After/threads: another owner's deleted thread as cursor is ErrNotFound",
+	}},
+	{"items: a deleted row is no cursor", on(store.OpLoadThreadItems, func(m *made) {
+		if m.make(); m.Query.After != "" && m.a.Err == nil && m.item(m.Thread.ID, m.Query.After).Err != nil {
+			m.fail(store.CodeNotFound)
+		}
+	}), []string{
+		"After/items: a deleted row is a cursor",
+		"After/items: a deleted row is a cursor where it stood last",
+		"After/items: a row that is there again is a cursor at its new place",
+		"After/items: a walk goes on when its cursor is deleted",
+		"After/items: an item of an earlier thread of the id as cursor is ErrNotFound",
+		"Concurrency/a walk whose cursors are deleted",
+	}},
+	{"threads: a deleted row is no cursor", on(store.OpLoadThreads, func(m *made) {
+		if m.make(); m.Query.After != "" && m.a.Err == nil && m.thread(m.Query.After).Err != nil {
+			m.fail(store.CodeNotFound)
+		}
+	}), []string{
+		"After/threads: a deleted row is a cursor",
+		"After/threads: a deleted row is a cursor where it stood last",
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"After/threads: a row that is there again is a cursor at its new place",
+		"After/threads: a walk goes on when its cursor is deleted",
+	}},
+	{"threads: anybody's deleted row is a cursor", func() ops {
+		var deleted memory[bool]
+		return ops{store.OpDeleteThread: func(m *made) {
+			deleted.set(m.Thread.ID, true)
+		}, store.OpLoadThreads: func(m *made) {
+			m.make()
+			if was, _ := deleted.get(m.Query.After); was && m.ends(store.ErrNotFound) {
+				m.a = call.Answer{}
+			}
+		}}
+	}, []string{
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"After/threads: another owner's deleted thread as cursor is ErrNotFound",
+	}},
+	{"items: a cursor outlives its thread", cursorsOutlive(func(m *made) bool { return m.thread(m.Thread.ID).Err != nil }),
+		[]string{"After/items: an item of a deleted thread as cursor is ErrNotFound"}},
+	{"items: a cursor outlives its thread when another one has the id", cursorsOutlive(func(m *made) bool { return m.thread(m.Thread.ID).Err == nil }),
+		[]string{"After/items: an item of an earlier thread of the id as cursor is ErrNotFound"}},
+	{"items: a cursor stays at the first place of its row", func() ops {
+		var first memory[time.Time]
+		return ops{store.OpAddThreadItem: func(m *made) {
+			if _, known := first.get(m.place()); m.make().Err == nil && !known {
+				first.set(m.place(), m.Item.CreatedAt)
+			}
+		}, store.OpLoadThreadItems: func(m *made) {
+			at := m.item(m.Thread.ID, m.Query.After)
+			if t, ok := first.get(m.Thread.ID + "/" + m.Query.After); ok && at.Err == nil && !t.Equal(at.Item.CreatedAt) {
+				m.itemsBehind(t)
+			}
+		}}
+	}, []string{
+		"After/items: a row that is there again is a cursor at its new place",
+		"After/items: a row that moves is a cursor at its new place",
+	}},
+	{"items: a deleted row is a cursor at its first place", func() ops {
+		var first memory[time.Time]
+		return ops{store.OpAddThreadItem: func(m *made) {
+			if m.make().Err == nil {
+				first.set(m.place(), m.Item.CreatedAt)
+			}
+		}, store.OpLoadThreadItems: func(m *made) {
+			t, ok := first.get(m.Thread.ID + "/" + m.Query.After)
+			if ok && m.Query.Limit == 0 && m.item(m.Thread.ID, m.Query.After).Err != nil && t.Equal(at(-9)) {
+				m.itemsBehind(t)
+			}
+		}}
+	}, []string{"After/items: a deleted row is a cursor where it stood last"}},
+	{"items: the place of a deleted row goes before that of the row", func() ops {
+		var last memory[time.Time]
+		return ops{store.OpDeleteThreadItem: func(m *made) {
+			if old := m.stored(); old.Err == nil && m.make().Err == nil {
+				last.set(m.place(), old.Item.CreatedAt)
+			}
+		}, store.OpLoadThreadItems: func(m *made) {
+			t, ok := last.get(m.Thread.ID + "/" + m.Query.After)
+			if ok && m.item(m.Thread.ID, m.Query.After).Err == nil {
+				m.itemsBehind(t)
+			}
+		}}
+	}, []string{"After/items: a row that is there again is a cursor at its new place"}},
 	{"threads: another owner's thread is a cursor", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.ends(store.ErrNotFound) && m.thread(m.Query.After).Err == nil {
 			m.a = call.Answer{}
@@ -39,7 +129,7 @@ var brokenPages = []broken{
 		if m.make(); m.Query.After != "" && m.a.Err == nil && m.Query.Limit == 0 {
 			m.a.Items.Data = slices.Insert(m.a.Items.Data, 0, m.item(m.Thread.ID, m.Query.After).Item)
 		}
-	}), []string{"After/items: a page begins behind the cursor"}},
+	}), []string{"After/items: a page begins behind the cursor", andMore}},
 	{"items: created_at > ? drops ties", on(store.OpLoadThreadItems, func(m *made) {
 		if m.make(); m.a.Err != nil || m.Query.After == "" || m.Query.Order != store.OldestFirst {
 			return
@@ -54,18 +144,25 @@ var brokenPages = []broken{
 		"Order/items: ties by pages of 1, 3 and 7, oldest first",
 		"Order/items: ties while others are added, oldest first",
 		"Concurrency/a walk over ties while rows are added",
+		maybe("Concurrency/a walk whose cursors are deleted"),
 	}},
 	{"threads: created_at < ? drops ties", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.a.Err != nil || m.Query.After == "" || m.Query.Order != store.NewestFirst {
 			return
 		}
-		last, p := m.thread(m.Query.After).Thread, &m.a.Threads
+		cursor, p := m.thread(m.Query.After), &m.a.Threads
+		if cursor.Err != nil {
+			return
+		}
 		n := len(p.Data)
-		p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return !t.CreatedAt.Before(last.CreatedAt) })
+		p.Data = slices.DeleteFunc(p.Data, func(t chat.Thread) bool { return !t.CreatedAt.Before(cursor.Thread.CreatedAt) })
 		if n > 0 && len(p.Data) == 0 {
 			p.HasMore, p.After = false, ""
 		}
-	}), []string{"Order/threads: ties by pages of 1, 3 and 7, newest first", "Order/threads: ties while others are added, newest first"}},
+	}), []string{
+		"Order/threads: ties by pages of 1, 3 and 7, newest first",
+		"Order/threads: ties while others are added, newest first",
+	}},
 	{"items: pages are offsets", func() ops {
 		// After names a row, but the page begins where the row stood when its page was read.
 		var place memory[int]
@@ -91,7 +188,12 @@ var brokenPages = []broken{
 			}
 			m.a.Items = p
 		}}
-	}, []string{"Order/items: ties while others are added, newest first", maybe("Concurrency/a walk over ties while rows are added")}},
+	}, []string{
+		"After/items: a walk goes on when its cursor is deleted",
+		"Concurrency/a walk whose cursors are deleted",
+		"Order/items: ties while others are added, newest first",
+		maybe("Concurrency/a walk over ties while rows are added"),
+	}},
 	{"items: After is set on the last page", on(store.OpLoadThreadItems, func(m *made) {
 		if n := len(m.make().Items.Data); n > 0 {
 			m.a.Items.After = m.a.Items.Data[n-1].ID
@@ -112,17 +214,39 @@ var brokenPages = []broken{
 			slices.SortStableFunc(m.a.Items.Data, byID)
 		}
 	}), []string{"Order/items: equal times by insertion", "Order/items: newest first is the exact reverse"}},
+	{"threads: ties are ordered by insertion", func() ops {
+		var order memory[int]
+		n := 0
+		return ops{store.OpSaveThread: func(m *made) {
+			if _, known := order.get(m.Thread.ID); !known && m.Thread.CreatedAt.Equal(at(0)) {
+				n++
+				order.set(m.Thread.ID, n)
+			}
+			m.make()
+		}, store.OpLoadThreads: func(m *made) {
+			if m.make(); m.Query.Limit == 50 && m.Query.Order == store.OldestFirst {
+				m.orderTies(&order)
+			}
+		}}
+	}, []string{"Order/threads: equal times by id", "Order/threads: ids compare as bytes", "Order/threads: newest first is the exact reverse"}},
+	{"threads: ids compare as UTF-16", on(store.OpLoadThreads, func(m *made) {
+		if m.make(); m.Query.Limit == 50 && m.Query.Order == store.OldestFirst {
+			slices.SortStableFunc(m.a.Threads.Data, func(a, b chat.Thread) int {
+				return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), slices.Compare(utf16.Encode([]rune(a.ID)), utf16.Encode([]rune(b.ID))))
+			})
+		}
+	}), []string{"Order/threads: ids compare as bytes"}},
 	{"threads: newest first keeps ties oldest first", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.Query.Order == store.NewestFirst && m.Query.Limit == 50 {
 			slices.Reverse(m.a.Threads.Data)
 			slices.SortStableFunc(m.a.Threads.Data, func(a, b chat.Thread) int { return b.CreatedAt.Compare(a.CreatedAt) })
 		}
 	}), []string{"Order/threads: newest first is the exact reverse"}},
-	{"threads: the order is that of insertion", on(store.OpSaveThread, func(m *made) {
+	{"threads: CreatedAt does not count", on(store.OpSaveThread, func(m *made) {
 		if t := &m.Thread; t.CreatedAt.Nanosecond() == 0 && t.CreatedAt.After(at(0)) && t.CreatedAt.Before(at(5)) {
 			t.CreatedAt = at(1)
 		}
-	}), []string{"Order/threads: by CreatedAt"}},
+	}), []string{"Order/threads: by CreatedAt", andMore}},
 	{"items: a negative limit is the default", on(store.OpLoadThreadItems, func(m *made) {
 		m.Query.Limit = max(m.Query.Limit, 0)
 	}), []string{"Limit/items: negative is ErrInvalid", "OrderOfChecks/invalid before missing: LoadThreadItems"}},
@@ -150,6 +274,41 @@ var brokenPages = []broken{
 	}), []string{"Limit/items: is kept"}},
 }
 
+// cursorsOutlive makes every item that was added to a thread a cursor, if the thread is as when says.
+func cursorsOutlive(when func(m *made) bool) func() ops {
+	return func() ops {
+		var added memory[bool]
+		return ops{store.OpAddThreadItem: func(m *made) {
+			if m.make().Err == nil {
+				added.set(m.place(), true)
+			}
+		}, store.OpLoadThreadItems: func(m *made) {
+			m.make()
+			if was, _ := added.get(m.Thread.ID + "/" + m.Query.After); was && m.ends(store.ErrNotFound) && when(m) {
+				m.a = call.Answer{}
+			}
+		}}
+	}
+}
+
+// itemsBehind answers a listing of a short thread as if its cursor stood at t.
+func (m *made) itemsBehind(t time.Time) {
+	m.Query.After, m.Query.Limit = "", store.MaxLimit
+	m.make()
+	m.a.Items.Data = slices.DeleteFunc(m.a.Items.Data, func(it chat.Item) bool {
+		return it.CreatedAt.Compare(t) == 0 || it.CreatedAt.After(t) == (m.Query.Order == store.NewestFirst)
+	})
+}
+
+// orderTies sorts the threads of equal times in the answer by their numbers. A thread without a number is the first.
+func (m *made) orderTies(numbers *memory[int]) {
+	slices.SortStableFunc(m.a.Threads.Data, func(a, b chat.Thread) int {
+		x, _ := numbers.get(a.ID)
+		y, _ := numbers.get(b.ID)
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(x, y))
+	})
+}
+
 func byID(a, b chat.Item) int {
 	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 }
@@ -173,12 +332,15 @@ var brokenThreads = []broken{
 		if old := m.stored(); old.Err == nil && !m.Thread.CreatedAt.IsZero() {
 			m.Thread.CreatedAt = old.Thread.CreatedAt
 		}
-	}), []string{"SaveThread/a new CreatedAt moves it"}},
-	{"SaveThread puts a replaced thread behind its ties", on(store.OpSaveThread, func(m *made) {
-		if m.stored().Err == nil && m.Thread.CreatedAt.Equal(at(1)) {
-			_ = m.base.DeleteThread(m.quiet(), m.Thread.ID)
-		}
-	}), []string{"SaveThread/a replace keeps the place among ties"}},
+	}), []string{
+		"After/threads: a deleted row is a cursor where it stood last",
+		"After/threads: a row that moves is a cursor at its new place",
+		"SaveThread/a new CreatedAt moves it",
+	}},
+	{"SaveThread puts a replaced thread behind its ties", behindTies(func(m *made, _ bool) bool { return m.stored().Err == nil }),
+		[]string{"SaveThread/a replace keeps the place among ties"}},
+	{"SaveThread puts a thread that is made again behind its ties", behindTies(func(m *made, used bool) bool { return used && m.stored().Err != nil }),
+		[]string{"SaveThread/a thread that is made again has the place of its time and id"}},
 	{"SaveThread does nothing", on(store.OpSaveThread, nothingDone), []string{"SaveThread/inserts", andMore}},
 	{"SaveThread does not replace", on(store.OpSaveThread, insertsOnly), []string{"SaveThread/replaces", andMore}},
 	{"image domains are not kept", on(store.OpSaveThread, func(m *made) {
@@ -190,8 +352,10 @@ var brokenThreads = []broken{
 		var deleted memory[chat.Thread]
 		return ops{store.OpDeleteThread: func(m *made) {
 			q := store.ThreadQuery{Owner: store.OwnedBy(m.caller())}
-			if l, err := m.base.LoadThreads(m.ctx, q); err == nil && len(l.Data) == 2 && m.Thread.ID == l.Data[1].ID && l.Data[0].CreatedAt.Equal(at(0)) {
-				deleted.set(m.caller().Subject, l.Data[1])
+			if l, err := m.base.LoadThreads(m.ctx, q); err == nil && len(l.Data) == 2 && l.Data[0].CreatedAt.Equal(at(0)) {
+				if old := m.stored(); old.Err == nil {
+					deleted.set(m.caller().Subject, old.Thread)
+				}
 			}
 		}, store.OpLoadThreads: func(m *made) {
 			m.make()
@@ -215,7 +379,11 @@ var brokenThreads = []broken{
 				}
 			}
 		}}
-	}, []string{"DeleteThread/its items do not come back with a new thread of that id", maybe("Concurrency/no item outlives its thread")}},
+	}, []string{
+		"After/items: an item of an earlier thread of the id as cursor is ErrNotFound",
+		"DeleteThread/its items do not come back with a new thread of that id",
+		maybe("Concurrency/no item outlives its thread"),
+	}},
 	{"an item is found when its thread is gone", func() ops {
 		var items memory[chat.Item]
 		return ops{store.OpAddThreadItem: func(m *made) {
@@ -249,6 +417,31 @@ var brokenThreads = []broken{
 	}), []string{"OwnerFilter/OwnedBy of an owner without threads is empty"}},
 }
 
+// behindTies makes a SaveThread put the thread behind those of equal times, if when says so. used says whether the id was saved
+// before.
+func behindTies(when func(m *made, used bool) bool) func() ops {
+	return func() ops {
+		var order memory[int]
+		n := 0
+		return ops{store.OpSaveThread: func(m *made) {
+			_, used := order.get(m.Thread.ID)
+			if !m.Thread.CreatedAt.Equal(at(1)) {
+				return
+			}
+			if !used {
+				order.set(m.Thread.ID, 0)
+			} else if when(m, used) {
+				n++
+				order.set(m.Thread.ID, n)
+			}
+		}, store.OpLoadThreads: func(m *made) {
+			if m.make(); m.Query.Order == store.OldestFirst && len(m.a.Threads.Data) <= 4 {
+				m.orderTies(&order)
+			}
+		}}
+	}
+}
+
 var brokenItems = []broken{
 	{"AddThreadItem replaces", on(store.OpAddThreadItem, func(m *made) {
 		m.Op = store.OpSaveItem
@@ -280,7 +473,7 @@ var brokenItems = []broken{
 				m.fail(store.CodeConflict)
 			}
 		}}
-	}, []string{"AddThreadItem/a deleted item's id is free"}},
+	}, []string{"AddThreadItem/a deleted item's id is free", "After/items: a row that is there again is a cursor at its new place"}},
 	{"AddThreadItem leaves an empty ThreadID empty", bareThreadID(store.OpAddThreadItem), []string{"AddThreadItem/an empty ThreadID is filled in"}},
 	{"AddThreadItem takes another thread's item", on(store.OpAddThreadItem, takesOthersItem), []string{"AddThreadItem/another thread's ThreadID is ErrInvalid"}},
 	{"SaveItem takes another thread's item", on(store.OpSaveItem, takesOthersItem), []string{"SaveItem/another thread's ThreadID is ErrInvalid"}},
@@ -327,7 +520,11 @@ var brokenItems = []broken{
 		if old := m.stored(); old.Err == nil && !m.Item.CreatedAt.IsZero() {
 			m.Item.CreatedAt = old.Item.CreatedAt
 		}
-	}), []string{"SaveItem/a new CreatedAt moves it"}},
+	}), []string{
+		"After/items: a deleted row is a cursor where it stood last",
+		"After/items: a row that moves is a cursor at its new place",
+		"SaveItem/a new CreatedAt moves it",
+	}},
 	{"LoadItem of a missing item is a zero item", on(store.OpLoadItem, func(m *made) {
 		if m.make(); m.ends(store.ErrNotFound) && len(m.items(m.Thread.ID)) > 0 {
 			m.a.Err = nil
@@ -373,7 +570,7 @@ var brokenItems = []broken{
 				m.fail(store.CodeNotFound)
 			}
 		}}
-	}, []string{"After/items: a deleted row as cursor is ErrNotFound", "DeleteThreadItem/the item is gone"}},
+	}, []string{"DeleteThreadItem/the item is gone"}},
 }
 
 func nothingDone(m *made) { m.answer(call.Answer{Err: m.ctx.Err()}) }
@@ -604,17 +801,26 @@ var brokenOwners = []broken{
 		if m.Query.Owner == (store.OwnerFilter{}) {
 			m.Query.Owner = store.AnyOwner()
 		}
-	}), []string{"OwnerFilter/the zero filter lists rows without an owner"}},
+	}), []string{
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"OwnerFilter/the zero filter lists rows without an owner",
+	}},
 	{"InTenant of no name lists everything", on(store.OpLoadThreads, func(m *made) {
 		if m.Query.Owner == store.InTenant("") {
 			m.Query.Owner = store.AnyOwner()
 		}
-	}), []string{"OwnerFilter/InTenant of no name lists owners without a tenant"}},
+	}), []string{
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"OwnerFilter/InTenant of no name lists owners without a tenant",
+	}},
 	{"InTenant lists the caller's own", on(store.OpLoadThreads, func(m *made) {
 		if tenant, ok := m.Query.Owner.Tenant(); ok && tenant != "" {
 			m.Query.Owner = store.OwnedBy(m.caller())
 		}
-	}), []string{"OwnerFilter/InTenant lists every owner of the tenant"}},
+	}), []string{
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"OwnerFilter/InTenant lists every owner of the tenant",
+	}},
 	{"AnyOwner omits rows without an owner", on(store.OpLoadThreads, func(m *made) {
 		if m.make(); m.Query.Owner.IsAny() {
 			m.a.Threads.Data = slices.DeleteFunc(m.a.Threads.Data, func(t chat.Thread) bool { return t.Owner.IsZero() })

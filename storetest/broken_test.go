@@ -26,7 +26,8 @@ type broken struct {
 	fails   []string
 }
 
-// ops are the ops that differ from those of the base. 0 stands for generating an id.
+// ops are the ops that differ from those of the base. 0 stands for generating an id, and opening for a change of the Store's
+// capabilities: without it, the Store has none.
 type ops map[store.Op]func(m *made)
 
 func on(op store.Op, do func(m *made)) func() ops { return func() ops { return ops{op: do} } }
@@ -39,6 +40,7 @@ type made struct {
 	a    call.Answer
 	done bool          // the call was answered; otherwise it is still made
 	kind chat.ItemKind // kind of a generated id
+	can  *capabilities // of the new Store
 }
 
 // make makes the call on the base in its current form.
@@ -125,13 +127,15 @@ func (g generator) GenerateItemID(ctx context.Context, kind chat.ItemKind, t cha
 	return m.Item.ID
 }
 
+const opening store.Op = 255
+
 // twisted is a Store over base with some ops replaced.
 func twisted(base store.Store, of ops) store.Store {
 	ids := base
 	if do := of[0]; do != nil {
 		ids = generator{base, do}
 	}
-	return &call.Store{IDs: ids, Do: func(ctx context.Context, c call.Call) call.Answer {
+	s := &call.Store{IDs: ids, Do: func(ctx context.Context, c call.Call) call.Answer {
 		do := of[c.Op]
 		if do == nil {
 			return c.Make(ctx, base)
@@ -143,6 +147,14 @@ func twisted(base store.Store, of ops) store.Store {
 		}
 		return m.a
 	}}
+	do := of[opening]
+	if do == nil {
+		return s // without capabilities, so that these checks are skipped
+	}
+	b := base.(*memstore.Store)
+	can := &capabilities{b.ListAttachments, b.EraseOwner, b.ThreadVersions, b.InactiveThreads}
+	do(&made{base: base, can: can})
+	return capableStore{s, can}
 }
 
 // open returns a new broken Store.
@@ -159,7 +171,7 @@ func TestBrokenStores(t *testing.T) {
 	if log := record(t.Context(), func() store.Store { return twisted(memstore.New(), nil) }, nil); len(log.failed) > 0 {
 		t.Fatalf("the suite fails on a Store that keeps every promise: %v", log.failed)
 	}
-	for i, b := range allBroken() {
+	for i, b := range append(allBroken(), brokenCapabilities...) {
 		t.Run(b.promise, func(t *testing.T) {
 			t.Parallel()
 			var must, may []string
@@ -240,7 +252,7 @@ func TestEveryCheckCanFail(t *testing.T) {
 		return group + "/" + name
 	}
 	fails := make(map[string]bool)
-	for _, b := range allBroken() {
+	for _, b := range append(allBroken(), brokenCapabilities...) {
 		for _, path := range b.fails {
 			fails[check(path)] = true
 		}

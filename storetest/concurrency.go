@@ -134,6 +134,23 @@ var concurrencyChecks = slices.Concat(
 				sameIDs(h, what, inOrder(ids, order), got)
 			}
 		}},
+		{"a walk whose cursors are deleted", concurrentRule, func(h *harness) {
+			for _, order := range []store.Order{store.OldestFirst, store.NewestFirst} {
+				l := itemListing(h)
+				ids := l.fill(fewTies)
+				var wg sync.WaitGroup
+				got := l.walk(3, order, func(_ int, cursor string) {
+					wg.Go(func() {
+						if err := l.remove(cursor).check(nil); err != nil {
+							h.errorf("%v", err)
+						}
+					})
+					runtime.Gosched()
+				})
+				wg.Wait()
+				sameIDs(h, "walking rows, "+call.Order(order)+", while the cursors are deleted", inOrder(ids, order), got)
+			}
+		}},
 		{"of many AddThreadItem calls of one id, one succeeds", concurrentRule, func(h *harness) {
 			t := h.ada.newThread()
 			for range raceRounds / 2 {

@@ -216,12 +216,17 @@ func (h *harness) parallel(n int, f func(i int) error) {
 type outcome[T any] struct {
 	h    *harness
 	call call.Call
-	note string // an unusual condition of the call that its arguments do not show
+	note string // an unusual condition of the call that its arguments do not show; of a capability, the whole call
 	val  T
 	err  error
 }
 
-func (o outcome[T]) String() string { return o.call.String() + o.note }
+func (o outcome[T]) String() string {
+	if o.call.Op == 0 {
+		return o.note
+	}
+	return o.call.String() + o.note
+}
 
 // with returns the outcome with only a part of its value.
 func with[T, U any](o outcome[T], val U) outcome[U] {

@@ -15,6 +15,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
@@ -33,6 +34,8 @@ import (
 // sequences of calls, or twenty with -short. Each sequence calls open, which may return the same Store every time: ids and
 // owners are new in each sequence. Listings of all threads, and of threads without an owner, are checked only if the
 // Store is empty at the start. Random closes no Store. If the Store is guarded, every call is made as the owner of the row.
+//
+// If [store.As] finds a driver.Eraser, owners are erased too.
 //
 // A failing sequence is shortened and printed call by call, with the flags that repeat it. The flags are those of
 // [pgregory.net/rapid]; -rapid.checks=10000, for example, plays 10,000 sequences. Package rapid also saves failing
@@ -79,10 +82,11 @@ func random(t rapid.TB, open func() store.Store, opts ...RandomOption) {
 
 // sequence is one sequence of calls, made on a Store and on the model.
 type sequence struct {
-	s     store.Store
-	model *spec.Store
-	empty bool // the Store was empty at the start, so a listing of all threads has only ours
-	calm  bool // one caller, one thread, few items, short pages: so that a cache is hit
+	s      store.Store
+	eraser driver.Eraser // nil if s has none
+	model  *spec.Store
+	empty  bool // the Store was empty at the start, so a listing of all threads has only ours
+	calm   bool // one caller, one thread, few items, short pages: so that a cache is hit
 
 	threadIDs, itemIDs, attachmentIDs []string
 	crowd                             []string // more item ids, for a thread longer than a page
@@ -97,10 +101,12 @@ type sequence struct {
 type madeCall struct {
 	call.Call
 	came call.Answer
+	text string // of a call of another kind
 }
 
 func newSequence(rt *rapid.T, s store.Store, m *rows.Mint) *sequence {
 	q := &sequence{s: s, model: spec.New(layer.Guarded(s))}
+	q.eraser, _ = store.As[driver.Eraser](s)
 	var names []string
 	called := func(name, id string) string {
 		names = append(names, id, name)
@@ -145,7 +151,13 @@ func (q *sequence) play(rt *rapid.T) {
 	if once(rt, 8) {
 		q.fill(rt)
 	}
-	step := func(rt *rapid.T) { q.make(rt, q.call().Draw(rt, "call").Call) }
+	step := func(rt *rapid.T) {
+		if q.eraser != nil && once(rt, 40) {
+			q.erase(rt)
+			return
+		}
+		q.make(rt, q.call().Draw(rt, "call").Call)
+	}
 	for range 2 { // after one Repeat, half of the sequences would have fewer than 20 calls
 		rt.Repeat(map[string]func(*rapid.T){"a call": step})
 	}
@@ -162,6 +174,28 @@ func (q *sequence) fill(rt *rapid.T) {
 	for _, item := range q.crowd {
 		c.Item = rows.Item(item, rows.At(rapid.IntRange(0, 3).Draw(rt, "second")), chat.EndOfTurn{})
 		q.make(rt, c)
+	}
+}
+
+// erase erases an owner at the base, and then deletes its rows through the Store, so that caches drop them.
+func (q *sequence) erase(rt *rapid.T) {
+	rt.Helper()
+	o := pick(rt, q.owners...)
+	if o.IsZero() {
+		return
+	}
+	want := q.model.Erase(o)
+	got, err := q.eraser.EraseOwner(rt.Context(), o)
+	q.made = append(q.made, madeCall{text: "EraseOwner(" + call.Owner(o) + ")"})
+	got.Threads, got.Attachments = sortedIDs(got.Threads), sortedIDs(got.Attachments)
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		q.fail(rt, "got error %s (-want +got):\n%s", report.Error(err), d)
+	}
+	for _, id := range want.Threads {
+		q.make(rt, call.Call{Op: store.OpDeleteThread, Thread: chat.Thread{ID: id}})
+	}
+	for _, id := range want.Attachments {
+		q.make(rt, call.Call{Op: store.OpDeleteAttachment, Attachment: chat.Attachment{ID: id}})
 	}
 }
 
@@ -208,7 +242,7 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	came := got
 	came.Err = nil // the code is enough
 	came.Items.Data, came.Threads.Data = slices.Clone(got.Items.Data), slices.Clone(got.Threads.Data)
-	q.made = append(q.made, madeCall{c, came})
+	q.made = append(q.made, madeCall{Call: c, came: came})
 
 	if !got.Equal(want) {
 		d := cmp.Diff(lines(want), lines(got))
@@ -264,7 +298,10 @@ func (q *sequence) fail(rt *rapid.T, format string, args ...any) {
 	rt.Helper()
 	var calls strings.Builder
 	for i, m := range q.made {
-		fmt.Fprintf(&calls, "%3d. %s: %s\n", i+1, m.Whole(), m.Came(m.came))
+		if m.text == "" {
+			m.text = m.Whole() + ": " + m.Came(m.came)
+		}
+		fmt.Fprintf(&calls, "%3d. %s\n", i+1, m.text)
 	}
 	text := calls.String() + fmt.Sprintf(format, args...)
 	rt.Fatalf("the last of these calls is wrong:\n%s", report.Printable(q.names.Replace(text)))

@@ -11,6 +11,7 @@
 //   - owners, used ids, save modes, and what a write may change
 //   - JSON byte for byte, times, and that values are not shared
 //   - the order of checks, cancelled contexts, errors, and thread versions
+//   - the capabilities of a base that package driver defines, where [store.As] finds them
 //   - all of this from many goroutines
 //
 // Run it under the race detector. It checks neither speed nor recovery after a crash.
@@ -31,10 +32,8 @@
 //
 //	go test -run 'TestConformance/^After$'
 //
-// A check makes several calls, so one broken promise can fail checks in many groups. For example, if LoadThreads ignores the
-// owner filter, half of the groups fail. So compare the first failure of each group before you look for the cause. A check
-// can also fail because of the rows of earlier checks, and pass if it runs alone. If a listing returned such rows, the message
-// has a note.
+// One broken promise can fail checks in many groups: compare the first failure of each group before you look for the cause. A
+// check can also fail because of the rows of earlier checks. If a listing returned such rows, the message has a note.
 //
 // # What Run asks of the Store
 //
@@ -68,13 +67,18 @@ func Run(t *testing.T, open func(t *testing.T) store.Store, opts ...Option) {
 type Option func(*config)
 
 type config struct {
-	requireVersions bool
-	printAll        bool
+	requireVersions     bool
+	requireCapabilities bool
+	printAll            bool
 }
 
 // WithVersionsRequired makes Run fail if the Store reports no thread versions. Without this option, such a Store passes and
 // the checks of versions are skipped.
 func WithVersionsRequired() Option { return func(c *config) { c.requireVersions = true } }
+
+// WithCapabilitiesRequired makes Run fail if the base lacks a capability of package driver that Run checks. Without this
+// option, the checks of such a capability are skipped.
+func WithCapabilitiesRequired() Option { return func(c *config) { c.requireCapabilities = true } }
 
 // printAll makes Run print every failure.
 func printAll(c *config) { c.printAll = true }
@@ -118,6 +122,7 @@ var suite = []group{
 	{"CancelledContext", cancelledChecks},
 	{"Errors", errorChecks},
 	{"Version", versionChecks},
+	{"Capabilities", capabilityChecks},
 	{"Generators", generatorChecks},
 	{"Concurrency", concurrencyChecks},
 }

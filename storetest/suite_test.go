@@ -32,6 +32,18 @@ func TestWithVersionsRequired(t *testing.T) {
 	}
 }
 
+func TestCapabilitiesAreOptional(t *testing.T) {
+	without := func() store.Store { return twisted(memstore.New(), nil) }
+	log := record(t.Context(), without, []string{"Capabilities"})
+	if len(log.failed) > 0 || len(log.skipped) != len(capabilityChecks) {
+		t.Errorf("a Store without capabilities: failed %v, skipped %d of %d checks", log.failed, len(log.skipped), len(capabilityChecks))
+	}
+	log = record(t.Context(), without, []string{"Capabilities"}, WithCapabilitiesRequired(), printAll)
+	if len(log.failed) != len(capabilityChecks) {
+		t.Errorf("a Store without capabilities, where they are required: failed %d of %d checks", len(log.failed), len(capabilityChecks))
+	}
+}
+
 // guard gives owners access to their rows only, like package authz but simpler.
 type guard struct {
 	store.Store
@@ -74,7 +86,9 @@ func TestGuardedStore(t *testing.T) {
 		t.Errorf("failed: %v", log.failed)
 	}
 	slices.Sort(log.skipped)
+	log.skipped = slices.DeleteFunc(log.skipped, func(path string) bool { return strings.HasPrefix(path, "Capabilities/") })
 	want := []string{
+		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
 		"Owner/attachments: an insert with the zero Owner is unowned",
 		"Owner/attachments: another owner's UpdateOnly save is ErrConflict",
 		"Owner/attachments: claiming an unowned row is ErrConflict",

@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -9,7 +11,7 @@ import (
 
 const (
 	saveThreadRule   = "SaveThread inserts or replaces the thread and leaves its items alone"
-	moveRule         = "a save with a new CreatedAt moves the row in listings; its place among rows of equal times stays that of its first insertion"
+	moveRule         = "a save with a new CreatedAt moves the row in listings; among rows of equal times, an item keeps the place of its insertion, and a thread has the place of its id"
 	deleteThreadRule = "DeleteThread deletes the thread and its items, and keeps attachments; of a missing thread it returns nil"
 )
 
@@ -67,18 +69,32 @@ var saveThreadChecks = []check{
 	}},
 	{"a replace keeps the place among ties", moveRule, func(h *harness) {
 		ts := threadsAt(h, 1, 1, 1)
-		ts[0].Title = "another title"
+		for i := range ts {
+			ts[i].Title = "another title"
+			h.ada.saveThread(ts[i]).ok()
+			wantThreads(h, "of equal times, after one of them was saved again", ts...)
+			ts[i].CreatedAt = at(9)
+			h.ada.saveThread(ts[i]).ok()
+			ts[i].CreatedAt = at(1)
+			h.ada.saveThread(ts[i]).ok()
+			wantThreads(h, "of equal times, after one of them was moved away and back", ts...)
+		}
+	}},
+	{"a thread that is made again has the place of its time and id", moveRule, func(h *harness) {
+		ts := threadsAt(h, 1, 1, 1, 5)
+		for i := range ts[:3] {
+			h.ada.deleteThread(ts[i].ID).ok()
+			h.ada.saveThread(ts[i]).ok()
+			wantThreads(h, "of equal times, after one of them was deleted and saved", ts...)
+		}
+		h.ada.deleteThread(ts[0].ID).ok()
+		ts[0].CreatedAt = at(9)
 		h.ada.saveThread(ts[0]).ok()
-		wantThreads(h, "of equal times, after the first was saved again", ts...)
-		ts[1].CreatedAt = at(9)
-		h.ada.saveThread(ts[1]).ok()
-		ts[1].CreatedAt = at(1)
-		h.ada.saveThread(ts[1]).ok()
-		wantThreads(h, "of equal times, after the second was moved away and back", ts...)
+		wantThreads(h, "after one of them was deleted and saved with a CreatedAt behind the last", ts[1], ts[2], ts[3], ts[0])
 	}},
 }
 
-// threadsAt saves threads of ada, created at the given seconds.
+// threadsAt saves threads of ada, created at the given seconds. It returns them oldest first.
 func threadsAt(h *harness, secs ...int) []chat.Thread {
 	h.t.Helper()
 	var ts []chat.Thread
@@ -88,6 +104,9 @@ func threadsAt(h *harness, secs ...int) []chat.Thread {
 		h.ada.saveThread(t).ok()
 		ts = append(ts, t)
 	}
+	slices.SortFunc(ts, func(a, b chat.Thread) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
 	return ts
 }
 
@@ -159,7 +178,7 @@ var ownerFilterChecks = []check{
 		colleague.newThread()
 		namesake := h.user(chat.Owner{Tenant: h.bob.owner.Tenant, Subject: h.ada.owner.Subject})
 		namesake.newThread()
-		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), ", while a colleague and a namesake in another tenant have threads too", mine)
+		lists(h.ada.threads(store.OwnedBy(h.ada.owner), store.PageQuery{Order: store.OldestFirst}), ", while a colleague and a namesake in another tenant have threads too", sortedIDs(mine))
 	}},
 	{"OwnedBy keeps tenant and subject apart", ownerFilterRule, func(h *harness) {
 		base := h.mint.ID("o")
@@ -194,7 +213,7 @@ var ownerFilterChecks = []check{
 		want := []string{h.ada.newThread().ID, colleague.newThread().ID}
 		h.bob.newThread()
 		h.nobody().newThread()
-		lists(h.ada.threads(store.InTenant(h.ada.owner.Tenant), store.PageQuery{Order: store.OldestFirst}), "", want)
+		lists(h.ada.threads(store.InTenant(h.ada.owner.Tenant), store.PageQuery{Order: store.OldestFirst}), "", sortedIDs(want))
 	}},
 	{"InTenant of no name lists owners without a tenant", ownerFilterRule, func(h *harness) {
 		h.bare()
@@ -236,12 +255,12 @@ func contains(h *harness, what string, got, want, not []string) {
 	h.t.Helper()
 	for _, id := range want {
 		if !slices.Contains(got, id) {
-			h.errorf("%s: thread %q is missing", what, id)
+			h.errorf("%s: row %q is missing", what, id)
 		}
 	}
 	for _, id := range not {
 		if slices.Contains(got, id) {
-			h.errorf("%s: lists thread %q, whose owner the filter does not match", what, id)
+			h.errorf("%s: lists row %q, whose owner the filter does not match", what, id)
 		}
 	}
 }

@@ -456,13 +456,11 @@ var timeChecks = slices.Concat(
 		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows saved in several zones", ids)
 	}),
 	bothListings("rows of one microsecond are ties", timeRule, func(h *harness, l listing) {
-		var ids []string
-		for _, ns := range []int{900, 100, 500} {
-			id, o := l.save(at(0).Add(time.Duration(ns)))
-			o.ok()
-			ids = append(ids, id)
+		ids := sortedIDs([]string{l.newID(), l.newID(), l.newID()})
+		for i, ns := range []int{900, 500, 100} {
+			l.insert(ids[i], at(0).Add(time.Duration(ns))).ok()
 		}
-		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows with equal microseconds, want the order of insertion", ids)
+		lists(l.page(store.PageQuery{Order: store.OldestFirst}), " of rows with equal microseconds, want the order of equal times", ids)
 	}),
 )
 

@@ -115,10 +115,10 @@ func (Checks) Attachments(ctx context.Context, q store.ThreadQuery) (store.Threa
 	return ownedQuery(ctx, 0, store.RowAttachment, q)
 }
 
-// EraseOwner checks a call of [Eraser].
-func (Checks) EraseOwner(ctx context.Context, owner chat.Owner) error {
-	fault := rules.OwnerFault(owner.Tenant, owner.Subject)
-	if owner.IsZero() {
+// Owner checks a call of [Eraser]. The zero Owner is [store.ErrInvalid].
+func (Checks) Owner(ctx context.Context, o chat.Owner) error {
+	fault := rules.OwnerFault(o.Tenant, o.Subject)
+	if o.IsZero() {
 		fault = "owner: empty"
 	}
 	if fault != "" {
@@ -127,8 +127,8 @@ func (Checks) EraseOwner(ctx context.Context, owner chat.Owner) error {
 	return Done(ctx, 0, "", "")
 }
 
-// ThreadVersions checks a call of [VersionReader].
-func (Checks) ThreadVersions(ctx context.Context, ids []string) error {
+// ThreadIDs checks a call of [VersionReader].
+func (Checks) ThreadIDs(ctx context.Context, ids []string) error {
 	if len(ids) > MaxVersions {
 		return refuse(0, store.RowThread, "", "ids: more than 1000")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -317,6 +318,46 @@ func TestDone(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "reason") {
 			t.Errorf("the cause is in the text: %v", err)
+		}
+	}
+}
+
+// TestChecksOfCapabilities: the calls of capabilities have their arguments checked, then the context. Their errors have no op.
+func TestChecksOfCapabilities(t *testing.T) {
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	ada := chat.Owner{Tenant: "acme", Subject: "ada"}
+	ids := slices.Repeat([]string{"thr_1"}, driver.MaxVersions+1)
+	attachments := func(q store.ThreadQuery) func(context.Context) error {
+		return func(ctx context.Context) error { _, err := checks.Attachments(ctx, q); return err }
+	}
+	for _, c := range []struct {
+		check func(ctx context.Context) error
+		field string // of the fault; "" if there is none
+	}{
+		{func(ctx context.Context) error { return checks.Owner(ctx, ada) }, ""},
+		{func(ctx context.Context) error { return checks.Owner(ctx, chat.Owner{}) }, "owner: empty"},
+		{func(ctx context.Context) error { return checks.Owner(ctx, chat.Owner{Tenant: "acme"}) }, "owner: a tenant without a subject"},
+		{func(ctx context.Context) error { return checks.ThreadIDs(ctx, nil) }, ""},
+		{func(ctx context.Context) error { return checks.ThreadIDs(ctx, ids[:driver.MaxVersions]) }, ""},
+		{func(ctx context.Context) error { return checks.ThreadIDs(ctx, ids) }, "ids: more than 1000"},
+		{func(ctx context.Context) error { return checks.ThreadIDs(ctx, []string{"thr_1", ""}) }, "id: empty"},
+		{attachments(store.ThreadQuery{Owner: store.OwnedBy(ada)}), ""},
+		{attachments(store.ThreadQuery{PageQuery: store.PageQuery{Limit: -1}}), "limit: negative"},
+		{attachments(store.ThreadQuery{Owner: store.OwnedBy(chat.Owner{Tenant: "acme"})}), "owner: a tenant without a subject"},
+	} {
+		want, code := store.CodeInvalid, "invalid"
+		err := c.check(t.Context())
+		if c.field == "" {
+			if want, code = store.CodeCanceled, "canceled"; err != nil {
+				t.Errorf("valid arguments: got %v", err)
+			}
+		} else if store.CodeOf(err) != want {
+			t.Errorf("got %v, want %s", err, c.field)
+		}
+		err = c.check(done)
+		if e, ok := err.(*store.Error); !ok || e.Code != want || e.Op != 0 || e.Field != c.field || !strings.HasPrefix(err.Error(), code) {
+			t.Errorf("after its context has ended: got %v, want %s %s", err, code, c.field)
 		}
 	}
 }

@@ -52,6 +52,8 @@ func TestIDs(t *testing.T) {
 			_, err := checks.SaveThread(ctx, chat.Thread{ID: id, CreatedAt: noon})
 			return err
 		}},
+		{"id", false, func(id string) error { return checks.ThreadIDs(ctx, []string{"thr_1", id}) }},
+		{"owner.tenant", true, func(id string) error { return checks.Owner(ctx, chat.Owner{Tenant: id, Subject: "ada"}) }},
 		{"after", true, func(id string) error { _, err := checks.Items(ctx, "thr_1", store.PageQuery{After: id}); return err }},
 		{"after", true, func(id string) error { return threads(id, store.OwnerFilter{}) }},
 		{"owner.tenant", true, func(id string) error { return threads("", store.InTenant(id)) }},

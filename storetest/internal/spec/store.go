@@ -3,6 +3,7 @@ package spec
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -15,21 +16,20 @@ type Store struct {
 	Guarded     bool // a guard is around it, and every call is made by the owner
 	Threads     map[string]storedThread
 	Attachments map[string]attachment
-	seq         int // insertion number of the next thread
 }
 
-// storedThread is a thread with its insertion number and version.
+// storedThread is a thread with its place in listings and its version.
 type storedThread struct {
 	Thread
-	seq     int // insertion number
+	at      time.Time // CreatedAt, also of a deleted thread
 	version uint64
 }
 
 // attachment is one attachment.
 type attachment struct {
-	Exists, Used bool
-	Owner        chat.Owner
-	Row          chat.Attachment
+	Exists, Used, Erased bool
+	Owner                chat.Owner
+	Row                  chat.Attachment
 }
 
 // New returns an empty Store.
@@ -111,9 +111,8 @@ func (m *Store) onThread(c call.Call) (call.Answer, Version) {
 		if v.Due = a.Code == store.CodeOK && t.Changes(c); v.Due {
 			v.After++
 		}
-		if after.Exists && !t.Exists {
-			t.seq = m.seq
-			m.seq++
+		if after.Exists {
+			t.at = after.Row.CreatedAt
 		}
 		t.Thread, t.version = after, v.After
 		m.Threads[c.Thread.ID] = t
@@ -126,14 +125,17 @@ func (m *Store) list(c call.Call) (r call.Answer) {
 	if m.Guarded && filter == (store.OwnerFilter{}) {
 		filter = store.OwnedBy(c.By.Owner)
 	}
-	var rows []row[chat.Thread]
+	var rows, gone []row[chat.Thread]
 	for id, t := range m.Threads {
-		if t.Exists && filter.Match(t.Owner) {
-			rows = append(rows, row[chat.Thread]{id: id, at: t.Row.CreatedAt, seq: t.seq, value: t.Row})
+		r := row[chat.Thread]{id: id, at: t.at, value: t.Row}
+		switch {
+		case t.Exists && filter.Match(t.Owner):
+			rows = append(rows, r)
+		case t.Erased && filter.IsAny(), t.Used && !t.Exists && !t.Erased && filter.Match(t.Owner):
+			gone = append(gone, r)
 		}
 	}
-	slices.SortFunc(rows, inOrder)
-	p, err := pageOf(rows, c.Query.PageQuery)
+	p, err := pageOf(sorted(rows), gone, c.Query.PageQuery)
 	r.Threads, r.Code = p, store.CodeOf(err)
 	return r
 }
@@ -153,7 +155,7 @@ func (m *Store) onAttachment(c call.Call) (r call.Answer) {
 		if err = allows(c.Mode, a.Exists); err != nil {
 			break
 		}
-		a.Owner, err = ownerAfter(a.Used, a.Owner, m.named(c, a.Used, c.Attachment.Owner))
+		a.Owner, err = ownerAfter(a.Used, a.Erased, a.Owner, m.named(c, a.Used, c.Attachment.Owner))
 		a.Exists, a.Used, a.Row = true, true, c.Attachment
 		a.Row.Owner = a.Owner
 	}
@@ -161,5 +163,37 @@ func (m *Store) onAttachment(c call.Call) (r call.Answer) {
 		m.Attachments[id] = a
 	}
 	r.Code = store.CodeOf(err)
+	return r
+}
+
+// Erase erases the owner, as driver.Eraser does. The ids are sorted.
+func (m *Store) Erase(o chat.Owner) (r driver.Erased) {
+	for id, t := range m.Threads {
+		if !t.Used || t.Erased || t.Owner != o {
+			continue
+		}
+		if t.Exists {
+			t.Thread = t.delete()
+			t.version++
+			r.Threads = append(r.Threads, id)
+		} else {
+			r.Deleted++
+		}
+		t.Erased, t.Owner = true, chat.Owner{}
+		m.Threads[id] = t
+	}
+	for id, a := range m.Attachments {
+		if !a.Used || a.Erased || a.Owner != o {
+			continue
+		}
+		if a.Exists {
+			r.Attachments = append(r.Attachments, id)
+		} else {
+			r.Deleted++
+		}
+		m.Attachments[id] = attachment{Used: true, Erased: true}
+	}
+	slices.Sort(r.Threads)
+	slices.Sort(r.Attachments)
 	return r
 }

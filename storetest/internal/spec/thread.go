@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -19,9 +20,11 @@ import (
 type Thread struct {
 	Exists bool
 	Used   bool // the id has or had a thread, and belongs to Owner
+	Erased bool // the id had a thread, and belongs to nobody any more
 	Owner  chat.Owner
 	Row    chat.Thread
 	items  []row[chat.Item] // oldest first
+	gone   []row[chat.Item] // the places of deleted items, oldest first; they have no value
 	seq    int              // insertion number of the next item
 }
 
@@ -32,19 +35,22 @@ func (s Thread) Play(c call.Call) (after Thread, a call.Answer) {
 	case store.OpLoadThread:
 		a.Thread, err = s.load()
 	case store.OpLoadThreadItems:
-		a.Items, err = pageOf(s.items, c.Query.PageQuery)
+		a.Items, err = pageOf(s.items, s.gone, c.Query.PageQuery)
 	case store.OpLoadItem:
 		a.Item, err = s.Item(c.Item.ID)
 	case store.OpSaveThread:
 		s, err = s.save(c.Thread, c.Mode)
 	case store.OpDeleteThread:
-		s.Exists, s.Row, s.items = false, chat.Thread{}, nil
+		s = s.delete()
 	case store.OpAddThreadItem:
 		s, err = s.addItem(c.Item)
 	case store.OpSaveItem:
 		s, err = s.saveItem(c.Item, c.Mode)
 	case store.OpDeleteThreadItem:
 		if i := s.find(c.Item.ID); i >= 0 {
+			was := s.items[i]
+			was.value = chat.Item{}
+			s.gone = sorted(append(slices.Clone(s.gone), was))
 			s.items = slices.Delete(slices.Clone(s.items), i, i+1)
 		}
 	}
@@ -67,26 +73,35 @@ func (s Thread) Changes(c call.Call) bool {
 type row[T any] struct {
 	id    string
 	at    time.Time
-	seq   int // insertion number, which orders rows of equal times
+	seq   int // insertion number, which orders items of equal times; 0 for threads, which are ordered by id
 	value T
 }
 
 func inOrder[T any](a, b row[T]) int {
-	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq))
+	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.seq, b.seq), strings.Compare(a.id, b.id))
 }
 
-// pageOf returns a page of rows, which are sorted, oldest first.
-func pageOf[T any](rows []row[T], q store.PageQuery) (store.Page[T], error) {
+func sorted[T any](rows []row[T]) []row[T] {
+	slices.SortFunc(rows, inOrder)
+	return rows
+}
+
+// pageOf returns a page of rows, which are sorted, oldest first. gone has the places of deleted rows, which are cursors too.
+func pageOf[T any](rows, gone []row[T], q store.PageQuery) (store.Page[T], error) {
+	cursors := slices.Concat(rows, gone)
 	rows = slices.Clone(rows)
 	if q.Order == store.NewestFirst {
 		slices.Reverse(rows)
 	}
 	if q.After != "" {
-		i := slices.IndexFunc(rows, func(r row[T]) bool { return r.id == q.After })
+		i := slices.IndexFunc(cursors, func(r row[T]) bool { return r.id == q.After })
 		if i < 0 {
 			return store.Page[T]{}, store.ErrNotFound
 		}
-		rows = rows[i+1:]
+		rows = slices.DeleteFunc(rows, func(r row[T]) bool {
+			c := inOrder(r, cursors[i])
+			return c == 0 || (c < 0) == (q.Order == store.OldestFirst)
+		})
 	}
 	limit := q.Limit
 	switch {
@@ -117,9 +132,11 @@ func allows(mode store.SaveMode, exists bool) error {
 }
 
 // ownerAfter returns the owner of a row after a save with the owner named. A used id keeps its owner, even if that is no
-// owner.
-func ownerAfter(used bool, owner, named chat.Owner) (chat.Owner, error) {
+// owner. An erased id cannot be saved.
+func ownerAfter(used, erased bool, owner, named chat.Owner) (chat.Owner, error) {
 	switch {
+	case erased:
+		return chat.Owner{}, store.ErrConflict
 	case !used:
 		return named, nil
 	case named.IsZero() || named == owner:
@@ -135,11 +152,16 @@ func (s Thread) load() (chat.Thread, error) {
 	return s.Row, nil
 }
 
+func (s Thread) delete() Thread {
+	s.Exists, s.Row, s.items, s.gone = false, chat.Thread{}, nil, nil
+	return s
+}
+
 func (s Thread) save(t chat.Thread, mode store.SaveMode) (Thread, error) {
 	if err := allows(mode, s.Exists); err != nil {
 		return s, err
 	}
-	owner, err := ownerAfter(s.Used, s.Owner, t.Owner)
+	owner, err := ownerAfter(s.Used, s.Erased, s.Owner, t.Owner)
 	if err != nil {
 		return s, err
 	}
@@ -186,23 +208,25 @@ func (s Thread) saveItem(it chat.Item, mode store.SaveMode) (Thread, error) {
 		s.items[i] = r
 	} else {
 		s.items = append(s.items, r)
+		s.gone = slices.DeleteFunc(slices.Clone(s.gone), func(g row[chat.Item]) bool { return g.id == it.ID })
 		s.seq++
 	}
-	slices.SortFunc(s.items, inOrder)
+	sorted(s.items)
 	return s, nil
 }
 
 // Equal reports whether no later call can distinguish s from o.
 func (s Thread) Equal(o Thread) bool {
-	return s.Exists == o.Exists && s.Used == o.Used && s.Owner == o.Owner && s.Row.Equal(o.Row) && s.seq == o.seq &&
-		slices.EqualFunc(s.items, o.items, func(a, b row[chat.Item]) bool { return a.seq == b.seq && a.value.Equal(b.value) })
+	equal := func(a, b row[chat.Item]) bool { return a.id == b.id && inOrder(a, b) == 0 && a.value.Equal(b.value) }
+	return s.Exists == o.Exists && s.Used == o.Used && s.Erased == o.Erased && s.Owner == o.Owner && s.Row.Equal(o.Row) &&
+		s.seq == o.seq && slices.EqualFunc(s.items, o.items, equal) && slices.EqualFunc(s.gone, o.gone, equal)
 }
 
 // Hash returns equal hashes for equal states.
 func (s Thread) Hash() uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, s.Row.Title)
-	for _, r := range s.items {
+	for _, r := range slices.Concat(s.items, s.gone) {
 		fmt.Fprint(h, r.seq, r.at.UnixMicro(), r.id, ";")
 	}
 	return h.Sum64()
