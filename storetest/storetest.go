@@ -10,7 +10,7 @@
 //   - pages and cursors, limits, order and ties
 //   - owners, used ids, save modes, and what a write may change
 //   - JSON byte for byte, times, and that values are not shared
-//   - the order of checks, cancelled contexts, errors, and thread versions
+//   - the order of checks, cancelled contexts, errors, thread versions, and writes under store.IfVersion
 //   - all of this from many goroutines
 //
 // Run it under the race detector. It checks neither speed nor recovery after a crash.
@@ -40,7 +40,8 @@
 //
 // The Store need not be empty: ids and owners are new in each run. Every call is made as the owner of the row, so a guarded
 // Store (package authz) passes too. Checks that depend on a guard's decision, such as who sees rows without an owner, are
-// skipped under a guard, and the log says so. Thread versions are checked if the Store reports any.
+// skipped under a guard, and the log says so. Thread versions, and the conditions of
+// [store.IfVersion], are checked if the Store reports any. A Store that reports none must refuse those conditions.
 package storetest
 
 import (
@@ -118,6 +119,7 @@ var suite = []group{
 	{"CancelledContext", cancelledChecks},
 	{"Errors", errorChecks},
 	{"Version", versionChecks},
+	{"IfVersion", conditionChecks},
 	{"Generators", generatorChecks},
 	{"Concurrency", concurrencyChecks},
 }

@@ -75,6 +75,7 @@ func TestGuardedStore(t *testing.T) {
 	}
 	slices.Sort(log.skipped)
 	want := []string{
+		"IfVersion/the version comes before the save mode of a deleted thread, and before the owner",
 		"Owner/attachments: an insert with the zero Owner is unowned",
 		"Owner/attachments: another owner's UpdateOnly save is ErrConflict",
 		"Owner/attachments: claiming an unowned row is ErrConflict",
