@@ -25,8 +25,11 @@ func (m *made) version() (v uint64) {
 	return v
 }
 
-// stale reports whether the write has a condition that does not hold.
-func (m *made) stale() bool { return m.condition().Set && m.condition().Version != m.version() }
+// stale reports whether the call has a condition for its thread that does not hold.
+func (m *made) stale() bool {
+	c := m.condition()
+	return c.ThreadID == m.Thread.ID && m.ctx.Err() == nil && c.Version != m.version()
+}
 
 func (m *made) refuse() {
 	m.answer(call.Answer{Err: &store.Error{Op: m.Op, Code: store.CodeConflict, Field: "if_version"}})
@@ -50,7 +53,7 @@ func brokenConditions() []broken {
 			if m.thread(m.Thread.ID).Err == nil && m.stale() {
 				m.refuse()
 			}
-		}), []string{"IfVersion/the version comes after the arguments"}},
+		}), []string{"IfVersion/the version comes after the arguments and the context"}},
 		{"AddThreadItem looks at the id before the version", on(store.OpAddThreadItem, func(m *made) {
 			if m.stored().Err == nil {
 				m.unconditional()

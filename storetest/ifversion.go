@@ -16,7 +16,7 @@ import (
 const (
 	conditionRule = "a write under store.IfVersion applies only if its thread has that version, and the write itself decides; otherwise it is " +
 		"ErrConflict with the Field \"if_version\", and changes nothing (driver.Condition.Check)"
-	conditionOrderRule = "the checks of a write come in this order: its arguments, the version of store.IfVersion, then save mode, id and owner"
+	conditionOrderRule = "the checks of a write come in this order: its arguments, the context, the version of store.IfVersion, then save mode, id and owner"
 	missingThreadRule  = "a write in a missing thread answers as without store.IfVersion; but SaveThread continues with the version of the deleted thread, " +
 		"or with 0 for an id that was never used"
 	conditionScopeRule = "a write of an attachment or of another thread under store.IfVersion is ErrInvalid"
@@ -151,7 +151,7 @@ func conditionsOfVersions() (all []check) {
 				oneWins(h, "SaveThread of a new id under version 0", func(int) error { return h.ada.ifVersion(t.ID, 0).saveThread(t).err })
 			}
 		}),
-		conditional("the version comes after the arguments", conditionOrderRule, func(h *harness) {
+		conditional("the version comes after the arguments and the context", conditionOrderRule, func(h *harness) {
 			w := newWorld(h)
 			u := h.ada.ifVersion(w.thread.ID, version(h, w.thread.ID)+1)
 			undated, untitled := rewritten(h, w.item, 1), w.thread
@@ -160,6 +160,13 @@ func conditionsOfVersions() (all []check) {
 			u.saveItem(w.thread.ID, undated).is(store.ErrInvalid)
 			u.saveThread(untitled).is(store.ErrInvalid)
 			u.mode(unknownMode).saveThread(w.thread).is(store.ErrInvalid)
+			for _, over := range u.overContexts() {
+				for _, do := range threadWrites {
+					o := do.make(u.in(over.ctx), w.thread, w.item)
+					o.note = ", with a " + over.name
+					o.is(over.want)
+				}
+			}
 		}),
 		conditional("the version comes before the save mode and the id", conditionOrderRule, func(h *harness) {
 			w := newWorld(h)
@@ -233,6 +240,11 @@ func conditionsOfVersions() (all []check) {
 			u := h.ada.ifVersion(h.bob.newThread().ID, v)
 			for _, do := range threadWrites {
 				do.make(u, w.thread, w.item).is(store.ErrInvalid)
+				for _, over := range u.overContexts() {
+					o := do.make(u.in(over.ctx), w.thread, w.item)
+					o.note = ", with a " + over.name
+					o.is(store.ErrInvalid)
+				}
 			}
 			for _, u := range []*user{u, h.ada.ifVersion(w.thread.ID, v)} {
 				a := h.ada.attachment("changed.txt")
