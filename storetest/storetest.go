@@ -40,8 +40,7 @@
 //
 // The Store need not be empty: ids and owners are new in each run. Every call is made as the owner of the row, so a guarded
 // Store (package authz) passes too. Checks that depend on a guard's decision, such as who sees rows without an owner, are
-// skipped under a guard, and the log says so. Thread versions, and the conditions of
-// [store.IfVersion], are checked if the Store reports any. A Store that reports none must refuse those conditions.
+// skipped under a guard, and the log says so. A Store without thread versions must refuse writes under [store.IfVersion].
 package storetest
 
 import (

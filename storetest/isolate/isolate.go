@@ -9,7 +9,7 @@
 //	}
 //
 // In random traces, six principals ask for a few threads, items and attachments of each other, through every op, with valid
-// and invalid arguments, and some writes under a guessed version ([store.IfVersion]):
+// and invalid arguments. Some writes are made under a guessed version ([store.IfVersion]). The principals:
 //
 //	ada, bob         of the tenant acme; they own rows
 //	another ada      of another tenant; she owns rows too

@@ -8,7 +8,8 @@
 //	}
 //
 // In a history, a few clients read and write one thread concurrently: by LoadThread, LoadItem and pages of all shapes, and
-// by every write, some of them under [store.IfVersion]. There are several scenarios. With all faults in one scenario, caches would hardly ever be hit:
+// by every write. Some writes are made under [store.IfVersion]. There are several scenarios. With all faults in one
+// scenario, caches would hardly ever be hit:
 //
 //	hot          mostly reads, so that cached entries live long and are patched
 //	contended    mostly writes, which overlap
