@@ -122,7 +122,10 @@ func conditionsOfVersions() (all []check) {
 	})...)
 	all = append(all, eachThreadWrite("%s is refused at another version", conditionRule, func(w world, v uint64, do threadWrite) {
 		for _, n := range []uint64{v - 1, v + 1, 0, v + 1<<32} {
-			do.make(w.h.ada.ifVersion(w.thread.ID, n), w.thread, w.item).wrongVersion()
+			saw := recorded(w.h.ada, w.thread.ID, func(u *user) { do.make(u.ifVersion(w.thread.ID, n), w.thread, w.item).wrongVersion() })
+			if saw.reported && (saw.before != v || saw.after != v) {
+				w.h.errorf("%s under another version: reported version %d before and %d after, want %d for both, or none", do.name, saw.before, saw.after, v)
+			}
 			w.check("after " + do.name + " under another version")
 			read(w.h, w.thread.ID, "LoadThread after "+do.name+" under another version", v, func(u *user) { u.loadThread(w.thread.ID).ok() })
 		}
