@@ -10,7 +10,7 @@
 //   - pages and cursors, limits, order and ties
 //   - owners, used ids, save modes, and what a write may change
 //   - JSON byte for byte, times, and that values are not shared
-//   - the order of checks, cancelled contexts, errors, thread versions, and writes under store.IfVersion
+//   - the order of checks, cancelled contexts, errors, and thread versions
 //   - all of this from many goroutines
 //
 // Run it under the race detector. It checks neither speed nor recovery after a crash.
