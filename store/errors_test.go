@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
@@ -25,6 +26,8 @@ func TestCodeOf(t *testing.T) {
 		{store.ErrInvalid, store.CodeInvalid, true},
 		{store.ErrUnauthenticated, store.CodeUnauthenticated, true},
 		{store.ErrDenied, store.CodeDenied, true},
+		{store.ErrLimited, store.CodeLimited, true},
+		{&store.Error{Code: store.CodeLimited, RetryAfter: time.Second}, store.CodeLimited, true},
 		{context.Canceled, store.CodeCanceled, false},
 		{context.DeadlineExceeded, store.CodeTimeout, false},
 		{store.ErrUnavailable, store.CodeUnavailable, false},
@@ -40,6 +43,7 @@ func TestCodeOf(t *testing.T) {
 		// Joined errors of several attempts: one unknown outcome makes all unknown.
 		{errors.Join(store.ErrUnavailable, store.ErrConflict), store.CodeUnavailable, false},
 		{errors.Join(store.ErrConflict, store.ErrUnavailable), store.CodeUnavailable, false},
+		{errors.Join(store.ErrLimited, store.ErrUnavailable), store.CodeUnavailable, false},
 		{errors.Join(&store.Error{Code: store.CodeConflict}, &store.Error{Code: store.CodeUnavailable}), store.CodeConflict, false},
 		{errors.Join(store.ErrConflict, wrapped(context.DeadlineExceeded)), store.CodeConflict, false},
 		{&store.Error{Cause: errors.Join(store.ErrNotFound, context.Canceled)}, store.CodeNotFound, false},
@@ -89,6 +93,10 @@ func TestAnErrorSaysWhatTheCallerKnowsAndNoMore(t *testing.T) {
 	}
 	if !errors.Is(e, store.ErrInvalid) || !errors.Is(e, e.Cause) || e.ErrorType() != "invalid" {
 		t.Error("the sentinel, the cause or the type is wrong")
+	}
+	limited := &store.Error{Op: store.OpLoadThread, Kind: store.RowThread, ID: "thr_1", Code: store.CodeLimited, RetryAfter: time.Second}
+	if got, want := limited.Error(), `load_thread: limited: thread "thr_1"`; got != want || !errors.Is(limited, store.ErrLimited) {
+		t.Errorf("got %s, want %s, and ErrLimited", got, want)
 	}
 	if got := (&store.Error{Cause: store.ErrDenied}).ErrorType(); got != "denied" {
 		t.Errorf("ErrorType of an error without a code is %q", got)

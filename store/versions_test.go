@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/chatstore/chatstore/store"
@@ -42,5 +43,29 @@ func TestVersionsOfNestedContextsAllHear(t *testing.T) {
 		if n, ok := v.Of("thr_1"); n != 7 || !ok {
 			t.Errorf("%s: got %d, %v", name, n, ok)
 		}
+	}
+}
+
+// Calls of one context may be made at the same time. The race detector watches.
+func TestVersionsAreSafeForConcurrentUse(t *testing.T) {
+	ctx, v := store.WithVersions(t.Context())
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range uint64(100) {
+				driver.ReportVersion(ctx, "thr_1", 100-n, 100-n)
+				if i%2 == 0 {
+					driver.ReportVersion(ctx, "thr_2", n, n+1)
+				}
+				_, _ = v.Of("thr_1")
+			}
+		})
+	}
+	wg.Wait()
+	if n, ok := v.Of("thr_1"); n != 1 || !ok {
+		t.Errorf("got %d, %v, want the lowest, 1", n, ok)
+	}
+	if n, ok := v.Of("thr_2"); ok {
+		t.Errorf("got %d of a thread that was only written", n)
 	}
 }

@@ -94,7 +94,20 @@ func (d drawing) call(op store.Op) call.Call {
 	if d.odd && once(d.rt, 2) {
 		c.End = pick(d.rt, call.Cancelled, call.Late)
 	}
+	// Reads ignore a condition. Layers above a Store without versions do not know that it must refuse, and may answer first.
+	if (d.reports || d.silent && !d.model.Guarded && c.End == call.Live) && once(d.rt, 5) {
+		c.IfThread, c.IfVersion = d.condition(c.Thread.ID)
+	}
 	return c
+}
+
+// condition draws a condition: mostly the thread's version, but also another version or another thread.
+func (d drawing) condition(threadID string) (of string, version uint64) {
+	if threadID == "" || d.odd && once(d.rt, 3) {
+		threadID = pick(d.rt, d.threadIDs...)
+	}
+	v := d.model.Threads[threadID].Version
+	return threadID, pick(d.rt, v, v, v, v-1, v+1, 0)
 }
 
 // id draws one of the ids. In an odd call it may be an invalid id.

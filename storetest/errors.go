@@ -300,6 +300,9 @@ func provoke(h *harness, canary string) []outcome[none] {
 	over, cancel := context.WithCancel(h.ada.ctx)
 	cancel()
 	gone := h.ada.in(over)
+	stale := h.ada.ifVersion(taken.ID, 1<<40) // a Store without versions refuses it too
+	fails = append(fails, stale.saveThread(taken), stale.addItem(taken.ID, h.item(at(2), canary)), stale.saveItem(taken.ID, it),
+		stale.saveAttachment(file))
 	return append(fails, gone.saveThread(taken), gone.addItem(taken.ID, it), gone.saveItem(taken.ID, it), gone.saveAttachment(file))
 }
 

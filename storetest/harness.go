@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -370,6 +371,9 @@ type none = struct{}
 // makes makes a call. part picks the value out of the answer.
 func makes[T any](u *user, c call.Call, part func(call.Answer) T) outcome[T] {
 	c.Mode = store.SaveModeFrom(u.ctx)
+	if cond := callctx.Of(u.ctx).If; cond.Set {
+		c.IfThread, c.IfVersion = cond.ThreadID, cond.Version
+	}
 	u.h.noteSave(c)
 	a := c.Make(u.ctx, u.h.s)
 	u.h.noteListing(c, a)

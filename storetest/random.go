@@ -95,6 +95,7 @@ type sequence struct {
 	names   *strings.Replacer // names for the ids: with new ids in a message, rapid would see another failure
 	made    []madeCall
 	reports bool // the Store reports versions
+	silent  bool // it reported none for a write
 }
 
 // madeCall is a call that was made, and its answer.
@@ -231,6 +232,7 @@ func (q *sequence) end(rt *rapid.T) {
 // make makes a call on the model and on the Store, compares the answers, and returns the model's.
 func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 	rt.Helper()
+	q.model.Versions = q.reports
 	want, v := q.model.Play(c)
 	var heard []spec.Version
 	ctx := callctx.WithVersionRecorder(c.Context(rt.Context()), func(id string, before, after uint64) {
@@ -248,6 +250,10 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 		d := cmp.Diff(lines(want), lines(got))
 		q.fail(rt, "got %s (-want +got):\n%s", report.Error(got.Err), d)
 	}
+	// A guard does not say why it refuses the save of a thread that it cannot see.
+	if got.Field != want.Field && !q.model.Guarded {
+		q.fail(rt, "got an error with the Field %q, want %q", got.Field, want.Field)
+	}
 	if got.Err != nil {
 		if sentinel := sentinels[want.Code]; !errors.Is(got.Err, sentinel) {
 			q.fail(rt, "got %s, want an error for which errors.Is finds %v", report.Error(got.Err), sentinel)
@@ -255,6 +261,7 @@ func (q *sequence) make(rt *rapid.T, c call.Call) call.Answer {
 		q.checkText(rt, got.Err.Error())
 	}
 	q.reports = q.reports || len(heard) > 0
+	q.silent = q.silent || len(heard) == 0 && c.Op.IsWrite() && v.Due
 	switch {
 	case len(heard) > 0 && heard[len(heard)-1] != v:
 		last := heard[len(heard)-1]

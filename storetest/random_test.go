@@ -98,6 +98,11 @@ var unseen = []string{
 	"a save updates, then inserts",
 	"the version is read after the rows",
 	"the version is read before the write",
+	"SaveThread looks at the version, then writes",
+	"AddThreadItem looks at the version, then writes",
+	"SaveItem looks at the version, then writes",
+	"DeleteThreadItem looks at the version, then writes",
+	"DeleteThread looks at the version, then writes",
 	// Random generates no ids.
 	"every thread gets the same id",
 	"ids of unknown kinds are empty",

@@ -39,7 +39,7 @@
 //
 // The Store need not be empty: ids and owners are new in each run. Every call is made as the owner of the row, so a guarded
 // Store (package authz) passes too. Checks that depend on a guard's decision, such as who sees rows without an owner, are
-// skipped under a guard, and the log says so. Thread versions are checked if the Store reports any.
+// skipped under a guard, and the log says so. A Store without thread versions must refuse writes under [store.IfVersion].
 package storetest
 
 import (
@@ -122,6 +122,7 @@ var suite = []group{
 	{"CancelledContext", cancelledChecks},
 	{"Errors", errorChecks},
 	{"Version", versionChecks},
+	{"IfVersion", conditionChecks},
 	{"Capabilities", capabilityChecks},
 	{"Generators", generatorChecks},
 	{"Concurrency", concurrencyChecks},

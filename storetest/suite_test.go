@@ -89,6 +89,7 @@ func TestGuardedStore(t *testing.T) {
 	log.skipped = slices.DeleteFunc(log.skipped, func(path string) bool { return strings.HasPrefix(path, "Capabilities/") })
 	want := []string{
 		"After/threads: a deleted thread is a cursor of the filters that its owner matches",
+		"IfVersion/the version comes before the save mode of a deleted thread, and before the owner",
 		"Owner/attachments: an insert with the zero Owner is unowned",
 		"Owner/attachments: another owner's UpdateOnly save is ErrConflict",
 		"Owner/attachments: claiming an unowned row is ErrConflict",

@@ -18,7 +18,7 @@ func Example() {
 	s := store.Wrap(customstore.New(),
 		tracing.New(),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
-		cache.New(cache.WithSoleWriter()), // only this stack writes to the maps
+		cache.New(),
 		customstore.Retry(3, 50*time.Millisecond),
 	)
 	defer store.Close(s)

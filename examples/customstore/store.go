@@ -1,14 +1,14 @@
 // Package customstore is a complete Store to copy and adapt. It keeps threads, items and attachments in maps under one lock,
 // and passes the conformance suite (see store_test.go). Replace the maps by your database.
 //
-// Comments that begin with "The contract:" name the rules that a Store must follow. This Store does not report thread
-// versions, which the contract allows. So a cache above it needs cache.WithSoleWriter to keep its entries through writes
-// (see Example).
+// Comments that begin with "The contract:" name the rules that a Store must follow.
 package customstore
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +22,7 @@ type Store struct {
 	store.DefaultIDs // GenerateThreadID and GenerateItemID
 
 	mu          sync.Mutex
-	seq         int // of the last inserted row
+	seq         int // of the last inserted item
 	threads     table[chat.Thread]
 	items       map[string]table[chat.Item] // by thread
 	attachments table[chat.Attachment]
@@ -43,11 +43,20 @@ func New() *Store {
 type table[T any] map[string]*row[T]
 
 type row[T any] struct {
-	value T
-	owner chat.Owner
-	at    time.Time // a listing is ordered by at, then by seq
-	seq   int
-	live  bool // The contract: a deleted row keeps its id and owner, so that no other owner can take the id.
+	id      string
+	value   T
+	owner   chat.Owner
+	at      time.Time
+	seq     int    // of an item
+	version uint64 // of a thread
+	// The contract: a deleted row keeps its id and owner, so that no other owner can take the id. It keeps its version, which
+	// never restarts. And it keeps its place, where a page may go on.
+	live bool
+}
+
+// compare orders a listing. The contract: threads are ordered by time and id, items by time and insertion.
+func (r *row[T]) compare(q *row[T]) int {
+	return cmp.Or(r.at.Compare(q.at), cmp.Compare(r.seq, q.seq), strings.Compare(r.id, q.id))
 }
 
 func (t table[T]) get(id string) (value T, ok bool) {
@@ -61,7 +70,7 @@ func (t table[T]) get(id string) (value T, ok bool) {
 func (t table[T]) rowFor(id string, owner chat.Owner, mode store.SaveMode) (*row[T], store.Code) {
 	r := t[id]
 	if r == nil {
-		r = &row[T]{owner: owner}
+		r = &row[T]{id: id, owner: owner}
 	}
 	switch {
 	case mode == store.InsertOnly && r.live:
@@ -75,48 +84,54 @@ func (t table[T]) rowFor(id string, owner chat.Owner, mode store.SaveMode) (*row
 	return r, store.CodeOK
 }
 
-// set puts a value into its row. The contract: a replaced row keeps its place among rows of the same time.
-func (r *row[T]) set(value T, at time.Time, seq *int) {
-	if !r.live {
-		*seq++
-		r.seq, r.live = *seq, true
-	}
-	r.value, r.at = value, at
+// set puts a value into its row.
+func (r *row[T]) set(value T, at time.Time) { r.value, r.at, r.live = value, at, true }
+
+// remove leaves the row's tombstone.
+func (r *row[T]) remove() {
+	var none T
+	r.value, r.live = none, false
 }
 
-// page lists the rows that match. ok is false if the cursor is not one of them. The contract: such a cursor is an error,
-// never a restart at the first page.
+// page lists the rows that match. ok is false if the cursor neither is nor was one of them. The contract: such a cursor is an
+// error, never a restart at the first page. The page of a deleted row's cursor begins where the row stood.
 func (t table[T]) page(q store.PageQuery, match func(chat.Owner) bool) (p store.Page[T], ok bool) {
-	var ids []string
-	for id, r := range t {
-		if r.live && match(r.owner) {
-			ids = append(ids, id)
+	after := t[q.After]
+	if q.After != "" && (after == nil || !match(after.owner)) {
+		return p, false
+	}
+	direction := -1
+	if q.Order == store.OldestFirst {
+		direction = 1
+	}
+	var rows []*row[T]
+	for _, r := range t {
+		if r.live && match(r.owner) && (after == nil || direction*r.compare(after) > 0) {
+			rows = append(rows, r)
 		}
 	}
-	slices.SortFunc(ids, func(a, b string) int {
-		if c := t[a].at.Compare(t[b].at); c != 0 {
-			return c
-		}
-		return t[a].seq - t[b].seq
-	})
-	if q.Order == store.NewestFirst {
-		slices.Reverse(ids)
+	slices.SortFunc(rows, func(a, b *row[T]) int { return direction * a.compare(b) })
+	if len(rows) > q.Limit {
+		rows = rows[:q.Limit]
+		p.HasMore, p.After = true, rows[q.Limit-1].id
 	}
-	if q.After != "" {
-		i := slices.Index(ids, q.After)
-		if i < 0 {
-			return p, false
-		}
-		ids = ids[i+1:]
-	}
-	if len(ids) > q.Limit {
-		ids = ids[:q.Limit]
-		p.HasMore, p.After = true, ids[q.Limit-1]
-	}
-	for _, id := range ids {
-		p.Data = append(p.Data, t[id].value)
+	for _, r := range rows {
+		p.Data = append(p.Data, r.value)
 	}
 	return p, true
+}
+
+// version returns the version of a thread's id. The contract: it is 0 for an id that was never used.
+func (s *Store) version(threadID string) uint64 {
+	if r := s.threads[threadID]; r != nil {
+		return r.version
+	}
+	return 0
+}
+
+// report reports the thread's version before the call, and the present one. Every call for one thread defers it.
+func (s *Store) report(ctx context.Context, threadID string, before uint64) {
+	driver.ReportVersion(ctx, threadID, before, s.version(threadID))
 }
 
 func failed(op store.Op, code store.Code, kind, id string) error {
@@ -124,8 +139,9 @@ func failed(op store.Op, code store.Code, kind, id string) error {
 }
 
 // checks checks the arguments and the context of every method. The contract: invalid arguments are refused first, and a
-// cancelled call does nothing. It returns normalized arguments: a page with its limit, a value with its save mode.
-var checks driver.Checks
+// cancelled call does nothing. It returns normalized arguments: a page with its limit, a value with its save mode, and the
+// condition of store.IfVersion. A Store without versions uses the zero Checks, which refuses conditions.
+var checks = driver.Checks{Versions: true}
 
 // LoadThread implements [store.ThreadStore].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
@@ -134,6 +150,7 @@ func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.report(ctx, threadID, s.version(threadID))
 	t, ok := s.threads.get(threadID)
 	if !ok {
 		return chat.Thread{}, failed(store.OpLoadThread, store.CodeNotFound, store.RowThread, threadID)
@@ -150,6 +167,11 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	thread = w.Thread
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.report(ctx, thread.ID, s.version(thread.ID))
+	// The contract: the version is checked first, in the transaction of the write.
+	if err := w.Condition.Check(store.OpSaveThread, thread.ID, s.version(thread.ID)); err != nil {
+		return err
+	}
 	r, code := s.threads.rowFor(thread.ID, thread.Owner, w.Mode)
 	if code != store.CodeOK {
 		return failed(store.OpSaveThread, code, store.RowThread, thread.ID)
@@ -158,21 +180,30 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 		s.items[thread.ID] = table[chat.Item]{}
 	}
 	thread.Owner = r.owner
-	r.set(thread, thread.CreatedAt, &s.seq)
+	r.set(thread, thread.CreatedAt)
+	r.version++
 	return nil
 }
 
 // DeleteThread implements [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
-	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
+	cond, err := checks.DeleteThread(ctx, threadID)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.threads[threadID]; r != nil {
-		r.value, r.live = chat.Thread{}, false
-		delete(s.items, threadID)
+	defer s.report(ctx, threadID, s.version(threadID))
+	r := s.threads[threadID]
+	if r == nil || !r.live { // The contract: that is nil, whatever the condition.
+		return nil
 	}
+	if err := cond.Check(store.OpDeleteThread, threadID, r.version); err != nil {
+		return err
+	}
+	r.remove()
+	r.version++
+	delete(s.items, threadID)
 	return nil
 }
 
@@ -199,6 +230,7 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.report(ctx, threadID, s.version(threadID))
 	p, ok := s.items[threadID].page(q, func(chat.Owner) bool { return true })
 	if !ok {
 		return p, failed(store.OpLoadThreadItems, store.CodeNotFound, store.RowItem, q.After)
@@ -224,15 +256,24 @@ func (s *Store) saveItem(ctx context.Context, op store.Op, threadID string, item
 	item = w.Item
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.report(ctx, threadID, s.version(threadID))
 	items, ok := s.items[threadID]
 	if !ok {
 		return failed(op, store.CodeNotFound, store.RowThread, threadID)
+	}
+	if err := w.Condition.Check(op, threadID, s.version(threadID)); err != nil {
+		return err
 	}
 	r, code := items.rowFor(item.ID, chat.Owner{}, w.Mode) // the mode is InsertOnly for AddThreadItem
 	if code != store.CodeOK {
 		return failed(op, code, store.RowItem, item.ID)
 	}
-	r.set(item, item.CreatedAt, &s.seq)
+	if !r.live { // The contract: a replaced item keeps its place among items of the same time.
+		s.seq++
+		r.seq = s.seq
+	}
+	r.set(item, item.CreatedAt)
+	s.threads[threadID].version++
 	return nil
 }
 
@@ -243,6 +284,7 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.report(ctx, threadID, s.version(threadID))
 	it, ok := s.items[threadID].get(itemID)
 	if !ok {
 		return chat.Item{}, failed(store.OpLoadItem, store.CodeNotFound, store.RowItem, itemID)
@@ -252,12 +294,24 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 
 // DeleteThreadItem implements [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
-	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
+	cond, err := checks.DeleteItem(ctx, threadID, itemID)
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.items[threadID], itemID)
+	defer s.report(ctx, threadID, s.version(threadID))
+	items, ok := s.items[threadID]
+	if !ok {
+		return nil
+	}
+	if err := cond.Check(store.OpDeleteThreadItem, threadID, s.version(threadID)); err != nil {
+		return err
+	}
+	if r := items[itemID]; r != nil && r.live {
+		r.remove()
+		s.threads[threadID].version++
+	}
 	return nil
 }
 
@@ -275,7 +329,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 		return failed(store.OpSaveAttachment, code, store.RowAttachment, a.ID)
 	}
 	a.Owner = r.owner
-	r.set(a, time.Time{}, &s.seq)
+	r.set(a, time.Time{})
 	return nil
 }
 
@@ -301,7 +355,7 @@ func (s *Store) DeleteAttachment(ctx context.Context, attachmentID string) error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.attachments[attachmentID]; r != nil {
-		r.value, r.live = chat.Attachment{}, false
+		r.remove()
 	}
 	return nil
 }

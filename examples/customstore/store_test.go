@@ -14,7 +14,7 @@ import (
 
 // This is all you need to check a Store of your own. Run it with -race.
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return customstore.New() })
+	storetest.Run(t, func(t *testing.T) store.Store { return customstore.New() }, storetest.WithVersionsRequired())
 }
 
 func TestRandomCalls(t *testing.T) {
@@ -33,7 +33,7 @@ func stack() store.Store {
 	return store.Wrap(customstore.New(),
 		tracing.New(),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
-		cache.New(cache.WithSoleWriter()),
+		cache.New(),
 		customstore.Retry(3, time.Millisecond),
 	)
 }

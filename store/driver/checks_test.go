@@ -16,12 +16,13 @@ import (
 )
 
 var (
-	checks driver.Checks
+	checks = driver.Checks{Versions: true}
 	noon   = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 )
 
 // in has the arguments of every call; out has the results of Checks for them.
 type in struct {
+	checks                         driver.Checks
 	ctx                            context.Context
 	threadID, itemID, attachmentID string
 	threads                        store.ThreadQuery
@@ -37,6 +38,7 @@ type out struct {
 	thread     driver.SaveThread
 	item       driver.SaveItem
 	attachment driver.SaveAttachment
+	condition  driver.Condition // of a deletion
 }
 
 // fault makes the arguments invalid and names the expected error.
@@ -54,6 +56,17 @@ var (
 // badMode returns the fault of an unknown save mode.
 func badMode(kind, id string) fault {
 	return fault{func(in *in) { in.ctx = store.WithSaveMode(in.ctx, store.UpdateOnly+1) }, kind, id, "save mode: unknown"}
+}
+
+// badConditions returns the faults of [store.IfVersion] in a write. threadID is "" for an attachment.
+func badConditions(kind, id, threadID string) []fault {
+	none := func(in *in) { in.checks, in.ctx = driver.Checks{}, store.IfVersion(in.ctx, "thr_1", 7) }
+	other := func(in *in) { in.ctx = store.IfVersion(in.ctx, "thr_2", 7) }
+	wrong := "if_version: another thread's version"
+	if threadID == "" {
+		wrong = "if_version: attachments have no version"
+	}
+	return []fault{{none, kind, id, "if_version: this store keeps no versions"}, {other, kind, id, wrong}}
 }
 
 // call is a call of one op, with its faults in the order of the checks.
@@ -74,7 +87,7 @@ func set[T any](to *T) func(v T, err error) error {
 
 func ofThread(op store.Op) call {
 	return call{
-		check:  func(in *in, _ *out) error { return checks.Thread(in.ctx, op, in.threadID) },
+		check:  func(in *in, _ *out) error { return in.checks.Thread(in.ctx, op, in.threadID) },
 		faults: []fault{badThreadID},
 		kind:   store.RowThread, id: "thr_1",
 	}
@@ -82,28 +95,30 @@ func ofThread(op store.Op) call {
 
 func ofItem(op store.Op) call {
 	return call{
-		check:  func(in *in, _ *out) error { return checks.Item(in.ctx, op, in.threadID, in.itemID) },
+		check:  func(in *in, _ *out) error { return in.checks.Item(in.ctx, op, in.threadID, in.itemID) },
 		faults: []fault{badThreadID, badItemID},
 		kind:   store.RowItem, id: "msg_1",
 	}
 }
 
-func ofAttachment(op store.Op) call {
+func ofAttachment(op store.Op, faults ...fault) call {
 	return call{
-		check:  func(in *in, _ *out) error { return checks.Attachment(in.ctx, op, in.attachmentID) },
-		faults: []fault{badAttachmentID},
+		check:  func(in *in, _ *out) error { return in.checks.Attachment(in.ctx, op, in.attachmentID) },
+		faults: append([]fault{badAttachmentID}, faults...),
 		kind:   store.RowAttachment, id: "atc_1",
 	}
 }
 
 func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 	return call{
-		check: func(in *in, out *out) error { return set(&out.item)(checks.SaveItem(in.ctx, op, in.threadID, in.item)) },
+		check: func(in *in, out *out) error {
+			return set(&out.item)(in.checks.SaveItem(in.ctx, op, in.threadID, in.item))
+		},
 		faults: append([]fault{
 			badThreadID,
 			{func(in *in) { in.item.ThreadID = "thr_2" }, store.RowItem, "msg_1", "thread_id: another thread's id"},
 			{func(in *in) { in.item.CreatedAt = time.Time{} }, store.RowItem, "msg_1", "created_at: zero"},
-		}, faults...),
+		}, append(faults, badConditions(store.RowItem, "msg_1", "thr_1")...)...),
 		kind: store.RowItem, id: "msg_1",
 		want: func(out *out) { out.item.Mode = mode; out.item.Item = good().item },
 	}
@@ -112,7 +127,8 @@ func saveOfItem(op store.Op, mode store.SaveMode, faults ...fault) call {
 // good returns valid, normalised arguments.
 func good() in {
 	return in{
-		ctx: store.WithSaveMode(context.Background(), store.UpdateOnly), threadID: "thr_1", itemID: "msg_1", attachmentID: "atc_1",
+		checks: checks,
+		ctx:    store.WithSaveMode(context.Background(), store.UpdateOnly), threadID: "thr_1", itemID: "msg_1", attachmentID: "atc_1",
 		threads:    store.ThreadQuery{PageQuery: store.PageQuery{Limit: 7, After: "thr_0"}, Owner: store.InTenant("acme")},
 		items:      store.PageQuery{Limit: 7, After: "msg_0", Order: store.OldestFirst},
 		thread:     testenv.OrPanic(chat.Thread{ID: "thr_1", CreatedAt: noon}.Normalized()),
@@ -122,19 +138,25 @@ func good() in {
 }
 
 var calls = map[store.Op]call{
-	store.OpLoadThread:   ofThread(store.OpLoadThread),
-	store.OpDeleteThread: ofThread(store.OpDeleteThread),
+	store.OpLoadThread: ofThread(store.OpLoadThread),
+	store.OpDeleteThread: {
+		check: func(in *in, out *out) error {
+			return set(&out.condition)(in.checks.DeleteThread(in.ctx, in.threadID))
+		},
+		faults: append([]fault{badThreadID}, badConditions(store.RowThread, "thr_1", "thr_1")...),
+		kind:   store.RowThread, id: "thr_1",
+	},
 	store.OpSaveThread: {
-		check: func(in *in, out *out) error { return set(&out.thread)(checks.SaveThread(in.ctx, in.thread)) },
-		faults: []fault{
+		check: func(in *in, out *out) error { return set(&out.thread)(in.checks.SaveThread(in.ctx, in.thread)) },
+		faults: append([]fault{
 			{func(in *in) { in.thread.Title = "\xff" }, store.RowThread, "thr_1", "title: not valid UTF-8"},
 			badMode(store.RowThread, "thr_1"),
-		},
+		}, badConditions(store.RowThread, "thr_1", "thr_1")...),
 		kind: store.RowThread, id: "thr_1",
 		want: func(out *out) { out.thread = driver.SaveThread{Thread: good().thread, Mode: store.UpdateOnly} },
 	},
 	store.OpLoadThreads: {
-		check: func(in *in, out *out) error { return set(&out.threads)(checks.Threads(in.ctx, in.threads)) },
+		check: func(in *in, out *out) error { return set(&out.threads)(in.checks.Threads(in.ctx, in.threads)) },
 		faults: []fault{
 			{func(in *in) { in.threads.Limit = -1 }, store.RowThread, "", "limit: negative"},
 			{func(in *in) { in.threads.Order = 2 }, store.RowThread, "", "order: unknown"},
@@ -145,7 +167,7 @@ var calls = map[store.Op]call{
 		want: func(out *out) { out.threads = good().threads },
 	},
 	store.OpLoadThreadItems: {
-		check: func(in *in, out *out) error { return set(&out.items)(checks.Items(in.ctx, in.threadID, in.items)) },
+		check: func(in *in, out *out) error { return set(&out.items)(in.checks.Items(in.ctx, in.threadID, in.items)) },
 		faults: []fault{
 			badThreadID,
 			{func(in *in) { in.items.Limit = -1 }, store.RowItem, "", "limit: negative"},
@@ -155,25 +177,31 @@ var calls = map[store.Op]call{
 		kind: store.RowThread, id: "thr_1",
 		want: func(out *out) { out.items = good().items },
 	},
-	store.OpAddThreadItem:    saveOfItem(store.OpAddThreadItem, store.InsertOnly),
-	store.OpSaveItem:         saveOfItem(store.OpSaveItem, store.UpdateOnly, badMode(store.RowItem, "msg_1")),
-	store.OpLoadItem:         ofItem(store.OpLoadItem),
-	store.OpDeleteThreadItem: ofItem(store.OpDeleteThreadItem),
+	store.OpAddThreadItem: saveOfItem(store.OpAddThreadItem, store.InsertOnly),
+	store.OpSaveItem:      saveOfItem(store.OpSaveItem, store.UpdateOnly, badMode(store.RowItem, "msg_1")),
+	store.OpLoadItem:      ofItem(store.OpLoadItem),
+	store.OpDeleteThreadItem: {
+		check: func(in *in, out *out) error {
+			return set(&out.condition)(in.checks.DeleteItem(in.ctx, in.threadID, in.itemID))
+		},
+		faults: append([]fault{badThreadID, badItemID}, badConditions(store.RowItem, "msg_1", "thr_1")...),
+		kind:   store.RowItem, id: "msg_1",
+	},
 	store.OpSaveAttachment: {
 		check: func(in *in, out *out) error {
-			return set(&out.attachment)(checks.SaveAttachment(in.ctx, in.attachment))
+			return set(&out.attachment)(in.checks.SaveAttachment(in.ctx, in.attachment))
 		},
-		faults: []fault{
+		faults: append([]fault{
 			{func(in *in) { in.attachment.ThreadID = "\n" }, store.RowAttachment, "atc_1", "thread_id: a control character"},
 			badMode(store.RowAttachment, "atc_1"),
-		},
+		}, badConditions(store.RowAttachment, "atc_1", "")...),
 		kind: store.RowAttachment, id: "atc_1",
 		want: func(out *out) {
 			out.attachment = driver.SaveAttachment{Attachment: good().attachment, Mode: store.UpdateOnly}
 		},
 	},
 	store.OpLoadAttachment:   ofAttachment(store.OpLoadAttachment),
-	store.OpDeleteAttachment: ofAttachment(store.OpDeleteAttachment),
+	store.OpDeleteAttachment: ofAttachment(store.OpDeleteAttachment, badConditions(store.RowAttachment, "atc_1", "")...),
 }
 
 // TestChecksFindTheFirstFault gives each call all faults and a done context, then removes the faults one by one, the first
@@ -244,13 +272,73 @@ func TestQueries(t *testing.T) {
 		in := store.PageQuery{Limit: limit, After: "x", Order: store.OldestFirst}
 		items, err := checks.Items(t.Context(), "thr_1", in)
 		threads, err2 := checks.Threads(t.Context(), store.ThreadQuery{PageQuery: in})
-		if in.Limit = want; err != nil || err2 != nil || items != in || threads.PageQuery != in {
-			t.Errorf("limit %d: got %+v, %v and %+v, %v", limit, items, err, threads, err2)
+		attachments, err3 := checks.Attachments(t.Context(), store.ThreadQuery{PageQuery: in})
+		if err := errors.Join(err, err2, err3); err != nil {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+		if in.Limit = want; items != in || threads.PageQuery != in || attachments.PageQuery != in {
+			t.Errorf("limit %d: got %+v, %+v and %+v", limit, items, threads, attachments)
 		}
 	}
 	for _, f := range []store.OwnerFilter{{}, store.AnyOwner(), store.InTenant(""), store.InTenant("t"), store.OwnedBy(chat.Owner{Subject: "s"})} {
 		if q, err := checks.Threads(t.Context(), store.ThreadQuery{Owner: f}); err != nil || q.Owner != f || q.Limit != store.DefaultLimit {
 			t.Errorf("%+v: got %+v, %v", f, q, err)
+		}
+	}
+}
+
+// TestConditions: a write of the thread gets the condition of its context, without an allocation. Reads ignore it, whatever
+// it asks for, also in a store without versions.
+func TestConditions(t *testing.T) {
+	for _, op := range store.Ops() {
+		if c := calls[op]; op.IsWrite() && c.kind != store.RowAttachment {
+			args, got := good(), out{}
+			args.ctx = store.IfVersion(args.ctx, "thr_1", 7)
+			err := c.check(&args, &got)
+			saves := []driver.Condition{got.thread.Condition, got.item.Condition, got.condition}
+			if want := (driver.Condition{Version: 7, Set: true}); err != nil || !slices.Contains(saves, want) {
+				t.Errorf("%s: got %+v, %v, want %+v", op, saves, err, want)
+			}
+			if n := testing.AllocsPerRun(100, func() { _ = c.check(&args, &got) }); n != 0 {
+				t.Errorf("%s: %v allocations", op, n)
+			}
+		} else if !op.IsWrite() {
+			args := good()
+			args.checks, args.ctx = driver.Checks{}, store.IfVersion(args.ctx, "thr_2", 7)
+			if err := c.check(&args, new(out)); err != nil {
+				t.Errorf("%s: %v", op, err)
+			}
+		}
+	}
+}
+
+// TestConditionCheck: without a condition, every version is right. The error names the thread and the field, never a version.
+func TestConditionCheck(t *testing.T) {
+	for _, c := range []struct {
+		cond    driver.Condition
+		version uint64
+		ok      bool
+	}{
+		{driver.Condition{}, 0, true},
+		{driver.Condition{}, 7, true},
+		{driver.Condition{Version: 3}, 7, true},
+		{driver.Condition{Set: true}, 0, true},
+		{driver.Condition{Set: true}, 1, false},
+		{driver.Condition{Version: 7, Set: true}, 7, true},
+		{driver.Condition{Version: 7, Set: true}, 6, false},
+		{driver.Condition{Version: 7, Set: true}, 8, false},
+		{driver.Condition{Version: 1 << 63, Set: true}, 1<<63 + 1, false},
+	} {
+		err := c.cond.Check(store.OpSaveItem, "thr_1", c.version)
+		if c.ok {
+			if err != nil {
+				t.Errorf("%+v for version %d: %v", c.cond, c.version, err)
+			}
+			continue
+		}
+		want := store.Error{Op: store.OpSaveItem, Kind: store.RowThread, ID: "thr_1", Code: store.CodeConflict, Field: "if_version"}
+		if e, ok := err.(*store.Error); !ok || *e != want {
+			t.Errorf("%+v for version %d: got %v, want %v", c.cond, c.version, err, &want)
 		}
 	}
 }

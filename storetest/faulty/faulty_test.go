@@ -369,3 +369,22 @@ func ExampleNew() {
 	// unavailable - but it was applied:
 	// Sleepers <nil> 2 writes, 1 read
 }
+
+// A late write applies only if its thread still has the version that its caller named.
+func TestALateWriteKeepsItsCondition(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		f, base := saved(t, "old")
+		var late faulty.Late
+		f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: late.Hold(nil)})
+		_ = f.SaveThread(store.IfVersion(t.Context(), "thr_1", 1), titled("late"))
+		if other {
+			if err := f.SaveThread(t.Context(), titled("other")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := late.Apply()
+		if got := stored(t, base); errors.Is(err, store.ErrConflict) != other || (got == "late") == other {
+			t.Errorf("another write in between %t: got error %v, and then %q", other, err, got)
+		}
+	}
+}

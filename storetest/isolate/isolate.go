@@ -9,7 +9,7 @@
 //	}
 //
 // In random traces, six principals ask for a few threads, items and attachments of each other, through every op, with valid
-// and invalid arguments:
+// and invalid arguments. Some writes are made under a guessed version ([store.IfVersion]). The principals:
 //
 //	ada, bob         of the tenant acme; they own rows
 //	another ada      of another tenant; she owns rows too
@@ -618,7 +618,7 @@ func (c *check) honours(role string, o, truth observation) string {
 		}
 	case o.code == store.CodeDenied:
 		wrong = "it should not be denied"
-	case st.mode == store.Upsert && st.odd == oddities && !st.embeds && (st.op == store.OpSaveThread || st.op == store.OpSaveItem):
+	case st.mode == store.Upsert && st.odd == oddities && !st.embeds && !st.conditional && (st.op == store.OpSaveThread || st.op == store.OpSaveItem):
 		c.edited++
 		if o.code != store.CodeOK {
 			wrong = "it should succeed"

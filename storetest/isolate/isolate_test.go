@@ -14,6 +14,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -186,6 +187,15 @@ func TestFindsWhatLeaks(t *testing.T) {
 		{"versions of what is hidden", twisted(true, store.OpLoadThread, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
 			c.Make(ctx, base)
 			return c.Make(ctx, next)
+		}), Options{}, "can tell"},
+		{"the version of a hidden or deleted thread", twisted(true, store.OpSaveThread, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
+			a := c.Make(ctx, next)
+			var version uint64
+			_, _ = base.LoadThread(callctx.WithVersionRecorder(ctx, func(_ string, _, v uint64) { version = v }), c.Thread.ID)
+			if guess := callctx.Of(ctx).If; guess.Set && guess.Version != version && errors.Is(a.Err, store.ErrConflict) {
+				a.Err = &store.Error{Op: c.Op, Kind: store.RowThread, ID: c.Thread.ID, Code: store.CodeConflict, Field: "if_version"}
+			}
+			return a
 		}), Options{}, "can tell"},
 		{"another call of the base for what is there", twisted(true, store.OpLoadAttachment, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
 			if c.Make(ctx, base).Err == nil {

@@ -72,6 +72,8 @@ type step struct {
 	mode                          store.SaveMode
 	odd                           oddity
 	embeds                        bool
+	conditional                   bool // the write is made under a version, which the caller may have guessed
+	version                       uint64
 	query                         store.ThreadQuery
 	claims                        bool // this save makes the caller the owner of the id
 }
@@ -185,7 +187,7 @@ func parseTrace(data []byte) (trace []step) {
 			case ownerOf(o) != s.who:
 				s.mode = store.UpdateOnly // an insert would take the id
 			case s.odd != namingOther:
-				s.claims, claimed[o] = true, true
+				s.claims, s.conditional, claimed[o] = true, false, true
 			}
 		}
 		trace = append(trace, s)
@@ -203,6 +205,7 @@ func parseTrace(data []byte) (trace []step) {
 			s.with = int(b[3]) >> 4 % people
 		}
 		s.embeds = b[6]&1 != 0
+		s.conditional, s.version = s.op.IsWrite() && b[7]&7 == 7, uint64(b[7]>>3%8)
 		s.query = traceQuery(s.op, b[6], b[7])
 		switch {
 		case s.op != 0:
@@ -285,6 +288,9 @@ func (w *stage) call(s step) call.Call {
 		c.Query.After += w.tag
 	}
 	c.Query.Owner = w.filter(c.Query.Owner)
+	if s.conditional {
+		c.IfThread, c.IfVersion = w.threadID(s.thread), s.version
+	}
 	c.Thread.ID, c.Item.ID, c.Attachment.ID = threadID, itemID, attachmentID
 	switch s.op {
 	case store.OpSaveThread:

@@ -151,7 +151,7 @@ func (h *history) wrong(e *event, stale time.Duration) string {
 	case e.kind != known:
 		return ""
 	case e.in.Op.IsWrite() && !h.wrote(e, stale):
-		return "A write has an answer, but it did not take effect exactly once between its begin and its end."
+		return "A write has an answer, but it did not take effect exactly once, between its begin and its end, in a state that allows it."
 	case !e.in.Op.IsWrite() && !h.held(e, stale):
 		return fmt.Sprintf("A read returned rows that the base did not hold at any time from its begin to its end%s. The base held:\n%s",
 			since(stale), h.couldBe(e, stale))
@@ -163,10 +163,11 @@ func (h *history) wrong(e *event, stale time.Duration) string {
 // the write would not have changed.
 func (h *history) wrote(e *event, stale time.Duration) bool {
 	commits, within := 0, false
-	for _, s := range h.log {
+	for i, s := range h.log {
 		if s.by == e {
 			commits++
-			within = s.seq > e.call && s.seq < e.ret
+			_, want := h.log[i-1].spec.Play(e.in)
+			within = s.seq > e.call && s.seq < e.ret && want.Code == store.CodeOK
 		}
 	}
 	if commits > 0 {
@@ -293,6 +294,9 @@ func (h *history) coverage() Coverage {
 	for _, e := range h.events {
 		if e.kind == unknown {
 			c.Unknown++
+		}
+		if e.kind == known && e.in.IfThread != "" && e.out.Code == store.CodeOK {
+			c.Conditional++
 		}
 		if e.via == pastStacks || e.in.Op.IsWrite() || e.kind != known {
 			continue

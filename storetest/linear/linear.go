@@ -8,7 +8,8 @@
 //	}
 //
 // In a history, a few clients read and write one thread concurrently: by LoadThread, LoadItem and pages of all shapes, and
-// by every write. There are several scenarios. With all faults in one scenario, caches would hardly ever be hit:
+// by every write. Some writes are made under [store.IfVersion]. There are several scenarios. With all faults in one
+// scenario, caches would hardly ever be hit:
 //
 //	hot          mostly reads, so that cached entries live long and are patched
 //	contended    mostly writes, which overlap
@@ -44,7 +45,8 @@ import (
 // Two checkers look at each history. The first compares every read with the log of the base's states. The second gives the
 // whole history to porcupine, a linearizability checker, which knows only the clients' calls and answers. It checks them
 // across all keys of the thread. A call may fail only if the base failed or the caller left. A write that succeeds must take
-// effect exactly once, before it returns; a refused write must not. For stacks that promise less, see [WithStaleBy] and
+// effect exactly once, before it returns; a refused write must not. A write under [store.IfVersion] must take effect at that
+// version. For stacks that promise less, see [WithStaleBy] and
 // [WithBeside].
 func Run(t *testing.T, newStack func(base store.Store) store.Store, opts ...Option) {
 	t.Helper()
@@ -121,6 +123,7 @@ type Coverage struct {
 	Unknown     int // writes with an unknown outcome
 	Late        int // writes among these that took effect after they had returned
 	Cancelled   int // calls whose caller left
+	Conditional int // writes under store.IfVersion that took effect
 }
 
 func (c *Coverage) add(d Coverage) {
@@ -136,7 +139,7 @@ type count struct {
 
 func (c *Coverage) counts() []count {
 	return []count{{"Histories", &c.Histories}, {"Reads", &c.Reads}, {"Hits", &c.Hits}, {"PatchedHits", &c.PatchedHits},
-		{"Joined", &c.Joined}, {"Evictions", &c.Evictions}, {"Unknown", &c.Unknown}, {"Late", &c.Late}, {"Cancelled", &c.Cancelled}}
+		{"Joined", &c.Joined}, {"Evictions", &c.Evictions}, {"Unknown", &c.Unknown}, {"Late", &c.Late}, {"Cancelled", &c.Cancelled}, {"Conditional", &c.Conditional}}
 }
 
 // below returns the counts that are less than those of floor.

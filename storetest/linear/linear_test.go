@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -39,9 +40,9 @@ func found(t *testing.T, newStack func(store.Store) store.Store, opts ...Option)
 func passThrough(base store.Store) store.Store { return struct{ store.Store }{base} }
 
 func TestABareBaseIsLinearizable(t *testing.T) {
-	n, floor := 20, Coverage{Reads: 4000, Late: 10, Cancelled: 60}
+	n, floor := 20, Coverage{Reads: 4000, Late: 10, Cancelled: 60, Conditional: 60}
 	if testenv.Full {
-		n, floor = 100, Coverage{Reads: 20_000, Late: 50, Cancelled: 300}
+		n, floor = 100, Coverage{Reads: 20_000, Late: 50, Cancelled: 300, Conditional: 300}
 	}
 	Run(t, passThrough, WithHistories(n), WithFloor(floor))
 }
@@ -368,4 +369,18 @@ func TestTheSimulatedBaseConforms(t *testing.T) {
 		b.prompt = true
 		return b
 	}, storetest.WithVersionsRequired())
+}
+
+// A layer that drops a condition overwrites what its caller has not read.
+func TestFindsWritesThatLoseTheirCondition(t *testing.T) {
+	for _, op := range []store.Op{store.OpSaveThread, store.OpAddThreadItem, store.OpSaveItem, store.OpDeleteThreadItem} {
+		v := found(t, bent(op, func(ctx context.Context, c call.Call, base store.Store) call.Answer {
+			return c.Make(callctx.With(ctx, func(d *callctx.Data) { d.If = callctx.Condition{} }), base)
+		}))
+		if v == nil {
+			t.Errorf("%s: no history reveals it", op)
+		} else if v.event == nil || v.event.in.Op != op || v.event.in.IfThread == "" {
+			t.Errorf("%s: found %v", op, v.event)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -187,7 +188,8 @@ type client struct {
 	n    int
 	r    *rand.Rand
 	made int
-	look bool // the next call reads what this client has just written
+	look bool   // the next call reads what this client has just written
+	read uint64 // the version that a call of this client reported last
 }
 
 func (c *client) step() {
@@ -211,6 +213,11 @@ func (c *client) step() {
 		}
 		defer cancel()
 	}
+	ctx = callctx.WithVersionRecorder(ctx, func(id string, _, after uint64) {
+		if id == simThread {
+			c.read = after
+		}
+	})
 	via := c.n % len(c.stacks)
 	if c.n == c.scenario.clients-1 { // the last client makes some or all of its calls on the base
 		via = pastStacks
@@ -300,6 +307,9 @@ func (c *client) draw(via int) call.Call {
 		in.Item = newItem(simItems[id], second, text)
 	default:
 		in.Op, in.Mode = store.OpDeleteThreadItem, store.Upsert
+	}
+	if in.Mode == store.Upsert && c.read > 0 && c.r.IntN(3) == 0 { // a guard answers the other modes without the base
+		in.IfThread, in.IfVersion = simThread, c.read
 	}
 	return in
 }

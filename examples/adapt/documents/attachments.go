@@ -16,8 +16,7 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	}
 	a = w.Attachment
 	return change(ctx, s, c, attachmentKey(a.ID), func(r *row) (err error) {
-		noPlace := func() (int, error) { return 0, nil } // Attachments are not listed.
-		*r, err = save(c, w.Mode, *r, row{ID: a.ID, Owner: a.Owner, JSON: a.JSON().String()}, noPlace)
+		*r, err = save(c, w.Mode, *r, row{ID: a.ID, Owner: a.Owner, JSON: a.JSON().String()})
 		return err
 	})
 }

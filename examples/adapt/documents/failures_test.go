@@ -28,11 +28,7 @@ func (db stepDB) Get(ctx context.Context, key string) (text []byte, revision uin
 }
 
 func (db stepDB) Put(ctx context.Context, key string, text []byte, ifRevision uint64) error {
-	name := outcomes.Commit
-	if key == "places" { // no row is in it
-		name = "put places"
-	}
-	return db.step(name, func() error { return db.DB.Put(ctx, key, text, ifRevision) })
+	return db.step(outcomes.Commit, func() error { return db.DB.Put(ctx, key, text, ifRevision) })
 }
 
 func (db stepDB) List(ctx context.Context, prefix string) (texts [][]byte, err error) {

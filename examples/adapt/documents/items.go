@@ -8,7 +8,7 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// find returns the index of an item, or -1.
+// find returns the index of an item, which may be deleted, or -1.
 func (d *threadDoc) find(itemID string) int {
 	return slices.IndexFunc(d.Items, func(r row) bool { return r.ID == itemID })
 }
@@ -29,6 +29,9 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 }
 
 func parseItem(c call, r row) (chat.Item, error) {
+	if !r.live() {
+		return chat.Item{}, c.error(store.CodeNotFound, nil)
+	}
 	it, err := chat.ParseItem(r.JSON)
 	if err != nil {
 		return chat.Item{}, c.error(store.CodeInternal, err)
@@ -57,17 +60,21 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 		if !d.Thread.live() {
 			return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil)
 		}
+		if err := w.Condition.Check(op, threadID, d.Version); err != nil {
+			return err
+		}
 		var old row
 		i := d.find(item.ID)
 		if i >= 0 {
 			old = d.Items[i]
 		}
-		r, err := save(c, w.Mode, old, row{ID: item.ID, At: item.CreatedAt, JSON: item.JSON().String()}, func() (int, error) {
-			d.Places++
-			return d.Places, nil
-		})
+		r, err := save(c, w.Mode, old, row{ID: item.ID, At: item.CreatedAt, JSON: item.JSON().String()})
 		if err != nil {
 			return err
+		}
+		if !old.live() { // A replaced item keeps its place.
+			d.Places++
+			r.Place = d.Places
 		}
 		if i >= 0 {
 			d.Items[i] = r
@@ -99,15 +106,22 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 // DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
-	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
+	cond, err := checks.DeleteItem(ctx, threadID, itemID)
+	if err != nil {
 		return err
 	}
 	return s.changeThread(ctx, c, threadID, func(d *threadDoc) error {
-		i := d.find(itemID)
-		if i < 0 {
+		if !d.Thread.live() {
 			return errUnchanged
 		}
-		d.Items = slices.Delete(d.Items, i, i+1)
+		if err := cond.Check(c.op, threadID, d.Version); err != nil {
+			return err
+		}
+		i := d.find(itemID)
+		if i < 0 || !d.Items[i].live() {
+			return errUnchanged
+		}
+		d.Items[i].JSON = ""
 		return nil
 	})
 }

@@ -1,6 +1,6 @@
 // Package documents puts a store.Store over a document database that has compare-and-set and no transactions. It shows the
-// loop of read, change and compare-and-set. The loop makes each write atomic for a thread and its items, and the same write
-// counts the thread's version.
+// loop of read, change and compare-and-set. The loop makes each write atomic for a thread and its items. The same write
+// counts the thread's version, and obeys the condition of store.IfVersion.
 //
 // One document has a thread and all of its items. So the database's limit for a document bounds a thread, and each call
 // reads the thread whole. For longer threads, give each item a document of its own. Then each write needs a transaction over
@@ -8,10 +8,12 @@
 package documents
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -35,16 +37,14 @@ func New(db DB) *Store { return &Store{db: db} }
 func threadKey(id string) string     { return "thread/" + id }
 func attachmentKey(id string) string { return "attachment/" + id }
 
-const placesKey = "places" // of the document that counts threads
-
 // row is a thread, an item or an attachment. JSON is kept as a string: as an object of the document, the database might
 // reorder its members, round its numbers, or drop repeated names.
 type row struct {
 	ID    string
 	At    time.Time
-	Place int // among rows of equal times
+	Place int // of an item, among items of equal times
 	Owner chat.Owner
-	JSON  string // "" once the row is deleted; id, owner and version stay behind
+	JSON  string // "" once the row is deleted; id, owner, version and place stay behind
 }
 
 func (r row) live() bool { return r.JSON != "" }
@@ -53,7 +53,7 @@ func (r row) live() bool { return r.JSON != "" }
 type threadDoc struct {
 	Thread  row
 	Version uint64
-	Items   []row // oldest first
+	Items   []row // oldest first, also the deleted ones
 	Places  int   // that items have been given
 }
 
@@ -164,9 +164,8 @@ func (s *Store) thread(ctx context.Context, c call, threadID string) (d threadDo
 	return d, nil
 }
 
-// save returns the row that replaces old, or the contract's error. The first save sets the owner. A replaced row keeps its
-// place; a new one gets the next.
-func save(c call, mode store.SaveMode, old, new row, next func() (int, error)) (row, error) {
+// save returns the row that replaces old, or the contract's error. The first save sets the owner.
+func save(c call, mode store.SaveMode, old, new row) (row, error) {
 	used := old.ID != ""
 	switch {
 	case mode == store.InsertOnly && old.live():
@@ -179,23 +178,17 @@ func save(c call, mode store.SaveMode, old, new row, next func() (int, error)) (
 	if used {
 		new.Owner = old.Owner
 	}
-	if new.Place = old.Place; !old.live() {
-		var err error
-		if new.Place, err = next(); err != nil {
-			return row{}, err
-		}
-	}
+	new.Place = old.Place
 	return new, nil
 }
 
+// inOrder orders a listing: threads by time and id, items by time and insertion. Ids compare as bytes.
 func inOrder(a, b row) int {
-	if by := a.At.Compare(b.At); by != 0 {
-		return by
-	}
-	return a.Place - b.Place
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Place, b.Place), strings.Compare(a.ID, b.ID))
 }
 
-// page returns the page of rows, which are in order, oldest first.
+// page returns the page of rows, which are in order, oldest first. The deleted ones are there for the cursor only: behind it,
+// the page goes on where the row stood.
 func page[T any](c call, rows []row, q store.PageQuery, parse func(call, row) (T, error)) (p store.Page[T], err error) {
 	if q.Order == store.NewestFirst {
 		slices.Reverse(rows)
@@ -207,6 +200,7 @@ func page[T any](c call, rows []row, q store.PageQuery, parse func(call, row) (T
 		}
 		rows = rows[i+1:]
 	}
+	rows = slices.DeleteFunc(rows, func(r row) bool { return !r.live() })
 	if len(rows) > q.Limit {
 		rows = rows[:q.Limit]
 		p.HasMore, p.After = true, rows[q.Limit-1].ID
@@ -221,7 +215,7 @@ func page[T any](c call, rows []row, q store.PageQuery, parse func(call, row) (T
 	return p, nil
 }
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // LoadThread is the method of [store.ThreadStore].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
@@ -258,33 +252,27 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	thread = w.Thread
 	r := row{ID: thread.ID, At: thread.CreatedAt, Owner: thread.Owner, JSON: thread.JSON().String()}
 	return s.changeThread(ctx, c, thread.ID, func(d *threadDoc) (err error) {
-		d.Thread, err = save(c, w.Mode, d.Thread, r, func() (int, error) { return s.nextPlace(ctx, c) })
+		if err := w.Condition.Check(c.op, thread.ID, d.Version); err != nil {
+			return err
+		}
+		d.Thread, err = save(c, w.Mode, d.Thread, r)
 		return err
 	})
-}
-
-// nextPlace counts threads in a document of its own. If it fails, the thread is not saved, whatever became of the counter.
-func (s *Store) nextPlace(ctx context.Context, c call) (place int, err error) {
-	err = change(ctx, s, c, placesKey, func(n *int) error {
-		*n++
-		place = *n
-		return nil
-	})
-	if err != nil {
-		err = c.error(store.CodeOf(err), errors.Join(store.ErrNotApplied, err))
-	}
-	return place, err
 }
 
 // DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
+	cond, err := checks.DeleteThread(ctx, threadID)
+	if err != nil {
 		return err
 	}
 	return s.changeThread(ctx, c, threadID, func(d *threadDoc) error {
 		if !d.Thread.live() {
 			return errUnchanged
+		}
+		if err := cond.Check(c.op, threadID, d.Version); err != nil {
+			return err
 		}
 		d.Thread.JSON, d.Items = "", nil
 		return nil
@@ -305,7 +293,7 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 		if err == nil {
 			err = c.parse(text, &d)
 		}
-		if d.Thread.live() && q.Owner.Match(d.Thread.Owner) {
+		if d.Thread.ID != "" && q.Owner.Match(d.Thread.Owner) {
 			rows = append(rows, d.Thread)
 		}
 	}

@@ -15,7 +15,8 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	if err != nil {
 		return p, err
 	}
-	l := listing{"chat_items", "id, doc, '', ''", `thread_id = ?`, []any{threadID}}
+	l := listing{table: "chat_items", gone: "chat_gone", columns: "id, doc, '', ''", place: "key",
+		where: `thread_id = ?`, args: []any{threadID}}
 	err = s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) (err error) {
 		c.kind = store.RowItem
 		p, err = page(ctx, tx, c, l, q, parseItem)
@@ -68,6 +69,9 @@ func (s *Store) putItem(ctx context.Context, op store.Op, threadID string, item 
 		if !t.live() {
 			return call{op, store.RowThread, threadID}.error(store.CodeNotFound, nil)
 		}
+		if err := w.Condition.Check(op, threadID, t.version); err != nil {
+			return err
+		}
 		old, key, err := loadItem(ctx, tx, threadID, item.ID)
 		if err == nil {
 			err = refusal(c, w.Mode, old, chat.Owner{})
@@ -112,10 +116,17 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (it chat.
 // DeleteThreadItem is the method of [store.ItemStore].
 func (s *Store) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
 	c := call{store.OpDeleteThreadItem, store.RowItem, itemID}
-	if _, err := checks.DeleteItem(ctx, threadID, itemID); err != nil {
+	cond, err := checks.DeleteItem(ctx, threadID, itemID)
+	if err != nil {
 		return err
 	}
-	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, _ threadRow) error {
+	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
+		if !t.live() {
+			return nil
+		}
+		if err := cond.Check(c.op, threadID, t.version); err != nil {
+			return err
+		}
 		r, key, err := loadItem(ctx, tx, threadID, itemID)
 		if err == nil && r.live() {
 			err = exec(ctx, tx, `DELETE FROM messages WHERE id = ?`, key) // The trigger does the rest.

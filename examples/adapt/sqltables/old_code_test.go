@@ -307,3 +307,34 @@ func TestOldCodeGoesOn(t *testing.T) {
 		t.Errorf("another user takes its id: got error %v, want %v", err, store.ErrConflict)
 	}
 }
+
+// What old code deletes, a condition notices, and a page goes on where it stood.
+func TestConditionsAndCursorsSeeWhatOldCodeDeletes(t *testing.T) {
+	db := openDB(t)
+	s := sqltables.New(db)
+	oldCode(t, db, oldConversation, oldMessage, oldAnswer)
+	backfill(t, db)
+	thread := oldThread(t, db, 1)
+	ctx, read := store.WithVersions(t.Context())
+	items := itemIDs(t, ctx, s, thread)
+	version, ok := read.Of(thread)
+
+	oldCode(t, db, `DELETE FROM messages WHERE id = 1`)
+	err := s.AddThreadItem(store.IfVersion(ctx, thread, version), thread, message(t, "msg_1", "And then?"))
+	if !ok || !errors.Is(err, store.ErrConflict) {
+		t.Errorf("a write under the version before: got error %v, want %v", err, store.ErrConflict)
+	}
+	behind := store.PageQuery{After: items[0], Order: store.OldestFirst}
+	if p, err := s.LoadThreadItems(ctx, thread, behind); err != nil || len(p.Data) != 1 || p.Data[0].ID != items[1] {
+		t.Errorf("behind the deleted message: got %d items and error %v, want the answer", len(p.Data), err)
+	}
+
+	oldCode(t, db, `DELETE FROM messages WHERE conversation_id = 1`, `DELETE FROM conversations WHERE id = 1`)
+	if _, err := s.LoadThreadItems(ctx, thread, behind); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("behind an item of a deleted thread: got error %v, want %v", err, store.ErrNotFound)
+	}
+	q := store.ThreadQuery{PageQuery: store.PageQuery{After: thread}, Owner: store.OwnedBy(ownerOf("ada"))}
+	if p, err := s.LoadThreads(ctx, q); err != nil || len(p.Data) != 0 {
+		t.Errorf("behind the deleted thread: got %d threads and error %v, want none", len(p.Data), err)
+	}
+}

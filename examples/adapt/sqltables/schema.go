@@ -16,21 +16,21 @@ import (
 //	messages      (id INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id, role, body, created_at)
 //
 // A side table has what chatstore needs beside them: the caller's id, the JSON text, the time in microseconds. Its key is the
-// numeric key of the old row. AUTOINCREMENT never gives a key twice. So the key is also the row's place among rows of equal
-// times.
+// numeric key of the old row. AUTOINCREMENT never gives a key twice. So an item's key is also its place among items of equal
+// times. Threads of equal times are in the order of their ids, which the database must compare as bytes.
 const schema = `
 CREATE TABLE IF NOT EXISTS chat_threads (
 	id      TEXT    NOT NULL PRIMARY KEY,
 	key     BIGINT  UNIQUE,   -- of the row in conversations; NULL once that is deleted
 	tenant  TEXT    NOT NULL, -- id, owner and version stay behind
-	subject TEXT    NOT NULL,
+	subject TEXT    NOT NULL, -- and so does at, where a page may go on
 	version BIGINT  NOT NULL,
 	at      BIGINT  NOT NULL, -- CreatedAt, in microseconds since 1970
 	doc     TEXT    NOT NULL
 );
-CREATE INDEX IF NOT EXISTS chat_threads_by_owner ON chat_threads (tenant, subject, at, key) WHERE key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS chat_threads_by_tenant ON chat_threads (tenant, at, key) WHERE key IS NOT NULL AND subject <> '';
-CREATE INDEX IF NOT EXISTS chat_threads_by_time ON chat_threads (at, key) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS chat_threads_by_owner ON chat_threads (tenant, subject, at, id) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS chat_threads_by_tenant ON chat_threads (tenant, at, id) WHERE key IS NOT NULL AND subject <> '';
+CREATE INDEX IF NOT EXISTS chat_threads_by_time ON chat_threads (at, id) WHERE key IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS chat_items (
 	thread_id TEXT    NOT NULL,
@@ -42,6 +42,14 @@ CREATE TABLE IF NOT EXISTS chat_items (
 );
 CREATE INDEX IF NOT EXISTS chat_items_by_time ON chat_items (thread_id, at, key);
 
+CREATE TABLE IF NOT EXISTS chat_gone ( -- the places of deleted items, for cursors
+	thread_id TEXT    NOT NULL,
+	id        TEXT    NOT NULL,
+	key       BIGINT  NOT NULL,
+	at        BIGINT  NOT NULL,
+	PRIMARY KEY (thread_id, id)
+);
+
 CREATE TABLE IF NOT EXISTS chat_attachments (
 	id      TEXT    NOT NULL PRIMARY KEY,
 	tenant  TEXT    NOT NULL,
@@ -52,10 +60,12 @@ CREATE TABLE IF NOT EXISTS chat_attachments (
 -- A row that old code deletes is gone for chatstore too, and counts as a change of the thread.
 CREATE TRIGGER IF NOT EXISTS chat_message_deleted AFTER DELETE ON messages BEGIN
 	UPDATE chat_threads SET version = version + 1 WHERE id = (SELECT thread_id FROM chat_items WHERE key = OLD.id);
+	INSERT OR REPLACE INTO chat_gone SELECT thread_id, id, key, at FROM chat_items WHERE key = OLD.id;
 	DELETE FROM chat_items WHERE key = OLD.id;
 END;
 CREATE TRIGGER IF NOT EXISTS chat_conversation_deleted AFTER DELETE ON conversations BEGIN
 	DELETE FROM chat_items WHERE thread_id = (SELECT id FROM chat_threads WHERE key = OLD.id);
+	DELETE FROM chat_gone WHERE thread_id = (SELECT id FROM chat_threads WHERE key = OLD.id);
 	UPDATE chat_threads SET version = version + 1, key = NULL, doc = '' WHERE key = OLD.id;
 END;`
 

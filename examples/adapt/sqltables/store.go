@@ -143,7 +143,7 @@ func refusal(c call, mode store.SaveMode, old row, owner chat.Owner) error {
 	return nil
 }
 
-var checks driver.Checks
+var checks = driver.Checks{Versions: true}
 
 // LoadThread is the method of [store.ThreadStore].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (thread chat.Thread, err error) {
@@ -172,7 +172,7 @@ func parseThread(c call, r row) (chat.Thread, error) {
 
 const insertThread = `INSERT INTO chat_threads (id, key, tenant, subject, at, doc, version) VALUES (?, ?, ?, ?, ?, ?, 1)`
 
-// upsertThread does not touch an existing owner. A deleted thread that comes back gets a new key, which is a new place.
+// upsertThread does not touch an existing owner.
 const upsertThread = insertThread + ` ON CONFLICT (id) DO UPDATE
 	SET key = excluded.key, at = excluded.at, doc = excluded.doc, version = chat_threads.version + 1`
 
@@ -185,6 +185,9 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 	}
 	thread = w.Thread
 	return s.onThread(ctx, c, thread.ID, func(tx *sql.Tx, t threadRow) error {
+		if err := w.Condition.Check(c.op, thread.ID, t.version); err != nil {
+			return err
+		}
 		if err := refusal(c, w.Mode, t.row, thread.Owner); err != nil {
 			return err
 		}
@@ -209,10 +212,17 @@ func (s *Store) SaveThread(ctx context.Context, thread chat.Thread) error {
 // DeleteThread is the method of [store.ThreadStore].
 func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	c := call{store.OpDeleteThread, store.RowThread, threadID}
-	if _, err := checks.DeleteThread(ctx, threadID); err != nil {
+	cond, err := checks.DeleteThread(ctx, threadID)
+	if err != nil {
 		return err
 	}
 	return s.onThread(ctx, c, threadID, func(tx *sql.Tx, t threadRow) error {
+		if !t.live() {
+			return nil
+		}
+		if err := cond.Check(c.op, threadID, t.version); err != nil {
+			return err
+		}
 		// The items go first: the trigger of the messages then finds none, and the version goes up by one only.
 		err := exec(ctx, tx, `DELETE FROM chat_items WHERE thread_id = ?`, threadID)
 		for _, statement := range []string{`DELETE FROM messages WHERE conversation_id = ?`, `DELETE FROM conversations WHERE id = ?`} {
@@ -231,11 +241,11 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (p store.P
 	if err != nil {
 		return p, err
 	}
-	l := listing{"chat_threads", "id, doc, tenant, subject", `key IS NOT NULL`, nil}
+	l := listing{table: "chat_threads", gone: "chat_threads", columns: "id, doc, tenant, subject", place: "id", where: `TRUE`}
 	if tenant, ok := q.Owner.Tenant(); ok {
-		l.where, l.args = l.where+` AND tenant = ? AND subject <> ''`, []any{tenant}
+		l.where, l.args = `tenant = ? AND subject <> ''`, []any{tenant}
 	} else if o, ok := q.Owner.Owner(); ok {
-		l.where, l.args = l.where+` AND tenant = ? AND subject = ?`, []any{o.Tenant, o.Subject}
+		l.where, l.args = `tenant = ? AND subject = ?`, []any{o.Tenant, o.Subject}
 	}
 	err = s.transact(ctx, c, func(tx *sql.Tx) (err error) {
 		p, err = page(ctx, tx, c, l, q.PageQuery, parseThread)
@@ -244,14 +254,27 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (p store.P
 	return p, err
 }
 
-// listing is the rows of a side table that a page is of.
+// listing is the rows of a side table that a page is of, in the order of at and place.
 type listing struct {
-	table, columns, where string
+	table, columns, place string
+	gone                  string // the table that has the places of deleted rows
+	where                 string
 	args                  []any
 }
 
-// page reads a page by an index on the columns of where, at and key. The cursor is the place of the row that it names: an
-// OFFSET would read all rows before it, and would miss rows when others come or go.
+// find returns the place of the row that a cursor names. A deleted row has a place too.
+func (l listing) find(ctx context.Context, tx *sql.Tx, id string) (at int64, place any, err error) {
+	for _, table := range []string{l.table, l.gone} {
+		r := tx.QueryRowContext(ctx, `SELECT at, `+l.place+` FROM `+table+` WHERE `+l.where+` AND id = ?`, append(l.args, id)...)
+		if err = r.Scan(&at, &place); !errors.Is(err, sql.ErrNoRows) {
+			break
+		}
+	}
+	return at, place, err
+}
+
+// page reads a page by an index on the columns of where, at and place. It begins at the place of the row that the cursor
+// names: an OFFSET would read all rows before it, and would miss rows when others come or go.
 func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.PageQuery,
 	parse func(call, row) (T, error)) (p store.Page[T], err error) {
 	order, than := " DESC", " < "
@@ -259,19 +282,18 @@ func page[T any](ctx context.Context, tx *sql.Tx, c call, l listing, q store.Pag
 		order, than = " ASC", " > "
 	}
 	if q.After != "" {
-		var at, key int64 // no row has the key 0
-		r := tx.QueryRowContext(ctx, `SELECT at, key FROM `+l.table+` WHERE `+l.where+` AND id = ?`, append(l.args, q.After)...)
-		if err := maybe(r, &at, &key); err != nil {
-			return p, err
-		}
-		if key == 0 {
+		at, place, err := l.find(ctx, tx, q.After)
+		if errors.Is(err, sql.ErrNoRows) {
 			return p, call{c.op, c.kind, q.After}.error(store.CodeNotFound, nil)
 		}
-		l.where += ` AND (at, key)` + than + `(?, ?)`
-		l.args = append(l.args, at, key)
+		if err != nil {
+			return p, err
+		}
+		l.where += ` AND (at, ` + l.place + `)` + than + `(?, ?)`
+		l.args = append(l.args, at, place)
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT `+l.columns+` FROM `+l.table+` WHERE `+l.where+
-		` ORDER BY at`+order+`, key`+order+` LIMIT ?`, append(l.args, q.Limit+1)...)
+	rows, err := tx.QueryContext(ctx, `SELECT `+l.columns+` FROM `+l.table+` WHERE key IS NOT NULL AND `+l.where+
+		` ORDER BY at`+order+`, `+l.place+order+` LIMIT ?`, append(l.args, q.Limit+1)...)
 	if err != nil {
 		return p, err
 	}

@@ -3,6 +3,7 @@ package call
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type Call struct {
 
 	By             store.Principal
 	Mode           store.SaveMode
+	IfThread       string // the thread of a condition; "" if there is none
+	IfVersion      uint64
 	Fresh, NoStore bool
 	End            Ending
 }
@@ -33,7 +36,7 @@ type Ending uint8
 
 // The zero Ending means that the context has not ended.
 const (
-	live Ending = iota
+	Live Ending = iota
 	Cancelled
 	Late
 )
@@ -48,6 +51,9 @@ func (c Call) Context(ctx context.Context) context.Context {
 	}
 	if c.Mode != store.Upsert {
 		ctx = store.WithSaveMode(ctx, c.Mode)
+	}
+	if c.IfThread != "" {
+		ctx = store.IfVersion(ctx, c.IfThread, c.IfVersion)
 	}
 	if c.Fresh {
 		ctx = store.WithFresh(ctx)
@@ -97,6 +103,9 @@ func (c Call) Make(ctx context.Context, s store.Store) (a Answer) {
 		panic("storetest: no call of " + c.Op.String())
 	}
 	a.Code = store.CodeOf(a.Err)
+	if e, ok := errors.AsType[*store.Error](a.Err); ok && a.Code == store.CodeConflict {
+		a.Field = e.Field
+	}
 	return a
 }
 
@@ -166,6 +175,12 @@ func (c Call) text(whole bool) string {
 		text += ", update only"
 	case c.Mode > store.UpdateOnly:
 		text += ", unknown save mode"
+	}
+	switch {
+	case c.IfThread != "" && c.IfThread == c.Thread.ID:
+		text += fmt.Sprintf(", if version %d", c.IfVersion)
+	case c.IfThread != "":
+		text += fmt.Sprintf(", if version %d of %q", c.IfVersion, short(c.IfThread))
 	}
 	if c.Fresh {
 		text += ", fresh"
@@ -240,6 +255,7 @@ type Answer struct {
 	Items      store.Page[chat.Item]
 	Err        error // always nil in answers of a model
 	Code       store.Code
+	Field      string // of the error, if it is a conflict
 }
 
 // Equal reports whether two answers have the same code and the same rows, including owners, with equal JSON bytes.
@@ -274,7 +290,7 @@ func (a Answer) String() string {
 	case a.Err != nil:
 		return a.Code.String() + ", error " + report.Error(a.Err)
 	case a.Code != store.CodeOK:
-		return a.Code.String()
+		return strings.TrimSpace(a.Code.String() + " " + a.Field)
 	case a.Thread.ID != "":
 		return fmt.Sprintf("%q", a.Thread.Title)
 	case a.Item.ID != "":

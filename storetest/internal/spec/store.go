@@ -14,15 +14,15 @@ import (
 // Store is a whole Store: threads, their listing, and attachments.
 type Store struct {
 	Guarded     bool // a guard is around it, and every call is made by the owner
+	Versions    bool // it keeps versions; otherwise it refuses conditions
 	Threads     map[string]storedThread
 	Attachments map[string]attachment
 }
 
-// storedThread is a thread with its place in listings and its version.
+// storedThread is a thread with its place in listings.
 type storedThread struct {
 	Thread
-	at      time.Time // CreatedAt, also of a deleted thread
-	version uint64
+	at time.Time // CreatedAt, also of a deleted thread
 }
 
 // attachment is one attachment.
@@ -45,9 +45,12 @@ type Version struct {
 
 // Play makes the call. It checks the arguments, then the context, then the rows.
 func (m *Store) Play(c call.Call) (call.Answer, Version) {
-	v := m.Threads[c.Thread.ID].version
+	v := m.Threads[c.Thread.ID].Version
 	unchanged := Version{Before: v, After: v}
 	norm, err := normalized(c)
+	if err == nil && c.IfThread != "" && c.Op.IsWrite() && (!m.Versions || c.IfThread != c.Thread.ID) {
+		err = store.ErrInvalid // for an attachment too, which has no thread's version
+	}
 	if err == nil {
 		err = c.End.Err()
 	}
@@ -105,16 +108,17 @@ func (m *Store) named(c call.Call, used bool, owner chat.Owner) chat.Owner {
 func (m *Store) onThread(c call.Call) (call.Answer, Version) {
 	t := m.Threads[c.Thread.ID]
 	c.Thread.Owner = m.named(c, t.Used, c.Thread.Owner)
+	if m.Guarded && c.Op == store.OpSaveThread && c.Mode == store.UpdateOnly && !t.Exists {
+		c.IfThread = "" // the guard itself says that the thread is missing
+	}
 	after, a := t.Play(c)
-	v := Version{Before: t.version, After: t.version, Due: a.Code == store.CodeOK && after.Exists}
+	v := Version{Before: t.Version, After: after.Version, Due: a.Code == store.CodeOK && after.Exists}
 	if c.Op.IsWrite() {
-		if v.Due = a.Code == store.CodeOK && t.Changes(c); v.Due {
-			v.After++
-		}
+		v.Due = v.After > v.Before
 		if after.Exists {
 			t.at = after.Row.CreatedAt
 		}
-		t.Thread, t.version = after, v.After
+		t.Thread = after
 		m.Threads[c.Thread.ID] = t
 	}
 	return a, v
@@ -174,7 +178,7 @@ func (m *Store) Erase(o chat.Owner) (r driver.Erased) {
 		}
 		if t.Exists {
 			t.Thread = t.delete()
-			t.version++
+			t.Version++
 			r.Threads = append(r.Threads, id)
 		} else {
 			r.Deleted++

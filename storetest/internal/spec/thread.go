@@ -18,18 +18,23 @@ import (
 // Thread is one thread. It is a value: a write returns the new state and does not change the old one. Arguments must be
 // valid and normalised.
 type Thread struct {
-	Exists bool
-	Used   bool // the id has or had a thread, and belongs to Owner
-	Erased bool // the id had a thread, and belongs to nobody any more
-	Owner  chat.Owner
-	Row    chat.Thread
-	items  []row[chat.Item] // oldest first
-	gone   []row[chat.Item] // the places of deleted items, oldest first; they have no value
-	seq    int              // insertion number of the next item
+	Exists  bool
+	Used    bool // the id has or had a thread, and belongs to Owner
+	Erased  bool // the id had a thread, and belongs to nobody any more
+	Owner   chat.Owner
+	Row     chat.Thread
+	Version uint64
+	items   []row[chat.Item] // oldest first
+	gone    []row[chat.Item] // the places of deleted items, oldest first; they have no value
+	seq     int              // insertion number of the next item
 }
 
 // Play returns the state after a call on state s, and its answer, as the contract requires.
 func (s Thread) Play(c call.Call) (after Thread, a call.Answer) {
+	if s.forbids(c) {
+		return s, call.Answer{Code: store.CodeConflict, Field: "if_version"}
+	}
+	was := s
 	var err error
 	switch c.Op {
 	case store.OpLoadThread:
@@ -54,8 +59,16 @@ func (s Thread) Play(c call.Call) (after Thread, a call.Answer) {
 			s.items = slices.Delete(slices.Clone(s.items), i, i+1)
 		}
 	}
+	if err == nil && c.Op.IsWrite() && was.Changes(c) {
+		s.Version++
+	}
 	a.Code = store.CodeOf(err)
 	return s, a
+}
+
+// forbids reports whether the condition of a write forbids it. A missing thread forbids nothing but to save it.
+func (s Thread) forbids(c call.Call) bool {
+	return c.IfThread != "" && c.Op.IsWrite() && (s.Exists || c.Op == store.OpSaveThread) && c.IfVersion != s.Version
 }
 
 // Changes reports whether a write that succeeds on s changes it.
@@ -218,8 +231,8 @@ func (s Thread) saveItem(it chat.Item, mode store.SaveMode) (Thread, error) {
 // Equal reports whether no later call can distinguish s from o.
 func (s Thread) Equal(o Thread) bool {
 	equal := func(a, b row[chat.Item]) bool { return a.id == b.id && inOrder(a, b) == 0 && a.value.Equal(b.value) }
-	return s.Exists == o.Exists && s.Used == o.Used && s.Erased == o.Erased && s.Owner == o.Owner && s.Row.Equal(o.Row) &&
-		s.seq == o.seq && slices.EqualFunc(s.items, o.items, equal) && slices.EqualFunc(s.gone, o.gone, equal)
+	return s.Exists == o.Exists && s.Version == o.Version && s.Used == o.Used && s.Erased == o.Erased && s.Owner == o.Owner &&
+		s.Row.Equal(o.Row) && s.seq == o.seq && slices.EqualFunc(s.items, o.items, equal) && slices.EqualFunc(s.gone, o.gone, equal)
 }
 
 // Hash returns equal hashes for equal states.

@@ -77,6 +77,9 @@ var calls = []call{
 	{"SaveItem", "thr_1", false, func(ctx context.Context, s store.Store) error {
 		return s.SaveItem(ctx, "thr_1", item("msg_1", "B"))
 	}},
+	{"SaveItem under a version", "thr_1", false, func(ctx context.Context, s store.Store) error {
+		return s.SaveItem(store.IfVersion(ctx, "thr_1", 2), "thr_1", item("msg_1", "B"))
+	}},
 	{"DeleteThreadItem", "thr_1", false, func(ctx context.Context, s store.Store) error {
 		return s.DeleteThreadItem(ctx, "thr_1", "msg_1")
 	}},
@@ -86,6 +89,13 @@ var calls = []call{
 	{"LoadThreads", "", true, func(ctx context.Context, s store.Store) error { return only(s.LoadThreads(ctx, store.ThreadQuery{})) }},
 	{"LoadThreadItems", "thr_1", true, func(ctx context.Context, s store.Store) error {
 		return only(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}))
+	}},
+	{"LoadThreads behind a thread", "", true, func(ctx context.Context, s store.Store) error {
+		q := store.ThreadQuery{PageQuery: store.PageQuery{After: "thr_1"}, Owner: store.OwnedBy(owner)}
+		return only(s.LoadThreads(ctx, q))
+	}},
+	{"LoadThreadItems behind an item", "thr_1", true, func(ctx context.Context, s store.Store) error {
+		return only(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_1"}))
 	}},
 	{"LoadItem", "thr_1", true, func(ctx context.Context, s store.Store) error { return only(s.LoadItem(ctx, "thr_1", "msg_1")) }},
 	{"LoadAttachment", "", true, func(ctx context.Context, s store.Store) error { return only(s.LoadAttachment(ctx, "atc_1")) }},
