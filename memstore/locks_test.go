@@ -213,7 +213,7 @@ func TestListingsDoNotWalkOtherOwners(t *testing.T) {
 	}
 }
 
-// A deletion leaves only an id, an owner and a version. Items, titles and the indexes of owners without threads are removed.
+// A deletion leaves only an id, an owner, a version and a place. Items, titles and the indexes of owners without threads are removed.
 func TestDeletionsLeaveLittleBehind(t *testing.T) {
 	s := New()
 	save(t, s, "thr_a", chat.Owner{Tenant: "acme", Subject: "ada"}, 10)

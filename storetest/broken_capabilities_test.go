@@ -10,6 +10,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -243,7 +244,12 @@ var brokenCapabilities = []broken{
 				return epoch, vs, err
 			}
 		}}
-	}, []string{"Capabilities/EraseOwner: versions"}},
+	}, []string{"Capabilities/EraseOwner: calls under IfVersion", "Capabilities/EraseOwner: versions"}},
+	{"a condition comes before an erased thread", capably(store.OpDeleteThread, func(m *made) {
+		if m.make(); m.a.Err == nil && callctx.Of(m.ctx).If.Set && callctx.Of(m.ctx).If.Version == 4 {
+			m.fail(store.CodeConflict)
+		}
+	}), []string{"Capabilities/EraseOwner: calls under IfVersion"}},
 	{"an erased owner cannot come back", func() ops {
 		var gone memory[bool]
 		return ops{opening: func(m *made) {
@@ -309,6 +315,7 @@ var brokenCapabilities = []broken{
 			return epoch, vs, err
 		}
 	}), []string{
+		"Capabilities/EraseOwner: calls under IfVersion",
 		"Capabilities/EraseOwner: versions",
 		"Capabilities/ThreadVersions: every change counts",
 		"Capabilities/ThreadVersions: in the order of ids, also of deleted and unused ones",

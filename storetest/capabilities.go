@@ -26,6 +26,7 @@ const (
 		"owner's row changes"
 	erasedRule = "an erased id has no owner: every save is ErrConflict (ErrNotFound under UpdateOnly), a load is ErrNotFound, a delete is nil, and only " +
 		"store.AnyOwner accepts it as a cursor"
+	erasedConditionRule = "an erased thread answers under store.IfVersion as a deleted one does: SaveThread looks at the version first, every other write finds no thread"
 	erasedVersionRule   = "an erased id keeps its version; erasing a live thread increments it like a deletion"
 	threadVersionsRule  = "driver.VersionReader returns the versions in the order of the ids, also of deleted threads; an id that was never used has version 0"
 	inactiveThreadsRule = "driver.Inactive lists the threads that were created before a time and have no item created at it or later, in the order of LoadThreads, with their versions"
@@ -400,6 +401,25 @@ var eraseOwnerChecks = []check{
 			}
 			if got := versionNow(h.ada, r, e.deletedThread); got != deleted {
 				h.errorf("the version of a thread that was deleted when it was erased: got %d, want %d, as before", got, deleted)
+			}
+		}
+	}),
+	capable("EraseOwner: calls under IfVersion", erasedConditionRule, func(h *harness, c driver.Eraser) {
+		r := capability[driver.VersionReader](h)
+		e := h.ada.estate()
+		eraseOwner(h.ada, c, h.ada.owner).ok()
+		for _, id := range []string{e.thread, e.deletedThread} {
+			v := versionNow(h.ada, r, id)
+			in := func(n uint64) *user { return h.ada.in(store.IfVersion(h.ada.ctx, id, n)) }
+			t := h.ada.thread()
+			t.ID = id
+			in(v).saveThread(t).is(store.ErrConflict)
+			in(v).mode(store.UpdateOnly).saveThread(t).is(store.ErrNotFound)
+			in(v + 1).mode(store.UpdateOnly).saveThread(t).is(store.ErrConflict) // the version is looked at before the mode
+			for _, n := range []uint64{v, v + 1} {
+				in(n).addItem(id, h.item(at(1), "late")).is(store.ErrNotFound)
+				in(n).deleteItem(id, e.item.ID).is(nil)
+				in(n).deleteThread(id).is(nil)
 			}
 		}
 	}),

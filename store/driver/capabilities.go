@@ -21,7 +21,8 @@ type AttachmentLister interface {
 }
 
 // Eraser is the capability to erase one owner. An erased id is neither live nor deleted: it has no owner, and nobody can use
-// it again. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. A thread keeps its version.
+// it again. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. Only a listing with
+// [store.AnyOwner] accepts it as a cursor. A thread keeps its version; if it was live, erasing increments it as a deletion does.
 type Eraser interface {
 	// EraseOwner removes all rows of the owner: its live threads with their items, its live attachments, and its name from
 	// the ids of deleted ones. It returns the ids of the rows that were still live. Caches may hold those: delete them through
@@ -51,8 +52,9 @@ type VersionReader interface {
 // Inactive is the capability to find threads without recent items.
 type Inactive interface {
 	// InactiveThreads returns a page of the threads whose owner q.Owner selects, in the order of LoadThreads. Only threads are
-	// in it that were created before the given time and have no item created at that time or later. After is a cursor of
-	// LoadThreads with the same Owner, so a walk may go on behind a thread that is not inactive any more, or deleted.
+	// in it that were created before the given time and have no item created at that time or later. The time is cut to
+	// microseconds, as those of rows. After is a cursor of LoadThreads with the same Owner, so a walk may go on behind a thread
+	// that is not inactive any more, or deleted.
 	//
 	// The version of each thread belongs to the same snapshot. A thread that is deleted under [store.IfVersion] with it has
 	// seen no write since.
