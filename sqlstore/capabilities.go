@@ -44,7 +44,7 @@ func (s *Store) ListAttachments(ctx context.Context, q store.ThreadQuery) (store
 
 // InactiveThreads lists the threads that q.Owner matches and that have no item since before, with their versions.
 func (s *Store) InactiveThreads(ctx context.Context, before time.Time, q store.ThreadQuery) (store.Page[driver.ThreadVersion], error) {
-	c := call{kind: store.RowThread}
+	c := call{op: store.OpLoadThreads, kind: store.RowThread}
 	q, err := checks.Threads(ctx, q)
 	if err != nil {
 		return store.Page[driver.ThreadVersion]{}, err
@@ -66,7 +66,7 @@ func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string,
 	if err := checks.ThreadIDs(ctx, ids); err != nil {
 		return "", nil, err
 	}
-	list, err := json.Marshal(ids)
+	list, err := json.Marshal(append([]string{}, ids...)) // not null
 	if err != nil {
 		return "", nil, c.error(store.CodeInternal, err)
 	}
