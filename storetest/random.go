@@ -202,10 +202,12 @@ func (q *sequence) erase(rt *rapid.T) {
 
 // end reads every row, page by page, to find damage that no call of the sequence has shown.
 func (q *sequence) end(rt *rapid.T) {
-	page := store.PageQuery{Limit: pick(rt, 1000, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
+	page := store.PageQuery{Limit: pick(rt, 1000, 50, 3, 2), Order: pick(rt, store.OldestFirst, store.NewestFirst)}
 	read := func(op store.Op, by chat.Owner, id string) {
 		c := call.Call{Op: op, Thread: chat.Thread{ID: id}, Attachment: chat.Attachment{ID: id}, By: store.Principal{Owner: by}}
-		if c.Query.PageQuery = page; op == store.OpLoadThreads {
+		if c.Query.PageQuery = page; op == store.OpLoadThreads && by.IsZero() {
+			c.Query.Owner = store.AnyOwner()
+		} else if op == store.OpLoadThreads {
 			c.Query.Owner = store.OwnedBy(by)
 		}
 		for {
@@ -220,7 +222,7 @@ func (q *sequence) end(rt *rapid.T) {
 		read(store.OpLoadThreadItems, q.ownerOf(q.threadIDs, id), id)
 	}
 	for _, o := range q.owners {
-		if !o.IsZero() {
+		if !o.IsZero() || q.empty {
 			read(store.OpLoadThreads, o, "")
 		}
 	}
