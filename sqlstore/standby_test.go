@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,51 +149,48 @@ func TestAWarningAtCommitLeavesTheOutcomeUnknown(t *testing.T) {
 	openPG(t, dsn, sqlstore.WithoutNotify())
 	_, name, _ := strings.Cut(dsn, "dbname=")
 	standby := primary.SynchronousStandby(t)
-	end := func(t *testing.T, how string) {
-		inCommit(t, dsn, 1)
-		// Executed in the database postgres, whose settings do not change.
-		primary.Exec(t, strings.TrimSuffix(dsn, name)+"postgres", "SELECT "+how+"(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-	}
+	hiding := dsn + " options='-c client_min_messages=error'"
+	pooler := []sqlstore.Option{sqlstore.WithPooler()}
 	n := 0
 	for setting, c := range map[string]struct {
-		dsn  string
+		dsn  func(t *testing.T) string
 		opts []sqlstore.Option
-		set  string
+		set  string // for the database, while the store is opened
 	}{
-		"the server's settings":      {dsn, nil, ""},
-		"behind a pooler":            {dsn, []sqlstore.Option{sqlstore.WithPooler()}, ""},
-		"a DSN that hides warnings":  {dsn + " options='-c client_min_messages=error'", nil, ""},
-		"the same behind a pooler":   {dsn + " options='-c client_min_messages=error'", []sqlstore.Option{sqlstore.WithPooler()}, ""},
-		"a database that hides them": {dsn, nil, "ALTER DATABASE " + name + " SET client_min_messages = error"},
+		"the server's settings":        {func(*testing.T) string { return dsn }, nil, ""},
+		"behind a pooler":              {func(t *testing.T) string { return pgtest.StartPooler(t, dsn).DSN }, pooler, ""},
+		"a DSN that hides warnings":    {func(*testing.T) string { return hiding }, nil, ""},
+		"such a DSN behind a pooler":   {func(*testing.T) string { return hiding }, pooler, ""},
+		"a database that hides them":   {func(*testing.T) string { return dsn }, nil, "client_min_messages = error"},
+		"such a database and a pooler": {func(*testing.T) string { return dsn }, pooler, "client_min_messages = error"},
 	} {
-		if c.set != "" {
-			primary.Exec(t, dsn, c.set)
-		}
-		s := openPG(t, c.dsn, append(c.opts, sqlstore.WithoutMigration())...)
-		if c.set != "" {
-			primary.Exec(t, dsn, "ALTER DATABASE "+name+" RESET ALL")
-		}
-		for _, how := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
-			t.Run(setting+", "+how, func(t *testing.T) {
+		t.Run(setting, func(t *testing.T) {
+			if c.set != "" {
+				primary.Exec(t, dsn, "ALTER DATABASE "+name+" SET "+c.set)
+				defer primary.Exec(t, dsn, "ALTER DATABASE "+name+" RESET ALL")
+			}
+			defer standby.Continue(t) // after a failure
+			s := openPG(t, c.dsn(t), append(slices.Clip(c.opts), sqlstore.WithoutMigration())...)
+			for _, how := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
 				n++
-				id := fmt.Sprint("thr_", n)
-				get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})) // so that it has a connection
 				standby.Hold(t)
-				defer standby.Continue(t)
 				reported := false
 				ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 				saved := make(chan error, 1)
-				go func() { saved <- s.SaveThread(ctx, thread(id)) }()
-				end(t, how)
+				go func() { saved <- s.SaveThread(ctx, thread(fmt.Sprint("thr_", n))) }()
+				inCommit(t, dsn, 1)
+				// From the database postgres, which has no such settings.
+				primary.Exec(t, strings.TrimSuffix(dsn, name)+"postgres", "SELECT "+how+"(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 				err := <-saved
+				standby.Continue(t)
 				if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) {
-					t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
+					t.Errorf("%s: got %v, definite %v", how, err, store.IsDefinite(err))
 				}
 				if reported {
-					t.Error("a version was reported")
+					t.Errorf("%s: a version was reported", how)
 				}
-			})
-		}
+			}
+		})
 	}
 }
 
