@@ -74,7 +74,7 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 	}
 	stores := map[string]*sqlstore.Store{}
 	for name, dsn := range dsns {
-		var opts []sqlstore.Option
+		opts := []sqlstore.Option{sqlstore.WithLockTimeout(2 * time.Second)}
 		if name == "without triggers" {
 			opts = append(opts, sqlstore.WithoutNotify())
 		}
