@@ -136,6 +136,16 @@ func (l *load) await(t *testing.T, n int) {
 	}
 }
 
+// failed returns the number of writes that were not acknowledged.
+func (l *load) failed() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, th := range l.threads {
+		n += len(th.denied)
+	}
+	return n + l.unknown
+}
+
 // mark says that an outage has begun. The next acknowledgement ends it.
 func (l *load) mark() {
 	l.mu.Lock()
