@@ -12,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/storetest/fleet"
 )
 
 // The machine of the primary fails under load, and the standby, which is synchronous, takes its place. The program goes on with
@@ -136,4 +137,24 @@ func TestConnectionsHaveALimitedLife(t *testing.T) {
 	}
 	close(stop)
 	<-ended
+}
+
+// The caches of three processes, and their buses, survive a failover.
+func TestNoProcessReadsWhatIsOlderThanTheLeaseInAFailover(t *testing.T) {
+	if !testenv.Full {
+		t.Skip("runs with CHATSTORE_FULL=1")
+	}
+	t.Parallel()
+	primary := pgtest.Start(t, fast...)
+	dsn := primary.DSN(t)
+	openPG(t, dsn) // which migrates it
+	standby := primary.SynchronousStandby(t)
+	hosts := pgtest.Hosts(dsn, standby.Same(dsn))
+	fleet.Run(t, fleet.Fleet{
+		Args: []string{hosts}, Bound: lease, Base: openPG(t, hosts, patient),
+		Disturb: []func(){func() {
+			primary.Kill(t)
+			standby.Promote(t)
+		}},
+	})
 }
