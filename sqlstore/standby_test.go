@@ -215,18 +215,18 @@ func TestWarningsBeforeTheCommitAndNoticesDoNoHarm(t *testing.T) {
 
 // doubtful saves thr_1 with the title "held", and breaks the connection while the server waits in COMMIT for the standby. No
 // request to cancel reaches the server. So its session waits on when doubtful returns.
-func doubtful(t *testing.T, n *pgtest.Network, s store.Store) {
+func doubtful(t *testing.T, n *pgtest.Network, server string, s store.Store) {
 	t.Helper()
 	n.Do(pgtest.LoseCancels)
 	saved := make(chan error, 1)
 	go func() { saved <- s.SaveThread(t.Context(), titled("thr_1", "held")) }()
-	inCommit(t, n.Direct, 1)
+	inCommit(t, server, 1)
 	n.Cut()
 	err := <-saved
 	if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) {
 		t.Fatalf("a save without an answer: got %v, definite %v", err, store.IsDefinite(err))
 	}
-	inCommit(t, n.Direct, 1)
+	inCommit(t, server, 1)
 }
 
 // A session that waits in COMMIT outlives its client, keeps its locks, and commits in the end. Calls on the same thread
@@ -240,7 +240,7 @@ func TestCallsOnAThreadBesideACommitThatOutlivesItsClient(t *testing.T) {
 	standby := primary.SynchronousStandby(t)
 	must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
 	standby.Hold(t)
-	doubtful(t, n, s)
+	doubtful(t, n, n.Direct, s)
 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -304,6 +304,18 @@ func TestCallsOnAThreadBesideACommitThatOutlivesItsClient(t *testing.T) {
 			t.Errorf("%s: version %d after two saves, %d perhaps, and %d items", name, got, later, len(p.Data))
 		}
 	}
+
+	// Close neither waits for such a COMMIT nor ends it.
+	must(t, other.SaveThread(t.Context(), titled("thr_1", "last")))
+	standby.Hold(t)
+	doubtful(t, n, n.Direct, s)
+	must(t, s.Close())
+	inCommit(t, n.Direct, 1)
+	standby.Continue(t)
+	inCommit(t, n.Direct, 0)
+	if got := titleOf(t.Context(), other, "thr_1"); got != "held" {
+		t.Errorf("after Close the commit ended with the title %q", got)
+	}
 }
 
 // hits returns how many reads the cache of a stack has answered.
@@ -322,34 +334,57 @@ func hits(s store.Store) (n int) {
 // must not keep what it read before.
 func TestACacheSeesACommitThatOutlivesItsClient(t *testing.T) {
 	t.Parallel()
-	primary := pgtest.Start(t, fast...)
-	n := pgtest.NewNetwork(t, primary.DSN(t))
-	base := openPG(t, n.DSN, sqlstore.WithoutNotify(), sqlstore.WithLockTimeout(time.Second), sqlstore.WithStatementTimeout(time.Second))
-	s := store.Wrap(base, cache.New(cache.WithTTL(0)))
-	standby := primary.SynchronousStandby(t)
-	must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
-	standby.Hold(t)
-	doubtful(t, n, s)
+	opts := []sqlstore.Option{sqlstore.WithoutNotify(), sqlstore.WithLockTimeout(time.Second), sqlstore.WithStatementTimeout(time.Second)}
+	check := func(t *testing.T, n *pgtest.Network, server string, base *sqlstore.Store, standby *pgtest.Server) {
+		s := store.Wrap(base, cache.New(cache.WithTTL(0)))
+		must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
+		standby.Hold(t)
+		doubtful(t, n, server, s)
 
-	hit := func() bool {
-		before := hits(s)
-		if got := titleOf(t.Context(), s, "thr_1"); got == "held" {
-			t.Errorf("a write that no standby has is visible")
+		hit := func() bool {
+			before := hits(s)
+			if got := titleOf(t.Context(), s, "thr_1"); got == "held" {
+				t.Errorf("a write that no standby has is visible")
+			}
+			return hits(s) > before
 		}
-		return hits(s) > before
-	}
-	// Until the cache serves again, or for as long as it might wait for the statement.
-	for end := time.Now().Add(base.LongestWrite() + time.Second); !hit() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // spares the processor
-	}
-	standby.Continue(t)
-	inCommit(t, n.Direct, 0)
-	// The store may need some time to learn of the commit.
-	for end := time.Now().Add(20 * time.Second); titleOf(t.Context(), s, "thr_1") != "held"; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the write is committed, but the cache still has the title %q", titleOf(t.Context(), s, "thr_1"))
+		// Until the cache serves again, or for as long as it might wait for the statement.
+		for end := time.Now().Add(base.LongestWrite() + time.Second); !hit() && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond) // spares the processor
+		}
+		standby.Continue(t)
+		inCommit(t, server, 0)
+		// The store may need some time to learn of the commit.
+		for end := time.Now().Add(20 * time.Second); titleOf(t.Context(), s, "thr_1") != "held"; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the write is committed, but the cache still has the title %q", titleOf(t.Context(), s, "thr_1"))
+			}
 		}
 	}
+	t.Run("direct", func(t *testing.T) {
+		t.Parallel()
+		primary := pgtest.Start(t, fast...)
+		n := pgtest.NewNetwork(t, primary.DSN(t))
+		base := openPG(t, n.DSN, opts...)
+		check(t, n, n.Direct, base, primary.SynchronousStandby(t))
+	})
+	// The connections to the pooler are older than the failover.
+	t.Run("pooler", func(t *testing.T) {
+		partly(t, "pooler")
+		t.Parallel()
+		primary := pgtest.Start(t, fast...)
+		n := pgtest.NewNetwork(t, primary.DSN(t))
+		must(t, sqlstore.MigratePostgres(t.Context(), n.Direct))
+		base := openPooled(t, pgtest.StartPooler(t, n.DSN), opts...)
+		must(t, base.SaveThread(t.Context(), thread("thr_0")))
+		promoted := primary.Standby(t)
+		promoted.CatchUp(t, primary)
+		primary.Kill(t)
+		promoted.Promote(t)
+		server := promoted.Same(n.Direct)
+		n.Lead(t, server)
+		check(t, n, server, base, promoted.SynchronousStandby(t))
+	})
 }
 
 // Sessions that outlive their clients count as connections of the pool: a store whose connections break again and again must
