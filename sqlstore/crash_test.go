@@ -130,3 +130,22 @@ func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	l.end(t, s)
 	t.Logf("%d restarts", len(signals))
 }
+
+// The disk of PostgreSQL fills up under load, and has room again later.
+func TestNothingAcknowledgedIsLostWhenTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	srv, disk := pgtest.StartOnDisk(t, 160)
+	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
+	l := start(t, s, 4)
+	for range tries(5, 1) {
+		l.await(t, 100)
+		disk.Fill(t)
+		for from := l.failed(); l.failed() < from+50; {
+			<-l.more
+		}
+		disk.Free(t)
+		srv.Restart(t, syscall.SIGINT) // it may have ended
+	}
+	l.await(t, 100)
+	l.end(t, s)
+}

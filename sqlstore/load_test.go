@@ -24,8 +24,8 @@ type load struct {
 	mu                    sync.Mutex
 	acknowledged, unknown int
 	gaveUp                map[string]int // causes of errors of reads, and of writes that were not applied
-	before, after         time.Time      // the last acknowledgement before mark, and the first after it
-	marked                bool
+	last                  time.Time      // the last acknowledgement
+	gap                   time.Duration  // the longest time without one since mark
 }
 
 // loaded is a thread under load.
@@ -96,11 +96,7 @@ func (l *load) write(t *testing.T, th *loaded, id string) {
 	case err == nil:
 		th.acknowledged = append(th.acknowledged, id)
 		l.acknowledged++
-		if !l.marked {
-			l.before = now
-		} else if l.after.IsZero() {
-			l.after = now
-		}
+		l.gap, l.last = max(l.gap, now.Sub(l.last)), now
 	case store.IsDefinite(err):
 		th.denied = append(th.denied, id)
 		l.gaveUp[fmt.Sprint(causeOf(err))]++
@@ -136,11 +132,21 @@ func (l *load) await(t *testing.T, n int) {
 	}
 }
 
-// mark says that an outage has begun. The next acknowledgement ends it.
+// failed returns the number of writes that were not acknowledged.
+func (l *load) failed() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, th := range l.threads {
+		n += len(th.denied)
+	}
+	return n + l.unknown
+}
+
+// mark says that an outage may begin.
 func (l *load) mark() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.marked = true
+	l.gap = 0
 }
 
 // end stops the load and compares what it noted with the rows of s.

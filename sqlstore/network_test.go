@@ -206,6 +206,7 @@ func TestAPoolLeavesAReadOnlySession(t *testing.T) {
 // A machine that vanishes between the statements of a write and its COMMIT cannot tell the server. The server must not keep the
 // locks of the write for longer than it says of lost writes.
 func TestAVanishedClientDoesNotKeepItsLocks(t *testing.T) {
+	t.Parallel()
 	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

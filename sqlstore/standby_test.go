@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/callctx"
@@ -73,11 +75,15 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 	}
 	stores := map[string]*sqlstore.Store{}
 	for name, dsn := range dsns {
-		var opts []sqlstore.Option
+		opts := []sqlstore.Option{sqlstore.WithLockTimeout(2 * time.Second)}
 		if name == "without triggers" {
 			opts = append(opts, sqlstore.WithoutNotify())
 		}
 		s := openPG(t, dsn, opts...)
+		if name == "with triggers" {
+			b := get[*pubsub.Bus](t)(s.Bus(t.Context())) // a Bus needs the triggers
+			must(t, b.Close())
+		}
 		for n := range 4 {
 			id := fmt.Sprint("thr_", n)
 			must(t, s.SaveThread(t.Context(), titled(id, "old")))
@@ -148,51 +154,48 @@ func TestAWarningAtCommitLeavesTheOutcomeUnknown(t *testing.T) {
 	openPG(t, dsn, sqlstore.WithoutNotify())
 	_, name, _ := strings.Cut(dsn, "dbname=")
 	standby := primary.SynchronousStandby(t)
-	end := func(t *testing.T, how string) {
-		inCommit(t, dsn, 1)
-		// Executed in the database postgres, whose settings do not change.
-		primary.Exec(t, strings.TrimSuffix(dsn, name)+"postgres", "SELECT "+how+"(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
-	}
+	hiding := dsn + " options='-c client_min_messages=error'"
+	pooler := []sqlstore.Option{sqlstore.WithPooler()}
 	n := 0
 	for setting, c := range map[string]struct {
-		dsn  string
+		dsn  func(t *testing.T) string
 		opts []sqlstore.Option
-		set  string
+		set  string // for the database, while the store is opened
 	}{
-		"the server's settings":      {dsn, nil, ""},
-		"behind a pooler":            {dsn, []sqlstore.Option{sqlstore.WithPooler()}, ""},
-		"a DSN that hides warnings":  {dsn + " options='-c client_min_messages=error'", nil, ""},
-		"the same behind a pooler":   {dsn + " options='-c client_min_messages=error'", []sqlstore.Option{sqlstore.WithPooler()}, ""},
-		"a database that hides them": {dsn, nil, "ALTER DATABASE " + name + " SET client_min_messages = error"},
+		"the server's settings":        {func(*testing.T) string { return dsn }, nil, ""},
+		"behind a pooler":              {func(t *testing.T) string { return pgtest.StartPooler(t, dsn).DSN }, pooler, ""},
+		"a DSN that hides warnings":    {func(*testing.T) string { return hiding }, nil, ""},
+		"such a DSN behind a pooler":   {func(*testing.T) string { return hiding }, pooler, ""},
+		"a database that hides them":   {func(*testing.T) string { return dsn }, nil, "client_min_messages = error"},
+		"such a database and a pooler": {func(*testing.T) string { return dsn }, pooler, "client_min_messages = error"},
 	} {
-		if c.set != "" {
-			primary.Exec(t, dsn, c.set)
-		}
-		s := openPG(t, c.dsn, append(c.opts, sqlstore.WithoutMigration())...)
-		if c.set != "" {
-			primary.Exec(t, dsn, "ALTER DATABASE "+name+" RESET ALL")
-		}
-		for _, how := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
-			t.Run(setting+", "+how, func(t *testing.T) {
+		t.Run(setting, func(t *testing.T) {
+			if c.set != "" {
+				primary.Exec(t, dsn, "ALTER DATABASE "+name+" SET "+c.set)
+				defer primary.Exec(t, dsn, "ALTER DATABASE "+name+" RESET ALL")
+			}
+			defer standby.Continue(t) // after a failure
+			s := openPG(t, c.dsn(t), append(slices.Clip(c.opts), sqlstore.WithoutMigration())...)
+			for _, how := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
 				n++
-				id := fmt.Sprint("thr_", n)
-				get[store.Page[chat.Thread]](t)(s.LoadThreads(t.Context(), store.ThreadQuery{})) // so that it has a connection
 				standby.Hold(t)
-				defer standby.Continue(t)
 				reported := false
 				ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
 				saved := make(chan error, 1)
-				go func() { saved <- s.SaveThread(ctx, thread(id)) }()
-				end(t, how)
+				go func() { saved <- s.SaveThread(ctx, thread(fmt.Sprint("thr_", n))) }()
+				inCommit(t, dsn, 1)
+				// From the database postgres, which has no such settings.
+				primary.Exec(t, strings.TrimSuffix(dsn, name)+"postgres", "SELECT "+how+"(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 				err := <-saved
+				standby.Continue(t)
 				if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) {
-					t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
+					t.Errorf("%s: got %v, definite %v", how, err, store.IsDefinite(err))
 				}
 				if reported {
-					t.Error("a version was reported")
+					t.Errorf("%s: a version was reported", how)
 				}
-			})
-		}
+			}
+		})
 	}
 }
 
@@ -212,18 +215,18 @@ func TestWarningsBeforeTheCommitAndNoticesDoNoHarm(t *testing.T) {
 
 // doubtful saves thr_1 with the title "held", and breaks the connection while the server waits in COMMIT for the standby. No
 // request to cancel reaches the server. So its session waits on when doubtful returns.
-func doubtful(t *testing.T, n *pgtest.Network, s store.Store) {
+func doubtful(t *testing.T, n *pgtest.Network, server string, s store.Store) {
 	t.Helper()
 	n.Do(pgtest.LoseCancels)
 	saved := make(chan error, 1)
 	go func() { saved <- s.SaveThread(t.Context(), titled("thr_1", "held")) }()
-	inCommit(t, n.Direct, 1)
+	inCommit(t, server, 1)
 	n.Cut()
 	err := <-saved
 	if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) {
 		t.Fatalf("a save without an answer: got %v, definite %v", err, store.IsDefinite(err))
 	}
-	inCommit(t, n.Direct, 1)
+	inCommit(t, server, 1)
 }
 
 // A session that waits in COMMIT outlives its client, keeps its locks, and commits in the end. Calls on the same thread
@@ -237,7 +240,7 @@ func TestCallsOnAThreadBesideACommitThatOutlivesItsClient(t *testing.T) {
 	standby := primary.SynchronousStandby(t)
 	must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
 	standby.Hold(t)
-	doubtful(t, n, s)
+	doubtful(t, n, n.Direct, s)
 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -301,6 +304,18 @@ func TestCallsOnAThreadBesideACommitThatOutlivesItsClient(t *testing.T) {
 			t.Errorf("%s: version %d after two saves, %d perhaps, and %d items", name, got, later, len(p.Data))
 		}
 	}
+
+	// Close neither waits for such a COMMIT nor ends it.
+	must(t, other.SaveThread(t.Context(), titled("thr_1", "last")))
+	standby.Hold(t)
+	doubtful(t, n, n.Direct, s)
+	must(t, s.Close())
+	inCommit(t, n.Direct, 1)
+	standby.Continue(t)
+	inCommit(t, n.Direct, 0)
+	if got := titleOf(t.Context(), other, "thr_1"); got != "held" {
+		t.Errorf("after Close the commit ended with the title %q", got)
+	}
 }
 
 // hits returns how many reads the cache of a stack has answered.
@@ -319,34 +334,57 @@ func hits(s store.Store) (n int) {
 // must not keep what it read before.
 func TestACacheSeesACommitThatOutlivesItsClient(t *testing.T) {
 	t.Parallel()
-	primary := pgtest.Start(t, fast...)
-	n := pgtest.NewNetwork(t, primary.DSN(t))
-	base := openPG(t, n.DSN, sqlstore.WithoutNotify(), sqlstore.WithLockTimeout(time.Second), sqlstore.WithStatementTimeout(time.Second))
-	s := store.Wrap(base, cache.New(cache.WithTTL(0)))
-	standby := primary.SynchronousStandby(t)
-	must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
-	standby.Hold(t)
-	doubtful(t, n, s)
+	opts := []sqlstore.Option{sqlstore.WithoutNotify(), sqlstore.WithLockTimeout(time.Second), sqlstore.WithStatementTimeout(time.Second)}
+	check := func(t *testing.T, n *pgtest.Network, server string, base *sqlstore.Store, standby *pgtest.Server) {
+		s := store.Wrap(base, cache.New(cache.WithTTL(0)))
+		must(t, s.SaveThread(t.Context(), titled("thr_1", "first")))
+		standby.Hold(t)
+		doubtful(t, n, server, s)
 
-	hit := func() bool {
-		before := hits(s)
-		if got := titleOf(t.Context(), s, "thr_1"); got == "held" {
-			t.Errorf("a write that no standby has is visible")
+		hit := func() bool {
+			before := hits(s)
+			if got := titleOf(t.Context(), s, "thr_1"); got == "held" {
+				t.Errorf("a write that no standby has is visible")
+			}
+			return hits(s) > before
 		}
-		return hits(s) > before
-	}
-	// Until the cache serves again, or for as long as it might wait for the statement.
-	for end := time.Now().Add(base.LongestWrite() + time.Second); !hit() && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) // spares the processor
-	}
-	standby.Continue(t)
-	inCommit(t, n.Direct, 0)
-	// The store may need some time to learn of the commit.
-	for end := time.Now().Add(20 * time.Second); titleOf(t.Context(), s, "thr_1") != "held"; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the write is committed, but the cache still has the title %q", titleOf(t.Context(), s, "thr_1"))
+		// Until the cache serves again, or for as long as it might wait for the statement.
+		for end := time.Now().Add(base.LongestWrite() + time.Second); !hit() && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond) // spares the processor
+		}
+		standby.Continue(t)
+		inCommit(t, server, 0)
+		// The store may need some time to learn of the commit.
+		for end := time.Now().Add(20 * time.Second); titleOf(t.Context(), s, "thr_1") != "held"; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the write is committed, but the cache still has the title %q", titleOf(t.Context(), s, "thr_1"))
+			}
 		}
 	}
+	t.Run("direct", func(t *testing.T) {
+		t.Parallel()
+		primary := pgtest.Start(t, fast...)
+		n := pgtest.NewNetwork(t, primary.DSN(t))
+		base := openPG(t, n.DSN, opts...)
+		check(t, n, n.Direct, base, primary.SynchronousStandby(t))
+	})
+	// The connections to the pooler are older than the failover.
+	t.Run("pooler", func(t *testing.T) {
+		partly(t, "pooler")
+		t.Parallel()
+		primary := pgtest.Start(t, fast...)
+		n := pgtest.NewNetwork(t, primary.DSN(t))
+		must(t, sqlstore.MigratePostgres(t.Context(), n.Direct))
+		base := openPooled(t, pgtest.StartPooler(t, n.DSN), opts...)
+		must(t, base.SaveThread(t.Context(), thread("thr_0")))
+		promoted := primary.Standby(t)
+		promoted.CatchUp(t, primary)
+		primary.Kill(t)
+		promoted.Promote(t)
+		server := promoted.Same(n.Direct)
+		n.Lead(t, server)
+		check(t, n, server, base, promoted.SynchronousStandby(t))
+	})
 }
 
 // Sessions that outlive their clients count as connections of the pool: a store whose connections break again and again must
@@ -381,7 +419,7 @@ func TestSessionsThatOutliveTheirClientsCountAgainstThePool(t *testing.T) {
 			case err = <-saved:
 				ended = true
 				saved <- err
-			default:
+			case <-time.After(time.Millisecond): // spares the processor
 			}
 		}
 		n.Cut()

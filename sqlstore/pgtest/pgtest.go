@@ -248,6 +248,9 @@ func (s *Server) Stop(sig syscall.Signal) error {
 		return nil
 	}
 	err := s.process.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) { // it ended by itself
+		err = nil
+	}
 	<-s.ended
 	s.process = nil
 	return err
