@@ -1,0 +1,29 @@
+package sqlstore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/chatstore/chatstore/internal/stacktest"
+	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
+)
+
+// Each server has a Store of its own over one database.
+func TestTwoServersAnswerOneFormAtOnce(t *testing.T) {
+	t.Parallel()
+	rounds := tries(300, 20)
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "chat.db")
+		stacktest.TwoServersAnswerOneForm(t, func(t testing.TB) store.Store {
+			return get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithDurability(sqlstore.SurvivesKill), patient))
+		}, rounds)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		dsn := pgtest.Shared(t).DSN(t)
+		stacktest.TwoServersAnswerOneForm(t, func(t testing.TB) store.Store {
+			return get[*sqlstore.Store](t)(sqlstore.OpenPostgres(t.Context(), dsn, patient))
+		}, rounds)
+	})
+}
