@@ -102,6 +102,17 @@ func (e *postgresEngine) greet(ctx context.Context, c *pgx.Conn) (known bool, er
 	return known, nil
 }
 
+// timeline is the expression for a primary's timeline.
+const timeline = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+
+// changesServers reports whether a connection may lead to another server than when it was new, and the servers tell which
+// they are.
+func (e *postgresEngine) changesServers() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cfg.pooler && e.server.system != ""
+}
+
 // identify asks a server what it is.
 func identify(ctx context.Context, c *pgx.Conn) (s server, err error) {
 	var standby bool
@@ -112,7 +123,7 @@ func identify(ctx context.Context, c *pgx.Conn) (s server, err error) {
 	if standby {
 		return server{}, errStandby
 	}
-	const system = "SELECT system_identifier::text, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM pg_control_system()"
+	const system = "SELECT system_identifier::text, " + timeline + " FROM pg_control_system()"
 	err = c.QueryRow(ctx, system).Scan(&s.system, &s.timeline)
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
 		return server{database: s.database}, nil // some services hide it
@@ -173,6 +184,7 @@ type pgTx struct {
 	c     *pgx.Conn
 	begun bool
 	xid   string
+	on    server // where it runs
 }
 
 func (t *pgTx) run(ctx context.Context, steps ...step) error {
@@ -201,7 +213,11 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 		rows, err := res.Query()
 		if err == nil {
 			err = eachRow(rows, step{row: func(func(...any) error) error {
-				t.xid = string(rows.RawValues()[0])
+				values := rows.RawValues()
+				t.xid = string(values[0])
+				if t.e.changesServers() {
+					t.on.timeline = string(values[1])
+				}
 				return nil
 			}})
 		}
@@ -225,6 +241,9 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 // the triggers and what differs from the session's limits.
 func (e *postgresEngine) introduce(ctx context.Context) (text string, args []any) {
 	text = "SELECT pg_current_xact_id()::text"
+	if e.changesServers() {
+		text += ", " + timeline
+	}
 	set := func(name, value string) {
 		args = append(args, value)
 		text += ", set_config('" + name + "', $" + strconv.Itoa(len(args)) + ", true)"
@@ -264,7 +283,7 @@ func (e *postgresEngine) write(ctx context.Context, f func(context.Context, tx) 
 	if err != nil {
 		return true, err
 	}
-	t := &pgTx{e: e, c: c.Conn()}
+	t := &pgTx{e: e, c: c.Conn(), on: c.Conn().PgConn().CustomData()[greeted].(server)}
 	committing := false
 	defer func() {
 		if !committing { // also after a panic
@@ -278,7 +297,7 @@ func (e *postgresEngine) write(ctx context.Context, f func(context.Context, tx) 
 		return true, err
 	}
 	committing = true
-	return e.commit(ctx, c, t.xid)
+	return e.commit(ctx, c, t)
 }
 
 // verdictLimit limits the wait for an answer that the caller's context does not limit: to ROLLBACK, and to COMMIT once the
@@ -306,7 +325,7 @@ var errAbandoned = errors.New("sqlstore: no answer to COMMIT yet")
 // COMMIT itself is never cancelled: the server would answer that it has committed, though the standby that it waits for has
 // not confirmed. If the outcome is unknown, commit holds the connection's place in the pool until the server has ended the
 // transaction.
-func (e *postgresEngine) commit(ctx context.Context, c *pgxpool.Conn, xid string) (settled bool, err error) {
+func (e *postgresEngine) commit(ctx context.Context, c *pgxpool.Conn, t *pgTx) (settled bool, err error) {
 	answered := make(chan error, 1)
 	go func() { answered <- sendCommit(c.Conn().PgConn()) }()
 	done := ctx.Done()
@@ -322,13 +341,13 @@ func (e *postgresEngine) commit(ctx context.Context, c *pgxpool.Conn, xid string
 				c.Release()
 			default:
 				hangUp(c.Conn()) // also if a proxy lost the server, and is alive
-				e.outlive(ctx, c, xid, nil)
+				e.outlive(ctx, c, t, nil)
 			}
 			return e.classify(err).settled, fmt.Errorf("commit: %w", err)
 		case <-done:
 			done, late = nil, time.After(verdictLimit)
 		case <-late:
-			e.outlive(ctx, c, xid, answered)
+			e.outlive(ctx, c, t, answered)
 			return false, errAbandoned
 		}
 	}
@@ -341,10 +360,9 @@ const pollInterval = time.Second
 // go on with it, also after its connection was cut: it holds its locks, and becomes visible later. So the layers above are
 // told to hold the thread back, and the server process still counts as a connection of the pool. answered is nil if the
 // connection is broken.
-func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, xid string, answered <-chan error) {
+func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, t *pgTx, answered <-chan error) {
 	ended := make(chan struct{})
 	driver.ReportPending(ctx, ended)
-	on := c.Conn().PgConn().CustomData()[greeted].(server)
 	e.waits.Go(func() {
 		defer close(ended)
 		defer c.Release()
@@ -361,7 +379,7 @@ func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, xid strin
 			hangUp(c.Conn())
 		}
 		for e.closing.Err() == nil {
-			running, err := e.running(e.closing, on, xid)
+			running, err := e.running(e.closing, t.on, t.xid)
 			if err != nil {
 				c.Release() // no server can be reached, so none has too many connections
 			} else if !running {
