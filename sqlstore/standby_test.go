@@ -93,6 +93,8 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 	}
 
 	standby.Hold(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	type key struct{ store, write string }
 	var (
 		mu   sync.Mutex
@@ -102,8 +104,6 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 	for name, s := range stores {
 		for what, w := range writes {
 			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-				defer cancel()
 				err := w.do(ctx, s)
 				mu.Lock()
 				defer mu.Unlock()
@@ -111,6 +111,9 @@ func TestNoWriteIsAcknowledgedThatTheSynchronousStandbyLacks(t *testing.T) {
 			})
 		}
 	}
+	inCommit(t, dsns["without triggers"], len(writes))
+	inCommit(t, dsns["with triggers"], 1)
+	cancel() // which does not cancel a COMMIT
 	wg.Wait()
 	primary.Kill(t)
 	standby.Promote(t)
@@ -446,4 +449,41 @@ func TestSessionsThatOutliveTheirClientsCountAgainstThePool(t *testing.T) {
 			t.Fatalf("the pool does not recover: %v (cause %v)", err, causeOf(err))
 		}
 	}
+}
+
+// Under load, the synchronous standby goes away and comes back, while connections break and an operator ends the waiting
+// sessions. In the end the primary fails while the standby lacks what waits for it.
+func TestNothingAcknowledgedIsLostWhileTheStandbyComesAndGoes(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, fast...)
+	n := pgtest.NewNetwork(t, primary.DSN(t))
+	n.Do(pgtest.LoseCancels)
+	s := openPG(t, n.DSN, sqlstore.WithoutNotify(), patient)
+	standby := primary.SynchronousStandby(t)
+	waiting := "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'"
+	l := start(t, s, 4)
+	for _, disturb := range []func(){
+		func() {},
+		func() { n.Cut() },
+		func() { primary.Exec(t, n.Direct, "SELECT pg_terminate_backend(pid) "+waiting) },
+		func() { primary.Exec(t, n.Direct, "SELECT pg_cancel_backend(pid) "+waiting) },
+	} {
+		for range tries(5, 1) {
+			l.await(t, 50)
+			standby.Hold(t)
+			pgtest.Await(t, n.Direct, "SELECT count(*) > 0 "+waiting)
+			disturb()
+			standby.Continue(t)
+		}
+	}
+	l.await(t, 50)
+	standby.Hold(t)
+	pgtest.Await(t, n.Direct, "SELECT count(*) > 0 "+waiting)
+	primary.Kill(t)
+	promoted := standby.Same(n.Direct)
+	n.Lead(t, promoted)
+	standby.Promote(t)
+	l.await(t, 50)
+	l.end(t, openPG(t, promoted, sqlstore.WithoutMigration()))
+	l.patient(t)
 }
