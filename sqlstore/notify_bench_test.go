@@ -33,6 +33,9 @@ func BenchmarkTriggers(b *testing.B) {
 						opts, into = append(opts, sqlstore.WithoutNotify()), &without
 					}
 					s := get[*sqlstore.Store](b)(sqlstore.OpenPostgres(context.Background(), dsn, opts...))
+					if round%2 == 0 {
+						must(b, get[*pubsub.Bus](b)(s.Bus(context.Background())).Close()) // switches the triggers on
+					}
 					for w := range writers {
 						must(b, s.SaveThread(b.Context(), thread(fmt.Sprintf("thr_%d", w))))
 					}

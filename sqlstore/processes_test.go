@@ -226,3 +226,48 @@ func TestABusListensWhereItIsTold(t *testing.T) {
 		t.Errorf("an invalid DSN: %v (cause %v)", err, causeOf(err))
 	}
 }
+
+// The triggers cost writes, so a program that has no Bus does not pay for them.
+func TestTheTriggersAreOffUntilAFirstBus(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn)
+	on := func() (n int) {
+		t.Helper()
+		must(t, sqlstore.Query(s, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'chatstore_notify%' AND tgenabled <> 'D'", &n))
+		return n
+	}
+	if n := on(); n != 0 {
+		t.Errorf("%d triggers are on in a new database", n)
+	}
+	var logged bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	defer slog.SetDefault(before)
+	quiet := pubsub.WithLogger(slog.New(slog.DiscardHandler))
+	closed[*pubsub.Bus](t)(s.Bus(t.Context(), quiet))
+	if n := on(); n != 12 || strings.Count(logged.String(), "switched on the triggers") != 1 {
+		t.Errorf("after a first Bus %d triggers are on, want 12; logged was %q", n, logged.String())
+	}
+	closed[*pubsub.Bus](t)(s.Bus(t.Context(), quiet))
+	openPG(t, dsn)
+	if n := on(); n != 12 || strings.Count(logged.String(), "switched on the triggers") != 1 {
+		t.Errorf("after a second Bus and a second Store %d triggers are on, want 12; logged was %q", n, logged.String())
+	}
+}
+
+func TestABusNeedsTheRightToSwitchOnTheTriggers(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	owner := openPG(t, dsn, sqlstore.WithSchema("chats"))
+	role := "listener_" + strings.ToLower(dsn[strings.LastIndex(dsn, "=")+1:])
+	srv.Exec(t, dsn, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN; GRANT USAGE ON SCHEMA chats TO %[1]s;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chats TO %[1]s`, role))
+	weak := openPG(t, strings.Replace(dsn, "user=chat", "user="+role, 1), sqlstore.WithSchema("chats"))
+	_, err := weak.Bus(t.Context())
+	if wantErr(t, err, store.CodeInvalid); err == nil || !strings.Contains(err.Error(), "owner") {
+		t.Errorf("got %v", err)
+	}
+	closed[*pubsub.Bus](t)(owner.Bus(t.Context()))
+	closed[*pubsub.Bus](t)(weak.Bus(t.Context())) // they are on
+}

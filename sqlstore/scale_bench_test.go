@@ -54,3 +54,35 @@ func BenchmarkWriters(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDistance measures what a write costs over a network that delays each way by a millisecond. round-trips is the time
+// that the delay adds to a write, divided by what it adds to a read, which is one round trip.
+//
+//	go test -run '^$' -bench Distance -benchtime 1x .
+func BenchmarkDistance(b *testing.B) {
+	n := pgtest.NewNetwork(b, pgtest.Start(b).DSN(b))
+	s := openPG(b, n.DSN, sqlstore.WithMaxConns(1))
+	ctx := context.Background()
+	must(b, s.SaveThread(ctx, thread("thr_1")))
+	k := 0
+	write := func() error { k++; return s.AddThreadItem(ctx, "thr_1", item(b, fmt.Sprint("msg_", k))) }
+	read := func() error { return errOf(s.LoadThread(ctx, "thr_1")) }
+	added := func(call func() error) time.Duration {
+		var quickest [2]time.Duration
+		for i := range quickest {
+			n.Delay(time.Duration(i) * time.Millisecond)
+			quickest[i] = time.Hour
+			for range 200 {
+				begin := time.Now()
+				must(b, call())
+				quickest[i] = min(quickest[i], time.Since(begin))
+			}
+		}
+		n.Delay(0)
+		return quickest[1] - quickest[0]
+	}
+	for b.Loop() {
+		b.ReportMetric(float64(added(write))/float64(added(read)), "round-trips")
+		b.ReportMetric(0, "ns/op")
+	}
+}
