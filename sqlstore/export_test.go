@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -57,8 +59,7 @@ func Exec(s *Store, text string) error {
 		_, err := e.pool.Exec(context.Background(), text)
 		return err
 	}
-	_, err := s.engine.(*sqliteEngine).writes.Exec(text)
-	return err
+	return onSQLite(s, func(c *sqliteConn) error { return c.exec(context.Background(), text) })
 }
 
 // Query runs a query for one row on the connection, or a connection, that writes.
@@ -66,7 +67,22 @@ func Query(s *Store, text string, into ...any) error {
 	if e, ok := s.engine.(*postgresEngine); ok {
 		return e.pool.QueryRow(context.Background(), text).Scan(into...)
 	}
-	return s.engine.(*sqliteEngine).writes.QueryRow(text).Scan(into...)
+	return onSQLite(s, func(c *sqliteConn) error { return c.run(context.Background(), step{text, nil, only(into...)}) })
+}
+
+func onSQLite(s *Store, f func(*sqliteConn) error) error {
+	writes := s.engine.(*sqliteEngine).writes
+	c, err := writes.take(context.Background())
+	if err != nil {
+		return err
+	}
+	defer writes.put(c)
+	return f(c)
+}
+
+// Script runs a text of several statements.
+func Script(c *sqlite.Conn, text string) error {
+	return (&sqliteConn{c: c}).exec(context.Background(), text)
 }
 
 // Newest is the schema version that this package needs.
