@@ -80,6 +80,11 @@ func onSQLite(s *Store, f func(*sqliteConn) error) error {
 	return f(c)
 }
 
+// BareTexts returns the statements that load a thread, read the newest items, and add an item in a transaction.
+func BareTexts(s *Store) (load, page, touch, insert string) {
+	return s.sql.loadThread, s.sql.itemPages[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
+}
+
 // Script runs a text of several statements.
 func Script(c *sqlite.Conn, text string) error {
 	return (&sqliteConn{c: c}).exec(context.Background(), text)
