@@ -71,9 +71,8 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 		doc     string
 	)
 	err := s.read(ctx, c, func() step {
-		var found bool
 		version, doc = 0, ""
-		return step{s.sql.loadItem, []any{threadID, itemID}, maybe(&found, &version, &doc)}
+		return step{s.sql.loadItem, []any{threadID, itemID}, only(&version, &doc)}
 	})
 	if err != nil {
 		return chat.Item{}, err

@@ -191,15 +191,13 @@ type sqliteConns interface {
 // sqlitePool opens connections when they are needed, and keeps them.
 type sqlitePool struct {
 	connect func() (*sqliteConn, error)
-	inUse   chan struct{} // has an element for each connection in use; its capacity limits their number
+	open    chan struct{} // has an element for each open connection; its capacity limits their number
+	idle    chan *sqliteConn
 	queue
-
-	mu   sync.Mutex
-	idle []*sqliteConn // the last one was used last
 }
 
 func newSQLitePool(most int, connect func() (*sqliteConn, error)) *sqlitePool {
-	return &sqlitePool{connect: connect, inUse: make(chan struct{}, most)}
+	return &sqlitePool{connect: connect, open: make(chan struct{}, most), idle: make(chan *sqliteConn, most)}
 }
 
 // queue counts the calls that wait.
@@ -208,81 +206,66 @@ type queue struct {
 	waited atomic.Int64
 }
 
-// enter puts an element into c. It waits until ctx ends.
-func (q *queue) enter(ctx context.Context, c chan<- struct{}) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case c <- struct{}{}:
-		return nil
-	default:
-	}
-	begin := time.Now()
-	defer func() {
-		q.waits.Add(1)
-		q.waited.Add(int64(time.Since(begin)))
-	}()
-	select {
-	case c <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func (q *queue) leave(began time.Time) {
+	q.waits.Add(1)
+	q.waited.Add(int64(time.Since(began)))
 }
 
 func (p *sqlitePool) take(ctx context.Context) (*sqliteConn, error) {
-	if err := p.enter(ctx, p.inUse); err != nil {
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if c := p.pop(); c != nil {
+	select {
+	case c := <-p.idle:
 		return c, nil
+	default:
 	}
-	c, err := p.connect()
-	if err != nil {
-		<-p.inUse
-		return nil, err
+	select {
+	case p.open <- struct{}{}:
+		return p.opened()
+	default:
 	}
-	return c, nil
+	defer p.leave(time.Now())
+	select {
+	case c := <-p.idle:
+		return c, nil
+	case p.open <- struct{}{}:
+		return p.opened()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
-func (p *sqlitePool) pop() *sqliteConn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last := len(p.idle) - 1
-	if last < 0 {
-		return nil
+func (p *sqlitePool) opened() (*sqliteConn, error) {
+	c, err := p.connect()
+	if err != nil {
+		<-p.open
 	}
-	c := p.idle[last]
-	p.idle = p.idle[:last]
-	return c
+	return c, err
 }
 
 // put gives a connection back. One that could not end its transaction is closed.
 func (p *sqlitePool) put(c *sqliteConn) {
 	if c.c.AutocommitEnabled() {
-		p.mu.Lock()
-		p.idle = append(p.idle, c)
-		p.mu.Unlock()
-	} else {
-		_ = c.c.Close()
+		p.idle <- c
+		return
 	}
-	<-p.inUse
+	_ = c.c.Close()
+	<-p.open
 }
 
+// close closes the connections, of which none is in use.
 func (p *sqlitePool) close() error {
 	var err error
-	for c := p.pop(); c != nil; c = p.pop() {
-		err = errors.Join(err, fault(c.c.Close()))
+	for len(p.idle) > 0 {
+		err = errors.Join(err, fault((<-p.idle).c.Close()))
 	}
 	return err
 }
 
 func (p *sqlitePool) stats() poolStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	used, idle := len(p.inUse), len(p.idle)
-	return poolStats{used + idle, used, idle, cap(p.inUse), p.waits.Load(), time.Duration(p.waited.Load())}
+	idle, open := len(p.idle), len(p.open)
+	return poolStats{open, max(open-idle, 0), idle, cap(p.open), p.waits.Load(), time.Duration(p.waited.Load())}
 }
 
 // sqliteLoans takes connections from a pool of the program.
@@ -362,8 +345,15 @@ type inTurn struct {
 }
 
 func (t *inTurn) take(ctx context.Context) (*sqliteConn, error) {
-	if err := t.enter(ctx, t.turn); err != nil {
-		return nil, err
+	select {
+	case t.turn <- struct{}{}:
+	default:
+		defer t.leave(time.Now())
+		select {
+		case t.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	c, err := t.sqliteConns.take(ctx)
 	if err != nil {

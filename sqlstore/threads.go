@@ -20,8 +20,7 @@ type threadState struct {
 // load returns the step that loads the state of an id.
 func (t *threadState) load(s *Store, id string) step {
 	*t = threadState{state: deleted}
-	var found bool
-	return step{s.sql.loadThread, []any{id}, maybe(&found, &t.owner.Tenant, &t.owner.Subject, &t.state, &t.version, &t.doc)}
+	return step{s.sql.loadThread, []any{id}, only(&t.owner.Tenant, &t.owner.Subject, &t.state, &t.version, &t.doc)}
 }
 
 // refusal says why a save in this mode wrote nothing to a row of this state and owner. If there is no reason, the row has

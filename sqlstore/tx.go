@@ -122,7 +122,7 @@ func maybe(found *bool, into ...any) func(scan func(...any) error) error {
 	}
 }
 
-// only returns a function for the row of a statement that always returns one.
+// only returns a function for the row of a statement that returns at most one.
 func only(into ...any) func(scan func(...any) error) error {
 	return func(scan func(...any) error) error { return scan(into...) }
 }
