@@ -80,6 +80,30 @@ func onSQLite(s *Store, f func(*sqliteConn) error) error {
 	return f(c)
 }
 
+// Read runs a query as a call does. It calls row for each row.
+func Read(ctx context.Context, s *Store, text string, row func() error) error {
+	return s.engine.read(ctx, step{text: text, row: func(func(...any) error) error { return row() }})
+}
+
+// Write runs a text in a transaction, and then f, as a call does.
+func Write(ctx context.Context, s *Store, text string, f func() error) (settled bool, err error) {
+	return s.engine.write(ctx, func(ctx context.Context, tx tx) error {
+		if err := tx.run(ctx, step{text: text}); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// CodeOfDriver returns what the engine makes of an error of its driver.
+func CodeOfDriver(s *Store, err error) store.Code { return s.engine.classify(err).code }
+
+// PoolStats returns the numbers of SQLite's pool.
+func PoolStats(s *Store) (open, inUse, idle, most int, waits uint64, waited time.Duration) {
+	st := s.engine.(*sqliteEngine).stats()
+	return st.open, st.inUse, st.idle, st.max, st.waits, st.waited
+}
+
 // BareTexts returns the statements that load a thread, read the newest items, and add an item in a transaction.
 func BareTexts(s *Store) (load, page, touch, insert string) {
 	return s.sql.loadThread, s.sql.itemPages[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
