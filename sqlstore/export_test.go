@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -102,6 +103,15 @@ func CodeOfDriver(s *Store, err error) store.Code { return s.engine.classify(err
 func PoolStats(s *Store) (open, inUse, idle, most int, waits uint64, waited time.Duration) {
 	st := s.engine.(*sqliteEngine).stats()
 	return st.open, st.inUse, st.idle, st.max, st.waits, st.waited
+}
+
+// Migration returns the text of a migration, with the default prefix.
+func Migration(file string) string {
+	text, err := migrations.ReadFile("migrations/" + file)
+	if err != nil {
+		panic(err)
+	}
+	return strings.NewReplacer("{prefix}", DefaultPrefix).Replace(string(text))
 }
 
 // BareTexts returns the statements that load a thread, read the newest items, and add an item in a transaction.
