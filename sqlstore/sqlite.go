@@ -114,11 +114,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	}
 	e.reads = newSQLitePool(cfg.maxConns, func() (*sqliteConn, error) { return e.connect(e.path, 0, "PRAGMA query_only = on") })
 	e.writes = newSQLitePool(1, func() (*sqliteConn, error) {
-		var create sqlite.OpenFlags
-		if e.file == nil { // else the file was deleted
-			create = sqlite.OpenCreate
-		}
-		return e.connect(e.path, create, "PRAGMA journal_mode = WAL")
+		return e.connect(e.path, sqlite.OpenCreate, "PRAGMA journal_mode = WAL")
 	})
 	return e, nil
 }

@@ -24,10 +24,9 @@ type sqliteConn struct {
 	row   *sqlite.Stmt            // what scan reads
 	scan  func(into ...any) error // scanRow, made once
 
-	lent bool          // it belongs to a pool of the program, whose Take has set the context
-	end  chan struct{} // closed to interrupt the running statement
-	cut  func()        // closes end
-	stop func() bool   // the answer of context.AfterFunc while a context is watched
+	lent bool        // it belongs to a pool of the program, whose Take has set the context
+	cut  func()      // interrupts the running statement, and later ones until arm
+	stop func() bool // the answer of context.AfterFunc while a context is watched
 }
 
 func newSQLiteConn(c *sqlite.Conn, lent bool) *sqliteConn {
@@ -39,11 +38,11 @@ func newSQLiteConn(c *sqlite.Conn, lent bool) *sqliteConn {
 	return held
 }
 
-// arm makes a new end. The driver waits for it in one goroutine as long as the connection is open. To give it the Done of each
+// arm makes a new cut. The driver waits for it in one goroutine as long as the connection is open. To give it the Done of each
 // context would start a goroutine per call.
 func (c *sqliteConn) arm() {
 	end := make(chan struct{})
-	c.end, c.cut = end, func() { close(end) }
+	c.cut = func() { close(end) }
 	c.c.SetInterrupt(end)
 }
 
@@ -63,8 +62,7 @@ func (c *sqliteConn) unwatch() {
 	if stop := c.stop; stop != nil {
 		c.stop = nil
 		if !stop() {
-			<-c.end
-			c.arm()
+			c.arm() // a cut that comes late has no effect
 		}
 	}
 }

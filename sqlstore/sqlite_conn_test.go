@@ -142,6 +142,14 @@ func TestAPanicInACallLeavesNothingBehind(t *testing.T) {
 	})
 }
 
+// Else it would swallow later writes.
+func TestAConnectionThatCannotEndItsTransactionIsClosed(t *testing.T) {
+	s := sqliteFile(t)
+	must(t, sqlstore.Exec(s, "BEGIN"))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+}
+
 func TestACallWaitsForAConnectionUntilItsContextEnds(t *testing.T) {
 	onSQLites(t, func(t *testing.T, s *sqlstore.Store) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -195,7 +203,9 @@ func TestADeletedFileIsNotMadeAgain(t *testing.T) {
 	s := get[*sqlstore.Store](t)(sqlstore.OpenSQLite(t.Context(), path, sqlstore.WithMaxConns(2), sqlstore.WithRetryFor(0)))
 	must(t, os.Remove(path))
 	must(t, sqlstore.Read(t.Context(), s, "SELECT 1", func() error {
-		wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeUnavailable) // on a new connection
+		for range 2 {
+			wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeUnavailable) // on a new connection
+		}
 		return nil
 	}))
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
