@@ -119,6 +119,9 @@ func BareTexts(s *Store) (load, page, touch, insert string) {
 	return s.sql.loadThread, s.sql.itemPages[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
 }
 
+// OFDLocks asks for the locks that OpenSQLite asks for.
+func OFDLocks() { ofdLocks() }
+
 // Script runs a text of several statements.
 func Script(c *sqlite.Conn, text string) error {
 	return (&sqliteConn{c: c}).exec(context.Background(), text)

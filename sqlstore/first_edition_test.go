@@ -38,8 +38,8 @@ const (
 // firstEdition makes a database as the first edition did, with the library goose.
 func firstEdition(t *testing.T, path string) *sqlite.Conn {
 	t.Helper()
-	c := closed[*sqlite.Conn](t)(sqlite.OpenConn(path))
-	execute(t, c, "PRAGMA synchronous = NORMAL; BEGIN;"+`CREATE TABLE chatstore_migrations (
+	c := raw(t, path)
+	execute(t, c, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN;"+`CREATE TABLE chatstore_migrations (
 		id INTEGER PRIMARY KEY AUTOINCREMENT,
 		version_id INTEGER NOT NULL,
 		is_applied INTEGER NOT NULL,

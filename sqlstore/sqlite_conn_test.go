@@ -41,9 +41,14 @@ func pool(t testing.TB, size int, more ...string) *sqlitex.Pool {
 
 func poolOf(t testing.TB, path string, size int, settings ...string) *sqlitex.Pool {
 	t.Helper()
-	return closed[*sqlitex.Pool](t)(sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: size, PrepareConn: func(c *sqlite.Conn) error {
+	return closed[*sqlitex.Pool](t)(newPool(path, size, func(c *sqlite.Conn) error {
 		return sqlstore.Script(c, strings.Join(settings, ";"))
-	}}))
+	}))
+}
+
+func newPool(path string, size int, prepare func(*sqlite.Conn) error) (*sqlitex.Pool, error) {
+	sqlstore.OFDLocks() // for the tests that come later
+	return sqlitex.NewPool(path, sqlitex.PoolOptions{PoolSize: size, PrepareConn: prepare})
 }
 
 func TestACancelledReadIsStoppedAndLeavesItsConnectionUsable(t *testing.T) {
@@ -218,9 +223,8 @@ func TestADeletedFileIsNotMadeAgain(t *testing.T) {
 func TestADatabaseInUTF16IsRefused(t *testing.T) {
 	for _, encoding := range []string{"UTF-16le", "UTF-16be"} {
 		path := filepath.Join(t.TempDir(), "chat.db")
-		c := get[*sqlite.Conn](t)(sqlite.OpenConn(path))
+		c := raw(t, path)
 		execute(t, c, "PRAGMA encoding = '"+encoding+"'; CREATE TABLE other (id INTEGER)")
-		must(t, c.Close())
 		_, err := sqlstore.OpenSQLite(t.Context(), path)
 		if err == nil || !strings.Contains(err.Error(), encoding) {
 			t.Errorf("%s: %v", encoding, err)
@@ -276,10 +280,10 @@ func TestAPoolWithOtherSettingsIsRefused(t *testing.T) {
 // Each connection of a pool has settings of its own.
 func TestEachConnectionOfAPoolIsChecked(t *testing.T) {
 	n := 0
-	p := closed[*sqlitex.Pool](t)(sqlitex.NewPool(filepath.Join(t.TempDir(), "chat.db"), sqlitex.PoolOptions{PoolSize: 2, PrepareConn: func(c *sqlite.Conn) error {
+	p := closed[*sqlitex.Pool](t)(newPool(filepath.Join(t.TempDir(), "chat.db"), 2, func(c *sqlite.Conn) error {
 		n++
 		return sqlstore.Script(c, fmt.Sprintf("PRAGMA foreign_keys = %d", n-1))
-	}}))
+	}))
 	bad := get[*sqlite.Conn](t)(p.Take(t.Context()))
 	s, err := sqlstore.NewSQLite(t.Context(), p)
 	p.Put(bad)
@@ -297,9 +301,9 @@ func TestEachConnectionOfAPoolIsChecked(t *testing.T) {
 // The program goes on to use its pool, also for statements of its own.
 func TestClosingAStoreLeavesItsPoolOpen(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
-	p := get[*sqlitex.Pool](t)(sqlitex.NewPool(filepath.Join(t.TempDir(), "chat.db"), sqlitex.PoolOptions{PoolSize: 2, PrepareConn: func(c *sqlite.Conn) error {
+	p := get[*sqlitex.Pool](t)(newPool(filepath.Join(t.TempDir(), "chat.db"), 2, func(c *sqlite.Conn) error {
 		return sqlstore.Script(c, "PRAGMA foreign_keys = on")
-	}}))
+	}))
 	s := get[*sqlstore.Store](t)(sqlstore.NewSQLite(t.Context(), p))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	must(t, s.CheckHealth(t.Context()))

@@ -37,6 +37,7 @@ func locked(t *testing.T, opts ...sqlstore.Option) (s *sqlstore.Store, unlock fu
 // raw opens a connection without a Store.
 func raw(t testing.TB, path string) *sqlite.Conn {
 	t.Helper()
+	sqlstore.OFDLocks() // for the tests that come later
 	return closed[*sqlite.Conn](t)(sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate))
 }
 
