@@ -100,9 +100,9 @@ func Write(ctx context.Context, s *Store, text string, f func() error) (settled 
 func CodeOfDriver(s *Store, err error) store.Code { return s.engine.classify(err).code }
 
 // PoolStats returns the numbers of SQLite's pool.
-func PoolStats(s *Store) (open, inUse, idle, most int, waits uint64, waited time.Duration) {
+func PoolStats(s *Store) (inUse, idle, most int, waits uint64, waited time.Duration) {
 	st := s.engine.(*sqliteEngine).stats()
-	return st.open, st.inUse, st.idle, st.max, st.waits, st.waited
+	return st.inUse, st.idle, st.max, st.waits, st.waited
 }
 
 // Migration returns the text of a migration, with the default prefix.

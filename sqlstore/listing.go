@@ -13,7 +13,6 @@ import (
 type row struct {
 	owner   chat.Owner
 	doc, id string
-	version uint64
 	// The place in the order of the listing. Listings without a CreatedAt leave at at zero, and those whose last key is the
 	// id leave place at zero.
 	at, place int64

@@ -331,11 +331,12 @@ func (e *sqliteEngine) close() error {
 	return errors.Join(e.reads.close(), e.writes.close()) // the last close copies the WAL into the file
 }
 
+// stats adds up the connections for reads and writes. The size of a pool of the program is unknown: max is 0.
 func (e *sqliteEngine) stats() poolStats {
 	s := e.writes.stats()
 	if _, own := e.writes.(*sqlitePool); own && e.reads != e.writes {
 		r := e.reads.stats()
-		s = poolStats{s.open + r.open, s.inUse + r.inUse, s.idle + r.idle, s.max + r.max, s.waits + r.waits, s.waited + r.waited}
+		s = poolStats{s.inUse + r.inUse, s.idle + r.idle, s.max + r.max, s.waits + r.waits, s.waited + r.waited}
 	}
 	return s
 }

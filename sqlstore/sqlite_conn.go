@@ -170,11 +170,11 @@ func (c *sqliteConn) exec(_ context.Context, text string) error {
 	return nil
 }
 
-// poolStats describes a pool of connections.
+// poolStats has the numbers of a pool of connections.
 type poolStats struct {
-	open, inUse, idle, max int
-	waits                  uint64        // calls that waited for a connection
-	waited                 time.Duration // by all of them
+	inUse, idle, max int
+	waits            uint64        // calls that waited for a connection
+	waited           time.Duration // all of them together
 }
 
 // sqliteConns gives connections to calls.
@@ -263,7 +263,7 @@ func (p *sqlitePool) close() error {
 
 func (p *sqlitePool) stats() poolStats {
 	idle, open := len(p.idle), len(p.open)
-	return poolStats{open, max(open-idle, 0), idle, cap(p.open), p.waits.Load(), time.Duration(p.waited.Load())}
+	return poolStats{max(open-idle, 0), idle, cap(p.open), p.waits.Load(), time.Duration(p.waited.Load())}
 }
 
 // sqliteLoans takes connections from a pool of the program.
@@ -332,7 +332,7 @@ func (l *sqliteLoans) close() error { return nil }
 func (l *sqliteLoans) stats() poolStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return poolStats{open: len(l.known), inUse: l.inUse, idle: len(l.known) - l.inUse}
+	return poolStats{inUse: l.inUse, idle: len(l.known) - l.inUse}
 }
 
 // inTurn lets one call at a time take a connection. Others wait without one.
