@@ -18,8 +18,8 @@ type row struct {
 	at, place int64
 }
 
-// list reads the page for q. It reads one row more than the page needs. columns returns pointers to the columns of all pages, but
-// not to the last one, which says whether the cursor exists. value returns the value of a row of the page.
+// list reads the page for q. It reads one row more than the page needs. columns returns where to scan the columns of a row. The
+// last column is left out: it says whether the cursor exists. value returns the value of a row of the page.
 func list[T any](ctx context.Context, s *Store, c call, all pages, q store.PageQuery, args []any,
 	columns func(*row) []any, value func(*row) (T, error)) (store.Page[T], error) {
 	text := all[q.Order][0]
