@@ -8,21 +8,19 @@
 // Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
 // SQLite file on a network file system.
 //
-// # What is stored
-//
-// A value is stored as its JSON text, byte for byte. Other columns have the parts that queries need. Opening a database
-// migrates its schema forward, except with [WithoutMigration]. Several programs may open a database at once. After a
-// deletion, the id, owner and version of a thread or attachment stay: the id still belongs to its owner.
+// A value is stored as its JSON text, byte for byte. Opening a database migrates its schema forward, except with
+// [WithoutMigration]. Several programs may open a database at once. A deleted thread or attachment leaves its id, owner and
+// version behind, and a deleted item its place, until its thread is deleted.
 //
 // # Errors
 //
-// A write is one transaction. A write that fails before its COMMIT is sent was not applied: its error wraps
-// [store.ErrNotApplied]. This includes a cancelled context. The caller's context does not cancel the COMMIT: the write waits
-// for the answer. The outcome is unknown ([store.ErrUnavailable]) only if no answer comes, for example because the
-// connection breaks at that moment. [Store.LongestWrite] returns how long such a write may still commit.
+// A write is one transaction. One that fails before its COMMIT is sent was not applied: its error wraps
+// [store.ErrNotApplied]. This includes a cancelled context. A COMMIT is never cancelled: the write waits for the answer, and
+// after its context has ended for 10 seconds more. The outcome is unknown ([store.ErrUnavailable]) if no answer comes, or one
+// with a warning, such as that a synchronous standby has not confirmed. See [Store.LongestWrite].
 //
-// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried. It stops when it succeeds, when the time of
-// [WithRetryFor] is over, or when the caller's context ends. The driver's message is in an error's cause, never in its text.
+// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried for the time of
+// [WithRetryFor]. The driver's message is in an error's cause, never in its text.
 package sqlstore
 
 import (
@@ -38,7 +36,8 @@ import (
 
 var checks = driver.Checks{Versions: true}
 
-// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [NewSQLite] or [OpenPostgres]. It is safe for concurrent use.
+// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [NewSQLite], [OpenPostgres] or [NewPostgres]. It is
+// safe for concurrent use.
 // Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator
