@@ -10,6 +10,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"gonum.org/v1/plot/plotter"
+	_ "modernc.org/sqlite"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
@@ -24,14 +25,14 @@ import (
 // multiply copies a row that the store has written, because a million calls would take minutes. It makes a thread of n
 // items; multiplyThreads makes n threads of one owner.
 const multiply = `
-INSERT INTO %[1]sitems (thread_id, id, created_at, seq, doc)
+INSERT INTO %[1]sitems (thread_id, id, created_at, place, doc)
 	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
-	SELECT thread_id, 'msg_' || n, created_at + n, seq + n, doc FROM %[1]sitems CROSS JOIN g WHERE thread_id = 'thr_of_%[2]d_items'`
+	SELECT thread_id, 'msg_' || n, created_at + n, place + n, doc FROM %[1]sitems CROSS JOIN g WHERE thread_id = 'thr_of_%[2]d_items'`
 
 const multiplyThreads = `
-INSERT INTO %[1]sthreads (id, tenant, subject, created_at, seq, version, item_seq, deleted, doc)
+INSERT INTO %[1]sthreads (id, tenant, subject, created_at, version, places, state, doc)
 	WITH RECURSIVE g(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM g WHERE n < %[2]d)
-	SELECT id || '_' || n, tenant, %[3]s, created_at + n, seq + 1000000 + n, version, item_seq, deleted, doc FROM %[1]sthreads CROSS JOIN g WHERE id = 'thr_of_one_of_%[2]d'`
+	SELECT id || '_' || n, tenant, %[3]s, created_at + n, version, places, state, doc FROM %[1]sthreads CROSS JOIN g WHERE id = 'thr_of_one_of_%[2]d'`
 
 func ownerOf(threads int) chat.Owner {
 	return chat.Owner{Tenant: "acme", Subject: fmt.Sprintf("has_%d", threads)}

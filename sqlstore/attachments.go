@@ -17,8 +17,7 @@ type fileState struct {
 // load returns the step that loads the state of an id.
 func (f *fileState) load(s *Store, id string) step {
 	*f = fileState{state: deleted}
-	var found bool
-	return step{s.sql.loadFile, []any{id}, maybe(&found, &f.owner.Tenant, &f.owner.Subject, &f.state, &f.doc)}
+	return step{s.sql.loadFile, []any{id}, only(&f.owner.Tenant, &f.owner.Subject, &f.state, &f.doc)}
 }
 
 // SaveAttachment inserts the attachment or replaces it.

@@ -25,20 +25,15 @@ func (s *Store) ListAttachments(ctx context.Context, q store.ThreadQuery) (store
 		return store.Page[chat.Attachment]{}, err
 	}
 	kind, args := filterOf(q.Owner)
-	var l listing[chat.Attachment]
-	return l.load(ctx, s, c, s.sql.filePages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[chat.Attachment], err error) {
-		var (
-			owner chat.Owner
-			doc   string
-		)
-		if err := scan(&owner.Tenant, &owner.Subject, &doc, &r.id, &l.found); err != nil || r.id == "" {
-			return r, err
+	return list(ctx, s, c, s.sql.filePages[kind], q.PageQuery, args, func(r *row) []any {
+		return []any{&r.owner.Tenant, &r.owner.Subject, &r.doc, &r.id}
+	}, func(r *row) (chat.Attachment, error) {
+		a, err := chat.ParseAttachment(r.doc)
+		if err != nil {
+			return a, call{c.op, c.kind, r.id}.error(store.CodeInternal, err)
 		}
-		if r.val, err = chat.ParseAttachment(doc); err != nil {
-			return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
-		}
-		r.val.Owner = owner
-		return r, nil
+		a.Owner = r.owner
+		return a, nil
 	})
 }
 
@@ -50,13 +45,11 @@ func (s *Store) InactiveThreads(ctx context.Context, before time.Time, q store.T
 		return store.Page[driver.ThreadVersion]{}, err
 	}
 	kind, args := filterOf(q.Owner)
-	var l listing[driver.ThreadVersion]
-	return l.load(ctx, s, c, s.sql.idlePages[kind], q.PageQuery, append(args, before.UnixMicro()),
-		func(scan func(...any) error) (r row[driver.ThreadVersion], err error) {
-			err = scan(&r.id, &r.val.Version, &r.at, &l.found)
-			r.val.ID = r.id
-			return r, err
-		})
+	return list(ctx, s, c, s.sql.idlePages[kind], q.PageQuery, append(args, before.UnixMicro()), func(r *row) []any {
+		return []any{&r.id, &r.version, &r.at}
+	}, func(r *row) (driver.ThreadVersion, error) {
+		return driver.ThreadVersion{ID: r.id, Version: r.version}, nil
+	})
 }
 
 // ThreadVersions returns the versions of the threads. For PostgreSQL, the epoch changes at a failover, and if another database

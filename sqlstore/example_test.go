@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
@@ -53,6 +56,23 @@ func ExampleOpenSQLite() {
 	// Output:
 	// msg_2 msg_1 true msg_1 <nil>
 	// save_thread: conflict: thread "thr_1" true
+}
+
+// A program that has a pool of its own shares it with the Store.
+func ExampleNewSQLite() {
+	ctx := context.Background()
+	pool, err := sqlitex.NewPool("app.db", sqlitex.PoolOptions{PrepareConn: func(c *sqlite.Conn) error {
+		return sqlitex.ExecuteTransient(c, "PRAGMA foreign_keys = on", nil)
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = pool.Close() }()
+	s, err := sqlstore.NewSQLite(ctx, pool)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
 }
 
 func ExampleOpenPostgres() {

@@ -3,7 +3,10 @@ package sqlstore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"zombiezen.com/go/sqlite"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -61,8 +64,7 @@ func Exec(s *Store, text string) error {
 		_, err := e.pool.Exec(context.Background(), text)
 		return err
 	}
-	_, err := s.engine.(*sqliteEngine).writes.Exec(text)
-	return err
+	return onSQLite(s, func(c *sqliteConn) error { return c.exec(context.Background(), text) })
 }
 
 // Query runs a query for one row on the connection, or a connection, that writes.
@@ -70,7 +72,63 @@ func Query(s *Store, text string, into ...any) error {
 	if e, ok := s.engine.(*postgresEngine); ok {
 		return e.pool.QueryRow(context.Background(), text).Scan(into...)
 	}
-	return s.engine.(*sqliteEngine).writes.QueryRow(text).Scan(into...)
+	return onSQLite(s, func(c *sqliteConn) error { return c.run(context.Background(), step{text, nil, only(into...)}) })
+}
+
+func onSQLite(s *Store, f func(*sqliteConn) error) error {
+	writes := s.engine.(*sqliteEngine).writes
+	c, err := writes.take(context.Background())
+	if err != nil {
+		return err
+	}
+	defer writes.put(c)
+	return f(c)
+}
+
+// Read runs a query as a call does. It calls row for each row.
+func Read(ctx context.Context, s *Store, text string, row func() error) error {
+	return s.engine.read(ctx, step{text: text, row: func(func(...any) error) error { return row() }})
+}
+
+// Write runs a text in a transaction, and then f, as a call does.
+func Write(ctx context.Context, s *Store, text string, f func() error) (settled bool, err error) {
+	return s.engine.write(ctx, func(ctx context.Context, tx tx) error {
+		if err := tx.run(ctx, step{text: text}); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// CodeOfDriver returns what the engine makes of an error of its driver.
+func CodeOfDriver(s *Store, err error) store.Code { return s.engine.classify(err).code }
+
+// PoolStats returns the numbers of SQLite's pool.
+func PoolStats(s *Store) (inUse, idle, most int, waits uint64, waited time.Duration) {
+	st := s.engine.(*sqliteEngine).stats()
+	return st.inUse, st.idle, st.max, st.waits, st.waited
+}
+
+// Migration returns the text of a migration, with the default prefix.
+func Migration(file string) string {
+	text, err := migrations.ReadFile("migrations/" + file)
+	if err != nil {
+		panic(err)
+	}
+	return strings.NewReplacer("{prefix}", DefaultPrefix).Replace(string(text))
+}
+
+// BareTexts returns the statements that load a thread, read the newest items, and add an item in a transaction.
+func BareTexts(s *Store) (load, page, touch, insert string) {
+	return s.sql.loadThread, s.sql.itemPages[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
+}
+
+// OFDLocks asks for the locks that OpenSQLite asks for.
+func OFDLocks() { ofdLocks() }
+
+// Script runs a text of several statements.
+func Script(c *sqlite.Conn, text string) error {
+	return (&sqliteConn{c: c}).exec(context.Background(), text)
 }
 
 // Newest is the schema version that this package needs.

@@ -15,19 +15,16 @@ func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.Pa
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
-	var (
-		l       listing[chat.Item]
-		version uint64
-	)
-	page, err := l.load(ctx, s, c, s.sql.itemPages, q, []any{threadID}, func(scan func(...any) error) (r row[chat.Item], err error) {
-		var doc string
-		if err := scan(&version, &doc, &r.id, &r.at, &r.place, &l.found); err != nil || r.id == "" {
-			return r, err
+	var version uint64
+	page, err := list(ctx, s, c, s.sql.itemPages, q, []any{threadID}, func(r *row) []any {
+		version = 0
+		return []any{&version, &r.doc, &r.id, &r.at, &r.place}
+	}, func(r *row) (chat.Item, error) {
+		it, err := chat.ParseItem(r.doc)
+		if err != nil {
+			return it, call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)
 		}
-		if r.val, err = chat.ParseItem(doc); err != nil {
-			return r, refused{call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)}
-		}
-		return r, nil
+		return it, nil
 	})
 	if code := store.CodeOf(err); code == store.CodeOK || code == store.CodeNotFound {
 		driver.ReportVersion(ctx, threadID, version, version)
@@ -75,9 +72,8 @@ func (s *Store) LoadItem(ctx context.Context, threadID, itemID string) (chat.Ite
 		doc     string
 	)
 	err := s.read(ctx, c, func() step {
-		var found bool
 		version, doc = 0, ""
-		return step{s.sql.loadItem, []any{threadID, itemID}, maybe(&found, &version, &doc)}
+		return step{s.sql.loadItem, []any{threadID, itemID}, only(&version, &doc)}
 	})
 	if err != nil {
 		return chat.Item{}, err

@@ -4,19 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -28,8 +26,8 @@ import (
 // acknowledged write survives.
 //
 // No other code in the program may open the file, not even to copy it: closing it would release SQLite's POSIX locks. On
-// Linux, OpenSQLite switches the driver (modernc.org/sqlite) to locks without this fault (sqlite.OFDLocking). It does so for
-// the whole program, and only if no database file is open yet. For backups, use SQLite's own tools (VACUUM INTO, sqlite3
+// Linux, OpenSQLite makes SQLite (modernc.org/sqlite/lib) use locks without this fault, those of open files. It does so for
+// the whole program, and only if no database file was locked yet. For backups, use SQLite's own tools (VACUUM INTO, sqlite3
 // .backup): a copy of the file alone lacks the contents of the WAL.
 func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error) {
 	cfg, err := configured(opts)
@@ -37,24 +35,62 @@ func OpenSQLite(ctx context.Context, path string, opts ...Option) (*Store, error
 		return nil, err
 	}
 	e, err := newSQLite(path, cfg)
-	if _, ok := errors.AsType[*store.Error](err); err != nil && !ok {
-		err = &store.Error{Code: store.CodeUnavailable, Field: cannotOpen, Cause: err}
-	}
 	if err != nil {
 		return nil, err
 	}
 	return open(ctx, cfg, e)
 }
 
+// NewSQLite opens the database of a pool that the program has made. Closing the Store does not close the pool. Close the Store
+// first.
+//
+// The pool has these settings, else calls fail with [store.ErrInvalid]:
+//   - a file is in WAL mode, or the database is in memory
+//   - its encoding is UTF-8
+//   - each connection has PRAGMA foreign_keys = on, which sqlitex.PoolOptions.PrepareConn can set
+//   - PRAGMA synchronous is as strict as [WithDurability] asks
+//
+// [WithMaxConns] has no effect. A write waits for the lock of the file as the pool's connections do: by default until its
+// context ends. The pool opens the file before NewSQLite can ask for locks of open files: see [OpenSQLite]. To have them, set
+// MODERNC_SQLITE_OFD_LOCK=1 in the program's environment.
+func NewSQLite(ctx context.Context, pool *sqlitex.Pool, opts ...Option) (*Store, error) {
+	cfg, err := configured(opts)
+	if err != nil {
+		return nil, err
+	}
+	if pool == nil {
+		return nil, invalid("pool: nil")
+	}
+	if cfg.schema != "" {
+		return nil, errSQLiteSchema
+	}
+	ofdLocks()
+	loans := &sqliteLoans{pool: pool, known: map[*sqlite.Conn]*sqliteConn{}}
+	e := &sqliteEngine{cfg: cfg, opened: rand.Text(), reads: loans, writes: &inTurn{sqliteConns: loans, turn: make(chan struct{}, 1)}}
+	loans.fits = func(c *sqliteConn) error {
+		_, err := e.fits(c)
+		if errors.Is(err, errUnsuitable) {
+			err = fmt.Errorf("%w (%w)", err, store.ErrInvalid)
+		}
+		return err
+	}
+	return open(ctx, cfg, e)
+}
+
+// sqliteEngine has the connections to one database. Those of a file are one for writes and others for reads. A database in
+// memory has only one, so reads is writes.
 type sqliteEngine struct {
-	path          string
-	file          os.FileInfo // of path when it was opened; nil in memory
-	reads, writes *sql.DB
-	anchor        *sql.DB // keeps a database in memory alive by its connection; nil for a file
+	cfg           config
+	path          string      // "" in memory
+	file          os.FileInfo // of path when it was opened; nil before, and in memory
+	opened        string      // is different for each Store
+	reads, writes sqliteConns
 }
 
 // busyTimeout is short, so that longer waits happen in try, where the caller's context can end them.
 const busyTimeout = 20 * time.Millisecond
+
+var errSQLiteSchema = invalid("WithSchema: SQLite has no schemas")
 
 func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	switch {
@@ -64,124 +100,103 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 		return nil, invalid("path: begins with file: (give a path, not a URI; settings are options)")
 	case strings.ContainsRune(path, 0):
 		return nil, invalid("path: has a zero byte")
+	case cfg.schema != "":
+		return nil, errSQLiteSchema
 	}
-	if cfg.schema != "" {
-		return nil, invalid("WithSchema: SQLite has no schemas")
-	}
-	synchronous := "FULL"
-	if cfg.durability == SurvivesKill {
-		synchronous = "NORMAL"
-	}
-	settings := func(query url.Values) string {
-		query.Set("_busy_timeout", fmt.Sprint(busyTimeout.Milliseconds()))
-		query.Set("_foreign_keys", "on")
-		query.Set("_synchronous", synchronous)
-		query.Set("_txlock", "immediate")
-		return "?" + query.Encode()
-	}
+	e := &sqliteEngine{cfg: cfg, opened: rand.Text()}
 	if path == ":memory:" {
-		name := "file:/chatstore-" + rand.Text() + settings(url.Values{"vfs": {"memdb"}})
-		db, err := sql.Open("sqlite", name)
-		if err != nil {
-			return nil, err
-		}
-		db.SetMaxOpenConns(1)
-		anchor, err := sql.Open("sqlite", name)
-		if err == nil {
-			err = anchor.Ping() // its connection stays open
-		}
-		e := &sqliteEngine{reads: db, writes: db, anchor: anchor}
-		if err != nil {
-			return nil, errors.Join(err, e.close())
-		}
+		only := newSQLitePool(1, func() (*sqliteConn, error) { return e.connect(path, sqlite.OpenCreate, "") })
+		e.reads, e.writes = only, only
 		return e, nil
 	}
-	// A POSIX lock is lost when any code in the process opens and closes the file, for example to copy it. Locks of open
-	// files (OFD) are not. If OFD locks are unavailable, or a file is open already, the driver's locks stay as they are.
-	_, _ = sqlite.OFDLocking(true)
-	path, err := filepath.Abs(path) // later connections must not depend on the working directory
-	if err != nil {
-		return nil, err
+	ofdLocks()
+	var err error
+	if e.path, err = filepath.Abs(path); err != nil { // later connections must not depend on the working directory
+		return nil, &store.Error{Code: store.CodeUnavailable, Field: cannotOpen, Cause: err}
 	}
-	file := "file:" + (&url.URL{Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).EscapedPath()
-	write, err := sql.Open("sqlite", file+settings(url.Values{"_journal_mode": {"WAL"}}))
-	if err != nil {
-		return nil, err
-	}
-	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", file+settings(url.Values{"_query_only": {"on"}}))
-	if err != nil {
-		return nil, errors.Join(err, write.Close())
-	}
-	read.SetMaxOpenConns(cfg.maxConns)
-	read.SetMaxIdleConns(cfg.maxConns) // idle connections are cheap, and opening one reads the schema
-	return &sqliteEngine{path: path, reads: read, writes: write}, nil
+	e.reads = newSQLitePool(cfg.maxConns, func() (*sqliteConn, error) { return e.connect(e.path, 0, "PRAGMA query_only = on") })
+	e.writes = newSQLitePool(1, func() (*sqliteConn, error) {
+		return e.connect(e.path, sqlite.OpenCreate, "PRAGMA journal_mode = WAL")
+	})
+	return e, nil
 }
 
-func (e *sqliteEngine) name() string     { return "sqlite" }
-func (e *sqliteEngine) stats() poolStats { return poolStats{} }
-func (e *sqliteEngine) epoch() string    { return "x" }
-
-type sqlAsker interface {
-	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
-	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+// synchronous returns the number of the setting that the Durability needs.
+func (c config) synchronous() int {
+	if c.durability == SurvivesKill {
+		return 1 // NORMAL
+	}
+	return 2 // FULL
 }
 
-func ask(ctx context.Context, db sqlAsker, st step) error {
-	rows, err := db.QueryContext(ctx, st.text, st.args...)
+func (e *sqliteEngine) connect(path string, create sqlite.OpenFlags, setting string) (*sqliteConn, error) {
+	raw, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|create)
+	if err != nil {
+		return nil, fault(err)
+	}
+	raw.SetBusyTimeout(busyTimeout)
+	c := newSQLiteConn(raw, false)
+	settings := fmt.Sprintf("PRAGMA foreign_keys = on; PRAGMA synchronous = %d; %s", e.cfg.synchronous(), setting)
+	if err := c.exec(context.Background(), settings); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return c, nil
+}
+
+func (e *sqliteEngine) name() string  { return "sqlite" }
+func (e *sqliteEngine) epoch() string { return e.opened }
+
+func (e *sqliteEngine) read(ctx context.Context, st step) error {
+	c, err := e.reads.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if st.row != nil {
-			if err := st.row(rows.Scan); err != nil {
-				return err
-			}
-		}
-	}
-	return rows.Err()
+	defer e.reads.put(c)
+	c.watch(ctx)
+	defer c.unwatch()
+	return c.run(ctx, st)
 }
 
-func (e *sqliteEngine) read(ctx context.Context, st step) error { return ask(ctx, e.reads, st) }
-
-type sqliteTx struct{ *sql.Tx }
-
-func (t sqliteTx) run(ctx context.Context, steps ...step) error {
-	for _, st := range steps {
-		if err := ask(ctx, t.Tx, st); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t sqliteTx) exec(ctx context.Context, text string) error {
-	_, err := t.ExecContext(ctx, text)
-	return err
-}
-
-func (e *sqliteEngine) write(ctx context.Context, f func(context.Context, tx) error) (bool, error) {
-	tx, err := e.writes.BeginTx(context.WithoutCancel(ctx), nil)
-	if err != nil {
-		return true, err
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := f(ctx, sqliteTx{tx}); err != nil {
-		return true, err
-	}
-	if err := ctx.Err(); err != nil {
-		return true, err
-	}
-	if err := tx.Commit(); err != nil {
-		return e.classify(err).settled, err
-	}
-	return true, nil
+func (e *sqliteEngine) write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error) {
+	return e.transact(ctx, func(ctx context.Context, c *sqliteConn) error { return f(ctx, c) })
 }
 
 func (e *sqliteEngine) alter(ctx context.Context, f func(context.Context, script) error) error {
-	_, err := e.write(ctx, func(ctx context.Context, tx tx) error { return f(ctx, tx.(script)) })
+	_, err := e.transact(ctx, func(ctx context.Context, c *sqliteConn) error { return f(ctx, c) })
 	return err
+}
+
+// The statements that begin and end a transaction.
+var sqliteBegin, sqliteCommit, sqliteRollback = step{text: "BEGIN IMMEDIATE"}, step{text: "COMMIT"}, step{text: "ROLLBACK"}
+
+// transact runs f in a transaction, and commits it. The end of ctx interrupts statements, but not COMMIT.
+func (e *sqliteEngine) transact(ctx context.Context, f func(context.Context, *sqliteConn) error) (settled bool, err error) {
+	c, err := e.writes.take(ctx)
+	if err != nil {
+		return true, err
+	}
+	defer e.writes.put(c)
+	c.watch(ctx)
+	defer func() {
+		c.unwatch()
+		if !c.c.AutocommitEnabled() { // after a panic, or an error that has not rolled back by itself
+			_ = c.run(ctx, sqliteRollback) // put closes a connection that is still in a transaction
+		}
+	}()
+	if err := c.run(ctx, sqliteBegin); err != nil {
+		return true, err
+	}
+	if err := f(ctx, c); err != nil {
+		return true, err
+	}
+	c.unwatch()
+	if err := ctx.Err(); err != nil {
+		return true, err
+	}
+	if err := c.run(ctx, sqliteCommit); err != nil {
+		return e.classify(err).settled, err
+	}
+	return true, nil
 }
 
 // notify does nothing: SQLite does not announce changes.
@@ -197,17 +212,49 @@ func (e *sqliteEngine) statements(cfg config) statements {
 	})
 }
 
-// suits refuses a file that cannot be in WAL mode. The engine depends on that mode.
+// suits refuses a database on which the engine cannot depend, and remembers the file.
 func (e *sqliteEngine) suits(ctx context.Context) error {
-	var mode string
-	err := e.writes.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode)
-	if err == nil && mode != "wal" && e.anchor == nil {
-		err = fmt.Errorf("%w: the file cannot be in WAL mode; its journal mode is %s", errUnsuitable, mode)
+	c, err := e.writes.take(ctx)
+	if err != nil {
+		return err
 	}
-	if err == nil && e.anchor == nil {
-		e.file, err = os.Stat(e.path)
+	defer e.writes.put(c)
+	found, err := e.fits(c)
+	if err != nil || found == "" {
+		return err
 	}
+	if e.path == "" {
+		e.path = found // the pool knows it
+	}
+	e.file, err = os.Stat(e.path)
 	return err
+}
+
+// fits checks the settings of a connection, and returns the path of its file, or "" in memory. Ids of a database in UTF-16 have
+// another order.
+func (e *sqliteEngine) fits(c *sqliteConn) (path string, err error) {
+	var (
+		mode, encoding string
+		keys           bool
+		synchronous    int
+	)
+	const settings = `SELECT file, journal_mode, encoding, foreign_keys, synchronous FROM pragma_database_list,
+		pragma_journal_mode, pragma_encoding, pragma_foreign_keys, pragma_synchronous WHERE name = 'main'`
+	err = c.run(context.Background(), step{settings, nil, only(&path, &mode, &encoding, &keys, &synchronous)})
+	switch {
+	case err != nil:
+	case path != "" && mode != "wal":
+		err = fmt.Errorf("%w: the file is not in WAL mode; its journal mode is %s", errUnsuitable, mode)
+	case path == "" && mode != "memory":
+		err = fmt.Errorf("%w: the database is neither a file nor in memory", errUnsuitable)
+	case encoding != "UTF-8":
+		err = fmt.Errorf("%w: its encoding is %s: create it with PRAGMA encoding = 'UTF-8'", errUnsuitable, encoding)
+	case !keys:
+		err = fmt.Errorf("%w: PRAGMA foreign_keys is off: switch it on in PoolOptions.PrepareConn", errUnsuitable)
+	case synchronous < e.cfg.synchronous():
+		err = fmt.Errorf("%w: PRAGMA synchronous is %d: set %d, or use WithDurability", errUnsuitable, synchronous, e.cfg.synchronous())
+	}
+	return path, err
 }
 
 // healthy fails if the file cannot be read, is gone, or was truncated. It does not try to write.
@@ -217,8 +264,7 @@ func (e *sqliteEngine) healthy(ctx context.Context) error {
 			return fmt.Errorf("sqlstore: %w", err)
 		}
 	}
-	var n int64
-	return e.reads.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&n)
+	return e.read(ctx, step{text: "PRAGMA schema_version"})
 }
 
 // looks is how often a file must look truncated, without growing, before it counts as truncated. A checkpoint writes the new
@@ -256,8 +302,8 @@ func (e *sqliteEngine) whole(ctx context.Context) error {
 // leastSize returns how large the file must be, by its header (sqlite.org/fileformat.html, 1.3): as many pages as there were at
 // the last checkpoint.
 func (e *sqliteEngine) leastSize() (int64, error) {
-	const least = 512                // of any database
-	if !sqlite.OFDLockingEnabled() { // closing the file would release the locks
+	const least = 512  // of any database
+	if !ofdLocksOn() { // closing the file would release the locks
 		return least, nil
 	}
 	f, err := os.Open(e.path)
@@ -282,52 +328,58 @@ func (e *sqliteEngine) leastSize() (int64, error) {
 }
 
 func (e *sqliteEngine) close() error {
-	var err error
-	for _, db := range []*sql.DB{e.writes, e.reads, e.anchor} {
-		if db != nil {
-			err = errors.Join(err, db.Close())
-		}
+	if e.reads == e.writes {
+		return e.reads.close()
 	}
-	return err
+	return errors.Join(e.reads.close(), e.writes.close()) // the last close copies the WAL into the file
+}
+
+// stats adds up the connections for reads and writes. The size of a pool of the program is unknown: max is 0.
+func (e *sqliteEngine) stats() poolStats {
+	s := e.writes.stats()
+	if _, own := e.writes.(*sqlitePool); own && e.reads != e.writes {
+		r := e.reads.stats()
+		s = poolStats{s.inUse + r.inUse, s.idle + r.idle, s.max + r.max, s.waits + r.waits, s.waited + r.waited}
+	}
+	return s
 }
 
 // classify maps SQLite's result codes (sqlite.org/rescode.html). A failed COMMIT leaves the transaction open and is rolled
 // back. After a disk error, the outcome of a COMMIT is unknown.
 func (e *sqliteEngine) classify(err error) verdict {
-	se, ok := errors.AsType[*sqlite.Error](err)
+	f, ok := errors.AsType[*sqliteFault](err)
 	if !ok {
 		return verdict{code: store.CodeOf(err)}
 	}
-	switch code := se.Code(); code & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
+	switch f.code {
+	case sqlite.ResultConstraintUnique, sqlite.ResultConstraintPrimaryKey:
+		return verdict{code: store.CodeConflict, settled: true}
+	case sqlite.ResultConstraintForeignKey:
+		return verdict{code: store.CodeNotFound, settled: true}
+	}
+	switch f.code.ToPrimary() {
+	case sqlite.ResultBusy, sqlite.ResultLocked, sqlite.ResultProtocol:
 		return verdict{code: store.CodeUnavailable, retry: true, settled: true}
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
+	case sqlite.ResultReadOnly, sqlite.ResultFull, sqlite.ResultCantOpen, sqlite.ResultNoMem:
 		return verdict{code: store.CodeUnavailable, settled: true}
-	case sqlite3.SQLITE_IOERR:
+	case sqlite.ResultIOErr:
 		return verdict{code: store.CodeUnavailable}
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+	case sqlite.ResultCorrupt, sqlite.ResultNotADB:
 		return verdict{code: store.CodeInternal}
-	case sqlite3.SQLITE_INTERRUPT:
+	case sqlite.ResultInterrupt:
 		return verdict{code: store.CodeCanceled, settled: true}
-	case sqlite3.SQLITE_CONSTRAINT:
-		switch code {
-		case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-			return verdict{code: store.CodeConflict, settled: true}
-		case sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
-			return verdict{code: store.CodeNotFound, settled: true}
-		}
 	}
 	return verdict{code: store.CodeInternal, settled: true}
 }
 
 // raced reports whether another program created a table at the same time. SQLite has no error code of its own for that.
 func (e *sqliteEngine) raced(err error) bool {
-	se, ok := errors.AsType[*sqlite.Error](err)
+	f, ok := errors.AsType[*sqliteFault](err)
 	if !ok {
 		return true
 	}
-	switch se.Code() & 0xff {
-	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_CONSTRAINT:
+	switch f.code.ToPrimary() {
+	case sqlite.ResultError, sqlite.ResultSchema, sqlite.ResultConstraint:
 		return true
 	}
 	return e.classify(err).retry

@@ -2,7 +2,6 @@ package sqlstore_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
@@ -26,15 +27,23 @@ func locked(t *testing.T, opts ...sqlstore.Option) (s *sqlstore.Store, unlock fu
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "chat.db")
 	s = closing(t)(sqlstore.OpenSQLite(t.Context(), path, opts...))
-	db := get[*sql.DB](t)(sql.Open("sqlite", path))
-	c := get[*sql.Conn](t)(db.Conn(context.Background()))
-	get[sql.Result](t)(c.ExecContext(context.Background(), "BEGIN IMMEDIATE"))
-	unlock = sync.OnceFunc(func() {
-		get[sql.Result](t)(c.ExecContext(context.Background(), "ROLLBACK"))
-		must(t, errors.Join(c.Close(), db.Close()))
-	})
+	other := raw(t, path)
+	execute(t, other, "BEGIN IMMEDIATE")
+	unlock = sync.OnceFunc(func() { execute(t, other, "ROLLBACK") })
 	t.Cleanup(unlock)
 	return s, unlock
+}
+
+// raw opens a connection without a Store.
+func raw(t testing.TB, path string) *sqlite.Conn {
+	t.Helper()
+	sqlstore.OFDLocks() // for the tests that come later
+	return closed[*sqlite.Conn](t)(sqlite.OpenConn(path, sqlite.OpenReadWrite, sqlite.OpenCreate))
+}
+
+func execute(t testing.TB, c *sqlite.Conn, text string) {
+	t.Helper()
+	must(t, sqlstore.Script(c, text))
 }
 
 func TestABusyFileIsWaitedFor(t *testing.T) {

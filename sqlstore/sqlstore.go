@@ -36,8 +36,8 @@ import (
 
 var checks = driver.Checks{Versions: true}
 
-// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [OpenPostgres] or [NewPostgres]. It is safe for
-// concurrent use.
+// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [NewSQLite], [OpenPostgres] or [NewPostgres]. It is
+// safe for concurrent use.
 // Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator

@@ -20,8 +20,7 @@ type threadState struct {
 // load returns the step that loads the state of an id.
 func (t *threadState) load(s *Store, id string) step {
 	*t = threadState{state: deleted}
-	var found bool
-	return step{s.sql.loadThread, []any{id}, maybe(&found, &t.owner.Tenant, &t.owner.Subject, &t.state, &t.version, &t.doc)}
+	return step{s.sql.loadThread, []any{id}, only(&t.owner.Tenant, &t.owner.Subject, &t.state, &t.version, &t.doc)}
 }
 
 // refusal says why a save in this mode wrote nothing to a row of this state and owner. If there is no reason, the row has
@@ -162,19 +161,14 @@ func (s *Store) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pag
 		return store.Page[chat.Thread]{}, err
 	}
 	kind, args := filterOf(q.Owner)
-	var l listing[chat.Thread]
-	return l.load(ctx, s, c, s.sql.threadPages[kind], q.PageQuery, args, func(scan func(...any) error) (r row[chat.Thread], err error) {
-		var (
-			owner chat.Owner
-			doc   string
-		)
-		if err := scan(&owner.Tenant, &owner.Subject, &doc, &r.id, &r.at, &l.found); err != nil || r.id == "" {
-			return r, err
+	return list(ctx, s, c, s.sql.threadPages[kind], q.PageQuery, args, func(r *row) []any {
+		return []any{&r.owner.Tenant, &r.owner.Subject, &r.doc, &r.id, &r.at}
+	}, func(r *row) (chat.Thread, error) {
+		th, err := chat.ParseThread(r.doc)
+		if err != nil {
+			return th, call{c.op, c.kind, r.id}.error(store.CodeInternal, err)
 		}
-		if r.val, err = chat.ParseThread(doc); err != nil {
-			return r, refused{call{c.op, c.kind, r.id}.error(store.CodeInternal, err)}
-		}
-		r.val.Owner = owner
-		return r, nil
+		th.Owner = r.owner
+		return th, nil
 	})
 }

@@ -125,7 +125,7 @@ func maybe(found *bool, into ...any) scanner {
 	}
 }
 
-// only returns a function for the row of a statement that always returns one.
+// only returns a function for the row of a statement that returns at most one.
 func only(into ...any) scanner {
 	return func(scan func(...any) error) error { return scan(into...) }
 }

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package sqlstore
+
+func ofdLocks() {}
+
+func ofdLocksOn() bool { return false }
