@@ -38,8 +38,8 @@ func newSQLiteConn(c *sqlite.Conn, lent bool) *sqliteConn {
 	return held
 }
 
-// arm makes a new cut. The driver waits for it in one goroutine as long as the connection is open. To give it the Done of each
-// context would start a goroutine per call.
+// arm makes a new cut. The driver waits for it in a goroutine, which ends with the connection. If it waited for each context, it
+// would start a goroutine per call.
 func (c *sqliteConn) arm() {
 	end := make(chan struct{})
 	c.cut = func() { close(end) }
@@ -197,6 +197,7 @@ type queue struct {
 	waited atomic.Int64
 }
 
+// leave counts a call that has waited.
 func (q *queue) leave(began time.Time) {
 	q.waits.Add(1)
 	q.waited.Add(int64(time.Since(began)))
@@ -235,7 +236,7 @@ func (p *sqlitePool) opened() (*sqliteConn, error) {
 	return c, err
 }
 
-// put gives a connection back. One that could not end its transaction is closed.
+// put takes a connection back. It closes one that could not end its transaction.
 func (p *sqlitePool) put(c *sqliteConn) {
 	if c.c.AutocommitEnabled() {
 		p.idle <- c
@@ -281,7 +282,7 @@ func (l *sqliteLoans) take(ctx context.Context) (*sqliteConn, error) {
 		return nil, gone
 	}
 	if code := sqlite.ErrCode(err); err != nil && code == sqlite.ResultError {
-		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err) // the pool is closed
+		return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err) // the pool is closed, or its PrepareConn fails
 	} else if err != nil {
 		return nil, fault(err)
 	}
