@@ -145,7 +145,7 @@ type listener struct {
 var _ pubsub.Transport = (*listener)(nil)
 
 func (l *listener) Connect(ctx context.Context) (pubsub.Conn, error) {
-	c, err := pgx.ConnectConfig(ctx, l.dsn)
+	c, err := l.e.connect(ctx, l.dsn)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -77,11 +78,20 @@ func TestAStoreOverTheProgramsPool(t *testing.T) {
 	cfg := get[*pgxpool.Config](t)(pgxpool.ParseConfig(dsn))
 	var queries atomic.Int64
 	cfg.ConnConfig.Tracer = counting{&queries}
+	user := cfg.ConnConfig.User
+	cfg.ConnConfig.User = "nobody"
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error { // as where passwords change
+		c.User = user
+		return nil
+	}
 	cfg.MaxConns = 3
 	pool := get[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), cfg))
 	defer pool.Close()
 	s := get[*sqlstore.Store](t)(sqlstore.NewPostgres(t.Context(), pool))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	b := closed[*pubsub.Bus](t)(s.Bus(t.Context())) // it has a connection of its own
+	for b.LeasedUntil().IsZero() {
+	}
 	before := queries.Load()
 	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 	if queries.Load() == before {
@@ -101,6 +111,7 @@ func TestAStoreOverTheProgramsPool(t *testing.T) {
 	}
 	must(t, tx.Rollback(t.Context()))
 
+	must(t, b.Close())
 	must(t, s.Close())
 	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeUnavailable)
 	must(t, pool.Ping(t.Context()))

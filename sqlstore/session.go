@@ -393,12 +393,23 @@ func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, t *pgTx, 
 	})
 }
 
+// connect opens a connection outside of the pool, as the pool opens its own.
+func (e *postgresEngine) connect(ctx context.Context, dsn *pgx.ConnConfig) (*pgx.Conn, error) {
+	dsn = dsn.Copy()
+	if before := e.pool.Config().BeforeConnect; before != nil { // it may set a password that is valid for minutes
+		if err := before(ctx, dsn); err != nil {
+			return nil, err
+		}
+	}
+	return pgx.ConnectConfig(ctx, dsn)
+}
+
 // running reports whether the server still runs a transaction. It asks on a connection of its own, because the pool may have
 // no other.
 func (e *postgresEngine) running(ctx context.Context, on server, xid string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, verdictLimit)
 	defer cancel()
-	c, err := pgx.ConnectConfig(ctx, e.dsn)
+	c, err := e.connect(ctx, e.dsn)
 	if err != nil {
 		return true, err
 	}
