@@ -71,7 +71,7 @@ func (s *Store) try(ctx context.Context, c call, writes bool, attempt func() (se
 		return c.error(store.CodeUnavailable, errors.Join(store.ErrNotApplied, errClosed))
 	}
 	defer s.calls.RUnlock()
-	end := time.Now().Add(s.cfg.retryFor)
+	var end time.Time // of the retries, which the first failure begins
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		settled, err := attempt()
 		if err == nil {
@@ -81,6 +81,9 @@ func (s *Store) try(ctx context.Context, c call, writes bool, attempt func() (se
 			return r.err
 		}
 		v := s.verdict(err)
+		if end.IsZero() {
+			end = time.Now().Add(s.cfg.retryFor)
+		}
 		if settled && v.retry && time.Now().Before(end) {
 			select {
 			case <-time.After(pause/2 + rand.N(pause)):
