@@ -71,11 +71,16 @@ func TestAFailoverToAnAsynchronousStandbyLosesWhatHadNotReachedIt(t *testing.T) 
 	standby.CatchUp(t, primary)
 	standby.Hold(t)
 	must(t, s.SaveThread(t.Context(), thread("thr_2")))
+	before, _, err := s.ThreadVersions(t.Context(), nil)
+	must(t, err)
 	primary.Kill(t)
 	standby.Promote(t)
 	promoted := openPG(t, standby.Same(dsn))
 	get[chat.Thread](t)(promoted.LoadThread(t.Context(), "thr_1"))
 	wantErr(t, errOf(promoted.LoadThread(t.Context(), "thr_2")), store.CodeNotFound)
+	if after, _, err := promoted.ThreadVersions(t.Context(), nil); err != nil || after == before {
+		t.Errorf("versions went back, but the epoch is %q still (%v)", after, err)
+	}
 }
 
 // The network between the program and the server is slow, freezes, loses connections, and loses what it held back.

@@ -76,6 +76,8 @@ func TestCloseWaitsForCallsUnderWay(t *testing.T) {
 // waiting returns how many sessions wait for a lock of tx.
 func waiting(t *testing.T, tx pgx.Tx) (n int) {
 	t.Helper()
+	// Without the clearing, a transaction would not see sessions that began after its first look.
+	must(t, errOf(tx.Exec(t.Context(), "SELECT pg_stat_clear_snapshot()")))
 	const text = "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 	must(t, tx.QueryRow(t.Context(), text).Scan(&n))
 	return n
@@ -178,6 +180,8 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"retries":             sqlstore.WithRetryFor(-1),
 		"statement timeout":   sqlstore.WithStatementTimeout(0),
 		"lock timeout":        sqlstore.WithLockTimeout(time.Microsecond),
+		"long lock timeout":   sqlstore.WithLockTimeout(30 * 24 * time.Hour),
+		"long timeout":        sqlstore.WithStatementTimeout(30 * 24 * time.Hour),
 		"durability":          sqlstore.WithDurability(7),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -91,46 +92,56 @@ func (e *postgresEngine) announcing(ctx context.Context, run func(context.Contex
 
 // announce enables the triggers if they are not.
 func (e *postgresEngine) announce(ctx context.Context) error {
-	on, err := e.announcing(ctx, e.read)
-	switch {
-	case err != nil:
-		return openError(ctx, e, err)
-	case on:
-		return nil
-	case e.cfg.silent:
+	if e.cfg.silent {
 		return invalid("Bus: the triggers that announce changes are disabled (WithoutNotify)")
 	}
-	err = e.notify(ctx, true)
+	on, err := e.announcing(ctx, e.read)
+	if err == nil && !on {
+		err = e.notify(ctx, true)
+	}
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == "42501" { // insufficient_privilege
 		return &store.Error{Code: store.CodeInvalid, Field: "Bus: the triggers are off, and only the tables' owner may switch them on", Cause: err}
 	}
 	if err != nil {
 		return openError(ctx, e, err)
 	}
-	slog.Info("sqlstore: switched on the triggers that announce changes, for all programs of this database", "channel", e.cfg.channel())
+	if !on {
+		slog.Info("sqlstore: switched on the triggers that announce changes, for all programs of this database", "channel", e.cfg.channel())
+	}
 	return nil
 }
 
-// notify enables or disables all triggers.
+// notify enables or disables all triggers. While ALTER TABLE waits for the writers, later writers wait for it. So it waits
+// only for a moment at a time, and tries again.
 func (e *postgresEngine) notify(ctx context.Context, on bool) error {
-	if now, err := e.announcing(ctx, e.read); err != nil || now == on {
+	for end := time.Now().Add(e.cfg.retryFor); ; {
+		if now, err := e.announcing(ctx, e.read); err != nil || now == on {
+			return err
+		}
+		err := e.alter(ctx, func(ctx context.Context, db script) error { return e.switchTriggers(ctx, db, on) })
+		pe, _ := errors.AsType[*pgconn.PgError](err)
+		if busy := pe != nil && (pe.Code == "55P03" || pe.Code == "40P01"); !busy || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(longestPause/2 + rand.N(longestPause)):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func (e *postgresEngine) switchTriggers(ctx context.Context, db script, on bool) error {
+	text, word := "SET LOCAL lock_timeout = "+millis(longestPause), map[bool]string{true: "ENABLE", false: "DISABLE"}[on]
+	for _, table := range []string{"threads", "items", "attachments"} {
+		for _, event := range []string{"insert", "update", "delete", "truncate"} {
+			text += fmt.Sprintf(`; ALTER TABLE %s %s TRIGGER "%snotify_%s"`, e.cfg.qualified(table), word, e.cfg.prefix, event)
+		}
+	}
+	if err := db.exec(ctx, text); err != nil || on {
 		return err
 	}
-	return e.alter(ctx, func(ctx context.Context, db script) error {
-		word := map[bool]string{true: "ENABLE", false: "DISABLE"}[on]
-		for _, table := range []string{"threads", "items", "attachments"} {
-			for _, event := range []string{"insert", "update", "delete", "truncate"} {
-				text := fmt.Sprintf(`ALTER TABLE %s %s TRIGGER "%snotify_%s"`, e.cfg.qualified(table), word, e.cfg.prefix, event)
-				if err := db.exec(ctx, text); err != nil {
-					return err
-				}
-			}
-		}
-		if on {
-			return nil
-		}
-		return db.run(ctx, step{sendText, []any{e.cfg.channel(), switchedOff}, nil})
-	})
+	return db.run(ctx, step{sendText, []any{e.cfg.channel(), switchedOff}, nil})
 }
 
 // sendText sends a message to the listeners.

@@ -157,7 +157,7 @@ func version(ctx context.Context, cfg config, e engine, run func(context.Context
 }
 
 // log returns the name of the table of applied migrations.
-func (c config) log() string { return strings.ReplaceAll(c.qualified("migrations"), `"`, "") }
+func (c config) log() string { return c.qualified("migrations") }
 
 // ErrSchema reports that the database's schema does not have the version that this package needs. Either it was not migrated
 // ([WithoutMigration]), or a newer version of this package migrated it.
@@ -182,7 +182,7 @@ func checkSchema(ctx context.Context, cfg config, e engine) error {
 }
 
 func (e *sqliteEngine) tableExists() string {
-	return "SELECT count(*) FROM sqlite_master WHERE name = ?1"
+	return `SELECT count(*) FROM sqlite_master WHERE '"' || name || '"' = ?1`
 }
 
 func (e *sqliteEngine) newLog() string {
@@ -212,54 +212,34 @@ func (e *postgresEngine) names(cfg config) *strings.Replacer {
 // migrationLock is the name of the lock that programs hold while they migrate. Those of the first edition hold it too.
 func (c config) migrationLock() string { return "chatstore " + c.qualified("migrations") }
 
-func (e *postgresEngine) alter(ctx context.Context, f func(context.Context, script) error) (err error) {
-	c, err := e.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	committing := false
-	defer func() {
-		if !committing {
-			e.rollback(c, err)
-		}
-	}()
-	db := pgScript{pgTx{e: e, c: c.Conn(), begun: true}}
-	err = db.exec(ctx, "begin; set local lock_timeout = 0; set local statement_timeout = 0")
-	if err != nil {
-		return err
-	}
-	const lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
-	if err := db.run(ctx, step{text: lock, args: []any{e.cfg.migrationLock()}}); err != nil {
-		return err
-	}
-	if e.cfg.schema != "" {
-		// It may exist, and the program may lack the right to create one.
-		var there bool
-		if err := db.run(ctx, step{"SELECT to_regnamespace($1) IS NOT NULL", []any{e.cfg.schema}, only(&there)}); err != nil {
+func (e *postgresEngine) alter(ctx context.Context, f func(context.Context, script) error) error {
+	_, err := e.write(ctx, func(ctx context.Context, tx tx) error {
+		t := tx.(*pgTx)
+		t.begun = true
+		// The snapshot of another isolation level would be older than the lock. The limits are for calls.
+		const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0;
+			SET LOCAL client_min_messages = warning`
+		if err := t.exec(ctx, begin); err != nil {
 			return err
 		}
-		if !there {
-			if err := db.exec(ctx, `CREATE SCHEMA "`+e.cfg.schema+`"`); err != nil {
+		const lock = "SELECT pg_current_xact_id()::text FROM pg_advisory_xact_lock(hashtextextended($1, 0))"
+		if err := t.run(ctx, step{lock, []any{e.cfg.migrationLock()}, only(&t.xid)}); err != nil {
+			return err
+		}
+		if e.cfg.schema != "" {
+			// It may exist, and the program may lack the right to create one.
+			var there bool
+			const exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)"
+			if err := t.run(ctx, step{exists, []any{e.cfg.schema}, only(&there)}); err != nil {
 				return err
 			}
+			if !there {
+				if err := t.exec(ctx, `CREATE SCHEMA "`+e.cfg.schema+`"`); err != nil {
+					return err
+				}
+			}
 		}
-	}
-	if err := f(ctx, db); err != nil {
-		return err
-	}
-	committing = true
-	defer c.Release()
-	return sendCommit(c.Conn().PgConn())
-}
-
-// pgScript is a transaction that alter has begun.
-type pgScript struct{ pgTx }
-
-func (s pgScript) run(ctx context.Context, steps ...step) error { return s.pgTx.run(ctx, steps...) }
-
-func (s pgScript) exec(ctx context.Context, text string) error {
-	return s.e.watched(ctx, s.c, func() error {
-		_, err := s.c.PgConn().Exec(context.WithoutCancel(ctx), text).ReadAll()
-		return err
+		return f(ctx, t)
 	})
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -203,17 +204,33 @@ func TestADatabaseThatCannotKeepEveryTextIsRefused(t *testing.T) {
 	}
 }
 
-func TestASchemaNamedByAReservedWordIsRefused(t *testing.T) {
-	for _, word := range []string{"user", "select", "left"} {
-		s, err := sqlstore.OpenPostgres(t.Context(), pgtest.Shared(t).DSN(t), sqlstore.WithSchema(word))
-		if err == nil {
-			_ = s.Close()
-		}
-		if !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), word) {
-			t.Errorf("%s: %v", word, err)
+func TestASchemaMayHaveTheNameOfAReservedWord(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	for _, word := range []string{"user", "select", "table"} {
+		s := openPG(t, dsn, sqlstore.WithSchema(word), sqlstore.WithTablePrefix("order"))
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+		closed[*pubsub.Bus](t)(s.Bus(t.Context()))
+		closing(t)(sqlstore.OpenPostgres(t.Context(), dsn, sqlstore.WithSchema(word), sqlstore.WithTablePrefix("order"), sqlstore.WithoutMigration()))
+	}
+}
+
+// A program that migrates reads what is there after it has waited for the others, whatever isolation the database has.
+func TestManyMayMigrateASerializableDatabaseAtOnce(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	_, name, _ := strings.Cut(dsn, "dbname=")
+	srv.Exec(t, dsn, "ALTER DATABASE "+name+" SET default_transaction_isolation = serializable")
+	srv.Exec(t, dsn, sqlstore.FirstEdition())
+	errs := make(chan error)
+	for range 6 {
+		go func() { errs <- sqlstore.MigratePostgres(t.Context(), dsn, sqlstore.WithMaxConns(2)) }()
+	}
+	for range 6 {
+		if err := <-errs; err != nil {
+			t.Errorf("%v (cause %v)", err, causeOf(err))
 		}
 	}
-	must(t, openPG(t, pgtest.Shared(t).DSN(t), sqlstore.WithSchema("public"), sqlstore.WithTablePrefix("select")).SaveThread(t.Context(), thread("thr_1")))
 }
 
 // A role without the right to create tables gets its error at once: waiting cannot help.

@@ -237,3 +237,23 @@ func TestAVanishedClientDoesNotKeepItsLocks(t *testing.T) {
 		})
 	}
 }
+
+// Another database behind the DSN, such as the one before an upgrade, has other rows and other versions.
+func TestAnotherDatabaseBehindTheDSNIsRefused(t *testing.T) {
+	t.Parallel()
+	first, second := pgtest.Start(t, fast...), pgtest.Start(t, fast...)
+	dsn, other := first.DSN(t), second.DSN(t)
+	n := pgtest.NewNetwork(t, dsn)
+	s := openPG(t, n.DSN, sqlstore.WithRetryFor(20*time.Millisecond))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	if dsn[strings.LastIndex(dsn, "="):] != other[strings.LastIndex(other, "="):] {
+		second.Exec(t, other, "CREATE DATABASE "+dsn[strings.LastIndex(dsn, "=")+1:])
+	}
+	n.Lead(t, second.Same(dsn))
+	n.Cut()
+	wantErr(t, errOf(s.LoadThread(t.Context(), "thr_1")), store.CodeUnavailable)
+	wantErr(t, s.SaveThread(t.Context(), thread("thr_1")), store.CodeUnavailable, store.ErrNotApplied)
+	n.Lead(t, dsn)
+	n.Cut()
+	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
+}

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"time"
 
@@ -95,7 +96,7 @@ func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
 // WithoutNotify switches off the PostgreSQL triggers that announce changes to a [Store.Bus], if an earlier Bus has switched them
 // on. They are switched off in the database, for all programs. A later Bus of another program switches them on again, and the
-// Bus of this Store is refused. It has no effect on SQLite.
+// Bus of this Store is refused. It has no effect on SQLite, and with [WithoutMigration] it switches nothing off.
 func WithoutNotify() Option { return func(c *config) { c.silent = true } }
 
 // WithListenDSN sets a direct connection for [Store.Bus]. It is necessary if the Store's own connections go through a
@@ -126,8 +127,8 @@ func configured(opts []Option) (config, error) {
 		{c.maxConns > 0, "WithMaxConns: not positive"},
 		{c.connLifetime >= 0, "WithConnLifetime: negative"},
 		{c.retryFor >= 0, "WithRetryFor: negative"},
-		{c.statementTimeout >= time.Millisecond, "WithStatementTimeout: less than a millisecond"},
-		{c.lockTimeout >= time.Millisecond, "WithLockTimeout: less than a millisecond"},
+		{c.statementTimeout >= time.Millisecond && c.statementTimeout <= mostMillis, "WithStatementTimeout: not between a millisecond and 24 days"},
+		{c.lockTimeout >= time.Millisecond && c.lockTimeout <= mostMillis, "WithLockTimeout: not between a millisecond and 24 days"},
 		{c.durability <= SurvivesKill, "WithDurability: unknown"},
 	} {
 		if !rule.ok {
@@ -136,6 +137,9 @@ func configured(opts []Option) (config, error) {
 	}
 	return c, nil
 }
+
+// mostMillis is the longest time that a setting of PostgreSQL can have.
+const mostMillis = math.MaxInt32 * time.Millisecond
 
 // invalid returns the error for an option or argument.
 func invalid(text string) error {

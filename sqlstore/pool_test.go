@@ -134,15 +134,9 @@ func (c counting) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQ
 }
 func (c counting) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// A connection ends with its life, so that the pool finds another server in the end.
-func TestConnectionsEndWithTheirLife(t *testing.T) {
+func TestConnectionsWithoutALimitedLifeStay(t *testing.T) {
 	dsn := pgtest.Shared(t).DSN(t)
-	s := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithConnLifetime(200*time.Millisecond))
 	var first, second int
-	must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &first))
-	for second = first; second == first; {
-		must(t, sqlstore.Query(s, "SELECT pg_backend_pid()", &second))
-	}
 	lasting := openPG(t, dsn, sqlstore.WithMaxConns(1), sqlstore.WithConnLifetime(0))
 	must(t, sqlstore.Query(lasting, "SELECT pg_backend_pid()", &first))
 	must(t, sqlstore.Query(lasting, "SELECT pg_backend_pid()", &second))
@@ -190,3 +184,54 @@ func TestThePoolsNumbersAreReported(t *testing.T) {
 		t.Errorf("one call waited for a connection, but the waits went from %v to %v", waits, after)
 	}
 }
+
+// A tracer that panics must not cost the pool a connection.
+func TestAPanicOfTheProgramsTracerLosesNoConnection(t *testing.T) {
+	cfg := get[*pgxpool.Config](t)(pgxpool.ParseConfig(pgtest.Shared(t).DSN(t)))
+	var panics atomic.Bool
+	cfg.ConnConfig.Tracer = panicking{&panics}
+	cfg.MaxConns = 1
+	pool := get[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), cfg))
+	defer pool.Close()
+	s := closing(t)(sqlstore.NewPostgres(t.Context(), pool))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	calls := map[string]func(){
+		"read":  func() { _, _ = s.LoadThread(t.Context(), "thr_1") },
+		"write": func() { _ = s.SaveThread(t.Context(), thread("thr_1")) },
+	}
+	for name, call := range calls {
+		for _, fresh := range []bool{false, true} {
+			if fresh {
+				pool.Reset() // the next connection is greeted
+			}
+			panics.Store(true)
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: no panic", name)
+					}
+				}()
+				call()
+			}()
+			panics.Store(false)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			must(t, s.SaveThread(ctx, thread("thr_1")))
+			cancel()
+		}
+	}
+}
+
+type panicking struct{ on *atomic.Bool }
+
+func (p panicking) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	if p.on.Load() {
+		panic("in the tracer")
+	}
+	return ctx
+}
+func (panicking) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (p panicking) TraceBatchStart(ctx context.Context, c *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return p.TraceQueryStart(ctx, c, pgx.TraceQueryStartData{})
+}
+func (panicking) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (panicking) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}

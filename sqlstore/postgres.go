@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/puddle/v2"
 
 	"github.com/chatstore/chatstore/store"
 )
@@ -70,6 +71,7 @@ type postgresEngine struct {
 	closing context.Context
 	stop    context.CancelFunc
 	waits   sync.WaitGroup // transactions that outlive their call
+	asking  sync.Mutex     // held while one of these asks for its end
 }
 
 func newEngine(cfg config, pool *pgxpool.Pool, dsn *pgx.ConnConfig) *postgresEngine {
@@ -141,7 +143,7 @@ func (e *postgresEngine) stats() poolStats {
 func (e *postgresEngine) epoch() string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return fmt.Sprintf("%s.%s.%d.", e.server.system, e.server.timeline, e.server.database)
+	return fmt.Sprintf("%s.%d.", e.server.system, e.server.database)
 }
 
 func (e *postgresEngine) longestWrite() time.Duration {
@@ -152,7 +154,7 @@ func (e *postgresEngine) statements(cfg config) statements {
 	return statementsFor(dialect{
 		table: cfg.qualified, param: func(text string) string { return text },
 		ids:  "(SELECT json_array_elements_text($1::text::json))",
-		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text", together: true,
+		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text || '.' || " + timeline, together: true,
 	})
 }
 
@@ -173,22 +175,12 @@ func (e *postgresEngine) close() error {
 	return nil
 }
 
-// suits refuses a database whose encoding cannot hold every text, and a schema whose name needs quotes, because goose does
-// not quote it.
+// suits refuses a database whose encoding cannot hold every text.
 func (e *postgresEngine) suits(ctx context.Context) error {
 	var encoding string
 	err := e.read(ctx, step{"SELECT current_setting('server_encoding')", nil, only(&encoding)})
 	if err == nil && encoding != "UTF8" {
 		err = fmt.Errorf("%w: its encoding is %s: create it with ENCODING 'UTF8'", errUnsuitable, encoding)
-	}
-	if err != nil || e.cfg.schema == "" {
-		return err
-	}
-	var reserved bool
-	const words = "SELECT EXISTS (SELECT FROM pg_get_keywords() WHERE word = $1 AND catcode IN ('R', 'T'))"
-	err = e.read(ctx, step{words, []any{e.cfg.schema}, only(&reserved)})
-	if reserved {
-		err = fmt.Errorf("%w: WithSchema: %q is a reserved word of PostgreSQL (%w)", errUnsuitable, e.cfg.schema, store.ErrInvalid)
 	}
 	return err
 }
@@ -217,6 +209,10 @@ func (e *postgresEngine) classify(err error) verdict {
 		v.code, v.retry = store.CodeUnavailable, true
 	case "57P01", "57P02": // admin_shutdown, crash_shutdown: this session ended; another may work
 		v.code, v.retry = store.CodeUnavailable, true
+	case "57P05": // idle_session_timeout: of this session
+		v.code, v.retry = store.CodeUnavailable, true
+	case "25P04": // transaction_timeout: it may have hit a COMMIT
+		v.code, v.retry, v.settled = store.CodeUnavailable, true, false
 	case "57P03", "53300": // cannot_connect_now, too_many_connections: for the moment
 		v.code, v.retry = store.CodeUnavailable, true
 	case "25006": // read_only_sql_transaction: of this session; transact drops it, and another may do
@@ -267,6 +263,7 @@ func unanswered(err error) verdict {
 	switch {
 	case errors.Is(err, pgx.ErrTxCommitRollback): // the answer to a COMMIT
 		return verdict{code: store.CodeInternal, settled: true}
+	case errors.Is(err, puddle.ErrClosedPool): // the program closed its pool
 	case isConnect, errors.Is(err, errStandby), errors.Is(err, errOldLine), errors.Is(err, errOtherOne): // no statement was sent
 		v.retry = true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -271,3 +271,28 @@ func TestABusNeedsTheRightToSwitchOnTheTriggers(t *testing.T) {
 	closed[*pubsub.Bus](t)(owner.Bus(t.Context()))
 	closed[*pubsub.Bus](t)(weak.Bus(t.Context())) // they are on
 }
+
+// A first Bus waits for the writers under way. Later writers must not wait for it.
+func TestAFirstBusStopsNoWriter(t *testing.T) {
+	dsn := pgtest.Shared(t).DSN(t)
+	s := openPG(t, dsn, sqlstore.WithRetryFor(time.Minute), sqlstore.WithLockTimeout(time.Minute))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	tx := begun(t, dsn, "UPDATE chatstore_threads SET doc = doc")
+	made := make(chan error, 1)
+	go func() {
+		b, err := s.Bus(context.Background())
+		if err == nil {
+			err = b.Close()
+		}
+		made <- err
+	}()
+	blocked(t, tx)
+	for i := range 20 {
+		must(t, s.SaveThread(t.Context(), thread(fmt.Sprint("thr_new", i))))
+	}
+	if len(made) > 0 {
+		t.Fatalf("the Bus did not wait: %v", <-made)
+	}
+	must(t, tx.Rollback(t.Context()))
+	must(t, <-made)
+}

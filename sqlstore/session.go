@@ -32,7 +32,7 @@ type server struct {
 
 // The errors of connections that are not used. Another attempt may find a better one.
 var (
-	errStandby  = errors.New("sqlstore: the server is a standby")
+	errStandby  = errors.New("sqlstore: the server is a standby (of several hosts, target_session_attrs=primary finds the primary)")
 	errOldLine  = errors.New("sqlstore: the server is an old primary: another server was promoted")
 	errOtherOne = errors.New("sqlstore: another database answers than before: restart the program to use it")
 )
@@ -47,15 +47,27 @@ func (e *postgresEngine) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		if err != nil {
 			return nil, fmt.Errorf("connection: %w", err)
 		}
-		known, err := e.greet(ctx, c.Conn())
+		known, err := e.welcome(ctx, c)
 		if err == nil {
 			return c, nil
 		}
-		drop(c)
 		if !known {
 			return nil, err
 		}
 	}
+}
+
+// welcome greets a connection of the pool. It drops one that must not be used, also if a hook or tracer of the program panics.
+func (e *postgresEngine) welcome(ctx context.Context, c *pgxpool.Conn) (known bool, err error) {
+	good := false
+	defer func() {
+		if !good {
+			drop(c)
+		}
+	}()
+	known, err = e.greet(ctx, c.Conn())
+	good = err == nil
+	return known, err
 }
 
 // drop closes a connection and gives it back. It first closes the network connection. The driver's own way to close may ask
@@ -125,8 +137,11 @@ func identify(ctx context.Context, c *pgx.Conn) (s server, err error) {
 	}
 	const system = "SELECT system_identifier::text, " + timeline + " FROM pg_control_system()"
 	err = c.QueryRow(ctx, system).Scan(&s.system, &s.timeline)
-	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
-		return server{database: s.database}, nil // some services hide it
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pe.Code {
+		case "42501", "42883", "0A000": // insufficient_privilege, undefined_function, feature_not_supported: some services hide it
+			return server{database: s.database}, nil
+		}
 	}
 	return s, err
 }
@@ -185,6 +200,8 @@ type pgTx struct {
 	begun bool
 	xid   string
 	on    server // where it runs
+
+	asksLine bool // introduce asks for the timeline
 }
 
 func (t *pgTx) run(ctx context.Context, steps ...step) error {
@@ -192,7 +209,7 @@ func (t *pgTx) run(ctx context.Context, steps ...step) error {
 		var b pgx.Batch
 		if !t.begun {
 			b.Queue("begin")
-			text, args := t.e.introduce(ctx)
+			text, args := t.introduce(ctx)
 			b.Queue(text, args...)
 		}
 		for _, st := range steps {
@@ -201,6 +218,13 @@ func (t *pgTx) run(ctx context.Context, steps ...step) error {
 		res := t.c.SendBatch(context.WithoutCancel(ctx), &b)
 		err := t.answers(res, steps)
 		return errors.Join(err, res.Close())
+	})
+}
+
+func (t *pgTx) exec(ctx context.Context, text string) error {
+	return t.e.watched(ctx, t.c, func() error {
+		_, err := t.c.PgConn().Exec(context.WithoutCancel(ctx), text).ReadAll()
+		return err
 	})
 }
 
@@ -215,7 +239,7 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 			err = eachRow(rows, step{row: func(func(...any) error) error {
 				values := rows.RawValues()
 				t.xid = string(values[0])
-				if t.e.changesServers() {
+				if t.asksLine {
 					t.on.timeline = string(values[1])
 				}
 				return nil
@@ -239,9 +263,10 @@ func (t *pgTx) answers(res pgx.BatchResults, steps []step) error {
 
 // introduce returns the second statement of a transaction. It asks for the transaction's number, and sets the call's stamp for
 // the triggers and what differs from the session's limits.
-func (e *postgresEngine) introduce(ctx context.Context) (text string, args []any) {
+func (t *pgTx) introduce(ctx context.Context) (text string, args []any) {
+	e := t.e
 	text = "SELECT pg_current_xact_id()::text"
-	if e.changesServers() {
+	if t.asksLine = e.changesServers(); t.asksLine {
 		text += ", " + timeline
 	}
 	set := func(name, value string) {
@@ -252,8 +277,8 @@ func (e *postgresEngine) introduce(ctx context.Context) (text string, args []any
 		set("chatstore.stamp", s.Origin+":"+strconv.FormatUint(s.Write, 10))
 	}
 	limit := e.cfg.statementTimeout
-	if t, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(t))
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end))
 	}
 	if e.own && !e.cfg.pooler { // newPostgres has set the session's limits
 		if limit < e.cfg.statementTimeout {
@@ -379,11 +404,10 @@ func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, t *pgTx, 
 			hangUp(c.Conn())
 		}
 		for e.closing.Err() == nil {
-			running, err := e.running(e.closing, t.on, t.xid)
-			if err != nil {
-				c.Release() // no server can be reached, so none has too many connections
-			} else if !running {
+			if running, err := e.running(e.closing, t.on, t.xid); err == nil && !running {
 				return
+			} else if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered {
+				c.Release() // no server can be reached, so none has too many connections
 			}
 			select {
 			case <-time.After(pollInterval):
@@ -401,12 +425,23 @@ func (e *postgresEngine) connect(ctx context.Context, dsn *pgx.ConnConfig) (*pgx
 			return nil, err
 		}
 	}
-	return pgx.ConnectConfig(ctx, dsn)
+	c, err := pgx.ConnectConfig(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	if after := e.pool.Config().AfterConnect; after != nil {
+		if err := after(ctx, c); err != nil {
+			return nil, errors.Join(err, c.Close(ctx))
+		}
+	}
+	return c, nil
 }
 
 // running reports whether the server still runs a transaction. It asks on a connection of its own, because the pool may have
-// no other.
+// no other. There is at most one such connection.
 func (e *postgresEngine) running(ctx context.Context, on server, xid string) (bool, error) {
+	e.asking.Lock()
+	defer e.asking.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, verdictLimit)
 	defer cancel()
 	c, err := e.connect(ctx, e.dsn)
