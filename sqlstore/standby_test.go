@@ -487,3 +487,16 @@ func TestNothingAcknowledgedIsLostWhileTheStandbyComesAndGoes(t *testing.T) {
 	l.end(t, openPG(t, promoted, sqlstore.WithoutMigration()))
 	l.patient(t)
 }
+
+// What opens a Store or a Bus changes the schema, and its COMMIT may wait for a standby too. It ends after its context.
+func TestABusBesideASilentStandbyEndsAfterItsContext(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.Start(t, fast...)
+	s := get[*sqlstore.Store](t)(sqlstore.OpenPostgres(t.Context(), primary.DSN(t)))
+	standby := primary.SynchronousStandby(t)
+	standby.Hold(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	wantErr(t, errOf(s.Bus(ctx)), store.CodeTimeout)
+	must(t, s.Close()) // does not wait for the standby
+}
