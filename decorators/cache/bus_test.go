@@ -432,6 +432,7 @@ func TestAPendingWriteIsToldOfAgainUntilItEnds(t *testing.T) {
 			_ = a.SaveThread(t.Context(), second)
 		}
 		time.Sleep(10*time.Minute - time.Second/2)
+		synctest.Wait()
 		for _, c := range wire.sent {
 			if c.Origin == "" || c.Write != 0 {
 				t.Fatalf("published %+v before the write ended", c)
@@ -444,6 +445,7 @@ func TestAPendingWriteIsToldOfAgainUntilItEnds(t *testing.T) {
 			t.Errorf("%d announcements, of which the last is %+v, want one a second, and then the write's end", sent, last)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(wire.sent) != sent {
 			t.Errorf("%d announcements after the last one", len(wire.sent)-sent)
 		}
