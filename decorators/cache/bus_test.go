@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -431,23 +432,24 @@ func TestAPendingWriteIsToldOfAgainUntilItEnds(t *testing.T) {
 			f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: pends(d)})
 			_ = a.SaveThread(t.Context(), second)
 		}
-		time.Sleep(10*time.Minute - time.Second/2)
-		synctest.Wait()
-		for _, c := range wire.sent {
+		after := func(d time.Duration) []bus.Change {
+			time.Sleep(d)
+			synctest.Wait()
+			wire.mu.Lock()
+			defer wire.mu.Unlock()
+			return slices.Clone(wire.sent)
+		}
+		for _, c := range after(10*time.Minute - time.Second/2) {
 			if c.Origin == "" || c.Write != 0 {
 				t.Fatalf("published %+v before the write ended", c)
 			}
 		}
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		sent := len(wire.sent)
-		if last := wire.sent[sent-1]; last != (bus.Change{ThreadID: "thr_1"}) || sent < 500 {
-			t.Errorf("%d announcements, of which the last is %+v, want one a second, and then the write's end", sent, last)
+		sent := after(2 * time.Second)
+		if last := sent[len(sent)-1]; last != (bus.Change{ThreadID: "thr_1"}) || len(sent) < 500 {
+			t.Errorf("%d announcements, of which the last is %+v, want one a second, and then the write's end", len(sent), last)
 		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if len(wire.sent) != sent {
-			t.Errorf("%d announcements after the last one", len(wire.sent)-sent)
+		if n := len(after(time.Hour)) - len(sent); n != 0 {
+			t.Errorf("%d announcements after the last one", n)
 		}
 	})
 }
