@@ -103,6 +103,7 @@ func TestAnOwnersSaveUnderAVersion(t *testing.T) {
 		{"live, InsertOnly", store.InsertOnly, nil, nil, 0, plain, 2},
 		{"live, InsertOnly, another version", store.InsertOnly, nil, nil, 1, "conflict, if_version", 2},
 		{"deleted", store.Upsert, world.gone, nil, 0, "ok", 2},
+		{"deleted after the look, InsertOnly", store.InsertOnly, nil, world.gone, 1, "ok", 2},
 		{"deleted, InsertOnly", store.InsertOnly, world.gone, nil, 0, "ok", 2},
 		{"deleted, UpdateOnly", store.UpdateOnly, world.gone, nil, 0, "not_found", 1},
 		{"deleted, version of the live thread", store.Upsert, world.gone, nil, -1, plain, 2},
