@@ -308,7 +308,11 @@ func (c *call) base(err error) error {
 			e.Field = b.Field
 		}
 	case store.CodeLimited:
-		if b, ok := errors.AsType[*store.Error](err); ok {
+		b, ok := errors.AsType[*store.Error](err)
+		for ok && b.Code == store.CodeOK { // its cause has the code: see store.CodeOf
+			b, ok = errors.AsType[*store.Error](b.Cause)
+		}
+		if ok {
 			e.RetryAfter = b.RetryAfter
 		}
 	default:

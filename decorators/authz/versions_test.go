@@ -236,6 +236,11 @@ func TestAConditionIsForTheCallersWriteOnly(t *testing.T) {
 func TestALimitIsTheAnswer(t *testing.T) {
 	limited := errors.Join(&store.Error{Code: store.CodeLimited, ID: canary, RetryAfter: 7 * time.Second, Cause: errors.New(canary)},
 		errors.New(canary))
+	testALimitIsTheAnswer(t, limited)
+	testALimitIsTheAnswer(t, &store.Error{Op: store.OpSaveItem, Cause: limited}) // its code is its cause's
+}
+
+func testALimitIsTheAnswer(t *testing.T, limited error) {
 	check := func(err error) {
 		t.Helper()
 		wants(t, err, store.ErrLimited)
