@@ -6,7 +6,7 @@
 //	page, err := s.LoadThreads(ctx, store.ThreadQuery{})
 //
 // All rows must fit into memory, and are lost when the process ends. With ids of [store.DefaultIDs], an item takes at most 350
-// bytes beside its JSON. Deletions leave something behind:
+// bytes beside its JSON, in threads of five items or more. Deletions leave something behind:
 //
 //   - A deleted item leaves its id and its place, until its thread is deleted: at most 200 bytes. So it is still a cursor.
 //   - A deleted thread or attachment leaves its id, Owner, version and place: at most 350 bytes. So it is still a cursor, another

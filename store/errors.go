@@ -141,8 +141,7 @@ func CodeOf(err error) Code {
 //
 // Errors of several attempts may be joined. Their outcome is unknown if one of them is ErrUnavailable, a cancellation or a
 // timeout. IsDefinite cannot judge errors of other packages in a join: first wrap the error of each attempt in an [*Error].
-// An error that wraps
-// ErrNotApplied in any place counts as not applied: join ErrNotApplied only if it holds for every attempt.
+// An error that wraps ErrNotApplied in any place counts as not applied: join ErrNotApplied only if it holds for every attempt.
 func IsDefinite(err error) bool {
 	if errors.Is(err, ErrNotApplied) {
 		return true
@@ -186,8 +185,7 @@ const (
 )
 
 // Error is the error of a call of a Store. Its text has the op, the code, the kind of row, the caller's own id and the
-// Field. It
-// contains nothing stored, so it may be shown to the caller. The cause is for errors.Is, errors.As and private logs.
+// Field. It contains nothing stored, so it may be shown to the caller. The cause is for errors.Is, errors.As and private logs.
 type Error struct {
 	Op   Op
 	Kind string // thread, item or attachment

@@ -16,11 +16,17 @@ type Versions struct {
 // WithVersions returns a context whose calls report thread versions to the returned Versions. Read a thread and its items
 // in this context, decide, and write under [IfVersion] with the version that Of returns. Use a new context for each try:
 //
-//	ctx, read := store.WithVersions(ctx)
-//	item, err := s.LoadItem(ctx, threadID, itemID)
-//	…
-//	if n, ok := read.Of(threadID); ok {
-//		err = s.SaveItem(store.IfVersion(ctx, threadID, n), threadID, changed)
+//	for {
+//		ctx, read := store.WithVersions(parent)
+//		item, err := s.LoadItem(ctx, threadID, itemID)
+//		… // return an error, or change the item
+//		n, ok := read.Of(threadID)
+//		… // if not ok, the Store keeps no versions
+//		err = s.SaveItem(store.IfVersion(ctx, threadID, n), threadID, item)
+//		if e, ok := errors.AsType[*store.Error](err); ok && e.Code == store.CodeConflict && e.Field == "if_version" {
+//			continue // something has changed since the read
+//		}
+//		return err
 //	}
 //
 // A thread's version is a counter. It goes up by one in every transaction that changes the thread or its items.
@@ -36,8 +42,8 @@ func WithVersions(ctx context.Context) (context.Context, *Versions) {
 }
 
 // Of returns the lowest version of the thread that a read reported. So a write under it fails if anything that was read has
-// changed since. A write of the same context moves it from the version before the write to the one after. ok is false if no
-// version was reported: no read succeeded, or the Store keeps no versions.
+// changed since. A write of the same context moves it from the version before the write to the one after. A write that
+// changes nothing counts as a read. ok is false if no version was reported: no read succeeded, or the Store keeps no versions.
 func (v *Versions) Of(threadID string) (n uint64, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -64,6 +70,7 @@ func (v *Versions) note(threadID string, before, after uint64) {
 // IfVersion returns a context for writes of one thread and its items that apply only if the thread has version n. Otherwise
 // they are [ErrConflict], with the Field "if_version". The write itself decides, so of several writes under one version at
 // most one applies. A thread that never existed has version 0, and a deleted one keeps its version.
+// A missing thread answers as without the condition, except to SaveThread.
 //
 // In such a context, a write of another thread or of an attachment is [ErrInvalid], and so is every write if the Store keeps
 // no versions. Reads are not affected.

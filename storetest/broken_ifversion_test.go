@@ -64,6 +64,11 @@ func brokenConditions() []broken {
 				m.unconditional()
 			}
 		}), []string{"IfVersion/the version comes before the save mode and the id"}},
+		{"DeleteThreadItem looks at the id before the version", on(store.OpDeleteThreadItem, func(m *made) {
+			if m.stale() && m.stored().Err != nil {
+				m.unconditional()
+			}
+		}), []string{"IfVersion/the version comes before the save mode and the id"}},
 		{"SaveThread looks at the owner before the version", on(store.OpSaveThread, func(m *made) {
 			if o := m.stored().Thread.Owner; !o.IsZero() && !m.Thread.Owner.IsZero() && m.Thread.Owner != o {
 				m.unconditional()

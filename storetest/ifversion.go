@@ -185,9 +185,8 @@ func conditionsOfVersions() (all []check) {
 				u.wants(u.addItem(w.thread.ID, w.item), store.ErrConflict)
 				u.wants(u.mode(store.InsertOnly).saveItem(w.thread.ID, w.item), store.ErrConflict)
 				u.wants(u.mode(store.UpdateOnly).saveItem(w.thread.ID, h.item(at(1), "text")), store.ErrNotFound)
-				if !layer.Guarded(h.s) { // a guard may refuse an InsertOnly save of a thread that it has seen
-					u.wants(u.mode(store.InsertOnly).saveThread(w.thread), store.ErrConflict)
-				}
+				u.wants(u.deleteItem(w.thread.ID, h.mint.ID("msg")), nil)
+				u.wants(u.mode(store.InsertOnly).saveThread(w.thread), store.ErrConflict)
 			}
 			w.check("after refused writes")
 		}),

@@ -79,12 +79,20 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 // replace replaces a stored row of owner.
 func (l *guarded) replace(ctx context.Context, c *call, r row, owner chat.Owner) (again bool, err error) {
 	mode := store.SaveModeFrom(ctx)
-	if mode == store.InsertOnly || !r.owner.IsZero() && r.owner != owner {
+	own := owner == c.Principal.Owner
+	switch {
+	case !r.owner.IsZero() && r.owner != owner, mode == store.InsertOnly && !(r.conditional && own):
 		return false, c.error(store.CodeConflict)
+	case mode == store.InsertOnly: // the base says whether the version is wrong; it inserts if the row has been deleted since
+		r.owner = owner
+		if err := l.mayCreate(ctx, c, r); err != nil {
+			return false, err
+		}
+		return false, c.changed(r.write(ctx, owner))
 	}
 	err = r.write(store.WithSaveMode(ctx, store.UpdateOnly), owner)
 	// The owner may have deleted the row at the same time. Their Upsert then inserts it.
-	again = mode == store.Upsert && owner == c.Principal.Owner && store.CodeOf(err) == store.CodeNotFound
+	again = mode == store.Upsert && own && store.CodeOf(err) == store.CodeNotFound
 	return again, c.changed(err)
 }
 

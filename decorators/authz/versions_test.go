@@ -100,8 +100,10 @@ func TestAnOwnersSaveUnderAVersion(t *testing.T) {
 		{"live", store.Upsert, nil, nil, 0, "ok", 2},
 		{"live, another version", store.Upsert, nil, nil, 1, "conflict, if_version", 2},
 		{"live, version 0", store.Upsert, nil, nil, -100, "conflict, if_version", 2},
-		{"live, InsertOnly", store.InsertOnly, nil, nil, 0, plain, 1},
+		{"live, InsertOnly", store.InsertOnly, nil, nil, 0, plain, 2},
+		{"live, InsertOnly, another version", store.InsertOnly, nil, nil, 1, "conflict, if_version", 2},
 		{"deleted", store.Upsert, world.gone, nil, 0, "ok", 2},
+		{"deleted after the look, InsertOnly", store.InsertOnly, nil, world.gone, 1, "ok", 2},
 		{"deleted, InsertOnly", store.InsertOnly, world.gone, nil, 0, "ok", 2},
 		{"deleted, UpdateOnly", store.UpdateOnly, world.gone, nil, 0, "not_found", 1},
 		{"deleted, version of the live thread", store.Upsert, world.gone, nil, -1, plain, 2},
@@ -234,6 +236,11 @@ func TestAConditionIsForTheCallersWriteOnly(t *testing.T) {
 func TestALimitIsTheAnswer(t *testing.T) {
 	limited := errors.Join(&store.Error{Code: store.CodeLimited, ID: canary, RetryAfter: 7 * time.Second, Cause: errors.New(canary)},
 		errors.New(canary))
+	testALimitIsTheAnswer(t, limited)
+	testALimitIsTheAnswer(t, &store.Error{Op: store.OpSaveItem, Cause: limited}) // its code is its cause's
+}
+
+func testALimitIsTheAnswer(t *testing.T, limited error) {
 	check := func(err error) {
 		t.Helper()
 		wants(t, err, store.ErrLimited)

@@ -3,12 +3,16 @@ package cache
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // publishTimeout bounds how long a write waits for the bus.
@@ -32,20 +36,49 @@ func (l *cached) announced(ctx context.Context, k key, write func(context.Contex
 	} else {
 		change.AttachmentID = k.id
 	}
+	var p pending
 	definite := false // stays false on a panic
 	defer func() {
+		ended := p.all()
+		definite = definite && len(ended) == 0
 		if definite && err != nil {
 			return
 		}
 		if !definite {
 			l.unsure.add(n)
 			change.Write = 0
-			defer l.remind(change)
+			defer l.remind(change, ended)
 		}
 		l.publish(ctx, change)
 	}()
-	definite, err = write(bus.WithStamp(ctx, bus.Stamp{Origin: l.origin, Write: n}))
+	definite, err = write(p.listen(bus.WithStamp(ctx, bus.Stamp{Origin: l.origin, Write: n})))
 	return err
+}
+
+// pending collects the channels that a base reports with [driver.ReportPending].
+type pending struct {
+	mu    sync.Mutex
+	ended []<-chan struct{}
+}
+
+// listen returns a context in which p collects the channels. All reports are forwarded to the recorder of ctx.
+func (p *pending) listen(ctx context.Context) context.Context {
+	return callctx.WithUnsettledRecorder(ctx, func(ended <-chan struct{}) {
+		if ended == nil {
+			layer.ReportUnsettled(ctx)
+			return
+		}
+		p.mu.Lock()
+		p.ended = append(p.ended, ended)
+		p.mu.Unlock()
+		driver.ReportPending(ctx, ended)
+	})
+}
+
+func (p *pending) all() []<-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 // remindEvery is the time between two announcements of a write with an unknown outcome.
@@ -59,14 +92,28 @@ type reminders struct {
 }
 
 type reminder struct {
-	until time.Time // from then on the write can have no further effect
+	until time.Time         // from then on a write whose end the base does not report can have no further effect
+	ended []<-chan struct{} // of writes whose end the base reports
 	timer *time.Timer
+}
+
+// over reports whether no write can have a further effect.
+func (p *reminder) over() bool {
+	p.ended = slices.DeleteFunc(p.ended, func(ended <-chan struct{}) bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	return len(p.ended) == 0 && !time.Now().Before(p.until)
 }
 
 // remind announces a write with an unknown outcome every second until it can have no further effect, and then once more. A
 // cache that was disconnected at the first announcement has not held the row back, and may have loaded it as it was before
 // the write.
-func (l *cached) remind(c bus.Change) {
+func (l *cached) remind(c bus.Change, ended []<-chan struct{}) {
 	r := &l.reminders
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,13 +122,13 @@ func (l *cached) remind(c bus.Change) {
 	}
 	until := time.Now().Add(l.core.Hold())
 	if p := r.pending[c]; p != nil {
-		p.until = until
+		p.until, p.ended = until, append(p.ended, ended...)
 		return
 	}
 	if r.pending == nil {
 		r.pending = make(map[bus.Change]*reminder)
 	}
-	p := &reminder{until: until}
+	p := &reminder{until: until, ended: ended}
 	p.timer = time.AfterFunc(remindEvery, func() { l.remindAgain(c, p) })
 	r.pending[c] = p
 }
@@ -93,7 +140,7 @@ func (l *cached) remindAgain(c bus.Change, p *reminder) {
 		r.mu.Unlock()
 		return
 	}
-	change, over := c, !time.Now().Before(p.until)
+	change, over := c, p.over()
 	if over {
 		delete(r.pending, c)
 		change.Origin = "" // the write has happened by now, or never will

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/faulty"
 )
@@ -367,6 +370,86 @@ func TestTheEndOfItsContextEndsASubscription(t *testing.T) {
 		must(t, wire.Publish(t.Context(), bus.Change{ThreadID: "thr_1"}))
 		if got != 1 {
 			t.Errorf("the subscriber got %d changes, want only the first", got)
+		}
+	})
+}
+
+// pends returns a fault of a base that watches its write: the write takes effect after the given time, on the bubble's clock.
+func pends(d time.Duration) func(context.Context, layer.Call, func(context.Context) error) error {
+	return func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		ended := make(chan struct{})
+		driver.ReportPending(ctx, ended)
+		go func() {
+			defer close(ended)
+			time.Sleep(d)
+			_ = next(context.WithoutCancel(ctx))
+		}()
+		return store.ErrUnavailable
+	}
+}
+
+// A write that the base watches is held back by every cache until the base has reported its end, also beyond the quarantines.
+func TestAPendingWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
+	for name, answer := range map[string]error{"unknown": store.ErrUnavailable, "a definite answer of a second try": store.ErrConflict} {
+		synctest.Test(t, func(t *testing.T) {
+			base, wire := memstore.New(), bus.Local()
+			f := faulty.New(base, faulty.WithLongestWrite(time.Second))
+			a, b := onBus(t, f, wire), onBus(t, f, wire)
+			fill(t, base, 1)
+			f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1,
+				Do: func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+					_ = pends(125*time.Second)(ctx, c, next)
+					return answer
+				}})
+			heard := 0 // by a layer above
+			ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) {
+				if ended != nil {
+					heard++
+				}
+			})
+			_ = a.SaveThread(ctx, second)
+			if heard != 1 {
+				t.Errorf("%s: reported to the layer above %d times, want once", name, heard)
+			}
+			time.Sleep(124 * time.Second)
+			load(t.Context(), t, a)
+			load(t.Context(), t, b) // the state before the write
+			time.Sleep(2 * time.Second)
+			answers(t, a, "second", name+": in the writing cache")
+			answers(t, b, "second", name+": in the other cache")
+		})
+	}
+}
+
+// The last announcement of a pending write comes when it has ended, and has no origin.
+func TestAPendingWriteIsToldOfAgainUntilItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base, wire := memstore.New(), &handBus{}
+		f := faulty.New(base, faulty.WithLongestWrite(time.Second))
+		a := onBus(t, f, wire)
+		fill(t, base, 1)
+		for _, d := range []time.Duration{10 * time.Minute, 90 * time.Second} { // two writes of a row
+			f.Inject(faulty.Fault{Op: store.OpSaveThread, Times: 1, Do: pends(d)})
+			_ = a.SaveThread(t.Context(), second)
+		}
+		after := func(d time.Duration) []bus.Change {
+			time.Sleep(d)
+			synctest.Wait()
+			wire.mu.Lock()
+			defer wire.mu.Unlock()
+			return slices.Clone(wire.sent)
+		}
+		for _, c := range after(10*time.Minute - time.Second/2) {
+			if c.Origin == "" || c.Write != 0 {
+				t.Fatalf("published %+v before the write ended", c)
+			}
+		}
+		sent := after(2 * time.Second)
+		if last := sent[len(sent)-1]; last != (bus.Change{ThreadID: "thr_1"}) || len(sent) < 500 {
+			t.Errorf("%d announcements, of which the last is %+v, want one a second, and then the write's end", len(sent), last)
+		}
+		if n := len(after(time.Hour)) - len(sent); n != 0 {
+			t.Errorf("%d announcements after the last one", n)
 		}
 	})
 }

@@ -120,7 +120,8 @@ func WithLoadTimeout(d time.Duration) Option {
 // WithQuarantine sets how long a write with an unknown outcome may still take effect. For that time, the quarantine, its
 // thread is neither answered from the cache nor stored in it. The default is the bound that the base states
 // ([driver.WriteBounder]), or one minute if it states none. If the base states a bound, the larger of that and d
-// counts. WithQuarantine panics if d is negative.
+// counts. A write reported by [driver.ReportPending] is held back until it ends, however long that is. WithQuarantine panics
+// if d is negative.
 func WithQuarantine(d time.Duration) Option {
 	must(d >= 0, "WithQuarantine: the time is negative: use 0 where a write never outlives its call")
 	return func(c *config) { c.quarantine = d }

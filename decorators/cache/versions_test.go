@@ -195,6 +195,7 @@ func TestAReadThatIsRepeatedBeneathKeepsItsVersion(t *testing.T) {
 	p.set(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 		if c.Op == store.OpLoadItem {
 			_ = next(ctx) // its answer is lost
+			must(t, base.SaveThread(t.Context(), second))
 		}
 		return next(ctx)
 	})
@@ -209,6 +210,18 @@ func TestAReadThatIsRepeatedBeneathKeepsItsVersion(t *testing.T) {
 	if store.CodeOf(err) != store.CodeConflict {
 		t.Errorf("a save under version %d ended with %v, want a conflict: the item has changed since it was read", n, err)
 	}
+}
+
+// A repeated read that finds the same version again is cached.
+func TestAReadThatIsRepeatedBeneathIsCached(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 1)
+	p.set(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		_ = next(ctx) // its answer is lost
+		return next(ctx)
+	})
+	load(t.Context(), t, s)
+	p.costs(0, func() { load(t.Context(), t, s) }, "a read after one that was repeated")
 }
 
 func TestAMissingItemReportsTheVersionOfItsThread(t *testing.T) {

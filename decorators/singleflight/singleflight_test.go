@@ -21,6 +21,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 )
@@ -497,4 +498,24 @@ func TestACallerOfAnOvertakenCallHearsItsVersion(t *testing.T) {
 			t.Errorf("a save under the version of the overtaken call ended with %v, %t, want a conflict", err, ok)
 		}
 	})
+}
+
+// A layer above, such as a cache, hears of a write that the base watches.
+func TestAPendingWriteIsReportedToTheLayerAbove(t *testing.T) {
+	ended := make(chan struct{})
+	defer close(ended)
+	s := store.Wrap(memstore.New(), singleflight.New(), layer.Intercept("pending", layer.InterceptorFunc(
+		func(ctx context.Context, _ layer.Call, _ func(context.Context) error) error {
+			driver.ReportPending(ctx, ended)
+			return store.ErrUnavailable
+		})))
+	heard := 0
+	ctx := callctx.WithUnsettledRecorder(t.Context(), func(c <-chan struct{}) {
+		if c == ended {
+			heard++
+		}
+	})
+	if _ = s.SaveThread(ctx, thread("second")); heard != 1 {
+		t.Errorf("the layer above heard of it %d times, want once", heard)
+	}
 }

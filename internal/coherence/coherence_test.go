@@ -148,3 +148,25 @@ func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
 		}
 	}
 }
+
+func TestEqualReportsOfAReadCountAsOne(t *testing.T) {
+	read, write := Report{"thr_1", 3, 3}, Report{"thr_1", 3, 4}
+	for _, c := range []struct {
+		reports []Report
+		want    Report
+	}{
+		{nil, Report{}},
+		{[]Report{read}, read},
+		{[]Report{read, read, read}, read},
+		{[]Report{write}, write},
+		{[]Report{write, write}, Report{}},
+		{[]Report{read, write}, Report{}},
+		{[]Report{read, {"thr_1", 4, 4}}, Report{}},
+		{[]Report{read, {"thr_2", 3, 3}}, Report{}},
+		{[]Report{{"thr_2", 3, 3}, {"thr_2", 3, 3}}, Report{}},
+	} {
+		if got, ok := Only(c.reports, "thr_1"); got != c.want || ok != (c.want != Report{}) {
+			t.Errorf("%v: got %v, %t, want %v", c.reports, got, ok, c.want)
+		}
+	}
+}

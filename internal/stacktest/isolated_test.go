@@ -9,11 +9,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
@@ -210,4 +213,43 @@ func (h hostileBase) LoadAttachment(ctx context.Context, id string) (chat.Attach
 		a, err := h.Store.LoadAttachment(ctx, id)
 		return a, err == nil, err
 	})
+}
+
+// TestTheCachesForgetAnErasedOwner follows the steps of [driver.Eraser], for a thread that step 1 has not found.
+func TestTheCachesForgetAnErasedOwner(t *testing.T) {
+	base, wire := memstore.New(), bus.Local()
+	inside, other := store.Wrap(base, cache.New(cache.WithBus(wire))), store.Wrap(base, cache.New(cache.WithBus(wire)))
+	defer store.Close(inside, other)
+	s := store.Wrap(other, authz.New(authz.OwnerOnly())) // of another process than the one that erases
+	owner := chat.Owner{Tenant: "acme", Subject: "ada"}
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: owner})
+	must(t, s.SaveThread(ctx, titled("thr_1", "x")))
+	must(t, s.SaveAttachment(ctx, testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "x", MIMEType: "text/plain"}))))
+	held := func(in store.Store) (n int) {
+		if _, err := in.LoadThread(ctx, "thr_1"); err == nil {
+			n++
+		}
+		if _, err := in.LoadAttachment(ctx, "atc_1"); err == nil {
+			n++
+		}
+		return n
+	}
+	held(s)
+	eraser, _ := store.As[driver.Eraser](base)
+	erased, err := eraser.EraseOwner(ctx, owner)
+	must(t, err)
+	if held(s) != 2 {
+		t.Fatal("the other cache does not hold the erased rows: this test shows nothing")
+	}
+	for _, id := range erased.Threads {
+		must(t, inside.DeleteThread(ctx, id))
+	}
+	for _, id := range erased.Attachments {
+		must(t, inside.DeleteAttachment(ctx, id))
+	}
+	for name, in := range map[string]store.Store{"the erasing process": inside, "the other process": s} {
+		if n := held(in); n != 0 {
+			t.Errorf("%s still answers %d erased rows", name, n)
+		}
+	}
 }

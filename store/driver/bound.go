@@ -12,8 +12,8 @@ import (
 // their quarantine option.
 type WriteBounder interface {
 	// LongestWrite returns a time limit for abandoned writes, whose callers never learned the outcome. It counts from the
-	// return of the call. When it has passed, such a write has taken effect or never will. Zero means that no write
-	// outlives its call.
+	// return of the call. When it has passed, such a write has taken effect or never will, except a write reported by
+	// [ReportPending]. Zero means that no other write outlives its call.
 	LongestWrite() time.Duration
 }
 

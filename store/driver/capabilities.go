@@ -25,8 +25,16 @@ type AttachmentLister interface {
 // [store.AnyOwner] accepts it as a cursor. A thread keeps its version; if it was live, erasing increments it as a deletion does.
 type Eraser interface {
 	// EraseOwner removes all rows of the owner: its live threads with their items, its live attachments, and its name from
-	// the ids of deleted ones. It returns the ids of the rows that were still live. Caches may hold those: delete them through
-	// the stack too. The zero Owner is [store.ErrInvalid]. EraseOwner erases everything or nothing.
+	// the ids of deleted ones. It returns the ids of the rows that were still live. The zero Owner is [store.ErrInvalid].
+	// EraseOwner erases everything or nothing.
+	//
+	// Caches may still hold the erased rows. Erase an owner in these steps:
+	//
+	//  1. Delete the owner's rows through the stack.
+	//  2. Call EraseOwner.
+	//  3. Delete the ids that it returned through the layers inside of the guard: the cache and what is beneath it. The
+	//     guard itself finds no such row, and does not call the cache.
+	//  4. After the [WriteBounder]'s LongestWrite, repeat steps 2 and 3: an abandoned write may have saved another row.
 	EraseOwner(ctx context.Context, owner chat.Owner) (Erased, error)
 }
 

@@ -302,6 +302,12 @@ func TestConditions(t *testing.T) {
 			if n := testing.AllocsPerRun(100, func() { _ = c.check(&args, &got) }); n != 0 {
 				t.Errorf("%s: %v allocations", op, n)
 			}
+			done, cancel := context.WithCancel(args.ctx)
+			cancel()
+			args.ctx = done
+			if err := c.check(&args, &got); store.CodeOf(err) != store.CodeCanceled {
+				t.Errorf("%s with a cancelled context: got %v", op, err)
+			}
 		} else if !op.IsWrite() {
 			args := good()
 			args.checks, args.ctx = driver.Checks{}, store.IfVersion(args.ctx, "thr_2", 7)
