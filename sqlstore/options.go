@@ -127,8 +127,8 @@ func configured(opts []Option) (config, error) {
 		{c.maxConns > 0, "WithMaxConns: not positive"},
 		{c.connLifetime >= 0, "WithConnLifetime: negative"},
 		{c.retryFor >= 0, "WithRetryFor: negative"},
-		{c.statementTimeout >= time.Millisecond && c.statementTimeout <= mostMillis, "WithStatementTimeout: not between a millisecond and 24 days"},
-		{c.lockTimeout >= time.Millisecond && c.lockTimeout <= mostMillis, "WithLockTimeout: not between a millisecond and 24 days"},
+		{c.statementTimeout >= time.Millisecond && c.statementTimeout <= longestSetting, "WithStatementTimeout: not between a millisecond and 24 days"},
+		{c.lockTimeout >= time.Millisecond && c.lockTimeout <= longestSetting, "WithLockTimeout: not between a millisecond and 24 days"},
 		{c.durability <= SurvivesKill, "WithDurability: unknown"},
 	} {
 		if !rule.ok {
@@ -138,8 +138,8 @@ func configured(opts []Option) (config, error) {
 	return c, nil
 }
 
-// mostMillis is the longest time that a setting of PostgreSQL can have.
-const mostMillis = math.MaxInt32 * time.Millisecond
+// longestSetting is the longest time that a setting of PostgreSQL can have.
+const longestSetting = math.MaxInt32 * time.Millisecond
 
 // invalid returns the error for an option or argument.
 func invalid(text string) error {
