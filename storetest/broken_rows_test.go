@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf16"
 
@@ -215,12 +216,13 @@ var brokenPages = []broken{
 		}
 	}), []string{"Order/items: equal times by insertion", "Order/items: newest first is the exact reverse"}},
 	{"threads: ties are ordered by insertion", func() ops {
-		var order memory[int]
-		n := 0
+		var (
+			order memory[int]
+			n     atomic.Int64
+		)
 		return ops{store.OpSaveThread: func(m *made) {
 			if _, known := order.get(m.Thread.ID); !known && m.Thread.CreatedAt.Equal(at(0)) {
-				n++
-				order.set(m.Thread.ID, n)
+				order.set(m.Thread.ID, int(n.Add(1)))
 			}
 			m.make()
 		}, store.OpLoadThreads: func(m *made) {
