@@ -99,17 +99,7 @@ func TestAStoreOverTheProgramsPool(t *testing.T) {
 	}
 
 	// A cancelled call is cancelled at the server, though the pool's own way is to close the connection.
-	tx := begun(t, dsn, lockThreads)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")) }()
-	blocked(t, tx)
-	cancel()
-	wantErr(t, <-done, store.CodeCanceled, store.ErrNotApplied)
-	if n := waiting(t, tx); n != 0 {
-		t.Errorf("%d sessions still wait for a lock", n)
-	}
-	must(t, tx.Rollback(t.Context()))
+	cancelledWhileBlocked(t, s, dsn)
 
 	must(t, b.Close())
 	must(t, s.Close())

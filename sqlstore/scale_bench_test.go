@@ -55,8 +55,8 @@ func BenchmarkWriters(b *testing.B) {
 	}
 }
 
-// BenchmarkDistance measures what a write costs over a network that delays each way by a millisecond. round-trips is the time
-// that the delay adds to a write, divided by what it adds to a read, which is one round trip.
+// BenchmarkDistance measures a write over a network that delays each way by a millisecond. A read is one round trip. The metric
+// round-trips is the time that the delay adds to a write, divided by the time that it adds to a read.
 //
 //	go test -run '^$' -bench Distance -benchtime 1x .
 func BenchmarkDistance(b *testing.B) {

@@ -19,8 +19,8 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// This file has the use of a connection of the pool: what is checked when it is new, how statements are sent and cancelled,
-// and how the answer to COMMIT is awaited.
+// This file has the use of a connection of the pool. It checks a new connection, sends and cancels statements, and waits for the
+// answer to COMMIT.
 
 // server identifies the database behind a connection. After a failover, the timeline is higher. The old primary, if it still
 // answers, has the lower one.
@@ -153,8 +153,8 @@ func noticeLoss(ctx context.Context, c *pgx.Conn) {
 }
 
 // watched runs f, which waits for answers of the server. When ctx ends, it asks the server to cancel the statement, and f
-// gets the server's answer. So no statement goes on that nobody waits for. f must not use ctx itself: the driver's own way
-// to cancel may close the connection and leave the statement running.
+// gets the server's answer. So a statement ends with its caller. f must not use ctx itself: the driver's own way to cancel may
+// close the connection and leave the statement running.
 func (e *postgresEngine) watched(ctx context.Context, c *pgx.Conn, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -382,8 +382,8 @@ func (e *postgresEngine) commit(ctx context.Context, c *pgxpool.Conn, t *pgTx) (
 const pollInterval = time.Second
 
 // outlive waits for the end of a transaction whose COMMIT has no answer, and then gives its connection back. The server may
-// go on with it, also after its connection was cut: it holds its locks, and becomes visible later. So the layers above are
-// told to hold the thread back, and the server process still counts as a connection of the pool. answered is nil if the
+// go on with it, also after its connection was cut: it holds its locks, and becomes visible later. So outlive tells the layers
+// above to hold the thread back. The server process counts as a connection of the pool until then. answered is nil if the
 // connection is broken.
 func (e *postgresEngine) outlive(ctx context.Context, c *pgxpool.Conn, t *pgTx, answered <-chan error) {
 	ended := make(chan struct{})
@@ -460,9 +460,9 @@ func (e *postgresEngine) running(ctx context.Context, on server, xid string) (bo
 	return err != nil || status != nil && *status == "in progress", err
 }
 
-// sendCommit sends COMMIT and returns nil only if the server confirms it without a warning. It reads the server's answer from
-// the driver's frontend: the driver itself shows warnings only to a function that the pool's maker may have set, and answers a
-// broken connection with a request to cancel.
+// sendCommit sends COMMIT and returns nil only if the server confirms it without a warning. It reads the answer from the driver's
+// frontend, for two reasons. The driver itself passes warnings only to a function that the program may have set. And after a
+// broken connection it asks the server to cancel.
 func sendCommit(c *pgconn.PgConn) error {
 	server := c.Frontend()
 	server.SendQuery(&pgproto3.Query{String: "commit"})

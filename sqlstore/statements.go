@@ -52,8 +52,6 @@ type statements struct {
 	forgetThreads string
 	eraseFiles    string
 	forgetFiles   string
-
-	texts []string // all texts
 }
 
 // mayOwn is the rule of ownership for replacing a row: a save with the zero Owner keeps the stored one.
@@ -72,11 +70,7 @@ type dialect struct {
 func statementsFor(d dialect) statements {
 	names := strings.NewReplacer("{threads}", d.table("threads"), "{items}", d.table("items"), "{gone}", d.table("gone"),
 		"{files}", d.table("attachments"), "{ids}", d.ids, "{self}", d.self)
-	var texts []string
-	q := func(text string) string {
-		texts = append(texts, d.param(names.Replace(text)))
-		return texts[len(texts)-1]
-	}
+	q := func(text string) string { return d.param(names.Replace(text)) }
 	own := func(row string) string { return strings.ReplaceAll(mayOwn, "{row}", row) }
 	const (
 		newThread = `INSERT INTO {threads} AS t (id, tenant, subject, created_at, doc, version, places, state)
@@ -179,7 +173,6 @@ func statementsFor(d dialect) statements {
 			order: []string{"id"}, params: f.params, cursor: `SELECT {order} FROM {files} WHERE id = {id}` + f.cursor + f.where,
 		})
 	}
-	st.texts = texts
 	return st
 }
 

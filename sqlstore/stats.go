@@ -15,8 +15,9 @@ type poolStats struct {
 	waited           time.Duration // all of them together
 }
 
-// AppendStats appends the numbers of the pool of connections: how many are in use, idle and allowed, how many calls had to wait
-// for one, and for how long in all. For SQLite it is the pool of the readers.
+// AppendStats appends the numbers of the pool of connections. They are the connections in use, idle and allowed, the number of
+// calls that had to wait for one, and the sum of their waits. For SQLite, the writing connection is one of them. The number
+// allowed is 0 for a program's own pool of SQLite, because it is not known.
 func (s *Store) AppendStats(dst []layer.Stat) []layer.Stat {
 	p := s.engine.stats()
 	state := func(name string, n int) layer.Stat {

@@ -26,8 +26,8 @@ type broken struct {
 	fails   []string
 }
 
-// ops are the ops that differ from those of the base. 0 stands for generating an id, and opening for a change of the Store's
-// capabilities: without it, the Store has none.
+// ops are the ops that differ from those of the base. 0 stands for generating an id. opening stands for a change of the Store's
+// capabilities; without it, the Store has none.
 type ops map[store.Op]func(m *made)
 
 func on(op store.Op, do func(m *made)) func() ops { return func() ops { return ops{op: do} } }

@@ -67,8 +67,8 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 // the thread. A save that would insert a thread has a plain conflict instead: its id may be another owner's, deleted or hidden. For
 // the same reason [store.WithVersions] learns nothing from a write that failed, nor from LoadThread of a missing thread.
 // A SaveThread under [store.UpdateOnly] of a missing thread is ErrNotFound at every version.
-// A SaveThread of an existing thread is a plain conflict at every version if it has another Owner than the thread, or if it is
-// under [store.InsertOnly] and the thread is not the caller's own.
+// A SaveThread of an existing thread is a plain conflict at every version in two cases. Either it has another Owner than the
+// thread, or it is under [store.InsertOnly] and the thread is not the caller's own.
 //
 // # Owners
 //

@@ -20,8 +20,8 @@ type AttachmentLister interface {
 	ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error)
 }
 
-// Eraser is the capability to erase one owner. An erased id is neither live nor deleted: it has no owner, and nobody can use
-// it again. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. Only a listing with
+// Eraser is the capability to erase one owner. Beside live and deleted, erased is the third state of an id. It has no owner, and
+// stays unusable. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. Only a listing with
 // [store.AnyOwner] accepts it as a cursor. A thread keeps its version; if it was live, erasing increments it as a deletion does.
 type Eraser interface {
 	// EraseOwner removes all rows of the owner: its live threads with their items, its live attachments, and its name from
