@@ -23,9 +23,7 @@ type entry struct {
 	expires time.Duration // on the layer's clock; 0: never
 	bytes   int64         // its cost, set by put
 
-	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the entry is protected.
-	// put allocates it.
-	answered *atomic.Bool
+	answered *atomic.Bool // its node's, set by put
 
 	thread    chat.Thread
 	hasThread bool
@@ -117,12 +115,12 @@ func earlier(a, b time.Duration) time.Duration {
 }
 
 // The fixed costs of an entry:
-//   - lruBytes: the LRU's list and map have the key twice, a list element, and the map's spare room. answered takes 8 bytes.
+//   - lruBytes: the node, and the LRU's list element of 64 bytes and place in a map.
 //   - partitionBytes: package unique holds this much for a principal, beside its text.
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
 	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
-	lruBytes       = 2*int(unsafe.Sizeof(key{})) + 120 + 8
+	lruBytes       = int(unsafe.Sizeof(node{})) + 64 + 40
 	partitionBytes = 200
 )
 

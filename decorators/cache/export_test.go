@@ -14,9 +14,8 @@ func Audit(s store.Store) (account, counted int64, entries int) {
 		sh.mu.Lock()
 		account += sh.bytes()
 		for _, g := range [...]segment{sh.probation, sh.protected} {
-			for _, k := range g.lru.Keys() {
-				e, _ := g.lru.Peek(k)
-				counted += e.cost(k)
+			for _, n := range g.lru.Keys() {
+				counted += n.entry.Load().cost(n.key)
 				entries++
 			}
 		}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,8 @@ type cached struct {
 	core     coherence.Core
 	mayPatch bool
 	shards   []*shard
-	clock    time.Time // the zero of the layer's clock
+	seed     maphash.Seed // of the partitions' hashes
+	clock    time.Time    // the zero of the layer's clock
 	stats    stats
 	warned   atomic.Bool // see warnUnversioned
 
@@ -70,6 +72,7 @@ func newLayer(next store.Store, c config) *cached {
 		// Beneath a layer that rewrites values, a load returns something else than the caller saved.
 		mayPatch: !rewrites,
 		shards:   make([]*shard, shards),
+		seed:     maphash.MakeSeed(),
 	}
 	for i := range l.shards {
 		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
@@ -91,9 +94,10 @@ const countersPerEntry = 16
 const leastCost = int64(entryBytes + lruBytes)
 
 // countersFor returns the number of counters, for as many entries as the bytes have room for.
-func countersFor(entries int, bytes int64) int {
-	return countersPerEntry * int(min(int64(entries), bytes/leastCost+1))
-}
+func countersFor(entries int, bytes int64) int { return countersPerEntry * entriesFor(entries, bytes) }
+
+// entriesFor returns for how many entries, at most, the bytes have room.
+func entriesFor(entries int, bytes int64) int { return int(min(int64(entries), bytes/leastCost+1)) }
 
 func (l *cached) Unwrap() store.Store     { return l.next }
 func (l *cached) LayerName() string       { return "cache" }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"hash/maphash"
 	"strings"
 
 	"github.com/chatstore/chatstore/internal/generation"
@@ -15,9 +16,13 @@ type place struct {
 }
 
 func (l *cached) place(h layer.Hints, kind byte, id string) place {
-	slot := l.core.Counters.Slot(kind, id)
+	slot, partition := l.core.Counters.Slot(kind, id), l.core.Partition(h)
+	hash := uint64(slot) / countersPerEntry
+	if partition != (layer.Partition{}) {
+		hash ^= maphash.Comparable(l.seed, partition)
+	}
 	return place{
-		key:  key{l.core.Partition(h), kind, id},
+		key:  key{partition, kind, id, hash},
 		slot: slot,
 		// All ids of a counter are in one shard.
 		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
@@ -37,12 +42,7 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	if h.Fresh() || !l.serving.Load() {
 		return nil
 	}
-	var e *entry
-	if h.NoStore() {
-		e = p.shard.peek(p.key)
-	} else {
-		e = p.shard.get(p.key)
-	}
+	e := p.shard.get(p.key)
 	if e == nil || e.tag != w {
 		return nil
 	}

@@ -77,7 +77,7 @@ func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], e
 		p.shard.fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
 	case err == nil || store.CodeOf(err) == store.CodeNotFound:
 		// There is nothing to store. But the answer may show that another process has changed or deleted the row.
-		if old := p.shard.peek(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
+		if old := p.shard.get(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
 			p.shard.drop(p.key, old, byWrite)
 		}
 	}

@@ -47,7 +47,7 @@ func (l *cached) known(p place, before generation.Counter) *entry {
 	if !l.mayPatch {
 		return nil
 	}
-	if e := p.shard.peek(p.key); e != nil && e.tag == before {
+	if e := p.shard.get(p.key); e != nil && e.tag == before {
 		return e
 	}
 	return nil
@@ -55,7 +55,7 @@ func (l *cached) known(p place, before generation.Counter) *entry {
 
 // overtaken drops the row's entry, if there is one.
 func (l *cached) overtaken(p place) {
-	if e := p.shard.peek(p.key); e != nil {
+	if e := p.shard.get(p.key); e != nil {
 		p.shard.drop(p.key, e, byWrite)
 	}
 }

@@ -18,13 +18,31 @@ type key struct {
 	partition layer.Partition
 	kind      byte // coherence.ThreadCounter or AttachmentCounter
 	id        string
+	hash      uint64 // of the other fields
+}
+
+// node is the place of a key's entry in a shard.
+type node struct {
+	key
+	entry atomic.Pointer[entry]
+	next  atomic.Pointer[node] // in the bucket
+
+	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the node is protected
+	// for that, or keeps its protection.
+	answered atomic.Bool
 }
 
 // shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry
 // is on probation. If it has answered a read by the time that it would be evicted, it is protected instead, so that an
-// export does not evict hot entries. When the protected entries exceed their share, the least recently used go back on
-// probation.
+// export does not evict hot entries. When the protected entries exceed their share, the oldest go back on probation, unless
+// they have answered since.
+//
+// Reads take no lock. They follow a bucket's nodes while others change it: a node is added at the front, and a removed node
+// still leads to the next one.
 type shard struct {
+	index []atomic.Pointer[node] // buckets; changed under mu
+	_     [64]byte               // keeps index, which every read uses, off the line of mu
+
 	mu         sync.Mutex
 	probation  segment
 	protected  segment // at most protectedShare of the bounds
@@ -36,37 +54,38 @@ type shard struct {
 // protectedShare is the share of the bounds that protected entries may take.
 const protectedShare = 0.8
 
-// mostProtected bounds how many entries one fill may protect. So a fill holds the lock for a short time even if all entries
-// of the shard have answered.
+// mostProtected bounds how many entries one fill may protect, and how many may keep their protection. So a fill holds the
+// lock for a short time even if all entries of the shard have answered.
 const mostProtected = 64
 
 // segment is one LRU. bytes is exactly the sum of its entries' costs.
 type segment struct {
-	lru   *simplelru.LRU[key, *entry]
+	lru   *simplelru.LRU[*node, struct{}]
 	bytes int64
 }
 
 func newSegment(maxEntries int) segment {
-	lru, err := simplelru.NewLRU[key, *entry](maxEntries+1, nil) // one more, so that it evicts nothing by itself
+	lru, err := simplelru.NewLRU[*node, struct{}](maxEntries+1, nil) // one more, so that it evicts nothing by itself
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
 	return segment{lru: lru}
 }
 
-// put makes e the entry of k, the most recently used.
-func (g *segment) put(k key, e *entry) {
-	if old, ok := g.lru.Peek(k); ok {
-		g.bytes -= old.bytes
+// put makes e the entry of n, the most recently used.
+func (g *segment) put(n *node, e *entry) {
+	if g.lru.Contains(n) {
+		g.bytes -= n.entry.Load().bytes
 	}
-	g.lru.Add(k, e)
+	n.entry.Store(e)
+	g.lru.Add(n, struct{}{})
 	g.bytes += e.bytes
 }
 
-// remove removes e, the entry of k.
-func (g *segment) remove(k key, e *entry) {
-	g.lru.Remove(k)
-	g.bytes -= e.bytes
+// remove removes n.
+func (g *segment) remove(n *node) {
+	g.lru.Remove(n)
+	g.bytes -= n.entry.Load().bytes
 }
 
 // entryKinds are the names of the kinds of entries, by the kind of their key.
@@ -88,48 +107,49 @@ const (
 var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "flushed"}
 
 func newShard(maxEntries int, maxBytes int64) *shard {
-	return &shard{probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes}
+	return &shard{
+		index:     make([]atomic.Pointer[node], 1<<bits.Len(uint(entriesFor(maxEntries, maxBytes)-1))),
+		probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes,
+	}
 }
 
-// len and bytes count the shard's entries. The caller holds s.mu, here and in find.
+// len and bytes count the shard's entries. The caller holds s.mu, here and in segment.
 func (s *shard) len() int     { return s.probation.lru.Len() + s.protected.lru.Len() }
 func (s *shard) bytes() int64 { return s.probation.bytes + s.protected.bytes }
 
-// find returns the entry of k and its segment, or nil if there is none.
-func (s *shard) find(k key) (*segment, *entry) {
-	for _, g := range [...]*segment{&s.protected, &s.probation} {
-		if e, ok := g.lru.Peek(k); ok {
-			return g, e
-		}
+// segment returns the segment of n. A new node is on probation.
+func (s *shard) segment(n *node) *segment {
+	if s.protected.lru.Contains(n) {
+		return &s.protected
 	}
-	return nil, nil
+	return &s.probation
 }
 
-// get returns the entry of k, or nil, and makes it the most recently used.
+func (s *shard) bucket(k key) *atomic.Pointer[node] { return &s.index[k.hash&uint64(len(s.index)-1)] }
+
+// find returns the node of k, or nil.
+func (s *shard) find(k key) *node {
+	n := s.bucket(k).Load()
+	for n != nil && n.key != k {
+		n = n.next.Load()
+	}
+	return n
+}
+
+// get returns the entry of k, or nil.
 func (s *shard) get(k key) *entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.probation.lru.Get(k); ok { // while there is room, all entries are here
-		return e
+	if n := s.find(k); n != nil {
+		return n.entry.Load()
 	}
-	e, _ := s.protected.lru.Get(k)
-	return e
-}
-
-// peek returns the entry of k, or nil, and leaves it at its place.
-func (s *shard) peek(k key) *entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, e := s.find(k)
-	return e
+	return nil
 }
 
 // drop removes e if it is still the entry of k.
 func (s *shard) drop(k key, e *entry, why eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if g, current := s.find(k); current == e {
-		s.evict(g, k, e, why)
+	if n := s.find(k); n != nil && n.entry.Load() == e {
+		s.evict(n, why)
 	}
 }
 
@@ -137,15 +157,24 @@ func (s *shard) drop(k key, e *entry, why eviction) {
 func (s *shard) replace(k key, e, next *entry, now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, current := s.find(k); current == e {
+	if s.get(k) == e {
 		s.put(k, next, now)
 	}
 }
 
-// evict removes e, the entry of k in g. The caller holds s.mu.
-func (s *shard) evict(g *segment, k key, e *entry, why eviction) {
-	g.remove(k, e)
-	s.evicted[k.kind][why]++
+// remove removes n. The caller holds s.mu, here and in evict.
+func (s *shard) remove(n *node) {
+	s.segment(n).remove(n)
+	at := s.bucket(n.key)
+	for at.Load() != n {
+		at = &at.Load().next
+	}
+	at.Store(n.next.Load())
+}
+
+func (s *shard) evict(n *node, why eviction) {
+	s.remove(n)
+	s.evicted[n.kind][why]++
 }
 
 // fill makes e the entry of k, unless its tag differs from current, the counter of k. It merges e with an entry of the same
@@ -157,7 +186,7 @@ func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Durat
 	if e.tag != current {
 		return // a write overtook the load: the present entry may be newer
 	}
-	_, old := s.find(k)
+	old := s.get(k)
 	if old != nil && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
 		switch {
 		case old.version == e.version && (!whole || e.version.known):
@@ -183,51 +212,56 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 		}
 		e = &lean
 	}
-	g, old := s.find(k)
+	n := s.find(k)
 	if e.bytes > s.maxBytes {
-		if g != nil {
-			g.remove(k, old)
+		if n != nil {
+			s.remove(n)
 		}
 		s.evicted[k.kind][byTooLarge]++
 		return
 	}
-	if g != nil {
-		e.answered = old.answered
-	} else {
-		g, e.answered = &s.probation, new(atomic.Bool)
+	known := n != nil
+	if !known {
+		n = &node{key: k}
 	}
-	g.put(k, e)
+	e.answered = &n.answered
+	s.segment(n).put(n, e)
+	if !known {
+		b := s.bucket(k)
+		n.next.Store(b.Load())
+		b.Store(n)
+	}
 	s.restrict()
-	for n := 0; s.len() > s.maxEntries; n++ {
-		s.makeRoom(k, byEntries, now, n < mostProtected)
+	for i := 0; s.len() > s.maxEntries; i++ {
+		s.makeRoom(n, byEntries, now, i < mostProtected)
 	}
-	for n := 0; s.bytes() > s.maxBytes; n++ {
-		s.makeRoom(k, byBytes, now, n < mostProtected)
+	for i := 0; s.bytes() > s.maxBytes; i++ {
+		s.makeRoom(n, byBytes, now, i < mostProtected)
 	}
 }
 
 // makeRoom evicts an entry to make room for the entry of newest. If mayProtect, it may protect one instead, and the caller
 // tries again. The caller holds s.mu.
-func (s *shard) makeRoom(newest key, why eviction, now time.Duration, mayProtect bool) {
-	hotKey, hot, some := s.protected.lru.GetOldest()
-	if some && hot.expired(now) { // it was hot once, and has not been renewed since
-		s.evict(&s.protected, hotKey, hot, byExpiry)
+func (s *shard) makeRoom(newest *node, why eviction, now time.Duration, mayProtect bool) {
+	hot, _, some := s.protected.lru.GetOldest()
+	if some && hot.entry.Load().expired(now) { // it was hot once, and has not been renewed since
+		s.evict(hot, byExpiry)
 		return
 	}
-	k, e, ok := s.probation.lru.GetOldest()
+	n, _, ok := s.probation.lru.GetOldest()
 	switch {
-	case some && (!ok || k == newest): // the protected entries leave too little room for newest
-		s.evict(&s.protected, hotKey, hot, why)
-	case k == newest: // no entry is protected any more: all others went back on probation, behind newest
-		s.probation.lru.Get(k)
-		k, e, _ = s.probation.lru.GetOldest()
-		s.evict(&s.probation, k, e, why)
-	case mayProtect && s.mayProtect(e) && e.answered.Swap(false):
-		s.probation.remove(k, e)
-		s.protected.put(k, e)
+	case some && (!ok || n == newest): // the protected entries leave too little room for newest
+		s.evict(hot, why)
+	case n == newest: // no entry is protected any more: all others went back on probation, behind newest
+		s.probation.lru.Get(n)
+		n, _, _ = s.probation.lru.GetOldest()
+		s.evict(n, why)
+	case mayProtect && s.mayProtect(n.entry.Load()) && n.answered.Swap(false):
+		s.probation.remove(n)
+		s.protected.put(n, n.entry.Load())
 		s.restrict()
 	default:
-		s.evict(&s.probation, k, e, why)
+		s.evict(n, why)
 	}
 }
 
@@ -236,13 +270,19 @@ func (s *shard) mayProtect(e *entry) bool {
 	return float64(s.maxEntries)*protectedShare >= 1 && float64(e.bytes) <= float64(s.maxBytes)*protectedShare
 }
 
-// restrict sends protected entries back on probation until the others fit into their share. The caller holds s.mu.
+// restrict sends protected entries back on probation until the others fit into their share. The oldest that have answered
+// since they were protected stay. The caller holds s.mu.
 func (s *shard) restrict() {
 	g := &s.protected
-	for float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare {
-		k, e, _ := g.lru.GetOldest()
-		g.remove(k, e)
-		s.probation.put(k, e)
+	for kept := 0; float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare; {
+		n, _, _ := g.lru.GetOldest()
+		if kept < mostProtected && n.answered.Swap(false) {
+			kept++
+			g.lru.Get(n)
+			continue
+		}
+		g.remove(n)
+		s.probation.put(n, n.entry.Load())
 	}
 }
 
@@ -251,11 +291,9 @@ func (s *shard) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range [...]*segment{&s.probation, &s.protected} {
-		for _, k := range g.lru.Keys() {
-			s.evicted[k.kind][byFlush]++
+		for _, n := range g.lru.Keys() {
+			s.evict(n, byFlush)
 		}
-		g.lru.Purge()
-		g.bytes = 0
 	}
 }
 

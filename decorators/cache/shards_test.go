@@ -16,8 +16,11 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 	seen := map[key]bool{}
 	for name, g := range map[string]segment{"probation": s.probation, "protected": s.protected} {
 		var sum int64
-		for _, k := range g.lru.Keys() {
-			e, _ := g.lru.Peek(k)
+		for _, n := range g.lru.Keys() {
+			k, e := n.key, n.entry.Load()
+			if s.find(k) != n {
+				t.Fatalf("entry %s is not in the index", k.id)
+			}
 			if e.bytes != e.cost(k) {
 				t.Fatalf("entry %s: %d bytes accounted, costs %d", k.id, e.bytes, e.cost(k))
 			}
@@ -30,6 +33,15 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 		if g.bytes != sum {
 			t.Fatalf("%s: %d bytes accounted, the entries have %d", name, g.bytes, sum)
 		}
+	}
+	indexed := 0
+	for i := range s.index {
+		for n := s.index[i].Load(); n != nil; n = n.next.Load() {
+			indexed++
+		}
+	}
+	if indexed != s.len() {
+		t.Fatalf("the index has %d entries, the segments have %d", indexed, s.len())
 	}
 	if s.bytes() > s.maxBytes || s.len() > maxEntries {
 		t.Fatalf("%d bytes, at most %d; %d entries, at most %d", s.bytes(), s.maxBytes, s.len(), maxEntries)
@@ -48,7 +60,7 @@ func sized(id string, size int) *entry {
 func (s *shard) fillWith(id string, size int, answered bool) key {
 	k := key{id: id}
 	s.fill(k, sized(id, size), 1, 0, true)
-	if e := s.peek(k); e != nil && answered {
+	if e := s.get(k); e != nil && answered {
 		e.answered.Store(true)
 	}
 	return k
@@ -60,10 +72,11 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	most := 0
 	for range 50_000 {
-		k := key{id: strings.Repeat("x", r.IntN(30)) + fmt.Sprint(r.IntN(40))}
+		id := r.IntN(40)
+		k := key{id: strings.Repeat("x", r.IntN(30)) + fmt.Sprint(id), hash: uint64(id)}
 		switch r.IntN(10) {
 		case 0:
-			if e := s.peek(k); e != nil {
+			if e := s.get(k); e != nil {
 				s.drop(k, e, byWrite)
 			}
 		case 1:
@@ -158,14 +171,14 @@ func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
 	s := newShard(100, bytes)
 	large := s.fillWith("large", bytes*85/100, true)
 	k := s.fillWith("hot", 10, true)
-	e := s.peek(k)
-	s.probation.remove(k, e)
-	s.protected.put(k, e)
+	hot := s.find(k)
+	s.probation.remove(hot)
+	s.protected.put(hot, hot.entry.Load())
 	s.fillWith("one more", bytes/5, false)
-	if s.peek(large) != nil {
+	if s.get(large) != nil {
 		t.Error("the large entry was not evicted")
 	}
-	if _, ok := s.protected.lru.Peek(k); !ok {
+	if !s.protected.lru.Contains(hot) {
 		t.Error("the hot entry is no longer protected")
 	}
 }
@@ -181,7 +194,7 @@ func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	if n := s.protected.bytes; n < bytes*7/10 {
 		t.Fatalf("%d bytes are protected: the test proves nothing", n)
 	}
-	if s.peek(s.fillWith("large", bytes/2, false)) == nil {
+	if s.get(s.fillWith("large", bytes/2, false)) == nil {
 		t.Error("an entry of half a shard was not stored")
 	}
 	s.audit(t, entries)
@@ -200,7 +213,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 				size = r.IntN(38_000)
 			}
 			s.fill(k, sized(k.id, size), 1, 0, true)
-			if s.peek(k) == nil {
+			if s.get(k) == nil {
 				t.Fatalf("an entry of %d bytes was not stored", size)
 			}
 			if e := s.get(key{id: fmt.Sprint(r.IntN(40))}); e != nil {
@@ -229,11 +242,11 @@ func TestAFlushLeavesNothing(t *testing.T) {
 func TestOnlyTheEntryThatWasLookedAtIsReplaced(t *testing.T) {
 	s, k := newShard(4, 1<<20), key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 1, 0, true)
-	seen := s.peek(k)
+	seen := s.get(k)
 	s.fill(k, &entry{tag: 2}, 2, 0, true)
 	s.replace(k, seen, &entry{tag: 3}, 0)
 	s.drop(k, seen, byWrite)
-	if e := s.peek(k); e == nil || e.tag != 2 {
+	if e := s.get(k); e == nil || e.tag != 2 {
 		t.Errorf("got entry %v, want the newer one, with tag 2", e)
 	}
 }
@@ -241,10 +254,10 @@ func TestOnlyTheEntryThatWasLookedAtIsReplaced(t *testing.T) {
 func TestAPatchDoesNotForgetThatItsEntryAnswered(t *testing.T) {
 	s, k := newShard(4, 1<<20), key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 1, 0, true)
-	e := s.peek(k)
+	e := s.get(k)
 	e.answered.Store(true)
 	s.replace(k, e, &entry{tag: 2}, 0)
-	if !s.peek(k).answered.Load() {
+	if !s.get(k).answered.Load() {
 		t.Error("the patched entry has not answered, but the entry before it has")
 	}
 }
@@ -253,7 +266,7 @@ func TestAFillThatWasOvertakenIsNotStored(t *testing.T) {
 	s := newShard(4, 1<<20)
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 2, 0, false)
-	if s.peek(k) != nil {
+	if s.get(k) != nil {
 		t.Error("an entry was stored though its tag differs from the counter")
 	}
 }
@@ -278,7 +291,7 @@ func TestPartsOfTwoVersionsNeverShareAnEntry(t *testing.T) {
 			s := newShard(4, 1<<20)
 			s.fill(k, c.old, 1, 0, false)
 			s.fill(k, c.fill, 1, 0, false)
-			e := s.peek(k)
+			e := s.get(k)
 			if (e.hasThread && e.hasWindow) != c.both || e.version != c.version {
 				t.Errorf("got thread %v, window %v, version %v", e.hasThread, e.hasWindow, e.version)
 			}
@@ -291,11 +304,11 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1, expires: 10, hasThread: true}, 1, 0, false)
 	s.fill(k, &entry{tag: 1, expires: 20, hasWindow: true}, 1, 5, false)
-	if e := s.peek(k); e.expires != 10 || !e.hasThread || !e.hasWindow {
+	if e := s.get(k); e.expires != 10 || !e.hasThread || !e.hasWindow {
 		t.Errorf("got expires %d, thread %v, window %v; want 10 and both", e.expires, e.hasThread, e.hasWindow)
 	}
 	s.fill(k, &entry{tag: 1, expires: 30, hasWindow: true}, 1, 15, false)
-	if e := s.peek(k); e.hasThread || e.expires != 30 {
+	if e := s.get(k); e.hasThread || e.expires != 30 {
 		t.Errorf("got expires %d, thread %v: an expired part was merged with a new one", e.expires, e.hasThread)
 	}
 }
