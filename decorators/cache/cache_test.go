@@ -1238,6 +1238,40 @@ func TestWhatIsHotNowTakesThePlaceOfWhatWas(t *testing.T) {
 	})
 }
 
+// A hit must not wait for anybody who changes entries. It would wait here for ever.
+func TestAHitTakesNoLock(t *testing.T) {
+	s, p, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	release := cache.HoldShards(s)
+	defer release()
+	p.costs(0, func() {
+		load(t.Context(), t, s)
+		get[store.Page[chat.Item]](t)(s.LoadThreadItems(t.Context(), "thr_1", newest(2)))
+	}, "hits while all shards are locked")
+}
+
+// Goroutines count their reads apart. No read may be lost.
+func TestEveryReadIsCounted(t *testing.T) {
+	const readers, reads = 32, 500
+	s, _, base := open(t)
+	fill(t, base, 3)
+	warm(t, s)
+	before := stat(s, "chatstore_cache_requests_total", "hit")
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			for range reads {
+				load(t.Context(), t, s)
+			}
+		})
+	}
+	wg.Wait()
+	if n := stat(s, "chatstore_cache_requests_total", "hit") - before; n != readers*reads {
+		t.Errorf("%v hits were counted, want %d", n, readers*reads)
+	}
+}
+
 // A no-store read must not make its entry the most recently used.
 func TestANoStoreReadDoesNotCountAsUse(t *testing.T) {
 	s, p, base := open(t, cache.WithMaxEntries(2))

@@ -80,6 +80,7 @@ func newLayer(next store.Store, c config) *cached {
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
+	l.stats.requests = new([1 << stripeBits]stripe)
 	l.serving.Store(c.bus == nil)
 	if c.bus != nil {
 		l.subscribe(c.bus)

@@ -62,7 +62,7 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 
 // hit records a read that e has answered.
 func (l *cached) hit(h layer.Hints, k kind, p place, e *entry) {
-	l.stats.requests[k][hit].Add(1)
+	l.stats.count(k, hit)
 	if !h.NoStore() && !e.answered.Load() { // writing on every hit would make processors contend
 		e.answered.Store(true)
 	}

@@ -28,7 +28,7 @@ func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 	if l.bypassed(m.hints) || m.hints.NoStore() {
 		result, load = bypass, m.direct
 	}
-	l.stats.requests[m.kind][result].Add(1)
+	l.stats.count(m.kind, result)
 	m.hints.Notes.SetCache(resultNames[result])
 	a, err := load(ctx, l)
 	coherence.Forward(m.hints, a.Reports)

@@ -27,15 +27,13 @@ type node struct {
 	entry atomic.Pointer[entry]
 	next  atomic.Pointer[node] // in the bucket
 
-	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the node is protected
-	// for that, or keeps its protection.
+	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the node is protected.
 	answered atomic.Bool
 }
 
 // shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry
 // is on probation. If it has answered a read by the time that it would be evicted, it is protected instead, so that an
-// export does not evict hot entries. When the protected entries exceed their share, the oldest go back on probation, unless
-// they have answered since.
+// export does not evict hot entries. When the protected entries exceed their share, the oldest go back on probation.
 //
 // Reads take no lock. They follow a bucket's nodes while others change it: a node is added at the front, and a removed node
 // still leads to the next one.
@@ -54,8 +52,8 @@ type shard struct {
 // protectedShare is the share of the bounds that protected entries may take.
 const protectedShare = 0.8
 
-// mostProtected bounds how many entries one fill may protect, and how many may keep their protection. So a fill holds the
-// lock for a short time even if all entries of the shard have answered.
+// mostProtected bounds how many entries one fill may protect. So a fill holds the lock for a short time even if all entries
+// of the shard have answered.
 const mostProtected = 64
 
 // segment is one LRU. bytes is exactly the sum of its entries' costs.
@@ -270,17 +268,11 @@ func (s *shard) mayProtect(e *entry) bool {
 	return float64(s.maxEntries)*protectedShare >= 1 && float64(e.bytes) <= float64(s.maxBytes)*protectedShare
 }
 
-// restrict sends protected entries back on probation until the others fit into their share. The oldest that have answered
-// since they were protected stay. The caller holds s.mu.
+// restrict sends protected entries back on probation until the others fit into their share. The caller holds s.mu.
 func (s *shard) restrict() {
 	g := &s.protected
-	for kept := 0; float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare; {
+	for float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare {
 		n, _, _ := g.lru.GetOldest()
-		if kept < mostProtected && n.answered.Swap(false) {
-			kept++
-			g.lru.Get(n)
-			continue
-		}
 		g.remove(n)
 		s.probation.put(n, n.entry.Load())
 	}

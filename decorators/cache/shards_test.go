@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
@@ -150,6 +151,63 @@ func TestAnEntryIsProtectedOnceForHavingAnswered(t *testing.T) {
 			t.Errorf("%s went back on probation and has answered no read since, but it was not evicted", k.id)
 		}
 	}
+}
+
+// An entry that goes on answering stays, however many others are protected after it.
+func TestWhatAnswersAgainAndAgainStays(t *testing.T) {
+	const entries = 10
+	s := newShard(entries, 1<<20)
+	hot := s.fillWith("hot", 10, true)
+	for n := range 10 * entries {
+		s.fillWith(fmt.Sprint("warm ", n), 10, true) // these answer once
+		e := s.get(hot)
+		if e == nil {
+			t.Fatalf("the hot entry was evicted for warm entry %d", n)
+		}
+		e.answered.Store(true)
+		s.audit(t, entries)
+	}
+}
+
+// Lookups take no lock. An entry that stays must be found while its neighbours in the bucket come and go.
+func TestAnEntryIsFoundWhileItsBucketChanges(t *testing.T) {
+	s := newShard(100, 1<<20) // all keys have the same hash
+	var stays []key
+	for n := range 20 {
+		stays = append(stays, s.fillWith(fmt.Sprint("stays ", n), 10, false))
+		s.fillWith(fmt.Sprint("goes ", n), 10, false)
+	}
+	done := make(chan struct{})
+	var changes sync.WaitGroup
+	for g := range 2 {
+		changes.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				k := key{id: fmt.Sprint("goes ", (7*n+g)%20)}
+				if e := s.get(k); e != nil {
+					s.drop(k, e, byWrite)
+				}
+				s.fillWith(k.id, 10, false)
+			}
+		})
+	}
+	for range 20_000 {
+		for _, k := range stays {
+			if e := s.get(k); e == nil || e.thread.ID != k.id {
+				t.Errorf("%s was not found", k.id)
+			}
+		}
+		if t.Failed() {
+			break
+		}
+	}
+	close(done)
+	changes.Wait()
+	s.audit(t, 100)
 }
 
 // A fill holds the lock for a short time, even if all entries of the shard have answered.
