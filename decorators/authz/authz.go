@@ -7,6 +7,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/rules"
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -120,7 +121,8 @@ func New(p Policy, opts ...Option) store.Middleware {
 		if cfg.share {
 			layer.Share(next)
 		}
-		return &guarded{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit}
+		return &guarded{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit,
+			counts: counts{allowed: stripe.New(1)}}
 	}
 }
 
@@ -246,7 +248,7 @@ func (l *guarded) may(ctx context.Context, c *call, found bool, answered store.C
 		l.counts.absent.Add(1)
 		return false, nil
 	}
-	l.counts.allowed.Add(1)
+	l.counts.allowed.Add(0, 1)
 	return true, nil
 }
 

@@ -46,7 +46,7 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
 	case allowed:
-		l.counts.allowed.Add(1)
+		l.counts.allowed.Add(0, 1)
 		return l.replace(ctx, c, r, owner)
 	}
 	if store.SaveModeFrom(ctx) == store.UpdateOnly {
@@ -68,7 +68,7 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 		l.deny(ctx, c.about(Write, r.threadID, owner), ReasonHidden, store.CodeConflict)
 		return false, c.error(store.CodeConflict)
 	}
-	l.counts.allowed.Add(1)
+	l.counts.allowed.Add(0, 1)
 	err = r.write(store.WithSaveMode(ctx, store.InsertOnly), r.owner)
 	// A save under a condition has only one try: if the row has appeared since, its version is wrong. A second try after another
 	// conflict would reveal by its time that a stranger's guess of a deleted thread's version was right.

@@ -3,12 +3,13 @@ package authz
 import (
 	"sync/atomic"
 
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
 // counts are the counters of one layer.
 type counts struct {
-	allowed     atomic.Uint64
+	allowed     *stripe.Counters // one: most calls are allowed, on all processors at once
 	absent      atomic.Uint64
 	denied      [len(reasonNames)]atomic.Uint64
 	stray       atomic.Uint64
@@ -17,20 +18,20 @@ type counts struct {
 
 // AppendStats appends the layer's counters.
 func (l *guarded) AppendStats(dst []layer.Stat) []layer.Stat {
-	decision := func(decision, reason string, n *atomic.Uint64) {
+	decision := func(decision, reason string, n uint64) {
 		dst = append(dst, layer.Stat{
 			Name:    "chatstore_authz_decisions_total",
 			Help:    "Decisions about calls, by decision and reason; the decision none is about missing rows.",
 			Counter: true,
 			Labels:  [3]layer.Label{{Name: "decision", Value: decision}, {Name: "reason", Value: reason}},
-			Value:   float64(n.Load()),
+			Value:   float64(n),
 		})
 	}
-	decision("allow", "policy", &l.counts.allowed)
+	decision("allow", "policy", l.counts.allowed.Load(0))
 	for r := range l.counts.denied {
-		decision("deny", Reason(r).String(), &l.counts.denied[r])
+		decision("deny", Reason(r).String(), l.counts.denied[r].Load())
 	}
-	decision("none", "absent", &l.counts.absent)
+	decision("none", "absent", l.counts.absent.Load())
 	return append(dst,
 		layer.Stat{
 			Name:    "chatstore_authz_stray_rows_total",

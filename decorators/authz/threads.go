@@ -106,7 +106,7 @@ func (l *guarded) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.P
 		l.deny(ctx, &c, ReasonScope, store.CodeOf(missed))
 		return none, missed
 	}
-	l.counts.allowed.Add(1)
+	l.counts.allowed.Add(0, 1)
 	q.Owner = f
 	page, err := l.next.LoadThreads(ctx, q)
 	if err != nil {

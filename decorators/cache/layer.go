@@ -13,6 +13,7 @@ import (
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -80,7 +81,7 @@ func newLayer(next store.Store, c config) *cached {
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
-	l.stats.requests = new([1 << stripeBits]stripe)
+	l.stats.requests = stripe.New(int(numKinds) * int(numResults))
 	l.serving.Store(c.bus == nil)
 	if c.bus != nil {
 		l.subscribe(c.bus)

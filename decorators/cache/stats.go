@@ -2,8 +2,8 @@ package cache
 
 import (
 	"sync/atomic"
-	"unsafe"
 
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -34,36 +34,21 @@ const (
 var resultNames = [numResults]string{"hit", "miss", "bypass"}
 
 type stats struct {
-	requests *[1 << stripeBits]stripe // each has a part of the counts, so that processors rarely write to the same line
+	requests *stripe.Counters // numResults for each kind
 	patched  atomic.Uint64
 	dropped  atomic.Uint64
 	unsent   atomic.Uint64
 }
 
-const stripeBits = 6
-
-type stripe struct {
-	counts [numKinds][numResults]atomic.Uint64
-	_      [32]byte // no two stripes share a line
-}
-
-// count counts a read in the goroutine's stripe. The address of its stack chooses that; any other stripe would do as well.
-func (s *stats) count(k kind, r result) {
-	stack := uint64(uintptr(unsafe.Pointer(&r))) >> 11 // a stack has at least 2 KiB
-	s.requests[stack*0x9e3779b97f4a7c15>>(64-stripeBits)].counts[k][r].Add(1)
-}
+func (s *stats) count(k kind, r result) { s.requests.Add(int(k)*int(numResults)+int(r), 1) }
 
 func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range numKinds {
 		for r := range numResults {
-			var n uint64
-			for i := range l.stats.requests {
-				n += l.stats.requests[i].counts[k][r].Load()
-			}
 			dst = append(dst, layer.Stat{
 				Name: "chatstore_cache_requests_total", Help: "Reads, by kind and by result: hit, miss or bypass.", Counter: true,
 				Labels: [3]layer.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
-				Value:  float64(n),
+				Value:  float64(l.stats.requests.Load(int(k)*int(numResults) + int(r))),
 			})
 		}
 	}
