@@ -16,10 +16,10 @@ func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 		return chat.Attachment{}, err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.AttachmentCounter, attachmentID)
-	w := l.core.Counters.Load(p.slot)
-	if e := l.lookup(p, h, w); e != nil {
-		l.hit(h, ofAttachment, p, e)
+	var p place
+	w := l.locate(&p, h, coherence.AttachmentCounter, attachmentID)
+	if e := l.lookup(&p, h, w); e != nil {
+		l.hit(h, ofAttachment, &p, e)
 		return e.attachment, nil
 	}
 	return l.missAttachment(ctx, h, p, w)
@@ -48,7 +48,8 @@ func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment)
 	}
 	a := w.Attachment
 	h := layer.HintsFor(ctx, store.OpSaveAttachment)
-	p := l.place(h, coherence.AttachmentCounter, a.ID)
+	var p place
+	l.locate(&p, h, coherence.AttachmentCounter, a.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
 		func(e *entry) {
@@ -64,7 +65,8 @@ func (l *cached) DeleteAttachment(ctx context.Context, attachmentID string) erro
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.AttachmentCounter, attachmentID)
+	var p place
+	l.locate(&p, h, coherence.AttachmentCounter, attachmentID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteAttachment(ctx, attachmentID) }, nil)
 }

@@ -18,12 +18,12 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 		return store.Page[chat.Item]{}, err
 	}
 	h := layer.HintsFor(ctx, store.OpLoadThreadItems)
-	p := l.place(h, coherence.ThreadCounter, threadID)
-	w := l.core.Counters.Load(p.slot)
+	var p place
+	w := l.locate(&p, h, coherence.ThreadCounter, threadID)
 	larger := false // the thread is known to be larger than a window
-	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
+	if e := l.lookup(&p, h, w); e != nil && e.hasWindow {
 		if page, ok := e.window.page(q); ok {
-			l.hit(h, ofItems, p, e)
+			l.hit(h, ofItems, &p, e)
 			return page, nil
 		}
 		larger = e.window.older == olderSome
@@ -77,11 +77,11 @@ func (l *cached) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 		return chat.Item{}, err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadCounter, threadID)
-	w := l.core.Counters.Load(p.slot)
-	if e := l.lookup(p, h, w); e != nil {
+	var p place
+	w := l.locate(&p, h, coherence.ThreadCounter, threadID)
+	if e := l.lookup(&p, h, w); e != nil {
 		if it, ok := e.item(itemID); ok {
-			l.hit(h, ofItem, p, e)
+			l.hit(h, ofItem, &p, e)
 			return it, nil
 		}
 	}
@@ -112,16 +112,17 @@ func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) 
 	return l.saveItem(ctx, store.OpSaveItem, threadID, item, window.save)
 }
 
-// saveItem is AddThreadItem or SaveItem, as op says. place returns the window after the write.
+// saveItem is AddThreadItem or SaveItem, as op says. after returns the window after the write.
 func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
-	place func(window, chat.Item) (window, bool)) error {
+	after func(window, chat.Item) (window, bool)) error {
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
 	it := w.Item
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadCounter, threadID)
+	var p place
+	l.locate(&p, h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error {
 			if op == store.OpAddThreadItem {
@@ -129,7 +130,7 @@ func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, ite
 			}
 			return l.next.SaveItem(ctx, threadID, it)
 		},
-		func(e *entry) { e.patchItem(it, l.cfg.window, place) })
+		func(e *entry) { e.patchItem(it, l.cfg.window, after) })
 }
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -138,7 +139,8 @@ func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadCounter, threadID)
+	var p place
+	l.locate(&p, h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
 		func(e *entry) {

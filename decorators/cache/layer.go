@@ -27,6 +27,7 @@ type cached struct {
 	cfg      config
 	core     coherence.Core
 	mayPatch bool
+	index    index
 	shards   []*shard
 	seed     maphash.Seed // of the partitions' hashes
 	clock    time.Time    // the zero of the layer's clock
@@ -77,6 +78,10 @@ func newLayer(next store.Store, c config) *cached {
 	}
 	for i := range l.shards {
 		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
+	}
+	l.index = newIndex(entriesFor(c.maxEntries, c.maxBytes))
+	for _, s := range l.shards {
+		s.index = l.index
 	}
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout

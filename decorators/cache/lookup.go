@@ -10,24 +10,21 @@ import (
 
 // place says where a row's entry and generation counter are.
 type place struct {
-	key   key
-	slot  generation.Slot
-	shard *shard
+	key  key
+	slot generation.Slot
 }
 
-func (l *cached) place(h layer.Hints, kind byte, id string) place {
-	slot, partition := l.core.Counters.Slot(kind, id), l.core.Partition(h)
-	hash := uint64(slot) / countersPerEntry
-	if partition != (layer.Partition{}) {
-		hash ^= maphash.Comparable(l.seed, partition)
+// locate sets p to the place of a row, and returns its counter. A result would be copied, which takes longer.
+func (l *cached) locate(p *place, h layer.Hints, kind byte, id string) generation.Counter {
+	p.slot = l.core.Counters.Slot(kind, id)
+	p.key.partition, p.key.kind, p.key.id, p.key.hash = l.core.Partition(h), kind, id, uint64(p.slot)
+	if p.key.partition != (layer.Partition{}) {
+		p.key.hash ^= maphash.Comparable(l.seed, p.key.partition)
 	}
-	return place{
-		key:  key{partition, kind, id, hash},
-		slot: slot,
-		// All ids of a counter are in one shard.
-		shard: l.shards[uint64(slot)&uint64(len(l.shards)-1)],
-	}
+	return l.core.Counters.Load(p.slot)
 }
+
+func (l *cached) shard(p *place) *shard { return l.shards[p.key.hash&uint64(len(l.shards)-1)] }
 
 // kept returns the place with a copy of its id. The caller's id may be a part of a longer text, such as a request's body,
 // which would stay in memory as long as the entry.
@@ -38,11 +35,11 @@ func (p place) kept() place {
 
 // lookup returns the row's entry if it is valid now, or nil. An entry is valid if its tag is w, the counter loaded before the
 // lookup. While a write is in progress no tag equals the counter.
-func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
+func (l *cached) lookup(p *place, h layer.Hints, w generation.Counter) *entry {
 	if h.Fresh() || !l.serving.Load() {
 		return nil
 	}
-	e := p.shard.get(p.key)
+	e := l.index.get(&p.key)
 	if e == nil || e.tag != w {
 		return nil
 	}
@@ -51,7 +48,7 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 	}
 	now := l.now() // one reading for both checks
 	if e.expired(now) {
-		p.shard.drop(p.key, e, byExpiry)
+		l.shard(p).drop(p.key, e, byExpiry)
 		return nil
 	}
 	if !l.serves(now) {
@@ -61,7 +58,7 @@ func (l *cached) lookup(p place, h layer.Hints, w generation.Counter) *entry {
 }
 
 // hit records a read that e has answered.
-func (l *cached) hit(h layer.Hints, k kind, p place, e *entry) {
+func (l *cached) hit(h layer.Hints, k kind, p *place, e *entry) {
 	l.stats.count(k, hit)
 	if !h.NoStore() && !e.answered.Load() { // writing on every hit would make processors contend
 		e.answered.Store(true)

@@ -38,7 +38,7 @@ func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 func (m *miss[T]) share(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
 	return coherence.Share(ctx, &l.core, m.calls, m.hints, m.Read, func(ctx context.Context) (*coherence.Answer[T], error) {
 		// Another load may have filled the cache since this caller's lookup.
-		if e := l.lookup(m.place, m.hints, m.Counter); e != nil {
+		if e := l.lookup(&m.place, m.hints, m.Counter); e != nil {
 			if v, ok := m.from(e); ok {
 				return &coherence.Answer[T]{Value: v, Reports: e.version.reports(m.place.key.id)}, nil
 			}
@@ -74,11 +74,11 @@ func (m *miss[T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T], e
 		// present entry may be older than the answer.
 		l.overtaken(p)
 	case err == nil && m.fill(e, &a.Value) && !m.hints.NoStore():
-		p.shard.fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
+		l.shard(&p).fill(p.key, e, l.core.Counters.Load(p.slot), l.now(), fresh)
 	case err == nil || store.CodeOf(err) == store.CodeNotFound:
 		// There is nothing to store. But the answer may show that another process has changed or deleted the row.
-		if old := p.shard.get(p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
-			p.shard.drop(p.key, old, byWrite)
+		if old := l.index.get(&p.key); old != nil && (old.outdated(e) || fresh && !old.sure(e)) {
+			l.shard(&p).drop(p.key, old, byWrite)
 		}
 	}
 }

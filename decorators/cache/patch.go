@@ -47,7 +47,7 @@ func (l *cached) known(p place, before generation.Counter) *entry {
 	if !l.mayPatch {
 		return nil
 	}
-	if e := p.shard.get(p.key); e != nil && e.tag == before {
+	if e := l.index.get(&p.key); e != nil && e.tag == before {
 		return e
 	}
 	return nil
@@ -55,8 +55,8 @@ func (l *cached) known(p place, before generation.Counter) *entry {
 
 // overtaken drops the row's entry, if there is one.
 func (l *cached) overtaken(p place) {
-	if e := p.shard.get(p.key); e != nil {
-		p.shard.drop(p.key, e, byWrite)
+	if e := l.index.get(&p.key); e != nil {
+		l.shard(&p).drop(p.key, e, byWrite)
 	}
 }
 
@@ -79,7 +79,7 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	}
 	if !known {
 		l.stats.dropped.Add(1)
-		p.shard.drop(p.key, e, byWrite)
+		l.shard(&p).drop(p.key, e, byWrite)
 		if len(reports) == 0 && !l.cfg.soleWriter && p.key.kind == coherence.ThreadCounter { // attachments have no versions
 			l.warnUnversioned()
 		}
@@ -87,7 +87,7 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	}
 	patch(&next)
 	l.stats.patched.Add(1)
-	p.shard.replace(p.key, e, &next, begin)
+	l.shard(&p).replace(p.key, e, &next, begin)
 }
 
 // warnUnversioned logs once per cache that writes cannot patch entries. A second caller does not wait for the first one's

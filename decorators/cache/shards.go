@@ -35,12 +35,9 @@ type node struct {
 // is on probation. If it has answered a read by the time that it would be evicted, it is protected instead, so that an
 // export does not evict hot entries. When the protected entries exceed their share, the oldest go back on probation.
 //
-// Reads take no lock. They follow a bucket's nodes while others change it: a node is added at the front, and a removed node
-// still leads to the next one.
+// A shard's lock guards its segments and its part of the index.
 type shard struct {
-	index []atomic.Pointer[node] // buckets; changed under mu
-	_     [64]byte               // keeps index, which every read uses, off the line of mu
-
+	index      index
 	mu         sync.Mutex
 	probation  segment
 	protected  segment // at most protectedShare of the bounds
@@ -106,7 +103,7 @@ var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtak
 
 func newShard(maxEntries int, maxBytes int64) *shard {
 	return &shard{
-		index:     make([]atomic.Pointer[node], 1<<bits.Len(uint(entriesFor(maxEntries, maxBytes)-1))),
+		index:     newIndex(entriesFor(maxEntries, maxBytes)),
 		probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes,
 	}
 }
@@ -123,24 +120,33 @@ func (s *shard) segment(n *node) *segment {
 	return &s.probation
 }
 
-func (s *shard) bucket(k key) *atomic.Pointer[node] { return &s.index[k.hash&uint64(len(s.index)-1)] }
+// index finds the nodes of all shards by their hashes. The nodes of a bucket are in one shard. Reads take no lock. They follow a
+// bucket's nodes while others change it: a node is added at the front, and a removed node still leads to the next one.
+type index []atomic.Pointer[node]
+
+func newIndex(entries int) index { return make(index, 1<<bits.Len(uint(entries-1))) }
+
+func (x index) bucket(hash uint64) *atomic.Pointer[node] { return &x[hash&uint64(len(x)-1)] }
 
 // find returns the node of k, or nil.
-func (s *shard) find(k key) *node {
-	n := s.bucket(k).Load()
-	for n != nil && n.key != k {
+func (x index) find(k *key) *node {
+	n := x.bucket(k.hash).Load()
+	for n != nil && (n.hash != k.hash || n.id != k.id || n.kind != k.kind || n.partition != k.partition) {
 		n = n.next.Load()
 	}
 	return n
 }
 
 // get returns the entry of k, or nil.
-func (s *shard) get(k key) *entry {
-	if n := s.find(k); n != nil {
+func (x index) get(k *key) *entry {
+	if n := x.find(k); n != nil {
 		return n.entry.Load()
 	}
 	return nil
 }
+
+func (s *shard) find(k key) *node { return s.index.find(&k) }
+func (s *shard) get(k key) *entry { return s.index.get(&k) }
 
 // drop removes e if it is still the entry of k.
 func (s *shard) drop(k key, e *entry, why eviction) {
@@ -163,7 +169,7 @@ func (s *shard) replace(k key, e, next *entry, now time.Duration) {
 // remove removes n. The caller holds s.mu, here and in evict.
 func (s *shard) remove(n *node) {
 	s.segment(n).remove(n)
-	at := s.bucket(n.key)
+	at := s.index.bucket(n.hash)
 	for at.Load() != n {
 		at = &at.Load().next
 	}
@@ -225,7 +231,7 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 	e.answered = &n.answered
 	s.segment(n).put(n, e)
 	if !known {
-		b := s.bucket(k)
+		b := s.index.bucket(k.hash)
 		n.next.Store(b.Load())
 		b.Store(n)
 	}

@@ -14,11 +14,11 @@ import (
 func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	const op = store.OpLoadThread
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadCounter, threadID)
-	w := l.core.Counters.Load(p.slot)
+	var p place
+	w := l.locate(&p, h, coherence.ThreadCounter, threadID)
 	// An id that has an entry is valid, so a hit needs no check.
-	if e := l.lookup(p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
-		l.hit(h, ofThread, p, e)
+	if e := l.lookup(&p, h, w); e != nil && e.hasThread && ctx.Err() == nil {
+		l.hit(h, ofThread, &p, e)
 		return e.thread, nil
 	}
 	if err := checks.Thread(ctx, op, threadID); err != nil {
@@ -55,7 +55,8 @@ func (l *cached) SaveThread(ctx context.Context, thread chat.Thread) error {
 	}
 	t := w.Thread
 	h := layer.HintsFor(ctx, store.OpSaveThread)
-	p := l.place(h, coherence.ThreadCounter, t.ID)
+	var p place
+	l.locate(&p, h, coherence.ThreadCounter, t.ID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.SaveThread(ctx, t) },
 		func(e *entry) {
@@ -78,7 +79,8 @@ func (l *cached) DeleteThread(ctx context.Context, threadID string) error {
 		return err
 	}
 	h := layer.HintsFor(ctx, op)
-	p := l.place(h, coherence.ThreadCounter, threadID)
+	var p place
+	l.locate(&p, h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThread(ctx, threadID) }, nil)
 }
