@@ -31,8 +31,8 @@ func (l *guarded) LoadThreadItems(ctx context.Context, threadID string, q store.
 	if err != nil {
 		return none, c.basePage(err, store.RowItem, q.After)
 	}
-	for _, it := range page.Data {
-		if it.ThreadID != threadID {
+	for i := range page.Data {
+		if page.Data[i].ThreadID != threadID {
 			return none, l.stray(&c)
 		}
 	}

@@ -23,6 +23,7 @@ var checks = driver.Checks{Versions: true}
 
 // cached is a Store that keeps hot rows in memory.
 type cached struct {
+	// What every call reads. It is rarely written, so that processors keep it in their caches.
 	next     store.Store
 	cfg      config
 	core     coherence.Core
@@ -31,17 +32,19 @@ type cached struct {
 	shards   []*shard
 	seed     maphash.Seed // of the partitions' hashes
 	clock    time.Time    // the zero of the layer's clock
-	stats    stats
-	warned   atomic.Bool // see warnUnversioned
+	requests *stripe.Counters
+	serving  atomic.Bool // false: all calls go to the base
+	closed   atomic.Bool
+	lease    bus.Leaser // nil if the bus has no lease
+	origin   string     // this cache's name on the bus
+	_        [64]byte
 
-	state   sync.Mutex  // guards changes of serving and closed
-	serving atomic.Bool // false: all calls go to the base
-	closed  atomic.Bool
-	lease   bus.Leaser    // nil if the bus has no lease
-	origin  string        // this cache's name on the bus
-	writes  atomic.Uint64 // announced so far
-	unsure  numbers       // of writes with an unknown outcome
-	stop    func()        // ends the subscription; nil without a bus
+	stats  stats
+	warned atomic.Bool   // see warnUnversioned
+	state  sync.Mutex    // guards changes of serving and closed
+	writes atomic.Uint64 // announced so far
+	unsure numbers       // of writes with an unknown outcome
+	stop   func()        // ends the subscription; nil without a bus
 
 	reminders reminders
 
@@ -75,6 +78,7 @@ func newLayer(next store.Store, c config) *cached {
 		mayPatch: !rewrites,
 		shards:   make([]*shard, shards),
 		seed:     maphash.MakeSeed(),
+		requests: stripe.New(int(numKinds) * int(numResults)),
 	}
 	for i := range l.shards {
 		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
@@ -86,7 +90,6 @@ func newLayer(next store.Store, c config) *cached {
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
-	l.stats.requests = stripe.New(int(numKinds) * int(numResults))
 	l.serving.Store(c.bus == nil)
 	if c.bus != nil {
 		l.subscribe(c.bus)

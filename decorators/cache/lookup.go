@@ -59,7 +59,7 @@ func (l *cached) lookup(p *place, h layer.Hints, w generation.Counter) *entry {
 
 // hit records a read that e has answered.
 func (l *cached) hit(h layer.Hints, k kind, p *place, e *entry) {
-	l.stats.count(k, hit)
+	l.requests.Add(requested(k, hit), 1)
 	if !h.NoStore() && !e.answered.Load() { // writing on every hit would make processors contend
 		e.answered.Store(true)
 	}

@@ -28,7 +28,7 @@ func (m *miss[T]) answer(ctx context.Context, l *cached) (T, error) {
 	if l.bypassed(m.hints) || m.hints.NoStore() {
 		result, load = bypass, m.direct
 	}
-	l.stats.count(m.kind, result)
+	l.requests.Add(requested(m.kind, result), 1)
 	m.hints.Notes.SetCache(resultNames[result])
 	a, err := load(ctx, l)
 	coherence.Forward(m.hints, a.Reports)

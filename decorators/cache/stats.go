@@ -3,7 +3,6 @@ package cache
 import (
 	"sync/atomic"
 
-	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -34,13 +33,13 @@ const (
 var resultNames = [numResults]string{"hit", "miss", "bypass"}
 
 type stats struct {
-	requests *stripe.Counters // numResults for each kind
-	patched  atomic.Uint64
-	dropped  atomic.Uint64
-	unsent   atomic.Uint64
+	patched atomic.Uint64
+	dropped atomic.Uint64
+	unsent  atomic.Uint64
 }
 
-func (s *stats) count(k kind, r result) { s.requests.Add(int(k)*int(numResults)+int(r), 1) }
+// requested returns the index of a counter of l.requests.
+func requested(k kind, r result) int { return int(k)*int(numResults) + int(r) }
 
 func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 	for k := range numKinds {
@@ -48,7 +47,7 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 			dst = append(dst, layer.Stat{
 				Name: "chatstore_cache_requests_total", Help: "Reads, by kind and by result: hit, miss or bypass.", Counter: true,
 				Labels: [3]layer.Label{{Name: "kind", Value: kindNames[k]}, {Name: "result", Value: resultNames[r]}},
-				Value:  float64(l.stats.requests.Load(int(k)*int(numResults) + int(r))),
+				Value:  float64(l.requests.Load(requested(k, r))),
 			})
 		}
 	}
