@@ -59,8 +59,8 @@ func (v version) reports(threadID string) []coherence.Report {
 
 // item finds an item by id.
 func (e *entry) item(id string) (chat.Item, bool) {
-	if i := e.window.index(id); i >= 0 {
-		return e.window.items[i], true
+	if _, it := e.window.find(byID(id)); it != nil {
+		return *it, true
 	}
 	for _, it := range e.loose {
 		if it.ID == id {
@@ -120,6 +120,7 @@ func earlier(a, b time.Duration) time.Duration {
 const (
 	entryBytes     = int(unsafe.Sizeof(entry{}))
 	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
+	chunkHeader    = int(unsafe.Sizeof([]chat.Item{})) // in a window's table of chunks
 	lruBytes       = int(unsafe.Sizeof(node{})) + 64 + 40
 	partitionBytes = 200
 )
@@ -132,27 +133,18 @@ func (e *entry) cost(k key) int64 {
 		n += partitionBytes + len(k.partition.Key())
 	}
 	n += e.thread.Footprint() + e.attachment.Footprint()
-	n += itemBytes * (cap(e.window.items) + cap(e.loose))
-	for _, it := range e.window.items {
-		n += it.Footprint()
-	}
+	n += e.window.bytes + chunkHeader*cap(e.window.chunks) + itemBytes*cap(e.loose)
 	for _, it := range e.loose {
 		n += it.Footprint()
 	}
 	return int64(n)
 }
 
-// patchItem changes e as a write of the item has changed the thread. place returns the window after the write. If it does
-// not know, e loses its window and keeps the rest.
-func (e *entry) patchItem(it chat.Item, limit int, place func(window, chat.Item) (window, bool)) {
+// patchItem changes e as AddThreadItem or SaveItem of it has changed the thread; added says which. If the window after the
+// write is not known, e loses it.
+func (e *entry) patchItem(it chat.Item, added bool, limit int) {
 	e.loose = withoutLoose(e.loose, it.ID)
-	if !e.hasWindow {
-		return
+	if e.hasWindow {
+		e.window, e.hasWindow = e.window.put(it, added, limit)
 	}
-	w, ok := place(e.window, it)
-	if !ok {
-		e.window, e.hasWindow = window{}, false
-		return
-	}
-	e.window = w.trim(limit)
 }
