@@ -88,11 +88,9 @@ func (d *itemDoc) join(p part, s string) string {
 	return d.text[p.start:][:p.length]
 }
 
-func (d *itemDoc) time() time.Time { return time.UnixMicro(d.createdAt).UTC() }
-
 // item returns the item whose fields have the document's values.
 func (d *itemDoc) item() Item {
-	return Item{d.join(d.id, d.traits.id), d.join(d.threadID, d.traits.threadID), d.time(), d}
+	return Item{d.join(d.id, d.traits.id), d.join(d.threadID, d.traits.threadID), time.UnixMicro(d.createdAt).UTC(), d}
 }
 
 // ParseItem parses an item in its wire form. It keeps the text byte for byte, including unknown members and types, white
@@ -293,7 +291,7 @@ func (it Item) WithBody(body Body) (Item, error) {
 // agrees reports whether the fields have the document's values.
 func (it *Item) agrees() bool {
 	d := it.doc
-	return it.ID == d.join(d.id, d.traits.id) && it.ThreadID == d.join(d.threadID, d.traits.threadID) && jsondoc.SameTime(it.CreatedAt, d.time())
+	return it.ID == d.join(d.id, d.traits.id) && it.ThreadID == d.join(d.threadID, d.traits.threadID) && it.CreatedAt.UnixMicro() == d.createdAt
 }
 
 // JSON returns the item in its wire form: the text that it was parsed from, byte for byte. Only the members of fields that were
