@@ -151,8 +151,7 @@ func parseItemDoc(text string) (*itemDoc, string) {
 	own.fault = rules.FirstOf(rules.Under("id", rules.IDFault(id)), rules.Under("type", rules.TypeFault(typ)), jsondoc.TimeFault(at))
 	own.extra = p.Extra
 	if common == nil || own != *common {
-		d.traits = new(itemTraits)
-		*d.traits = own
+		d.traits = new(own)
 		d.traits.extra += int(unsafe.Sizeof(own))
 	}
 	return d, ""

@@ -31,7 +31,7 @@ type entry struct {
 	hasWindow bool
 	loose     []chat.Item // loaded by id and not in the window, in the order of their loads
 
-	attachment chat.Attachment
+	attachment *chat.Attachment
 }
 
 // version is a thread's version. known is false if the base reported none.
@@ -118,11 +118,12 @@ func earlier(a, b time.Duration) time.Duration {
 //   - lruBytes: the node, and the LRU's list element of 64 bytes and place in a map.
 //   - partitionBytes: package unique holds this much for a principal, beside its text.
 const (
-	entryBytes     = int(unsafe.Sizeof(entry{}))
-	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
-	chunkHeader    = int(unsafe.Sizeof([]chat.Item{})) // in a window's table of chunks
-	lruBytes       = int(unsafe.Sizeof(node{})) + 64 + 40
-	partitionBytes = 200
+	entryBytes      = int(unsafe.Sizeof(entry{}))
+	itemBytes       = int(unsafe.Sizeof(chat.Item{}))
+	attachmentBytes = int(unsafe.Sizeof(chat.Attachment{}))
+	chunkHeader     = int(unsafe.Sizeof([]chat.Item{})) // in a window's table of chunks
+	lruBytes        = int(unsafe.Sizeof(node{})) + 64 + 40
+	partitionBytes  = 200
 )
 
 // cost returns the bytes that an entry of key k holds, before the allocator rounds them up. A principal's entries share its
@@ -132,11 +133,10 @@ func (e *entry) cost(k key) int64 {
 	if k.partition != (layer.Partition{}) {
 		n += partitionBytes + len(k.partition.Key())
 	}
-	n += e.thread.Footprint() + e.attachment.Footprint()
-	n += e.window.bytes + chunkHeader*cap(e.window.chunks) + itemBytes*cap(e.loose)
-	for _, it := range e.loose {
-		n += it.Footprint()
+	if e.attachment != nil {
+		n += attachmentBytes + e.attachment.Footprint()
 	}
+	n += e.thread.Footprint() + e.window.bytes + chunkHeader*cap(e.window.chunks) + memory(e.loose[:cap(e.loose)])
 	return int64(n)
 }
 
