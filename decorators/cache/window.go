@@ -123,24 +123,14 @@ func windowOf(threadID string, order store.Order, p store.Page[chat.Item], limit
 	if p.HasMore || len(items) > limit {
 		w.older = olderSome
 	}
-	items = items[:min(len(items), limit)]
-	w.n = int32(len(items))
-	w.chunks = make([][]chat.Item, 0, (len(items)+chunkRows-1)/chunkRows)
-	for len(items) > 0 {
-		n := (len(items)-1)%chunkRows + 1 // only the first chunk has room: new items join it
-		w.chunks = append(w.chunks, slices.Clone(items[:n]))
-		w.bytes += memory(items[:n])
-		items = items[n:]
-	}
-	return w, true
+	return w.splice(0, 0, items[:min(len(items), limit)]...), true
 }
 
 // splice returns the window with put in place of n items of one chunk, from index i. Its table of chunks is a new one.
 func (w window) splice(i, n int, put ...chat.Item) window {
 	at := 0
-	for at < len(w.chunks)-1 && i >= len(w.chunks[at]) {
+	for ; at < len(w.chunks)-1 && i >= len(w.chunks[at]); at++ {
 		i -= len(w.chunks[at])
-		at++
 	}
 	var chunk []chat.Item
 	rest := w.chunks[at:]
@@ -149,15 +139,18 @@ func (w window) splice(i, n int, put ...chat.Item) window {
 	}
 	w.bytes += memory(put) - memory(chunk[i:i+n]) - memory(chunk[len(chunk):cap(chunk)])
 	w.n += int32(len(put) - n)
-	chunk = slices.Concat(chunk[:i], put, chunk[i+n:])
-	parts := [][]chat.Item{chunk}
-	switch {
-	case len(chunk) == 0:
-		parts = nil
-	case len(chunk) > chunkRows:
-		parts = [][]chat.Item{slices.Clone(chunk[:chunkRows/2]), slices.Clone(chunk[chunkRows/2:])}
+	size, room := chunkRows, [chunkRows + 1]chat.Item{}
+	items := append(append(append(room[:0], chunk[:i]...), put...), chunk[i+n:]...)
+	if len(items) == len(room) {
+		size = len(room)/2 + 1 // both halves have room for others
 	}
-	w.chunks = slices.Concat(w.chunks[:at], parts, rest)
+	chunks := append(make([][]chat.Item, 0, at+(len(items)+size-1)/size+len(rest)), w.chunks[:at]...)
+	for len(items) > 0 {
+		n := min(size, len(items))
+		chunks = append(chunks, slices.Concat(items[:n])) // slices.Clone would move room to the heap
+		items = items[n:]
+	}
+	w.chunks = append(chunks, rest...)
 	return w
 }
 
@@ -195,10 +188,10 @@ func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 
 // remove returns the window after a successful DeleteThreadItem(id).
 func (w window) remove(id string) window {
-	switch i, it := w.find(byID(id)); {
-	case it != nil:
+	if i, it := w.find(byID(id)); it != nil {
 		return w.splice(i, 1)
-	case w.older != olderNone:
+	}
+	if w.older != olderNone {
 		w.older = olderUnknown // it may have been the only older item
 	}
 	return w
