@@ -73,10 +73,7 @@ func (e *entry) item(id string) (chat.Item, bool) {
 // withLoose returns the loose items and it, in a new slice.
 func withLoose(loose []chat.Item, it chat.Item) []chat.Item {
 	loose = append(slices.Clip(withoutLoose(loose, it.ID)), it)
-	if len(loose) > maxLoose {
-		loose = slices.Clone(loose[len(loose)-maxLoose:])
-	}
-	return loose
+	return slices.Clone(loose[max(0, len(loose)-maxLoose):])
 }
 
 // withoutLoose returns the loose items without that id. It does not change the slice that it gets.
@@ -102,16 +99,8 @@ func merge(old, fill *entry) *entry {
 	for _, it := range fill.loose {
 		m.loose = withLoose(m.loose, it)
 	}
-	m.expires = earlier(old.expires, fill.expires)
+	m.expires = min(old.expires, fill.expires) // both are 0, or none is
 	return &m
-}
-
-// earlier returns the earlier of two times, where 0 means never.
-func earlier(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // The fixed costs of an entry:
@@ -138,13 +127,4 @@ func (e *entry) cost(k key) int64 {
 	}
 	n += e.thread.Footprint() + e.window.bytes + chunkHeader*cap(e.window.chunks) + memory(e.loose[:cap(e.loose)])
 	return int64(n)
-}
-
-// patchItem changes e as AddThreadItem or SaveItem of it has changed the thread; added says which. If the window after the
-// write is not known, e loses it.
-func (e *entry) patchItem(it chat.Item, added bool, limit int) {
-	e.loose = withoutLoose(e.loose, it.ID)
-	if e.hasWindow {
-		e.window, e.hasWindow = e.window.put(it, added, limit)
-	}
 }

@@ -127,7 +127,10 @@ func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, ite
 			}
 			return l.next.SaveItem(ctx, threadID, it)
 		},
-		func(e *entry) { e.patchItem(it, added, l.cfg.window) })
+		func(e *entry) {
+			e.loose = withoutLoose(e.loose, it.ID)
+			e.window, e.hasWindow = e.window.put(it, added, l.cfg.window)
+		})
 }
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -139,10 +142,5 @@ func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 	p := l.place(h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
-		func(e *entry) {
-			e.loose = withoutLoose(e.loose, itemID)
-			if e.hasWindow {
-				e.window = e.window.remove(itemID)
-			}
-		})
+		func(e *entry) { e.loose, e.window = withoutLoose(e.loose, itemID), e.window.remove(itemID) })
 }

@@ -146,9 +146,9 @@ func (w window) splice(i, n int, put ...chat.Item) window {
 	}
 	chunks := append(make([][]chat.Item, 0, at+(len(items)+size-1)/size+len(rest)), w.chunks[:at]...)
 	for len(items) > 0 {
-		n := min(size, len(items))
-		chunks = append(chunks, slices.Concat(items[:n])) // slices.Clone would move room to the heap
-		items = items[n:]
+		k := min(size, len(items))
+		chunks = append(chunks, slices.Concat(items[:k])) // slices.Clone would move room to the heap
+		items = items[k:]
 	}
 	w.chunks = append(chunks, rest...)
 	return w
@@ -175,12 +175,10 @@ func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 	}
 	if int(w.n) > limit {
 		w.n, w.older = w.n-1, olderSome
-		end := len(w.chunks) - 1 // of the new table
-		if last := w.chunks[end]; len(last) > 1 {
-			w.chunks[end] = last[:len(last)-1]
-		} else {
-			w.bytes -= memory(last[:cap(last)])
-			w.chunks = slices.Delete(w.chunks, end, end+1)
+		last := &w.chunks[len(w.chunks)-1] // in the new table
+		if *last = (*last)[:len(*last)-1]; len(*last) == 0 {
+			w.bytes -= memory((*last)[:cap(*last)])
+			w.chunks = slices.Delete(w.chunks, len(w.chunks)-1, len(w.chunks))
 		}
 	}
 	return w, true
