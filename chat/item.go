@@ -2,8 +2,10 @@ package chat
 
 import (
 	"log/slog"
+	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -29,11 +31,6 @@ const (
 	TypeEndOfTurn        ItemType = "end_of_turn"
 )
 
-var itemTypes = [...]ItemType{
-	TypeUserMessage, TypeAssistantMessage, TypeClientToolCall, TypeWidget, TypeGeneratedImage, TypeStructuredInput,
-	TypeTask, TypeWorkflow, TypeHiddenContext, TypeSDKHiddenContext, TypeEndOfTurn,
-}
-
 // Item is one item of a thread, such as a message, a tool call or a widget. Items can be copied and shared: apart from its
 // exported fields, an Item is immutable. Create one with [NewItem], [ParseItem], or by decoding its JSON. Read its content
 // with [DecodeItem].
@@ -47,15 +44,53 @@ type Item struct {
 	doc       *itemDoc
 }
 
-// itemDoc is an item's JSON and the values of its common members. It is immutable.
+// itemDoc is an item's JSON and the values of its common members. It is immutable, and small, because caches hold many.
 type itemDoc struct {
-	text      string
-	typ       ItemType
-	id        string
-	threadID  string
-	createdAt time.Time
-	fault     string // the rule that the JSON breaks; "" if none
-	extra     int    // bytes of strings that are not part of text
+	text         string
+	createdAt    int64 // in microseconds since 1970
+	id, threadID part
+	traits       *itemTraits
+}
+
+// part is a part of a document's text.
+type part struct{ start, length uint32 }
+
+// itemTraits are properties that most items of a type have in common. Other items have their own.
+type itemTraits struct {
+	typ          ItemType
+	fault        string // the rule that the JSON breaks; "" if none
+	id, threadID string // if they are not parts of the text, because they are escaped there
+	extra        int    // bytes of the item's own traits, and of its strings that are not parts of the text
+}
+
+var commonTraits = func() map[ItemType]*itemTraits {
+	all := map[ItemType]*itemTraits{}
+	for typ := range bodyTypes {
+		all[typ] = &itemTraits{typ: typ}
+	}
+	return all
+}()
+
+// split returns the part of text that equals s. If there is none, it returns s.
+func split(text, s string) (part, string) {
+	i := strings.Index(text, s)
+	if i < 0 || uint64(i+len(s)) > math.MaxUint32 {
+		return part{}, s
+	}
+	return part{uint32(i), uint32(len(s))}, ""
+}
+
+// join undoes split.
+func (d *itemDoc) join(p part, s string) string {
+	if s != "" {
+		return s
+	}
+	return d.text[p.start:][:p.length]
+}
+
+// item returns the item whose fields have the document's values.
+func (d *itemDoc) item() Item {
+	return Item{d.join(d.id, d.traits.id), d.join(d.threadID, d.traits.threadID), time.UnixMicro(d.createdAt).UTC(), d}
 }
 
 // ParseItem parses an item in its wire form. It keeps the text byte for byte, including unknown members and types, white
@@ -75,7 +110,7 @@ func ParseItem[T ~string | ~[]byte](text T) (Item, error) {
 	if fault != "" {
 		return Item{}, &Error{Kind: kindItem, Field: fault}
 	}
-	return Item{d.id, d.threadID, d.createdAt, d}, nil
+	return d.item(), nil
 }
 
 func parseItemDoc(text string) (*itemDoc, string) {
@@ -90,32 +125,36 @@ func parseItemDoc(text string) (*itemDoc, string) {
 	if typ == "" {
 		return nil, "type: missing"
 	}
-	d := &itemDoc{text: text, typ: knownType(typ)}
-	if repeatedWithin(&p, bodyTypes[d.typ]) {
+	own := itemTraits{typ: ItemType(typ)}
+	common := commonTraits[own.typ]
+	if common != nil {
+		own.typ = common.typ // a part of the text would keep the text in memory
+	}
+	if repeatedWithin(&p, bodyTypes[own.typ]) {
 		return nil, jsondoc.FaultRepeated
 	}
-	if d.id, fault = p.Word("id"); fault != "" {
+	id, fault := p.Word("id")
+	if fault != "" {
 		return nil, fault
 	}
-	if d.threadID, fault = p.Word("thread_id"); fault != "" {
+	threadID, fault := p.Word("thread_id")
+	if fault != "" {
 		return nil, fault
 	}
-	if d.createdAt, fault = p.Time("created_at"); fault != "" {
+	at, fault := p.Time("created_at")
+	if fault != "" {
 		return nil, fault
 	}
-	d.extra = p.Extra
-	d.fault = rules.FirstOf(rules.Under("id", rules.IDFault(d.id)), rules.Under("type", rules.TypeFault(string(d.typ))), jsondoc.TimeFault(d.createdAt))
+	d := &itemDoc{text: text, createdAt: at.UnixMicro(), traits: common}
+	d.id, own.id = split(text, id)
+	d.threadID, own.threadID = split(text, threadID)
+	own.fault = rules.FirstOf(rules.Under("id", rules.IDFault(id)), rules.Under("type", rules.TypeFault(typ)), jsondoc.TimeFault(at))
+	own.extra = p.Extra
+	if common == nil || own != *common {
+		d.traits = new(own)
+		d.traits.extra += int(unsafe.Sizeof(own))
+	}
 	return d, ""
-}
-
-// knownType returns the constant for a known type. Unlike a substring of the document, it keeps no document in memory.
-func knownType(typ string) ItemType {
-	for _, known := range itemTypes {
-		if string(known) == typ {
-			return known
-		}
-	}
-	return ItemType(typ)
 }
 
 // NewItem returns an item with a copy of this body. Its ThreadID is empty; the store sets it. The error is [ErrInvalid] if
@@ -190,7 +229,7 @@ func (it Item) Type() ItemType {
 	if it.doc == nil {
 		return ""
 	}
-	return it.doc.typ
+	return it.doc.traits.typ
 }
 
 // DecodeItem decodes the item's content into a T, one of the types that implement [Body]. With [Body] as T, it returns the
@@ -211,7 +250,7 @@ func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 		s.Set(reflect.New(s.Type().Elem()))
 		s = s.Elem()
 	}
-	if item.doc == nil || v.Interface().(Body).ItemType() != item.doc.typ {
+	if item.doc == nil || v.Interface().(Body).ItemType() != item.doc.traits.typ {
 		return body, false, nil
 	}
 	fault := bodyFault(s.Type())
@@ -235,7 +274,7 @@ func (it Item) WithBody(body Body) (Item, error) {
 	if fault != "" {
 		return fail(fault)
 	}
-	if it.doc == nil || body.ItemType() != it.doc.typ {
+	if it.doc == nil || body.ItemType() != it.doc.traits.typ {
 		return fail("type: the body has another type")
 	}
 	text, fault := mergeStruct(it.doc.text, v, 1)
@@ -250,7 +289,8 @@ func (it Item) WithBody(body Body) (Item, error) {
 
 // agrees reports whether the fields have the document's values.
 func (it *Item) agrees() bool {
-	return it.ID == it.doc.id && it.ThreadID == it.doc.threadID && jsondoc.SameTime(it.CreatedAt, it.doc.createdAt)
+	d := it.doc
+	return it.ID == d.join(d.id, d.traits.id) && it.ThreadID == d.join(d.threadID, d.traits.threadID) && it.CreatedAt.UnixMicro() == d.createdAt
 }
 
 // JSON returns the item in its wire form: the text that it was parsed from, byte for byte. Only the members of fields that were
@@ -262,14 +302,15 @@ func (it Item) JSON() JSON {
 	if it.agrees() {
 		return JSON{it.doc.text}
 	}
+	was := it.doc.item()
 	var edits []jsondoc.Edit
-	if it.ID != it.doc.id {
+	if it.ID != was.ID {
 		edits = append(edits, jsondoc.Edit{Name: "id", Value: jsondoc.Quoted(it.ID)})
 	}
-	if it.ThreadID != it.doc.threadID {
+	if it.ThreadID != was.ThreadID {
 		edits = append(edits, jsondoc.Edit{Name: "thread_id", Value: jsondoc.Quoted(it.ThreadID)})
 	}
-	if !jsondoc.SameTime(it.CreatedAt, it.doc.createdAt) {
+	if !jsondoc.SameTime(it.CreatedAt, was.CreatedAt) {
 		edits = append(edits, jsondoc.Edit{Name: "created_at", Value: string(jsondoc.AppendTime(nil, it.CreatedAt))})
 	}
 	return JSON{jsondoc.Splice(it.doc.text, edits)}
@@ -286,7 +327,7 @@ func (it Item) Footprint() int {
 	if it.doc == nil {
 		return len(it.ID) + len(it.ThreadID)
 	}
-	return int(unsafe.Sizeof(*it.doc)) + len(it.doc.text) + it.doc.extra
+	return int(unsafe.Sizeof(*it.doc)) + len(it.doc.text) + it.doc.traits.extra
 }
 
 // String returns the item's id and type, without content.

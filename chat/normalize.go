@@ -61,10 +61,10 @@ func (it Item) Normalized(threadID string) (Item, error) {
 		}
 		it.doc = d
 	}
-	if it.doc.fault != "" {
-		return fail(it.doc.fault)
+	if it.doc.traits.fault != "" {
+		return fail(it.doc.traits.fault)
 	}
-	return Item{it.doc.id, it.doc.threadID, it.doc.createdAt, it.doc}, nil
+	return it.doc.item(), nil
 }
 
 // Normalized returns the attachment as it is stored and read back, with its final JSON. An attachment that breaks a rule is

@@ -70,6 +70,7 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"type":"` + strings.Repeat("x", 65) + `","id":"a","created_at":"2026-01-02T03:04:05Z"}`: "type: longer than 64 bytes",
 	} {
 		refused(t, field)(item(t, text).Normalized("thr_1"))
+		refused(t, field)(item(t, strings.Replace(text, `"type":"x"`, `"type":"end_of_turn"`, 1)).Normalized("thr_1"))
 	}
 	for text, field := range map[string]string{
 		`{"created_at":"2026-01-02T03:04:05Z"}`: "id: empty",
@@ -87,6 +88,17 @@ func TestIDsInTheJSON(t *testing.T) {
 		`{"type":"FILE","id":"a"}`:                  "type: has other characters than a-z, 0-9, _ and .",
 	} {
 		refused(t, field)(must[chat.Attachment](t)(chat.ParseAttachment(text)).Normalized())
+	}
+}
+
+// TestEscapedIDs: an id may be escaped in the JSON, also if its type is known.
+func TestEscapedIDs(t *testing.T) {
+	for _, typ := range []string{"x", "end_of_turn"} {
+		text := `{"type":"` + typ + `","id":"\u006dsg_1","thread_id":"\u0074hr_1","created_at":"2026-01-02T03:04:05Z"}`
+		it := must[chat.Item](t)(item(t, text).Normalized("thr_1"))
+		if it.ID != "msg_1" || it.ThreadID != "thr_1" || it.JSON().String() != text {
+			t.Errorf("got id %q, thread %q, JSON %s", it.ID, it.ThreadID, it.JSON())
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 	w := l.locate(&p, h, coherence.AttachmentCounter, attachmentID)
 	if e := l.lookup(&p, h, w); e != nil {
 		l.hit(h, ofAttachment, &p, e)
-		return e.attachment, nil
+		return *e.attachment, nil
 	}
 	return l.missAttachment(ctx, h, p, w)
 }
@@ -33,10 +33,10 @@ func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w g
 		kind: ofAttachment, hints: h, place: p, calls: &l.attachments,
 		load: func(ctx context.Context) (chat.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
 		fill: func(e *entry, a *chat.Attachment) bool {
-			e.attachment = *a
+			e.attachment = new(*a)
 			return a.ID == id
 		},
-		from: func(e *entry) (chat.Attachment, bool) { return e.attachment, true },
+		from: func(e *entry) (chat.Attachment, bool) { return *e.attachment, true },
 	}
 	return m.answer(ctx, l)
 }
@@ -54,7 +54,7 @@ func (l *cached) SaveAttachment(ctx context.Context, attachment chat.Attachment)
 		func(ctx context.Context) error { return l.next.SaveAttachment(ctx, a) },
 		func(e *entry) {
 			stored := e.attachment.Owner
-			e.attachment = a
+			e.attachment = new(a)
 			e.attachment.Owner = stored
 		})
 }

@@ -31,7 +31,7 @@ type entry struct {
 	hasWindow bool
 	loose     []chat.Item // loaded by id and not in the window, in the order of their loads
 
-	attachment chat.Attachment
+	attachment *chat.Attachment
 }
 
 // version is a thread's version. known is false if the base reported none.
@@ -59,8 +59,8 @@ func (v version) reports(threadID string) []coherence.Report {
 
 // item finds an item by id.
 func (e *entry) item(id string) (chat.Item, bool) {
-	if i := e.window.index(id); i >= 0 {
-		return e.window.items[i], true
+	if _, it := e.window.find(byID(id)); it != nil {
+		return *it, true
 	}
 	for _, it := range e.loose {
 		if it.ID == id {
@@ -73,10 +73,7 @@ func (e *entry) item(id string) (chat.Item, bool) {
 // withLoose returns the loose items and it, in a new slice.
 func withLoose(loose []chat.Item, it chat.Item) []chat.Item {
 	loose = append(slices.Clip(withoutLoose(loose, it.ID)), it)
-	if len(loose) > maxLoose {
-		loose = slices.Clone(loose[len(loose)-maxLoose:])
-	}
-	return loose
+	return slices.Clone(loose[max(0, len(loose)-maxLoose):])
 }
 
 // withoutLoose returns the loose items without that id. It does not change the slice that it gets.
@@ -102,26 +99,20 @@ func merge(old, fill *entry) *entry {
 	for _, it := range fill.loose {
 		m.loose = withLoose(m.loose, it)
 	}
-	m.expires = earlier(old.expires, fill.expires)
+	m.expires = min(old.expires, fill.expires) // both are 0, or none is
 	return &m
-}
-
-// earlier returns the earlier of two times, where 0 means never.
-func earlier(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
 
 // The fixed costs of an entry:
 //   - lruBytes: the node, and the LRU's list element of 64 bytes and place in a map.
 //   - partitionBytes: package unique holds this much for a principal, beside its text.
 const (
-	entryBytes     = int(unsafe.Sizeof(entry{}))
-	itemBytes      = int(unsafe.Sizeof(chat.Item{}))
-	lruBytes       = int(unsafe.Sizeof(node{})) + 64 + 40
-	partitionBytes = 200
+	entryBytes      = int(unsafe.Sizeof(entry{}))
+	itemBytes       = int(unsafe.Sizeof(chat.Item{}))
+	attachmentBytes = int(unsafe.Sizeof(chat.Attachment{}))
+	chunkHeader     = int(unsafe.Sizeof([]chat.Item{})) // in a window's table of chunks
+	lruBytes        = int(unsafe.Sizeof(node{})) + 64 + 40
+	partitionBytes  = 200
 )
 
 // cost returns the bytes that an entry of key k holds, before the allocator rounds them up. A principal's entries share its
@@ -131,28 +122,9 @@ func (e *entry) cost(k key) int64 {
 	if k.partition != (layer.Partition{}) {
 		n += partitionBytes + len(k.partition.Key())
 	}
-	n += e.thread.Footprint() + e.attachment.Footprint()
-	n += itemBytes * (cap(e.window.items) + cap(e.loose))
-	for _, it := range e.window.items {
-		n += it.Footprint()
+	if e.attachment != nil {
+		n += attachmentBytes + e.attachment.Footprint()
 	}
-	for _, it := range e.loose {
-		n += it.Footprint()
-	}
+	n += e.thread.Footprint() + e.window.bytes + chunkHeader*cap(e.window.chunks) + memory(e.loose[:cap(e.loose)])
 	return int64(n)
-}
-
-// patchItem changes e as a write of the item has changed the thread. place returns the window after the write. If it does
-// not know, e loses its window and keeps the rest.
-func (e *entry) patchItem(it chat.Item, limit int, place func(window, chat.Item) (window, bool)) {
-	e.loose = withoutLoose(e.loose, it.ID)
-	if !e.hasWindow {
-		return
-	}
-	w, ok := place(e.window, it)
-	if !ok {
-		e.window, e.hasWindow = window{}, false
-		return
-	}
-	e.window = w.trim(limit)
 }

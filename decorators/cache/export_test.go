@@ -15,7 +15,9 @@ func Audit(s store.Store) (account, counted int64, entries int) {
 		account += sh.bytes()
 		for _, g := range [...]segment{sh.probation, sh.protected} {
 			for _, n := range g.lru.Keys() {
-				counted += n.entry.Load().cost(n.key)
+				e := n.entry.Load()
+				e.window.items() // counts the window's bytes
+				counted += e.cost(n.key)
 				entries++
 			}
 		}

@@ -49,8 +49,7 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 			if ask.After != "" || len(page.Data) == 0 { // the thread of an empty page may be missing
 				return false
 			}
-			e.window, e.hasWindow = windowOf(id, ask.Order, *page)
-			e.window = e.window.trim(l.cfg.window)
+			e.window, e.hasWindow = windowOf(id, ask.Order, *page, l.cfg.window)
 			return e.hasWindow
 		},
 		from: func(e *entry) (store.Page[chat.Item], bool) {
@@ -105,32 +104,34 @@ func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generat
 }
 
 func (l *cached) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
-	return l.saveItem(ctx, store.OpAddThreadItem, threadID, item, window.add)
+	return l.saveItem(ctx, store.OpAddThreadItem, threadID, item)
 }
 
 func (l *cached) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
-	return l.saveItem(ctx, store.OpSaveItem, threadID, item, window.save)
+	return l.saveItem(ctx, store.OpSaveItem, threadID, item)
 }
 
-// saveItem is AddThreadItem or SaveItem, as op says. after returns the window after the write.
-func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
-	after func(window, chat.Item) (window, bool)) error {
+// saveItem is AddThreadItem or SaveItem, as op says.
+func (l *cached) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item) error {
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
 	}
-	it := w.Item
+	it, added := w.Item, op == store.OpAddThreadItem
 	h := layer.HintsFor(ctx, op)
 	var p place
 	l.locate(&p, h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error {
-			if op == store.OpAddThreadItem {
+			if added {
 				return l.next.AddThreadItem(ctx, threadID, it)
 			}
 			return l.next.SaveItem(ctx, threadID, it)
 		},
-		func(e *entry) { e.patchItem(it, l.cfg.window, after) })
+		func(e *entry) {
+			e.loose = withoutLoose(e.loose, it.ID)
+			e.window, e.hasWindow = e.window.put(it, added, l.cfg.window)
+		})
 }
 
 func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -143,10 +144,5 @@ func (l *cached) DeleteThreadItem(ctx context.Context, threadID, itemID string) 
 	l.locate(&p, h, coherence.ThreadCounter, threadID)
 	return l.write(ctx, h, p,
 		func(ctx context.Context) error { return l.next.DeleteThreadItem(ctx, threadID, itemID) },
-		func(e *entry) {
-			e.loose = withoutLoose(e.loose, itemID)
-			if e.hasWindow {
-				e.window = e.window.remove(itemID)
-			}
-		})
+		func(e *entry) { e.loose, e.window = withoutLoose(e.loose, itemID), e.window.remove(itemID) })
 }

@@ -17,48 +17,79 @@ const (
 	olderSome
 )
 
-// window is the newest items of a thread, oldest first, in the order of the base: by CreatedAt, then by insertion. It has
-// every item that is newer than its first one. A window is immutable: its methods return new ones.
+// chunkRows is the most items of a chunk. A chunk of up to eight items fills a size class of the allocator.
+const chunkRows = 8
+
+// window is the newest items of a thread, newest first: by CreatedAt, then by insertion, as the base orders them. It has every
+// item that is newer than its last one. A window is immutable: its methods return new ones, which share the unchanged chunks.
 type window struct {
-	items []chat.Item
-	older older
+	chunks [][]chat.Item // of 1 to chunkRows items
+	bytes  int           // the memory of the chunks
+	n      int32         // items
+	older  older
 }
 
-func (w window) complete() bool { return w.older == olderNone }
-
-func (w window) index(id string) int {
-	return slices.IndexFunc(w.items, func(it chat.Item) bool { return it.ID == id })
+// memory returns the bytes that items take.
+func memory(items []chat.Item) int {
+	n := itemBytes * len(items)
+	for i := range items {
+		n += items[i].Footprint()
+	}
+	return n
 }
+
+// find returns the newest item that matches, and how many are newer. It returns nil if none does.
+func (w window) find(match func(*chat.Item) bool) (newer int, it *chat.Item) {
+	for _, c := range w.chunks {
+		for i := range c {
+			if match(&c[i]) {
+				return newer + i, &c[i]
+			}
+		}
+		newer += len(c)
+	}
+	return newer, nil
+}
+
+func byID(id string) func(*chat.Item) bool { return func(it *chat.Item) bool { return it.ID == id } }
 
 // page answers q, a checked query, as the base would. ok is false if the window does not have the whole answer.
 func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
-	at := -1
+	from, to := 0, int(w.n) // of the items behind the cursor
+	oldest := q.Order == store.OldestFirst
 	if q.After != "" {
-		if at = w.index(q.After); at < 0 {
+		i, it := w.find(byID(q.After))
+		switch {
+		case it == nil:
 			return p, false // the cursor may be older than the window, or unknown: the base decides
+		case oldest:
+			to = i
+		default:
+			from = i + 1
 		}
-	}
-	if q.Order == store.OldestFirst {
-		if at < 0 && !w.complete() {
-			return p, false
-		}
-		rest := w.items[at+1:]
-		n := min(q.Limit, len(rest))
-		return pageOf(slices.Clone(rest[:n]), len(rest) > n), true
-	}
-	rest := w.items
-	if at >= 0 {
-		rest = w.items[:at]
-	}
-	n := min(q.Limit, len(rest))
-	if len(rest) == n && w.older != olderNone && (n < q.Limit || w.older == olderUnknown) {
+	} else if oldest && w.older != olderNone {
 		return p, false
 	}
-	data := make([]chat.Item, n)
-	for i := range data {
-		data[i] = rest[len(rest)-1-i]
+	n, more := min(q.Limit, to-from), to-from > q.Limit
+	switch {
+	case oldest:
+		from = to - n
+	case !more && (w.older == olderUnknown || w.older == olderSome && n < q.Limit):
+		return p, false
+	default:
+		more = more || w.older == olderSome
 	}
-	return pageOf(data, len(rest) > n || w.older == olderSome), true
+	data := make([]chat.Item, n)
+	rest := data
+	for i := 0; len(rest) > 0; i++ {
+		c := w.chunks[i]
+		rest = rest[copy(rest, c[min(from, len(c)):]):]
+		from -= min(from, len(c))
+	}
+	if oldest {
+		slices.Reverse(data)
+	}
+	return pageOf(data, more), true
 }
 
 // pageOf returns a page of data. more says whether further rows follow.
@@ -70,110 +101,95 @@ func pageOf(data []chat.Item, more bool) store.Page[chat.Item] {
 	return p
 }
 
-// windowOf makes a window from the base's answer to a query without a cursor. ok is false if the answer contradicts itself
-// or lacks the newest item.
-func windowOf(threadID string, order store.Order, p store.Page[chat.Item]) (w window, ok bool) {
-	items := slices.Clone(p.Data)
-	w.older = olderNone
-	if p.HasMore {
-		w.older = olderSome
-	}
-	if order == store.NewestFirst {
+// windowOf makes a window of at most limit items from the base's answer to a query without a cursor. ok is false if the answer
+// contradicts itself or lacks the newest item.
+func windowOf(threadID string, order store.Order, p store.Page[chat.Item], limit int) (w window, ok bool) {
+	items := p.Data
+	if order == store.OldestFirst {
+		if p.HasMore {
+			return window{}, false
+		}
+		items = slices.Clone(items)
 		slices.Reverse(items)
-	} else if p.HasMore {
-		return window{}, false
 	}
-	seen := make(map[string]struct{}, len(items))
+	seen := make(map[string]bool, len(items))
 	for i, it := range items {
-		if it.ThreadID != threadID || i > 0 && it.CreatedAt.Before(items[i-1].CreatedAt) {
+		if it.ThreadID != threadID || seen[it.ID] || i > 0 && it.CreatedAt.After(items[i-1].CreatedAt) {
 			return window{}, false
 		}
-		if _, twice := seen[it.ID]; twice {
-			return window{}, false
-		}
-		seen[it.ID] = struct{}{}
+		seen[it.ID] = true
 	}
-	w.items = items
+	w.older = olderNone
+	if p.HasMore || len(items) > limit {
+		w.older = olderSome
+	}
+	return w.splice(0, 0, items[:min(len(items), limit)]...), true
+}
+
+// splice returns the window with put in place of n items of one chunk, from index i. Its table of chunks is a new one.
+func (w window) splice(i, n int, put ...chat.Item) window {
+	at := 0
+	for ; at < len(w.chunks)-1 && i >= len(w.chunks[at]); at++ {
+		i -= len(w.chunks[at])
+	}
+	var chunk []chat.Item
+	rest := w.chunks[at:]
+	if len(rest) > 0 && (i > 0 || n > 0 || len(rest[0]) < chunkRows) { // nothing joins a full chunk at its front
+		chunk, rest = rest[0], rest[1:]
+	}
+	w.bytes += memory(put) - memory(chunk[i:i+n]) - memory(chunk[len(chunk):cap(chunk)])
+	w.n += int32(len(put) - n)
+	size, room := chunkRows, [chunkRows + 1]chat.Item{}
+	items := append(append(append(room[:0], chunk[:i]...), put...), chunk[i+n:]...)
+	if len(items) == len(room) {
+		size = len(room)/2 + 1 // both halves have room for others
+	}
+	chunks := append(make([][]chat.Item, 0, at+(len(items)+size-1)/size+len(rest)), w.chunks[:at]...)
+	for len(items) > 0 {
+		k := min(size, len(items))
+		chunks = append(chunks, slices.Concat(items[:k])) // slices.Clone would move room to the heap
+		items = items[k:]
+	}
+	w.chunks = append(chunks, rest...)
+	return w
+}
+
+// put returns the window, with at most limit items, after a successful AddThreadItem or SaveItem of it; added tells which. ok
+// is false if that is not known.
+func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
+	if i, old := w.find(byID(it.ID)); old != nil {
+		if added || !old.CreatedAt.Equal(it.CreatedAt) {
+			return window{}, false // the base had no such item, so w is outdated; or it moved, perhaps out of the window
+		}
+		return w.splice(i, 1, it), true
+	}
+	at, next := w.find(func(old *chat.Item) bool { return !old.CreatedAt.After(it.CreatedAt) })
+	beyond := next == nil // it is older than all items
+	switch {
+	case w.older == olderNone || added && !beyond:
+		w = w.splice(at, 0, it)
+	case beyond && w.n > 0:
+		w.older = olderSome
+	default:
+		return window{}, false // new, or it was older than the window and moved: its place among equal times is not known
+	}
+	if int(w.n) > limit {
+		w.n, w.older = w.n-1, olderSome
+		last := &w.chunks[len(w.chunks)-1] // in the new table
+		if *last = (*last)[:len(*last)-1]; len(*last) == 0 {
+			w.bytes -= memory((*last)[:cap(*last)])
+			w.chunks = slices.Delete(w.chunks, len(w.chunks)-1, len(w.chunks))
+		}
+	}
 	return w, true
-}
-
-// trim keeps the newest n items.
-func (w window) trim(n int) window {
-	if len(w.items) > n {
-		w.items = slices.Clone(w.items[len(w.items)-n:]) // a subslice would keep the larger array in memory
-		w.older = olderSome
-	}
-	return w
-}
-
-// insert puts it behind all items that are not newer, as the base does with a new item.
-func (w window) insert(it chat.Item) window {
-	at := len(w.items)
-	for at > 0 && w.items[at-1].CreatedAt.After(it.CreatedAt) {
-		at--
-	}
-	items := make([]chat.Item, 0, len(w.items)+1)
-	items = append(items, w.items[:at]...)
-	items = append(items, it)
-	w.items = append(items, w.items[at:]...)
-	return w
-}
-
-// beyond reports whether it, an item that is not in w, is older than w. sure is false if that is not known.
-func (w window) beyond(it chat.Item) (yes, sure bool) {
-	switch {
-	case w.complete():
-		return false, true
-	case len(w.items) == 0:
-		return false, false
-	case it.CreatedAt.Before(w.items[0].CreatedAt):
-		return true, true
-	}
-	return false, true
-}
-
-// add returns the window after a successful AddThreadItem(it). ok is false if that is not known.
-func (w window) add(it chat.Item) (_ window, ok bool) {
-	if w.index(it.ID) >= 0 {
-		return window{}, false // the base had no such item, so w is outdated
-	}
-	beyond, sure := w.beyond(it)
-	switch {
-	case !sure:
-		return window{}, false
-	case beyond:
-		w.older = olderSome
-		return w, true
-	}
-	return w.insert(it), true
-}
-
-// save returns the window after a successful SaveItem(it). ok is false if that is not known.
-func (w window) save(it chat.Item) (_ window, ok bool) {
-	if i := w.index(it.ID); i >= 0 {
-		if !w.items[i].CreatedAt.Equal(it.CreatedAt) {
-			return window{}, false // it moved, perhaps out of the window
-		}
-		w.items = slices.Clone(w.items)
-		w.items[i] = it
-		return w, true
-	}
-	if w.complete() {
-		return w.insert(it), true
-	}
-	if beyond, sure := w.beyond(it); sure && beyond {
-		w.older = olderSome
-		return w, true
-	}
-	return window{}, false // new, or it was older than the window and moved: its place among equal times is not known
 }
 
 // remove returns the window after a successful DeleteThreadItem(id).
 func (w window) remove(id string) window {
-	switch i := w.index(id); {
-	case i >= 0:
-		w.items = slices.Delete(slices.Clone(w.items), i, i+1)
-	case !w.complete():
+	if i, it := w.find(byID(id)); it != nil {
+		return w.splice(i, 1)
+	}
+	if w.older != olderNone {
 		w.older = olderUnknown // it may have been the only older item
 	}
 	return w

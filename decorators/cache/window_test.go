@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,8 +95,33 @@ func (m *model) page(q store.PageQuery) (p store.Page[chat.Item], found bool) {
 
 // window returns the window of the newest n rows, as a load makes it.
 func (m *model) window(n int) window {
-	w := window{items: m.items(), older: olderNone}
-	return w.trim(n)
+	return windowFrom(m.items(), olderNone, n)
+}
+
+// windowFrom returns the window of the newest n items. older counts if that is all of them.
+func windowFrom(items []chat.Item, older older, n int) window {
+	w, ok := windowOf("thr_1", store.OldestFirst, pageOf(items, false), n)
+	if !ok {
+		panic("contradictory items")
+	}
+	if len(items) <= n {
+		w.older = older
+	}
+	return w
+}
+
+// items returns the items of w, oldest first. It panics unless their number and bytes are what w says.
+func (w window) items() (items []chat.Item) {
+	bytes := 0
+	for _, c := range w.chunks {
+		bytes += memory(c[:cap(c)])
+		items = append(items, c...)
+	}
+	if len(items) != int(w.n) || bytes != w.bytes {
+		panic(fmt.Sprintf("%d items of %d bytes, the window says %d of %d", len(items), bytes, w.n, w.bytes))
+	}
+	slices.Reverse(items)
+	return items
 }
 
 func (m *model) random(r *rand.Rand) chat.Item {
@@ -110,13 +136,13 @@ func sameItems(a, b []chat.Item) bool {
 // agree fails unless every answer of w equals m's.
 func agree(t *testing.T, m *model, w window, what string) {
 	t.Helper()
-	all := m.items()
-	if len(w.items) > len(all) || !sameItems(w.items, all[len(all)-len(w.items):]) {
-		t.Fatalf("%s: the window has %v, the thread has %v", what, w.items, all)
+	all, has := m.items(), w.items()
+	if len(has) > len(all) || !sameItems(has, all[len(all)-len(has):]) {
+		t.Fatalf("%s: the window has %v, the thread has %v", what, has, all)
 	}
-	more := len(all) > len(w.items)
+	more := len(all) > len(has)
 	if w.older == olderNone && more || w.older == olderSome && !more {
-		t.Fatalf("%s: older is %d in a window of %d items of %d", what, w.older, len(w.items), len(all))
+		t.Fatalf("%s: older is %d in a window of %d items of %d", what, w.older, len(has), len(all))
 	}
 	for _, order := range []store.Order{store.NewestFirst, store.OldestFirst} {
 		cursors := []string{"", "msg_unknown"}
@@ -166,11 +192,11 @@ func TestPatchTable(t *testing.T) {
 				if !m.add(it) {
 					continue // a conflict, which patches nothing
 				}
-				w, ok = w.add(it)
+				w, ok = w.put(it, true, size)
 			case 1:
 				what = fmt.Sprintf("save %v", it)
 				m.save(it)
-				w, ok = w.save(it)
+				w, ok = w.put(it, false, size)
 			case 2:
 				what = "delete " + it.ID
 				m.remove(it.ID)
@@ -182,8 +208,7 @@ func TestPatchTable(t *testing.T) {
 				continue
 			}
 			kept++
-			w = w.trim(size)
-			agree(t, m, w, fmt.Sprintf("case %d: %s on a window of %d, older %d", n, what, len(before.items), before.older))
+			agree(t, m, w, fmt.Sprintf("case %d: %s on a window of %d, older %d", n, what, before.n, before.older))
 		}
 	}
 	if kept < 2*lost {
@@ -191,14 +216,93 @@ func TestPatchTable(t *testing.T) {
 	}
 }
 
+// TestAWriteSharesTheChunksThatItDoesNotChange compares windows after random writes with plain slices. A write copies one chunk
+// at most, and changes no earlier window.
+func TestAWriteSharesTheChunksThatItDoesNotChange(t *testing.T) {
+	type version struct {
+		window
+		want []chat.Item // oldest first
+	}
+	var split, cut, emptied int
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		item := func(id string, at time.Time) chat.Item {
+			it := testenv.OrPanic(chat.NewItem(id, at, chat.SDKHiddenContext{Content: strings.Repeat("x", r.IntN(100))}))
+			it.ThreadID = "thr_1"
+			return it
+		}
+		limit := 1 + r.IntN(40)
+		versions := []version{{windowFrom(nil, olderNone, limit), nil}}
+		for n := range 200 {
+			last := versions[len(versions)-1]
+			w, want, ok := last.window, slices.Clone(last.want), true
+			switch i := r.IntN(len(want) + 1); {
+			case i == len(want) || n%100 < 60 && r.IntN(4) > 0:
+				it := item(fmt.Sprint("msg_", n), noon.Add(time.Duration(r.IntN(1+n))*time.Minute))
+				at := 0
+				for at < len(want) && !want[at].CreatedAt.After(it.CreatedAt) {
+					at++
+				}
+				if w, ok = w.put(it, true, limit); !ok { // an empty window of an unknown rest
+					continue
+				}
+				if at > 0 || last.older == olderNone {
+					want = slices.Insert(want, at, it)
+				}
+				if len(want) > limit {
+					want = want[1:]
+					cut++
+				}
+			case n%2 == 0:
+				want[i] = item(want[i].ID, want[i].CreatedAt)
+				w, ok = w.put(want[i], false, limit)
+			default:
+				w = w.remove(want[i].ID)
+				want = slices.Delete(want, i, i+1)
+			}
+			if !ok {
+				t.Fatalf("seed %d, write %d: the window was lost", seed, n)
+			}
+			chunks, items := 0, 0
+			for _, c := range w.chunks {
+				if !slices.ContainsFunc(last.chunks, func(old []chat.Item) bool { return &old[0] == &c[0] }) {
+					chunks, items = chunks+1, items+len(c)
+				}
+			}
+			if items > chunkRows+1 {
+				t.Fatalf("seed %d, write %d: copied %d items", seed, n, items)
+			}
+			if chunks == 2 {
+				split++
+			}
+			if len(want) == 0 {
+				emptied++
+			}
+			versions = append(versions, version{w, want})
+		}
+		for n, v := range versions {
+			if got := v.items(); !slices.EqualFunc(got, v.want, chat.Item.Equal) {
+				t.Fatalf("seed %d, version %d: the window has %v, want %v", seed, n, got, v.want)
+			}
+			for i, c := range v.chunks {
+				if len(c) == 0 || len(c) > chunkRows || cap(c) > len(c) && i < len(v.chunks)-1 {
+					t.Fatalf("seed %d, version %d: chunk %d has %d items, and room for %d", seed, n, i, len(c), cap(c))
+				}
+			}
+		}
+	}
+	if split < 100 || cut < 100 || emptied < 10 {
+		t.Errorf("%d splits, %d items cut off, %d empty windows: the test proves nothing", split, cut, emptied)
+	}
+}
+
 // Each write patches each kind of window as the table in docs/architecture.md says.
 func TestPatchTableRows(t *testing.T) {
-	whole := window{items: []chat.Item{at("a", 1), at("b", 2), at("c", 2)}, older: olderNone}
-	part := window{items: whole.items, older: olderSome}
-	empty := window{older: olderSome}
+	abc := []chat.Item{at("a", 1), at("b", 2), at("c", 2)}
+	whole, part, empty := windowFrom(abc, olderNone, 9), windowFrom(abc, olderSome, 9), windowFrom(nil, olderSome, 9)
 	type op func(window) (window, bool)
-	add := func(it chat.Item) op { return func(w window) (window, bool) { return w.add(it) } }
-	save := func(it chat.Item) op { return func(w window) (window, bool) { return w.save(it) } }
+	add := func(it chat.Item) op { return func(w window) (window, bool) { return w.put(it, true, 9) } }
+	save := func(it chat.Item) op { return func(w window) (window, bool) { return w.put(it, false, 9) } }
 	remove := func(id string) op { return func(w window) (window, bool) { return w.remove(id), true } }
 	for _, c := range []struct {
 		name  string
@@ -217,12 +321,13 @@ func TestPatchTableRows(t *testing.T) {
 		{"save in the window, moved: drop", part, save(at("b", 3)), "", 0},
 		{"save, new to a whole thread: insert", whole, save(at("d", 1)), "adbc", olderNone},
 		{"save, older than an incomplete window: older is some",
-			window{items: whole.items, older: olderUnknown}, save(at("d", 0)), "abc", olderSome},
+			windowFrom(abc, olderUnknown, 9), save(at("d", 0)), "abc", olderSome},
 		{"save, new to an incomplete window: drop", part, save(at("d", 2)), "", 0},
 		{"delete in the window", part, remove("b"), "ac", olderSome},
 		{"delete beyond an incomplete window: older is unknown", part, remove("x"), "abc", olderUnknown},
 		{"delete of a missing item of a whole thread", whole, remove("x"), "abc", olderNone},
-		{"trimming: older is some", whole, func(w window) (window, bool) { return w.trim(2), true }, "bc", olderSome},
+		{"trimming: older is some", whole, func(w window) (window, bool) { return w.put(at("d", 3), true, 3) }, "bcd", olderSome},
+		{"trimming of the new item: older is some", whole, func(w window) (window, bool) { return w.put(at("d", 0), true, 3) }, "abc", olderSome},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, ok := c.op(c.w)
@@ -233,7 +338,7 @@ func TestPatchTableRows(t *testing.T) {
 				return
 			}
 			ids := ""
-			for _, it := range got.items {
+			for _, it := range got.items() {
 				ids += it.ID
 			}
 			if ids != c.items || got.older != c.older {
@@ -241,15 +346,15 @@ func TestPatchTableRows(t *testing.T) {
 			}
 		})
 	}
-	if ids := fmt.Sprint(whole.items[0].ID, whole.items[1].ID, whole.items[2].ID, len(whole.items)); ids != "abc3" {
-		t.Errorf("a patch changed the window before it: %s", ids)
+	if !sameItems(whole.items(), abc) || whole.older != olderNone {
+		t.Errorf("a patch changed the window before it: %v", whole.items())
 	}
 }
 
 // After the delete of an older item, a page that ends at the edge of the window cannot be answered: it is not known whether
 // more items follow.
 func TestAPageThatEndsAtTheEdgeMissesWhenOlderIsUnknown(t *testing.T) {
-	w := window{items: []chat.Item{at("a", 1), at("b", 2)}, older: olderUnknown}
+	w := windowFrom([]chat.Item{at("a", 1), at("b", 2)}, olderUnknown, 9)
 	if _, ok := w.page(store.PageQuery{Limit: 2}); ok {
 		t.Error("the window answered a page that ends at its edge, want a miss")
 	}
@@ -276,11 +381,11 @@ func TestWindowOfRefusesAnswersThatContradictThemselves(t *testing.T) {
 		{"an item twice", store.NewestFirst, pageOf([]chat.Item{a, a}, false), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, ok := windowOf("thr_1", c.order, c.page)
+			w, ok := windowOf("thr_1", c.order, c.page, 9)
 			if ok != c.ok {
 				t.Fatalf("accepted: %v, want %v", ok, c.ok)
 			}
-			if ok && (w.items[0].ID != "a" || w.complete() == c.page.HasMore) {
+			if ok && (w.items()[0].ID != "a" || (w.older == olderNone) == c.page.HasMore) {
 				t.Errorf("got %+v", w)
 			}
 		})
