@@ -21,12 +21,12 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 		return layer.HintsFor(store.WithPrincipal(context.Background(),
 			store.Principal{Owner: chat.Owner{Subject: subject}}), store.OpLoadThread).Partition()
 	}
-	keys := map[string]int{}
+	keys := map[key[[2]string]]int{}
 	n := 0
 	for _, p := range []layer.Partition{{}, partition("a"), partition("1:a")} {
 		for _, w := range []generation.Counter{0, 1 << 24, 2 << 24} {
-			for _, args := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", "b"}, {"ab"}, {"a:b"}, {"1:b"}, {"a", "1:b"}, {"b", "a"}} {
-				keys[key(p, Read{Counter: w, Args: args})]++
+			for _, args := range [][2]string{{}, {"a"}, {"", "a"}, {"a", "b"}, {"ab"}, {"b", "a"}} {
+				keys[keyOf(p, Read[[2]string]{Counter: w, Args: args})]++
 				n++
 			}
 		}
@@ -35,10 +35,10 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 		t.Errorf("%d different reads have %d keys", n, len(keys))
 	}
 	// Reads during a write queue together, whatever their counter.
-	if key(layer.Partition{}, Read{Counter: 1}) != key(layer.Partition{}, Read{Counter: 1<<24 + 1}) {
+	if keyOf(layer.Partition{}, Read[string]{Counter: 1}) != keyOf(layer.Partition{}, Read[string]{Counter: 1<<24 + 1}) {
 		t.Error("two reads during writes would not queue together")
 	}
-	if key(layer.Partition{}, Read{Counter: 1}) == key(layer.Partition{}, Read{}) {
+	if keyOf(layer.Partition{}, Read[string]{Counter: 1}) == keyOf(layer.Partition{}, Read[string]{}) {
 		t.Error("a read during a write would join a read from before the write")
 	}
 }
@@ -88,7 +88,9 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
 		outer := false // the recorder of a layer above, which may be another cache
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { outer = true })
-		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
+		w := c.NewWrite(ctx, 0)
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
+		definite, _ := w.Outcome()
 		if got := c.Counters.Load(0).Idle(); got != e.idle || definite != e.idle {
 			t.Errorf("%s: afterwards idle is %v, definite is %v", e.name, got, definite)
 		}
@@ -101,7 +103,7 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	defer c.Counters.Close()
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Counter) error { panic("in the base") })
+		_ = c.NewWrite(t.Context(), 0).Make(func(context.Context, generation.Counter) error { panic("in the base") })
 	}()
 	if c.Counters.Load(0).Idle() {
 		t.Error("a write that panicked is not in progress, but may still take effect")
@@ -116,7 +118,7 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 		heard := false // by a layer above
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
 		ended := make(chan struct{})
-		_, _ = c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error {
+		_ = c.NewWrite(ctx, 0).Make(func(ctx context.Context, _ generation.Counter) error {
 			driver.ReportPending(ctx, ended)
 			return store.ErrUnavailable
 		})
@@ -133,7 +135,6 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 }
 
 func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
-	r := Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: "thr_1"}
 	for _, c := range []struct {
 		err  error
 		want store.Code
@@ -143,7 +144,7 @@ func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
 		{&store.Error{Code: store.CodeNotFound}, store.CodeNotFound},
 		{store.ErrUnavailable, store.CodeUnavailable},
 	} {
-		if got := store.CodeOf(classify(context.Background(), r, c.err)); got != c.want {
+		if got := store.CodeOf(classify(context.Background(), store.OpLoadThread, store.RowThread, "thr_1", c.err)); got != c.want {
 			t.Errorf("%v became %v", c.err, got)
 		}
 	}
