@@ -71,7 +71,8 @@ func (c *Core) Partition(h layer.Hints) layer.Partition {
 }
 
 // Unnamed returns ctx without its principal if principals share. A lower layer that depends on the principal then fails
-// closed, instead of giving all callers what one of them may see. Every load that may be stored or shared uses Unnamed.
+// closed, instead of giving all callers what one of them may see. Every load that may be stored uses Unnamed, and a
+// shared load uses detach.
 func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
 		return callctx.WithoutPrincipal(ctx)
@@ -79,14 +80,14 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write is a write of one or more rows. It has the context of its call, and collects what is reported about the call. Recorder
-// has the version reports, if it listens.
+// Write is a write of one or more rows. It is a Recorder, so that one allocation has the context of the call and all that is
+// reported about the call. Version reports go to the caller's recorder, unless Listen is called.
 type Write struct {
 	Recorder
-	core   *Core
-	caller context.Context
-	slots  []generation.Slot
-	array  [2]generation.Slot // of slots; no write has more
+	core  *Core
+	slots []generation.Slot
+	array [2]generation.Slot    // of slots, which are rarely more
+	outer func(<-chan struct{}) // hears of unknown outcomes too; may be nil
 
 	definite  bool
 	unsettled atomic.Bool
@@ -95,10 +96,10 @@ type Write struct {
 
 // NewWrite prepares a write of the ids of slots.
 func (c *Core) NewWrite(ctx context.Context, slots ...generation.Slot) *Write {
-	w := &Write{core: c, caller: ctx}
+	w := &Write{core: c}
 	w.slots = append(w.array[:0], slots...)
 	w.ctx = callctx.Copy(ctx)
-	w.ctx.Data.Unsettled = w.hear
+	w.outer, w.ctx.Data.Unsettled = w.ctx.Data.Unsettled, w.hear
 	return w
 }
 
@@ -118,8 +119,8 @@ func (w *Write) Make(call func(ctx context.Context, before generation.Counter) e
 	return err
 }
 
-// Outcome reports whether the outcome of the write is known, and when it can have no further effect: after the end of all pending
-// channels, which the base has reported. A write that panicked is not definite.
+// Outcome reports whether the outcome of the write is known. After a panic it is not. pending has the channels that the base
+// reported with driver.ReportPending.
 func (w *Write) Outcome() (definite bool, pending []<-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,17 +141,18 @@ func (w *Write) end() {
 	}
 }
 
-// hear passes a report of an unknown outcome on to the caller.
+// hear gets the reports of layer.ReportUnsettled and driver.ReportPending.
 func (w *Write) hear(ended <-chan struct{}) {
+	if w.outer != nil {
+		w.outer(ended)
+	}
 	if ended == nil {
 		w.unsettled.Store(true)
-		layer.ReportUnsettled(w.caller)
 		return
 	}
 	w.mu.Lock()
 	w.pending = append(w.pending, ended)
 	w.mu.Unlock()
-	driver.ReportPending(w.caller, ended)
 	// The base knows when the write ends. It counts as in progress until then, also beyond the quarantine.
 	for _, s := range w.slots {
 		w.core.Counters.Begin(s)
@@ -184,12 +186,15 @@ type Recorder struct {
 
 // Listen returns a context in which r collects the reports. It may be called once.
 func (r *Recorder) Listen(ctx context.Context) context.Context {
-	r.ctx = callctx.Copy(ctx)
+	if ctx != &r.ctx { // a Write has copied it
+		r.ctx = callctx.Copy(ctx)
+	}
 	r.ctx.Data.Record = r.Add
 	return &r.ctx
 }
 
-// detach is Listen for a shared load.
+// detach is Listen for a shared load of c. The context has nothing of the caller but its principal, and not even that if
+// principals share.
 func (r *Recorder) detach(ctx context.Context, c *Core) context.Context {
 	r.ctx = callctx.Copy(ctx)
 	r.ctx.Data.Detach()

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
@@ -118,10 +119,14 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 		heard := false // by a layer above
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
 		ended := make(chan struct{})
-		_ = c.NewWrite(ctx, 0).Make(func(ctx context.Context, _ generation.Counter) error {
+		w := c.NewWrite(ctx, 0)
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error {
 			driver.ReportPending(ctx, ended)
 			return store.ErrUnavailable
 		})
+		if definite, pending := w.Outcome(); definite || len(pending) != 1 {
+			t.Errorf("definite %v, with %d pending channels", definite, len(pending))
+		}
 		time.Sleep(time.Hour)
 		if c.Counters.Load(0).Idle() || !heard {
 			t.Errorf("idle %v, reported to the layer above %v", c.Counters.Load(0).Idle(), heard)
@@ -132,6 +137,88 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 			t.Error("the write has ended, but is in progress")
 		}
 	})
+}
+
+// A save of a thread changes the row and all listings.
+func TestAWriteOfTwoRowsIsInProgressAtBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Core{Counters: generation.New(2), Quarantine: time.Second}
+		defer c.Counters.Close()
+		check := func(when string, idle bool) {
+			t.Helper()
+			synctest.Wait()
+			for s := range generation.Slot(2) {
+				if c.Counters.Load(s).Idle() != idle {
+					t.Errorf("%s: counter %d is idle: %v", when, s, !idle)
+				}
+			}
+		}
+		ended := make(chan struct{})
+		for _, err := range []error{nil, store.ErrUnavailable} {
+			_ = c.NewWrite(t.Context(), 0, 1).Make(func(context.Context, generation.Counter) error {
+				check("during the write", false)
+				return err
+			})
+			check("afterwards", err == nil)
+		}
+		time.Sleep(time.Minute)
+		check("after the quarantine", true)
+		_ = c.NewWrite(t.Context(), 0, 1).Make(func(ctx context.Context, _ generation.Counter) error {
+			driver.ReportPending(ctx, ended)
+			return store.ErrUnavailable
+		})
+		time.Sleep(time.Minute)
+		check("after the quarantine of a pending write", false)
+		close(ended)
+		check("after its end", true)
+	})
+}
+
+// One allocation has the write, its context and its reports. The two recorders are closures.
+func TestAWriteIsThreeAllocations(t *testing.T) {
+	c := &Core{Counters: generation.New(1)}
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "ada"}})
+	var w *Write
+	n := testing.AllocsPerRun(100, func() {
+		w = c.NewWrite(ctx, 0)
+		w.Stamp(bus.Stamp{Origin: "here", Write: 1})
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error {
+			driver.ReportVersion(w.Listen(ctx), "thr_1", 1, 2)
+			return nil
+		})
+	})
+	if n != 3 || bus.StampFrom(&w.ctx).Write != 1 || len(w.Reports()) != 1 {
+		t.Errorf("%v allocations, stamp %v, reports %v", n, bus.StampFrom(&w.ctx), w.Reports())
+	}
+}
+
+// The caller of a shared load has a recorder, notes and a deadline of its own.
+func TestASharedLoadHasNothingOfItsCallerButThePrincipal(t *testing.T) {
+	for _, share := range []bool{false, true} {
+		c := &Core{Counters: generation.New(1)}
+		if share {
+			c.Share()
+		}
+		ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "ada"}})
+		ctx = callctx.WithVersionRecorder(store.WithFresh(ctx), func(string, uint64, uint64) { t.Error("the caller's recorder heard the load") })
+		ctx, cancel := context.WithTimeout(ctx, time.Hour)
+		var g Group[string, int]
+		a, err := Share(ctx, c, &g, layer.HintsFor(ctx, store.OpLoadThread), Read[string]{Op: store.OpLoadThread, Args: "thr_1"},
+			func(ctx context.Context, a *Answer[int]) error {
+				driver.ReportVersion(ctx, "thr_1", 3, 3)
+				_, deadline := ctx.Deadline()
+				p, named := store.PrincipalFrom(ctx)
+				if deadline || layer.HintsFor(ctx, store.OpLoadThread).Fresh() || named == share || named && p.Owner.Subject != "ada" {
+					t.Errorf("sharing %v: deadline %v, principal %v %v", share, deadline, p, named)
+				}
+				a.Value = 7
+				return nil
+			})
+		cancel()
+		if r, ok := Only(a.Reports(), "thr_1"); err != nil || a.Value != 7 || !ok || r.After != 3 {
+			t.Errorf("got %v, %v, %v", a.Value, a.Reports(), err)
+		}
+	}
 }
 
 func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
