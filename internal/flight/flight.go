@@ -55,7 +55,7 @@ type Role struct {
 // for concurrent use.
 type Group[K comparable, T any] struct {
 	mu sync.Mutex
-	// open has the calls that callers may join. A call that has ended at its time limit stays until fn returns.
+	// open has the calls that callers may join. A call that nobody waits for any more stays until fn returns.
 	open map[K]*call[T]
 	// tail has, for each key with queued calls, a channel that is closed at the end of the last one.
 	tail map[K]chan struct{}
@@ -80,7 +80,7 @@ func (g *Group[K, T]) Do(ctx context.Context, spec Spec[K], joined func(Role),
 	fn func(context.Context) (T, error)) (T, error) {
 	g.mu.Lock()
 	c := g.open[spec.Key]
-	follows := c != nil && c.ctx.Err() == nil
+	follows := c != nil && c.ctx.Err() == nil // a call may ignore its context and go on
 	if !follows {
 		c = g.start(context.WithoutCancel(ctx), spec, fn)
 	}
@@ -92,7 +92,7 @@ func (g *Group[K, T]) Do(ctx context.Context, spec Spec[K], joined func(Role),
 	select {
 	case <-c.ctx.Done():
 	case <-ctx.Done():
-		g.leave(c, spec.Key)
+		g.leave(c)
 		return zero, context.Cause(ctx)
 	}
 	switch {
@@ -133,8 +133,8 @@ func (g *Group[K, T]) enqueue(ctx context.Context, c *call[T], spec Spec[K], fn 
 	ended := make(chan struct{})
 	prev := g.tail[spec.Key]
 	g.tail[spec.Key] = ended
-	ctx, end := context.WithCancelCause(ctx)
-	c.ctx, c.cancel = ctx, func() { end(nil) }
+	queued, end := context.WithCancelCause(ctx)
+	c.ctx, c.cancel = queued, func() { end(nil) }
 	go func() {
 		if prev != nil {
 			<-prev // even if all callers have left: two calls of one queue must not run at once
@@ -142,7 +142,7 @@ func (g *Group[K, T]) enqueue(ctx context.Context, c *call[T], spec Spec[K], fn 
 		g.mu.Lock()
 		g.shut(c, spec.Key)
 		g.mu.Unlock()
-		ctx, cancel := limited(ctx, spec.Limit)
+		ctx, cancel := limited(queued, spec.Limit)
 		defer cancel()
 		context.AfterFunc(ctx, func() { // at the time limit, too, even if fn ignores it
 			end(ctx.Err())
@@ -186,11 +186,10 @@ func (g *Group[K, T]) shut(c *call[T], key K) {
 }
 
 // leave removes one caller. The call ends with its last caller.
-func (g *Group[K, T]) leave(c *call[T], key K) {
+func (g *Group[K, T]) leave(c *call[T]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.waiting--; c.waiting == 0 {
-		g.shut(c, key)
-		c.cancel()
+		c.cancel() // from now on nobody joins it
 	}
 }
