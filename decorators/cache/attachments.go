@@ -28,15 +28,14 @@ func (l *cached) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 func (l *cached) missAttachment(ctx context.Context, h layer.Hints, p place, w generation.Counter) (chat.Attachment, error) {
 	p = p.kept()
 	id := p.key.id
-	m := miss[chat.Attachment]{
-		Read: coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Slot: p.slot, Counter: w, Args: []string{id}},
-		kind: ofAttachment, hints: h, place: p, calls: &l.attachments,
-		load: func(ctx context.Context) (chat.Attachment, error) { return l.next.LoadAttachment(ctx, id) },
-		fill: func(e *entry, a *chat.Attachment) bool {
+	m := miss[string, chat.Attachment]{
+		Read: coherence.Read[string]{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: id, Counter: w, Args: id},
+		kind: ofAttachment, hints: h, place: p, calls: &l.attachments, load: store.Store.LoadAttachment,
+		fill: func(e *entry, a *chat.Attachment, id string) bool {
 			e.attachment = new(*a)
 			return a.ID == id
 		},
-		from: func(e *entry) (chat.Attachment, bool) { return *e.attachment, true },
+		from: func(e *entry, _ string) (chat.Attachment, bool) { return *e.attachment, true },
 	}
 	return m.answer(ctx, l)
 }

@@ -8,11 +8,8 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/bus"
-	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
-	"github.com/chatstore/chatstore/store/driver"
-	"github.com/chatstore/chatstore/store/layer"
 )
 
 // publishTimeout bounds how long a write waits for the bus.
@@ -21,64 +18,27 @@ const publishTimeout = 5 * time.Second
 // newOrigin returns a name for a cache that is unique among all caches on a bus.
 func newOrigin() string { return rand.Text() }
 
-// announced runs a write with a stamp, and publishes the change before it returns. If the write's outcome is unknown, the
-// change has no number: the write may take effect after this cache's own counters have settled. After a definite error
-// nothing has changed, and nothing is published.
-func (l *cached) announced(ctx context.Context, k key, write func(context.Context) (definite bool, err error)) (err error) {
-	if l.cfg.bus == nil {
-		_, err = write(ctx)
-		return err
+// announce publishes the change of write n, before it returns to its caller. If the write's outcome is unknown, as after a
+// panic, the change has no number: the write may take effect after this cache's own counters have settled. After a definite
+// error nothing has changed, and nothing is published.
+func (l *cached) announce(ctx context.Context, k key, n uint64, w *coherence.Write, err error) {
+	definite, pending := w.Outcome()
+	definite = definite && len(pending) == 0
+	if definite && err != nil {
+		return
 	}
-	n := l.writes.Add(1)<<slotBits | mark(l.core.Counters.Slot(k.kind, k.id))
 	change := bus.Change{Origin: l.origin, Write: n}
 	if k.kind == coherence.ThreadCounter {
 		change.ThreadID = k.id
 	} else {
 		change.AttachmentID = k.id
 	}
-	var p pending
-	definite := false // stays false on a panic
-	defer func() {
-		ended := p.all()
-		definite = definite && len(ended) == 0
-		if definite && err != nil {
-			return
-		}
-		if !definite {
-			l.unsure.add(n)
-			change.Write = 0
-			defer l.remind(change, ended)
-		}
-		l.publish(ctx, change)
-	}()
-	definite, err = write(p.listen(bus.WithStamp(ctx, bus.Stamp{Origin: l.origin, Write: n})))
-	return err
-}
-
-// pending collects the channels that a base reports with [driver.ReportPending].
-type pending struct {
-	mu    sync.Mutex
-	ended []<-chan struct{}
-}
-
-// listen returns a context in which p collects the channels. All reports are forwarded to the recorder of ctx.
-func (p *pending) listen(ctx context.Context) context.Context {
-	return callctx.WithUnsettledRecorder(ctx, func(ended <-chan struct{}) {
-		if ended == nil {
-			layer.ReportUnsettled(ctx)
-			return
-		}
-		p.mu.Lock()
-		p.ended = append(p.ended, ended)
-		p.mu.Unlock()
-		driver.ReportPending(ctx, ended)
-	})
-}
-
-func (p *pending) all() []<-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.ended
+	if !definite {
+		l.unsure.add(n)
+		change.Write = 0
+		defer l.remind(change, pending)
+	}
+	l.publish(ctx, change)
 }
 
 // remindEvery is the time between two announcements of a write with an unknown outcome.

@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -48,14 +47,6 @@ func (e *entry) outdated(answer *entry) bool { return e.sure(answer) && e.versio
 
 // sure reports whether e and answer both have versions, so that it is known which one is newer.
 func (e *entry) sure(answer *entry) bool { return e.version.known && answer.version.known }
-
-// reports returns the version report of a read that found v.
-func (v version) reports(threadID string) []coherence.Report {
-	if !v.known {
-		return nil
-	}
-	return []coherence.Report{{ThreadID: threadID, Before: v.n, After: v.n}}
-}
 
 // item finds an item by id.
 func (e *entry) item(id string) (chat.Item, bool) {

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"slices"
-	"strconv"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
@@ -31,6 +30,12 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	return l.missItems(ctx, h, p, w, q, larger)
 }
 
+type pageArgs struct {
+	thread string
+	query  store.PageQuery
+	window int // the cache's
+}
+
 func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w generation.Counter, q store.PageQuery,
 	larger bool) (store.Page[chat.Item], error) {
 	p = p.kept()
@@ -40,23 +45,25 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 	if q.After == "" && !h.NoStore() && l.serving.Load() && (q.Order == store.NewestFirst || !larger) {
 		ask.Limit = max(q.Limit, l.cfg.window)
 	}
-	m := miss[store.Page[chat.Item]]{
-		Read: coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Slot: p.slot, Counter: w,
-			Args: []string{id, ask.Order.String(), strconv.Itoa(ask.Limit), ask.After}},
+	m := miss[pageArgs, store.Page[chat.Item]]{
+		Read: coherence.Read[pageArgs]{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: id, Counter: w,
+			Args: pageArgs{id, ask, l.cfg.window}},
 		kind: ofItems, hints: h, place: p, calls: &l.pages,
-		load: func(ctx context.Context) (store.Page[chat.Item], error) { return l.next.LoadThreadItems(ctx, id, ask) },
-		fill: func(e *entry, page *store.Page[chat.Item]) bool {
-			if ask.After != "" || len(page.Data) == 0 { // the thread of an empty page may be missing
+		load: func(next store.Store, ctx context.Context, a pageArgs) (store.Page[chat.Item], error) {
+			return next.LoadThreadItems(ctx, a.thread, a.query)
+		},
+		fill: func(e *entry, page *store.Page[chat.Item], a pageArgs) bool {
+			if a.query.After != "" || len(page.Data) == 0 { // the thread of an empty page may be missing
 				return false
 			}
-			e.window, e.hasWindow = windowOf(id, ask.Order, *page, l.cfg.window)
+			e.window, e.hasWindow = windowOf(a.thread, a.query.Order, *page, a.window)
 			return e.hasWindow
 		},
-		from: func(e *entry) (store.Page[chat.Item], bool) {
+		from: func(e *entry, a pageArgs) (store.Page[chat.Item], bool) {
 			if !e.hasWindow {
 				return store.Page[chat.Item]{}, false
 			}
-			return e.window.page(ask)
+			return e.window.page(a.query)
 		},
 	}
 	page, err := m.answer(ctx, l)
@@ -87,18 +94,22 @@ func (l *cached) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 	return l.missItem(ctx, h, p, w, itemID)
 }
 
+type itemArgs struct{ thread, item string }
+
 func (l *cached) missItem(ctx context.Context, h layer.Hints, p place, w generation.Counter, itemID string) (chat.Item, error) {
 	p = p.kept()
 	id := p.key.id
-	m := miss[chat.Item]{
-		Read: coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Slot: p.slot, Counter: w, Args: []string{id, itemID}},
+	m := miss[itemArgs, chat.Item]{
+		Read: coherence.Read[itemArgs]{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Counter: w, Args: itemArgs{id, itemID}},
 		kind: ofItem, hints: h, place: p, calls: &l.items,
-		load: func(ctx context.Context) (chat.Item, error) { return l.next.LoadItem(ctx, id, itemID) },
-		fill: func(e *entry, it *chat.Item) bool {
-			e.loose = []chat.Item{*it}
-			return it.ID == itemID && it.ThreadID == id
+		load: func(next store.Store, ctx context.Context, a itemArgs) (chat.Item, error) {
+			return next.LoadItem(ctx, a.thread, a.item)
 		},
-		from: func(e *entry) (chat.Item, bool) { return e.item(itemID) },
+		fill: func(e *entry, it *chat.Item, a itemArgs) bool {
+			e.loose = []chat.Item{*it}
+			return it.ID == a.item && it.ThreadID == a.thread
+		},
+		from: func(e *entry, a itemArgs) (chat.Item, bool) { return e.item(a.item) },
 	}
 	return m.answer(ctx, l)
 }

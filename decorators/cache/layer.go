@@ -11,7 +11,6 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
-	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
@@ -48,10 +47,10 @@ type cached struct {
 
 	reminders reminders
 
-	threads     flight.Group[*coherence.Answer[chat.Thread]]
-	items       flight.Group[*coherence.Answer[chat.Item]]
-	pages       flight.Group[*coherence.Answer[store.Page[chat.Item]]]
-	attachments flight.Group[*coherence.Answer[chat.Attachment]]
+	threads     coherence.Group[string, chat.Thread]
+	items       coherence.Group[itemArgs, chat.Item]
+	pages       coherence.Group[pageArgs, store.Page[chat.Item]]
+	attachments coherence.Group[string, chat.Attachment]
 }
 
 var (

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/internal/coherence"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store/layer"
@@ -13,31 +14,34 @@ import (
 // write makes a write in the base, and patches or drops the row's entry. patch gets a copy of the entry that was valid when
 // the write began. It changes the copy as the write has changed the row. If patch is nil, the entry is dropped.
 func (l *cached) write(ctx context.Context, h layer.Hints, p place, call func(context.Context) error,
-	patch func(*entry)) error {
+	patch func(*entry)) (err error) {
+	w := l.core.NewWrite(ctx, p.slot)
 	// A closed cache announces its writes too: other caches may be open.
-	return l.announced(ctx, p.key, func(ctx context.Context) (definite bool, err error) {
-		return l.core.Write(ctx, p.slot, func(ctx context.Context, before generation.Counter) error {
-			begin := l.now()
-			e := l.known(p, before)
-			settled := false
-			defer func() {
-				if !settled { // after an error or a panic, too, no counter will equal the entry's tag again
-					l.overtaken(p)
-				}
-			}()
-			if e == nil || patch == nil {
-				return call(ctx)
+	if l.cfg.bus != nil {
+		n := l.writes.Add(1)<<slotBits | mark(p.slot)
+		w.Stamp(bus.Stamp{Origin: l.origin, Write: n})
+		defer func() { l.announce(ctx, p.key, n, w, err) }()
+	}
+	return w.Make(func(ctx context.Context, before generation.Counter) error {
+		begin := l.now()
+		e := l.known(p, before)
+		settled := false
+		defer func() {
+			if !settled { // after an error or a panic, too, no counter will equal the entry's tag again
+				l.overtaken(p)
 			}
-			var rec coherence.Recorder
-			err := call(rec.Listen(ctx))
-			reports := rec.Reports()
-			coherence.Forward(h, reports)
-			if err == nil {
-				l.patch(p, e, before, begin, reports, patch)
-				settled = true
-			}
-			return err
-		})
+		}()
+		if e == nil || patch == nil {
+			return call(ctx)
+		}
+		err := call(w.Listen(ctx))
+		reports := w.Reports()
+		coherence.Forward(h, reports)
+		if err == nil {
+			l.patch(p, e, before, begin, reports, patch)
+			settled = true
+		}
+		return err
 	})
 }
 

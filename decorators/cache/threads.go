@@ -31,15 +31,14 @@ func (l *cached) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 func (l *cached) missThread(ctx context.Context, h layer.Hints, p place, w generation.Counter) (chat.Thread, error) {
 	p = p.kept()
 	id := p.key.id
-	m := miss[chat.Thread]{
-		Read: coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Slot: p.slot, Counter: w, Args: []string{id}},
-		kind: ofThread, hints: h, place: p, calls: &l.threads,
-		load: func(ctx context.Context) (chat.Thread, error) { return l.next.LoadThread(ctx, id) },
-		fill: func(e *entry, t *chat.Thread) bool {
+	m := miss[string, chat.Thread]{
+		Read: coherence.Read[string]{Op: store.OpLoadThread, Kind: store.RowThread, ID: id, Counter: w, Args: id},
+		kind: ofThread, hints: h, place: p, calls: &l.threads, load: store.Store.LoadThread,
+		fill: func(e *entry, t *chat.Thread, id string) bool {
 			e.thread, e.hasThread = *t, true
 			return t.ID == id
 		},
-		from: func(e *entry) (chat.Thread, bool) { return e.thread, e.hasThread },
+		from: func(e *entry, _ string) (chat.Thread, bool) { return e.thread, e.hasThread },
 	}
 	return m.answer(ctx, l)
 }

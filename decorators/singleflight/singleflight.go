@@ -24,13 +24,11 @@ package singleflight
 import (
 	"context"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
-	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
@@ -99,11 +97,18 @@ type shared struct {
 	core   coherence.Core
 	closed atomic.Bool
 
-	thread     flight.Group[*coherence.Answer[chat.Thread]]
-	threads    flight.Group[*coherence.Answer[store.Page[chat.Thread]]]
-	item       flight.Group[*coherence.Answer[chat.Item]]
-	items      flight.Group[*coherence.Answer[store.Page[chat.Item]]]
-	attachment flight.Group[*coherence.Answer[chat.Attachment]]
+	thread     coherence.Group[string, chat.Thread]
+	threads    coherence.Group[store.ThreadQuery, store.Page[chat.Thread]]
+	item       coherence.Group[itemArgs, chat.Item]
+	items      coherence.Group[itemsArgs, store.Page[chat.Item]]
+	attachment coherence.Group[string, chat.Attachment]
+}
+
+type itemArgs struct{ thread, item string }
+
+type itemsArgs struct {
+	thread string
+	query  store.PageQuery
 }
 
 var (
@@ -130,17 +135,18 @@ func (l *shared) Close() error {
 	return nil
 }
 
-func read[T any](ctx context.Context, l *shared, g *flight.Group[*coherence.Answer[T]], r coherence.Read,
+func read[K comparable, T any](ctx context.Context, l *shared, g *coherence.Group[K, T], slot generation.Slot, r coherence.Read[K],
 	load func(context.Context) (T, error)) (T, error) {
 	h := layer.HintsFor(ctx, r.Op)
 	if h.Fresh() || l.closed.Load() {
 		return load(ctx)
 	}
-	r.Counter = l.core.Counters.Load(r.Slot)
-	a, err := coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context) (*coherence.Answer[T], error) {
-		return coherence.Direct(ctx, load)
+	r.Counter = l.core.Counters.Load(slot)
+	a, err := coherence.Share(ctx, &l.core, g, h, r, func(ctx context.Context, a *coherence.Answer[T]) (err error) {
+		a.Value, err = load(ctx)
+		return err
 	})
-	coherence.Forward(h, a.Reports)
+	coherence.Forward(h, a.Reports())
 	return a.Value, err
 }
 
@@ -158,13 +164,7 @@ func (l *shared) listCounter() generation.Slot {
 
 // write makes a write. It counts as in progress at all of the counters until it can have no further effect.
 func (l *shared) write(ctx context.Context, call func(context.Context) error, counters ...generation.Slot) error {
-	if len(counters) == 0 {
-		return call(ctx)
-	}
-	_, err := l.core.Write(ctx, counters[0], func(ctx context.Context, _ generation.Counter) error {
-		return l.write(ctx, call, counters[1:]...)
-	})
-	return err
+	return l.core.NewWrite(ctx, counters...).Make(func(ctx context.Context, _ generation.Counter) error { return call(ctx) })
 }
 
 func (l *shared) GenerateThreadID(ctx context.Context) string { return l.next.GenerateThreadID(ctx) }
@@ -177,9 +177,8 @@ func (l *shared) LoadThread(ctx context.Context, threadID string) (chat.Thread, 
 	if err := checks.Thread(ctx, store.OpLoadThread, threadID); err != nil {
 		return chat.Thread{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: threadID,
-		Slot: l.threadCounter(threadID), Args: []string{threadID}}
-	return read(ctx, l, &l.thread, r, func(ctx context.Context) (chat.Thread, error) {
+	r := coherence.Read[string]{Op: store.OpLoadThread, Kind: store.RowThread, ID: threadID, Args: threadID}
+	return read(ctx, l, &l.thread, l.threadCounter(threadID), r, func(ctx context.Context) (chat.Thread, error) {
 		return l.next.LoadThread(ctx, threadID)
 	})
 }
@@ -189,9 +188,8 @@ func (l *shared) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Pa
 	if err != nil {
 		return store.Page[chat.Thread]{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThreads, Kind: store.RowThread, ID: q.After,
-		Slot: l.listCounter(), Args: append(pageArgs(q.PageQuery), filterArgs(q.Owner)...)}
-	p, err := read(ctx, l, &l.threads, r, func(ctx context.Context) (store.Page[chat.Thread], error) {
+	r := coherence.Read[store.ThreadQuery]{Op: store.OpLoadThreads, Kind: store.RowThread, ID: q.After, Args: q}
+	p, err := read(ctx, l, &l.threads, l.listCounter(), r, func(ctx context.Context) (store.Page[chat.Thread], error) {
 		return l.next.LoadThreads(ctx, q)
 	})
 	p.Data = slices.Clone(p.Data) // other callers share the slice
@@ -203,9 +201,8 @@ func (l *shared) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: threadID,
-		Slot: l.threadCounter(threadID), Args: append(pageArgs(q), threadID)}
-	p, err := read(ctx, l, &l.items, r, func(ctx context.Context) (store.Page[chat.Item], error) {
+	r := coherence.Read[itemsArgs]{Op: store.OpLoadThreadItems, Kind: store.RowThread, ID: threadID, Args: itemsArgs{threadID, q}}
+	p, err := read(ctx, l, &l.items, l.threadCounter(threadID), r, func(ctx context.Context) (store.Page[chat.Item], error) {
 		return l.next.LoadThreadItems(ctx, threadID, q)
 	})
 	p.Data = slices.Clone(p.Data) // other callers share the slice
@@ -216,9 +213,8 @@ func (l *shared) LoadItem(ctx context.Context, threadID, itemID string) (chat.It
 	if err := checks.Item(ctx, store.OpLoadItem, threadID, itemID); err != nil {
 		return chat.Item{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID,
-		Slot: l.threadCounter(threadID), Args: []string{threadID, itemID}}
-	return read(ctx, l, &l.item, r, func(ctx context.Context) (chat.Item, error) {
+	r := coherence.Read[itemArgs]{Op: store.OpLoadItem, Kind: store.RowItem, ID: itemID, Args: itemArgs{threadID, itemID}}
+	return read(ctx, l, &l.item, l.threadCounter(threadID), r, func(ctx context.Context) (chat.Item, error) {
 		return l.next.LoadItem(ctx, threadID, itemID)
 	})
 }
@@ -227,25 +223,10 @@ func (l *shared) LoadAttachment(ctx context.Context, attachmentID string) (chat.
 	if err := checks.Attachment(ctx, store.OpLoadAttachment, attachmentID); err != nil {
 		return chat.Attachment{}, err
 	}
-	r := coherence.Read{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: attachmentID,
-		Slot: l.attachmentCounter(attachmentID), Args: []string{attachmentID}}
-	return read(ctx, l, &l.attachment, r, func(ctx context.Context) (chat.Attachment, error) {
+	r := coherence.Read[string]{Op: store.OpLoadAttachment, Kind: store.RowAttachment, ID: attachmentID, Args: attachmentID}
+	return read(ctx, l, &l.attachment, l.attachmentCounter(attachmentID), r, func(ctx context.Context) (chat.Attachment, error) {
 		return l.next.LoadAttachment(ctx, attachmentID)
 	})
-}
-
-func pageArgs(q store.PageQuery) []string {
-	return []string{strconv.Itoa(q.Limit), q.Order.String(), q.After}
-}
-
-func filterArgs(f store.OwnerFilter) []string {
-	if o, ok := f.Owner(); ok {
-		return []string{"owner", o.Tenant, o.Subject}
-	}
-	if tenant, ok := f.Tenant(); ok {
-		return []string{"tenant", tenant}
-	}
-	return []string{"any"}
 }
 
 func (l *shared) SaveThread(ctx context.Context, thread chat.Thread) error {

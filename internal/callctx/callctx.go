@@ -103,9 +103,12 @@ func WithoutPrincipal(ctx context.Context) context.Context {
 	if !Of(ctx).HasPrincipal {
 		return ctx
 	}
-	return With(ctx, func(d *Data) {
-		d.Tenant, d.Subject, d.Roles, d.HasPrincipal, d.MayOwn, d.Partition = "", "", nil, false, false, unique.Handle[string]{}
-	})
+	return With(ctx, (*Data).DropPrincipal)
+}
+
+// DropPrincipal removes the principal.
+func (d *Data) DropPrincipal() {
+	d.Tenant, d.Subject, d.Roles, d.HasPrincipal, d.MayOwn, d.Partition = "", "", nil, false, false, unique.Handle[string]{}
 }
 
 // WithVersionRecorder returns a context in which f gets the reported thread versions. It replaces an earlier recorder. f may
@@ -129,13 +132,15 @@ func WithUnsettledRecorder(ctx context.Context, f func(ended <-chan struct{})) c
 	return With(ctx, func(d *Data) { d.Unsettled = f })
 }
 
-// Detached returns a context for a call on behalf of several callers. It keeps the principal and foreign values of ctx, such
-// as a span. It drops the cancellation, deadline, notes, recorders, stamp, hints, save mode
-// and condition.
+// Detached returns a context for a call on behalf of several callers. It keeps foreign values of ctx, such as a span, and what
+// Detach keeps. It drops the cancellation and the deadline.
 func Detached(ctx context.Context) context.Context {
-	return With(context.WithoutCancel(ctx), func(d *Data) {
-		*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}
-	})
+	return With(context.WithoutCancel(ctx), (*Data).Detach)
+}
+
+// Detach keeps the principal only. It drops the notes, recorders, stamp, hints, save mode and condition of one caller.
+func (d *Data) Detach() {
+	*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}
 }
 
 // PartitionOf joins the parts with their lengths, so that different principals have different texts.

@@ -5,11 +5,11 @@ package coherence
 import (
 	"context"
 	"errors"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
@@ -70,11 +70,9 @@ func (c *Core) Partition(h layer.Hints) layer.Partition {
 	return h.Partition()
 }
 
-// detach returns the context for a shared load.
-func (c *Core) detach(ctx context.Context) context.Context { return c.Unnamed(callctx.Detached(ctx)) }
-
 // Unnamed returns ctx without its principal if principals share. A lower layer that depends on the principal then fails
-// closed, instead of giving all callers what one of them may see. Every load that may be stored or shared uses Unnamed.
+// closed, instead of giving all callers what one of them may see. Every load that may be stored uses Unnamed, and a
+// shared load uses detach.
 func (c *Core) Unnamed(ctx context.Context) context.Context {
 	if c.shared.Load() {
 		return callctx.WithoutPrincipal(ctx)
@@ -82,39 +80,89 @@ func (c *Core) Unnamed(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Write makes a write of the ids of s. It counts as in progress until it has ended or, if its outcome is unknown, until its
-// quarantine has ended. Its call gets the counter before the write. The result definite reports whether the outcome is
-// known.
-func (c *Core) Write(ctx context.Context, s generation.Slot,
-	call func(ctx context.Context, before generation.Counter) error) (definite bool, err error) {
-	var unsettled atomic.Bool
-	before := c.Counters.Begin(s)
-	defer func() {
+// Write is a write of one or more rows. It is a Recorder, so that one allocation has the context of the call and all that is
+// reported about the call. Version reports go to the caller's recorder, unless Listen is called.
+type Write struct {
+	Recorder
+	core  *Core
+	slots []generation.Slot
+	array [2]generation.Slot    // of slots, which are rarely more
+	outer func(<-chan struct{}) // hears of unknown outcomes too; may be nil
+
+	definite  bool
+	unsettled atomic.Bool
+	pending   []<-chan struct{} // guarded by Recorder.mu
+}
+
+// NewWrite prepares a write of the ids of slots.
+func (c *Core) NewWrite(ctx context.Context, slots ...generation.Slot) *Write {
+	w := &Write{core: c}
+	w.slots = append(w.array[:0], slots...)
+	w.ctx = callctx.Copy(ctx)
+	w.outer, w.ctx.Data.Unsettled = w.ctx.Data.Unsettled, w.hear
+	return w
+}
+
+// Stamp sets the stamp of the call. It must be called before Make.
+func (w *Write) Stamp(s bus.Stamp) { w.ctx.Data.Stamp = callctx.Stamp(s) }
+
+// Make makes the write. It counts as in progress until it has ended or, if its outcome is unknown, until its quarantine has
+// ended. The call gets the first counter as it was before the write.
+func (w *Write) Make(call func(ctx context.Context, before generation.Counter) error) error {
+	before := w.core.Counters.Begin(w.slots[0])
+	for _, s := range w.slots[1:] {
+		w.core.Counters.Begin(s)
+	}
+	defer w.end()
+	err := call(&w.ctx, before)
+	w.definite = store.IsDefinite(err) && !w.unsettled.Load()
+	return err
+}
+
+// Outcome reports whether the outcome of the write is known. After a panic it is not. pending has the channels that the base
+// reported with driver.ReportPending.
+func (w *Write) Outcome() (definite bool, pending []<-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.definite, w.pending
+}
+
+// end ends the write at its counters, also after a panic.
+func (w *Write) end() {
+	for _, s := range w.slots {
 		switch {
-		case definite:
-			c.Counters.End(s)
-		case unsettled.Load(): // an abandoned attempt may take longer than the base's limit
-			c.Counters.EndUnknown(s, c.Hold())
-		default: // also after a panic
-			c.Counters.EndUnknown(s, c.Quarantine)
+		case w.definite:
+			w.core.Counters.End(s)
+		case w.unsettled.Load(): // an abandoned attempt may take longer than the base's limit
+			w.core.Counters.EndUnknown(s, w.core.Hold())
+		default:
+			w.core.Counters.EndUnknown(s, w.core.Quarantine)
+		}
+	}
+}
+
+// hear gets the reports of layer.ReportUnsettled and driver.ReportPending.
+func (w *Write) hear(ended <-chan struct{}) {
+	if w.outer != nil {
+		w.outer(ended)
+	}
+	if ended == nil {
+		w.unsettled.Store(true)
+		return
+	}
+	w.mu.Lock()
+	w.pending = append(w.pending, ended)
+	w.mu.Unlock()
+	// The base knows when the write ends. It counts as in progress until then, also beyond the quarantine.
+	for _, s := range w.slots {
+		w.core.Counters.Begin(s)
+	}
+	go func() {
+		<-ended
+		for _, s := range w.slots {
+			w.core.Counters.End(s)
 		}
 	}()
-	err = call(callctx.WithUnsettledRecorder(ctx, func(ended <-chan struct{}) {
-		if ended == nil {
-			unsettled.Store(true)
-			layer.ReportUnsettled(ctx)
-			return
-		}
-		// The base knows when the write ends. It counts as in progress until then, also beyond the quarantine.
-		driver.ReportPending(ctx, ended)
-		c.Counters.Begin(s)
-		go func() {
-			<-ended
-			c.Counters.End(s)
-		}()
-	}), before)
-	definite = store.IsDefinite(err) && !unsettled.Load()
-	return definite, err
 }
 
 // Hold returns the longest quarantine of this layer.
@@ -126,19 +174,45 @@ type Report struct {
 	Before, After uint64
 }
 
-// Recorder collects version reports. It is safe for concurrent use.
+// Recorder collects version reports. It contains the context of the call, so that both take one allocation. It is safe for
+// concurrent use.
 type Recorder struct {
+	ctx callctx.Ctx
+
 	mu      sync.Mutex
 	reports []Report
+	array   [1]Report // of reports, which are rarely more
 }
 
-// Listen returns a context in which r collects the reports.
+// Listen returns a context in which r collects the reports. It may be called once.
 func (r *Recorder) Listen(ctx context.Context) context.Context {
-	return callctx.WithVersionRecorder(ctx, func(id string, before, after uint64) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.reports = append(r.reports, Report{id, before, after})
-	})
+	if ctx != &r.ctx { // a Write has copied it
+		r.ctx = callctx.Copy(ctx)
+	}
+	r.ctx.Data.Record = r.Add
+	return &r.ctx
+}
+
+// detach is Listen for a shared load of c. The context has nothing of the caller but its principal, and not even that if
+// principals share.
+func (r *Recorder) detach(ctx context.Context, c *Core) context.Context {
+	r.ctx = callctx.Copy(ctx)
+	r.ctx.Data.Detach()
+	if c.shared.Load() {
+		r.ctx.Data.DropPrincipal()
+	}
+	r.ctx.Data.Record = r.Add
+	return &r.ctx
+}
+
+// Add adds a report.
+func (r *Recorder) Add(threadID string, before, after uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reports == nil {
+		r.reports = r.array[:0]
+	}
+	r.reports = append(r.reports, Report{threadID, before, after})
 }
 
 // Reports returns the reports so far.
@@ -173,91 +247,78 @@ func Forward(h layer.Hints, reports []Report) {
 // Answer is the result of a read with its version reports. It is passed by pointer, because large values would make the
 // small stack of a shared load's goroutine grow.
 type Answer[T any] struct {
-	Value   T
-	Reports []Report
+	Recorder
+	Value T
 }
 
 // Read describes a read that may be shared.
-type Read struct {
+type Read[K comparable] struct {
 	Op      store.Op
-	Kind    string // kind of row, for errors
-	ID      string // id of the row, for errors
-	Slot    generation.Slot
-	Counter generation.Counter // of Slot, when the read began
-	Args    []string           // distinguish it from other reads of the same op
+	Kind    string             // kind of row, for errors
+	ID      string             // id of the row, for errors
+	Counter generation.Counter // of the row, when the read began
+	Args    K                  // distinguish it from other reads of the same op
+}
+
+// Group shares the loads of reads of one op.
+type Group[K comparable, T any] = flight.Group[key[K], *Answer[T]]
+
+// key identifies a load. If no write is in progress, the counter is part of it. Otherwise reads queue together, whatever their
+// counter is.
+type key[K comparable] struct {
+	partition layer.Partition
+	queued    bool
+	counter   generation.Counter
+	args      K
+}
+
+func keyOf[K comparable](p layer.Partition, r Read[K]) key[K] {
+	if r.Counter.Idle() {
+		return key[K]{partition: p, counter: r.Counter, args: r.Args}
+	}
+	return key[K]{partition: p, queued: true, args: r.Args}
 }
 
 // Share answers r with load, which identical concurrent reads share. It joins a load that began at the same counter. While a
-// write is in progress, it joins only a load that has not begun. load gets a detached context. The answer is shared and must
-// not be changed.
-func Share[T any](ctx context.Context, c *Core, g *flight.Group[*Answer[T]], h layer.Hints, r Read,
-	load func(context.Context) (*Answer[T], error)) (*Answer[T], error) {
-	spec := flight.Spec{
-		Key:    key(c.Partition(h), r),
-		Queued: !r.Counter.Idle(),
-		Limit:  c.Limit,
-		Origin: h.Notes.Origin(),
-		Joined: func(role flight.Role) {
-			i := leader
-			if role.Follower {
-				i = follower
-			}
-			c.roles[r.Op][i].Add(1)
-			h.Notes.SetFlight(roleNames[i], role.Leader)
-		},
+// write is in progress, it joins only a load that has not begun. load fills the Answer that it gets, which also collects the
+// reports. Its context is detached from the caller. The answer is shared and must not be changed.
+func Share[K comparable, T any](ctx context.Context, c *Core, g *Group[K, T], h layer.Hints, r Read[K],
+	load func(context.Context, *Answer[T]) error) (*Answer[T], error) {
+	k := keyOf(c.Partition(h), r)
+	spec := flight.Spec[key[K]]{Key: k, Queued: k.queued, Limit: c.Limit, Origin: h.Notes.Origin()}
+	joined := func(role flight.Role) {
+		i := leader
+		if role.Follower {
+			i = follower
+		}
+		c.roles[r.Op][i].Add(1)
+		h.Notes.SetFlight(roleNames[i], role.Leader)
 	}
-	a, err := g.Do(ctx, spec, c.detach, load)
+	a, err := g.Do(ctx, spec, joined, func(ctx context.Context) (*Answer[T], error) {
+		a := new(Answer[T])
+		return a, load(a.detach(ctx, c), a)
+	})
 	if a == nil {
 		a = new(Answer[T])
 	}
 	if err != nil {
-		return a, classify(ctx, r, err)
+		return a, classify(ctx, r.Op, r.Kind, r.ID, err)
 	}
 	return a, nil
 }
 
-// Direct calls load and collects its version reports. It never returns a nil Answer.
-func Direct[T any](ctx context.Context, load func(context.Context) (T, error)) (*Answer[T], error) {
-	var rec Recorder
-	a := new(Answer[T])
-	var err error
-	a.Value, err = load(rec.Listen(ctx))
-	a.Reports = rec.Reports()
-	return a, err
-}
-
 // classify turns errors of the sharing itself into errors of a Store.
-func classify(ctx context.Context, r Read, err error) error {
+func classify(ctx context.Context, op store.Op, kind, id string, err error) error {
 	if _, ok := errors.AsType[*store.Error](err); ok {
 		return err
 	}
-	if gone := driver.Done(ctx, r.Op, r.Kind, r.ID); gone != nil {
+	if gone := driver.Done(ctx, op, kind, id); gone != nil {
 		return gone
 	}
 	if errors.Is(err, flight.ErrGoexit) || errors.Is(err, context.DeadlineExceeded) {
-		return &store.Error{Op: r.Op, Kind: r.Kind, ID: r.ID, Code: store.CodeOf(err), Cause: err}
+		return &store.Error{Op: op, Kind: kind, ID: id, Code: store.CodeOf(err), Cause: err}
 	}
 	return err
-}
-
-// key joins the parts with their lengths, so that different reads have different keys. If no write is in progress, the
-// counter is part of the key. Otherwise reads queue together, whatever their counter is.
-func key(p layer.Partition, r Read) string {
-	b := make([]byte, 0, 128)
-	part := func(s string) {
-		b = strconv.AppendInt(b, int64(len(s)), 10)
-		b = append(b, ':')
-		b = append(b, s...)
-	}
-	if r.Counter.Idle() {
-		b = strconv.AppendUint(b, uint64(r.Counter), 16)
-	}
-	b = append(b, '|')
-	part(p.Key())
-	for _, a := range r.Args {
-		part(a)
-	}
-	return string(b)
 }
 
 // AppendStats appends the numbers of leaders and followers, for each of ops.

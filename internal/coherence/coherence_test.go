@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
@@ -21,12 +22,12 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 		return layer.HintsFor(store.WithPrincipal(context.Background(),
 			store.Principal{Owner: chat.Owner{Subject: subject}}), store.OpLoadThread).Partition()
 	}
-	keys := map[string]int{}
+	keys := map[key[[2]string]]int{}
 	n := 0
 	for _, p := range []layer.Partition{{}, partition("a"), partition("1:a")} {
 		for _, w := range []generation.Counter{0, 1 << 24, 2 << 24} {
-			for _, args := range [][]string{{}, {""}, {"", ""}, {"a"}, {"a", "b"}, {"ab"}, {"a:b"}, {"1:b"}, {"a", "1:b"}, {"b", "a"}} {
-				keys[key(p, Read{Counter: w, Args: args})]++
+			for _, args := range [][2]string{{}, {"a"}, {"", "a"}, {"a", "b"}, {"ab"}, {"b", "a"}} {
+				keys[keyOf(p, Read[[2]string]{Counter: w, Args: args})]++
 				n++
 			}
 		}
@@ -35,10 +36,10 @@ func TestKeysOfDifferentReadsDiffer(t *testing.T) {
 		t.Errorf("%d different reads have %d keys", n, len(keys))
 	}
 	// Reads during a write queue together, whatever their counter.
-	if key(layer.Partition{}, Read{Counter: 1}) != key(layer.Partition{}, Read{Counter: 1<<24 + 1}) {
+	if keyOf(layer.Partition{}, Read[string]{Counter: 1}) != keyOf(layer.Partition{}, Read[string]{Counter: 1<<24 + 1}) {
 		t.Error("two reads during writes would not queue together")
 	}
-	if key(layer.Partition{}, Read{Counter: 1}) == key(layer.Partition{}, Read{}) {
+	if keyOf(layer.Partition{}, Read[string]{Counter: 1}) == keyOf(layer.Partition{}, Read[string]{}) {
 		t.Error("a read during a write would join a read from before the write")
 	}
 }
@@ -88,7 +89,9 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
 		outer := false // the recorder of a layer above, which may be another cache
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { outer = true })
-		definite, _ := c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
+		w := c.NewWrite(ctx, 0)
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
+		definite, _ := w.Outcome()
 		if got := c.Counters.Load(0).Idle(); got != e.idle || definite != e.idle {
 			t.Errorf("%s: afterwards idle is %v, definite is %v", e.name, got, definite)
 		}
@@ -101,7 +104,7 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	defer c.Counters.Close()
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = c.Write(t.Context(), 0, func(context.Context, generation.Counter) error { panic("in the base") })
+		_ = c.NewWrite(t.Context(), 0).Make(func(context.Context, generation.Counter) error { panic("in the base") })
 	}()
 	if c.Counters.Load(0).Idle() {
 		t.Error("a write that panicked is not in progress, but may still take effect")
@@ -116,10 +119,14 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 		heard := false // by a layer above
 		ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
 		ended := make(chan struct{})
-		_, _ = c.Write(ctx, 0, func(ctx context.Context, _ generation.Counter) error {
+		w := c.NewWrite(ctx, 0)
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error {
 			driver.ReportPending(ctx, ended)
 			return store.ErrUnavailable
 		})
+		if definite, pending := w.Outcome(); definite || len(pending) != 1 {
+			t.Errorf("definite %v, with %d pending channels", definite, len(pending))
+		}
 		time.Sleep(time.Hour)
 		if c.Counters.Load(0).Idle() || !heard {
 			t.Errorf("idle %v, reported to the layer above %v", c.Counters.Load(0).Idle(), heard)
@@ -132,8 +139,89 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 	})
 }
 
+// A save of a thread changes the row and all listings.
+func TestAWriteOfTwoRowsIsInProgressAtBoth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &Core{Counters: generation.New(2), Quarantine: time.Second}
+		defer c.Counters.Close()
+		check := func(when string, idle bool) {
+			t.Helper()
+			synctest.Wait()
+			for s := range generation.Slot(2) {
+				if c.Counters.Load(s).Idle() != idle {
+					t.Errorf("%s: counter %d is idle: %v", when, s, !idle)
+				}
+			}
+		}
+		ended := make(chan struct{})
+		for _, err := range []error{nil, store.ErrUnavailable} {
+			_ = c.NewWrite(t.Context(), 0, 1).Make(func(context.Context, generation.Counter) error {
+				check("during the write", false)
+				return err
+			})
+			check("afterwards", err == nil)
+		}
+		time.Sleep(time.Minute)
+		check("after the quarantine", true)
+		_ = c.NewWrite(t.Context(), 0, 1).Make(func(ctx context.Context, _ generation.Counter) error {
+			driver.ReportPending(ctx, ended)
+			return store.ErrUnavailable
+		})
+		time.Sleep(time.Minute)
+		check("after the quarantine of a pending write", false)
+		close(ended)
+		check("after its end", true)
+	})
+}
+
+// One allocation has the write, its context and its reports. The two recorders are closures.
+func TestAWriteIsThreeAllocations(t *testing.T) {
+	c := &Core{Counters: generation.New(1)}
+	ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "ada"}})
+	var w *Write
+	n := testing.AllocsPerRun(100, func() {
+		w = c.NewWrite(ctx, 0)
+		w.Stamp(bus.Stamp{Origin: "here", Write: 1})
+		_ = w.Make(func(ctx context.Context, _ generation.Counter) error {
+			driver.ReportVersion(w.Listen(ctx), "thr_1", 1, 2)
+			return nil
+		})
+	})
+	if n != 3 || bus.StampFrom(&w.ctx).Write != 1 || len(w.Reports()) != 1 {
+		t.Errorf("%v allocations, stamp %v, reports %v", n, bus.StampFrom(&w.ctx), w.Reports())
+	}
+}
+
+// The caller of a shared load has a recorder, notes and a deadline of its own.
+func TestASharedLoadHasNothingOfItsCallerButThePrincipal(t *testing.T) {
+	for _, share := range []bool{false, true} {
+		c := &Core{Counters: generation.New(1)}
+		if share {
+			c.Share()
+		}
+		ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: chat.Owner{Subject: "ada"}})
+		ctx = callctx.WithVersionRecorder(store.WithFresh(ctx), func(string, uint64, uint64) { t.Error("the caller's recorder heard the load") })
+		ctx, cancel := context.WithTimeout(ctx, time.Hour)
+		var g Group[string, int]
+		a, err := Share(ctx, c, &g, layer.HintsFor(ctx, store.OpLoadThread), Read[string]{Op: store.OpLoadThread, Args: "thr_1"},
+			func(ctx context.Context, a *Answer[int]) error {
+				driver.ReportVersion(ctx, "thr_1", 3, 3)
+				_, deadline := ctx.Deadline()
+				p, named := store.PrincipalFrom(ctx)
+				if deadline || layer.HintsFor(ctx, store.OpLoadThread).Fresh() || named == share || named && p.Owner.Subject != "ada" {
+					t.Errorf("sharing %v: deadline %v, principal %v %v", share, deadline, p, named)
+				}
+				a.Value = 7
+				return nil
+			})
+		cancel()
+		if r, ok := Only(a.Reports(), "thr_1"); err != nil || a.Value != 7 || !ok || r.After != 3 {
+			t.Errorf("got %v, %v, %v", a.Value, a.Reports(), err)
+		}
+	}
+}
+
 func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
-	r := Read{Op: store.OpLoadThread, Kind: store.RowThread, ID: "thr_1"}
 	for _, c := range []struct {
 		err  error
 		want store.Code
@@ -143,7 +231,7 @@ func TestErrorsOfSharingAreErrorsOfAStore(t *testing.T) {
 		{&store.Error{Code: store.CodeNotFound}, store.CodeNotFound},
 		{store.ErrUnavailable, store.CodeUnavailable},
 	} {
-		if got := store.CodeOf(classify(context.Background(), r, c.err)); got != c.want {
+		if got := store.CodeOf(classify(context.Background(), store.OpLoadThread, store.RowThread, "thr_1", c.err)); got != c.want {
 			t.Errorf("%v became %v", c.err, got)
 		}
 	}

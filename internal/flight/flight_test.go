@@ -24,7 +24,7 @@ type answer struct {
 
 // backend is a group with calls that are counted and that wait for the gate.
 type backend struct {
-	Group[int]
+	Group[string, int]
 	calls atomic.Int32
 	gate  chan struct{}
 }
@@ -56,7 +56,7 @@ func (b *backend) load(ctx context.Context) (int, error) {
 }
 
 // ask calls Do in a new goroutine and returns when that goroutine waits.
-func (b *backend) ask(ctx context.Context, spec Spec, fn func(context.Context) (int, error)) <-chan answer {
+func (b *backend) ask(ctx context.Context, spec Spec[string], fn func(context.Context) (int, error)) <-chan answer {
 	out := make(chan answer, 1)
 	go func() {
 		var a answer
@@ -64,8 +64,7 @@ func (b *backend) ask(ctx context.Context, spec Spec, fn func(context.Context) (
 			a.panic = recover()
 			out <- a
 		}()
-		spec.Joined = func(r Role) { a.role = r }
-		a.v, a.err = b.Do(ctx, spec, context.WithoutCancel, fn)
+		a.v, a.err = b.Do(ctx, spec, func(r Role) { a.role = r }, fn)
 	}()
 	synctest.Wait()
 	return out
@@ -91,7 +90,7 @@ func TestOneCallForMany(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
 		var callers []<-chan answer
 		for i := range 100 {
-			callers = append(callers, b.ask(t.Context(), Spec{Key: "k", Origin: i}, b.load))
+			callers = append(callers, b.ask(t.Context(), Spec[string]{Key: "k", Origin: i}, b.load))
 		}
 		close(b.gate)
 		for i, c := range callers {
@@ -111,14 +110,14 @@ func TestACallerThatComesAfterTheEndMakesACallOfItsOwn(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
 		close(b.gate)
 		for i := 1; i <= 3; i++ {
-			gets(t, b.ask(t.Context(), Spec{Key: "k"}, b.load), i, "one more caller")
+			gets(t, b.ask(t.Context(), Spec[string]{Key: "k"}, b.load), i, "one more caller")
 		}
 	})
 }
 
 func TestOtherKeysDoNotShare(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
-		x, y := b.ask(t.Context(), Spec{Key: "x"}, b.load), b.ask(t.Context(), Spec{Key: "y"}, b.load)
+		x, y := b.ask(t.Context(), Spec[string]{Key: "x"}, b.load), b.ask(t.Context(), Spec[string]{Key: "y"}, b.load)
 		close(b.gate)
 		gets(t, x, 1, "x")
 		gets(t, y, 2, "y")
@@ -145,7 +144,7 @@ func TestACancelledCallerEndsItsOwnWaitOnly(t *testing.T) {
 					if leads {
 						slices.Reverse(contexts)
 					}
-					gone, stays := b.ask(contexts[0], Spec{Key: "k"}, b.load), b.ask(contexts[1], Spec{Key: "k"}, b.load)
+					gone, stays := b.ask(contexts[0], Spec[string]{Key: "k"}, b.load), b.ask(contexts[1], Spec[string]{Key: "k"}, b.load)
 					if !leads {
 						gone, stays = stays, gone
 					}
@@ -173,7 +172,7 @@ func TestTheCallEndsWhenTheLastCallerHasLeft(t *testing.T) {
 			return 0, ctx.Err()
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		x, y := b.ask(ctx, Spec{Key: "k"}, load), b.ask(ctx, Spec{Key: "k"}, load)
+		x, y := b.ask(ctx, Spec[string]{Key: "k"}, load), b.ask(ctx, Spec[string]{Key: "k"}, load)
 		cancel()
 		<-x
 		<-y
@@ -187,10 +186,10 @@ func TestNobodyJoinsACallThatAllHaveLeft(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
 		deaf := make(chan struct{}) // the first call ignores its context
 		ctx, cancel := context.WithCancel(t.Context())
-		first := b.ask(ctx, Spec{Key: "k"}, func(context.Context) (int, error) { <-deaf; return 1, nil })
+		first := b.ask(ctx, Spec[string]{Key: "k"}, func(context.Context) (int, error) { <-deaf; return 1, nil })
 		cancel()
 		<-first
-		second := b.ask(t.Context(), Spec{Key: "k"}, func(context.Context) (int, error) { return 2, nil })
+		second := b.ask(t.Context(), Spec[string]{Key: "k"}, func(context.Context) (int, error) { return 2, nil })
 		gets(t, second, 2, "a caller that came after all had left")
 		close(deaf)
 	})
@@ -208,7 +207,7 @@ func TestAPanicReachesEveryCallerAndGoexitFailsThem(t *testing.T) {
 				runtime.Goexit()
 				return 1, nil
 			}
-			x, y := b.ask(t.Context(), Spec{Key: "k"}, load), b.ask(t.Context(), Spec{Key: "k"}, load)
+			x, y := b.ask(t.Context(), Spec[string]{Key: "k"}, load), b.ask(t.Context(), Spec[string]{Key: "k"}, load)
 			close(b.gate)
 			for _, c := range []<-chan answer{x, y} {
 				a := <-c
@@ -232,7 +231,7 @@ func TestTheTimeLimitEndsTheCall(t *testing.T) {
 		t.Run(fmt.Sprintf("obeys its context %v", obeys), func(t *testing.T) {
 			bubble(t, func(t *testing.T, b *backend) {
 				begin := time.Now()
-				got := <-b.ask(t.Context(), Spec{Key: "k", Limit: time.Second}, func(ctx context.Context) (int, error) {
+				got := <-b.ask(t.Context(), Spec[string]{Key: "k", Limit: time.Second}, func(ctx context.Context) (int, error) {
 					if obeys {
 						return b.load(ctx)
 					}
@@ -250,10 +249,26 @@ func TestTheTimeLimitEndsTheCall(t *testing.T) {
 	}
 }
 
+func TestNobodyJoinsACallAfterItsTimeLimit(t *testing.T) {
+	for _, queued := range []bool{true, false} {
+		bubble(t, func(t *testing.T, b *backend) {
+			deaf := make(chan struct{}) // the first call ignores its context
+			spec := Spec[string]{Key: "k", Limit: time.Second, Queued: queued}
+			first := b.ask(t.Context(), spec, func(context.Context) (int, error) { <-deaf; return 1, nil })
+			if a := <-first; a.err != context.DeadlineExceeded {
+				t.Errorf("queued %v: the first caller got %v", queued, a.err)
+			}
+			second := b.ask(t.Context(), spec, func(context.Context) (int, error) { return 2, nil })
+			gets(t, second, 2, "a caller that came after the limit")
+			close(deaf)
+		})
+	}
+}
+
 // While a write is in progress, a call that has begun may have read the old value. Later callers must not join it.
 func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
-		spec := Spec{Key: "k", Queued: true}
+		spec := Spec[string]{Key: "k", Queued: true}
 		first := b.ask(t.Context(), spec, b.load) // it has begun
 		var rest []<-chan answer
 		for range 50 {
@@ -275,7 +290,7 @@ func TestQueuedCallersJoinOnlyACallThatHasNotBegun(t *testing.T) {
 
 func TestAQueuedCallThatAllHaveLeftIsNotMade(t *testing.T) {
 	bubble(t, func(t *testing.T, b *backend) {
-		spec := Spec{Key: "k", Queued: true}
+		spec := Spec[string]{Key: "k", Queued: true}
 		first := b.ask(t.Context(), spec, b.load)
 		ctx, cancel := context.WithCancel(t.Context())
 		left := b.ask(ctx, spec, b.load)
@@ -290,7 +305,7 @@ func TestAQueuedCallThatAllHaveLeftIsNotMade(t *testing.T) {
 }
 
 func TestManyGoroutines(t *testing.T) {
-	var g Group[int]
+	var g Group[string, int]
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -299,11 +314,11 @@ func TestManyGoroutines(t *testing.T) {
 				if n%3 == 0 {
 					cancel()
 				}
-				spec := Spec{Key: string(rune('a' + n%5)), Queued: (n+i)%2 == 0}
+				spec := Spec[string]{Key: string(rune('a' + n%5)), Queued: (n+i)%2 == 0}
 				if spec.Queued {
 					spec.Key += "q"
 				}
-				v, err := g.Do(ctx, spec, context.WithoutCancel, func(context.Context) (int, error) { return 7, nil })
+				v, err := g.Do(ctx, spec, func(Role) {}, func(context.Context) (int, error) { return 7, nil })
 				if err == nil && v != 7 {
 					t.Errorf("got %d", v)
 				}

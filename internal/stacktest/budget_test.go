@@ -169,6 +169,7 @@ func BenchmarkBudgetCoalescedMiss(b *testing.B) {
 	}
 	miss, bare := spy.Turns(b.Loop, 200, read(s), read(base))
 	b.ReportMetric(float64(miss-bare), "ns-over-bare")
+	b.ReportMetric(testing.AllocsPerRun(200, read(s))-testing.AllocsPerRun(200, read(base)), "allocs-over-bare")
 	b.ReportMetric(0, "ns/op")
 	if counted(s, "chatstore_cache_requests_total", "hit") > 0 {
 		b.Fatal("some reads were cache hits")
