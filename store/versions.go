@@ -32,11 +32,11 @@ type Versions struct {
 // A thread's version is a counter. It goes up by one in every transaction that changes the thread or its items.
 func WithVersions(ctx context.Context) (context.Context, *Versions) {
 	v := new(Versions)
-	outer := callctx.Of(ctx).Record
+	outer := callctx.Of(ctx).Versions
 	return callctx.WithVersionRecorder(ctx, func(threadID string, before, after uint64) {
 		v.note(threadID, before, after)
 		if outer != nil {
-			outer(threadID, before, after)
+			outer.RecordVersion(threadID, before, after)
 		}
 	}), v
 }

@@ -204,7 +204,7 @@ func TestARefusedWriteReportsNoVersion(t *testing.T) {
 func TestAConditionIsForTheCallersWriteOnly(t *testing.T) {
 	w := newWorld(t, authz.OwnerOnly())
 	look := func(who string, ctx context.Context) {
-		if d := callctx.Of(ctx); d.If.Set || d.Record != nil {
+		if d := callctx.Of(ctx); d.If.Set || d.Versions != nil {
 			t.Errorf("%s has the caller's condition or recorder", who)
 		}
 	}

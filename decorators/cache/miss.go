@@ -42,7 +42,7 @@ func (m *miss[K, T]) share(ctx context.Context, l *cached) (*coherence.Answer[T]
 			if v, ok := m.from(e, m.Args); ok {
 				a.Value = v
 				if e.version.known {
-					a.Add(m.place.key.id, e.version.n, e.version.n)
+					a.RecordVersion(m.place.key.id, e.version.n, e.version.n)
 				}
 				return nil
 			}

@@ -24,11 +24,34 @@ type Data struct {
 	NoStore         bool
 	// Of package layer: a *layer.Notes, and the recorders of versions and of unknown outcomes.
 	Notes     any
-	Record    func(threadID string, before, after uint64)
-	Unsettled func(ended <-chan struct{})
+	Versions  VersionRecorder
+	Unsettled UnsettledRecorder
 	// Of package bus.
 	Stamp Stamp
 }
+
+// VersionRecorder gets the reported thread versions of a call. It is an interface, so that a recorder needs no closure.
+type VersionRecorder interface {
+	RecordVersion(threadID string, before, after uint64)
+}
+
+// UnsettledRecorder gets the reports of an unknown outcome: nil from layer.ReportUnsettled, a channel from
+// driver.ReportPending.
+type UnsettledRecorder interface {
+	RecordUnsettled(ended <-chan struct{})
+}
+
+// VersionFunc is a function that implements VersionRecorder.
+type VersionFunc func(threadID string, before, after uint64)
+
+// RecordVersion calls f.
+func (f VersionFunc) RecordVersion(threadID string, before, after uint64) { f(threadID, before, after) }
+
+// UnsettledFunc is a function that implements UnsettledRecorder.
+type UnsettledFunc func(ended <-chan struct{})
+
+// RecordUnsettled calls f.
+func (f UnsettledFunc) RecordUnsettled(ended <-chan struct{}) { f(ended) }
 
 // Condition is the condition of store.IfVersion. It is one if Set.
 type Condition struct {
@@ -114,22 +137,22 @@ func (d *Data) DropPrincipal() {
 // WithVersionRecorder returns a context in which f gets the reported thread versions. It replaces an earlier recorder. f may
 // be called from other goroutines, but not after the end of the call.
 func WithVersionRecorder(ctx context.Context, f func(threadID string, before, after uint64)) context.Context {
-	return With(ctx, func(d *Data) { d.Record = f })
+	return With(ctx, func(d *Data) { d.Versions = VersionFunc(f) })
 }
 
 // WithoutVersionRecorder returns ctx without a version recorder, for additional calls of tests and test stores. Layers use
 // layer.Own for their own reads.
 func WithoutVersionRecorder(ctx context.Context) context.Context {
-	if Of(ctx).Record == nil {
+	if Of(ctx).Versions == nil {
 		return ctx
 	}
-	return With(ctx, func(d *Data) { d.Record = nil })
+	return With(ctx, func(d *Data) { d.Versions = nil })
 }
 
 // WithUnsettledRecorder returns a context in which layer.ReportUnsettled calls f with nil, and driver.ReportPending with its
 // channel. It replaces an earlier recorder. f may be called from other goroutines, but not after the end of the call.
 func WithUnsettledRecorder(ctx context.Context, f func(ended <-chan struct{})) context.Context {
-	return With(ctx, func(d *Data) { d.Unsettled = f })
+	return With(ctx, func(d *Data) { d.Unsettled = UnsettledFunc(f) })
 }
 
 // Detached returns a context for a call on behalf of several callers. It keeps foreign values of ctx, such as a span, and what

@@ -86,8 +86,8 @@ type Write struct {
 	Recorder
 	core  *Core
 	slots []generation.Slot
-	array [2]generation.Slot    // of slots, which are rarely more
-	outer func(<-chan struct{}) // hears of unknown outcomes too; may be nil
+	array [2]generation.Slot        // of slots, which are rarely more
+	outer callctx.UnsettledRecorder // hears of unknown outcomes too; may be nil
 
 	definite  bool
 	unsettled atomic.Bool
@@ -99,7 +99,7 @@ func (c *Core) NewWrite(ctx context.Context, slots ...generation.Slot) *Write {
 	w := &Write{core: c}
 	w.slots = append(w.array[:0], slots...)
 	w.ctx = callctx.Copy(ctx)
-	w.outer, w.ctx.Data.Unsettled = w.ctx.Data.Unsettled, w.hear
+	w.outer, w.ctx.Data.Unsettled = w.ctx.Data.Unsettled, w
 	return w
 }
 
@@ -141,10 +141,10 @@ func (w *Write) end() {
 	}
 }
 
-// hear gets the reports of layer.ReportUnsettled and driver.ReportPending.
-func (w *Write) hear(ended <-chan struct{}) {
+// RecordUnsettled implements callctx.UnsettledRecorder.
+func (w *Write) RecordUnsettled(ended <-chan struct{}) {
 	if w.outer != nil {
-		w.outer(ended)
+		w.outer.RecordUnsettled(ended)
 	}
 	if ended == nil {
 		w.unsettled.Store(true)
@@ -189,7 +189,7 @@ func (r *Recorder) Listen(ctx context.Context) context.Context {
 	if ctx != &r.ctx { // a Write has copied it
 		r.ctx = callctx.Copy(ctx)
 	}
-	r.ctx.Data.Record = r.Add
+	r.ctx.Data.Versions = r
 	return &r.ctx
 }
 
@@ -201,12 +201,12 @@ func (r *Recorder) detach(ctx context.Context, c *Core) context.Context {
 	if c.shared.Load() {
 		r.ctx.Data.DropPrincipal()
 	}
-	r.ctx.Data.Record = r.Add
+	r.ctx.Data.Versions = r
 	return &r.ctx
 }
 
-// Add adds a report.
-func (r *Recorder) Add(threadID string, before, after uint64) {
+// RecordVersion implements callctx.VersionRecorder.
+func (r *Recorder) RecordVersion(threadID string, before, after uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reports == nil {

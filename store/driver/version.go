@@ -13,8 +13,8 @@ import (
 // A thread's version is a counter. It goes up by one in every transaction that changes the thread or its items. It never
 // restarts for an id, even if the thread is deleted and created again. A thread that never existed has version 0.
 func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
-	if f := callctx.Of(ctx).Record; f != nil {
-		f(threadID, before, after)
+	if r := callctx.Of(ctx).Versions; r != nil {
+		r.RecordVersion(threadID, before, after)
 	}
 }
 
@@ -22,7 +22,7 @@ func ReportVersion(ctx context.Context, threadID string, before, after uint64) {
 // base calls it before it returns the error, if it keeps watching the write. Caches then treat the thread as being written
 // at least until ended is closed. The base must close ended, at the latest when it is closed itself.
 func ReportPending(ctx context.Context, ended <-chan struct{}) {
-	if f := callctx.Of(ctx).Unsettled; f != nil {
-		f(ended)
+	if r := callctx.Of(ctx).Unsettled; r != nil {
+		r.RecordUnsettled(ended)
 	}
 }

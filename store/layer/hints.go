@@ -50,8 +50,8 @@ func (h Hints) NoStore() bool { return h.data.NoStore }
 
 // ReportVersion does the same as driver.ReportVersion, without another lookup in the context.
 func (h Hints) ReportVersion(threadID string, before, after uint64) {
-	if f := h.data.Record; f != nil {
-		f(threadID, before, after)
+	if r := h.data.Versions; r != nil {
+		r.RecordVersion(threadID, before, after)
 	}
 }
 
@@ -63,4 +63,4 @@ func (h Hints) Owner() (p store.Principal, ok bool) {
 }
 
 // Recording reports whether a layer listens to driver.ReportVersion.
-func (h Hints) Recording() bool { return h.data.Record != nil }
+func (h Hints) Recording() bool { return h.data.Versions != nil }

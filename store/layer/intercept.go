@@ -151,7 +151,7 @@ func (n *interception[T]) attempt(ctx context.Context, c Call) error {
 // gated returns ctx with recorders that ignore reports after the call has returned.
 func (n *interception[T]) gated(ctx context.Context) context.Context {
 	d := callctx.Of(ctx)
-	if d.Record == nil && d.Unsettled == nil {
+	if d.Versions == nil && d.Unsettled == nil {
 		return ctx
 	}
 	while := func(f func()) {
@@ -162,11 +162,15 @@ func (n *interception[T]) gated(ctx context.Context) context.Context {
 		}
 	}
 	return callctx.With(ctx, func(g *callctx.Data) {
-		if d.Record != nil {
-			g.Record = func(id string, before, after uint64) { while(func() { d.Record(id, before, after) }) }
+		if d.Versions != nil {
+			g.Versions = callctx.VersionFunc(func(id string, before, after uint64) {
+				while(func() { d.Versions.RecordVersion(id, before, after) })
+			})
 		}
 		if d.Unsettled != nil {
-			g.Unsettled = func(ended <-chan struct{}) { while(func() { d.Unsettled(ended) }) }
+			g.Unsettled = callctx.UnsettledFunc(func(ended <-chan struct{}) {
+				while(func() { d.Unsettled.RecordUnsettled(ended) })
+			})
 		}
 	})
 }

@@ -10,10 +10,10 @@ import (
 // recorders, the [Notes] and the condition of [store.IfVersion], which are for the caller's call only. It keeps the principal,
 // the save mode, [store.WithFresh] and [store.WithNoStore].
 func Own(ctx context.Context) context.Context {
-	if d := callctx.Of(ctx); d.Record == nil && d.Unsettled == nil && d.Notes == nil && !d.If.Set {
+	if d := callctx.Of(ctx); d.Versions == nil && d.Unsettled == nil && d.Notes == nil && !d.If.Set {
 		return ctx
 	}
 	return callctx.With(ctx, func(d *callctx.Data) {
-		d.Record, d.Unsettled, d.Notes, d.If = nil, nil, nil, callctx.Condition{}
+		d.Versions, d.Unsettled, d.Notes, d.If = nil, nil, nil, callctx.Condition{}
 	})
 }

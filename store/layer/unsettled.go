@@ -10,7 +10,7 @@ import (
 // or is still running. A layer that repeats writes, or stops waiting for them, calls it before it answers, even with
 // success. Layers above that hold values then treat the outcome as unknown. If no layer listens, it does nothing.
 func ReportUnsettled(ctx context.Context) {
-	if f := callctx.Of(ctx).Unsettled; f != nil {
-		f(nil)
+	if r := callctx.Of(ctx).Unsettled; r != nil {
+		r.RecordUnsettled(nil)
 	}
 }
