@@ -48,7 +48,9 @@ type Core struct {
 	Quarantine time.Duration // after a write with an unknown outcome
 
 	shared atomic.Bool
+	_      [64]byte // misses write roles, and every read uses what is around it
 	roles  [store.NumOps][len(roleNames)]atomic.Uint64
+	_      [64]byte
 }
 
 // The roles in a shared load.
