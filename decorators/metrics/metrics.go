@@ -51,8 +51,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -177,7 +179,9 @@ func statusOf(c store.Code) int {
 type meter struct {
 	ops      [store.NumOps]bound
 	slow     time.Duration
-	vecs     []prometheus.Collector
+	descs    []prometheus.Collector
+	inFlight *prometheus.Desc
+	dropped  prometheus.Metric
 	constant prometheus.Labels
 	reg      prometheus.Registerer
 	wrapped  atomic.Bool
@@ -192,10 +196,28 @@ var (
 
 // bound has the metrics of one op. Begin returns a pointer to it as its state.
 type bound struct {
-	inFlight prometheus.Gauge
-	calls    [store.NumCodes]prometheus.Counter
-	duration [numStatuses]prometheus.Observer
-	items    prometheus.Observer // nil unless the op returns a page
+	counts   *stripe.Counters // finished calls by code, then the begun ones
+	calls    [store.NumCodes]counter
+	duration [numStatuses]histogram
+	items    *histogram // nil unless the op returns a page
+}
+
+// begun is the index of the begun calls in a bound's counts.
+const begun = store.NumCodes
+
+// counter is a counter whose value is in counts. The library's counter keeps its exemplar.
+type counter struct {
+	prometheus.Counter
+	counts *stripe.Counters
+	code   int
+}
+
+func (c *counter) Write(out *dto.Metric) error {
+	err := c.Counter.Write(out)
+	if err == nil {
+		out.Counter.Value = new(float64(c.counts.Load(c.code)))
+	}
+	return err
 }
 
 func newMeter(c *config, reg prometheus.Registerer) *meter {
@@ -203,19 +225,16 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 	m := &meter{slow: c.slow, constant: constant, reg: reg}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "chatstore_operation_duration_seconds", Help: "Durations of calls, by operation and status.",
-		ConstLabels: constant, Buckets: c.buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
-		NativeHistogramMinResetDuration: time.Hour,
+		ConstLabels: constant, Buckets: c.buckets, NativeHistogramBucketFactor: nativeFactor,
 	}, []string{"operation", "status"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "chatstore_operations_total", Help: "Finished calls, by operation and code.", ConstLabels: constant,
 	}, []string{"operation", "code"})
-	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "chatstore_operations_in_flight", Help: "Calls in progress, by operation.", ConstLabels: constant,
-	}, []string{"operation"})
+	m.inFlight = prometheus.NewDesc(
+		"chatstore_operations_in_flight", "Calls in progress, by operation.", []string{"operation"}, constant)
+	rows := []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
 	items := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.",
-		ConstLabels: constant, Buckets: []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
+		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.", ConstLabels: constant, Buckets: rows,
 	}, []string{"operation"})
 	dropped := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that were left out.", ConstLabels: constant,
@@ -225,20 +244,23 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 		}
 		return 0
 	})
-	m.vecs = []prometheus.Collector{duration, calls, inFlight, items, dropped}
+	m.dropped = dropped
+	m.descs = []prometheus.Collector{duration, calls, items, dropped}
 
+	seconds, numbers := newScale(float64(time.Second), c.buckets, true), newScale(1, rows, false)
 	for _, op := range store.Ops() {
 		b, operation := &m.ops[op], op.String()
-		b.inFlight = inFlight.WithLabelValues(operation)
+		b.counts = stripe.New(store.NumCodes + 1)
 		for code := range b.calls {
-			b.calls[code] = calls.WithLabelValues(operation, store.Code(code).String())
+			b.calls[code] = counter{calls.WithLabelValues(operation, store.Code(code).String()), b.counts, code}
 		}
 		for status, name := range statusNames {
-			b.duration[status] = duration.WithLabelValues(operation, name)
+			b.duration[status].Histogram = duration.WithLabelValues(operation, name).(prometheus.Histogram)
+			b.duration[status].scale = seconds
 		}
 	}
 	for _, op := range [...]store.Op{store.OpLoadThreads, store.OpLoadThreadItems} {
-		m.ops[op].items = items.WithLabelValues(op.String())
+		m.ops[op].items = &histogram{Histogram: items.WithLabelValues(op.String()).(prometheus.Histogram), scale: numbers}
 	}
 	return m
 }
@@ -249,40 +271,59 @@ func (m *meter) Begin(ctx context.Context, c layer.Call) (context.Context, any) 
 		return ctx, nil
 	}
 	b := &m.ops[c.Op]
-	b.inFlight.Inc()
+	b.counts.Add(begun, 1)
 	return ctx, b
 }
 
 // End counts the call, its duration and the rows of its page.
 func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any) {
 	b := state.(*bound)
-	b.inFlight.Dec()
-	status, seconds := statusOf(r.Code), float64(r.Duration)/float64(time.Second)
+	status := statusOf(r.Code)
+	b.counts.Add(int(r.Code), 1)
+	b.duration[status].observe(int64(r.Duration))
 	if b.items != nil && r.Code == store.CodeOK {
-		b.items.Observe(float64(r.Items))
+		b.items.observe(int64(r.Items))
 	}
 	if status == statusError || r.Duration >= m.slow {
 		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
-			b.calls[r.Code].(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)
-			b.duration[status].(prometheus.ExemplarObserver).ObserveWithExemplar(seconds, exemplar)
-			return
+			b.calls[r.Code].Counter.(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)
+			b.duration[status].Histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(r.Duration.Seconds(), exemplar)
 		}
 	}
-	b.calls[r.Code].Inc()
-	b.duration[status].Observe(seconds)
+}
+
+// inFlight returns the number of calls in progress. It reads the finished ones first, so it is never negative.
+func (b *bound) inFlight() float64 {
+	var finished uint64
+	for code := range store.NumCodes {
+		finished += b.counts.Load(code)
+	}
+	return float64(b.counts.Load(begun) - finished)
 }
 
 // Describe and Collect make the layer's own metrics one Collector, which is registered as a whole or not at all.
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
-	for _, v := range m.vecs {
-		v.Describe(ch)
+	ch <- m.inFlight
+	for _, d := range m.descs {
+		d.Describe(ch)
 	}
 }
 
 func (m *meter) Collect(ch chan<- prometheus.Metric) {
-	for _, v := range m.vecs {
-		v.Collect(ch)
+	ch <- m.dropped
+	for _, op := range store.Ops() {
+		b := &m.ops[op]
+		ch <- prometheus.MustNewConstMetric(m.inFlight, prometheus.GaugeValue, b.inFlight(), op.String())
+		for code := range b.calls {
+			ch <- &b.calls[code]
+		}
+		for status := range b.duration {
+			ch <- &b.duration[status]
+		}
+		if b.items != nil {
+			ch <- b.items
+		}
 	}
 }
 

@@ -1,0 +1,179 @@
+package metrics
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/chatstore/chatstore/internal/stripe"
+)
+
+// The resolution of the native histograms. Schema 3 has eight buckets for each power of two, which is a factor of 1.09.
+const (
+	nativeFactor  = 1.1
+	nativeSchema  = 3
+	nativeBuckets = 160 // the most in a scrape
+)
+
+// scale divides the integers from 0 to [math.MaxInt64] into cells. All values of a cell belong to the same buckets, classic and
+// native. So one addition counts a value for both.
+type scale struct {
+	unit   float64 // how many make one of the exported unit
+	bounds []int64 // the upper bounds of the cells, rising
+	first  [64]int // the first cell with values of that many bits
+}
+
+// newScale returns the scale for these classic buckets, and for the native ones if native is set.
+func newScale(unit float64, classic []float64, native bool) *scale {
+	s := &scale{unit: unit, bounds: []int64{0, math.MaxInt64}}
+	add := func(bound float64) {
+		// The last value in the bucket. The search compares as the library does, so rounding cannot move a value.
+		low, high := int64(0), int64(math.MaxInt64)
+		for low < high {
+			if middle := high - (high-low)/2; s.value(middle) <= bound {
+				low = middle
+			} else {
+				high = middle - 1
+			}
+		}
+		s.bounds = append(s.bounds, low)
+	}
+	for _, b := range classic {
+		add(b)
+	}
+	if native {
+		last := s.value(math.MaxInt64)
+		for key := firstKey; nativeBound(key) < last; key++ {
+			add(nativeBound(key))
+		}
+	}
+	slices.Sort(s.bounds)
+	s.bounds = slices.Compact(s.bounds)
+	for n := range s.first {
+		s.first[n], _ = slices.BinarySearch(s.bounds, int64(1)<<n>>1)
+	}
+	return s
+}
+
+// value converts v to the exported unit.
+func (s *scale) value(v int64) float64 { return float64(v) / s.unit }
+
+// cell returns the index of v's cell. Negative values are in the cell of 0.
+func (s *scale) cell(v int64) int {
+	v = max(v, 0)
+	i := s.first[bits.Len64(uint64(v))&63]
+	for v > s.bounds[i] {
+		i++
+	}
+	return i
+}
+
+// firstKey is the native bucket below the one of a nanosecond.
+const firstKey = -30 << nativeSchema
+
+// nativeBound returns the upper bound of the native bucket key of [nativeSchema], which is 2^(key/8).
+func nativeBound(key int) float64 {
+	const perOctave = 1 << nativeSchema
+	return math.Ldexp(math.Exp2(float64(key&(perOctave-1))/perOctave), key>>nativeSchema)
+}
+
+// histogram counts what it observes in a scale of cells that processors do not share. The embedded library's histogram observes
+// only values with an exemplar, and keeps these.
+type histogram struct {
+	prometheus.Histogram
+	scale *scale
+	// One counter for each cell and one for the sum. They are made by the first observation, because the copies of a scale with
+	// native buckets take 4 KiB each.
+	counts atomic.Pointer[stripe.Counters]
+}
+
+func (h *histogram) observe(v int64) {
+	c := h.counts.Load()
+	if c == nil {
+		h.counts.CompareAndSwap(nil, stripe.New(len(h.scale.bounds)+1))
+		c = h.counts.Load()
+	}
+	// Write reads in the opposite order. So no sum has a value that is not counted.
+	c.Add(h.scale.cell(v), 1)
+	c.Add(len(h.scale.bounds), uint64(max(v, 0)))
+}
+
+// Write takes everything from the library's histogram except the counts and the sum.
+func (h *histogram) Write(out *dto.Metric) error {
+	if err := h.Histogram.Write(out); err != nil {
+		return err
+	}
+	his := out.Histogram
+	var (
+		sum    float64
+		count  uint64
+		zero   uint64
+		native = map[int]int64{}
+		key    = firstKey
+		bucket = his.Bucket // those whose bound is not reached
+	)
+	c := h.counts.Load()
+	if c != nil {
+		sum = h.scale.value(int64(c.Load(len(h.scale.bounds))))
+	}
+	for i, bound := range h.scale.bounds {
+		var n uint64
+		if c != nil {
+			n = c.Load(i)
+		}
+		upper := h.scale.value(bound)
+		for ; len(bucket) > 0 && bucket[0].GetUpperBound() < upper; bucket = bucket[1:] {
+			bucket[0].CumulativeCount = new(count)
+		}
+		count += n
+		if n == 0 {
+			continue
+		}
+		if bound == 0 {
+			zero = n
+			continue
+		}
+		for nativeBound(key) < upper {
+			key++
+		}
+		native[key] += int64(n)
+	}
+	for _, b := range bucket {
+		b.CumulativeCount = new(count)
+	}
+	his.SampleCount, his.SampleSum = new(count), new(sum)
+	if his.Schema == nil {
+		return nil
+	}
+	schema := int32(nativeSchema)
+	for ; len(native) > nativeBuckets; schema-- {
+		native = halve(native)
+	}
+	m, err := prometheus.NewConstNativeHistogram(noDesc, count, sum, native, nil, zero, schema, his.GetZeroThreshold(), time.Time{})
+	if err != nil {
+		return err
+	}
+	var encoded dto.Metric
+	if err := m.Write(&encoded); err != nil {
+		return err
+	}
+	his.Schema, his.ZeroCount = encoded.Histogram.Schema, encoded.Histogram.ZeroCount
+	his.PositiveSpan, his.PositiveDelta = encoded.Histogram.PositiveSpan, encoded.Histogram.PositiveDelta
+	return nil
+}
+
+var noDesc = prometheus.NewDesc("unnamed", "", nil, nil)
+
+// halve doubles the width of the buckets.
+func halve(native map[int]int64) map[int]int64 {
+	half := make(map[int]int64, len(native))
+	for key, n := range native {
+		half[(key+1)>>1] += n
+	}
+	return half
+}
