@@ -18,6 +18,9 @@
 //	chatstore_page_items{operation}                          histogram: rows per returned page
 //	chatstore_stats_dropped                                  gauge: see below
 //
+// A native histogram starts with eight buckets for each power of two. When calls fill more than 160 buckets, their width doubles.
+// It stays so until the layer is closed: no histogram is reset.
+//
 // The codes canceled, timeout, unavailable, internal and panic have the status error. All others have the status ok: not_found,
 // for example, is an answer and no failure.
 //
@@ -38,7 +41,9 @@
 //   - the statistics of a reporter that panics
 //
 // With the default buckets a layer has 473 series of its own, and fewer than 600 with those of the other decorators. No id, owner
-// or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar.
+// or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar or is
+// the first of its operation and status. Concurrent calls do not wait for each other. A scrape may miss calls that end meanwhile,
+// but the count of a histogram always equals the sum of its buckets.
 package metrics
 
 import (
@@ -51,7 +56,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/internal/stripe"
@@ -179,9 +183,9 @@ func statusOf(c store.Code) int {
 type meter struct {
 	ops      [store.NumOps]bound
 	slow     time.Duration
-	descs    []prometheus.Collector
+	vecs     []prometheus.Collector // describe all metrics except inFlight
 	inFlight *prometheus.Desc
-	dropped  prometheus.Metric
+	dropped  prometheus.GaugeFunc
 	constant prometheus.Labels
 	reg      prometheus.Registerer
 	wrapped  atomic.Bool
@@ -205,21 +209,6 @@ type bound struct {
 // begun is the index of the begun calls in a bound's counts.
 const begun = store.NumCodes
 
-// counter is a counter whose value is in counts. The library's counter keeps its exemplar.
-type counter struct {
-	prometheus.Counter
-	counts *stripe.Counters
-	code   int
-}
-
-func (c *counter) Write(out *dto.Metric) error {
-	err := c.Counter.Write(out)
-	if err == nil {
-		out.Counter.Value = new(float64(c.counts.Load(c.code)))
-	}
-	return err
-}
-
 func newMeter(c *config, reg prometheus.Registerer) *meter {
 	constant := prometheus.Labels{"store": c.store, "layer": c.layer}
 	m := &meter{slow: c.slow, constant: constant, reg: reg}
@@ -236,7 +225,7 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 	items := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.", ConstLabels: constant, Buckets: rows,
 	}, []string{"operation"})
-	dropped := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.dropped = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that were left out.", ConstLabels: constant,
 	}, func() float64 {
 		if s := m.stats.Load(); s != nil {
@@ -244,8 +233,7 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 		}
 		return 0
 	})
-	m.dropped = dropped
-	m.descs = []prometheus.Collector{duration, calls, items, dropped}
+	m.vecs = []prometheus.Collector{duration, calls, items, m.dropped}
 
 	seconds, numbers := newScale(float64(time.Second), c.buckets, true), newScale(1, rows, false)
 	for _, op := range store.Ops() {
@@ -287,8 +275,8 @@ func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any
 	if status == statusError || r.Duration >= m.slow {
 		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
-			b.calls[r.Code].Counter.(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)
-			b.duration[status].Histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(r.Duration.Seconds(), exemplar)
+			b.calls[r.Code].exemplar(exemplar)
+			b.duration[status].exemplar(int64(r.Duration), exemplar)
 		}
 	}
 }
@@ -305,8 +293,8 @@ func (b *bound) inFlight() float64 {
 // Describe and Collect make the layer's own metrics one Collector, which is registered as a whole or not at all.
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.inFlight
-	for _, d := range m.descs {
-		d.Describe(ch)
+	for _, v := range m.vecs {
+		v.Describe(ch)
 	}
 }
 

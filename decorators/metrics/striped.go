@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -12,6 +13,27 @@ import (
 
 	"github.com/chatstore/chatstore/internal/stripe"
 )
+
+// counter is one of many that processors do not share. The library's counter keeps the exemplar.
+type counter struct {
+	prometheus.Counter
+	counts *stripe.Counters
+	index  int
+}
+
+// exemplar keeps an exemplar for a counted event.
+func (c *counter) exemplar(labels prometheus.Labels) {
+	c.Counter.(prometheus.ExemplarAdder).AddWithExemplar(1, labels)
+}
+
+// Write writes the library's counter with the value of c.
+func (c *counter) Write(out *dto.Metric) error {
+	if err := c.Counter.Write(out); err != nil {
+		return err
+	}
+	out.Counter.Value = new(float64(c.counts.Load(c.index)))
+	return nil
+}
 
 // The resolution of the native histograms. Schema 3 has eight buckets for each power of two, which is a factor of 1.09.
 const (
@@ -82,13 +104,11 @@ func nativeBound(key int) float64 {
 	return math.Ldexp(math.Exp2(float64(key&(perOctave-1))/perOctave), key>>nativeSchema)
 }
 
-// histogram counts what it observes in a scale of cells that processors do not share. The embedded library's histogram observes
-// only values with an exemplar, and keeps these.
+// histogram counts what it observes in a scale of cells that processors do not share. The library's histogram keeps the exemplars.
 type histogram struct {
 	prometheus.Histogram
 	scale *scale
-	// One counter for each cell and one for the sum. They are made by the first observation, because the copies of a scale with
-	// native buckets take 4 KiB each.
+	// One counter for each cell, then one for the sum. The first observation makes them, because they take 4 KiB a stripe.
 	counts atomic.Pointer[stripe.Counters]
 }
 
@@ -98,42 +118,37 @@ func (h *histogram) observe(v int64) {
 		h.counts.CompareAndSwap(nil, stripe.New(len(h.scale.bounds)+1))
 		c = h.counts.Load()
 	}
-	// Write reads in the opposite order. So no sum has a value that is not counted.
+	// Write reads in the opposite order. So the sum has no value that is not counted.
 	c.Add(h.scale.cell(v), 1)
 	c.Add(len(h.scale.bounds), uint64(max(v, 0)))
 }
 
-// Write takes everything from the library's histogram except the counts and the sum.
+// exemplar keeps an exemplar for an observed value.
+func (h *histogram) exemplar(v int64, labels prometheus.Labels) {
+	h.Histogram.(prometheus.ExemplarObserver).ObserveWithExemplar(h.scale.value(v), labels)
+}
+
+// Write writes the library's histogram with the counts and the sum of h.
 func (h *histogram) Write(out *dto.Metric) error {
 	if err := h.Histogram.Write(out); err != nil {
 		return err
 	}
 	his := out.Histogram
-	var (
-		sum    float64
-		count  uint64
-		zero   uint64
-		native = map[int]int64{}
-		key    = firstKey
-		bucket = his.Bucket // those whose bound is not reached
-	)
-	c := h.counts.Load()
-	if c != nil {
-		sum = h.scale.value(int64(c.Load(len(h.scale.bounds))))
-	}
+	counts := cmp.Or(h.counts.Load(), &stripe.Counters{})
+	sum := h.scale.value(int64(counts.Load(len(h.scale.bounds))))
+	var count, zero uint64
+	native, key := map[int]int64{}, firstKey
+	classic := his.Bucket // those with a bound that is not reached
 	for i, bound := range h.scale.bounds {
-		var n uint64
-		if c != nil {
-			n = c.Load(i)
-		}
 		upper := h.scale.value(bound)
-		for ; len(bucket) > 0 && bucket[0].GetUpperBound() < upper; bucket = bucket[1:] {
-			bucket[0].CumulativeCount = new(count)
+		for ; len(classic) > 0 && classic[0].GetUpperBound() < upper; classic = classic[1:] {
+			classic[0].CumulativeCount = new(count)
 		}
-		count += n
+		n := counts.Load(i)
 		if n == 0 {
 			continue
 		}
+		count += n
 		if bound == 0 {
 			zero = n
 			continue
@@ -143,12 +158,12 @@ func (h *histogram) Write(out *dto.Metric) error {
 		}
 		native[key] += int64(n)
 	}
-	for _, b := range bucket {
+	for _, b := range classic {
 		b.CumulativeCount = new(count)
 	}
 	his.SampleCount, his.SampleSum = new(count), new(sum)
 	if his.Schema == nil {
-		return nil
+		return nil // no native histogram
 	}
 	schema := int32(nativeSchema)
 	for ; len(native) > nativeBuckets; schema-- {
@@ -169,7 +184,7 @@ func (h *histogram) Write(out *dto.Metric) error {
 
 var noDesc = prometheus.NewDesc("unnamed", "", nil, nil)
 
-// halve doubles the width of the buckets.
+// halve returns the counts of the next lower schema, whose buckets are two of these.
 func halve(native map[int]int64) map[int]int64 {
 	half := make(map[int]int64, len(native))
 	for key, n := range native {
