@@ -18,9 +18,6 @@
 //	chatstore_page_items{operation}                          histogram: rows per returned page
 //	chatstore_stats_dropped                                  gauge: see below
 //
-// A native histogram starts with eight buckets for each power of two. When calls fill more than 160 buckets, their width doubles.
-// It stays so until the layer is closed: no histogram is reset.
-//
 // The codes canceled, timeout, unavailable, internal and panic have the status error. All others have the status ok: not_found,
 // for example, is an answer and no failure.
 //
@@ -41,9 +38,8 @@
 //   - the statistics of a reporter that panics
 //
 // With the default buckets a layer has 473 series of its own, and fewer than 600 with those of the other decorators. No id, owner
-// or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar or is
-// the first of its operation and status. Concurrent calls do not wait for each other. A scrape may miss calls that end meanwhile,
-// but the count of a histogram always equals the sum of its buckets.
+// or error text is a label, so this number does not grow. A call allocates nothing unless it leaves an exemplar or is the first of
+// its operation and status.
 package metrics
 
 import (
@@ -105,6 +101,9 @@ func checkLabel(option, name string) {
 // WithBuckets sets the upper bounds of the classic duration buckets, in seconds. The default is .001, .005, .01, .05, .1, .5, 1,
 // 5, 10. Each bound costs 24 series. Without bounds only the native histogram is exported. WithBuckets panics unless the bounds
 // are above zero and rise.
+//
+// The native histogram has eight buckets for each power of two. While more than 160 of them have counts, their width doubles. It
+// stays so until the layer is closed, because histograms are never reset.
 func WithBuckets(seconds ...float64) Option {
 	seconds = slices.Clone(seconds)
 	for i, b := range seconds {
@@ -130,6 +129,9 @@ func WithSlow(d time.Duration) Option {
 //
 // Closing the layer with [store.Close] unregisters its metrics. Calls then pass through uncounted. A layer that has not wrapped a
 // Store cannot be closed and stays registered. So call New after everything else that can fail.
+//
+// Calls do not wait for each other or for a scrape. A scrape may miss calls that end meanwhile. In each scrape the count of a
+// histogram equals the sum of its buckets.
 //
 // New returns an error and registers nothing if reg has a layer with the same store and layer labels, or refuses the metrics.
 func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {

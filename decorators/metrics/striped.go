@@ -47,13 +47,20 @@ const (
 type scale struct {
 	unit   float64 // how many make one of the exported unit
 	bounds []int64 // the upper bounds of the cells, rising
+	keys   []int   // the cells' native buckets
 	first  [64]int // the first cell with values of that many bits
 }
 
 // newScale returns the scale for these classic buckets, and for the native ones if native is set.
 func newScale(unit float64, classic []float64, native bool) *scale {
 	s := &scale{unit: unit, bounds: []int64{0, math.MaxInt64}}
-	add := func(bound float64) {
+	bounds := slices.Clone(classic)
+	if native {
+		for key := firstKey; nativeBound(key) < s.value(math.MaxInt64); key++ {
+			bounds = append(bounds, nativeBound(key))
+		}
+	}
+	for _, bound := range bounds {
 		// The last value in the bucket. The search compares as the library does, so rounding cannot move a value.
 		low, high := int64(0), int64(math.MaxInt64)
 		for low < high {
@@ -65,17 +72,15 @@ func newScale(unit float64, classic []float64, native bool) *scale {
 		}
 		s.bounds = append(s.bounds, low)
 	}
-	for _, b := range classic {
-		add(b)
-	}
-	if native {
-		last := s.value(math.MaxInt64)
-		for key := firstKey; nativeBound(key) < last; key++ {
-			add(nativeBound(key))
-		}
-	}
 	slices.Sort(s.bounds)
 	s.bounds = slices.Compact(s.bounds)
+	key := firstKey
+	for _, b := range s.bounds {
+		for nativeBound(key) < s.value(b) {
+			key++
+		}
+		s.keys = append(s.keys, key)
+	}
 	for n := range s.first {
 		s.first[n], _ = slices.BinarySearch(s.bounds, int64(1)<<n>>1)
 	}
@@ -135,13 +140,12 @@ func (h *histogram) Write(out *dto.Metric) error {
 	}
 	his := out.Histogram
 	counts := cmp.Or(h.counts.Load(), &stripe.Counters{})
-	sum := h.scale.value(int64(counts.Load(len(h.scale.bounds))))
+	sum := float64(counts.Load(len(h.scale.bounds))) / h.scale.unit
 	var count, zero uint64
-	native, key := map[int]int64{}, firstKey
+	native := map[int]int64{}
 	classic := his.Bucket // those with a bound that is not reached
 	for i, bound := range h.scale.bounds {
-		upper := h.scale.value(bound)
-		for ; len(classic) > 0 && classic[0].GetUpperBound() < upper; classic = classic[1:] {
+		for ; len(classic) > 0 && classic[0].GetUpperBound() < h.scale.value(bound); classic = classic[1:] {
 			classic[0].CumulativeCount = new(count)
 		}
 		n := counts.Load(i)
@@ -151,12 +155,9 @@ func (h *histogram) Write(out *dto.Metric) error {
 		count += n
 		if bound == 0 {
 			zero = n
-			continue
+		} else {
+			native[h.scale.keys[i]] += int64(n)
 		}
-		for nativeBound(key) < upper {
-			key++
-		}
-		native[key] += int64(n)
 	}
 	for _, b := range classic {
 		b.CumulativeCount = new(count)
