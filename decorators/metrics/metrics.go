@@ -46,6 +46,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -275,21 +276,31 @@ func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any
 		b.items.observe(int64(r.Items))
 	}
 	if status == statusError || r.Duration >= m.slow {
-		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
-			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
-			b.calls[r.Code].exemplar(exemplar)
-			b.duration[status].exemplar(int64(r.Duration), exemplar)
-		}
+		b.exemplar(ctx, r)
 	}
 }
 
-// inFlight returns the number of calls in progress. It reads the finished ones first, so it is never negative.
-func (b *bound) inFlight() float64 {
-	var finished uint64
-	for code := range store.NumCodes {
-		finished += b.counts.Load(code)
+// exemplar keeps the trace of the call, if it is sampled.
+func (b *bound) exemplar(ctx context.Context, r layer.Result) {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
+		b.calls[r.Code].exemplar(exemplar)
+		b.duration[statusOf(r.Code)].exemplar(int64(r.Duration), exemplar)
 	}
-	return float64(b.counts.Load(begun) - finished)
+}
+
+// inFlight returns the number of calls in progress. A reading ends with the begun calls. So it is never negative, but it includes
+// calls that begin during the reading. The least of several readings includes hardly any, even if the goroutine pauses in one.
+func (b *bound) inFlight() float64 {
+	least := int64(math.MaxInt64)
+	for range 4 {
+		var finished uint64
+		for code := range store.NumCodes {
+			finished += b.counts.Load(code)
+		}
+		least = min(least, int64(b.counts.Load(begun)-finished))
+	}
+	return float64(least)
 }
 
 // Describe and Collect make the layer's own metrics one Collector, which is registered as a whole or not at all.

@@ -263,7 +263,7 @@ func TestScrapesReadCountersInTheRightOrder(t *testing.T) {
 			_, _ = s.LoadThread(ctx, "")
 		}
 	})
-	for range 200 {
+	for range 100 {
 		families, err := reg.Gather()
 		must(t, err)
 		for _, f := range families {
