@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,26 @@ func BenchmarkMetricsLoadThreadParallel(b *testing.B) {
 			_, _ = s.LoadThread(b.Context(), "thr_1a2b3c4d")
 		}
 	})
+}
+
+// BenchmarkMetricsScrape gathers a layer that has seen successful and failed calls of every op.
+func BenchmarkMetricsScrape(b *testing.B) {
+	reg := prometheus.NewRegistry()
+	base := &spy.Base{Forget: true}
+	s := store.Wrap(base, newLayer(b, reg))
+	for _, err := range []error{nil, store.ErrUnavailable} {
+		base.Do = func(context.Context, store.Op) error { return err }
+		var all sync.WaitGroup
+		for range 200 { // to have counts in every stripe
+			all.Go(func() { callAll(b, s) })
+		}
+		all.Wait()
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := reg.Gather()
+		must(b, err)
+	}
 }
 
 // BenchmarkMetricsOverBareObserver measures the cost of counting, compared with an Observer that does nothing.

@@ -38,13 +38,15 @@
 //   - the statistics of a reporter that panics
 //
 // With the default buckets a layer has 473 series of its own, and fewer than 600 with those of the other decorators. No id, owner
-// or error text is a label, so this number does not grow. An observed call allocates nothing unless it leaves an exemplar.
+// or error text is a label, so this number does not grow. A call allocates nothing unless it leaves an exemplar or is the first of
+// its operation and status.
 package metrics
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -53,6 +55,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/chatstore/chatstore/internal/stripe"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -99,6 +102,9 @@ func checkLabel(option, name string) {
 // WithBuckets sets the upper bounds of the classic duration buckets, in seconds. The default is .001, .005, .01, .05, .1, .5, 1,
 // 5, 10. Each bound costs 24 series. Without bounds only the native histogram is exported. WithBuckets panics unless the bounds
 // are above zero and rise.
+//
+// The native histogram has eight buckets for each power of two. While more than 160 of them have counts, their width doubles. It
+// stays so until the layer is closed, because histograms are never reset.
 func WithBuckets(seconds ...float64) Option {
 	seconds = slices.Clone(seconds)
 	for i, b := range seconds {
@@ -124,6 +130,9 @@ func WithSlow(d time.Duration) Option {
 //
 // Closing the layer with [store.Close] unregisters its metrics. Calls then pass through uncounted. A layer that has not wrapped a
 // Store cannot be closed and stays registered. So call New after everything else that can fail.
+//
+// Calls do not wait for each other or for a scrape. A scrape may miss calls that end meanwhile. In each scrape the count of a
+// histogram equals the sum of its buckets.
 //
 // New returns an error and registers nothing if reg has a layer with the same store and layer labels, or refuses the metrics.
 func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
@@ -177,7 +186,9 @@ func statusOf(c store.Code) int {
 type meter struct {
 	ops      [store.NumOps]bound
 	slow     time.Duration
-	vecs     []prometheus.Collector
+	vecs     []prometheus.Collector // describe all metrics except inFlight
+	inFlight *prometheus.Desc
+	dropped  prometheus.GaugeFunc
 	constant prometheus.Labels
 	reg      prometheus.Registerer
 	wrapped  atomic.Bool
@@ -192,32 +203,32 @@ var (
 
 // bound has the metrics of one op. Begin returns a pointer to it as its state.
 type bound struct {
-	inFlight prometheus.Gauge
-	calls    [store.NumCodes]prometheus.Counter
-	duration [numStatuses]prometheus.Observer
-	items    prometheus.Observer // nil unless the op returns a page
+	counts   *stripe.Counters // finished calls by code, then the begun ones
+	calls    [store.NumCodes]counter
+	duration [numStatuses]histogram
+	items    *histogram // nil unless the op returns a page
 }
+
+// begun is the index of the begun calls in a bound's counts.
+const begun = store.NumCodes
 
 func newMeter(c *config, reg prometheus.Registerer) *meter {
 	constant := prometheus.Labels{"store": c.store, "layer": c.layer}
 	m := &meter{slow: c.slow, constant: constant, reg: reg}
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "chatstore_operation_duration_seconds", Help: "Durations of calls, by operation and status.",
-		ConstLabels: constant, Buckets: c.buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
-		NativeHistogramMinResetDuration: time.Hour,
+		ConstLabels: constant, Buckets: c.buckets, NativeHistogramBucketFactor: nativeFactor,
 	}, []string{"operation", "status"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "chatstore_operations_total", Help: "Finished calls, by operation and code.", ConstLabels: constant,
 	}, []string{"operation", "code"})
-	inFlight := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "chatstore_operations_in_flight", Help: "Calls in progress, by operation.", ConstLabels: constant,
-	}, []string{"operation"})
+	m.inFlight = prometheus.NewDesc(
+		"chatstore_operations_in_flight", "Calls in progress, by operation.", []string{"operation"}, constant)
+	rows := []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}
 	items := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.",
-		ConstLabels: constant, Buckets: []float64{0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
+		Name: "chatstore_page_items", Help: "Rows per returned page, by operation.", ConstLabels: constant, Buckets: rows,
 	}, []string{"operation"})
-	dropped := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.dropped = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "chatstore_stats_dropped", Help: "Statistics of the layers beneath that were left out.", ConstLabels: constant,
 	}, func() float64 {
 		if s := m.stats.Load(); s != nil {
@@ -225,20 +236,22 @@ func newMeter(c *config, reg prometheus.Registerer) *meter {
 		}
 		return 0
 	})
-	m.vecs = []prometheus.Collector{duration, calls, inFlight, items, dropped}
+	m.vecs = []prometheus.Collector{duration, calls, items, m.dropped}
 
+	seconds, numbers := newScale(float64(time.Second), c.buckets, true), newScale(1, rows, false)
 	for _, op := range store.Ops() {
 		b, operation := &m.ops[op], op.String()
-		b.inFlight = inFlight.WithLabelValues(operation)
+		b.counts = stripe.New(store.NumCodes + 1)
 		for code := range b.calls {
-			b.calls[code] = calls.WithLabelValues(operation, store.Code(code).String())
+			b.calls[code] = counter{calls.WithLabelValues(operation, store.Code(code).String()), b.counts, code}
 		}
 		for status, name := range statusNames {
-			b.duration[status] = duration.WithLabelValues(operation, name)
+			b.duration[status].Histogram = duration.WithLabelValues(operation, name).(prometheus.Histogram)
+			b.duration[status].scale = seconds
 		}
 	}
 	for _, op := range [...]store.Op{store.OpLoadThreads, store.OpLoadThreadItems} {
-		m.ops[op].items = items.WithLabelValues(op.String())
+		m.ops[op].items = &histogram{Histogram: items.WithLabelValues(op.String()).(prometheus.Histogram), scale: numbers}
 	}
 	return m
 }
@@ -249,40 +262,69 @@ func (m *meter) Begin(ctx context.Context, c layer.Call) (context.Context, any) 
 		return ctx, nil
 	}
 	b := &m.ops[c.Op]
-	b.inFlight.Inc()
+	b.counts.Add(begun, 1)
 	return ctx, b
 }
 
 // End counts the call, its duration and the rows of its page.
 func (m *meter) End(ctx context.Context, _ layer.Call, r layer.Result, state any) {
 	b := state.(*bound)
-	b.inFlight.Dec()
-	status, seconds := statusOf(r.Code), float64(r.Duration)/float64(time.Second)
+	status := statusOf(r.Code)
+	b.counts.Add(int(r.Code), 1)
+	b.duration[status].observe(int64(r.Duration))
 	if b.items != nil && r.Code == store.CodeOK {
-		b.items.Observe(float64(r.Items))
+		b.items.observe(int64(r.Items))
 	}
 	if status == statusError || r.Duration >= m.slow {
-		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
-			exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
-			b.calls[r.Code].(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar)
-			b.duration[status].(prometheus.ExemplarObserver).ObserveWithExemplar(seconds, exemplar)
-			return
-		}
+		b.exemplar(ctx, r)
 	}
-	b.calls[r.Code].Inc()
-	b.duration[status].Observe(seconds)
+}
+
+// exemplar keeps the trace of the call, if it is sampled.
+func (b *bound) exemplar(ctx context.Context, r layer.Result) {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		exemplar := prometheus.Labels{"trace_id": sc.TraceID().String()}
+		b.calls[r.Code].exemplar(exemplar)
+		b.duration[statusOf(r.Code)].exemplar(int64(r.Duration), exemplar)
+	}
+}
+
+// inFlight returns the number of calls in progress. A reading ends with the begun calls. So it is never negative, but it includes
+// calls that begin during the reading. The least of several readings includes hardly any, even if the goroutine pauses in one.
+func (b *bound) inFlight() float64 {
+	least := int64(math.MaxInt64)
+	for range 4 {
+		var finished uint64
+		for code := range store.NumCodes {
+			finished += b.counts.Load(code)
+		}
+		least = min(least, int64(b.counts.Load(begun)-finished))
+	}
+	return float64(least)
 }
 
 // Describe and Collect make the layer's own metrics one Collector, which is registered as a whole or not at all.
 func (m *meter) Describe(ch chan<- *prometheus.Desc) {
+	ch <- m.inFlight
 	for _, v := range m.vecs {
 		v.Describe(ch)
 	}
 }
 
 func (m *meter) Collect(ch chan<- prometheus.Metric) {
-	for _, v := range m.vecs {
-		v.Collect(ch)
+	ch <- m.dropped
+	for _, op := range store.Ops() {
+		b := &m.ops[op]
+		ch <- prometheus.MustNewConstMetric(m.inFlight, prometheus.GaugeValue, b.inFlight(), op.String())
+		for code := range b.calls {
+			ch <- &b.calls[code]
+		}
+		for status := range b.duration {
+			ch <- &b.duration[status]
+		}
+		if b.items != nil {
+			ch <- b.items
+		}
 	}
 }
 
