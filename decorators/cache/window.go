@@ -154,8 +154,8 @@ func (w window) splice(i, n int, put ...chat.Item) window {
 	return w
 }
 
-// put returns the window, with at most limit items, after a successful AddThreadItem or SaveItem of it; added tells which. ok
-// is false if that is not known.
+// put returns the window after a successful AddThreadItem, if added, or SaveItem. It keeps the newest limit items. ok is false if
+// the window is not known.
 func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 	if i, old := w.find(byID(it.ID)); old != nil {
 		if added || !old.CreatedAt.Equal(it.CreatedAt) {
