@@ -164,16 +164,15 @@ func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 		return w.splice(i, 1, it), true
 	}
 	at, next := w.find(func(old *chat.Item) bool { return !old.CreatedAt.After(it.CreatedAt) })
-	beyond := next == nil // it is older than all items
+	whole, beyond := w.older == olderNone, next == nil // beyond: older than all items
 	switch {
-	case w.older == olderNone || added && !beyond:
-		w = w.splice(at, 0, it)
-	case beyond && w.n > 0:
+	case !whole && beyond && w.n > 0:
 		w.older = olderSome
-	default:
+		return w, true
+	case !whole && (beyond || !added):
 		return window{}, false // new, or it was older than the window and moved: its place among equal times is not known
 	}
-	if int(w.n) > limit {
+	if w = w.splice(at, 0, it); int(w.n) > limit {
 		w.n, w.older = w.n-1, olderSome
 		last := &w.chunks[len(w.chunks)-1] // in the new table
 		if *last = (*last)[:len(*last)-1]; len(*last) == 0 {
