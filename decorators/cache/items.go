@@ -21,7 +21,7 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	p := l.place(h, coherence.ThreadCounter, threadID)
 	w := l.core.Counters.Load(p.slot)
 	larger := false // the thread is known to be larger than a window
-	if e := l.lookup(p, h, w); e != nil && e.hasWindow {
+	if e := l.lookup(p, h, w); e != nil {
 		if page, ok := e.window.page(q); ok {
 			l.hit(h, ofItems, p, e)
 			return page, nil
@@ -52,19 +52,14 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 			e.window, e.hasWindow = windowOf(id, ask.Order, *page, l.cfg.window)
 			return e.hasWindow
 		},
-		from: func(e *entry) (store.Page[chat.Item], bool) {
-			if !e.hasWindow {
-				return store.Page[chat.Item]{}, false
-			}
-			return e.window.page(ask)
-		},
+		from: func(e *entry) (store.Page[chat.Item], bool) { return e.window.page(ask) },
 	}
 	page, err := m.answer(ctx, l)
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
 	if len(page.Data) > q.Limit { // the load asked for more
-		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
+		page = pageOf(page.Data[:q.Limit], true)
 	}
 	page.Data = slices.Clone(page.Data) // other callers share the slice
 	return page, nil

@@ -21,7 +21,9 @@ const (
 const chunkRows = 8
 
 // window is the newest items of a thread, newest first: by CreatedAt, then by insertion, as the base orders them. It has every
-// item that is newer than its last one. A window is immutable: its methods return new ones, which share the unchanged chunks.
+// item that is newer than its last one. The zero window answers nothing.
+//
+// A window is immutable: its methods return new ones, which share the unchanged chunks.
 type window struct {
 	chunks [][]chat.Item // of 1 to chunkRows items
 	bytes  int           // the memory of the chunks
