@@ -81,12 +81,13 @@ func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
 	default:
 		more = more || w.older == olderSome
 	}
-	data := make([]chat.Item, n)
-	rest := data
-	for i := 0; len(rest) > 0; i++ {
+	data := make([]chat.Item, 0, n)
+	for i := 0; len(data) < n; i++ {
 		c := w.chunks[i]
-		rest = rest[copy(rest, c[min(from, len(c)):]):]
-		from -= min(from, len(c))
+		if from < len(c) {
+			data = append(data, c[from:min(len(c), from+n-len(data))]...)
+		}
+		from = max(0, from-len(c))
 	}
 	if oldest {
 		slices.Reverse(data)
