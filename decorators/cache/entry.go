@@ -24,12 +24,11 @@ type entry struct {
 
 	answered *atomic.Bool // its node's, set by put
 
-	thread    chat.Thread
-	hasThread bool
-	window    window
-	hasWindow bool
-	loose     []chat.Item // loaded by id and not in the window, in the order of their loads
-
+	thread     chat.Thread
+	window     window
+	hasThread  bool
+	hasWindow  bool
+	loose      []chat.Item // loaded by id and not in the window, in the order of their loads
 	attachment *chat.Attachment
 }
 

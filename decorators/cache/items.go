@@ -20,7 +20,7 @@ func (l *cached) LoadThreadItems(ctx context.Context, threadID string, q store.P
 	var p place
 	w := l.locate(&p, h, coherence.ThreadCounter, threadID)
 	larger := false // the thread is known to be larger than a window
-	if e := l.lookup(&p, h, w); e != nil && e.hasWindow {
+	if e := l.lookup(&p, h, w); e != nil {
 		if page, ok := e.window.page(q); ok {
 			l.hit(h, ofItems, &p, e)
 			return page, nil
@@ -59,19 +59,14 @@ func (l *cached) missItems(ctx context.Context, h layer.Hints, p place, w genera
 			e.window, e.hasWindow = windowOf(a.thread, a.query.Order, *page, a.window)
 			return e.hasWindow
 		},
-		from: func(e *entry, a pageArgs) (store.Page[chat.Item], bool) {
-			if !e.hasWindow {
-				return store.Page[chat.Item]{}, false
-			}
-			return e.window.page(a.query)
-		},
+		from: func(e *entry, a pageArgs) (store.Page[chat.Item], bool) { return e.window.page(a.query) },
 	}
 	page, err := m.answer(ctx, l)
 	if err != nil {
 		return store.Page[chat.Item]{}, err
 	}
 	if len(page.Data) > q.Limit { // the load asked for more
-		return pageOf(slices.Clone(page.Data[:q.Limit]), true), nil
+		page = pageOf(page.Data[:q.Limit], true)
 	}
 	page.Data = slices.Clone(page.Data) // other callers share the slice
 	return page, nil

@@ -21,7 +21,9 @@ const (
 const chunkRows = 8
 
 // window is the newest items of a thread, newest first: by CreatedAt, then by insertion, as the base orders them. It has every
-// item that is newer than its last one. A window is immutable: its methods return new ones, which share the unchanged chunks.
+// item that is newer than its last one. The zero window answers nothing.
+//
+// A window is immutable: its methods return new ones, which share the unchanged chunks.
 type window struct {
 	chunks [][]chat.Item // of 1 to chunkRows items
 	bytes  int           // the memory of the chunks
@@ -79,12 +81,13 @@ func (w window) page(q store.PageQuery) (p store.Page[chat.Item], ok bool) {
 	default:
 		more = more || w.older == olderSome
 	}
-	data := make([]chat.Item, n)
-	rest := data
-	for i := 0; len(rest) > 0; i++ {
+	data := make([]chat.Item, 0, n)
+	for i := 0; len(data) < n; i++ {
 		c := w.chunks[i]
-		rest = rest[copy(rest, c[min(from, len(c)):]):]
-		from -= min(from, len(c))
+		if from < len(c) {
+			data = append(data, c[from:min(len(c), from+n-len(data))]...)
+		}
+		from = max(0, from-len(c))
 	}
 	if oldest {
 		slices.Reverse(data)
@@ -154,8 +157,8 @@ func (w window) splice(i, n int, put ...chat.Item) window {
 	return w
 }
 
-// put returns the window, with at most limit items, after a successful AddThreadItem or SaveItem of it; added tells which. ok
-// is false if that is not known.
+// put returns the window after a successful AddThreadItem, if added, or SaveItem. It keeps the newest limit items. ok is false if
+// the window is not known.
 func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 	if i, old := w.find(byID(it.ID)); old != nil {
 		if added || !old.CreatedAt.Equal(it.CreatedAt) {
@@ -164,16 +167,15 @@ func (w window) put(it chat.Item, added bool, limit int) (_ window, ok bool) {
 		return w.splice(i, 1, it), true
 	}
 	at, next := w.find(func(old *chat.Item) bool { return !old.CreatedAt.After(it.CreatedAt) })
-	beyond := next == nil // it is older than all items
+	whole, beyond := w.older == olderNone, next == nil // beyond: older than all items
 	switch {
-	case w.older == olderNone || added && !beyond:
-		w = w.splice(at, 0, it)
-	case beyond && w.n > 0:
+	case !whole && beyond && w.n > 0:
 		w.older = olderSome
-	default:
+		return w, true
+	case !whole && (beyond || !added):
 		return window{}, false // new, or it was older than the window and moved: its place among equal times is not known
 	}
-	if int(w.n) > limit {
+	if w = w.splice(at, 0, it); int(w.n) > limit {
 		w.n, w.older = w.n-1, olderSome
 		last := &w.chunks[len(w.chunks)-1] // in the new table
 		if *last = (*last)[:len(*last)-1]; len(*last) == 0 {
