@@ -89,17 +89,23 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
-const countersPerEntry = 16
+// The sizes of the tables.
+//   - countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
+//   - bucketsPerEntry keeps the index fast where entries are smaller than usual.
+//   - usualCost is what an entry is assumed to cost.
+const (
+	countersPerEntry = 16
+	bucketsPerEntry  = 4
+	usualCost        = 4 << 10
+)
 
-// leastCost is the cost of the smallest entry.
-const leastCost = int64(entryBytes + lruBytes)
-
-// countersFor returns the number of counters, for as many entries as the bytes have room for.
+// countersFor returns the number of counters.
 func countersFor(entries int, bytes int64) int { return countersPerEntry * entriesFor(entries, bytes) }
 
-// entriesFor returns for how many entries, at most, the bytes have room.
-func entriesFor(entries int, bytes int64) int { return int(min(int64(entries), bytes/leastCost+1)) }
+// entriesFor returns for how many entries there is room, as far as is known in advance.
+func entriesFor(entries int, bytes int64) int {
+	return int(min(int64(entries), max(1, bytes/usualCost)))
+}
 
 func (l *cached) Unwrap() store.Store     { return l.next }
 func (l *cached) LayerName() string       { return "cache" }
