@@ -62,7 +62,7 @@ func newLayer(next store.Store, c config) *cached {
 	shards := shardsFor(c.maxEntries, c.maxBytes)
 	counters := c.counters
 	if counters == 0 {
-		counters = countersFor(c.maxEntries, c.maxBytes)
+		counters = countersPerEntry * entriesFor(c.maxEntries, c.maxBytes)
 	}
 	_, rewrites := store.As[layer.Rewriter](next)
 	l := &cached{
@@ -89,20 +89,13 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// The sizes of the tables.
-//   - countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
-//   - bucketsPerEntry keeps the index fast where entries are smaller than usual.
-//   - usualCost is what an entry is assumed to cost.
-const (
-	countersPerEntry = 16
-	bucketsPerEntry  = 4
-	usualCost        = 4 << 10
-)
+// countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
+const countersPerEntry = 16
 
-// countersFor returns the number of counters.
-func countersFor(entries int, bytes int64) int { return countersPerEntry * entriesFor(entries, bytes) }
+// usualCost is the cost of an entry by which the tables are sized.
+const usualCost = 4 << 10
 
-// entriesFor returns for how many entries there is room, as far as is known in advance.
+// entriesFor returns for how many entries of the usual cost there is room.
 func entriesFor(entries int, bytes int64) int {
 	return int(min(int64(entries), max(1, bytes/usualCost)))
 }

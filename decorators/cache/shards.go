@@ -127,7 +127,7 @@ var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtak
 func newShard(maxEntries int, maxBytes int64) *shard {
 	usual := entriesFor(maxEntries, maxBytes)
 	return &shard{
-		index:     make([]atomic.Pointer[node], 1<<bits.Len(uint(bucketsPerEntry*usual-1))),
+		index:     make([]atomic.Pointer[node], 1<<bits.Len(uint(4*usual-1))), // also fast if entries are smaller than usual
 		probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes,
 		gone: make([]uint64, usual/6+1), seed: maphash.MakeSeed(),
 	}
@@ -240,20 +240,17 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 		s.evicted[k.kind][byTooLarge]++
 		return
 	}
-	known := n != nil
-	if !known {
+	if n == nil {
 		n = &node{key: k, segment: &s.probation}
 		if mark, gone := s.trace(k); *gone == mark {
 			n.segment = &s.protected
 		}
-	}
-	e.answered = &n.answered
-	n.segment.put(n, e)
-	if !known {
 		b := s.bucket(k)
 		n.next.Store(b.Load())
 		b.Store(n)
 	}
+	e.answered = &n.answered
+	n.segment.put(n, e)
 	for i := 0; s.len() > s.maxEntries; i++ {
 		s.makeRoom(n, byEntries, s.probation.lru.Len() > s.maxEntries/probationShare, now, i)
 	}
@@ -262,8 +259,8 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 	}
 }
 
-// makeRoom evicts an entry to make room for newest, or keeps one and the caller tries again. crowded says that the entries on
-// probation take more than their share. tried is the number of calls before, for the same newest.
+// makeRoom evicts an entry to make room for newest, or keeps one, and the caller tries again. If probation is crowded, it
+// takes more than its share. tried counts the calls before.
 func (s *shard) makeRoom(newest *node, why eviction, crowded bool, now time.Duration, tried int) {
 	n := s.protected.oldest(newest)
 	if n == nil || crowded && !n.entry.Load().expired(now) {
@@ -272,7 +269,7 @@ func (s *shard) makeRoom(newest *node, why eviction, crowded bool, now time.Dura
 	switch e := n.entry.Load(); {
 	case e.expired(now): // it was hot once, and has not been renewed since
 		s.evict(n, byExpiry)
-	case tried < min(mostMoved, s.len()-2) && n.answered.Swap(false): // not all of them: the first kept would be evicted
+	case tried < min(mostMoved, s.len()-2) && n.answered.Swap(false): // if all were kept, the first would go
 		n.segment.remove(n)
 		n.segment = &s.protected
 		n.segment.put(n, e)

@@ -440,18 +440,18 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	}
 }
 
-func TestCountersAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
+func TestTablesAreForAsManyEntriesAsThereIsRoomFor(t *testing.T) {
 	for _, c := range []struct {
 		entries int
 		bytes   int64
 		want    int
 	}{
-		{100, 1 << 30, 100 * countersPerEntry},
-		{1 << 20, 100 * usualCost, 100 * countersPerEntry},
-		{1, 1, countersPerEntry},
+		{100, 1 << 30, 100},
+		{1 << 20, 100 * usualCost, 100},
+		{1, 1, 1},
 	} {
-		if n := countersFor(c.entries, c.bytes); n != c.want {
-			t.Errorf("%d entries, %d bytes: %d counters, want %d", c.entries, c.bytes, n, c.want)
+		if n := entriesFor(c.entries, c.bytes); n != c.want {
+			t.Errorf("%d entries, %d bytes: tables for %d entries, want %d", c.entries, c.bytes, n, c.want)
 		}
 	}
 }
