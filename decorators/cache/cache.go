@@ -28,7 +28,7 @@
 // # Bounds
 //
 // Bytes and entries are bounded. Entries that have answered a read are protected. Rows that are read only once, as by an
-// export, compete for a fifth of the bounds.
+// export, compete for a tenth of the bounds.
 //
 // # Principals
 //
@@ -55,7 +55,7 @@ const (
 	DefaultLoadTimeout = 30 * time.Second
 )
 
-// mostEntries bounds WithMaxEntries. The counters of so many entries are allocated in advance and take 2 GiB.
+// mostEntries bounds WithMaxEntries. The tables of so many entries are allocated in advance and take 2.5 GiB.
 const mostEntries = 1 << 24
 
 type config struct {
@@ -79,16 +79,16 @@ type Option func(*config)
 // WithMaxBytes bounds the bytes of all entries together; the default is DefaultMaxBytes, 64 MiB. The bound is split evenly
 // over at most 16 shards. An entry that is larger than a shard's part is not cached, but a thread may be cached without its
 // items. The allocator rounds sizes up: entries take a few per cent more of the live heap than the bound, at worst 1.3 times
-// as much. WithMaxBytes panics unless n is positive.
+// as much. The tables of counters and entries are allocated in advance, and take at most another 8 % of the bound.
+// WithMaxBytes panics unless n is positive.
 func WithMaxBytes(n int64) Option {
 	must(n > 0, "WithMaxBytes: the bound must be positive")
 	return func(c *config) { c.maxBytes = n }
 }
 
 // WithMaxEntries bounds the number of entries; the default is DefaultMaxEntries, 10,000. An entry is a thread or an
-// attachment, for one principal unless principals share. Beside the bytes of WithMaxBytes, each costs 128 to 256 bytes of
-// generation counters, which are allocated in advance. A small WithMaxBytes reduces their number.
-// WithMaxEntries panics unless n is 1 to 16,777,216.
+// attachment, for one principal unless principals share. The tables take 160 to 320 bytes for each, within the 8 % of
+// WithMaxBytes. WithMaxEntries panics unless n is 1 to 16,777,216.
 func WithMaxEntries(n int) Option {
 	must(n > 0 && n <= mostEntries, fmt.Sprintf("WithMaxEntries: the bound must be 1 to %d", mostEntries))
 	return func(c *config) { c.maxEntries = n }

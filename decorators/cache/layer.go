@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"math/rand/v2"
@@ -63,10 +64,8 @@ var (
 
 func newLayer(next store.Store, c config) *cached {
 	shards := shardsFor(c.maxEntries, c.maxBytes)
-	counters := c.counters
-	if counters == 0 {
-		counters = countersFor(c.maxEntries, c.maxBytes)
-	}
+	usual := entriesFor(c.maxEntries, c.maxBytes)
+	counters := cmp.Or(c.counters, countersPerEntry*usual)
 	_, rewrites := store.As[layer.Rewriter](next)
 	l := &cached{
 		next:   next,
@@ -75,16 +74,13 @@ func newLayer(next store.Store, c config) *cached {
 		origin: newOrigin(),
 		// Beneath a layer that rewrites values, a load returns something else than the caller saved.
 		mayPatch: !rewrites,
+		index:    newIndex(usual),
 		shards:   make([]*shard, shards),
 		seed:     maphash.MakeSeed(),
 		requests: stripe.New(int(numKinds) * int(numResults)),
 	}
 	for i := range l.shards {
-		l.shards[i] = newShard(max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
-	}
-	l.index = newIndex(entriesFor(c.maxEntries, c.maxBytes))
-	for _, s := range l.shards {
-		s.index = l.index
+		l.shards[i] = newShard(l.index, max(1, c.maxEntries/shards), max(1, c.maxBytes/int64(shards)))
 	}
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
@@ -99,14 +95,13 @@ func newLayer(next store.Store, c config) *cached {
 // countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
 const countersPerEntry = 16
 
-// leastCost is the cost of the smallest entry.
-const leastCost = int64(entryBytes + lruBytes)
+// usualCost is the cost of an entry by which the tables are sized.
+const usualCost = 4 << 10
 
-// countersFor returns the number of counters, for as many entries as the bytes have room for.
-func countersFor(entries int, bytes int64) int { return countersPerEntry * entriesFor(entries, bytes) }
-
-// entriesFor returns for how many entries, at most, the bytes have room.
-func entriesFor(entries int, bytes int64) int { return int(min(int64(entries), bytes/leastCost+1)) }
+// entriesFor returns for how many entries of the usual cost there is room.
+func entriesFor(entries int, bytes int64) int {
+	return int(min(int64(entries), max(1, bytes/usualCost)))
+}
 
 func (l *cached) Unwrap() store.Store     { return l.next }
 func (l *cached) LayerName() string       { return "cache" }

@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"cmp"
+	"hash/maphash"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -27,33 +29,38 @@ type node struct {
 	entry atomic.Pointer[entry]
 	next  atomic.Pointer[node] // in the bucket
 
-	// answered is set when the entry, or one that it has replaced, answers a read. It is cleared when the node is protected.
+	segment *segment // that it is in; read and changed under its shard's mu
+
+	// answered is set when the entry, or one that it has replaced, answers a read. makeRoom clears it.
 	answered atomic.Bool
 }
 
-// shard is a segmented LRU (Karedla, Love and Wherry, 1994) with its own lock and its own share of the bounds. A new entry
-// is on probation. If it has answered a read by the time that it would be evicted, it is protected instead, so that an
-// export does not evict hot entries. When the protected entries exceed their share, the oldest go back on probation.
+// shard is an S3-FIFO (Yang and others, 2023) with its own lock and its own share of the bounds. A new entry is on probation,
+// so that an export does not evict hot entries. When room is needed, the oldest entry goes. If it has answered a read since
+// it came or was last looked at, it becomes the newest protected one instead. An entry that comes back soon after it was
+// removed is protected at once.
 //
 // A shard's lock guards its segments and its part of the index.
 type shard struct {
-	index      index
+	index
 	mu         sync.Mutex
 	probation  segment
-	protected  segment // at most protectedShare of the bounds
+	protected  segment
+	gone       []uint64 // marks of entries that were removed lately
+	seed       maphash.Seed
 	maxEntries int
 	maxBytes   int64
 	evicted    [len(entryKinds)][numEvictions]uint64
 }
 
-// protectedShare is the share of the bounds that protected entries may take.
-const protectedShare = 0.8
+// A tenth of the bounds is for entries on probation, however many are protected.
+const probationShare = 10
 
-// mostProtected bounds how many entries one fill may protect. So a fill holds the lock for a short time even if all entries
-// of the shard have answered.
-const mostProtected = 64
+// mostMoved bounds how many entries one fill may keep because they have answered. So a fill holds the lock for a short time
+// even if all entries of the shard have answered.
+const mostMoved = 64
 
-// segment is one LRU. bytes is exactly the sum of its entries' costs.
+// segment is a list of nodes. bytes is exactly the sum of its entries' costs.
 type segment struct {
 	lru   *simplelru.LRU[*node, struct{}]
 	bytes int64
@@ -67,7 +74,7 @@ func newSegment(maxEntries int) segment {
 	return segment{lru: lru}
 }
 
-// put makes e the entry of n, the most recently used.
+// put makes e the entry of n, the newest node.
 func (g *segment) put(n *node, e *entry) {
 	if g.lru.Contains(n) {
 		g.bytes -= n.entry.Load().bytes
@@ -75,6 +82,19 @@ func (g *segment) put(n *node, e *entry) {
 	n.entry.Store(e)
 	g.lru.Add(n, struct{}{})
 	g.bytes += e.bytes
+}
+
+// oldest returns the oldest node other than newest, or nil.
+func (g *segment) oldest(newest *node) *node {
+	n, _, _ := g.lru.GetOldest()
+	if n != newest {
+		return n
+	}
+	g.lru.Get(n) // it is the newest again
+	if n, _, _ = g.lru.GetOldest(); n != newest {
+		return n
+	}
+	return nil
 }
 
 // remove removes n.
@@ -101,30 +121,29 @@ const (
 
 var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "flushed"}
 
-func newShard(maxEntries int, maxBytes int64) *shard {
+func newShard(x index, maxEntries int, maxBytes int64) *shard {
 	return &shard{
-		index:     newIndex(entriesFor(maxEntries, maxBytes)),
-		probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes,
+		index: x, probation: newSegment(maxEntries), protected: newSegment(maxEntries), maxEntries: maxEntries, maxBytes: maxBytes,
+		gone: make([]uint64, entriesFor(maxEntries, maxBytes)/6+1), seed: maphash.MakeSeed(),
 	}
 }
 
-// len and bytes count the shard's entries. The caller holds s.mu, here and in segment.
+// len and bytes count the shard's entries. The caller holds s.mu.
 func (s *shard) len() int     { return s.probation.lru.Len() + s.protected.lru.Len() }
 func (s *shard) bytes() int64 { return s.probation.bytes + s.protected.bytes }
 
-// segment returns the segment of n. A new node is on probation.
-func (s *shard) segment(n *node) *segment {
-	if s.protected.lru.Contains(n) {
-		return &s.protected
-	}
-	return &s.probation
+// trace returns the mark of k, and its place in gone. Many keys have the same hash, few the same mark.
+func (s *shard) trace(k key) (mark uint64, gone *uint64) {
+	mark = maphash.String(s.seed, k.id) ^ k.hash
+	return mark, &s.gone[mark%uint64(len(s.gone))]
 }
 
 // index finds the nodes of all shards by their hashes. The nodes of a bucket are in one shard. Reads take no lock. They follow a
 // bucket's nodes while others change it: a node is added at the front, and a removed node still leads to the next one.
 type index []atomic.Pointer[node]
 
-func newIndex(entries int) index { return make(index, 1<<bits.Len(uint(entries-1))) }
+// newIndex returns an index for usual entries. It is also fast for more that are smaller.
+func newIndex(usual int) index { return make(index, 1<<bits.Len(uint(4*usual-1))) }
 
 func (x index) bucket(hash uint64) *atomic.Pointer[node] { return &x[hash&uint64(len(x)-1)] }
 
@@ -145,14 +164,11 @@ func (x index) get(k *key) *entry {
 	return nil
 }
 
-func (s *shard) find(k key) *node { return s.index.find(&k) }
-func (s *shard) get(k key) *entry { return s.index.get(&k) }
-
 // drop removes e if it is still the entry of k.
 func (s *shard) drop(k key, e *entry, why eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := s.find(k); n != nil && n.entry.Load() == e {
+	if n := s.find(&k); n != nil && n.entry.Load() == e {
 		s.evict(n, why)
 	}
 }
@@ -161,15 +177,15 @@ func (s *shard) drop(k key, e *entry, why eviction) {
 func (s *shard) replace(k key, e, next *entry, now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.get(k) == e {
+	if s.get(&k) == e {
 		s.put(k, next, now)
 	}
 }
 
 // remove removes n. The caller holds s.mu, here and in evict.
 func (s *shard) remove(n *node) {
-	s.segment(n).remove(n)
-	at := s.index.bucket(n.hash)
+	n.segment.remove(n)
+	at := s.bucket(n.hash)
 	for at.Load() != n {
 		at = &at.Load().next
 	}
@@ -178,6 +194,8 @@ func (s *shard) remove(n *node) {
 
 func (s *shard) evict(n *node, why eviction) {
 	s.remove(n)
+	mark, gone := s.trace(n.key)
+	*gone = mark
 	s.evicted[n.kind][why]++
 }
 
@@ -190,7 +208,7 @@ func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Durat
 	if e.tag != current {
 		return // a write overtook the load: the present entry may be newer
 	}
-	old := s.get(k)
+	old := s.get(&k)
 	if old != nil && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
 		switch {
 		case old.version == e.version && (!whole || e.version.known):
@@ -216,7 +234,7 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 		}
 		e = &lean
 	}
-	n := s.find(k)
+	n := s.find(&k)
 	if e.bytes > s.maxBytes {
 		if n != nil {
 			s.remove(n)
@@ -224,63 +242,41 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 		s.evicted[k.kind][byTooLarge]++
 		return
 	}
-	known := n != nil
-	if !known {
-		n = &node{key: k}
-	}
-	e.answered = &n.answered
-	s.segment(n).put(n, e)
-	if !known {
-		b := s.index.bucket(k.hash)
+	if n == nil {
+		n = &node{key: k, segment: &s.probation}
+		if mark, gone := s.trace(k); *gone == mark {
+			n.segment = &s.protected
+		}
+		b := s.bucket(k.hash)
 		n.next.Store(b.Load())
 		b.Store(n)
 	}
-	s.restrict()
+	e.answered = &n.answered
+	n.segment.put(n, e)
 	for i := 0; s.len() > s.maxEntries; i++ {
-		s.makeRoom(n, byEntries, now, i < mostProtected)
+		s.makeRoom(n, byEntries, s.probation.lru.Len() > s.maxEntries/probationShare, now, i)
 	}
 	for i := 0; s.bytes() > s.maxBytes; i++ {
-		s.makeRoom(n, byBytes, now, i < mostProtected)
+		s.makeRoom(n, byBytes, s.probation.bytes > s.maxBytes/probationShare, now, i)
 	}
 }
 
-// makeRoom evicts an entry to make room for the entry of newest. If mayProtect, it may protect one instead, and the caller
-// tries again. The caller holds s.mu.
-func (s *shard) makeRoom(newest *node, why eviction, now time.Duration, mayProtect bool) {
-	hot, _, some := s.protected.lru.GetOldest()
-	if some && hot.entry.Load().expired(now) { // it was hot once, and has not been renewed since
-		s.evict(hot, byExpiry)
-		return
+// makeRoom evicts an entry to make room for newest, or keeps one, and the caller tries again. If probation is crowded, it
+// takes more than its share. tried counts the calls before.
+func (s *shard) makeRoom(newest *node, why eviction, crowded bool, now time.Duration, tried int) {
+	n := s.protected.oldest(newest)
+	if n == nil || crowded && !n.entry.Load().expired(now) {
+		n = cmp.Or(s.probation.oldest(newest), n)
 	}
-	n, _, ok := s.probation.lru.GetOldest()
-	switch {
-	case some && (!ok || n == newest): // the protected entries leave too little room for newest
-		s.evict(hot, why)
-	case n == newest: // no entry is protected any more: all others went back on probation, behind newest
-		s.probation.lru.Get(n)
-		n, _, _ = s.probation.lru.GetOldest()
-		s.evict(n, why)
-	case mayProtect && s.mayProtect(n.entry.Load()) && n.answered.Swap(false):
-		s.probation.remove(n)
-		s.protected.put(n, n.entry.Load())
-		s.restrict()
+	switch e := n.entry.Load(); {
+	case e.expired(now): // it was hot once, and has not been renewed since
+		s.evict(n, byExpiry)
+	case tried < min(mostMoved, s.len()-2) && n.answered.Swap(false): // if all were kept, the first would go
+		n.segment.remove(n)
+		n.segment = &s.protected
+		n.segment.put(n, e)
 	default:
 		s.evict(n, why)
-	}
-}
-
-// mayProtect reports whether e alone would fit into the protected share.
-func (s *shard) mayProtect(e *entry) bool {
-	return float64(s.maxEntries)*protectedShare >= 1 && float64(e.bytes) <= float64(s.maxBytes)*protectedShare
-}
-
-// restrict sends protected entries back on probation until the others fit into their share. The caller holds s.mu.
-func (s *shard) restrict() {
-	g := &s.protected
-	for float64(g.lru.Len()) > float64(s.maxEntries)*protectedShare || float64(g.bytes) > float64(s.maxBytes)*protectedShare {
-		n, _, _ := g.lru.GetOldest()
-		g.remove(n)
-		s.probation.put(n, n.entry.Load())
 	}
 }
 

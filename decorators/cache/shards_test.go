@@ -3,13 +3,21 @@ package cache
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
+	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/memstore"
 )
+
+// alone returns the only shard of a cache.
+func alone(maxEntries int, maxBytes int64) *shard {
+	return newShard(newIndex(entriesFor(maxEntries, maxBytes)), maxEntries, maxBytes)
+}
 
 // audit fails unless the shard's bytes are exactly the sum of its entries' costs, and its bounds hold.
 func (s *shard) audit(t *testing.T, maxEntries int) {
@@ -19,7 +27,10 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 		var sum int64
 		for _, n := range g.lru.Keys() {
 			k, e := n.key, n.entry.Load()
-			if s.find(k) != n {
+			if n.segment.lru != g.lru {
+				t.Fatalf("entry %s is in another segment than its node says", k.id)
+			}
+			if s.find(&k) != n {
 				t.Fatalf("entry %s is not in the index", k.id)
 			}
 			if e.bytes != e.cost(k) {
@@ -47,9 +58,6 @@ func (s *shard) audit(t *testing.T, maxEntries int) {
 	if s.bytes() > s.maxBytes || s.len() > maxEntries {
 		t.Fatalf("%d bytes, at most %d; %d entries, at most %d", s.bytes(), s.maxBytes, s.len(), maxEntries)
 	}
-	if g := s.protected; g.bytes > s.maxBytes*8/10 || g.lru.Len() > maxEntries*8/10 {
-		t.Fatalf("protected: %d bytes, at most %d; %d entries, at most %d", g.bytes, s.maxBytes*8/10, g.lru.Len(), maxEntries*8/10)
-	}
 }
 
 // sized returns an entry of a thread whose title has size bytes.
@@ -61,7 +69,7 @@ func sized(id string, size int) *entry {
 func (s *shard) fillWith(id string, size int, answered bool) key {
 	k := key{id: id}
 	s.fill(k, sized(id, size), 1, 0, true)
-	if e := s.get(k); e != nil && answered {
+	if e := s.get(&k); e != nil && answered {
 		e.answered.Store(true)
 	}
 	return k
@@ -69,7 +77,7 @@ func (s *shard) fillWith(id string, size int, answered bool) key {
 
 func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	const entries, bytes = 20, 40_000
-	s := newShard(entries, bytes)
+	s := alone(entries, bytes)
 	r := rand.New(rand.NewPCG(3, 4))
 	most := 0
 	for range 50_000 {
@@ -77,11 +85,11 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 		k := key{id: strings.Repeat("x", r.IntN(30)) + fmt.Sprint(id), hash: uint64(id)}
 		switch r.IntN(10) {
 		case 0:
-			if e := s.get(k); e != nil {
+			if e := s.get(&k); e != nil {
 				s.drop(k, e, byWrite)
 			}
 		case 1:
-			if e := s.get(k); e != nil {
+			if e := s.get(&k); e != nil {
 				e.answered.Store(true)
 			}
 		case 2:
@@ -111,44 +119,128 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 	}
 }
 
-// Protected entries that grow must leave room for new entries.
-func TestProtectedEntriesKeepToTheirShareWhenTheyGrow(t *testing.T) {
-	const entries, bytes = 100, 100_000
-	s := newShard(entries, bytes)
-	put := func(n, size int) {
-		s.fillWith(fmt.Sprint(n), size, true)
-		s.audit(t, entries)
+// New entries have their share, so that they can answer before they are evicted.
+func TestNewEntriesStayForATimeHoweverManyAreHot(t *testing.T) {
+	const entries = 60
+	s := alone(entries, 1<<20)
+	for n := range entries {
+		s.fillWith(fmt.Sprint("hot ", n), 10, true)
 	}
 	for n := range 2 * entries {
-		put(n, 10)
+		for _, hot := range s.protected.lru.Keys() {
+			hot.answered.Store(true)
+		}
+		s.fillWith(fmt.Sprint("new ", n), 10, false)
+		for m := max(0, n-entries/probationShare+1); m <= n; m++ {
+			if s.get(&key{id: fmt.Sprint("new ", m)}) == nil {
+				t.Fatalf("new entry %d was evicted for new entry %d", m, n)
+			}
+		}
 	}
-	protected := s.protected.lru.Keys()
-	if len(protected) < 20 {
-		t.Fatalf("%d protected entries: the test proves nothing", len(protected))
-	}
-	for _, k := range protected {
-		var n int
-		fmt.Sscan(k.id, &n)
-		put(n, 3000)
+	if n := s.protected.lru.Len(); n != entries-entries/probationShare {
+		t.Errorf("%d entries are protected, want all that are not on probation", n)
 	}
 }
 
-// An entry that went back on probation must answer a read before it is protected again.
-func TestAnEntryIsProtectedOnceForHavingAnswered(t *testing.T) {
+// An entry that has answered is kept for that once. Then it must answer again.
+func TestAnEntryIsKeptOnceForHavingAnswered(t *testing.T) {
 	const entries = 10
-	s := newShard(entries, 1<<20)
-	for n := range 3 * entries { // more than can be protected: some go back on probation
-		s.fillWith(fmt.Sprint("hot ", n), 10, true)
+	s := alone(entries, 1<<20)
+	for n := range entries {
+		s.fillWith(fmt.Sprint("old ", n), 10, true)
 	}
 	for n := range 3 * entries {
-		s.fillWith(fmt.Sprint("once ", n), 10, false)
+		s.fillWith(fmt.Sprint("new ", n), 10, true)
 	}
-	if s.protected.lru.Len() == 0 {
-		t.Fatal("no entry is protected: the test proves nothing")
+	for n := range entries {
+		if s.get(&key{id: fmt.Sprint("old ", n)}) != nil {
+			t.Errorf("old entry %d has not answered again, but was not evicted for entries that have answered since", n)
+		}
 	}
-	for _, k := range s.probation.lru.Keys() {
-		if strings.HasPrefix(k.id, "hot") {
-			t.Errorf("%s went back on probation and has answered no read since, but it was not evicted", k.id)
+}
+
+// What has stopped answering goes before what goes on, although both are protected.
+func TestWhatStoppedAnsweringGoesFirst(t *testing.T) {
+	const entries = 60 // fewer than mostMoved: one fill looks at all of them
+	s := alone(entries, 1<<20)
+	var hot, stopped []key
+	for n := range entries / 2 {
+		stopped = append(stopped, s.fillWith(fmt.Sprint("stopped ", n), 10, true))
+		hot = append(hot, s.fillWith(fmt.Sprint("hot ", n), 10, true))
+	}
+	s.fillWith("one more", 10, true) // nearly all others are protected now
+	count := func(all []key) (n int) {
+		for _, k := range all {
+			if e := s.get(&k); e != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if n := s.protected.lru.Len(); n < entries*8/10 || count(hot) < len(hot) {
+		t.Fatalf("%d entries are protected, %d of them hot: the test proves nothing", n, count(hot))
+	}
+	for n := 0; count(stopped) > 0; n++ {
+		for _, k := range hot {
+			s.get(&k).answered.Store(true)
+		}
+		s.fillWith(fmt.Sprint("new ", n), 10, true)
+		if count(hot) < len(hot) {
+			t.Fatalf("a hot entry was evicted while %d stayed that have stopped answering", count(stopped))
+		}
+		if n == 10*entries {
+			t.Fatalf("%d entries stayed that have stopped answering", count(stopped))
+		}
+	}
+}
+
+// An entry that was evicted too early is protected when it comes back, even if it has not answered in its first stay.
+func TestAnEntryThatComesBackSoonIsProtected(t *testing.T) {
+	const entries = 10
+	s := alone(entries, 1<<20)
+	back := s.fillWith("back", 10, false)
+	for n := range entries {
+		s.fillWith(fmt.Sprint("before ", n), 10, false)
+	}
+	if s.get(&back) != nil {
+		t.Fatal("the entry was not evicted: the test proves nothing")
+	}
+	s.fillWith("back", 10, false)
+	for n := range 10 * entries {
+		s.fillWith(fmt.Sprint("after ", n), 10, false)
+	}
+	if s.get(&back) == nil {
+		t.Error("an entry that came back was evicted for entries that came once")
+	}
+}
+
+// An expired entry makes room before any other, although it has answered.
+func TestAnExpiredEntryIsNotKept(t *testing.T) {
+	const entries, end = 20, 100
+	for _, protect := range []bool{false, true} {
+		s := alone(entries, 1<<20)
+		var old []key
+		for n := range entries / 2 {
+			old = append(old, s.fillWith(fmt.Sprint("old ", n), 10, true))
+		}
+		for n := 0; protect && n < entries; n++ {
+			s.fillWith(fmt.Sprint("once ", n), 10, false)
+		}
+		if protect && s.protected.lru.Len() != len(old) {
+			t.Fatalf("%d entries are protected, want %d: the test proves nothing", s.protected.lru.Len(), len(old))
+		}
+		for _, k := range old {
+			e := s.get(&k)
+			e.expires = end
+			e.answered.Store(true)
+		}
+		room := entries - s.len()
+		for n := range entries {
+			k := key{id: fmt.Sprint(n)}
+			s.fill(k, sized(k.id, 10), 1, end, true)
+			if gone, want := s.evicted[coherence.ThreadCounter][byExpiry], uint64(max(0, min(n+1-room, len(old)))); gone != want {
+				t.Fatalf("protected: %v: after %d fills %d expired entries were evicted, want %d", protect, n+1, gone, want)
+			}
 		}
 	}
 }
@@ -156,11 +248,11 @@ func TestAnEntryIsProtectedOnceForHavingAnswered(t *testing.T) {
 // An entry that goes on answering stays, however many others are protected after it.
 func TestWhatAnswersAgainAndAgainStays(t *testing.T) {
 	const entries = 10
-	s := newShard(entries, 1<<20)
+	s := alone(entries, 1<<20)
 	hot := s.fillWith("hot", 10, true)
 	for n := range 10 * entries {
 		s.fillWith(fmt.Sprint("warm ", n), 10, true) // these answer once
-		e := s.get(hot)
+		e := s.get(&hot)
 		if e == nil {
 			t.Fatalf("the hot entry was evicted for warm entry %d", n)
 		}
@@ -171,7 +263,7 @@ func TestWhatAnswersAgainAndAgainStays(t *testing.T) {
 
 // Lookups take no lock. An entry that stays must be found while its neighbours in the bucket come and go.
 func TestAnEntryIsFoundWhileItsBucketChanges(t *testing.T) {
-	s := newShard(100, 1<<20) // all keys have the same hash
+	s := alone(100, 1<<20) // all keys have the same hash
 	var stays []key
 	for n := range 20 {
 		stays = append(stays, s.fillWith(fmt.Sprint("stays ", n), 10, false))
@@ -188,7 +280,7 @@ func TestAnEntryIsFoundWhileItsBucketChanges(t *testing.T) {
 				default:
 				}
 				k := key{id: fmt.Sprint("goes ", (7*n+g)%20)}
-				if e := s.get(k); e != nil {
+				if e := s.get(&k); e != nil {
 					s.drop(k, e, byWrite)
 				}
 				s.fillWith(k.id, 10, false)
@@ -197,7 +289,7 @@ func TestAnEntryIsFoundWhileItsBucketChanges(t *testing.T) {
 	}
 	for range 20_000 {
 		for _, k := range stays {
-			if e := s.get(k); e == nil || e.thread.ID != k.id {
+			if e := s.get(&k); e == nil || e.thread.ID != k.id {
 				t.Errorf("%s was not found", k.id)
 			}
 		}
@@ -211,40 +303,22 @@ func TestAnEntryIsFoundWhileItsBucketChanges(t *testing.T) {
 }
 
 // A fill holds the lock for a short time, even if all entries of the shard have answered.
-func TestFewAreProtectedForOneThatComes(t *testing.T) {
+func TestFewAreMovedForOneThatComes(t *testing.T) {
 	const entries = 1000
-	s := newShard(entries, 1<<20)
+	s := alone(entries, 1<<20)
 	for n := range entries {
 		s.fillWith(fmt.Sprint(n), 10, true)
 	}
 	s.fillWith("one more", 10, false)
-	if n := s.protected.lru.Len(); n != mostProtected {
-		t.Errorf("one fill protected %d entries, want %d", n, mostProtected)
-	}
-}
-
-// An entry larger than the protected share would send all other protected entries back, and then itself.
-func TestAnEntryThatIsLargerThanTheProtectedShareIsNotProtected(t *testing.T) {
-	const bytes = 100_000
-	s := newShard(100, bytes)
-	large := s.fillWith("large", bytes*85/100, true)
-	k := s.fillWith("hot", 10, true)
-	hot := s.find(k)
-	s.probation.remove(hot)
-	s.protected.put(hot, hot.entry.Load())
-	s.fillWith("one more", bytes/5, false)
-	if s.get(large) != nil {
-		t.Error("the large entry was not evicted")
-	}
-	if !s.protected.lru.Contains(hot) {
-		t.Error("the hot entry is no longer protected")
+	if n := s.protected.lru.Len(); n != mostMoved {
+		t.Errorf("one fill protected %d entries, want %d", n, mostMoved)
 	}
 }
 
 // An entry that fits into a shard is stored, whatever is protected.
 func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	const entries, bytes = 100, 100_000
-	s := newShard(entries, bytes)
+	s := alone(entries, bytes)
 	for n := range 2 * entries {
 		s.fillWith(fmt.Sprint(n), 500, true)
 		s.audit(t, entries)
@@ -252,7 +326,7 @@ func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 	if n := s.protected.bytes; n < bytes*7/10 {
 		t.Fatalf("%d bytes are protected: the test proves nothing", n)
 	}
-	if s.get(s.fillWith("large", bytes/2, false)) == nil {
+	if k := s.fillWith("large", bytes/2, false); s.get(&k) == nil {
 		t.Error("an entry of half a shard was not stored")
 	}
 	s.audit(t, entries)
@@ -262,7 +336,7 @@ func TestALargeEntryFindsRoomBesideProtectedOnes(t *testing.T) {
 func TestAccountingIsExactWhateverGrows(t *testing.T) {
 	const entries, bytes = 20, 40_000
 	for seed := range uint64(100) {
-		s := newShard(entries, bytes)
+		s := alone(entries, bytes)
 		r := rand.New(rand.NewPCG(seed, 1))
 		for range 1000 {
 			k := key{id: fmt.Sprint(r.IntN(40))}
@@ -271,10 +345,10 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 				size = r.IntN(38_000)
 			}
 			s.fill(k, sized(k.id, size), 1, 0, true)
-			if s.get(k) == nil {
+			if s.get(&k) == nil {
 				t.Fatalf("an entry of %d bytes was not stored", size)
 			}
-			if e := s.get(key{id: fmt.Sprint(r.IntN(40))}); e != nil {
+			if e := s.get(&key{id: fmt.Sprint(r.IntN(40))}); e != nil {
 				e.answered.Store(true)
 			}
 			s.audit(t, entries)
@@ -283,7 +357,7 @@ func TestAccountingIsExactWhateverGrows(t *testing.T) {
 }
 
 func TestAFlushLeavesNothing(t *testing.T) {
-	s := newShard(20, 1<<20)
+	s := alone(20, 1<<20)
 	for n := range 100 {
 		s.fillWith(fmt.Sprint(n), 10, true)
 	}
@@ -298,33 +372,33 @@ func TestAFlushLeavesNothing(t *testing.T) {
 }
 
 func TestOnlyTheEntryThatWasLookedAtIsReplaced(t *testing.T) {
-	s, k := newShard(4, 1<<20), key{id: "thr_1"}
+	s, k := alone(4, 1<<20), key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 1, 0, true)
-	seen := s.get(k)
+	seen := s.get(&k)
 	s.fill(k, &entry{tag: 2}, 2, 0, true)
 	s.replace(k, seen, &entry{tag: 3}, 0)
 	s.drop(k, seen, byWrite)
-	if e := s.get(k); e == nil || e.tag != 2 {
+	if e := s.get(&k); e == nil || e.tag != 2 {
 		t.Errorf("got entry %v, want the newer one, with tag 2", e)
 	}
 }
 
 func TestAPatchDoesNotForgetThatItsEntryAnswered(t *testing.T) {
-	s, k := newShard(4, 1<<20), key{id: "thr_1"}
+	s, k := alone(4, 1<<20), key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 1, 0, true)
-	e := s.get(k)
+	e := s.get(&k)
 	e.answered.Store(true)
 	s.replace(k, e, &entry{tag: 2}, 0)
-	if !s.get(k).answered.Load() {
+	if !s.get(&k).answered.Load() {
 		t.Error("the patched entry has not answered, but the entry before it has")
 	}
 }
 
 func TestAFillThatWasOvertakenIsNotStored(t *testing.T) {
-	s := newShard(4, 1<<20)
+	s := alone(4, 1<<20)
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1}, 2, 0, false)
-	if s.get(k) != nil {
+	if s.get(&k) != nil {
 		t.Error("an entry was stored though its tag differs from the counter")
 	}
 }
@@ -346,10 +420,10 @@ func TestPartsOfTwoVersionsNeverShareAnEntry(t *testing.T) {
 		{"neither", thread(version{}), window(version{}), true, version{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newShard(4, 1<<20)
+			s := alone(4, 1<<20)
 			s.fill(k, c.old, 1, 0, false)
 			s.fill(k, c.fill, 1, 0, false)
-			e := s.get(k)
+			e := s.get(&k)
 			if (e.hasThread && e.hasWindow) != c.both || e.version != c.version {
 				t.Errorf("got thread %v, window %v, version %v", e.hasThread, e.hasWindow, e.version)
 			}
@@ -358,36 +432,43 @@ func TestPartsOfTwoVersionsNeverShareAnEntry(t *testing.T) {
 }
 
 func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
-	s := newShard(4, 1<<20)
+	s := alone(4, 1<<20)
 	k := key{id: "thr_1"}
 	s.fill(k, &entry{tag: 1, expires: 10, hasThread: true}, 1, 0, false)
 	s.fill(k, &entry{tag: 1, expires: 20, hasWindow: true}, 1, 5, false)
-	if e := s.get(k); e.expires != 10 || !e.hasThread || !e.hasWindow {
+	if e := s.get(&k); e.expires != 10 || !e.hasThread || !e.hasWindow {
 		t.Errorf("got expires %d, thread %v, window %v; want 10 and both", e.expires, e.hasThread, e.hasWindow)
 	}
 	s.fill(k, &entry{tag: 1, expires: 30, hasWindow: true}, 1, 15, false)
-	if e := s.get(k); e.hasThread || e.expires != 30 {
+	if e := s.get(&k); e.hasThread || e.expires != 30 {
 		t.Errorf("got expires %d, thread %v: an expired part was merged with a new one", e.expires, e.hasThread)
 	}
 }
 
-func TestCountersAreAsManyAsTheEntriesThereIsRoomFor(t *testing.T) {
+func TestTablesAreForAsManyEntriesAsThereIsRoomFor(t *testing.T) {
 	for _, c := range []struct {
 		entries int
 		bytes   int64
 		want    int
 	}{
-		{100, 1 << 30, 100 * countersPerEntry},
-		{1 << 20, 100 * leastCost, 101 * countersPerEntry},
-		{1, 1, countersPerEntry},
+		{100, 1 << 30, 100},
+		{1 << 20, 100 * usualCost, 100},
+		{1, 1, 1},
 	} {
-		if n := countersFor(c.entries, c.bytes); n != c.want {
-			t.Errorf("%d entries, %d bytes: %d counters, want %d", c.entries, c.bytes, n, c.want)
+		if n := entriesFor(c.entries, c.bytes); n != c.want {
+			t.Errorf("%d entries, %d bytes: tables for %d entries, want %d", c.entries, c.bytes, n, c.want)
 		}
 	}
-	s := newShard(1, 1<<20)
-	s.fill(key{}, &entry{tag: 1, hasThread: true}, 1, 0, true)
-	if s.bytes() < leastCost {
-		t.Errorf("an entry costs %d bytes, less than leastCost, %d", s.bytes(), leastCost)
+}
+
+// The documentation of WithMaxBytes has the number.
+func TestTablesTakeAFewPerCentOfTheBytes(t *testing.T) {
+	for _, bytes := range []int64{4 << 20, 4<<20 + 2*usualCost, 64 << 20, 100 << 20} {
+		before := testenv.Heap()
+		l := newLayer(memstore.New(), config{maxBytes: bytes, maxEntries: mostEntries})
+		if held := testenv.Heap() - before; int64(held) > bytes*8/100 {
+			t.Errorf("a bound of %d bytes: an empty cache holds %d, more than 8 %%", bytes, held)
+		}
+		runtime.KeepAlive(l)
 	}
 }
