@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/chatstore/chatstore v0.0.0
 	github.com/chatstore/chatstore/sqlstore v0.0.0
-	github.com/dgraph-io/ristretto v0.1.1
+	github.com/dgraph-io/ristretto v0.2.0
 	github.com/dgraph-io/ristretto/v2 v2.4.2
 	github.com/eko/gocache/lib/v4 v4.2.3
 	github.com/eko/gocache/store/ristretto/v4 v4.2.2
