@@ -41,7 +41,7 @@ var full = scale{
 	readers: []int{64, 1000}, stampedes: 15, stampedesLeft: 5,
 	threadSizes: []int{100, 1000, 10_000, 100_000, 1_000_000},
 	ownerSizes:  []int{10, 100, 1000, 10_000, 100_000},
-	residents:   []int{1000, 10_000, 100_000, 1_000_000}, answers: 4_000_000,
+	residents:   []int{1000, 10_000, 100_000, 1_000_000}, answers: 2_000_000,
 	stored: []int{10_000, 10_000_000},
 	others: []int{1000, 1_000_000},
 }
