@@ -6,6 +6,6 @@
 //	go test -run '^$' -bench 'Tables/reads' ./bench        one section
 //	go test -run '^$' -bench . -timeout 1h ./bench -write  also writes tables and pictures to bench/README.md
 //
-// The output is Markdown. Times are medians of many short turns. The turns alternate between the compared libraries, so that
-// other load on the machine affects all of them alike. Ratios are more stable than times.
+// The output is Markdown. The compared libraries alternate in many short turns. A time is the shortest turn, because other load on
+// the machine can only make a turn longer. Ratios are more stable than times.
 package bench

@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +104,7 @@ func growth(tb testing.TB) (tables []table) {
 		for n, of := range costs {
 			l := line{name: items.head[1+2*n]}
 			for i, c := range of {
-				l.points = append(l.points, plotter.XY{X: float64(sizes[i]), Y: float64(c.call) / float64(time.Microsecond)})
+				l.points = append(l.points, plotter.XY{X: float64(sizes[i]), Y: c.call / 1e3})
 			}
 			p.lines = append(p.lines, l)
 		}
@@ -109,7 +112,7 @@ func growth(tb testing.TB) (tables []table) {
 	}
 	items.picture = draw("growth-items", items.title, items.head[0], at.threadSizes, itemCosts)
 	threads.picture = draw("growth-threads", threads.title, threads.head[0], at.ownerSizes, threadCosts)
-	return []table{items, threads, residents(tb), fewOfMany(tb)}
+	return []table{items, threads, residents(tb), besideTheCollector(tb), inMemory(tb), fewOfMany(tb)}
 }
 
 // against adds a row for each size, with the times of each backend.
@@ -170,16 +173,15 @@ func growOwners(tb testing.TB, base store.Store, db *sql.DB, n, each int) {
 
 // residents measures a hit in caches of different sizes, and their memory.
 func residents(tb testing.TB) table {
-	t := table{title: "A cache hit, by number of cached threads", head: []string{"threads", "LoadThread", "relative to fewest", "golang-lru", "heap per thread"},
+	t := table{title: "A cache hit, by number of cached threads", head: []string{"threads", "LoadThread", "relative to golang-lru", "golang-lru", "heap per thread"},
 		note: "Each thread is read equally often. The heap includes the threads' texts, and tables for twice as many entries."}
 	counts := at.residents
 	var entrants, lrus []entrant
 	var heaps []int
 	for _, n := range counts {
-		base := &fresh{Store: memstore.New()}
-		fill(tb, base, n, 0)
+		base := anyThread{memstore.New()}
 		before := testenv.Heap()
-		s := store.Wrap(base, cache.New(cache.WithMaxEntries(2*n), cache.WithMaxBytes(4<<30), cache.WithTTL(24*time.Hour)))
+		s := store.Wrap(base, cache.New(roomFor(n)...))
 		defer func() { must(tb, store.Close(s)) }()
 		ids := make([]string, n)
 		for i := range ids {
@@ -203,8 +205,92 @@ func residents(tb testing.TB) table {
 	}
 	costs := compare(append(entrants, lrus...), 2, 1)
 	for i, n := range counts {
-		t.rows = append(t.rows, []string{grouped(n), nanos(costs[i].call), times(costs[i].call, costs[0].call),
+		t.rows = append(t.rows, []string{grouped(n), nanos(costs[i].call), times(costs[i].call, costs[len(counts)+i].call),
 			nanos(costs[len(counts)+i].call), fmt.Sprintf("%d bytes", heaps[i])})
+	}
+	return t
+}
+
+// anyThread is a base that has every thread. It returns new copies each time, as a database does.
+type anyThread struct{ store.Store }
+
+func (anyThread) LoadThread(_ context.Context, id string) (chat.Thread, error) {
+	t := chat.Thread{ID: id, Title: "A chat about budgets", CreatedAt: noon}
+	t, err := chat.ParseThread(t.JSON().String())
+	t.Owner = chat.Owner{Tenant: strings.Clone(owner.Tenant), Subject: strings.Clone(owner.Subject)}
+	return t, err
+}
+
+// roomFor returns options for a cache that evicts none of n threads.
+func roomFor(n int) []cache.Option {
+	return []cache.Option{cache.WithMaxEntries(2 * n), cache.WithMaxBytes(4 << 30), cache.WithTTL(24 * time.Hour)}
+}
+
+// garbage is the memory that a server allocates to answer a request.
+const garbage = 4 << 10
+
+// besideTheCollector measures the garbage collector while the largest number of resident threads is read.
+func besideTheCollector(tb testing.TB) table {
+	n := slices.Max(at.residents)
+	t := table{title: fmt.Sprintf("The garbage collector beside %s resident threads", grouped(n)),
+		head: []string{"", "heap", "collections", "share of the processors", "processor time of one", "longest pause"},
+		note: fmt.Sprintf("Two goroutines read threads at random, %s times in sum. Each read allocates %s bytes, as a server's answer would.",
+			grouped(at.answers), grouped(garbage))}
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = threadID(i)
+	}
+	for _, l := range loaders(2*n, roomFor(n)...) {
+		if !slices.Contains([]string{"map and mutex", "golang-lru", "otter v2", "**chatstore's cache**"}, l.name) {
+			continue
+		}
+		empty := testenv.Heap()
+		of := l.new(anyThread{memstore.New()})
+		for _, id := range ids {
+			get[chat.Thread](tb)(of.load(tb.Context(), id))
+		}
+		heap, before := testenv.Heap()-empty, collections()
+		together(2, func(w int) {
+			r := rand.New(rand.NewPCG(7, uint64(w)))
+			for range at.answers / 2 {
+				id := ids[r.IntN(n)]
+				if th, err := of.load(tb.Context(), id); err != nil || th.ID != id {
+					panic(fmt.Sprint("read ", th, err))
+				}
+				answers[w] = make([]byte, garbage)
+			}
+		})
+		after := collections()
+		of.close()
+		cycles, cpu := after.cycles-before.cycles, after.cpu-before.cpu
+		t.rows = append(t.rows, []string{l.name, mebibytes(heap), fmt.Sprint(cycles), fmt.Sprintf("%.1f %%", 100*cpu/(after.busy-before.busy)),
+			nanos(1e9 * cpu / float64(cycles)), nanos(after.longestPause(before))})
+	}
+	return t
+}
+
+// answers has the last answer of each worker, so that the compiler allocates them.
+var answers [2][]byte
+
+// inMemory measures stores in memory by their number of items.
+func inMemory(tb testing.TB) table {
+	t := table{title: "A store in memory, by number of items", head: []string{"items", "threads", "newest 20 of any thread", "heap per item", "longest pause"},
+		note: "The pause is the longest one of the garbage collector while the items are added."}
+	for _, n := range at.stored {
+		for _, threads := range []int{1, n / 20} {
+			empty, before := testenv.Heap(), collections()
+			s := memstore.New()
+			fill(tb, s, threads, n/threads)
+			after, heap := collections(), testenv.Heap()-empty
+			r := rand.New(rand.NewPCG(9, 9))
+			cost := compare([]entrant{{"", func(int, int) {
+				p, err := s.LoadThreadItems(tb.Context(), threadID(r.IntN(threads)), store.PageQuery{})
+				if err != nil || len(p.Data) != 20 {
+					panic(fmt.Sprint("read ", len(p.Data), err))
+				}
+			}}}, 2, 1)
+			t.rows = append(t.rows, []string{grouped(n), grouped(threads), nanos(cost[0].call), fmt.Sprintf("%d bytes", heap/n), nanos(after.longestPause(before))})
+		}
 	}
 	return t
 }

@@ -51,11 +51,11 @@ type namedLoader struct {
 	new  func(base store.Store) loader
 }
 
-// loaders returns the stacks that load a thread.
-func loaders() (all []namedLoader) {
+// loaders returns the stacks that load a thread. They have room for that many entries.
+func loaders(entries int, opts ...cache.Option) (all []namedLoader) {
 	for _, p := range peersOf[chat.Thread]() {
 		all = append(all, namedLoader{p.name, func(base store.Store) loader {
-			c := p.new(sized(base.LoadThread, 1000))
+			c := p.new(sized(base.LoadThread, entries))
 			return loader{c.Get, c.Close}
 		}})
 	}
@@ -66,8 +66,8 @@ func loaders() (all []namedLoader) {
 		}})
 	}
 	ours("**chatstore's singleflight**", func(base store.Store) store.Store { return store.Wrap(base, singleflight.New()) })
-	ours("**chatstore's cache**", func(base store.Store) store.Store { return store.Wrap(base, cache.New()) })
-	ours("**the recommended stack**", func(base store.Store) store.Store { return recommended(base) })
+	ours("**chatstore's cache**", func(base store.Store) store.Store { return store.Wrap(base, cache.New(opts...)) })
+	ours("**the recommended stack**", func(base store.Store) store.Store { return recommended(base, opts...) })
 	return all
 }
 
@@ -81,17 +81,17 @@ func stampedes(tb testing.TB) (tables []table) {
 	ctx := asCaller(tb.Context(), owner)
 	base := memstore.New()
 	fill(tb, base, 1, 0)
-	all := loaders()
+	all := loaders(1000)
 	for _, readers := range at.readers {
 		t := table{
 			title: fmt.Sprintf("%d readers of a cold thread, with a base that takes %v", readers, readTakes),
 			head:  []string{"", "base reads", "last reader served after", "base reads, first reader cancelled", "other readers failed"},
-			note: fmt.Sprintf("Medians of %d stampedes; with a cancelled reader, of %d. That reader comes first, and leaves when all others wait.", at.turns,
+			note: fmt.Sprintf("Medians of %d stampedes; with a cancelled reader, of %d. That reader comes first, and leaves when all others wait.", at.stampedes,
 				at.stampedesLeft),
 		}
 		served := make([][]time.Duration, len(all))
 		reads, readsAfter, failed := make([][]int64, len(all)), make([][]int64, len(all)), make([][]int64, len(all))
-		for range at.turns {
+		for range at.stampedes {
 			for i, l := range all {
 				s := rush(ctx, l, base, readers)
 				served[i], reads[i] = append(served[i], s.took), append(reads[i], s.reads)

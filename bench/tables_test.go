@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 )
@@ -35,15 +36,16 @@ func (t table) String() string {
 	return b.String()
 }
 
-// nanos returns a duration in a unit with few digits.
-func nanos(d time.Duration) string {
-	switch {
+// nanos returns a number of nanoseconds in a unit with few digits.
+func nanos[N time.Duration | float64](ns N) string {
+	switch d := time.Duration(math.Round(float64(ns))); {
 	case d < 10*time.Microsecond:
 		return fmt.Sprintf("%d ns", d.Nanoseconds())
 	case d < 10*time.Millisecond:
 		return fmt.Sprintf("%.1f µs", float64(d)/float64(time.Microsecond))
+	default:
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	}
-	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
 
-func times(d, ref time.Duration) string { return fmt.Sprintf("%.1f ×", float64(d)/float64(ref)) }
+func times(cost, ref float64) string { return fmt.Sprintf("%.1f ×", cost/ref) }
