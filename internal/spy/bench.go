@@ -2,7 +2,7 @@ package spy
 
 import (
 	"fmt"
-	"slices"
+	"math"
 	"testing"
 	"time"
 
@@ -12,7 +12,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-// InTurns alternates between f, the subject of a benchmark, and ref, its reference. It reports the ratio of their median costs in
+// InTurns alternates between f, the subject of a benchmark, and ref, its reference. It reports the ratio of their least costs in
 // unit, because ratios differ less between machines than times do.
 func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportAllocs()
@@ -25,25 +25,21 @@ func InTurns(b *testing.B, unit string, f, ref func()) {
 	b.ReportMetric(0, "ns/op") // hides the time of an iteration, which runs both functions
 }
 
-// Turns alternates between n calls of f and n calls of ref, as long as more returns true. It returns the median cost of a call of
-// each.
+// Turns alternates between n calls of f and n calls of ref, as long as more returns true. It returns the cost of a call of each in
+// its shortest turn. A median of a busy machine would measure the machine's scheduler.
 func Turns(more func() bool, n int, f, ref func()) (cost, refCost time.Duration) {
-	var costs, refCosts []time.Duration
 	run := func(f func()) time.Duration {
 		begin := time.Now()
 		for range n {
 			f()
 		}
-		return time.Since(begin)
+		return time.Since(begin) / time.Duration(n)
 	}
+	cost, refCost = math.MaxInt64, math.MaxInt64
 	for more() {
-		costs, refCosts = append(costs, run(f)), append(refCosts, run(ref))
+		cost, refCost = min(cost, run(f)), min(refCost, run(ref))
 	}
-	median := func(d []time.Duration) time.Duration {
-		slices.Sort(d)
-		return d[len(d)/2] / time.Duration(n)
-	}
-	return median(costs), median(refCosts)
+	return cost, refCost
 }
 
 // Reference returns the reference R of the project's budgets: a hit of lru.Cache[string, chat.Thread].Get among 1000 entries.

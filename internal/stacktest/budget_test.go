@@ -24,7 +24,7 @@ import (
 )
 
 // These benchmarks measure the budgets: the cost of a cached read, and of a read through the stack. Each alternates with the
-// reference R, which is lru.Cache[string, chat.Thread].Get, and reports the ratio of the medians as xR. Ratios differ less between
+// reference R, which is lru.Cache[string, chat.Thread].Get, and reports the ratio of the least costs as xR. Ratios differ less between
 // machines than times do.
 //
 //	go test -run '^$' -bench Budget ./internal/stacktest
