@@ -95,7 +95,7 @@ func newLayer(next store.Store, c config) *cached {
 // countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
 const countersPerEntry = 16
 
-// usualCost is the cost of an entry by which the tables are sized.
+// usualCost is the cost of an entry by which the tables are sized. If entries are smaller, more of them share a counter.
 const usualCost = 4 << 10
 
 // entriesFor returns for how many entries of the usual cost there is room.
