@@ -14,6 +14,7 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -61,7 +62,12 @@ func stepped(tb testing.TB, child int) (calls []writesOf) {
 	var status syscall.WaitStatus
 	get[int](tb)(syscall.Wait4(child, &status, 0, nil))
 	must(tb, syscall.PtraceSetOptions(child, syscall.PTRACE_O_TRACECLONE))
-	must(tb, syscall.PtraceCont(child, 0))
+	resume := func(thread, signal int) {
+		if err := syscall.PtraceCont(thread, signal); err != syscall.ESRCH { // the end of the child ends its threads
+			must(tb, err)
+		}
+	}
+	resume(child, 0)
 	for {
 		thread := get[int](tb)(syscall.Wait4(-1, &status, syscall.WALL, nil))
 		switch {
@@ -71,11 +77,11 @@ func stepped(tb testing.TB, child int) (calls []writesOf) {
 			}
 		case status.StopSignal() == syscall.SIGTRAP && status.TrapCause() == 0:
 			calls = append(calls, step(tb, thread))
-			must(tb, syscall.PtraceCont(thread, 0))
+			resume(thread, 0)
 		case status.StopSignal() == syscall.SIGTRAP || status.StopSignal() == syscall.SIGSTOP: // a new thread
-			must(tb, syscall.PtraceCont(thread, 0))
+			resume(thread, 0)
 		default:
-			must(tb, syscall.PtraceCont(thread, int(status.StopSignal())))
+			resume(thread, int(status.StopSignal()))
 		}
 	}
 }
@@ -190,14 +196,17 @@ func warm(ctx context.Context, load loadThread, id string) {
 // A hit must not write to memory that hits on other processors write to. A lock, a shared counter or a list of recently used
 // entries would do so.
 func TestAHitWritesToNoSharedLine(t *testing.T) {
+	if testenv.Race {
+		t.Skip("the race detector writes to memory of its own")
+	}
 	if _, shared := sharedBy(t, "a mutex"); shared == 0 {
 		t.Fatal("the lines that a mutex shares were not seen")
 	}
 	for name := range steppedStacks(memstore.New()) {
 		first, shared := sharedBy(t, name)
 		t.Logf("%s: %d instructions, %d locked, %d lines, %d shared", name, first.instructions, first.locked, len(first.lines), shared)
-	}
-	if _, shared := sharedBy(t, "chatstore's cache"); shared > 0 {
-		t.Errorf("two hits write to %d lines both", shared)
+		if name == "chatstore's cache" && shared > 0 {
+			t.Errorf("two hits write to %d lines both", shared)
+		}
 	}
 }
