@@ -74,14 +74,10 @@ func newSegment(maxEntries int) segment {
 	return segment{lru: lru}
 }
 
-// put makes e the entry of n, the newest node.
-func (g *segment) put(n *node, e *entry) {
-	if g.lru.Contains(n) {
-		g.bytes -= n.entry.Load().bytes
-	}
-	n.entry.Store(e)
+// add makes n the newest node.
+func (g *segment) add(n *node) {
 	g.lru.Add(n, struct{}{})
-	g.bytes += e.bytes
+	g.bytes += n.entry.Load().bytes
 }
 
 // oldest returns the oldest node other than newest, or nil.
@@ -247,12 +243,16 @@ func (s *shard) put(k key, e *entry, now time.Duration) {
 		if mark, gone := s.trace(k); *gone == mark {
 			n.segment = &s.protected
 		}
+		e.answered = &n.answered
+		n.entry.Store(e)
+		n.segment.add(n)
 		b := s.bucket(k.hash)
 		n.next.Store(b.Load())
 		b.Store(n)
+	} else { // it keeps its place
+		e.answered = &n.answered
+		n.segment.bytes += e.bytes - n.entry.Swap(e).bytes
 	}
-	e.answered = &n.answered
-	n.segment.put(n, e)
 	for i := 0; s.len() > s.maxEntries; i++ {
 		s.makeRoom(n, byEntries, s.probation.lru.Len() > s.maxEntries/probationShare, now, i)
 	}
@@ -274,7 +274,7 @@ func (s *shard) makeRoom(newest *node, why eviction, crowded bool, now time.Dura
 	case tried < min(mostMoved, s.len()-2) && n.answered.Swap(false): // if all were kept, the first would go
 		n.segment.remove(n)
 		n.segment = &s.protected
-		n.segment.put(n, e)
+		n.segment.add(n)
 	default:
 		s.evict(n, why)
 	}
