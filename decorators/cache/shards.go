@@ -268,8 +268,8 @@ func (s *shard) makeRoom(newest *node, why eviction, crowded bool, now time.Dura
 	if n == nil || crowded && !n.entry.Load().expired(now) {
 		n = cmp.Or(s.probation.oldest(newest), n)
 	}
-	switch e := n.entry.Load(); {
-	case e.expired(now): // it was hot once, and has not been renewed since
+	switch {
+	case n.entry.Load().expired(now): // it was hot once, and has not been renewed since
 		s.evict(n, byExpiry)
 	case tried < min(mostMoved, s.len()-2) && n.answered.Swap(false): // if all were kept, the first would go
 		n.segment.remove(n)
