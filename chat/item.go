@@ -71,7 +71,7 @@ var commonTraits = func() map[ItemType]*itemTraits {
 	return all
 }()
 
-// split returns the part of text that equals s. If there is none, it returns s.
+// split returns a part of text that equals s, at any place. If there is none, it returns s.
 func split(text, s string) (part, string) {
 	i := strings.Index(text, s)
 	if i < 0 || uint64(i+len(s)) > math.MaxUint32 {
@@ -290,7 +290,7 @@ func (it Item) WithBody(body Body) (Item, error) {
 // agrees reports whether the fields have the document's values.
 func (it *Item) agrees() bool {
 	d := it.doc
-	return it.ID == d.join(d.id, d.traits.id) && it.ThreadID == d.join(d.threadID, d.traits.threadID) && it.CreatedAt.UnixMicro() == d.createdAt
+	return it.ID == d.join(d.id, d.traits.id) && it.ThreadID == d.join(d.threadID, d.traits.threadID) && jsondoc.SameTime(it.CreatedAt, time.UnixMicro(d.createdAt))
 }
 
 // JSON returns the item in its wire form: the text that it was parsed from, byte for byte. Only the members of fields that were

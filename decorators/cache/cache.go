@@ -88,7 +88,8 @@ func WithMaxBytes(n int64) Option {
 
 // WithMaxEntries bounds the number of entries; the default is DefaultMaxEntries, 10,000. An entry is a thread or an
 // attachment, for one principal unless principals share. The tables take 160 to 320 bytes for each, within the 8 % of
-// WithMaxBytes. WithMaxEntries panics unless n is 1 to 16,777,216.
+// WithMaxBytes. They suit entries of 4 KiB. Of smaller ones, such as threads without items, more share a counter, and a write to
+// one makes the others miss. WithMaxEntries panics unless n is 1 to 16,777,216.
 func WithMaxEntries(n int) Option {
 	must(n > 0 && n <= mostEntries, fmt.Sprintf("WithMaxEntries: the bound must be 1 to %d", mostEntries))
 	return func(c *config) { c.maxEntries = n }

