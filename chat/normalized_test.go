@@ -123,7 +123,7 @@ func TestNormalizedRefuses(t *testing.T) {
 			refused(t, field)(th.Normalized())
 		}
 	}
-	it := must[chat.Item](t)(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
+	it := must[chat.Item](t)(must[chat.Item](t)(chat.NewItem("msg_1", noon, chat.EndOfTurn{})).Normalized("thr_1"))
 	it.CreatedAt = time.Unix(noon.Unix()+18_446_744_073_709, 551_616_000) // 2^64 microseconds later
 	refused(t, "created_at: outside the years 1 to 9999")(it.Normalized("thr_1"))
 	refused(t, "type: missing")(chat.Item{ID: "msg_1", CreatedAt: noon}.Normalized("thr_1"))
