@@ -466,7 +466,8 @@ func TestTablesTakeAFewPerCentOfTheBytes(t *testing.T) {
 	for _, bytes := range []int64{4 << 20, 4<<20 + 2*usualCost, 64 << 20, 100 << 20} {
 		before := testenv.Heap()
 		l := newLayer(memstore.New(), config{maxBytes: bytes, maxEntries: mostEntries})
-		if held := testenv.Heap() - before; int64(held) > bytes*8/100 {
+		const rest = 32 << 10 // of a layer of any size, and of what else the process does meanwhile
+		if held := testenv.Heap() - before; int64(held) > bytes*8/100+rest {
 			t.Errorf("a bound of %d bytes: an empty cache holds %d, more than 8 %%", bytes, held)
 		}
 		runtime.KeepAlive(l)
