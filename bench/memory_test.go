@@ -20,20 +20,10 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// fresh is a base that returns new copies of threads and pages each time, as a database does. It counts the loads of pages.
+// fresh is a base that returns new copies of pages each time, as a database does. It counts the loads of pages.
 type fresh struct {
 	store.Store
 	loads atomic.Int64
-}
-
-func (f *fresh) LoadThread(ctx context.Context, id string) (chat.Thread, error) {
-	t, err := f.Store.LoadThread(ctx, id)
-	if err != nil {
-		return t, err
-	}
-	copied, err := chat.ParseThread(strings.Clone(t.JSON().String()))
-	copied.Owner = chat.Owner{Tenant: strings.Clone(t.Owner.Tenant), Subject: strings.Clone(t.Owner.Subject)}
-	return copied, err
 }
 
 func (f *fresh) LoadThreadItems(ctx context.Context, id string, q store.PageQuery) (store.Page[chat.Item], error) {

@@ -43,7 +43,7 @@ func WithVersions(ctx context.Context) (context.Context, *Versions) {
 
 // Of returns the lowest version of the thread that a read reported. So a write under it fails if anything that was read has
 // changed since. A write of the same context moves it from the version before the write to the one after. A write that
-// changes nothing counts as a read. ok is false if no call reported a version, as over a Store that keeps none.
+// changes nothing counts as a read. ok is false without a report, as over a Store that keeps no versions.
 func (v *Versions) Of(threadID string) (n uint64, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

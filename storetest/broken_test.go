@@ -27,7 +27,7 @@ type broken struct {
 }
 
 // ops are the ops that differ from those of the base. 0 stands for generating an id. opening stands for a change of the Store's
-// capabilities; without it, the Store has none.
+// capabilities. A Store has capabilities only if its ops have an opening.
 type ops map[store.Op]func(m *made)
 
 func on(op store.Op, do func(m *made)) func() ops { return func() ops { return ops{op: do} } }

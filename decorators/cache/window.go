@@ -104,8 +104,8 @@ func pageOf(data []chat.Item, more bool) store.Page[chat.Item] {
 	return p
 }
 
-// windowOf makes a window of at most limit items from the base's answer to a query without a cursor. ok is false if the answer
-// contradicts itself or lacks the newest item.
+// windowOf makes a window of at most limit items from the base's answer to a query without a cursor. ok is false in two cases: the
+// answer contradicts itself, or it lacks the newest item.
 func windowOf(threadID string, order store.Order, p store.Page[chat.Item], limit int) (w window, ok bool) {
 	items := p.Data
 	if order == store.OldestFirst {

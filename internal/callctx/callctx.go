@@ -155,13 +155,8 @@ func WithUnsettledRecorder(ctx context.Context, f func(ended <-chan struct{})) c
 	return With(ctx, func(d *Data) { d.Unsettled = UnsettledFunc(f) })
 }
 
-// Detached returns a context for a call on behalf of several callers. It keeps foreign values of ctx, such as a span, and what
-// Detach keeps. It drops the cancellation and the deadline.
-func Detached(ctx context.Context) context.Context {
-	return With(context.WithoutCancel(ctx), (*Data).Detach)
-}
-
-// Detach keeps the principal only. It drops the notes, recorders, stamp, hints, save mode and condition of one caller.
+// Detach keeps the principal only, for a call on behalf of several callers. It drops the notes, recorders, stamp, hints, save mode
+// and condition of one caller.
 func (d *Data) Detach() {
 	*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}
 }

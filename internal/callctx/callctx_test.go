@@ -38,7 +38,7 @@ func TestADetachedContextHasOnlyWhatIsEverybodys(t *testing.T) {
 	ctx = store.WithFresh(store.WithNoStore(store.WithSaveMode(ctx, store.UpdateOnly)))
 	ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { t.Error("the detached call reports to the caller's recorder") })
 	ctx, _ = layer.WithNotes(ctx, store.OpLoadThread, nil)
-	d := callctx.Detached(ctx)
+	d := callctx.With(context.WithoutCancel(ctx), (*callctx.Data).Detach)
 	cancel()
 	if d.Err() != nil || d.Done() != nil {
 		t.Error("the caller's cancellation reaches the detached call")
@@ -62,7 +62,7 @@ func TestAStampTravelsWithTheContext(t *testing.T) {
 	if got := bus.StampFrom(ctx); got != stamp {
 		t.Errorf("got %v", got)
 	}
-	if got := bus.StampFrom(callctx.Detached(ctx)); got != (bus.Stamp{}) {
+	if got := bus.StampFrom(callctx.With(context.WithoutCancel(ctx), (*callctx.Data).Detach)); got != (bus.Stamp{}) {
 		t.Errorf("a detached call has the stamp %v", got)
 	}
 }

@@ -84,7 +84,7 @@ func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 		{chat.Owner{Subject: string(make([]byte, 300))}, false},
 	} {
 		ctx := store.WithPrincipal(t.Context(), store.Principal{Owner: c.owner, Roles: []string{"admin"}})
-		for _, ctx := range []context.Context{ctx, callctx.Detached(ctx)} {
+		for _, ctx := range []context.Context{ctx, callctx.With(context.WithoutCancel(ctx), (*callctx.Data).Detach)} {
 			if p, ok := layer.HintsFor(ctx, 0).Owner(); ok != c.want || p.Owner != c.owner {
 				t.Errorf("%+v: %v", c.owner, ok)
 			}
@@ -99,7 +99,7 @@ func TestUnsettledIsReportedToWhoListens(t *testing.T) {
 	reported := 0
 	ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
 	layer.ReportUnsettled(ctx)
-	layer.ReportUnsettled(callctx.Detached(ctx)) // detached from the caller
+	layer.ReportUnsettled(callctx.With(context.WithoutCancel(ctx), (*callctx.Data).Detach)) // detached from the caller
 	layer.ReportUnsettled(t.Context())
 	if reported != 1 {
 		t.Errorf("reported %d times, want once", reported)
