@@ -13,7 +13,7 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
@@ -402,7 +402,7 @@ func TestAPendingWriteIsHeldBackByEveryCacheOnTheBus(t *testing.T) {
 					return answer
 				}})
 			heard := 0 // by a layer above
-			ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) {
+			ctx := spy.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) {
 				if ended != nil {
 					heard++
 				}

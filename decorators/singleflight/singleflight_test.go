@@ -510,7 +510,7 @@ func TestAPendingWriteIsReportedToTheLayerAbove(t *testing.T) {
 			return store.ErrUnavailable
 		})))
 	heard := 0
-	ctx := callctx.WithUnsettledRecorder(t.Context(), func(c <-chan struct{}) {
+	ctx := spy.WithUnsettledRecorder(t.Context(), func(c <-chan struct{}) {
 		if c == ended {
 			heard++
 		}

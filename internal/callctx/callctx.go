@@ -149,12 +149,6 @@ func WithoutVersionRecorder(ctx context.Context) context.Context {
 	return With(ctx, func(d *Data) { d.Versions = nil })
 }
 
-// WithUnsettledRecorder returns a context in which layer.ReportUnsettled calls f with nil, and driver.ReportPending with its
-// channel. It replaces an earlier recorder. f may be called from other goroutines, but not after the end of the call.
-func WithUnsettledRecorder(ctx context.Context, f func(ended <-chan struct{})) context.Context {
-	return With(ctx, func(d *Data) { d.Unsettled = UnsettledFunc(f) })
-}
-
 // Detach keeps the principal only, for a call on behalf of several callers. It drops the notes, recorders, stamp, hints, save mode
 // and condition of one caller.
 func (d *Data) Detach() {

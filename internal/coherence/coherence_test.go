@@ -12,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/flight"
 	"github.com/chatstore/chatstore/internal/generation"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -88,7 +89,7 @@ func TestWriteEndsItsCounterHoweverItEnds(t *testing.T) {
 	} {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Hour}
 		outer := false // the recorder of a layer above, which may be another cache
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { outer = true })
+		ctx := spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { outer = true })
 		w := c.NewWrite(ctx, 0)
 		_ = w.Make(func(ctx context.Context, _ generation.Counter) error { return e.call(ctx) })
 		definite, _ := w.Outcome()
@@ -117,7 +118,7 @@ func TestAPendingWriteIsInProgressUntilItEnds(t *testing.T) {
 		c := &Core{Counters: generation.New(1), Quarantine: time.Second}
 		defer c.Counters.Close()
 		heard := false // by a layer above
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
+		ctx := spy.WithUnsettledRecorder(t.Context(), func(ended <-chan struct{}) { heard = ended != nil })
 		ended := make(chan struct{})
 		w := c.NewWrite(ctx, 0)
 		_ = w.Make(func(ctx context.Context, _ generation.Counter) error {

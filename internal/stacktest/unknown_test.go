@@ -288,7 +288,7 @@ func TestARecorderHearsNothingAfterItsCall(t *testing.T) {
 			}
 		}
 		ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { hear() })
-		_ = s.SaveThread(callctx.WithUnsettledRecorder(ctx, func(<-chan struct{}) { hear() }), titled("thr_1", "x"))
+		_ = s.SaveThread(spy.WithUnsettledRecorder(ctx, func(<-chan struct{}) { hear() }), titled("thr_1", "x"))
 		returned = true
 		time.Sleep(2 * time.Second)
 	})

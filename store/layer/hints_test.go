@@ -7,6 +7,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -97,7 +98,7 @@ func TestHintsOwnerLetsNobodyInWhoCouldNotOwnARow(t *testing.T) {
 
 func TestUnsettledIsReportedToWhoListens(t *testing.T) {
 	reported := 0
-	ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
+	ctx := spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
 	layer.ReportUnsettled(ctx)
 	layer.ReportUnsettled(callctx.With(context.WithoutCancel(ctx), (*callctx.Data).Detach)) // detached from the caller
 	layer.ReportUnsettled(t.Context())

@@ -131,7 +131,7 @@ func TestAnAttemptThatEndedUnknownMakesTheOutcomeUnknown(t *testing.T) {
 			answers = c.answers
 			base.Do = func(context.Context, store.Op) error { return c.answers[len(base.Calls())-1] }
 			reported := false
-			err := spy.CallOp(callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported = true }), s, op)
+			err := spy.CallOp(spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported = true }), s, op)
 			if !op.IsWrite() {
 				if last := c.answers[len(c.answers)-1]; !errors.Is(err, last) || reported {
 					t.Errorf("%s, %s: a read got %v, reported %v", c.name, op, err, reported)
@@ -168,7 +168,7 @@ func TestAWriteThatGoesOnAfterItsInterceptorIsUnsettled(t *testing.T) {
 			return nil
 		}
 		reported, versions := 0, 0
-		ctx := callctx.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
+		ctx := spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reported++ })
 		ctx = callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { versions++ })
 		err := s.SaveThread(ctx, chat.Thread{ID: "thr_1"})
 		if reported == 0 || store.IsDefinite(err) {

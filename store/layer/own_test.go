@@ -6,6 +6,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -19,7 +20,7 @@ func TestOwnReadsTellTheCallerNothing(t *testing.T) {
 			return callctx.WithVersionRecorder(ctx, func(string, uint64, uint64) { unwanted("a version")() })
 		},
 		"unsettled writes": func(ctx context.Context) context.Context {
-			return callctx.WithUnsettledRecorder(ctx, func(<-chan struct{}) { unwanted("an unsettled write")() })
+			return spy.WithUnsettledRecorder(ctx, func(<-chan struct{}) { unwanted("an unsettled write")() })
 		},
 		"condition": func(ctx context.Context) context.Context { return store.IfVersion(ctx, "thr_1", 1) },
 		"notes": func(ctx context.Context) context.Context {
