@@ -1,0 +1,321 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+)
+
+// Transformer changes values on their way to the base and back, for encryption, compression, redaction or moderation. A nil
+// function changes nothing. The functions must be safe for concurrent use. They get contexts of [Own].
+//
+// A function must keep the id, the thread id, the owner, the time of creation and the type of a value. If it changes one of
+// them, or makes a value invalid, the call fails with CodeInternal.
+type Transformer struct {
+	// SaveThread, SaveItem and SaveAttachment get checked values, and return what the base is to store. If they return an
+	// error, nothing is written, and the call ends with the code of that error (see [store.CodeOf]) and
+	// [store.ErrNotApplied].
+	SaveThread     func(context.Context, chat.Thread) (chat.Thread, error)
+	SaveItem       func(context.Context, chat.Item) (chat.Item, error)
+	SaveAttachment func(context.Context, chat.Attachment) (chat.Attachment, error)
+
+	// LoadThread, LoadItem and LoadAttachment get what the base has stored, and return what the caller gets. If they return
+	// an error, the call fails; of a page, the whole page. The code is CodeUnavailable, CodeCanceled, CodeTimeout or else
+	// CodeInternal: a row that cannot be read must not look as if it were missing.
+	LoadThread     func(context.Context, chat.Thread) (chat.Thread, error)
+	LoadItem       func(context.Context, chat.Item) (chat.Item, error)
+	LoadAttachment func(context.Context, chat.Attachment) (chat.Attachment, error)
+
+	// Lossless says that loading returns exactly what was saved. A cache above then keeps patching its entries. Without it
+	// the layer is a [Rewriter].
+	Lossless bool
+}
+
+// Transform returns a layer with this name that passes every value through t. Put it beneath a guard and a cache, so that the
+// guard sees what callers save, and the cache keeps what callers get:
+//
+//	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer.Transform("seal", t))
+//
+// The layer allocates nothing by itself. It passes on the base's [driver.AttachmentLister], with transformed attachments. Its
+// Middleware panics around a guard if t changes what is saved: the guard would not see it.
+func Transform(name string, t Transformer) store.Middleware {
+	return func(next store.Store) store.Store {
+		if Guarded(next) && (t.SaveThread != nil || t.SaveItem != nil || t.SaveAttachment != nil) {
+			panic(fmt.Sprintf("layer.Transform: %q changes what is saved, and the guard in it, such as authz, would not see that: "+
+				"put the guard before it in store.Wrap", name))
+		}
+		l := &transformed{next: next, name: name, t: t}
+		lister, lists := store.As[driver.AttachmentLister](next)
+		switch listing := (&transformedLister{l, lister}); {
+		case lists && t.Lossless:
+			return listing
+		case lists:
+			return struct {
+				*transformedLister
+				rewriter
+			}{transformedLister: listing}
+		case t.Lossless:
+			return l
+		}
+		return struct {
+			*transformed
+			rewriter
+		}{transformed: l}
+	}
+}
+
+type rewriter struct{}
+
+func (rewriter) RewritesValues() {}
+
+type transformed struct {
+	next store.Store
+	name string
+	t    Transformer
+}
+
+var (
+	_ store.Store     = (*transformed)(nil)
+	_ store.Unwrapper = (*transformed)(nil)
+	_ store.Named     = (*transformed)(nil)
+)
+
+// transformedLister is a transformed layer around a base that lists attachments.
+type transformedLister struct {
+	*transformed
+	lister driver.AttachmentLister
+}
+
+// ListAttachments implements [driver.AttachmentLister].
+func (s *transformedLister) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
+	p, err := s.lister.ListAttachments(ctx, q)
+	return loadedPage(ctx, 0, attachments, s.t.LoadAttachment, p, err)
+}
+
+var checks = driver.Checks{Versions: true}
+
+// rows says how to guard the rows of one kind.
+type rows[T any] struct {
+	kind  string
+	id    func(*T) string
+	fault func(was, is *T) string // the field that a function must not change, but has changed; or ""
+	check func(T) (T, error)      // normalises a value
+}
+
+var (
+	threads = rows[chat.Thread]{
+		kind: store.RowThread,
+		id:   func(t *chat.Thread) string { return t.ID },
+		fault: func(was, is *chat.Thread) string {
+			switch {
+			case is.ID != was.ID:
+				return "id"
+			case is.Owner != was.Owner:
+				return "owner"
+			case !is.CreatedAt.Equal(was.CreatedAt):
+				return "created_at"
+			}
+			return ""
+		},
+		check: chat.Thread.Normalized,
+	}
+	items = rows[chat.Item]{
+		kind: store.RowItem,
+		id:   func(it *chat.Item) string { return it.ID },
+		fault: func(was, is *chat.Item) string {
+			switch {
+			case is.ID != was.ID:
+				return "id"
+			case is.ThreadID != was.ThreadID:
+				return "thread_id"
+			case !is.CreatedAt.Equal(was.CreatedAt):
+				return "created_at"
+			case is.Type() != was.Type():
+				return "type"
+			}
+			return ""
+		},
+		check: func(it chat.Item) (chat.Item, error) { return it.Normalized(it.ThreadID) },
+	}
+	attachments = rows[chat.Attachment]{
+		kind: store.RowAttachment,
+		id:   func(a *chat.Attachment) string { return a.ID },
+		fault: func(was, is *chat.Attachment) string {
+			switch {
+			case is.ID != was.ID:
+				return "id"
+			case is.Owner != was.Owner:
+				return "owner"
+			case is.ThreadID != was.ThreadID:
+				return "thread_id"
+			case is.Type() != was.Type():
+				return "type"
+			}
+			return ""
+		},
+		check: chat.Attachment.Normalized,
+	}
+)
+
+// change calls f, and checks what it returns.
+func (r *rows[T]) change(ctx context.Context, f func(context.Context, T) (T, error), v T) (T, error) {
+	out, err := f(Own(ctx), v)
+	if err != nil {
+		return v, err
+	}
+	if field := r.fault(&v, &out); field != "" {
+		return v, fmt.Errorf("layer: a Transformer changed the %s", field)
+	}
+	return out, nil
+}
+
+// saved returns what the base is to store for v.
+func saved[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), v T) (T, error) {
+	if f == nil {
+		return v, nil
+	}
+	id := r.id(&v)
+	out, err := r.change(ctx, f, v)
+	if err != nil {
+		return v, refused(op, r.kind, id, err)
+	}
+	if out, err = r.check(out); err != nil { // not the caller's fault, so not ErrInvalid
+		return v, refused(op, r.kind, id, fmt.Errorf("layer: a Transformer returned an invalid value: %v", err))
+	}
+	return out, nil
+}
+
+// loaded returns what the caller gets for v, which the base has answered with err.
+func loaded[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), v T, err error) (T, error) {
+	if err != nil || f == nil {
+		return v, err
+	}
+	out, err := r.change(ctx, f, v)
+	if err == nil {
+		return out, nil
+	}
+	var zero T
+	e := &store.Error{Op: op, Kind: r.kind, ID: r.id(&v), Code: store.CodeOf(err), Cause: &unreadable{err}}
+	switch e.Code {
+	case store.CodeUnavailable, store.CodeCanceled, store.CodeTimeout:
+	default:
+		e.Code = store.CodeInternal
+	}
+	return zero, e
+}
+
+// unreadable is the error of a Transformer's load. It has no Unwrap: errors.Is must not take a sentinel in it for the answer.
+type unreadable struct{ err error }
+
+func (e *unreadable) Error() string { return "layer: a row cannot be read: " + e.err.Error() }
+
+func loadedPage[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), p store.Page[T],
+	err error) (store.Page[T], error) {
+	if err != nil || f == nil {
+		return p, err
+	}
+	for i := range p.Data {
+		if p.Data[i], err = loaded(ctx, op, r, f, p.Data[i], nil); err != nil {
+			return store.Page[T]{}, err
+		}
+	}
+	return p, nil
+}
+
+// Unwrap returns the wrapped Store.
+func (s *transformed) Unwrap() store.Store { return s.next }
+
+// LayerName returns the name given to Transform.
+func (s *transformed) LayerName() string { return s.name }
+
+func (s *transformed) GenerateThreadID(ctx context.Context) string {
+	return s.next.GenerateThreadID(ctx)
+}
+
+func (s *transformed) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread chat.Thread) string {
+	return s.next.GenerateItemID(ctx, kind, thread)
+}
+
+func (s *transformed) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
+	t, err := s.next.LoadThread(ctx, threadID)
+	return loaded(ctx, store.OpLoadThread, threads, s.t.LoadThread, t, err)
+}
+
+func (s *transformed) SaveThread(ctx context.Context, thread chat.Thread) error {
+	w, err := checks.SaveThread(ctx, thread)
+	if err != nil {
+		return err
+	}
+	t, err := saved(ctx, store.OpSaveThread, threads, s.t.SaveThread, w.Thread)
+	if err != nil {
+		return err
+	}
+	return s.next.SaveThread(ctx, t)
+}
+
+func (s *transformed) DeleteThread(ctx context.Context, threadID string) error {
+	return s.next.DeleteThread(ctx, threadID)
+}
+
+func (s *transformed) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
+	p, err := s.next.LoadThreads(ctx, q)
+	return loadedPage(ctx, store.OpLoadThreads, threads, s.t.LoadThread, p, err)
+}
+
+func (s *transformed) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	p, err := s.next.LoadThreadItems(ctx, threadID, q)
+	return loadedPage(ctx, store.OpLoadThreadItems, items, s.t.LoadItem, p, err)
+}
+
+func (s *transformed) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
+	return s.saveItem(ctx, store.OpAddThreadItem, threadID, item, s.next.AddThreadItem)
+}
+
+func (s *transformed) SaveItem(ctx context.Context, threadID string, item chat.Item) error {
+	return s.saveItem(ctx, store.OpSaveItem, threadID, item, s.next.SaveItem)
+}
+
+func (s *transformed) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
+	save func(context.Context, string, chat.Item) error) error {
+	w, err := checks.SaveItem(ctx, op, threadID, item)
+	if err != nil {
+		return err
+	}
+	it, err := saved(ctx, op, items, s.t.SaveItem, w.Item)
+	if err != nil {
+		return err
+	}
+	return save(ctx, threadID, it)
+}
+
+func (s *transformed) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
+	it, err := s.next.LoadItem(ctx, threadID, itemID)
+	return loaded(ctx, store.OpLoadItem, items, s.t.LoadItem, it, err)
+}
+
+func (s *transformed) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
+	return s.next.DeleteThreadItem(ctx, threadID, itemID)
+}
+
+func (s *transformed) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	w, err := checks.SaveAttachment(ctx, a)
+	if err != nil {
+		return err
+	}
+	if a, err = saved(ctx, store.OpSaveAttachment, attachments, s.t.SaveAttachment, w.Attachment); err != nil {
+		return err
+	}
+	return s.next.SaveAttachment(ctx, a)
+}
+
+func (s *transformed) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
+	a, err := s.next.LoadAttachment(ctx, attachmentID)
+	return loaded(ctx, store.OpLoadAttachment, attachments, s.t.LoadAttachment, a, err)
+}
+
+func (s *transformed) DeleteAttachment(ctx context.Context, attachmentID string) error {
+	return s.next.DeleteAttachment(ctx, attachmentID)
+}
