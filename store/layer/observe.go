@@ -15,6 +15,9 @@ type Result struct {
 	Items    int  // rows of the page, for listings
 	HasMore  bool // for listings
 	Duration time.Duration
+	// Err is the call's error, for logs. Its causes may contain stored content and names of hosts, so do not show them to
+	// callers. It is nil after a panic.
+	Err error
 }
 
 // Observer is called at the beginning and at the end of every call. It must be safe for concurrent use.
@@ -98,7 +101,7 @@ func (s *observed) end(c *Call, ob *observation) {
 	r := Result{Code: store.CodePanic, Duration: time.Since(epoch) - ob.begin}
 	if ob.done {
 		r.Code = store.CodeOf(ob.err)
-		r.Items, r.HasMore = ob.items, ob.more
+		r.Items, r.HasMore, r.Err = ob.items, ob.more, ob.err
 	}
 	s.o.End(ob.ctx, *c, r, ob.state)
 }
