@@ -79,7 +79,7 @@ func TestTheRulesOfThePageHold(t *testing.T) {
 			switch {
 			case within(pkg, "decorators") && (within(to, "decorators") || to == "memstore" || to == "sqlstore"):
 				t.Errorf("the decorator %s imports %s, another decorator or a base", pkg, to)
-			case pkg == "store/driver" && to == "store/layer", pkg == "store/layer" && to == "store/driver":
+			case pkg == "store/driver" && to == "store/layer":
 				t.Errorf("%s imports %s", pkg, to)
 			}
 		}
