@@ -5,8 +5,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,89 +61,107 @@ func TestTheSlowLogHasSlowCallsOnly(t *testing.T) {
 	})
 }
 
-// readOnly refuses writes while it is on.
-type readOnly struct{ on atomic.Bool }
-
-func (r *readOnly) Intercept(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-	if r.on.Load() && c.Op.IsWrite() {
-		return &store.Error{Op: c.Op, Code: store.CodeUnavailable, Cause: store.ErrNotApplied}
-	}
-	return next(ctx)
-}
-
-func Example_readOnly() {
-	var maintenance readOnly
-	s := store.Wrap(memstore.New(), layer.Intercept("read only", &maintenance), cache.New())
-	ctx := context.Background()
-	thread := chat.Thread{ID: "thr_1", CreatedAt: time.Now()}
-	fmt.Println(s.SaveThread(ctx, thread))
-
-	maintenance.on.Store(true)
-	err := s.SaveThread(ctx, thread)
-	fmt.Println(err, store.IsDefinite(err))
-	// Output:
-	// <nil>
-	// save_thread: unavailable true
-}
-
-// shortTitles cuts the titles of threads to 80 characters.
-type shortTitles struct{ store.Store }
-
-func (s shortTitles) SaveThread(ctx context.Context, t chat.Thread) error {
-	if title := []rune(t.Title); len(title) > 80 {
-		t.Title = string(title[:80])
-	}
-	return s.Store.SaveThread(ctx, t)
-}
-
-func (s shortTitles) Unwrap() store.Store { return s.Store }        // for store.As, store.All and store.Close
-func (shortTitles) LayerName() string     { return "short titles" } // for store.Layers
-func (shortTitles) RewritesValues()       {}                        // for caches above: see layer.Rewriter
-
-func Example_rewriter() {
-	cut := func(next store.Store) store.Store { return shortTitles{next} }
-	s := store.Wrap(memstore.New(), cache.New(), cut)
-	ctx := context.Background()
-	thread := chat.Thread{ID: "thr_1", Title: strings.Repeat("tea ", 30), CreatedAt: time.Now()}
-	fmt.Println(s.SaveThread(ctx, thread))
-	thread, err := s.LoadThread(ctx, "thr_1")
-	fmt.Println(len(thread.Title), err, store.Layers(s))
-	// Output:
-	// <nil>
-	// 80 <nil> [cache short titles memstore]
-}
-
-// timeout limits every call beneath it.
-func timeout(d time.Duration) store.Middleware {
-	limit := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, d)
-		defer cancel()
-		return next(ctx)
-	}
-	return layer.Intercept("timeout", layer.InterceptorFunc(limit))
-}
-
-func TestTheTimeoutEndsACall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		base := faulty.New(memstore.New())
-		base.Inject(faulty.Fault{Do: faulty.Delay(faulty.Until(nil))})
-		s := store.Wrap(base, timeout(time.Second))
-		_, err := s.LoadThread(t.Context(), "thr_1")
-		if store.CodeOf(err) != store.CodeTimeout {
-			t.Errorf("got %v", err)
+// suspended refuses the writes of the owners for which is returns true.
+func suspended(is func(chat.Owner) bool) store.Middleware {
+	return layer.Admit("suspended", func(ctx context.Context, c layer.Call) error {
+		if p, ok := store.PrincipalFrom(ctx); ok && c.Op.IsWrite() && is(p.Owner) {
+			return store.ErrDenied
 		}
+		return nil
 	})
 }
 
-// myLayers are the layers of the guide.
-func myLayers() []store.Middleware {
-	return []store.Middleware{
-		layer.Observe("slow log", &slowLog{time.Hour, slog.New(slog.DiscardHandler)}),
-		layer.Intercept("read only", new(readOnly)),
-		func(next store.Store) store.Store { return shortTitles{next} },
-		timeout(time.Minute),
-	}
+func Example_admit() {
+	eve := chat.Owner{Tenant: "acme", Subject: "eve"}
+	s := store.Wrap(memstore.New(), suspended(func(o chat.Owner) bool { return o == eve }))
+	ctx := store.WithPrincipal(context.Background(), store.Principal{Owner: eve})
+	err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
+	fmt.Println(err, store.IsDefinite(err))
+	_, err = s.LoadThread(ctx, "thr_1")
+	fmt.Println(err)
+	// Output:
+	// save_thread: denied: thread "thr_1" true
+	// load_thread: not found: thread "thr_1"
 }
+
+// cards matches numbers of 13 to 19 digits, also with spaces or hyphens between them.
+var cards = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
+
+// redact replaces the numbers of payment cards in a user's message.
+func redact(_ context.Context, it chat.Item) (chat.Item, error) {
+	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
+	if err != nil || !ok {
+		return it, err
+	}
+	m.QuotedText = cards.ReplaceAllString(m.QuotedText, "[card]")
+	for i := range m.Content {
+		m.Content[i].Text = cards.ReplaceAllString(m.Content[i].Text, "[card]")
+	}
+	return it.WithBody(m)
+}
+
+func Example_redaction() {
+	s := store.Wrap(memstore.New(), cache.New(), layer.Transform("redaction", layer.Transformer{SaveItem: redact}))
+	fmt.Println(say(s, "My card is 4111 1111 1111 1111, call 555-0123"))
+	// Output:
+	// My card is [card], call 555-0123 <nil>
+}
+
+// moderate refuses messages with an e-mail address.
+func moderate(_ context.Context, it chat.Item) (chat.Item, error) {
+	m, ok, err := chat.DecodeItem[chat.UserMessage](it)
+	if err != nil || !ok {
+		return it, err
+	}
+	for _, c := range m.Content {
+		if strings.Contains(c.Text, "@") {
+			return it, &store.Error{Code: store.CodeInvalid, Field: "content: an e-mail address"}
+		}
+	}
+	return it, nil
+}
+
+func Example_moderation() {
+	rule := layer.Transformer{SaveItem: moderate, Lossless: true} // it changes nothing
+	s := store.Wrap(memstore.New(), cache.New(), layer.Transform("moderation", rule))
+	fmt.Println(say(s, "Call me"))
+	fmt.Println(say(s, "Write to ada@example.com"))
+	// Output:
+	// Call me <nil>
+	//  add_thread_item: invalid: item "msg_1": content: an e-mail address
+}
+
+// say adds a message to a new thread, and returns its text as the store has it.
+func say(s store.Store, text string) (string, error) {
+	ctx, now := context.Background(), time.Now()
+	m, err := chat.NewItem("msg_1", now, chat.UserMessage{Content: []chat.UserContent{{Text: text}}})
+	if err != nil {
+		return "", err
+	}
+	if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", CreatedAt: now}); err != nil {
+		return "", err
+	}
+	if err := s.AddThreadItem(ctx, "thr_1", m); err != nil {
+		return "", err
+	}
+	if m, err = s.LoadItem(ctx, "thr_1", "msg_1"); err != nil {
+		return "", err
+	}
+	body, _, err := chat.DecodeItem[chat.UserMessage](m)
+	return body.Content[0].Text, err
+}
+
+// watching are the layers of the guide that may stand around a guard, and changing is the one that must stand in it.
+var (
+	watching = []store.Middleware{
+		layer.Observe("slow log", &slowLog{time.Hour, slog.New(slog.DiscardHandler)}),
+		suspended(func(chat.Owner) bool { return false }),
+	}
+	changing = layer.Transform("redaction", layer.Transformer{SaveItem: redact})
+)
+
+// myLayers returns the layers of the guide.
+func myLayers() []store.Middleware { return append(slices.Clone(watching), changing) }
 
 // The contract still holds around the layer.
 func TestTheLayersKeepTheContract(t *testing.T) {
@@ -160,7 +179,7 @@ func TestRetriesBeneathACacheAreLinearizable(t *testing.T) {
 func TestTheLayersIsolate(t *testing.T) {
 	isolate.Run(t, func(base store.Store, _ *isolate.Grants) store.Store {
 		guard := authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin")))
-		return store.Wrap(base, append(myLayers(), guard)...)
+		return store.Wrap(base, append(slices.Clone(watching), guard, changing)...)
 	}, isolate.Options{Traces: 20, WithoutGrants: true})
 }
 

@@ -1,17 +1,20 @@
 // Package layer helps to write a layer: a Store around another Store, such as a cache, a guard or a retry.
 //
-// Use [Observe] for a layer that only watches calls, such as metrics or tracing. Use [Intercept] for a layer that decides
-// whether, when and how often a call is made. Both need a few lines:
+// Use the least of four primitives that serves. Each makes a layer of a few lines:
 //
-//	func retries(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-//		err := next(ctx)
-//		if errors.Is(err, store.ErrUnavailable) && errors.Is(err, store.ErrNotApplied) {
-//			err = next(ctx)
+//   - [Observe] only watches calls, as metrics or tracing do. It sees ids and codes, no content.
+//   - [Admit] refuses calls, as a quota does. It sees ids and the context.
+//   - [Transform] changes or refuses content, as encryption, redaction or moderation do.
+//   - [Intercept] decides whether, when and how often a call is made, as retries do.
+//
+// For example, a layer that refuses all writes:
+//
+//	s := store.Wrap(base, layer.Admit("frozen", func(_ context.Context, c layer.Call) error {
+//		if c.Op.IsWrite() {
+//			return store.ErrUnavailable
 //		}
-//		return err
-//	}
-//
-//	s := store.Wrap(base, layer.Intercept("retries", layer.InterceptorFunc(retries)))
+//		return nil
+//	}))
 //
 // A layer that answers calls itself implements [store.Store]. It checks arguments with driver.Checks. A guard embeds a
 // [store.Barrier]; any other layer implements [store.Unwrapper]. Such layers use the rest of this package: [Hints], [Notes]

@@ -92,138 +92,10 @@ type transformedLister struct {
 // ListAttachments implements [driver.AttachmentLister].
 func (s *transformedLister) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
 	p, err := s.lister.ListAttachments(ctx, q)
-	return loadedPage(ctx, 0, attachments, s.t.LoadAttachment, p, err)
+	return loadedPage(ctx, 0, &attachments, s.t.LoadAttachment, p, err)
 }
 
 var checks = driver.Checks{Versions: true}
-
-// rows says how to guard the rows of one kind.
-type rows[T any] struct {
-	kind  string
-	id    func(*T) string
-	fault func(was, is *T) string // the field that a function must not change, but has changed; or ""
-	check func(T) (T, error)      // normalises a value
-}
-
-var (
-	threads = rows[chat.Thread]{
-		kind: store.RowThread,
-		id:   func(t *chat.Thread) string { return t.ID },
-		fault: func(was, is *chat.Thread) string {
-			switch {
-			case is.ID != was.ID:
-				return "id"
-			case is.Owner != was.Owner:
-				return "owner"
-			case !is.CreatedAt.Equal(was.CreatedAt):
-				return "created_at"
-			}
-			return ""
-		},
-		check: chat.Thread.Normalized,
-	}
-	items = rows[chat.Item]{
-		kind: store.RowItem,
-		id:   func(it *chat.Item) string { return it.ID },
-		fault: func(was, is *chat.Item) string {
-			switch {
-			case is.ID != was.ID:
-				return "id"
-			case is.ThreadID != was.ThreadID:
-				return "thread_id"
-			case !is.CreatedAt.Equal(was.CreatedAt):
-				return "created_at"
-			case is.Type() != was.Type():
-				return "type"
-			}
-			return ""
-		},
-		check: func(it chat.Item) (chat.Item, error) { return it.Normalized(it.ThreadID) },
-	}
-	attachments = rows[chat.Attachment]{
-		kind: store.RowAttachment,
-		id:   func(a *chat.Attachment) string { return a.ID },
-		fault: func(was, is *chat.Attachment) string {
-			switch {
-			case is.ID != was.ID:
-				return "id"
-			case is.Owner != was.Owner:
-				return "owner"
-			case is.ThreadID != was.ThreadID:
-				return "thread_id"
-			case is.Type() != was.Type():
-				return "type"
-			}
-			return ""
-		},
-		check: chat.Attachment.Normalized,
-	}
-)
-
-// change calls f, and checks what it returns.
-func (r *rows[T]) change(ctx context.Context, f func(context.Context, T) (T, error), v T) (T, error) {
-	out, err := f(Own(ctx), v)
-	if err != nil {
-		return v, err
-	}
-	if field := r.fault(&v, &out); field != "" {
-		return v, fmt.Errorf("layer: a Transformer changed the %s", field)
-	}
-	return out, nil
-}
-
-// saved returns what the base is to store for v.
-func saved[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), v T) (T, error) {
-	if f == nil {
-		return v, nil
-	}
-	id := r.id(&v)
-	out, err := r.change(ctx, f, v)
-	if err != nil {
-		return v, refused(op, r.kind, id, err)
-	}
-	if out, err = r.check(out); err != nil { // not the caller's fault, so not ErrInvalid
-		return v, refused(op, r.kind, id, fmt.Errorf("layer: a Transformer returned an invalid value: %v", err))
-	}
-	return out, nil
-}
-
-// loaded returns what the caller gets for v, which the base has answered with err.
-func loaded[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), v T, err error) (T, error) {
-	if err != nil || f == nil {
-		return v, err
-	}
-	out, err := r.change(ctx, f, v)
-	if err == nil {
-		return out, nil
-	}
-	var zero T
-	e := &store.Error{Op: op, Kind: r.kind, ID: r.id(&v), Code: store.CodeOf(err), Cause: &unreadable{err}}
-	switch e.Code {
-	case store.CodeUnavailable, store.CodeCanceled, store.CodeTimeout:
-	default:
-		e.Code = store.CodeInternal
-	}
-	return zero, e
-}
-
-// unreadable is the error of a Transformer's load. It has no Unwrap: errors.Is must not take a sentinel in it for the answer.
-type unreadable struct{ err error }
-
-func (e *unreadable) Error() string { return "layer: a row cannot be read: " + e.err.Error() }
-
-func loadedPage[T any](ctx context.Context, op store.Op, r rows[T], f func(context.Context, T) (T, error), p store.Page[T],
-	err error) (store.Page[T], error) {
-	if err != nil || f == nil {
-		return p, err
-	}
-	for i := range p.Data {
-		if p.Data[i], err = loaded(ctx, op, r, f, p.Data[i], nil); err != nil {
-			return store.Page[T]{}, err
-		}
-	}
-	return p, nil
-}
 
 // Unwrap returns the wrapped Store.
 func (s *transformed) Unwrap() store.Store { return s.next }
@@ -241,7 +113,7 @@ func (s *transformed) GenerateItemID(ctx context.Context, kind chat.ItemKind, th
 
 func (s *transformed) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
 	t, err := s.next.LoadThread(ctx, threadID)
-	return loaded(ctx, store.OpLoadThread, threads, s.t.LoadThread, t, err)
+	return loaded(ctx, store.OpLoadThread, &threads, s.t.LoadThread, t, err)
 }
 
 func (s *transformed) SaveThread(ctx context.Context, thread chat.Thread) error {
@@ -249,7 +121,7 @@ func (s *transformed) SaveThread(ctx context.Context, thread chat.Thread) error 
 	if err != nil {
 		return err
 	}
-	t, err := saved(ctx, store.OpSaveThread, threads, s.t.SaveThread, w.Thread)
+	t, err := saved(ctx, store.OpSaveThread, &threads, s.t.SaveThread, w.Thread)
 	if err != nil {
 		return err
 	}
@@ -262,12 +134,12 @@ func (s *transformed) DeleteThread(ctx context.Context, threadID string) error {
 
 func (s *transformed) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	p, err := s.next.LoadThreads(ctx, q)
-	return loadedPage(ctx, store.OpLoadThreads, threads, s.t.LoadThread, p, err)
+	return loadedPage(ctx, store.OpLoadThreads, &threads, s.t.LoadThread, p, err)
 }
 
 func (s *transformed) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	p, err := s.next.LoadThreadItems(ctx, threadID, q)
-	return loadedPage(ctx, store.OpLoadThreadItems, items, s.t.LoadItem, p, err)
+	return loadedPage(ctx, store.OpLoadThreadItems, &items, s.t.LoadItem, p, err)
 }
 
 func (s *transformed) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {
@@ -284,7 +156,7 @@ func (s *transformed) saveItem(ctx context.Context, op store.Op, threadID string
 	if err != nil {
 		return err
 	}
-	it, err := saved(ctx, op, items, s.t.SaveItem, w.Item)
+	it, err := saved(ctx, op, &items, s.t.SaveItem, w.Item)
 	if err != nil {
 		return err
 	}
@@ -293,7 +165,7 @@ func (s *transformed) saveItem(ctx context.Context, op store.Op, threadID string
 
 func (s *transformed) LoadItem(ctx context.Context, threadID, itemID string) (chat.Item, error) {
 	it, err := s.next.LoadItem(ctx, threadID, itemID)
-	return loaded(ctx, store.OpLoadItem, items, s.t.LoadItem, it, err)
+	return loaded(ctx, store.OpLoadItem, &items, s.t.LoadItem, it, err)
 }
 
 func (s *transformed) DeleteThreadItem(ctx context.Context, threadID, itemID string) error {
@@ -305,7 +177,7 @@ func (s *transformed) SaveAttachment(ctx context.Context, a chat.Attachment) err
 	if err != nil {
 		return err
 	}
-	if a, err = saved(ctx, store.OpSaveAttachment, attachments, s.t.SaveAttachment, w.Attachment); err != nil {
+	if a, err = saved(ctx, store.OpSaveAttachment, &attachments, s.t.SaveAttachment, w.Attachment); err != nil {
 		return err
 	}
 	return s.next.SaveAttachment(ctx, a)
@@ -313,7 +185,7 @@ func (s *transformed) SaveAttachment(ctx context.Context, a chat.Attachment) err
 
 func (s *transformed) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
 	a, err := s.next.LoadAttachment(ctx, attachmentID)
-	return loaded(ctx, store.OpLoadAttachment, attachments, s.t.LoadAttachment, a, err)
+	return loaded(ctx, store.OpLoadAttachment, &attachments, s.t.LoadAttachment, a, err)
 }
 
 func (s *transformed) DeleteAttachment(ctx context.Context, attachmentID string) error {

@@ -343,3 +343,27 @@ func TestTransformKeepsTheContract(t *testing.T) {
 		})
 	}
 }
+
+// The functions pay for what they change. The layer itself, and a function that changes nothing, allocate nothing.
+func TestTransformAllocatesNothingByItself(t *testing.T) {
+	same := layer.Transformer{
+		SaveItem: func(_ context.Context, it chat.Item) (chat.Item, error) { return it, nil },
+		LoadItem: func(_ context.Context, it chat.Item) (chat.Item, error) { return it, nil },
+	}
+	ctx, it := t.Context(), item("tea")
+	base := memstore.New()
+	testenv.Must(t, saveAll(ctx, base, "tea"))
+	around := store.Wrap(base, layer.Transform("same", same))
+	for name, call := range map[string]func(store.Store) error{
+		"LoadItem":        func(s store.Store) error { _, err := s.LoadItem(ctx, "thr_1", "msg_1"); return err },
+		"LoadThreadItems": func(s store.Store) error { _, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}); return err },
+		"SaveItem":        func(s store.Store) error { return s.SaveItem(ctx, "thr_1", it) },
+	} {
+		count := func(s store.Store) float64 {
+			return testing.AllocsPerRun(100, func() { testenv.Must(t, call(s)) })
+		}
+		if added := count(around) - count(base); added != 0 {
+			t.Errorf("%s: %v allocations", name, added)
+		}
+	}
+}
