@@ -141,7 +141,7 @@ func TestOwnersAreApartAndRolesAreNot(t *testing.T) {
 			ctx  context.Context
 			want int
 		}{
-			{as("acme", "ada"), 3}, {as("acme", "bob"), 3}, {as("ac", "meada"), 3}, {as("", "acmeada"), 3},
+			{as("acme", "ada"), 3}, {as("acme", "bob"), 3}, {as("other", "ada"), 3}, {as("ac", "meada"), 3}, {as("", "acmeada"), 3},
 			{as("acme", "ada", "admin"), 0},
 			{context.Background(), 3}, {as("acme", ""), 0}, {as("acme", "a\x00"), 0}, // can own no row, so they share one limit
 		} {
