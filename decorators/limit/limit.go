@@ -30,8 +30,8 @@
 //	 5,000        2,500
 //	10,000          210
 //
-// Such an owner shares the rate of those others while they call as fast as they may. Which owners share cells is chosen at
-// random in each process, and callers cannot find out. Reads and writes have tables of their own. Calls in flight are counted
+// Such an owner shares the rate of those others while they call as fast as they may. Which owners share cells is random in
+// each process, so nobody can choose whom to hit. Reads and writes have tables of their own. Calls in flight are counted
 // exactly, in memory that grows with their number only.
 //
 // The layer is a [layer.StatsReporter]: chatstore_limit_refused_total{kind}, with the kinds reads, writes and in_flight.
@@ -98,7 +98,8 @@ func newRate(option string, perSecond float64, burst int) rate {
 	must(perSecond > 0, option+": the rate is not positive: leave the option out for no limit")
 	must(burst >= 1, option+": the burst is less than 1: it is the number of calls that may come at once")
 	interval := max(1, math.Ceil(float64(time.Second)/perSecond))
-	must(interval*float64(burst) <= float64(year), option+": the burst takes over a year to come back: use a smaller burst or a higher rate")
+	must(interval*float64(burst) <= float64(year),
+		option+": the burst takes over a year to come back: use a smaller burst or a higher rate")
 	return rate{interval: time.Duration(interval), window: time.Duration(interval) * time.Duration(burst)}
 }
 
@@ -136,7 +137,7 @@ func New(opts ...Option) store.Middleware {
 
 // limited is a Store with limits.
 type limited struct {
-	store.Store // the layer of package layer that asks admit before every call
+	store.Store // asks admit before every call: the layer of layer.Admit, around that of layer.Observe, around next
 	next        store.Store
 	rates       [inFlight]rate
 	inFlight    int

@@ -25,7 +25,8 @@ func ample(inFlight int) store.Middleware {
 func TestALimitInTheRecommendedStackKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		p := parts{share: true, tracing: traced(t)}
-		s := store.Wrap(memstore.New(), p.make("tracing"), p.make("metrics"), ample(1000), p.make("authz"), p.make("cache"), p.make("metrics"))
+		s := store.Wrap(memstore.New(), p.make("tracing"), p.make("metrics"), ample(1000),
+			p.make("authz"), p.make("cache"), p.make("metrics"))
 		t.Cleanup(func() { must(t, store.Close(s)) })
 		return s
 	})
