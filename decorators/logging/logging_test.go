@@ -467,7 +467,9 @@ func TestConcurrentCalls(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			for _, op := range store.Ops() {
-				testenv.Must(t, spy.CallOp(t.Context(), s, op))
+				if err := spy.CallOp(t.Context(), s, op); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
