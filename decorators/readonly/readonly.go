@@ -16,17 +16,17 @@
 // layers that retry calls or break circuits. Otherwise they would take each refused write for a failure of the base.
 //
 // The layer also refuses the writes of two capabilities, found with [store.As]: EraseOwner of [driver.Eraser], and Grant and
-// Revoke of [sharing.Grants]. So take the grants from the stack, not from the base. The other capabilities of package driver
-// only read. A capability of your own that writes is not refused.
+// Revoke of [sharing.Grants]. So take the grants from the layers inside of the guard, not from the base. The other capabilities
+// of package driver only read. A capability of your own that writes is not refused.
 //
 // # Moves
 //
-// The data of a base stay as they are after these steps:
+// After these steps the rows of the base change no more:
 //
 //  1. Call Refuse in every process. A process that starts later must call it before it serves.
 //  2. Wait until all writes that began earlier have returned. The gauge chatstore_operations_in_flight of package metrics
 //     counts them.
-//  3. Wait for the base's [driver.WriteBounder]: until then an abandoned write may still commit.
+//  3. Wait for the base's LongestWrite ([driver.WriteBounder]). Until then an abandoned write may still commit.
 //
 // The layer is a [layer.StatsReporter]. The gauge chatstore_readonly_active is 1 while writes are refused, and otherwise 0.
 package readonly
