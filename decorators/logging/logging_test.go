@@ -432,6 +432,13 @@ func TestAPanickingHandlerFailsNoCall(t *testing.T) {
 				continue
 			}
 			mw := logging.New(slog.New(&broken{enabled: enabled}))
+			do := o.Do
+			o.Do = func(ctx context.Context, op store.Op) error {
+				if ctx != t.Context() {
+					t.Errorf("%s: the base got the context %v", name, ctx)
+				}
+				return do(ctx, op)
+			}
 			o.Through(t, mw, store.OpSaveThread) // the call's error, and the base's panic, are as without the layer
 			r, ok := store.As[layer.StatsReporter](store.Wrap(&spy.Base{}, mw))
 			if !ok {

@@ -101,6 +101,7 @@ func TestAWriteThatBeginsAfterRefuseIsRefused(t *testing.T) {
 		}
 		begun.Wait()
 		sw.Refuse("moving") // while the writers write
+		isRefused(t, s.DeleteThread(t.Context(), "thr_1"), store.OpDeleteThread, "moving")
 		refusing.Store(true)
 		ended.Wait()
 	}
