@@ -37,8 +37,9 @@
 //
 // # Cost
 //
-// A line that is not written costs no allocation. If the logger is not enabled for Error, the layer takes no time. A handler
-// that panics fails no call. The line is lost, and the layer counts it for [layer.StatsReporter]: chatstore_logging_lost_total.
+// A line that is not written costs no allocation. If the logger is not enabled for Error, the layer does not read the clock
+// either. A handler that panics fails no call. The line is lost, and the layer counts it for [layer.StatsReporter]:
+// chatstore_logging_lost_total.
 package logging
 
 import (

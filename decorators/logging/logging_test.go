@@ -392,7 +392,7 @@ func TestALineThatIsNotWrittenCostsNoAllocation(t *testing.T) {
 	}
 }
 
-// A logger that writes nothing at all makes the layer take no time: the clock is not read.
+// Without End, layer.Observe does not read the clock.
 func TestADisabledLoggerEndsNoCall(t *testing.T) {
 	h := &broken{enabled: func(l slog.Level) bool { return false }}
 	s := store.Wrap(&spy.Base{}, logging.New(slog.New(h)))
