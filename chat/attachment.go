@@ -118,12 +118,13 @@ func NewAttachment(id string, b AttachmentBody) (Attachment, error) {
 	return Attachment{ID: id, doc: d}, nil
 }
 
-// Decode returns the attachment's body. The error is [ErrInvalid] for JSON that does not fit, and for the zero Attachment.
+// Decode returns the attachment's body. The error is [ErrInvalid] for JSON that does not fit, for a sealed row, with the
+// member chatstore_sealed, and for the zero Attachment.
 func (a Attachment) Decode() (AttachmentBody, error) {
 	var b AttachmentBody
 	fault := "type: missing"
 	if a.doc != nil {
-		fault = decodeStruct(reflect.ValueOf(&b).Elem(), a.doc.text)
+		fault = decodeBody(reflect.ValueOf(&b).Elem(), a.doc.text)
 	}
 	if fault != "" {
 		return AttachmentBody{}, &Error{Kind: kindAttachment, ID: a.ID, Field: fault}

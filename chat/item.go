@@ -234,7 +234,7 @@ func (it Item) Type() ItemType {
 
 // DecodeItem decodes the item's content into a T, one of the types that implement [Body]. With [Body] as T, it returns the
 // struct for the item's type. For an item of another type, ok is false and err is nil. Content that does not fit T is
-// [ErrInvalid]; the item stays usable. The result shares no mutable memory with the item.
+// [ErrInvalid], and so is a sealed row, with the member chatstore_sealed; the item stays usable. The result shares no mutable memory with the item.
 func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 	t := reflect.TypeFor[T]()
 	if t.Kind() == reflect.Interface {
@@ -255,7 +255,7 @@ func DecodeItem[T Body](item Item) (body T, ok bool, err error) {
 	}
 	fault := bodyFault(s.Type())
 	if fault == "" {
-		fault = decodeStruct(s, item.doc.text)
+		fault = decodeBody(s, item.doc.text)
 	}
 	if fault != "" {
 		return body, false, &Error{Kind: kindItem, ID: item.ID, Field: fault}

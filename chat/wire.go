@@ -155,6 +155,19 @@ func decodeStruct(v reflect.Value, text string) (fault string) {
 	if !ok {
 		return "not an object"
 	}
+	return decodeMembers(v, text, members)
+}
+
+// decodeBody reads the body of an item or an attachment. It refuses a sealed one, which would look like an empty one.
+func decodeBody(v reflect.Value, text string) (fault string) {
+	members, _ := jsondoc.MembersOf(text, '{')
+	if _, sealed := jsondoc.Find(text, members, rules.Sealed); sealed {
+		return rules.Sealed + ": read it through decorators/encrypt"
+	}
+	return decodeMembers(v, text, members)
+}
+
+func decodeMembers(v reflect.Value, text string, members []jsondoc.Member) (fault string) {
 	for _, f := range planOf(v.Type()).fields {
 		if fault := decodeMember(v, f, text, members); fault != "" {
 			return rules.Under(f.name, fault)

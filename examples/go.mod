@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/chatstore/chatstore v0.0.0
+	github.com/chatstore/chatstore/decorators/encrypt v0.0.0
 	github.com/chatstore/chatstore/redisbus v0.0.0
 	github.com/chatstore/chatstore/sqlstore v0.0.0
 	github.com/chromedp/cdproto v0.159.0
@@ -16,6 +17,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/redis/go-redis/v9 v9.23.0
+	github.com/tink-crypto/tink-go/v2 v2.9.0
 	go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp v0.72.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
@@ -59,6 +61,7 @@ require (
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
@@ -79,3 +82,5 @@ replace github.com/chatstore/chatstore => ../
 replace github.com/chatstore/chatstore/sqlstore => ../sqlstore
 
 replace github.com/chatstore/chatstore/redisbus => ../redisbus
+
+replace github.com/chatstore/chatstore/decorators/encrypt => ../decorators/encrypt

@@ -28,13 +28,27 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	if err != nil {
 		return err
 	}
-	if code := s.attachments.save(w.Attachment, w.Mode); code != store.CodeOK {
+	if code := s.attachments.save(w.Attachment, w.Mode, nil); code != store.CodeOK {
 		return failed(op, code, store.RowAttachment, a.ID)
 	}
 	return nil
 }
 
-func (as *attachments) save(saved chat.Attachment, mode store.SaveMode) store.Code {
+// SwapAttachment replaces the attachment whose JSON is old. See [driver.AttachmentSwapper].
+func (s *Store) SwapAttachment(ctx context.Context, old chat.JSON, a chat.Attachment) error {
+	const op = store.OpSaveAttachment
+	w, err := checks.SaveAttachment(ctx, a)
+	if err != nil {
+		return err
+	}
+	if code := s.attachments.save(w.Attachment, store.UpdateOnly, &old); code != store.CodeOK {
+		return failed(op, code, store.RowAttachment, a.ID)
+	}
+	return nil
+}
+
+// save saves an attachment. With old, it replaces only an attachment whose JSON is old.
+func (as *attachments) save(saved chat.Attachment, mode store.SaveMode, old *chat.JSON) store.Code {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	if as.byID == nil {
@@ -46,6 +60,9 @@ func (as *attachments) save(saved chat.Attachment, mode store.SaveMode) store.Co
 	}
 	if code := a.refusal(mode, a.row != nil, saved.Owner); code != store.CodeOK {
 		return code
+	}
+	if old != nil && a.row.val.JSON() != *old {
+		return store.CodeConflict
 	}
 	if !used {
 		as.byID[a.key.id] = a // once: a second assignment would keep the caller's string

@@ -64,10 +64,10 @@ var (
 	_ store.HealthChecker = (*Store)(nil)
 	_ driver.WriteBounder = (*Store)(nil)
 
-	_ driver.AttachmentLister = (*Store)(nil)
-	_ driver.Eraser           = (*Store)(nil)
-	_ driver.VersionReader    = (*Store)(nil)
-	_ driver.Inactive         = (*Store)(nil)
+	_ driver.AttachmentSwapper = (*Store)(nil)
+	_ driver.Eraser            = (*Store)(nil)
+	_ driver.VersionReader     = (*Store)(nil)
+	_ driver.Inactive          = (*Store)(nil)
 )
 
 var checks = driver.Checks{Versions: true}

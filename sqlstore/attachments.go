@@ -5,6 +5,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 )
 
 // fileState is an attachment's row.
@@ -22,14 +23,29 @@ func (f *fileState) load(s *Store, id string) step {
 
 // SaveAttachment inserts the attachment or replaces it.
 func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
-	c := call{store.OpSaveAttachment, store.RowAttachment, a.ID}
 	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
 	}
-	a = w.Attachment
 	text := [...]string{store.Upsert: s.sql.upsertFile, store.InsertOnly: s.sql.insertFile, store.UpdateOnly: s.sql.updateFile}[w.Mode]
-	args := []any{a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String()}
+	return s.saveFile(ctx, w, text)
+}
+
+// SwapAttachment replaces the attachment whose JSON is old.
+func (s *Store) SwapAttachment(ctx context.Context, old chat.JSON, a chat.Attachment) error {
+	w, err := checks.SaveAttachment(ctx, a)
+	if err != nil {
+		return err
+	}
+	w.Mode = store.UpdateOnly
+	return s.saveFile(ctx, w, s.sql.swapFile, old.String())
+}
+
+// saveFile executes the statement that saves an attachment. With old, only a row with this text may be replaced.
+func (s *Store) saveFile(ctx context.Context, w driver.SaveAttachment, text string, old ...any) error {
+	a := w.Attachment
+	c := call{store.OpSaveAttachment, store.RowAttachment, a.ID}
+	args := append([]any{a.ID, a.Owner.Tenant, a.Owner.Subject, a.JSON().String()}, old...)
 	return s.write(ctx, c, func(ctx context.Context, tx tx) error {
 		var wrote bool
 		if err := tx.run(ctx, step{text, args, maybe(&wrote, new(int64))}); err != nil || wrote {
@@ -38,6 +54,9 @@ func (s *Store) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 		var was fileState
 		if err := tx.run(ctx, was.load(s, a.ID)); err != nil {
 			return err
+		}
+		if len(old) == 1 && was.state == live && was.doc != old[0] {
+			return refused{c.error(store.CodeConflict, nil)}
 		}
 		return c.refusal(w.Mode, was.state, was.owner, a.Owner)
 	})

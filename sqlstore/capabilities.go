@@ -11,10 +11,10 @@ import (
 )
 
 var (
-	_ driver.AttachmentLister = (*Store)(nil)
-	_ driver.Eraser           = (*Store)(nil)
-	_ driver.VersionReader    = (*Store)(nil)
-	_ driver.Inactive         = (*Store)(nil)
+	_ driver.AttachmentSwapper = (*Store)(nil)
+	_ driver.Eraser            = (*Store)(nil)
+	_ driver.VersionReader     = (*Store)(nil)
+	_ driver.Inactive          = (*Store)(nil)
 )
 
 // ListAttachments lists the attachments that q.Owner matches, in the order of their ids.

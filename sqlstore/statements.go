@@ -38,6 +38,7 @@ type statements struct {
 	insertFile     string
 	upsertFile     string
 	updateFile     string
+	swapFile       string
 	loadFile       string
 	deleteFile     string
 	itemPages      pages
@@ -112,6 +113,7 @@ func statementsFor(d dialect) statements {
 		upsertFile: q(newFile + `t.state < 2 AND ` + own("t.") + ` RETURNING state`),
 		insertFile: q(newFile + `t.state = 1 AND ` + own("t.") + ` RETURNING state`),
 		updateFile: q(`UPDATE {files} SET doc = $4 WHERE id = $1 AND state = 0 AND ` + own("") + ` RETURNING state`),
+		swapFile:   q(`UPDATE {files} SET doc = $4 WHERE id = $1 AND state = 0 AND doc = $5 AND ` + own("") + ` RETURNING state`),
 		loadFile:   q(`SELECT tenant, subject, state, doc FROM {files} WHERE id = $1`),
 		deleteFile: q(`UPDATE {files} SET state = 1, doc = '' WHERE id = $1 AND state = 0`),
 

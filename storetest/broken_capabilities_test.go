@@ -19,6 +19,7 @@ import (
 // capabilities are those of a base.
 type capabilities struct {
 	list     func(context.Context, store.ThreadQuery) (store.Page[chat.Attachment], error)
+	swap     func(context.Context, chat.JSON, chat.Attachment) error
 	erase    func(context.Context, chat.Owner) (driver.Erased, error)
 	versions func(context.Context, []string) (string, []uint64, error)
 	inactive func(context.Context, time.Time, store.ThreadQuery) (store.Page[driver.ThreadVersion], error)
@@ -32,6 +33,10 @@ type capableStore struct {
 
 func (s capableStore) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
 	return s.can.list(ctx, q)
+}
+
+func (s capableStore) SwapAttachment(ctx context.Context, old chat.JSON, a chat.Attachment) error {
+	return s.can.swap(ctx, old, a)
 }
 
 func (s capableStore) EraseOwner(ctx context.Context, o chat.Owner) (driver.Erased, error) {
@@ -65,6 +70,18 @@ func attachmentsListed(do func(m *made, q store.ThreadQuery, p *store.Page[chat.
 			m := &made{ctx: ctx, base: m.base}
 			err = do(m, q, &p, err)
 			return p, err
+		}
+	})
+}
+
+type swapper func(ctx context.Context, old chat.JSON, a chat.Attachment) error
+
+// swapping changes SwapAttachment. swap is the capability of the base.
+func swapping(do func(m *made, swap swapper, ctx context.Context, old chat.JSON, a chat.Attachment) error) func() ops {
+	return can(func(m *made, can *capabilities) {
+		swap := can.swap
+		can.swap = func(ctx context.Context, old chat.JSON, a chat.Attachment) error {
+			return do(&made{ctx: ctx, base: m.base}, swap, ctx, old, a)
 		}
 	})
 }
@@ -159,6 +176,34 @@ var brokenCapabilities = []broken{
 		}
 	}), []string{"Capabilities/ListAttachments: arguments, then the context"}},
 
+	{"SwapAttachment replaces any attachment", swapping(func(m *made, _ swapper, ctx context.Context, _ chat.JSON, a chat.Attachment) error {
+		return m.base.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), a)
+	}), []string{"Capabilities/SwapAttachment: only the old attachment is replaced", andMore}},
+	{"SwapAttachment takes the zero JSON for any", swapping(func(m *made, swap swapper, ctx context.Context, old chat.JSON, a chat.Attachment) error {
+		if old.IsZero() {
+			old = m.attachment(a.ID).Attachment.JSON()
+		}
+		return swap(ctx, old, a)
+	}), []string{"Capabilities/SwapAttachment: only the old attachment is replaced"}},
+	{"SwapAttachment inserts a missing row", swapping(func(m *made, swap swapper, ctx context.Context, old chat.JSON, a chat.Attachment) error {
+		err := swap(ctx, old, a)
+		if errors.Is(err, store.ErrNotFound) {
+			return m.base.SaveAttachment(ctx, a)
+		}
+		return err
+	}), []string{"Capabilities/SwapAttachment: missing rows and owners"}},
+	{"SwapAttachment looks, then saves", swapping(func(m *made, _ swapper, ctx context.Context, old chat.JSON, a chat.Attachment) error {
+		ctx = store.WithSaveMode(ctx, store.UpdateOnly)
+		was := m.attachment(a.ID)
+		runtime.Gosched()
+		if was.Err == nil && was.Attachment.JSON() != old {
+			return &store.Error{Op: store.OpSaveAttachment, Code: store.CodeConflict}
+		}
+		return m.base.SaveAttachment(ctx, a)
+	}), []string{"Capabilities/SwapAttachment: of concurrent swaps of one old attachment one applies"}},
+	{"SwapAttachment is deaf to cancellation", swapping(func(_ *made, swap swapper, ctx context.Context, old chat.JSON, a chat.Attachment) error {
+		return swap(context.WithoutCancel(ctx), old, a)
+	}), []string{"Capabilities/SwapAttachment: arguments, then the context"}},
 	{"EraseOwner does not count deleted ids", erasing(func(erase eraser, ctx context.Context, o chat.Owner) (driver.Erased, error) {
 		e, err := erase(ctx, o)
 		e.Deleted = 0

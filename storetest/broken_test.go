@@ -152,7 +152,7 @@ func twisted(base store.Store, of ops) store.Store {
 		return s // without capabilities, so that these checks are skipped
 	}
 	b := base.(*memstore.Store)
-	can := &capabilities{b.ListAttachments, b.EraseOwner, b.ThreadVersions, b.InactiveThreads}
+	can := &capabilities{b.ListAttachments, b.SwapAttachment, b.EraseOwner, b.ThreadVersions, b.InactiveThreads}
 	do(&made{base: base, can: can})
 	return capableStore{s, can}
 }

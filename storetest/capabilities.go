@@ -22,6 +22,8 @@ import (
 const (
 	listAttachmentsRule = "driver.AttachmentLister lists the attachments that the owner filter matches, by id, where ids compare as bytes; After is the id of " +
 		"one that is, or was, in the listing"
+	swapAttachmentRule = "driver.AttachmentSwapper saves as SaveAttachment does under UpdateOnly, if the stored attachment's JSON is the old one, byte for byte; " +
+		"else it is ErrConflict, and of concurrent swaps of one old attachment one applies"
 	eraseRule = "driver.Eraser removes all rows of one owner, and its name from the ids of deleted ones, at one instant; it returns the ids that were live, and no other " +
 		"owner's row changes"
 	erasedRule = "an erased id has no owner: every save is ErrConflict (ErrNotFound under UpdateOnly), a load is ErrNotFound, a delete is nil, and only " +
@@ -32,7 +34,7 @@ const (
 	inactiveThreadsRule = "driver.Inactive lists the threads that were created before a time and have no item created at it or later, in the order of LoadThreads, with their versions"
 )
 
-var capabilityChecks = slices.Concat(listAttachmentsChecks, eraseOwnerChecks, threadVersionsChecks, inactiveThreadsChecks)
+var capabilityChecks = slices.Concat(listAttachmentsChecks, swapAttachmentChecks, eraseOwnerChecks, threadVersionsChecks, inactiveThreadsChecks)
 
 // capable returns a check of a capability, which is skipped if the Store lacks it.
 func capable[C any](name, rule string, run func(h *harness, c C)) check {
@@ -249,6 +251,82 @@ var listAttachmentsChecks = []check{
 		}
 		listAttachments(h.ada.in(over), c, store.OwnedBy(chat.Owner{Tenant: "t"}), store.PageQuery{}).is(store.ErrInvalid)
 		listAttachments(h.ada.in(over), c, f, store.PageQuery{After: h.mint.ID("atc")}).is(context.Canceled)
+	}),
+}
+
+func swapAttachment(u *user, c driver.AttachmentSwapper, old chat.JSON, a chat.Attachment) outcome[none] {
+	err := c.SwapAttachment(u.ctx, old, a)
+	return outcome[none]{h: u.h, note: fmt.Sprintf("SwapAttachment(%q)", a.ID), err: err}
+}
+
+// renamed returns an attachment of the same id and owner with another name.
+func (u *user) renamed(a chat.Attachment, name string) chat.Attachment {
+	n := u.attachment(name)
+	n.ID = a.ID
+	return n
+}
+
+var swapAttachmentChecks = []check{
+	capable("SwapAttachment: only the old attachment is replaced", swapAttachmentRule, func(h *harness, c driver.AttachmentSwapper) {
+		u := h.ada.fresh()
+		a := u.newAttachment("a.txt")
+		b, other := u.renamed(a, "b.txt"), u.renamed(a, "c.txt")
+		other.ThreadID = h.mint.ID("thr")
+		swapAttachment(u, c, b.JSON(), other).is(store.ErrConflict)
+		swapAttachment(u, c, chat.JSON{}, other).is(store.ErrConflict)
+		wants(u.loadAttachment(a.ID), " after swaps of another attachment", a)
+		swapAttachment(u.mode(store.InsertOnly), c, a.JSON(), b).is(nil)
+		wants(u.loadAttachment(a.ID), " after a swap", b)
+		swapAttachment(u, c, a.JSON(), other).is(store.ErrConflict)
+		wants(u.loadAttachment(a.ID), " after a second swap of the same old attachment", b)
+	}),
+	capable("SwapAttachment: missing rows and owners", swapAttachmentRule, func(h *harness, c driver.AttachmentSwapper) {
+		u := h.ada.fresh()
+		a, gone := u.newAttachment("a.txt"), u.newAttachment("b.txt")
+		u.deleteAttachment(gone.ID).ok()
+		swapAttachment(u, c, gone.JSON(), gone).is(store.ErrNotFound)
+		never := u.attachment("c.txt")
+		swapAttachment(u, c, never.JSON(), never).is(store.ErrNotFound)
+		swapAttachment(u, c, chat.JSON{}, never).is(store.ErrNotFound)
+		b := u.renamed(a, "d.txt")
+		b.Owner = h.bob.owner
+		swapAttachment(u, c, a.JSON(), b).is(store.ErrConflict)
+		wants(u.loadAttachment(a.ID), " after a swap with another owner", a)
+		b.Owner = chat.Owner{}
+		swapAttachment(u, c, a.JSON(), b).is(nil)
+		got := u.loadAttachment(a.ID)
+		if got.ok().Owner != h.ada.owner {
+			h.errorf("%s after a swap with the zero Owner: got %s, want %s", got, call.Owner(got.val.Owner), call.Owner(h.ada.owner))
+		}
+	}),
+	capable("SwapAttachment: of concurrent swaps of one old attachment one applies", swapAttachmentRule, func(h *harness, c driver.AttachmentSwapper) {
+		u := h.ada.fresh()
+		old := u.newAttachment("a.txt")
+		for round := range 20 {
+			var applied atomic.Int64
+			h.parallel(4, func(i int) error {
+				o := swapAttachment(u, c, old.JSON(), u.renamed(old, fmt.Sprintf("%d.%d.txt", round, i)))
+				if o.err == nil {
+					applied.Add(1)
+					return nil
+				}
+				return o.check(store.ErrConflict)
+			})
+			if n := applied.Load(); n != 1 {
+				h.errorf("4 concurrent swaps of one old attachment: %d applied, want 1", n)
+			}
+			old = u.loadAttachment(old.ID).ok()
+		}
+	}),
+	capable("SwapAttachment: arguments, then the context", swapAttachmentRule, func(h *harness, c driver.AttachmentSwapper) {
+		a := h.ada.newAttachment("a.txt")
+		over, cancel := context.WithCancel(h.ada.ctx)
+		cancel()
+		u, bad := h.ada.in(over), a
+		bad.ID = "a\nb"
+		swapAttachment(u, c, a.JSON(), bad).is(store.ErrInvalid)
+		swapAttachment(u.in(store.IfVersion(over, "thr_1", 1)), c, a.JSON(), a).is(store.ErrInvalid)
+		swapAttachment(u, c, a.JSON(), a).is(context.Canceled)
 	}),
 }
 

@@ -18,6 +18,9 @@ const maxTypeBytes = 64
 // FieldIfVersion is the Field of the errors of store.IfVersion.
 const FieldIfVersion = "if_version"
 
+// Sealed is the reserved member of a row that decorators/encrypt has sealed.
+const Sealed = "chatstore_sealed"
+
 // IDFault returns the fault of an id. It reads an ordinary ASCII id only once.
 func IDFault(id string) string {
 	if id == "" {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -168,6 +169,9 @@ func prepare(in string, command func(data string) (*exec.Cmd, error), args ...st
 	return s, s.run()
 }
 
+// Dir returns the folder with all files of the server: the data folder, and its log.
+func (s *Server) Dir() string { return s.dir }
+
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 // somebody returns a user who is not root.
@@ -198,18 +202,23 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
+	file, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
 	started, ended := make(chan error, 1), make(chan struct{})
 	ready := make(chan string, 1)
 	go func() { // Pdeathsig is sent when the starting thread ends, so keep the thread
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer file.Close()
 		err := cmd.Start()
 		started <- err
 		if err != nil {
 			return
 		}
 		var tail []string
-		for lines := bufio.NewScanner(log); lines.Scan(); {
+		for lines := bufio.NewScanner(io.TeeReader(log, file)); lines.Scan(); {
 			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept ") {
 				ready <- ""
 			}

@@ -20,6 +20,16 @@ type AttachmentLister interface {
 	ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error)
 }
 
+// AttachmentSwapper is the capability to change attachments that nobody else has changed. Attachments have no versions.
+type AttachmentSwapper interface {
+	AttachmentLister
+
+	// SwapAttachment saves a as SaveAttachment does under [store.UpdateOnly], if the stored attachment's JSON is old, byte for
+	// byte. Otherwise it is [store.ErrConflict]. The base compares and saves in one transaction. The context's save mode does
+	// not count.
+	SwapAttachment(ctx context.Context, old chat.JSON, a chat.Attachment) error
+}
+
 // Eraser is the capability to erase one owner. Beside live and deleted, erased is the third state of an id. It has no owner, and
 // stays unusable. A save of it is [store.ErrConflict], or [store.ErrNotFound] under [store.UpdateOnly]. Only a listing with
 // [store.AnyOwner] accepts it as a cursor. A thread keeps its version; if it was live, erasing increments it as a deletion does.

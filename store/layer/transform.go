@@ -39,8 +39,9 @@ type Transformer struct {
 //
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer.Transform("seal", t))
 //
-// The layer allocates nothing by itself. It passes on the base's [driver.AttachmentLister], with transformed attachments. Its
-// Middleware panics around a guard if t changes what is saved: the guard would not see it.
+// The layer allocates nothing by itself. It passes on the base's [driver.AttachmentLister] and
+// [driver.AttachmentSwapper], with transformed attachments. Its Middleware panics around a guard if t changes what is saved: the
+// guard would not see it.
 func Transform(name string, t Transformer) store.Middleware {
 	return func(next store.Store) store.Store {
 		if Guarded(next) && (t.SaveThread != nil || t.SaveItem != nil || t.SaveAttachment != nil) {
@@ -49,7 +50,17 @@ func Transform(name string, t Transformer) store.Middleware {
 		}
 		l := &transformed{next: next, name: name, t: t}
 		lister, lists := store.As[driver.AttachmentLister](next)
-		switch listing := (&transformedLister{l, lister}); {
+		swapper, swaps := store.As[driver.AttachmentSwapper](next)
+		listing := &transformedLister{l, lister}
+		swapping := &transformedSwapper{listing, swapper}
+		switch {
+		case swaps && t.Lossless:
+			return swapping
+		case swaps:
+			return struct {
+				*transformedSwapper
+				rewriter
+			}{transformedSwapper: swapping}
 		case lists && t.Lossless:
 			return listing
 		case lists:
@@ -82,18 +93,6 @@ var (
 	_ store.Unwrapper = (*transformed)(nil)
 	_ store.Named     = (*transformed)(nil)
 )
-
-// transformedLister is a transformed layer around a base that lists attachments.
-type transformedLister struct {
-	*transformed
-	lister driver.AttachmentLister
-}
-
-// ListAttachments implements [driver.AttachmentLister].
-func (s *transformedLister) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
-	p, err := s.lister.ListAttachments(ctx, q)
-	return loadedPage(ctx, 0, &attachments, s.t.LoadAttachment, p, err)
-}
 
 var checks = driver.Checks{Versions: true}
 

@@ -297,6 +297,10 @@ func TestOnlyALossyTransformIsARewriter(t *testing.T) {
 			if _, found := store.As[driver.AttachmentLister](s); found != lists {
 				t.Errorf("%T: lists attachments: %v", base, found)
 			}
+			_, swaps := store.As[driver.AttachmentSwapper](base)
+			if _, found := store.As[driver.AttachmentSwapper](s); found != swaps {
+				t.Errorf("%T: swaps attachments: %v", base, found)
+			}
 		}
 	}
 }

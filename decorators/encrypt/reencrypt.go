@@ -1,0 +1,182 @@
+package encrypt
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
+	"github.com/chatstore/chatstore/store/layer"
+)
+
+// ErrAttachments is in the error of [Reencrypt] if the base cannot swap attachments ([driver.AttachmentSwapper]).
+var ErrAttachments = errors.New("encrypt: the base has no driver.AttachmentSwapper: attachments are not sealed again")
+
+// Result counts the rows of a [Reencrypt].
+type Result struct {
+	Opened     int // rows that opened, or were plaintext under WithPlaintext
+	Saved      int // of these, rows that were saved, sealed with the primary key
+	Left       int // of these, attachments that the base cannot swap
+	Unreadable int // rows that did not open
+}
+
+// Reencrypt walks all threads, items and attachments of the base, and saves those that the primary key has not sealed (see
+// [WithPrimary]). The base is the Store beneath the layer of New. The service may run meanwhile: each row is saved under
+// [store.UpdateOnly] and [store.IfVersion], and an attachment is swapped. If another write came first, the row is read again.
+//
+// A row that does not open stays. The walk goes on, and its first such error is in the error at the end. Any other error ends
+// the walk; it may be repeated. A base without thread versions is an error. So is one that cannot list or swap attachments
+// ([ErrAttachments]), after the walk of threads and items. The Result counts what was done until the error.
+//
+// Reencrypt panics if the base is nil or has a guard or this layer in it, or if the AEAD is nil.
+func Reencrypt(ctx context.Context, base store.Store, key tink.AEAD, opts ...Option) (Result, error) {
+	w := walk{base: base, s: sealerOf("Reencrypt", key, opts)}
+	if base == nil || layer.Guarded(base) || slices.Contains(store.Layers(base), layerName) {
+		panic("encrypt.Reencrypt: pass the base: the Store that encrypt.New is around, without authz")
+	}
+	ctx = store.WithSaveMode(store.WithFresh(layer.Own(ctx)), store.UpdateOnly)
+	err := w.threads(ctx)
+	if err == nil {
+		err = w.attachments(ctx)
+	}
+	return w.Result, errors.Join(err, w.unreadable)
+}
+
+type walk struct {
+	Result
+	base       store.Store
+	s          *sealer
+	unreadable error // the first
+}
+
+// pages calls each for all rows of a listing.
+func pages[T any](load func(store.PageQuery) (store.Page[T], error), each func(T) error) error {
+	q := store.PageQuery{Limit: 100, Order: store.OldestFirst}
+	for {
+		p, err := load(q)
+		if err != nil {
+			return err
+		}
+		for _, row := range p.Data {
+			if err := each(row); err != nil {
+				return err
+			}
+		}
+		if q.After = p.After; !p.HasMore {
+			return nil
+		}
+	}
+}
+
+func (w *walk) threads(ctx context.Context) error {
+	return pages(func(q store.PageQuery) (store.Page[chat.Thread], error) {
+		return w.base.LoadThreads(ctx, store.ThreadQuery{PageQuery: q, Owner: store.AnyOwner()})
+	}, func(t chat.Thread) error {
+		err := again(ctx, w, &threads, t, t.ID,
+			func(ctx context.Context) (chat.Thread, error) { return w.base.LoadThread(ctx, t.ID) },
+			func(ctx context.Context, _, sealed chat.Thread) error { return w.base.SaveThread(ctx, sealed) })
+		if err == nil {
+			err = w.items(ctx, t.ID)
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // the thread of an item's cursor was deleted; newer items have the primary key
+		}
+		return err
+	})
+}
+
+func (w *walk) items(ctx context.Context, threadID string) error {
+	return pages(func(q store.PageQuery) (store.Page[chat.Item], error) {
+		return w.base.LoadThreadItems(ctx, threadID, q)
+	}, func(it chat.Item) error {
+		return again(ctx, w, &items, it, threadID,
+			func(ctx context.Context) (chat.Item, error) { return w.base.LoadItem(ctx, threadID, it.ID) },
+			func(ctx context.Context, _, sealed chat.Item) error { return w.base.SaveItem(ctx, threadID, sealed) })
+	})
+}
+
+func (w *walk) attachments(ctx context.Context) error {
+	lister, ok := store.As[driver.AttachmentLister](w.base)
+	if !ok {
+		return ErrAttachments
+	}
+	swapper, swaps := store.As[driver.AttachmentSwapper](w.base)
+	err := pages(func(q store.PageQuery) (store.Page[chat.Attachment], error) {
+		return lister.ListAttachments(ctx, store.ThreadQuery{PageQuery: q, Owner: store.AnyOwner()})
+	}, func(a chat.Attachment) error {
+		return again(ctx, w, &attachments, a, "",
+			func(ctx context.Context) (chat.Attachment, error) { return w.base.LoadAttachment(ctx, a.ID) },
+			func(ctx context.Context, row, sealed chat.Attachment) error {
+				if !swaps {
+					return ErrAttachments
+				}
+				return swapper.SwapAttachment(ctx, row.JSON(), sealed)
+			})
+	})
+	if err == nil && w.Left > 0 {
+		err = ErrAttachments
+	}
+	return err
+}
+
+// again opens a row, and seals it again if that is due. threadID is "" for an attachment, which has no version.
+func again[T any](ctx context.Context, w *walk, r *rows[T], row T, threadID string,
+	load func(context.Context) (T, error), save func(ctx context.Context, row, sealed T) error) error {
+	if _, err := r.open(w.s, row); err != nil {
+		if w.Unreadable++; w.unreadable == nil {
+			p := r.place(row)
+			w.unreadable = &store.Error{Kind: p.kind, ID: p.id, Code: store.CodeInternal, Cause: err}
+		}
+		return nil
+	}
+	w.Opened++
+	text, err := r.text(row)
+	if err == nil && w.s.primary != "" && strings.HasPrefix(string(text), w.s.primary) {
+		return nil
+	}
+	for {
+		switch err := reseal(ctx, w.s, r, threadID, load, save); {
+		case err == nil:
+			w.Saved++
+			return nil
+		case err == ErrAttachments:
+			w.Left++
+			return nil
+		case errors.Is(err, store.ErrNotFound): // deleted since
+			return nil
+		case !errors.Is(err, store.ErrConflict):
+			return err
+		}
+	}
+}
+
+// reseal reads a row again and saves it. The error is ErrConflict if another write came between.
+func reseal[T any](ctx context.Context, s *sealer, r *rows[T], threadID string,
+	load func(context.Context) (T, error), save func(ctx context.Context, row, sealed T) error) error {
+	ctx, read := store.WithVersions(ctx)
+	row, err := load(ctx)
+	if err != nil {
+		return err
+	}
+	if threadID != "" {
+		version, ok := read.Of(threadID)
+		if !ok {
+			return errors.New("encrypt: the base reports no thread versions, which Reencrypt needs")
+		}
+		ctx = store.IfVersion(ctx, threadID, version)
+	}
+	v, err := r.open(s, row)
+	if err != nil {
+		return err
+	}
+	sealed, err := r.seal(s, v)
+	if err != nil {
+		return err
+	}
+	return save(ctx, row, sealed)
+}
