@@ -88,7 +88,8 @@ func Layers(s Store) []string {
 }
 
 // As returns the outermost layer of s that implements the capability T, an interface. It works as errors.As does for errors.
-// Past a [Barrier] it finds no capability that gives access to stored data.
+// Past a [Barrier] it finds no capability that gives access to stored data. The writes of a capability that is found past a layer
+// that refuses writes, such as package readonly, are refused, too.
 func As[T any](s Store) (T, bool) {
 	for t := range All[T](s) {
 		return t, true
@@ -100,8 +101,17 @@ func As[T any](s Store) (T, bool) {
 // All yields every layer of s that implements the capability T, the outermost first. It treats a [Barrier] as [As] does.
 func All[T any](s Store) iter.Seq[T] {
 	return func(yield func(T) bool) {
+		var gates []confine.WriteGate // of the layers passed
 		for l, behind := range chain(s) {
 			t, ok := l.(T)
+			for _, g := range slices.Backward(gates) {
+				if ok {
+					t = confine.Gated(t, g)
+				}
+			}
+			if g, gate := l.(confine.WriteGate); gate {
+				gates = append(gates, g)
+			}
 			if !ok {
 				continue
 			}

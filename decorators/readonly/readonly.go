@@ -15,9 +15,9 @@
 // Put it beneath authz and the cache, so that operators' programs, which work inside of the guard, meet it too. Put it around
 // layers that retry calls or break circuits. Otherwise they would take each refused write for a failure of the base.
 //
-// The layer also refuses the writes of two capabilities, found with [store.As]: EraseOwner of [driver.Eraser], and Grant and
-// Revoke of [sharing.Grants]. So take the grants from the layers inside of the guard, not from the base. The other capabilities
-// of package driver only read. A capability of your own that writes is not refused.
+// The layer also refuses the writes of the capabilities that [store.As] finds beneath it: [driver.Eraser],
+// [driver.AttachmentSwapper] and [sharing.Grants]. So take the grants from the layers inside of the guard, not from the base. A
+// capability of your own that writes is not refused.
 //
 // # Moves
 //
@@ -36,10 +36,8 @@ import (
 	"errors"
 	"sync/atomic"
 
-	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/sharing"
+	"github.com/chatstore/chatstore/internal/confine"
 	"github.com/chatstore/chatstore/store"
-	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
@@ -72,15 +70,6 @@ func (s *Switch) refusal() error {
 	return nil
 }
 
-// refuse returns the error of a capability's write, or nil if writes pass.
-func (s *Switch) refuse(kind, id string) error {
-	err := s.refusal()
-	if err == nil {
-		return nil
-	}
-	return &store.Error{Kind: kind, ID: id, Code: store.CodeUnavailable, Cause: errors.Join(store.ErrNotApplied, err)}
-}
-
 // New returns the layer as a Middleware. It allocates nothing, except for a refused write. New panics if sw is nil.
 func New(sw *Switch) store.Middleware {
 	if sw == nil {
@@ -92,30 +81,7 @@ func New(sw *Switch) store.Middleware {
 		}
 		return sw.refusal()
 	})
-	return func(next store.Store) store.Store {
-		l := &readOnly{admit(next), next, sw}
-		e, erases := store.As[driver.Eraser](next)
-		g, grants := store.As[sharing.Grants](next)
-		switch {
-		case erases && grants:
-			return &struct {
-				*readOnly
-				eraser
-				granter
-			}{l, eraser{e, sw}, granter{g, sw}}
-		case erases:
-			return &struct {
-				*readOnly
-				eraser
-			}{l, eraser{e, sw}}
-		case grants:
-			return &struct {
-				*readOnly
-				granter
-			}{l, granter{g, sw}}
-		}
-		return l
-	}
+	return func(next store.Store) store.Store { return &readOnly{admit(next), next, sw} }
 }
 
 // readOnly is the layer. Its Store is that of layer.Admit, which has all methods.
@@ -129,6 +95,7 @@ var (
 	_ store.Unwrapper     = (*readOnly)(nil)
 	_ store.Named         = (*readOnly)(nil)
 	_ layer.StatsReporter = (*readOnly)(nil)
+	_ confine.WriteGate   = (*readOnly)(nil)
 )
 
 func (l *readOnly) Unwrap() store.Store { return l.next }
@@ -142,46 +109,11 @@ func (l *readOnly) AppendStats(dst []layer.Stat) []layer.Stat {
 	return append(dst, s)
 }
 
-type eraser struct {
-	next driver.Eraser
-	sw   *Switch
-}
-
-func (e eraser) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
-	if err := e.sw.refuse("", ""); err != nil {
-		return driver.Erased{}, err
+// WriteRefusal is asked by the capabilities that write and that [store.As] finds beneath the layer.
+func (l *readOnly) WriteRefusal() error {
+	err := l.sw.refusal()
+	if err == nil {
+		return nil
 	}
-	return e.next.EraseOwner(ctx, owner)
-}
-
-// granter does not embed the Grants: a new method would pass unseen.
-type granter struct {
-	next sharing.Grants
-	sw   *Switch
-}
-
-func (g granter) Grant(ctx context.Context, grant sharing.Grant) error {
-	if err := g.sw.refuse(store.RowThread, grant.ThreadID); err != nil {
-		return err
-	}
-	return g.next.Grant(ctx, grant)
-}
-
-func (g granter) Revoke(ctx context.Context, threadID string, to sharing.Grantee) error {
-	if err := g.sw.refuse(store.RowThread, threadID); err != nil {
-		return err
-	}
-	return g.next.Revoke(ctx, threadID, to)
-}
-
-func (g granter) Access(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
-	return g.next.Access(ctx, p, threadID)
-}
-
-func (g granter) Grantees(ctx context.Context, threadID, after string, limit int) (store.Page[sharing.Grant], error) {
-	return g.next.Grantees(ctx, threadID, after, limit)
-}
-
-func (g granter) SharedWith(ctx context.Context, p store.Principal, after string, limit int) (store.Page[sharing.Grant], error) {
-	return g.next.SharedWith(ctx, p, after, limit)
+	return &store.Error{Code: store.CodeUnavailable, Cause: errors.Join(store.ErrNotApplied, err)}
 }

@@ -158,6 +158,29 @@ func TestEraseOwnerIsRefused(t *testing.T) {
 	}
 }
 
+func TestSwapAttachmentIsRefused(t *testing.T) {
+	var sw readonly.Switch
+	base := memstore.New()
+	s := store.Wrap(base, readonly.New(&sw), readonly.New(new(readonly.Switch))) // one switch is enough
+	ctx := t.Context()
+	file := func(name string) chat.Attachment {
+		return testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
+	}
+	testenv.Must(t, s.SaveAttachment(ctx, file("a.txt")))
+	stored := testenv.OrPanic(s.LoadAttachment(ctx, "atc_1"))
+	swapper, ok := store.As[driver.AttachmentSwapper](s)
+	if !ok {
+		t.Fatal("the base's AttachmentSwapper is not found")
+	}
+	sw.Refuse("moving")
+	isRefused(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")), 0, "moving")
+	if kept := testenv.OrPanic(base.LoadAttachment(ctx, "atc_1")); !kept.Equal(stored) {
+		t.Error("SwapAttachment was refused, but the attachment has changed")
+	}
+	sw.Allow()
+	testenv.Must(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")))
+}
+
 // A base's capabilities for reading must be found, because a move compares versions and attachments.
 func TestReadingCapabilitiesAreFound(t *testing.T) {
 	var sw readonly.Switch

@@ -1,6 +1,6 @@
-// Package confine lists the capabilities that store.As may return past a store.Barrier, with a function that strips each of
-// other methods. The packages that define these capabilities register them in init functions. Code outside of this module
-// cannot.
+// Package confine lists two kinds of capabilities. Some may be found past a store.Barrier, each with a function that strips it of
+// other methods. Some write, each with a function that makes it ask a [WriteGate] first. The packages that define these
+// capabilities register them in init functions. Code outside of this module cannot.
 package confine
 
 import "reflect"
@@ -20,4 +20,26 @@ func Strip[T any](t T) (bare T, ok bool) {
 		return t, false
 	}
 	return strip(t).(T), true
+}
+
+// WriteGate is a layer that may refuse writes. Capabilities found beneath it ask it too.
+type WriteGate interface {
+	// WriteRefusal returns the error of a write that begins now, or nil.
+	WriteRefusal() error
+}
+
+var gates = map[reflect.Type]func(any, WriteGate) any{}
+
+// Gate registers the interface T as a capability that writes. gated returns a value that asks the gate before each write.
+// Call Gate only in init functions: it is not safe for concurrent use.
+func Gate[T any](gated func(T, WriteGate) T) {
+	gates[reflect.TypeFor[T]()] = func(v any, g WriteGate) any { return gated(v.(T), g) }
+}
+
+// Gated returns t behind the gate, or t itself if T is not registered.
+func Gated[T any](t T, g WriteGate) T {
+	if gated, ok := gates[reflect.TypeFor[T]()]; ok {
+		return gated(t, g).(T)
+	}
+	return t
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/confine"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -83,4 +84,33 @@ type Inactive interface {
 type ThreadVersion struct {
 	ID      string
 	Version uint64
+}
+
+func init() {
+	confine.Gate(func(e Eraser, g confine.WriteGate) Eraser { return gatedEraser{e, g} })
+	confine.Gate(func(s AttachmentSwapper, g confine.WriteGate) AttachmentSwapper { return gatedSwapper{s, g} })
+}
+
+type gatedEraser struct {
+	next Eraser
+	gate confine.WriteGate
+}
+
+func (e gatedEraser) EraseOwner(ctx context.Context, owner chat.Owner) (Erased, error) {
+	if err := e.gate.WriteRefusal(); err != nil {
+		return Erased{}, err
+	}
+	return e.next.EraseOwner(ctx, owner)
+}
+
+type gatedSwapper struct {
+	AttachmentSwapper
+	gate confine.WriteGate
+}
+
+func (s gatedSwapper) SwapAttachment(ctx context.Context, old chat.JSON, a chat.Attachment) error {
+	if err := s.gate.WriteRefusal(); err != nil {
+		return err
+	}
+	return s.AttachmentSwapper.SwapAttachment(ctx, old, a)
 }
