@@ -218,7 +218,7 @@ func anchors(page string) (names []string) {
 
 // TestGuidesAreShort keeps the README and the guides short enough to be read in one go.
 func TestGuidesAreShort(t *testing.T) {
-	for _, page := range []string{"../README.md", "adapt.md", "access.md", "observe.md", "operate.md", "layers.md"} {
+	for _, page := range []string{"../README.md", "adapt.md", "access.md", "observe.md", "operate.md", "layers.md", "toolkit.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Error(err)
