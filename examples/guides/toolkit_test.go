@@ -28,6 +28,8 @@ import (
 func TestTheWholeToolkitKeepsTheContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
 		base, second, sw := memstore.New(), memstore.New(), new(readonly.Switch)
+		// More than the suite needs.
+		limits := []limit.Option{limit.WithReads(1e6, 1e6), limit.WithWrites(1e6, 1e6), limit.WithInFlight(1000)}
 		logger := slog.New(slog.DiscardHandler)
 		registry := prometheus.NewRegistry()
 		outer := testenv.OrPanic(metrics.New(registry, metrics.WithLayer("outer")))
@@ -37,7 +39,7 @@ func TestTheWholeToolkitKeepsTheContract(t *testing.T) {
 			tracing.New(),
 			logging.New(logger, logging.WithSample(0.01)),
 			outer, // metrics of what callers get
-			limit.New(limit.WithReads(50, 100), limit.WithWrites(10, 20), limit.WithInFlight(8)),
+			limit.New(limits...), // such as limit.WithReads(50, 100), limit.WithWrites(10, 20)
 			authz.New(authz.OwnerOnly(), authz.ShareBelow()),
 			cache.New(),
 			readonly.New(sw),
