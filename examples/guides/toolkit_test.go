@@ -38,7 +38,7 @@ func TestTheWholeToolkitKeepsTheContract(t *testing.T) {
 		s := store.Wrap(base,
 			tracing.New(),
 			logging.New(logger, logging.WithSample(0.01)),
-			outer, // metrics of what callers get
+			outer,                // metrics of what callers get
 			limit.New(limits...), // such as limit.WithReads(50, 100), limit.WithWrites(10, 20)
 			authz.New(authz.OwnerOnly(), authz.ShareBelow()),
 			cache.New(),
