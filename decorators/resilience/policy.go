@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
@@ -101,12 +102,12 @@ func (p *policy) attempt(ctx context.Context, c layer.Call, next func(context.Co
 		case p.places <- struct{}{}:
 			defer func() { <-p.places }()
 		default:
-			return p.refuse(c, byBulkhead)
+			return p.refuse(ctx, c, byBulkhead)
 		}
 	}
 	permit, ok := p.breaker.begin()
 	if !ok {
-		return p.refuse(c, byBreaker)
+		return p.refuse(ctx, c, byBreaker)
 	}
 	says := neutral
 	defer func() { p.breaker.end(permit, says) }()
@@ -134,7 +135,10 @@ func (p *policy) attempt(ctx context.Context, c layer.Call, next func(context.Co
 	return r
 }
 
-func (p *policy) refuse(c layer.Call, by int) result {
+func (p *policy) refuse(ctx context.Context, c layer.Call, by int) result {
+	if gone := driver.Done(ctx, c.Op, "", ""); gone != nil { // the contract: a call after the context's end returns its error
+		return result{err: gone, refused: true}
+	}
 	p.refused[by].Add(1)
 	why := errors.New("resilience: refused by the " + reasons[by])
 	if c.Op.IsWrite() {

@@ -525,6 +525,23 @@ func TestAnOpenBreakerRefusesWithADefiniteOutcome(t *testing.T) {
 	})
 }
 
+func TestACallAfterItsContextsEndGetsTheContextsError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, b := over(always(store.ErrUnavailable), resilience.WithBreaker(1, time.Hour))
+		_ = read(t.Context(), s)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for _, op := range store.Ops() {
+			if err := spy.CallOp(ctx, s, op); store.CodeOf(err) != store.CodeCanceled || op.IsWrite() && !store.IsDefinite(err) {
+				t.Errorf("%s: got %v", op, err)
+			}
+		}
+		if b.calls != 1 || stat(s, "refused_totalbreaker") != 0 {
+			t.Errorf("%d calls, %d refused", b.calls, stat(s, "refused_totalbreaker"))
+		}
+	})
+}
+
 // A retry that an open breaker would refuse is neither made nor waited for. The caller gets the base's error.
 func TestRetriesDoNotHammerAnOpenBreaker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
