@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	notApplied = fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrNotApplied)
+	errNotApplied = fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrNotApplied)
 	noBreaker  = resilience.WithBreaker(0, 0)
 	noRetries  = resilience.WithRetries(0, 0)
 )
@@ -101,7 +101,7 @@ func TestWhatIsRetried(t *testing.T) {
 	}{
 		{"ok", nil, 1, 1},
 		{"unavailable", store.ErrUnavailable, 3, 1},
-		{"unavailable and not applied", notApplied, 3, 3},
+		{"unavailable and not applied", errNotApplied, 3, 3},
 		{"not applied", store.ErrNotApplied, 3, 3},
 		{"limited", store.ErrLimited, 1, 1},
 		{"limited and not applied", &store.Error{Code: store.CodeLimited, Cause: store.ErrNotApplied}, 1, 1},
@@ -140,7 +140,7 @@ func TestARetryThatSucceedsIsTheAnswer(t *testing.T) {
 		if th, err := s.LoadThread(t.Context(), "thr_1"); err != nil || th.Title != "answer" {
 			t.Errorf("got %v, %v", th, err)
 		}
-		s, _ = over(fails(notApplied))
+		s, _ = over(fails(errNotApplied))
 		unsettled := false
 		ctx := spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { unsettled = true })
 		if err := write(ctx, s); err != nil || unsettled {
@@ -152,7 +152,7 @@ func TestARetryThatSucceedsIsTheAnswer(t *testing.T) {
 // A write that was not applied and is then lost has an unknown outcome.
 func TestTheLastAttemptDecidesTheOutcomeOfAWrite(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, b := over(fails(notApplied, store.ErrUnavailable))
+		s, b := over(fails(errNotApplied, store.ErrUnavailable))
 		if err := write(t.Context(), s); err == nil || store.IsDefinite(err) || b.calls != 2 {
 			t.Errorf("got %v after %d calls, want an unknown outcome after 2", err, b.calls)
 		}
@@ -192,10 +192,10 @@ func TestACallerWhoLeavesInAPauseGetsTheBasesErrorAtOnce(t *testing.T) {
 				} else {
 					time.AfterFunc(leave, cancel)
 				}
-				return notApplied
+				return errNotApplied
 			}, resilience.WithRetries(9, time.Second))
 			begin := time.Now()
-			if err := write(ctx, s); err != notApplied || b.calls != 1 || time.Since(begin) != leave {
+			if err := write(ctx, s); err != errNotApplied || b.calls != 1 || time.Since(begin) != leave {
 				t.Errorf("got %v after %d calls and %v", err, b.calls, time.Since(begin))
 			}
 			cancel()
@@ -527,7 +527,7 @@ func TestAnOpenBreakerRefusesWithADefiniteOutcome(t *testing.T) {
 
 func TestACallAfterItsContextsEndGetsTheContextsError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s, b := over(always(store.ErrUnavailable), resilience.WithBreaker(1, time.Hour))
+		s, b := over(always(store.ErrUnavailable), noRetries, resilience.WithBreaker(1, time.Hour))
 		_ = read(t.Context(), s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -551,12 +551,12 @@ func TestRetriesDoNotHammerAnOpenBreaker(t *testing.T) {
 			t.Errorf("got %v after %d calls and %v", err, b.calls, time.Since(begin))
 		}
 		// Another call opens it during the pause.
-		s, b = over(always(notApplied), resilience.WithBreaker(2, time.Hour), resilience.WithRetries(5, time.Second))
+		s, b = over(always(errNotApplied), resilience.WithBreaker(2, time.Hour), resilience.WithRetries(5, time.Second))
 		done := make(chan error)
 		go func() { done <- write(t.Context(), s) }()
 		synctest.Wait()
 		_ = write(t.Context(), s)
-		if err := <-done; err != notApplied || b.calls != 2 {
+		if err := <-done; err != errNotApplied || b.calls != 2 {
 			t.Errorf("got %v after %d calls", err, b.calls)
 		}
 	})
@@ -721,7 +721,7 @@ func TestConformanceOverABaseThatFails(t *testing.T) {
 			if ctx.Err() != nil || calls.Add(1)%12 != 0 {
 				return next(ctx)
 			}
-			return notApplied
+			return errNotApplied
 		}})
 		s := store.Wrap(f, resilience.New(resilience.WithRetries(5, time.Microsecond)))
 		t.Cleanup(func() { retried += stat(s, "retries_total") })
