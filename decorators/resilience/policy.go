@@ -122,13 +122,13 @@ func (p *policy) attempt(ctx context.Context, c layer.Call, next func(context.Co
 		says = answered
 	case store.CodeUnavailable:
 		says, r.again = failed, !c.Op.IsWrite() || errors.Is(r.err, store.ErrNotApplied)
-	case store.CodeTimeout, store.CodeCanceled:
+	case store.CodeTimeout, store.CodeCanceled, store.CodeInternal:
 		if context.Cause(ctx) != p.tooLong {
-			break // the caller left
+			break // the caller left, or the base has another fault
 		}
 		says, r.again = failed, !c.Op.IsWrite()
 		p.timeouts.Add(1)
-		if code == store.CodeCanceled { // the caller did not cancel
+		if code != store.CodeTimeout { // a driver may have other words for it
 			r.err = &store.Error{Op: c.Op, Code: store.CodeTimeout, Cause: r.err}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -246,8 +247,8 @@ func TestTheTimeLimitEndsEachAttempt(t *testing.T) {
 		}, time.Minute, store.CodeOK},
 		{"a base that says so in its own way", func(ctx context.Context, _ int) error {
 			<-ctx.Done()
-			return errors.New("driver")
-		}, time.Second, store.CodeInternal},
+			return fmt.Errorf("read: %w", os.ErrDeadlineExceeded)
+		}, time.Second, store.CodeTimeout},
 	} {
 		for _, call := range []func(context.Context, store.Store) error{read, write} {
 			bubble(t, func(t *testing.T) {
