@@ -9,6 +9,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/resilience"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/examples/customstore"
 	"github.com/chatstore/chatstore/store"
@@ -19,7 +20,7 @@ func Example() {
 		tracing.New(),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
 		cache.New(),
-		customstore.Retry(3, 50*time.Millisecond),
+		resilience.New(),
 	)
 	defer store.Close(s)
 	fmt.Println(store.Layers(s))
@@ -33,7 +34,7 @@ func Example() {
 	_, err := s.LoadThread(bob, "thr_1")
 	fmt.Println(errors.Is(err, store.ErrNotFound), err)
 	// Output:
-	// [tracing authz cache retry *customstore.Store]
+	// [tracing authz cache resilience *customstore.Store]
 	// <nil>
 	// true load_thread: not found: thread "thr_1"
 }

@@ -2,10 +2,10 @@ package customstore_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/resilience"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/examples/customstore"
 	"github.com/chatstore/chatstore/store"
@@ -34,6 +34,6 @@ func stack() store.Store {
 		tracing.New(),
 		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
 		cache.New(),
-		customstore.Retry(3, time.Millisecond),
+		resilience.New(),
 	)
 }

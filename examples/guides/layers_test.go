@@ -15,7 +15,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/examples/customstore"
+	"github.com/chatstore/chatstore/decorators/resilience"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -171,7 +171,7 @@ func TestTheLayersKeepTheContract(t *testing.T) {
 // Retries beneath a cache never make it answer with an old value, whatever the base does.
 func TestRetriesBeneathACacheAreLinearizable(t *testing.T) {
 	linear.Run(t, func(base store.Store) store.Store {
-		return store.Wrap(base, cache.New(), customstore.Retry(3, time.Millisecond))
+		return store.Wrap(base, cache.New(), resilience.New())
 	}, linear.WithHistories(20))
 }
 
@@ -181,25 +181,6 @@ func TestTheLayersIsolate(t *testing.T) {
 		guard := authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin")))
 		return store.Wrap(base, append(slices.Clone(watching), guard, changing)...)
 	}, isolate.Options{Traces: 20, WithoutGrants: true})
-}
-
-// A write is made again only if it was not applied.
-func TestAWriteIsRetriedOnlyIfItWasNotApplied(t *testing.T) {
-	for _, tt := range []struct {
-		fault layer.InterceptorFunc
-		calls int
-	}{
-		{faulty.Fail(fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrNotApplied)), 3},
-		{faulty.FailAfter(store.ErrUnavailable), 1}, // it was applied, and its answer lost
-	} {
-		base := faulty.New(memstore.New())
-		base.Inject(faulty.Fault{Op: store.OpSaveThread, Do: tt.fault})
-		s := store.Wrap(base, customstore.Retry(3, time.Millisecond))
-		err := s.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: time.Now()})
-		if got := base.Calls(store.OpSaveThread); got != tt.calls || store.CodeOf(err) != store.CodeUnavailable {
-			t.Errorf("%d calls, %v; want %d", got, err, tt.calls)
-		}
-	}
 }
 
 // The rules that the page states and no other test of this folder shows.

@@ -28,6 +28,8 @@ type Data struct {
 	Unsettled UnsettledRecorder
 	// Of package bus.
 	Stamp Stamp
+	// Of package resilience: an outer layer retries the call, so inner ones must not.
+	Retried bool
 }
 
 // VersionRecorder gets the reported thread versions of a call. It is an interface, so that a recorder needs no closure.
@@ -149,10 +151,11 @@ func WithoutVersionRecorder(ctx context.Context) context.Context {
 	return With(ctx, func(d *Data) { d.Versions = nil })
 }
 
-// Detach keeps the principal only, for a call on behalf of several callers. It drops the notes, recorders, stamp, hints, save mode
-// and condition of one caller.
+// Detach keeps the principal and Retried, for a call on behalf of several callers. It drops the notes, recorders, stamp, hints, save
+// mode and condition of one caller. Without Retried, retries around and beneath a cache would multiply.
 func (d *Data) Detach() {
-	*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition}
+	*d = Data{Tenant: d.Tenant, Subject: d.Subject, Roles: d.Roles, HasPrincipal: d.HasPrincipal, MayOwn: d.MayOwn, Partition: d.Partition,
+		Retried: d.Retried}
 }
 
 // PartitionOf joins the parts with their lengths, so that different principals have different texts.

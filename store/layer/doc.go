@@ -16,6 +16,8 @@
 //		return nil
 //	}))
 //
+// Package decorators/resilience is a complete retry, with pauses, a budget and a circuit breaker.
+//
 // A layer that answers calls itself implements [store.Store]. It checks arguments with driver.Checks. A guard embeds a
 // [store.Barrier]; any other layer implements [store.Unwrapper]. Such layers use the rest of this package: [Hints], [Notes]
 // and [Own] during a call, [Share] and [Guarded] while a stack is built.
