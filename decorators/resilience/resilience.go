@@ -108,29 +108,13 @@ func New(opts ...Option) store.Middleware {
 	return func(next store.Store) store.Store {
 		p := &policy{config: c, breaker: breaker{threshold: c.failures, pause: c.open}, places: make(chan struct{}, c.bulkhead)}
 		p.tooLong = fmt.Errorf("resilience: the time limit of the attempt: %w", context.DeadlineExceeded)
-		return &resilient{layer.Intercept("resilience", p)(next), next, p}
+		return layer.Intercept("resilience", p)(next)
 	}
 }
 
-// resilient adds the statistics to an intercepted Store.
-type resilient struct {
-	store.Store
-	next   store.Store
-	policy *policy
-}
-
-var (
-	_ store.Unwrapper     = (*resilient)(nil)
-	_ store.Named         = (*resilient)(nil)
-	_ layer.StatsReporter = (*resilient)(nil)
-)
-
-func (r *resilient) Unwrap() store.Store { return r.next }
-func (r *resilient) LayerName() string   { return "resilience" }
-
-func (r *resilient) AppendStats(dst []layer.Stat) []layer.Stat {
+// AppendStats implements [layer.StatsReporter].
+func (p *policy) AppendStats(dst []layer.Stat) []layer.Stat {
 	const prefix = "chatstore_resilience_"
-	p := r.policy
 	dst = append(dst,
 		layer.Stat{Name: prefix + "retries_total", Help: "Attempts after the first.", Counter: true, Value: float64(p.retried.Load())},
 		layer.Stat{Name: prefix + "timeouts_total", Help: "Attempts that the time limit ended.", Counter: true, Value: float64(p.timeouts.Load())})

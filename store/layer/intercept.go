@@ -37,13 +37,22 @@ func (f InterceptorFunc) Intercept(ctx context.Context, c Call, next func(contex
 }
 
 // Intercept returns a layer with this name that passes every call through i. It allocates on every call, so put it below a
-// cache if you can. If i is an io.Closer, closing the layer closes i, once for each stack that has the layer. Intercept
-// panics if i is nil.
+// cache if you can. If i is an io.Closer, closing the layer closes i, once for each stack that has the layer. If i is a
+// [StatsReporter], so is the layer. Intercept panics if i is nil.
 func Intercept(name string, i Interceptor) store.Middleware {
 	if i == nil {
 		panic("layer.Intercept: the Interceptor is nil: leave the layer out")
 	}
-	return func(next store.Store) store.Store { return &intercepted{next: next, name: name, i: i} }
+	return func(next store.Store) store.Store {
+		l := &intercepted{next: next, name: name, i: i}
+		if r, ok := i.(StatsReporter); ok {
+			return &struct {
+				*intercepted
+				StatsReporter
+			}{l, r}
+		}
+		return l
+	}
 }
 
 type intercepted struct {
