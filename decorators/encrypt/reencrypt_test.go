@@ -68,6 +68,20 @@ func TestANewKeyTakesOver(t *testing.T) {
 	}
 }
 
+// The verifying walk opens also what it leaves alone.
+func TestAWalkOpensEveryRow(t *testing.T) {
+	ctx, base := t.Context(), memstore.New()
+	k, id := newKeys(t)
+	fill(t, store.Wrap(base, encrypt.New(k.aead(t))))
+	row := testenv.Value(base.LoadItem(ctx, "thr_1", "msg_1"))(t)
+	row.ID = "msg_2"
+	must(t, base.SaveItem(ctx, "thr_1", row))
+	r, err := encrypt.Reencrypt(ctx, base, k.aead(t), encrypt.WithPrimary(id))
+	if internal(t, "the walk", err); r != (encrypt.Result{Opened: 3, Unreadable: 1}) {
+		t.Errorf("%+v", r)
+	}
+}
+
 // WithPrimary compares with what Tink writes.
 func TestWithPrimaryIsTinksPrefix(t *testing.T) {
 	k, id := newKeys(t)
