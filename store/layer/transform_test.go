@@ -368,7 +368,9 @@ func TestATransformSwapsWhatItLoads(t *testing.T) {
 		if !ok {
 			t.Fatal("no swapper")
 		}
-		name := func() string { return testenv.Value(testenv.Value(base.LoadAttachment(ctx, "atc_1"))(t).Decode())(t).Name }
+		name := func() string {
+			return testenv.Value(testenv.Value(base.LoadAttachment(ctx, "atc_1"))(t).Decode())(t).Name
+		}
 		swap := func(old, to string) error { return swapper.SwapAttachment(ctx, attachment(old).JSON(), attachment(to)) }
 		if err := swap("abc", "xyz"); !errors.Is(err, store.ErrNotFound) {
 			t.Error(err)
