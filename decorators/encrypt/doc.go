@@ -10,8 +10,8 @@
 // XChaCha20-Poly1305 is recommended, because its random nonces are long enough for any number of rows.
 //
 // A row's whole JSON is sealed. Ids, times, types, owners and sizes stay readable. A sealed row is valid for every base.
-// Without this layer it loads, but [chat.DecodeItem] refuses it, and ChatKit's Python SDK fails to read a sealed message. A caller's own
-// member chatstore_sealed is sealed and returned like any other.
+// Without this layer an item loads, but [chat.DecodeItem] refuses it, and ChatKit's Python SDK fails to read a sealed message.
+// A thread loads as active and without a title. A caller's own member chatstore_sealed is sealed and returned like any other.
 //
 // A text opens only in its own row: it is bound to the kind, id, thread id, type and time, but not to the owner. A moved or
 // changed text is CodeInternal, never ErrNotFound, and fails a page that has it. Three changes by a writer of the database go
