@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/decorators/encrypt"
 	"github.com/chatstore/chatstore/redisbus"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
@@ -33,7 +34,7 @@ func main() {
 	}
 	b := redisbus.New(redis.NewClient(&redis.Options{}))
 	s := store.Wrap(base, cache.New(cache.WithBus(b)))
-	fmt.Println(s.GenerateThreadID(context.Background()))
+	fmt.Println(s.GenerateThreadID(context.Background()), encrypt.WithPlaintext())
 }
 `
 

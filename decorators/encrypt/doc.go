@@ -1,46 +1,32 @@
 // Package encrypt seals the content of threads, items and attachments before the base stores it, with an AEAD of Tink.
 //
-// Use it if the database, its backups and its logs must not reveal what users wrote. Without need of that, use the encryption
-// of the disk: it costs no key handling. The base cannot search sealed content, and this package is no defence against a
-// program that has the keys.
+// Use it if a database, its backups and its logs must not reveal what users wrote. Against a stolen disk, encrypt the disk
+// instead: that needs no keys in the program. The base cannot search sealed content.
 //
-//	handle, err := keyset.Read(…) // of XChaCha20-Poly1305 keys: aead.XChaCha20Poly1305KeyTemplate
-//	key, err := aead.New(handle)
+//	key, err := aead.New(handle) // a keyset of XChaCha20-Poly1305 keys
 //	s := store.Wrap(base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), encrypt.New(key))
 //
-// Put it beneath authz and the cache: authz then decides about the real attachments of a message, and the cache keeps opened
-// values, in memory only. Around a guard, New's Middleware panics. XChaCha20-Poly1305 is recommended: its random nonces of 192
-// bits do not repeat, however many rows a key seals. Take the AEAD of a keyset in memory. One that calls a key service does so
-// for every row.
+// Put it beneath authz and the cache. Around a guard, New's Middleware panics: authz must see the attachments of a message.
+// XChaCha20-Poly1305 is recommended, because its random nonces are long enough for any number of rows.
 //
-// # What is sealed
+// A row's whole JSON is sealed. Ids, times, types, owners and sizes stay readable. A sealed row is valid for every base.
+// Without this layer an item loads, but [chat.DecodeItem] refuses it, and ChatKit's Python SDK fails to read a sealed message.
+// A thread loads as active and without a title. A caller's own member chatstore_sealed is sealed and returned like any other.
 //
-// A row's whole JSON is sealed, so members that this version does not know are sealed too. These stay readable: ids, thread
-// ids, times of creation, types, owners, sizes, the number of rows, and when they change. A sealed row is a valid row of every
-// base. Its text is in the member chatstore_sealed of an item or an attachment, and of a thread's metadata. Without this layer
-// it loads, but [chat.DecodeItem] refuses it. ChatKit's Python SDK fails to read it. A value of a caller that has this member
-// is sealed and returned like any other.
+// A text opens only in its own row: it is bound to the kind, id, thread id, type and time, but not to the owner. A moved or
+// changed text is CodeInternal, never ErrNotFound, and fails a page that has it. Three changes by a writer of the database go
+// unnoticed: an older text of the same row (replay), a dropped row, and another order of items with equal times.
 //
-// A text opens only in its own row: it is bound to the row's kind, id, thread id, type and time, and not to its owner. A moved
-// or changed text fails as CodeInternal, never as ErrNotFound. One such row fails the page that it is in. What goes unnoticed
-// is the work of somebody who can write to the database:
+// To encrypt a base with plaintext, run every process with [WithPlaintext]. Wait for LongestWrite ([driver.WriteBounder]),
+// call [Reencrypt] with WithPlaintext, and then run every process without it. Backups, and free pages and logs of the
+// database, keep old plaintext.
 //
-//   - an older text of the same row, put back (replay),
-//   - a row that was dropped,
-//   - another order of items with equal times.
+// To change the key:
 //
-// # From plaintext
-//
-// Run all processes with [WithPlaintext], wait for the base's LongestWrite ([driver.WriteBounder]), call [Reencrypt] with
-// WithPlaintext, and run all processes without it. Until then a writer of the database can put plaintext in place of a sealed
-// row. Backups, and free pages and logs of the database, keep old plaintext.
-//
-// # A new key
-//
-//  1. Add the key to the keyset of every process, as a secondary one. Only then can all of them read its rows.
-//  2. Make it the primary one, in every process.
-//  3. Wait for LongestWrite: an abandoned write may still save a row with the old key.
-//  4. Walk: call [Reencrypt] with [WithPrimary], until it returns no error.
-//  5. Verify: call it again with an AEAD that lacks the old key. It opens every row. It must save none and return no error.
+//  1. Add the new key to the keyset of every process, as a secondary key.
+//  2. Make it the primary key, in every process.
+//  3. Wait for LongestWrite: an abandoned write may still save a row under the old key.
+//  4. Walk: call Reencrypt with [WithPrimary], until it returns no error.
+//  5. Verify: call it again with an AEAD that lacks the old key. It must save nothing and return no error.
 //  6. Disable the old key. Delete it when no backup needs it.
 package encrypt

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tink-crypto/tink-go/v2/tink"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
@@ -110,12 +112,33 @@ func swapped[T any](t *testing.T, from, to T, parse func(string) (T, error), jso
 	return testenv.Value(parse(form + name + text))(t)
 }
 
+// watched is an AEAD with the error of its last Decrypt.
+type watched struct {
+	tink.AEAD
+	refused error
+}
+
+func (w *watched) Decrypt(text, data []byte) (opened []byte, err error) {
+	opened, err = w.AEAD.Decrypt(text, data)
+	w.refused = err
+	return opened, err
+}
+
 func TestATextThatWasMovedDoesNotOpen(t *testing.T) {
 	ctx := t.Context()
 	base := memstore.New()
-	s := store.Wrap(base, encrypt.New(newKey(t)))
+	key := &watched{AEAD: newKey(t)}
+	s := store.Wrap(base, encrypt.New(key))
 	fill(t, s)
 	must(t, s.SaveThread(ctx, thread("thr_2")))
+	// The AEAD itself must refuse the text. That the content names another row is a second obstacle.
+	refused := func(what string, err error) {
+		t.Helper()
+		internal(t, what, err)
+		if key.refused == nil {
+			t.Errorf("%s was opened: %v", what, err)
+		}
+	}
 
 	later := message("msg_1", canary)
 	later.CreatedAt = later.CreatedAt.Add(1000)
@@ -132,7 +155,7 @@ func TestATextThatWasMovedDoesNotOpen(t *testing.T) {
 		to := testenv.Value(base.LoadItem(ctx, c.thread, c.to.ID))(t)
 		must(t, base.SaveItem(ctx, c.thread, swapped(t, item, to, chat.ParseItem[string], chat.Item.JSON)))
 		_, err := s.LoadItem(ctx, c.thread, c.to.ID)
-		internal(t, "an item's text "+what, err)
+		refused("an item's text "+what, err)
 		must(t, base.SaveItem(ctx, c.thread, to))
 		_, err = s.LoadItem(ctx, c.thread, c.to.ID)
 		must(t, err)
@@ -147,9 +170,9 @@ func TestATextThatWasMovedDoesNotOpen(t *testing.T) {
 		to := swapped(t, first, testenv.Value(base.LoadThread(ctx, to.ID))(t), chat.ParseThread[string], chat.Thread.JSON)
 		must(t, base.SaveThread(ctx, to))
 		_, err := s.LoadThread(ctx, to.ID)
-		internal(t, "a thread's text "+what, err)
+		refused("a thread's text "+what, err)
 		_, err = s.LoadThreads(ctx, store.ThreadQuery{Owner: store.OwnedBy(ada)})
-		internal(t, "the page of a thread's text "+what, err)
+		refused("the page of a thread's text "+what, err)
 	}
 
 	sent, typ := file("atc_1"), testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file"}))
@@ -160,7 +183,7 @@ func TestATextThatWasMovedDoesNotOpen(t *testing.T) {
 		to := swapped(t, attachment, testenv.Value(base.LoadAttachment(ctx, to.ID))(t), chat.ParseAttachment[string], chat.Attachment.JSON)
 		must(t, base.SaveAttachment(ctx, to))
 		_, err := s.LoadAttachment(ctx, to.ID)
-		internal(t, "an attachment's text "+what, err)
+		refused("an attachment's text "+what, err)
 	}
 
 	// Between kinds, with all ids equal. A thread's text has no other rows.
@@ -170,7 +193,7 @@ func TestATextThatWasMovedDoesNotOpen(t *testing.T) {
 	form, _, _ := strings.Cut(testenv.Value(base.LoadAttachment(ctx, "same"))(t).JSON().String(), `"chatstore_sealed":"`)
 	must(t, base.SaveAttachment(ctx, testenv.Value(chat.ParseAttachment(form+`"chatstore_sealed":"`+strings.TrimSuffix(text, "}")))(t)))
 	_, err := s.LoadAttachment(ctx, "same")
-	internal(t, "a thread's text in an attachment", err)
+	refused("a thread's text in an attachment", err)
 }
 
 // A text is not bound to the owner: items have none.
@@ -321,10 +344,7 @@ func TestAPanicOfTheAEADLeavesNothingBehind(t *testing.T) {
 
 // sometimes is an AEAD that panics if it is told to.
 type sometimes struct {
-	good interface {
-		Encrypt(text, data []byte) ([]byte, error)
-		Decrypt(text, data []byte) ([]byte, error)
-	}
+	good   tink.AEAD
 	panics *bool
 }
 

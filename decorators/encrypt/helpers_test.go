@@ -9,6 +9,7 @@ import (
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"go.uber.org/goleak"
 
@@ -47,9 +48,10 @@ func (k keys) aead(t testing.TB) tink.AEAD {
 	return testenv.Value(aead.New(testenv.Value(k.Handle())(t)))(t)
 }
 
-func newKey(t testing.TB) tink.AEAD {
-	k, _ := newKeys(t)
-	return k.aead(t)
+func newKey(t testing.TB) tink.AEAD { return keyOf(t, aead.XChaCha20Poly1305KeyTemplate()) }
+
+func keyOf(t testing.TB, template *tinkpb.KeyTemplate) tink.AEAD {
+	return testenv.Value(aead.New(testenv.Value(keyset.NewHandle(template))(t)))(t)
 }
 
 // canary is in all content. It is not in ids, types and owners.

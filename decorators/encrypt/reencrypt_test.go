@@ -9,6 +9,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/encrypt"
@@ -65,6 +68,32 @@ func TestANewKeyTakesOver(t *testing.T) {
 	r = testenv.Value(encrypt.Reencrypt(ctx, base, k.aead(t)))(t)
 	if want := (encrypt.Result{Opened: 252, Saved: 252}); r != want {
 		t.Errorf("without WithPrimary: got %+v, want %+v", r, want)
+	}
+}
+
+// A key without output prefix cannot be told from another, so its rows are saved again.
+func TestWithPrimaryOfAKeyWithoutPrefixSavesAll(t *testing.T) {
+	k := keys{keyset.NewManager()}
+	id := testenv.Value(k.Add(aead.AES256GCMNoPrefixKeyTemplate()))(t)
+	must(t, k.SetPrimary(id))
+	base := memstore.New()
+	fill(t, store.Wrap(base, encrypt.New(k.aead(t))))
+	if r := testenv.Value(encrypt.Reencrypt(t.Context(), base, k.aead(t), encrypt.WithPrimary(id)))(t); r.Saved != 3 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The verifying walk opens also what it leaves alone.
+func TestAWalkOpensEveryRow(t *testing.T) {
+	ctx, base := t.Context(), memstore.New()
+	k, id := newKeys(t)
+	fill(t, store.Wrap(base, encrypt.New(k.aead(t))))
+	row := testenv.Value(base.LoadItem(ctx, "thr_1", "msg_1"))(t)
+	row.ID = "msg_2"
+	must(t, base.SaveItem(ctx, "thr_1", row))
+	r, err := encrypt.Reencrypt(ctx, base, k.aead(t), encrypt.WithPrimary(id))
+	if internal(t, "the walk", err); r != (encrypt.Result{Opened: 3, Unreadable: 1}) {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *transformedSwapper) SwapAttachment(ctx context.Context, old chat.JSON, 
 	row, err := s.next.LoadAttachment(store.WithFresh(ctx), a.ID)
 	is, err := loaded(ctx, op, &attachments, s.t.LoadAttachment, row, err)
 	if err != nil {
-		return err
+		return refused(op, attachments.kind, a.ID, err)
 	}
 	if is.JSON() != old {
 		return &store.Error{Op: op, Kind: store.RowAttachment, ID: a.ID, Code: store.CodeConflict}

@@ -371,3 +371,50 @@ func TestTransformAllocatesNothingByItself(t *testing.T) {
 		}
 	}
 }
+
+// A swap through a transform compares what the caller sees, and swaps what the base has.
+func TestATransformSwapsWhatItLoads(t *testing.T) {
+	ctx := t.Context()
+	for _, lossless := range []bool{true, false} {
+		base := memstore.New()
+		var meanwhile func()
+		slow := layer.Intercept("slow", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+			err := next(ctx)
+			if c.Op == store.OpLoadAttachment && meanwhile != nil {
+				meanwhile()
+			}
+			return err
+		}))
+		tr := changing(reversed, reversed)
+		tr.Lossless = lossless
+		s := store.Wrap(base, layer.Transform("reverse", tr), slow)
+		swapper, ok := store.As[driver.AttachmentSwapper](s)
+		if !ok {
+			t.Fatal("no swapper")
+		}
+		name := func() string {
+			return testenv.Value(testenv.Value(base.LoadAttachment(ctx, "atc_1"))(t).Decode())(t).Name
+		}
+		swap := func(old, to string) error { return swapper.SwapAttachment(ctx, attachment(old).JSON(), attachment(to)) }
+		if err := swap("abc", "xyz"); !errors.Is(err, store.ErrNotFound) {
+			t.Error(err)
+		}
+		testenv.Must(t, s.SaveAttachment(ctx, attachment("abc")))
+		if err := swap("cba", "xyz"); !errors.Is(err, store.ErrConflict) || name() != "cba" {
+			t.Errorf("what the base has: %v, %s", err, name())
+		}
+		testenv.Must(t, swap("abc", "xyz"))
+		if name() != "zyx" {
+			t.Error("stored", name())
+		}
+		meanwhile = func() { testenv.Must(t, base.SaveAttachment(ctx, attachment("new"))) }
+		if err := swap("xyz", "late"); !errors.Is(err, store.ErrConflict) || name() != "new" {
+			t.Errorf("a save after the read: %v, %s", err, name())
+		}
+		meanwhile = nil
+		lists, _ := store.As[driver.AttachmentSwapper](store.Wrap(base, layer.Transform("fail", failing(errors.New("no key")))))
+		if err := lists.SwapAttachment(ctx, attachment("new").JSON(), attachment("x")); store.CodeOf(err) != store.CodeInternal || !store.IsDefinite(err) || name() != "new" {
+			t.Errorf("a transform that fails: %v, %s", err, name())
+		}
+	}
+}
