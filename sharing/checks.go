@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,7 +85,7 @@ func (g Grantee) fault() string {
 }
 
 // GranteesOf returns the grantees that p is: its subject, its tenant, and a group for each of its roles. There is none for a
-// principal that cannot own rows, and no group for a role that is not a valid id.
+// principal that cannot own rows, and no group for a role that is not a valid id. Each is there once.
 func GranteesOf(p store.Principal) []Grantee {
 	tenant, subject := p.Owner.Tenant, p.Owner.Subject
 	if subject == "" || rules.OwnerFault(tenant, subject) != "" {
@@ -95,7 +96,7 @@ func GranteesOf(p store.Principal) []Grantee {
 		return all
 	}
 	all = append(all, Grantee{Tenant: tenant})
-	for _, role := range p.Roles {
+	for _, role := range slices.Compact(slices.Sorted(slices.Values(p.Roles))) {
 		if rules.IDFault(role) == "" {
 			all = append(all, Grantee{Tenant: tenant, Group: role})
 		}
