@@ -27,7 +27,8 @@ func grantStatementsFor(d dialect, q func(string) string) grantStatements {
 		return ` AND NOT EXISTS (SELECT 1 FROM {grants} h WHERE h.thread_id = g.thread_id AND h.tenant = $1 AND ` + to + `
 			AND (h.granted_at, h.subject, h.grp) > (g.granted_at, g.subject, g.grp))`
 	}
-	shared := `FROM {grants} g WHERE g.tenant = $1 AND g.subject = p.subject AND g.grp = p.grp AND (g.granted_at, g.thread_id) < ($5, $6)
+	shared := `FROM {grants} g WHERE g.tenant || '' = $1 AND g.subject || '' = p.subject AND g.grp || '' = p.grp
+		AND (g.granted_at, g.thread_id) < ($5, $6)
 		AND NOT EXISTS (SELECT 1 FROM {threads} t WHERE t.id = g.thread_id AND t.tenant = $1 AND t.subject = $2)` +
 		newer(`h.subject = $2 AND h.grp = ''`) + newer(`h.subject = '' AND h.grp`+inGroups) + `
 		ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`
@@ -41,12 +42,12 @@ func grantStatementsFor(d dialect, q func(string) string) grantStatements {
 		revoke: q(`DELETE FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = $4`),
 		access: q(`SELECT subject, role, version FROM {grants} WHERE thread_id = $4 AND tenant = $1 AND subject = $2 AND grp = ''
 			UNION ALL SELECT subject, role, version FROM {grants} WHERE thread_id = $4 AND tenant = $1 AND subject = '' AND grp` + inGroups),
-		grantees: q(`SELECT ` + columns + ` FROM {grants} g WHERE thread_id = $1 AND (granted_at, tenant, subject, grp) < ($3, $4, $5, $6)
+		grantees: q(`SELECT ` + columns + ` FROM {grants} g WHERE thread_id || '' = $1 AND (granted_at, tenant, subject, grp) < ($3, $4, $5, $6)
 			ORDER BY granted_at DESC, tenant DESC, subject DESC, grp DESC LIMIT $2`),
 		// Each grantee that the principal is has a range of an index. At most $4 rows of each are sorted.
-		sharedWith: q(`SELECT ` + columns + ` FROM (SELECT CAST($2 AS text) AS subject, '' AS grp UNION ALL SELECT '', value FROM ` + d.groups + `) p
+		sharedWith: q(`SELECT ` + columns + ` FROM (SELECT $2 || '' AS subject, '' AS grp UNION ALL SELECT '', value FROM ` + d.groups + `) p
 			` + strings.ReplaceAll(d.lateral, "{rows}", shared) + ` ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`),
-		eraseTo: q(`DELETE FROM {grants} WHERE tenant = $1 AND subject = $2`),
+		eraseTo: q(`DELETE FROM {grants} WHERE tenant || '' = $1 AND subject || '' = $2`),
 		eraseBy: q(`UPDATE {grants} SET by_tenant = '', by_subject = '' WHERE by_tenant = $1 AND by_subject = $2 AND by_subject <> ''`),
 	}
 }

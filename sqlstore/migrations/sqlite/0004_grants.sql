@@ -12,8 +12,10 @@ CREATE TABLE "{prefix}grants" (
 	version    INTEGER NOT NULL, -- of the thread at that time
 	PRIMARY KEY (thread_id, tenant, subject, grp)
 ) STRICT;
-CREATE INDEX "{prefix}grants_by_time" ON "{prefix}grants" (thread_id, granted_at, tenant, subject, grp);
-CREATE INDEX "{prefix}grants_by_grantee" ON "{prefix}grants" (tenant, subject, grp, granted_at, thread_id);
+-- These two are for listings only. Their expressions keep other statements from using them instead of the primary key: for a subject
+-- or thread with many grants, that would read all of them.
+CREATE INDEX "{prefix}grants_by_time" ON "{prefix}grants" ((thread_id || ''), granted_at, tenant, subject, grp);
+CREATE INDEX "{prefix}grants_by_grantee" ON "{prefix}grants" ((tenant || ''), (subject || ''), (grp || ''), granted_at, thread_id);
 CREATE INDEX "{prefix}grants_by_granter" ON "{prefix}grants" (by_tenant, by_subject) WHERE by_subject <> ''; -- to erase an owner
 
 CREATE TRIGGER "{prefix}end_grants" AFTER UPDATE OF state ON "{prefix}threads" WHEN OLD.state = 0 AND NEW.state <> 0 BEGIN
