@@ -84,7 +84,7 @@ func (g Grantee) fault() string {
 	return rules.FirstOf(rules.PartFault("to.tenant", g.Tenant), rules.PartFault("to.subject", g.Subject), rules.PartFault("to.group", g.Group))
 }
 
-// GranteesOf returns the grantees that p is: its subject, its tenant, and a group for each of its roles. There is none for a
+// GranteesOf returns the grantees that p is: first its subject, then its tenant, and a group for each of its roles. There is none for a
 // principal that cannot own rows, and no group for a role that is not a valid id. Each is there once.
 func GranteesOf(p store.Principal) []Grantee {
 	tenant, subject := p.Owner.Tenant, p.Owner.Subject

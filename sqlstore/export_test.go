@@ -59,7 +59,7 @@ func GrantQueries() []PagedQuery {
 	lite, pg := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg)
 	const groups = `["","group1","group2"]`
 	return []PagedQuery{
-		{"Access", lite.access, pg.access, []any{"tenant1", "subject1", groups, "thr_5006"}},
+		{"Access", lite.access, pg.access, []any{"thr_5006", "tenant1", "subject1"}},
 		{"Grantees", lite.grantees, pg.grantees, []any{"thr_5", 21, 10_000, "tenant1", "subject2", ""}},
 		{"EraseOwner, to", lite.eraseTo, pg.eraseTo, []any{"tenant1", "subject1"}},
 		{"EraseOwner, by", lite.eraseBy, pg.eraseBy, []any{"tenant1", "subject1"}},
