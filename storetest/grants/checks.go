@@ -118,16 +118,19 @@ func highest(h *harness) {
 func filledIn(h *harness) {
 	id := h.thread(h.ada)
 	h.save(id, h.ada)
-	begin := time.Now().Truncate(time.Microsecond)
+	begin, version := time.Now().Truncate(time.Microsecond), h.version(id)
 	err := h.s.Grant(h.Context(), sharing.Grant{ThreadID: id, To: subject(h.bob), Role: sharing.Viewer, By: h.ada, Version: 99, At: begin.Add(-time.Hour)})
 	h.must("Grant", err)
 	g := h.granted(id, subject(h.bob))
-	want := sharing.Grant{ThreadID: id, To: subject(h.bob), Role: sharing.Viewer, By: h.ada, At: g.At, Version: h.version(id)}
+	want := sharing.Grant{ThreadID: id, To: subject(h.bob), Role: sharing.Viewer, By: h.ada, At: g.At, Version: version}
 	if !same(g, want) {
 		h.Errorf("got %+v, want %+v", g, want)
 	}
 	if g.At.Before(begin) || g.At.After(time.Now()) || g.At.Location() != time.UTC || g.At.Nanosecond()%1000 != 0 {
 		h.Errorf("At is %v, want the time of the call, in UTC and microseconds", g.At)
+	}
+	if n := h.version(id); n != version {
+		h.Errorf("Grant changed the thread's version from %d to %d", version, n)
 	}
 }
 

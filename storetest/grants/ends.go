@@ -95,18 +95,23 @@ func hostile(h *harness) {
 		}
 		h.save(thread, chat.Owner{Tenant: name, Subject: "owner"})
 		for _, to := range []sharing.Grantee{subject(p), group(name, text), tenant(name)} {
-			h.must("Grant", h.s.Grant(h.Context(), sharing.Grant{ThreadID: thread, To: to, Role: sharing.Editor, By: p.Owner}))
+			role := sharing.Viewer
+			if to.Group != "" {
+				role = sharing.Editor
+			}
+			h.must("Grant", h.s.Grant(h.Context(), sharing.Grant{ThreadID: thread, To: to, Role: role, By: p.Owner}))
 			if g := h.granted(thread, to); g.By != p.Owner || g.ThreadID != thread {
 				h.Errorf("got %+v", g)
 			}
 		}
 		h.grant(id, subject(p), sharing.Viewer)
 		want = append(want, h.granted(id, subject(p)))
-		h.wantRole(fmt.Sprintf("with the text %q", text), p, thread, sharing.Editor, sharing.Editor)
+		h.wantRole(fmt.Sprintf("with the text %q", text), p, thread, sharing.Editor, sharing.Viewer)
 		h.wantAll("SharedWith", h.sharedWith(p), h.model(p, thread, id))
 		for _, other := range texts {
 			if other != text {
-				h.wantRole("another role", h.person(name+"x", other), thread, 0, 0)
+				h.wantRole("another role", h.person(name, other), thread, sharing.Viewer, 0)
+				h.wantRole("another tenant", h.person(other+run, text), thread, 0, 0)
 			}
 		}
 		h.must("Revoke", h.s.Revoke(h.Context(), thread, subject(p)))
