@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -21,6 +22,18 @@ import (
 
 func TestGrantsInMemory(t *testing.T) {
 	Run(t, func(*testing.T) sharing.Store { return sharing.New(memstore.New()) })
+}
+
+// In a bubble the clock stands still, so all grants have one time. The order is that of threads and grantees then.
+func TestGrantsOfOneTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sharing.New(memstore.New())
+		for _, c := range checks {
+			if why := watch(t.Context(), c, s); why != "" {
+				t.Errorf("%s: %s", c.name, why)
+			}
+		}
+	})
 }
 
 // broken is a Store that breaks one promise.
