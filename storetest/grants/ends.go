@@ -79,7 +79,7 @@ func erasing(h *harness) {
 }
 
 func hostile(h *harness) {
-	texts := []string{`'; DROP TABLE "x" --`, "100%_", "\U0001F600\u00e9", `\`, `","`, "a b ", "A", "a", "null", strings.Repeat("x", 256), "‮", "$1", "{threads}"}
+	texts := []string{`'; DROP TABLE "x" --`, "100%_", "\U0001F600\u00e9", `\`, `","`, "a b ", "A", "a", "null", strings.Repeat("x", 256), "\u202e", "$1", "{threads}"}
 	run := h.mint.ID("")
 	var want []sharing.Grant
 	id := h.thread(h.ada)
