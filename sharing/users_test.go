@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -149,5 +150,25 @@ func TestListFailsOnOtherErrors(t *testing.T) {
 	f.Inject(faulty.Fault{Op: store.OpLoadThread, Do: faulty.Fail(nil)})
 	if p, err := sharing.List(as(t, bob.Owner), s, g, "", 0); !errors.Is(err, store.ErrUnavailable) || len(p.Data) > 0 {
 		t.Errorf("an unavailable base: %+v, %v", p, err)
+	}
+}
+
+func TestGranteesOf(t *testing.T) {
+	subject := sharing.Grantee{Tenant: "acme", Subject: "ada"}
+	for _, c := range []struct {
+		p    store.Principal
+		want []sharing.Grantee
+	}{
+		{store.Principal{Owner: ada, Roles: []string{"ops", "eng", "ops", "", "a\x00"}}, []sharing.Grantee{
+			subject, {Tenant: "acme"}, {Tenant: "acme", Group: "eng"}, {Tenant: "acme", Group: "ops"},
+		}},
+		{store.Principal{Owner: ada}, []sharing.Grantee{subject, {Tenant: "acme"}}},
+		{store.Principal{Owner: chat.Owner{Subject: "ada"}, Roles: []string{"eng"}}, []sharing.Grantee{{Subject: "ada"}}},
+		{store.Principal{Owner: chat.Owner{Tenant: "acme"}, Roles: []string{"eng"}}, nil},
+		{store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: "\xff"}, Roles: []string{"eng"}}, nil},
+	} {
+		if got := sharing.GranteesOf(c.p); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %v, want %v", c.p, got, c.want)
+		}
 	}
 }
