@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/chatstore/chatstore/chat"
@@ -130,7 +129,7 @@ func (p Place) Compare(q Place) int {
 
 // String returns the After of a page that ends at p.
 func (p Place) String() string {
-	text, _ := json.Marshal([...]string{strconv.FormatInt(p.At, 10), p.ThreadID, p.To.Tenant, p.To.Subject, p.To.Group}) // cannot fail
+	text, _ := json.Marshal(p) // cannot fail
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
@@ -138,12 +137,9 @@ func parsePlace(after string) (p Place, ok bool) {
 	if after == "" {
 		return Place{}, true
 	}
-	var parts [5]string
 	text, err := base64.RawURLEncoding.DecodeString(after)
-	if err != nil || json.Unmarshal(text, &parts) != nil {
+	if err != nil || json.Unmarshal(text, &p) != nil {
 		return Place{}, false
 	}
-	p = Place{ThreadID: parts[1], To: Grantee{parts[2], parts[3], parts[4]}}
-	p.At, err = strconv.ParseInt(parts[0], 10, 64)
-	return p, err == nil && p.String() == after && rules.IDFault(p.ThreadID) == "" && p.To.fault() == ""
+	return p, p.String() == after && rules.IDFault(p.ThreadID) == "" && p.To.fault() == ""
 }
