@@ -108,8 +108,8 @@ func (s *mirrored) AppendStats(dst []layer.Stat) []layer.Stat {
 		}
 	}
 	waiting := 0
-	for _, q := range s.queues {
-		waiting += len(q)
+	for i := range s.queues {
+		waiting += s.queues[i].len()
 	}
 	return append(dst, layer.Stat{Name: "chatstore_mirror_queued", Help: "Calls that wait for the second store.", Value: float64(waiting)})
 }

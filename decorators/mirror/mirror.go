@@ -53,11 +53,11 @@ const (
 )
 
 type config struct {
-	reads          float64
-	writes         bool
-	workers, queue int
-	limit          time.Duration
-	report         func(Divergence)
+	reads           float64
+	writes          bool
+	workers, length int
+	limit           time.Duration
+	report          func(Divergence)
 }
 
 // Option configures New.
@@ -84,7 +84,7 @@ func WithWorkers(n int) Option {
 // memory, up to a page. WithQueue panics unless n is positive.
 func WithQueue(n int) Option {
 	must(n > 0, "WithQueue: the number is not positive")
-	return func(c *config) { c.queue = n }
+	return func(c *config) { c.length = n }
 }
 
 // WithTimeLimit limits each trial, and the time that Close waits for the queues. The default is DefaultTimeLimit.
@@ -121,7 +121,7 @@ func must(ok bool, sentence string) {
 // if second is nil.
 func New(second store.Store, opts ...Option) store.Middleware {
 	must(second != nil, "New: the second store is nil: leave the layer out")
-	c := config{reads: 1, writes: true, workers: DefaultWorkers, queue: DefaultQueue, limit: DefaultTimeLimit}
+	c := config{reads: 1, writes: true, workers: DefaultWorkers, length: DefaultQueue, limit: DefaultTimeLimit}
 	for _, o := range opts {
 		o(&c)
 	}
@@ -163,6 +163,8 @@ func (s *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Eras
 	if !ok {
 		return driver.Erased{}, fmt.Errorf("mirror: the second store cannot erase an owner: %w", store.ErrNotApplied)
 	}
+	s.writing.Begin(s.erasing)
+	defer s.writing.End(s.erasing)
 	erased, err := s.first.EraseOwner(ctx, owner)
 	if err != nil {
 		return erased, err

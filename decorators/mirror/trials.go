@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,8 @@ type mirrored struct {
 	next, second store.Store
 	counts       [2][numResults]atomic.Uint64 // of reads and of writes
 	writing      *generation.Table            // a write begins at the first store and ends at the second
+	lists        generation.Slot              // of the listings of threads
+	erasing      generation.Slot              // of EraseOwner
 
 	open    context.Context // until Close
 	shut    context.CancelFunc
@@ -26,8 +29,7 @@ type mirrored struct {
 	cancel  context.CancelFunc
 	close   func() error
 	running sync.WaitGroup
-	mu      sync.RWMutex  // no trial enters a closed queue
-	queues  []chan func() // one for each worker, and a last one for reads that differed during writes
+	queues  []queue // one for each worker, and a last one for reads that differed during writes
 }
 
 const (
@@ -37,60 +39,81 @@ const (
 	grace    = time.Second           // for cancelled trials to end
 )
 
+// The kinds of slots. The same id may be that of a thread and of an attachment.
+const (
+	kindThread = iota
+	kindAttachment
+	kindList
+	kindErasing
+)
+
 func newMirrored(next, second store.Store, c config) *mirrored {
-	s := &mirrored{config: c, next: next, second: second, writing: generation.New(counters)}
+	s := &mirrored{config: c, next: next, second: second, writing: generation.New(counters), queues: make([]queue, c.workers+1)}
 	s.open, s.shut = context.WithCancel(context.Background())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.lists, s.erasing = s.writing.Slot(kindList, ""), s.writing.Slot(kindErasing, "")
 	s.close = sync.OnceValue(s.stop)
-	for range c.workers + 1 {
-		q := make(chan func(), c.queue)
-		s.queues = append(s.queues, q)
-		s.work(q)
-	}
 	return s
 }
 
-// work starts a worker.
-func (s *mirrored) work(queue chan func()) {
-	s.running.Go(func() {
-		drained := false
-		defer func() {
-			if !drained { // a trial has ended the goroutine (runtime.Goexit)
-				s.work(queue)
-			}
-		}()
-		for run := range queue {
-			run()
+// queue has the trials of one worker, which exists while there are any.
+type queue struct {
+	mu      sync.Mutex
+	waiting []func()
+	running bool
+}
+
+// push gives run to the queue's worker, unless limit others are waiting or the layer is closed.
+func (s *mirrored) push(q *queue, run func(), limit int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if s.open.Err() != nil || len(q.waiting) >= limit {
+		return false
+	}
+	q.waiting = append(q.waiting, run)
+	if !q.running {
+		q.running = true
+		s.running.Go(func() { s.work(q) })
+	}
+	return true
+}
+
+// next takes the first trial from the queue, or nil.
+func (q *queue) next() (run func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running = len(q.waiting) > 0; q.running {
+		run, q.waiting[0] = q.waiting[0], nil
+		q.waiting = q.waiting[1:]
+	}
+	return run
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+func (s *mirrored) work(q *queue) {
+	idle := false
+	defer func() {
+		if !idle { // a trial has ended the goroutine (runtime.Goexit)
+			s.running.Go(func() { s.work(q) })
 		}
-		drained = true
-	})
+	}()
+	for run := q.next(); run != nil; run = q.next() {
+		run()
+	}
+	idle = true
 }
 
-// push reports whether there was room for run.
-func (s *mirrored) push(queue chan func(), run func()) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.open.Err() != nil {
-		return false
-	}
-	select {
-	case queue <- run:
-		return true
-	default:
-		return false
-	}
-}
-
-// drain waits for the trials that are in the queues now.
+// drain waits for the trials that wait now.
 func (s *mirrored) drain(ctx context.Context) error {
-	for _, q := range s.queues[:s.workers] {
+	for i := range s.workers {
 		passed := make(chan struct{})
-		switch {
-		case s.push(q, func() { close(passed) }):
-		case s.open.Err() != nil:
+		if !s.push(&s.queues[i], func() { close(passed) }, math.MaxInt) {
 			return s.close() // which waits, too
-		default:
-			return errors.New("mirror: the queue is full")
 		}
 		select {
 		case <-passed:
@@ -106,18 +129,16 @@ func (s *mirrored) drain(ctx context.Context) error {
 func (s *mirrored) Close() error { return s.close() }
 
 func (s *mirrored) stop() error {
-	s.mu.Lock()
+	defer s.cancel()
 	s.shut()
-	for _, q := range s.queues {
-		close(q)
+	for i := range s.queues {
+		s.queues[i].len() // under the lock: a push that is under way starts its worker before the wait
 	}
-	s.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		s.running.Wait()
 		close(ended)
 	}()
-	defer s.cancel()
 	for _, wait := range [...]time.Duration{s.limit, grace} {
 		select {
 		case <-ended:
@@ -140,7 +161,6 @@ type trial struct {
 }
 
 func (s *mirrored) newTrial(ctx context.Context, c layer.Call) *trial {
-	const kindThread, kindAttachment, kindList = 0, 1, 2
 	t := &trial{ctx: layer.Own(context.WithoutCancel(ctx)), call: c}
 	switch {
 	case c.AttachmentID != "":
@@ -149,7 +169,7 @@ func (s *mirrored) newTrial(ctx context.Context, c layer.Call) *trial {
 		t.slots = append(t.slots, s.writing.Slot(kindThread, c.ThreadID))
 	}
 	if c.Op == store.OpLoadThreads || c.Op == store.OpSaveThread || c.Op == store.OpDeleteThread {
-		t.slots = append(t.slots, s.writing.Slot(kindList, ""))
+		t.slots = append(t.slots, s.lists)
 	}
 	return t
 }
@@ -215,7 +235,7 @@ func (s *mirrored) write(ctx context.Context, c layer.Call, save func(context.Co
 
 // queue gives t to the worker of its id, so that the writes of a thread keep their order.
 func (s *mirrored) queue(t *trial) {
-	if !s.push(s.queues[int(t.slots[0])%s.workers], func() { s.run(t) }) {
+	if !s.push(&s.queues[int(t.slots[0])%s.workers], func() { s.run(t) }, s.length) {
 		s.end(t, dropped)
 	}
 }
@@ -231,7 +251,7 @@ func (s *mirrored) run(t *trial) {
 		case r != different || !during:
 			s.end(t, r)
 			s.tell(d, r)
-		case t.tries == tries || !s.push(s.queues[s.workers], func() { s.run(t) }):
+		case t.tries == tries || !s.push(&s.queues[s.workers], func() { s.run(t) }, s.length):
 			s.end(t, skipped)
 		}
 	}()
@@ -250,10 +270,10 @@ func (s *mirrored) run(t *trial) {
 		return
 	}
 	t.tries++
-	before := s.writing.Load(t.slots[0])
+	before, erasing := s.writing.Load(t.slots[0]), s.writing.Load(s.erasing)
 	d = Divergence{Call: t.call}
 	t.make(ctx, &d, true)
-	during = !before.Idle() || s.writing.Load(t.slots[0]) != before
+	during = !before.Idle() || !erasing.Idle() || s.writing.Load(t.slots[0]) != before || s.writing.Load(s.erasing) != erasing
 }
 
 // end ends and counts a trial.
