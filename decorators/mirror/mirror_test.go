@@ -441,6 +441,40 @@ func TestAWriteDuringTheConfirmationIsNoticed(t *testing.T) {
 	})
 }
 
+// If the first store cannot repeat a read that differs, there is nothing to compare.
+func TestADifferenceThatTheFirstStoreCannotRepeatIsSkipped(t *testing.T) {
+	for _, fault := range []layer.InterceptorFunc{faulty.Fail(nil), faulty.Panic("boom"), faulty.Goexit()} {
+		bubble(t, func(t *testing.T, r *rig) {
+			must(t, r.other.SaveThread(t.Context(), thread("thr_1", "new")))
+			r.first.Inject(faulty.Fault{Op: store.OpLoadThread, Skip: 1, Times: 1, Do: fault})
+			for range 2 {
+				_, err := r.s.LoadThread(t.Context(), "thr_1")
+				must(t, err)
+				synctest.Wait()
+			}
+			wantCounts(t, r.s, map[string]int{"read skipped": 1, "read different": 1})
+		})
+	}
+}
+
+// A pause before a read is repeated does not count for the time limit.
+func TestARepeatedReadHasAllOfItsTime(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		release := make(chan struct{})
+		r.second.Inject(faulty.Fault{Op: store.OpSaveThread, Do: func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+			<-release
+			return next(context.WithoutCancel(ctx))
+		}})
+		must(t, r.s.SaveThread(t.Context(), thread("thr_2", "new")))
+		_, err := r.s.LoadThreads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(ada)})
+		must(t, err)
+		synctest.Wait()
+		close(release)
+		time.Sleep(time.Second)
+		wantCounts(t, r.s, map[string]int{"read equal": 1, "write equal": 1})
+	}, mirror.WithWorkers(64), mirror.WithTimeLimit(time.Millisecond))
+}
+
 func TestWritesOfAThreadKeepTheirOrder(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.second.Inject(faulty.Fault{Do: faulty.Delay(func(context.Context) error { time.Sleep(time.Millisecond); return nil })})
@@ -551,7 +585,7 @@ func TestAHangingSecondStoreSlowsNobody(t *testing.T) {
 		if n := queued(r.s); n != 2 {
 			t.Errorf("%d calls are waiting, want 2", n)
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(4 * time.Second)
 		wantCounts(t, r.s, map[string]int{"read dropped": 48, "write dropped": 9, "write failed": 1, "read failed": 2})
 		if n := queued(r.s); n != 0 {
 			t.Errorf("%d calls are waiting", n)
@@ -571,8 +605,8 @@ func queued(s store.Store) (n int) {
 // A call of the second store that ignores its context occupies one worker. The others go on.
 func TestACallThatIgnoresItsContextWedgesOneWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release, ignored := make(chan struct{}), func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { return nil }
-		ignored = func(ctx context.Context, _ layer.Call, next func(context.Context) error) error { <-release; return nil }
+		release := make(chan struct{})
+		ignored := func(context.Context, layer.Call, func(context.Context) error) error { <-release; return nil }
 		second := faulty.New(memstore.New())
 		second.Inject(faulty.Fault{Times: 1, Do: ignored})
 		s := mirror.New(second)(memstore.New())
@@ -924,5 +958,32 @@ func TestCapabilitiesAreTheFirstStores(t *testing.T) {
 	}
 	if _, ok := store.As[driver.AttachmentLister](mirrorOf(t, bare{memstore.New()})); ok {
 		t.Error("the AttachmentLister of the second store is found")
+	}
+}
+
+// BenchmarkCaller measures what a caller pays for the mirror. In "read tried" the second store answers at once. In "read dropped"
+// it hangs, and the queue is full.
+//
+//	go test -run '^$' -bench Caller ./decorators/mirror
+func BenchmarkCaller(b *testing.B) {
+	first := &spy.Base{Forget: true}
+	hanging := &spy.Base{Forget: true, Do: func(ctx context.Context, _ store.Op) error { <-ctx.Done(); return ctx.Err() }}
+	for _, c := range []struct {
+		name string
+		s    store.Store
+	}{
+		{"without a mirror", first},
+		{"read not tried", mirror.New(first, mirror.WithReads(0))(first)},
+		{"read tried", mirror.New(first)(first)},
+		{"read dropped", mirror.New(hanging, mirror.WithTimeLimit(time.Second))(first)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := c.s.LoadThreadItems(b.Context(), "thr_1", store.PageQuery{})
+				must(b, err)
+			}
+		})
+		must(b, store.Close(c.s))
 	}
 }
