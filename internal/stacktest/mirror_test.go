@@ -88,10 +88,9 @@ func TestNoFaultOfASecondStoreReachesACaller(t *testing.T) {
 				continue // a fault of the caller only
 			}
 			synctest.Test(t, func(t *testing.T) {
-				r, sound := newRig(t, "cache"), newRig(t, "cache") // the second store is that of r
+				first, r, sound := newRig(t, "cache"), newRig(t, "cache"), newRig(t, "cache") // the second store is that of r
 				r.leave = func() {}
-				first := sound.base
-				s := store.Wrap(first, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), mirror.New(r.faulty))
+				s := store.Wrap(first.base, authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), mirror.New(r.faulty))
 				r.faulty.Inject(faulty.Fault{Op: op.op, Times: 1, Do: f.do(r)})
 				ctx := store.WithPrincipal(t.Context(), ada)
 				e := attempt(func() error { return op.call(session{s, ctx}) })
@@ -115,7 +114,7 @@ func TestNoFaultOfASecondStoreReachesACaller(t *testing.T) {
 				if good+bad == 0 || bad == 0 && f.base != store.CodeOK && !(answered && !op.op.IsWrite()) {
 					t.Errorf("%v, %s: %d trials were equal and %d were not", op.op, f.name, good, bad)
 				}
-				must(t, store.Close(r.s, sound.s))
+				must(t, store.Close(first.s, r.s, sound.s))
 			})
 		}
 	}
