@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -131,7 +132,7 @@ func rows(t *testing.T, s store.Store) string {
 	threads, err := s.LoadThreads(t.Context(), store.ThreadQuery{Owner: store.AnyOwner()})
 	must(t, err)
 	for _, th := range threads.Data {
-		items, err := s.LoadThreadItems(t.Context(), th.ID, store.PageQuery{})
+		items, err := s.LoadThreadItems(t.Context(), th.ID, store.PageQuery{Limit: store.MaxLimit})
 		must(t, err)
 		fmt.Fprintln(&b, th.JSON(), th.Owner, len(items.Data))
 		for _, it := range items.Data {
@@ -457,6 +458,26 @@ func TestADifferenceThatTheFirstStoreCannotRepeatIsSkipped(t *testing.T) {
 	}
 }
 
+// A read that differs is repeated with store.WithFresh, so that no cache answers.
+func TestARepeatedReadIsFresh(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		must(t, r.other.SaveThread(t.Context(), thread("thr_1", "new")))
+		var fresh []bool
+		note := func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+			fresh = append(fresh, layer.HintsFor(ctx, store.OpLoadThread).Fresh())
+			return next(ctx)
+		}
+		r.first.Inject(faulty.Fault{Do: note})
+		r.second.Inject(faulty.Fault{Do: note})
+		_, err := r.s.LoadThread(t.Context(), "thr_1")
+		must(t, err)
+		synctest.Wait()
+		if want := []bool{false, false, true, true}; !slices.Equal(fresh, want) {
+			t.Errorf("fresh: %v, want %v", fresh, want)
+		}
+	})
+}
+
 // A pause before a read is repeated does not count for the time limit.
 func TestARepeatedReadHasAllOfItsTime(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
@@ -654,6 +675,29 @@ func TestCloseWaitsForWhatIsQueued(t *testing.T) {
 	}, mirror.WithWorkers(1))
 }
 
+// Calls that are under way during Close start no worker behind its back.
+func TestNoTrialBeginsAfterClose(t *testing.T) {
+	for range 300 {
+		second := faulty.New(memstore.New())
+		s := mirror.New(second, mirror.WithWorkers(4))(memstore.New())
+		var callers sync.WaitGroup
+		for i := range 8 {
+			callers.Go(func() {
+				for range 20 {
+					must(t, s.SaveThread(t.Context(), thread(fmt.Sprint("thr_", i), "new")))
+				}
+			})
+		}
+		runtime.Gosched()
+		must(t, store.Close(s))
+		n := second.Total()
+		callers.Wait()
+		if later := second.Total(); later != n {
+			t.Fatalf("%d trials began after Close", later-n)
+		}
+	}
+}
+
 // Close waits for the time limit, and then drops what is still queued.
 func TestCloseDropsWhatIsTooSlow(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
@@ -813,6 +857,36 @@ func TestAnOwnerIsErasedInBothStores(t *testing.T) {
 func sorted(e driver.Erased) driver.Erased {
 	slices.Sort(e.Threads)
 	return e
+}
+
+// slow is an Eraser that takes a second.
+type slow struct{ *memstore.Store }
+
+func (s slow) EraseOwner(ctx context.Context, o chat.Owner) (driver.Erased, error) {
+	time.Sleep(time.Second)
+	return s.Store.EraseOwner(ctx, o)
+}
+
+// Between the two erases, the stores differ. That is no divergence.
+func TestADifferenceDuringAnEraseIsNoDivergence(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		s := mirror.New(slow{r.other}, mirror.WithReport(r.reports.add))(r.base)
+		eraser, _ := store.As[driver.Eraser](s)
+		var all sync.WaitGroup
+		all.Go(func() {
+			_, err := eraser.EraseOwner(t.Context(), ada)
+			must(t, err)
+		})
+		time.Sleep(900 * time.Millisecond)
+		_, err := s.LoadThread(t.Context(), "thr_1")
+		if store.CodeOf(err) != store.CodeNotFound {
+			t.Error(err)
+		}
+		all.Wait()
+		time.Sleep(time.Second)
+		wantCounts(t, s, map[string]int{"read equal": 1})
+		must(t, store.Close(s))
+	})
 }
 
 // cannot is an Eraser that fails.

@@ -82,10 +82,10 @@ func TestAMirrorKeepsTheCachesPatches(t *testing.T) {
 
 // Every fault of the fault matrix, in a second store: no caller of the stack notices, and the mirror ends.
 func TestNoFaultOfASecondStoreReachesACaller(t *testing.T) {
-	for _, op := range operations {
-		for _, f := range faults {
-			if f.do == nil {
-				continue // a fault of the caller only
+	for n, op := range operations {
+		for i, f := range faults {
+			if f.do == nil || (i+n)%tries(1, 3) != 0 {
+				continue // a fault of the caller only, or not in this part of the cases
 			}
 			synctest.Test(t, func(t *testing.T) {
 				first, r, sound := newRig(t, "cache"), newRig(t, "cache"), newRig(t, "cache") // the second store is that of r
