@@ -17,9 +17,10 @@ type erasing struct {
 	first driver.Eraser
 }
 
-// EraseOwner erases the owner in both stores and returns what it erased in the first. In between it waits for the trial writes.
-// If the second store is no [driver.Eraser], nothing is erased. If only the second store fails, the error comes with the ids
-// of the first: delete them as [driver.Eraser] says, and call EraseOwner again. Wait for the LongestWrite of both stores.
+// EraseOwner erases the owner in both stores, also after Close. It returns what it erased in the first. In between it waits for
+// the waiting trials, as long as ctx allows. If the second store is no [driver.Eraser], nothing is erased. If only the second
+// store fails, the error is CodeUnavailable and comes with the ids of the first. Then delete these ids as [driver.Eraser]
+// says, and call EraseOwner again. The time after which it says to repeat the steps is the longer one of both stores.
 func (s *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
 	second, ok := store.As[driver.Eraser](s.second)
 	if !ok {

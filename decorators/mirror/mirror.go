@@ -13,9 +13,9 @@
 //
 // # Trials
 //
-// A call of the second store is a trial. It cannot fail, slow or change a call of the first store, even if it fails, hangs or
-// panics. Trials wait in bounded queues; a full queue drops the call. Only successful writes are tried, those of a thread in
-// the order in which they returned. They keep the principal and the save mode, but not the condition of [store.IfVersion]. An
+// A call of the second store is a trial. If it fails, hangs or panics, no call of the first store fails, changes or waits.
+// Trials wait in bounded queues; a full queue drops the call. Only successful writes are tried, those of a thread in the
+// order in which they returned. They keep the principal and the save mode, but not the condition of [store.IfVersion]. An
 // update of a row that was never copied is not_found. Only the first store generates ids.
 //
 // Equal answers have the same code and the same page: rows byte for byte, owners, order, HasMore and After. For writes only
@@ -63,7 +63,7 @@ type config struct {
 type Option func(*config)
 
 // WithReads sets the share of reads that are tried, from 0 to 1. The default is 1. A read that differs is made again on both
-// stores. WithReads panics if the rate is not in this range.
+// stores, so it costs the first store another read. WithReads panics if the rate is not in this range.
 func WithReads(rate float64) Option {
 	must(rate >= 0 && rate <= 1, "WithReads: the rate is not between 0 and 1")
 	return func(c *config) { c.reads = rate }
@@ -79,15 +79,16 @@ func WithWorkers(n int) Option {
 	return func(c *config) { c.workers = n }
 }
 
-// WithQueue sets how many trials can wait for each worker; the default is DefaultQueue. A waiting read keeps its answer in
-// memory, up to a page. WithQueue panics unless n is positive.
+// WithQueue sets how many trials can wait for each worker; the default is DefaultQueue. A waiting read keeps its answer, such
+// as a page, in memory. WithQueue panics unless n is positive.
 func WithQueue(n int) Option {
 	must(n > 0, "WithQueue: the number is not positive")
 	return func(c *config) { c.length = n }
 }
 
-// WithTimeLimit limits each trial, and the time that Close waits for the queues. The default is DefaultTimeLimit.
-// WithTimeLimit panics unless d is positive.
+// WithTimeLimit limits each trial, and the time that Close waits for the queues. The default is DefaultTimeLimit. A trial that
+// ignores its context occupies its worker until it returns, and later trials of that worker are dropped. WithTimeLimit panics
+// unless d is positive.
 func WithTimeLimit(d time.Duration) Option {
 	must(d > 0, "WithTimeLimit: the time is not positive")
 	return func(c *config) { c.limit = d }
@@ -104,8 +105,8 @@ func WithReport(report func(Divergence)) Option {
 type Divergence struct {
 	Call          layer.Call
 	First, Second store.Code
-	// Field is what differs: "code" if First and Second differ, or else a place in the answer, such as "title", "owner",
-	// "data[3].id", "data" (the number of rows) or "has_more". The other parts of a row are "json".
+	// Field is what differs. It is "code" if First and Second differ. Otherwise it is a place in the answer, such as "title" or
+	// "data[3].owner". The number of rows is "data". A part of a row without a name here is "json".
 	Field string
 }
 
@@ -115,9 +116,9 @@ func must(ok bool, sentence string) {
 	}
 }
 
-// New returns the layer as a Middleware. New's caller keeps owning the second store: [store.Close] of the stack closes the
-// layer and the first store, but not the second. Close the stack first, because Close waits for the queued trials. New panics
-// if second is nil.
+// New returns the layer as a Middleware. The second store stays its caller's: [store.Close] of the stack closes the layer and
+// the first store, but not the second. Close the stack first, because the layer then waits for its trials. Capabilities are
+// those of the first store; only a driver.Eraser erases in both. New panics if second is nil, and its Middleware around a guard.
 func New(second store.Store, opts ...Option) store.Middleware {
 	must(second != nil, "New: the second store is nil: leave the layer out")
 	c := config{reads: 1, writes: true, workers: DefaultWorkers, length: DefaultQueue, limit: DefaultTimeLimit}

@@ -100,7 +100,7 @@ func (s *mirrored) queue(t *trial) {
 	}
 }
 
-// run makes a trial on a worker. A read that differs is made again, as only the difference of stores without a write counts.
+// run makes a trial on a worker. It repeats a read that differs, because a write can have come between the two answers.
 func (s *mirrored) run(t *trial) {
 	d, during := Divergence{Call: t.call}, false
 	defer func() { // deferred, because a store may panic or end the goroutine
