@@ -20,7 +20,8 @@ type erasing struct {
 // EraseOwner erases the owner in both stores, also after Close. It returns what it erased in the first. In between it waits for
 // the waiting trials, as long as ctx allows. If the second store is no [driver.Eraser], nothing is erased. If only the second
 // store fails, the error is CodeUnavailable and comes with the ids of the first. Then delete these ids as [driver.Eraser]
-// says, and call EraseOwner again. The time after which it says to repeat the steps is the longer one of both stores.
+// says, and call EraseOwner again. Repeat the steps after the longer LongestWrite of both stores, as it says: a write under way
+// may reach the second store later.
 func (s *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
 	second, ok := store.As[driver.Eraser](s.second)
 	if !ok {
@@ -35,8 +36,8 @@ func (s *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Eras
 	if err = s.drain(ctx); err == nil { // a waiting write could bring a row of the owner
 		_, err = second.EraseOwner(layer.Own(ctx), owner)
 	}
-	if err != nil {
-		err = &store.Error{Code: store.CodeUnavailable, Cause: fmt.Errorf("mirror: erased in the first store only: %w", err)}
+	if err != nil { // not wrapped: it may be ErrNotApplied, which holds for the second store only
+		err = &store.Error{Code: store.CodeUnavailable, Cause: fmt.Errorf("mirror: erased in the first store only: %v", err)}
 	}
 	return erased, err
 }
