@@ -36,6 +36,8 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -118,7 +120,8 @@ func must(ok bool, sentence string) {
 
 // New returns the layer as a Middleware. The second store stays its caller's: [store.Close] of the stack closes the layer and
 // the first store, but not the second. Close the stack first, because the layer then waits for its trials. Capabilities are
-// those of the first store; only a driver.Eraser erases in both. New panics if second is nil, and its Middleware around a guard.
+// those of the first store, except that EraseOwner of a driver.Eraser is [errors.ErrUnsupported]: erase the owner in each of the
+// two stores. New panics if second is nil, and its Middleware around a guard.
 func New(second store.Store, opts ...Option) store.Middleware {
 	must(second != nil, "New: the second store is nil: leave the layer out")
 	c := config{reads: 1, writes: true, workers: DefaultWorkers, length: DefaultQueue, limit: DefaultTimeLimit}
@@ -129,8 +132,8 @@ func New(second store.Store, opts ...Option) store.Middleware {
 		must(!layer.Guarded(next), "New: there is a guard in the first store, such as authz, and the second store would miss the owners "+
 			"that it sets: put the guard before the mirror in store.Wrap")
 		s := newMirrored(next, second, c)
-		if first, ok := store.As[driver.Eraser](next); ok {
-			return &erasing{s, first}
+		if _, ok := store.As[driver.Eraser](next); ok {
+			return &erasing{s}
 		}
 		return s
 	}
@@ -148,6 +151,14 @@ func (s *mirrored) Unwrap() store.Store { return s.next }
 
 // LayerName returns "mirror".
 func (s *mirrored) LayerName() string { return "mirror" }
+
+// erasing is a mirror of a first store that can erase an owner.
+type erasing struct{ *mirrored }
+
+// EraseOwner returns an error: the first store alone must not be erased in silence.
+func (s *erasing) EraseOwner(context.Context, chat.Owner) (driver.Erased, error) {
+	return driver.Erased{}, fmt.Errorf("mirror: erase the owner in each of the two stores: %w: %w", errors.ErrUnsupported, store.ErrNotApplied)
+}
 
 func (s *mirrored) GenerateThreadID(ctx context.Context) string { return s.next.GenerateThreadID(ctx) }
 

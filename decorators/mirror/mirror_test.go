@@ -166,7 +166,7 @@ func writes(ctx context.Context, s store.Store) error {
 		s.DeleteAttachment(ctx, "atc_1"))
 }
 
-// bare hides the capabilities of a base. Of these only EraseOwner calls the second store.
+// bare hides the capabilities of a base: a mirror of an Eraser refuses EraseOwner.
 type bare struct{ store.Store }
 
 // A healthy or broken second store changes nothing for callers of the first.
@@ -179,13 +179,12 @@ func TestTheFirstStoreKeepsTheContract(t *testing.T) {
 			sum := map[string]int{}
 			storetest.Run(t, func(t *testing.T) store.Store {
 				second, opts := faulty.New(memstore.New()), []mirror.Option{mirror.WithTimeLimit(time.Millisecond)}
-				first := store.Store(bare{memstore.New()})
 				if fault != nil {
 					second.Inject(faulty.Fault{Do: fault})
 				} else {
-					first, opts = memstore.New(), nil
+					opts = nil
 				}
-				s := store.Wrap(first, mirror.New(second, opts...))
+				s := store.Wrap(bare{memstore.New()}, mirror.New(second, opts...))
 				t.Cleanup(func() {
 					must(t, store.Close(s))
 					for result, n := range counts(s) {
@@ -207,7 +206,7 @@ func TestTheFirstStoreKeepsTheContract(t *testing.T) {
 func TestRandomCallsHaveNoDivergence(t *testing.T) {
 	storetest.Random(t, func(t *testing.T) store.Store {
 		var r reports
-		s := mirror.New(memstore.New(), mirror.WithQueue(1<<14), mirror.WithReport(r.add))(memstore.New())
+		s := mirror.New(memstore.New(), mirror.WithQueue(1<<14), mirror.WithReport(r.add))(bare{memstore.New()})
 		t.Cleanup(func() {
 			must(t, store.Close(s))
 			if all := r.take(); len(all) > 0 {
@@ -837,95 +836,21 @@ func TestSharesOfCalls(t *testing.T) {
 	}, mirror.WithWrites(false))
 }
 
-// EraseOwner erases in both stores. A write that waits is made before, so it brings no row back.
-func TestAnOwnerIsErasedInBothStores(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		r.second.Inject(faulty.Fault{Do: faulty.Delay(func(context.Context) error { time.Sleep(time.Second); return nil })})
-		must(t, r.s.SaveThread(t.Context(), thread("thr_2", "waits")))
-		eraser, ok := store.As[driver.Eraser](r.s)
-		if !ok {
-			t.Fatal("no Eraser")
-		}
-		erased, err := eraser.EraseOwner(t.Context(), ada)
-		must(t, err)
-		if want := (driver.Erased{Threads: []string{"thr_1", "thr_2"}, Attachments: []string{"atc_1"}}); !cmp.Equal(sorted(erased), want) {
-			t.Errorf("erased %+v, want %+v", erased, want)
-		}
-		time.Sleep(time.Minute)
-		for _, s := range []store.Store{r.base, r.other} {
-			if p := testenv.Value(s.LoadThreads(t.Context(), store.ThreadQuery{Owner: store.AnyOwner()}))(t); len(p.Data) > 0 {
-				t.Errorf("there are still threads: %v", p.Data)
-			}
-		}
-	}, mirror.WithWorkers(1))
-}
-
-func sorted(e driver.Erased) driver.Erased {
-	slices.Sort(e.Threads)
-	return e
-}
-
-// slow is an Eraser that takes a second.
-type slow struct{ *memstore.Store }
-
-func (s slow) EraseOwner(ctx context.Context, o chat.Owner) (driver.Erased, error) {
-	time.Sleep(time.Second)
-	return s.Store.EraseOwner(ctx, o)
-}
-
-// Between the two erases, the stores differ. That is no divergence.
-func TestADifferenceDuringAnEraseIsNoDivergence(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		s := mirror.New(slow{r.other}, mirror.WithReport(r.reports.add))(r.base)
-		eraser, _ := store.As[driver.Eraser](s)
-		var all sync.WaitGroup
-		all.Go(func() {
-			_, err := eraser.EraseOwner(t.Context(), ada)
-			must(t, err)
-		})
-		time.Sleep(900 * time.Millisecond)
-		_, err := s.LoadThread(t.Context(), "thr_1")
-		if store.CodeOf(err) != store.CodeNotFound {
-			t.Error(err)
-		}
-		all.Wait()
-		time.Sleep(time.Second)
-		wantCounts(t, s, map[string]int{"read equal": 1})
-		must(t, store.Close(s))
-	})
-}
-
-// cannot is an Eraser that fails.
-type cannot struct{ store.Store }
-
-func (cannot) EraseOwner(context.Context, chat.Owner) (driver.Erased, error) {
-	return driver.Erased{}, errors.Join(store.ErrDenied, store.ErrNotApplied)
-}
-
-// An owner who is not erased in the second store is no success.
-func TestAnEraseThatMissesTheSecondStoreFails(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		erase := func(second store.Store, first store.Store) (driver.Erased, error) {
-			s := mirror.New(second)(first)
-			defer store.Close(s)
-			e, _ := store.As[driver.Eraser](s)
-			return e.EraseOwner(t.Context(), ada)
-		}
-		if _, err := erase(bare{r.other}, r.base); !errors.Is(err, store.ErrNotApplied) {
-			t.Errorf("without an Eraser beneath: %v", err)
-		}
-		_, err := r.base.LoadThread(t.Context(), "thr_1")
-		must(t, err) // nothing was erased
-		if _, err := erase(r.other, cannot{r.base}); !errors.Is(err, store.ErrDenied) {
-			t.Errorf("the first store fails: %v", err)
-		}
-		_, err = r.other.LoadThread(t.Context(), "thr_1")
-		must(t, err)
-		erased, err := erase(cannot{r.other}, r.base)
-		if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) || !slices.Equal(erased.Threads, []string{"thr_1"}) {
-			t.Errorf("the second store fails: %+v, %v", erased, err)
-		}
-	})
+// An erasure that reached the first store only would break a promise to a person.
+func TestAnOwnerIsNotErasedInOneStoreOnly(t *testing.T) {
+	first := memstore.New()
+	s := mirrorOf(t, first)
+	must(t, first.SaveThread(t.Context(), chat.Thread{ID: "thr_1", CreatedAt: time.Now(), Owner: ada}))
+	eraser, ok := store.As[driver.Eraser](s)
+	if !ok {
+		t.Fatal("no Eraser")
+	}
+	if _, err := eraser.EraseOwner(t.Context(), ada); !errors.Is(err, errors.ErrUnsupported) || !errors.Is(err, store.ErrNotApplied) {
+		t.Errorf("EraseOwner: %v", err)
+	}
+	if _, err := first.LoadThread(t.Context(), "thr_1"); err != nil {
+		t.Errorf("the thread is gone: %v", err)
+	}
 	if _, ok := store.As[driver.Eraser](mirrorOf(t, bare{memstore.New()})); ok {
 		t.Error("a mirror of a store that is no Eraser is one")
 	}
@@ -935,44 +860,6 @@ func mirrorOf(t *testing.T, first store.Store) store.Store {
 	s := mirror.New(memstore.New())(first)
 	t.Cleanup(func() { must(t, store.Close(s)) })
 	return s
-}
-
-// An erase waits for a second store that hangs, but not longer than its context.
-func TestAnEraseOverAHangingSecondStoreEndsWithItsContext(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		r.second.Inject(faulty.Fault{Do: faulty.Delay(faulty.Until(nil))})
-		for range 3 { // the queue is full
-			must(t, r.s.SaveThread(t.Context(), thread("thr_2", "runs")))
-			synctest.Wait()
-		}
-		eraser, _ := store.As[driver.Eraser](r.s)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		erased, err := eraser.EraseOwner(ctx, ada)
-		if store.CodeOf(err) != store.CodeUnavailable || store.IsDefinite(err) || len(erased.Threads) != 2 {
-			t.Errorf("%+v, %v", erased, err)
-		}
-		_, err = r.other.LoadThread(t.Context(), "thr_1")
-		must(t, err)
-		_, err = eraser.EraseOwner(t.Context(), ada) // waits for the time limits of the trials
-		must(t, err)
-		if _, err = r.other.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) != store.CodeNotFound {
-			t.Error(err)
-		}
-	}, mirror.WithWorkers(1), mirror.WithQueue(1))
-}
-
-// Closing a mirror does not end the promise of an erase.
-func TestAClosedMirrorErasesInBothStores(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		must(t, store.Close(r.s))
-		eraser, _ := store.As[driver.Eraser](r.s)
-		_, err := eraser.EraseOwner(t.Context(), ada)
-		must(t, err)
-		if _, err = r.other.LoadThread(t.Context(), "thr_1"); store.CodeOf(err) != store.CodeNotFound {
-			t.Error(err)
-		}
-	})
 }
 
 // Reports and statistics contain no content.

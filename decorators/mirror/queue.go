@@ -18,7 +18,6 @@ type mirrored struct {
 	counts       [2][numResults]atomic.Uint64 // of reads and of writes
 	writing      *generation.Table            // a write begins at the first store and ends at the second
 	lists        generation.Slot              // of the listings of threads
-	erasing      generation.Slot              // of EraseOwner
 
 	open    context.Context // until Close
 	shut    context.CancelFunc
@@ -41,14 +40,13 @@ const (
 	kindThread = iota
 	kindAttachment
 	kindList
-	kindErasing
 )
 
 func newMirrored(next, second store.Store, c config) *mirrored {
 	s := &mirrored{config: c, next: next, second: second, writing: generation.New(counters), queues: make([]queue, c.workers+1)}
 	s.open, s.shut = context.WithCancel(context.Background())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.lists, s.erasing = s.writing.Slot(kindList, ""), s.writing.Slot(kindErasing, "")
+	s.lists = s.writing.Slot(kindList, "")
 	s.close = sync.OnceValue(s.stop)
 	return s
 }
@@ -60,11 +58,11 @@ type queue struct {
 	running bool
 }
 
-// push gives run to the queue's worker, unless limit others are waiting or the layer is closed.
-func (s *mirrored) push(q *queue, run func(), limit int) bool {
+// push gives run to the queue's worker, unless the queue is full or the layer is closed.
+func (s *mirrored) push(q *queue, run func()) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if s.open.Err() != nil || len(q.waiting) >= limit {
+	if s.open.Err() != nil || len(q.waiting) >= s.length {
 		return false
 	}
 	q.waiting = append(q.waiting, run)
