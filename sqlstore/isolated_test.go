@@ -1,10 +1,8 @@
 package sqlstore_test
 
 import (
-	"context"
 	"testing"
 
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/store"
@@ -14,10 +12,7 @@ import (
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	t.Parallel()
 	guard := func(g *isolate.Grants, opts ...authz.Option) store.Middleware {
-		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-			return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
-		})
-		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), part), opts...)
+		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Shared(g)), opts...)
 	}
 	onEach(t, func(t *testing.T, open opener) {
 		spareTheDetector(t, "sqlite_in_memory")
