@@ -83,12 +83,31 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 // # Listings
 //
 // LoadThreads with the zero filter lists the caller's own threads. The policy narrows the filter before the base is called, and
-// pages are not filtered afterwards. So pages are full and cursors work. Threads shared by [Grants] are not listed: load them by
-// id.
+// pages are not filtered afterwards. So pages are full and cursors work. Threads of others that [Shared] allows are not in it:
+// sharing.List lists them.
+//
+// # Shared threads
+//
+// With [Shared], a reader of another owner's thread gets no row that is older than the grant, unless the grant has no version. If
+// the base reports a lower version of the thread, or none, the read is repeated with [store.WithFresh]. So a reader sees nothing
+// that the owner had deleted before the grant, even if a cache still has it. LoadThread of such a reader reads the thread twice,
+// unless the context is one of [store.WithVersions].
 //
 // # Attachments
 //
-// An attachment belongs to its owner. Attachment.ThreadID grants nothing and is not checked.
+// An attachment belongs to its owner. Without [Shared], Attachment.ThreadID grants nothing and is not checked.
+//
+// With Shared, who may read a thread may also read the attachments that name it. The attachment's owner must be the thread's
+// owner, or an editor of it by a grant to that subject. An editor by a group or a tenant does not count. When an editor's grant
+// ends, others no longer read that editor's attachments. Deleting a thread deletes no attachments: if its owner makes the id again
+// and shares it, they are shared too. Other owners' attachments are read with [store.WithFresh], because they have no versions. To
+// change or delete them is ErrDenied.
+//
+// With Shared, a SaveAttachment that names a thread needs that thread, and the right to write it. A missing or hidden thread is
+// ErrNotFound, and one that the caller may only read is ErrDenied. The errors name the thread.
+//
+// With Shared, a refused call on an attachment also reads a thread and asks about it. It does so for a missing attachment too. Only
+// who may read the thread that a hidden attachment names can tell it from a missing one, by the time of one more lookup.
 //
 // A user message may name only attachments that its sender can read. Attachments that the stored message already names are not
 // checked again, so that other editors can save it. An unreadable attachment and a missing one are the same ErrNotFound. The

@@ -4,16 +4,17 @@
 //	func TestMyStackIsolates(t *testing.T) {
 //		isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 //			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"),
-//				authz.TenantAdmin("tenant_admin"), authz.Grants(granted(g)))))
+//				authz.TenantAdmin("tenant_admin"), authz.Shared(g))))
 //		}, isolate.Options{})
 //	}
 //
-// In random traces, six principals ask for a few threads, items and attachments of each other, through every op, with valid
+// In random traces, seven principals ask for a few threads, items and attachments of each other, through every op, with valid
 // and invalid arguments. Some writes are made under a guessed version ([store.IfVersion]). The principals:
 //
-//	ada, bob         of the tenant acme; they own rows
-//	another ada      of another tenant; she owns rows too
+//	ada, bob         of the tenant acme; they own rows; bob has the role "staff"
+//	another ada      of another tenant; she owns rows too, and has the role "staff"
 //	tess             has the role "tenant_admin" in acme
+//	dan              of no tenant; has the role "staff"
 //	root             has the role "admin"
 //	nobody           a call without a principal
 //
@@ -44,14 +45,16 @@ import (
 // Run plays random traces through the stack. For each play of a trace it calls newStack with a base, and closes the stack
 // afterwards.
 //
-// During a trace, owners give others a role in a thread, viewer or editor, and take it away. [Grants.Role] returns the
-// current role, which must count from the next call on.
+// During a trace, threads are granted to principals, to the group "staff" of the owner's tenant, and to tenants. The role is viewer
+// or editor. Grants are revoked, and end with their thread. [Grants.Access] returns what holds now, which must count from the next
+// call on. Attachments name threads: who may read a thread reads its owner's attachments, and those of editors to whom the thread
+// is granted themselves.
 //
 // A replay keeps the observer's calls, and the writes to rows that the observer may always see: their own, and for tess those
-// of her tenant. If the trace gives the observer a role in other threads, there are two replays:
+// of her tenant. If the trace gives the observer a role in other threads, or shows them an attachment, there are two replays:
 //
-//   - The first leaves out the writes to those threads. It compares the calls that the observer made without a role in their
-//     thread. These must not depend on the writes.
+//   - The first leaves out the writes to those rows. It compares the calls that the observer made without a role that matters.
+//     These must not depend on the writes.
 //   - The second keeps the writes, and compares all calls of the observer.
 //
 // Two things reveal other principals by design. The first is a save under a used id, which is ErrConflict. So the first save
@@ -114,7 +117,8 @@ type Options struct {
 	// Counting says for which calls the cost is compared. The cost is the number of calls of the base.
 	Counting Counting
 
-	// WithoutGrants is for guards that know only owners and administrators: no principal gets a role in a thread.
+	// WithoutGrants is for guards that know only owners and administrators: no principal gets a role in a thread, and
+	// attachments name no threads.
 	WithoutGrants bool
 }
 
