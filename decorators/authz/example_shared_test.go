@@ -54,16 +54,21 @@ func ExampleShared() {
 }
 
 // table is a program's own table of shared threads.
-type table map[string]sharing.Role // by thread and subject
+type table map[entry]sharing.Role
+
+type entry struct {
+	threadID string
+	to       chat.Owner
+}
 
 func (t table) Access(_ context.Context, p store.Principal, threadID string) (sharing.Access, error) {
-	role := t[threadID+" "+p.Owner.Subject]
+	role := t[entry{threadID, p.Owner}]
 	return sharing.Access{Role: role, Direct: role}, nil
 }
 
 // Grants of your own need one method.
 func ExampleShared_lookup() {
-	grants := table{"thr_1 bob": sharing.Viewer}
+	grants := table{{"thr_1", chat.Owner{Tenant: "acme", Subject: "bob"}}: sharing.Viewer}
 	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), authz.Shared(grants))))
 
 	if err := s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
