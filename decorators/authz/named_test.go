@@ -44,6 +44,9 @@ func sharedWorld(t *testing.T) (world, *book) {
 	} {
 		must(t, w.base.SaveAttachment(t.Context(), a))
 	}
+	// An attachment's id can be a thread's too.
+	must(t, w.base.SaveThread(t.Context(), thread("atc_priv", ada)))
+	b.set("atc_priv", "bob", editor)
 	b.set(thr, "bob", editor)
 	b.set(thr, "cyd", viewer)
 	b.set(thr, "zoe", member)
@@ -169,7 +172,6 @@ func TestHiddenAndMissingAttachmentsAreTheSame(t *testing.T) {
 			asked int
 		}
 		w, b := sharedWorld(t)
-		must(t, w.base.SaveThread(t.Context(), thread("atc_priv", eve))) // an attachment's id can be a thread's too
 		b.set("atc_priv", "eve", editor)
 		try := func(id string) (o observed) {
 			w.spy.take()
