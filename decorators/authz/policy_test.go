@@ -164,8 +164,8 @@ func TestScopeThatMayLackRowsFails(t *testing.T) {
 	}
 }
 
-// TestGrants checks which calls each role allows.
-func TestGrants(t *testing.T) {
+// TestRolesOfShared checks which calls each role allows.
+func TestRolesOfShared(t *testing.T) {
 	type outcomes map[string]error
 	calls := func(t *testing.T, s store.Store, ctx context.Context) outcomes {
 		got := outcomes{}

@@ -201,6 +201,7 @@ func randomTrace(seed uint64) []byte {
 		{guest, 0, opByte(read), 0},
 		{guest, owner, opByte(store.OpLoadAttachment), 0},
 		{owner, theirs, opByte(store.OpLoadAttachment), 0},
+		{guest, 0, opByte(store.OpDeleteThread), 0},
 		{guest, 0, opByte(0), 0},
 		{guest, 0, opByte(read), 0},
 		{guest, 0, opByte(0), 3},
@@ -415,9 +416,10 @@ type observation struct {
 	edges    string // the edges of a page
 	versions string
 	code     store.Code
-	calls    int  // calls of the base
-	together bool // made at the same time as another principal's
-	part     bool // the answer can depend on a grant
+	calls    int          // calls of the base
+	together bool         // made at the same time as another principal's
+	part     bool         // the answer can depend on a grant
+	role     sharing.Role // the caller's role in the thread
 }
 
 func (o observation) String() string {
@@ -481,9 +483,13 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 			}
 		case calling:
 			had := play.attached(t.Context(), st)
-			parts := map[int]bool{st.who: play.part(t.Context(), st), st.with: play.part(t.Context(), st.by(st.with))}
+			roles := map[int]sharing.Role{}
+			parts := map[int]bool{}
+			for _, who := range []int{st.who, st.with} { // before the call, which can end the grants
+				roles[who], parts[who] = play.role(st.by(who)), play.part(t.Context(), st.by(who))
+			}
 			for _, o := range play.make(t.Context(), st) {
-				o.part = parts[o.step.who]
+				o.role, o.part = roles[o.step.who], parts[o.step.who]
 				play.note(o)
 				if st.op == store.OpDeleteThread {
 					play.end(t.Context(), st)
@@ -587,7 +593,7 @@ func (p *play) attached(ctx context.Context, s step) bool {
 // wrong returns a fault of o that shows without a comparison, or "".
 func (p *play) wrong(ctx context.Context, o observation) string {
 	st := o.step
-	role := p.role(st)
+	role := o.role
 	if role == sharing.NoRole && !st.ofThread() && o.part && !st.naming() {
 		role = sharing.Viewer // of the attachment
 	}
@@ -650,7 +656,7 @@ func (c *check) honours(role sharing.Role, o, truth observation) string {
 		if st.op == store.OpLoadAttachment && o.code == store.CodeOK {
 			c.byThread++
 		}
-	case truth.code == store.CodeNotFound: // the thread is missing
+	case truth.code == store.CodeNotFound && st.op != store.OpDeleteThread: // the thread is missing
 	case role == sharing.Viewer || st.op == store.OpDeleteThread:
 		if o.code != store.CodeDenied && o.code != store.CodeInvalid {
 			wrong = "it should be denied"
