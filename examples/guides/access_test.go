@@ -136,6 +136,13 @@ func accessThread(id string) chat.Thread {
 	return chat.Thread{ID: id, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
+// share lets another subject of the caller's tenant read the caller's thread.
+func share(ctx context.Context, users store.Store, grants sharing.Grants, threadID, subject string) error {
+	caller, _ := store.PrincipalFrom(ctx)
+	to := sharing.Grantee{Tenant: caller.Owner.Tenant, Subject: subject}
+	return sharing.Share(ctx, users, grants, threadID, to, sharing.Viewer)
+}
+
 // viewOnly allows what another policy allows, except changes.
 type viewOnly struct{ authz.Policy }
 
@@ -174,7 +181,7 @@ func Example_accessPolicies() {
 		fmt.Println(who, "loads:", store.CodeOf(err), "saves:", store.CodeOf(saveErr), "lists:", len(page.Data), store.CodeOf(listErr))
 	}
 	ada, bob, eli := asUser("acme", "ada"), sharing.Grantee{Tenant: "acme", Subject: "bob"}, sharing.Grantee{Tenant: "acme", Subject: "eli"}
-	_ = sharing.Share(ada, users, base, "thr_1", bob, sharing.Viewer)
+	_ = share(ada, users, base, "thr_1", "bob")
 	_ = sharing.Share(ada, users, base, "thr_1", eli, sharing.Editor)
 	try("owner", asUser("acme", "ada"))
 	try("viewer", asUser("acme", "bob"))

@@ -166,7 +166,7 @@ func randomTrace(seed uint64) []byte {
 	// the guest gets a role in the thread, writes, and loses the role. And once an owner adds an attachment of another owner
 	// to a message that has one.
 	guest, thread := r.IntN(root), r.IntN(len(traceThreads))
-	for range 2 { // prefer a guest who can get a role
+	for range 4 { // prefer a guest who can get a role
 		if guest == nobody || owned(guest)[thread] {
 			guest = r.IntN(root)
 		}
@@ -174,7 +174,7 @@ func randomTrace(seed uint64) []byte {
 	for i := range len(data) / stepBytes {
 		b := data[i*stepBytes:][:stepBytes]
 		switch {
-		case i < objects && r.IntN(4) > 0:
+		case i < objects && (i == thread || r.IntN(4) > 0):
 			copy(b, ownersStep(saveOf(i), i, 0))
 		case i >= objects && i < beginning && r.IntN(4) > 0:
 			copy(b, ownersStep(store.OpAddThreadItem, i-objects, r.IntN(len(traceItems))))

@@ -181,7 +181,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 				p.Owner.Tenant = "acme" + strings.TrimPrefix(p.Owner.Subject, "dan")
 			}
 			return p
-		}), Options{}, "can tell"},
+		}), Options{}, "that id is taken"},
 		{"an attachment of whom the thread's owner does not trust", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
 				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
@@ -195,7 +195,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 		}, Options{}, "should be the answer of the base"},
 		{"tenants that are not told apart", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(parts(g), subjectOnly{authz.OwnerOnly()})))
-		}, Options{}, "must not attach"},
+		}, Options{}, "that id is taken"},
 		{"a cache around the guard", cachedOutside, Options{}, "can tell"},
 		{"a shared cache, to whom counts", cachedInside(authz.ShareBelow()), Options{Counting: CountOwn}, "can tell"},
 		{"a cache of what is not theirs, to whom counts", cachedInside(), Options{Counting: CountAll}, "can tell"},
@@ -234,7 +234,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 		}}, "can tell"},
 		{"an attachment that one may not read", twisted(false, store.OpLoadAttachment, func(ctx context.Context, c call.Call, next, _ store.Store) call.Answer {
 			a := c.Make(ctx, next)
-			if p, ok := store.PrincipalFrom(ctx); ok && a.Err == nil {
+			if p, ok := store.PrincipalFrom(ctx); ok && a.Err == nil && a.Attachment.ThreadID == "" {
 				a.Attachment.Owner = p.Owner
 			}
 			return a
