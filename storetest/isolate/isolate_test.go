@@ -145,7 +145,7 @@ func TestFindsWhatLeaks(t *testing.T) {
 					had[key] = a
 					return a, err
 				})))))
-		}, Options{}, "that id is taken"},
+		}, Options{}, "can tell"},
 		{"an editor who may not write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, layer.Intercept("deaf", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
 				p, _ := store.PrincipalFrom(ctx)
@@ -167,8 +167,10 @@ func TestFindsWhatLeaks(t *testing.T) {
 		}, Options{}, "should be denied"},
 		{"a grant that is not checked", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
-				func(context.Context, store.Principal, string) (sharing.Access, error) {
-					return sharing.Access{Role: sharing.Viewer}, nil
+				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+					a, err := g.Access(ctx, p, threadID)
+					a.Role = max(a.Role, sharing.Viewer)
+					return a, err
 				})))))
 		}, Options{}, "that id is taken"},
 		{"a group of another tenant", alsoAs(func(p store.Principal) store.Principal {
