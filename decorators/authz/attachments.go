@@ -12,7 +12,7 @@ import (
 )
 
 // MaxEmbedded is the largest number of attachments that a user message may name. A message with more is [store.ErrInvalid]. Each
-// attachment that the stored message does not name costs a read of the base.
+// attachment that the stored message does not name costs a read of the base, and with [Shared] up to three if it is another owner's.
 const MaxEmbedded = 100
 
 func (l *guarded) SaveAttachment(ctx context.Context, a chat.Attachment) error {

@@ -138,7 +138,8 @@ func (l *guarded) ask(ctx context.Context, c *call, r *Request) (Decision, error
 }
 
 // since makes a read of c's thread. If a grant allows the call, a row that may be older than the grant is read again, past all
-// caches. A cache can have rows that the owner had deleted before the grant.
+// caches. A cache can have rows that the owner had deleted before the grant. The read of the thread's owner before it needs no such
+// care: an id keeps its owner.
 func since[T any](ctx context.Context, c *call, read func(context.Context) (T, error)) (T, error) {
 	least := c.told.least()
 	if least == 0 {

@@ -369,6 +369,9 @@ func purged(trace []step, done map[int]bool, who int, see objectSet) (left []ste
 		if s.kind == granting {
 			return see[o] || fed[o]
 		}
+		if s.naming() && !done[s.n] { // the thread may have been missing; here it may be taken
+			return false
+		}
 		return (see[o] || fed[o]) && s.op.IsWrite() && (owned(s.who)[o] || s.ofThread() && edits(roles, s.who, s.thread)) || taken[o] && s.claims
 	}
 	each := func(f func(step)) {
