@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/chatstore/chatstore/chat"
@@ -83,8 +83,8 @@ func (g Grantee) fault() string {
 	return rules.FirstOf(rules.PartFault("to.tenant", g.Tenant), rules.PartFault("to.subject", g.Subject), rules.PartFault("to.group", g.Group))
 }
 
-// GranteesOf returns the grantees that p is: its subject, its tenant, and a group for each of its roles. There is none for a
-// principal that cannot own rows, and no group for a role that is not a valid id.
+// GranteesOf returns the grantees that p is: first its subject, then its tenant, and a group for each of its roles. There is none for a
+// principal that cannot own rows, and no group for a role that is not a valid id. Each is there once.
 func GranteesOf(p store.Principal) []Grantee {
 	tenant, subject := p.Owner.Tenant, p.Owner.Subject
 	if subject == "" || rules.OwnerFault(tenant, subject) != "" {
@@ -95,7 +95,7 @@ func GranteesOf(p store.Principal) []Grantee {
 		return all
 	}
 	all = append(all, Grantee{Tenant: tenant})
-	for _, role := range p.Roles {
+	for _, role := range slices.Compact(slices.Sorted(slices.Values(p.Roles))) {
 		if rules.IDFault(role) == "" {
 			all = append(all, Grantee{Tenant: tenant, Group: role})
 		}
@@ -129,7 +129,7 @@ func (p Place) Compare(q Place) int {
 
 // String returns the After of a page that ends at p.
 func (p Place) String() string {
-	text, _ := json.Marshal([...]string{strconv.FormatInt(p.At, 10), p.ThreadID, p.To.Tenant, p.To.Subject, p.To.Group}) // cannot fail
+	text, _ := json.Marshal(p) // cannot fail
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
@@ -137,12 +137,9 @@ func parsePlace(after string) (p Place, ok bool) {
 	if after == "" {
 		return Place{}, true
 	}
-	var parts [5]string
 	text, err := base64.RawURLEncoding.DecodeString(after)
-	if err != nil || json.Unmarshal(text, &parts) != nil {
+	if err != nil || json.Unmarshal(text, &p) != nil {
 		return Place{}, false
 	}
-	p = Place{ThreadID: parts[1], To: Grantee{parts[2], parts[3], parts[4]}}
-	p.At, err = strconv.ParseInt(parts[0], 10, 64)
-	return p, err == nil && p.String() == after && rules.IDFault(p.ThreadID) == "" && p.To.fault() == ""
+	return p, p.String() == after && rules.IDFault(p.ThreadID) == "" && p.To.fault() == ""
 }

@@ -21,8 +21,8 @@ type Store interface {
 // New returns base with grants, which it keeps in memory. Put it at the bottom of a stack, for one process: every deletion must
 // go through it. If base is a driver.Eraser, so is the Store. New panics if base is nil.
 //
-// While a thread is being deleted, calls that need its grants wait. If the outcome is unknown, the grants end, and Grant returns
-// [store.ErrUnavailable] as long as the deletion may take effect: for the base's driver.WriteBounder, or a minute.
+// While a thread is being deleted, calls that need its grants wait. If the outcome is unknown, the grants end. The deletion may
+// still take effect, so Grant returns [store.ErrUnavailable] for the time of the base's driver.WriteBounder, or a minute.
 func New(base store.Store) Store {
 	if base == nil {
 		panic("sharing.New: base is nil: pass the Store whose threads are shared")

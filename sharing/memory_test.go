@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/sharing"
@@ -16,6 +17,7 @@ import (
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest"
 	"github.com/chatstore/chatstore/storetest/faulty"
+	"github.com/chatstore/chatstore/storetest/linear"
 )
 
 var (
@@ -34,6 +36,28 @@ func TestAStoreWithGrantsConforms(t *testing.T) {
 
 func TestRandomCalls(t *testing.T) {
 	storetest.Random(t, func(*testing.T) store.Store { return sharing.New(memstore.New()) }, storetest.WithOneIn(4))
+}
+
+// A cache around it stays right.
+func TestAroundACacheItIsLinearizable(t *testing.T) {
+	linear.Run(t, func(base store.Store) store.Store { return sharing.New(cache.New()(base)) }, linear.WithHistories(20))
+	linear.Run(t, func(base store.Store) store.Store { return cache.New()(sharing.New(base)) }, linear.WithHistories(20))
+}
+
+// The version that a grant stores must not be that of an old answer, nor reach the caller as that of a read.
+func TestGrantReadsFreshAndTellsTheCallerNoVersion(t *testing.T) {
+	g, f := faults(t)
+	f.Inject(faulty.Fault{Op: store.OpLoadThread, Do: func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+		if !layer.HintsFor(ctx, c.Op).Fresh() {
+			t.Error("Grant may get a cached answer")
+		}
+		return next(ctx)
+	}})
+	ctx, read := store.WithVersions(t.Context())
+	must(t, g.Grant(ctx, viewer))
+	if n, ok := read.Of("thr_1"); ok {
+		t.Errorf("the caller got the version %d", n)
+	}
 }
 
 // bare hides the capabilities of a Store.

@@ -50,8 +50,8 @@ type Access struct {
 
 // Lookup answers who may do what. It is all that package authz needs of [Grants]: implement it to use grants of your own.
 type Lookup interface {
-	// Access returns what p may do with the thread by grants. It is zero for a thread without grants, and does not look at
-	// who owns the thread.
+	// Access returns what p may do with the thread by grants. It is zero for a thread without grants, and for a principal that
+	// cannot own rows. It does not look at who owns the thread.
 	Access(ctx context.Context, p store.Principal, threadID string) (Access, error)
 }
 
@@ -64,8 +64,8 @@ type Grants interface {
 	Lookup
 
 	// Grant adds a grant, or replaces the one to the same Grantee. It fills in At and Version, whatever g has. A thread that
-	// is missing or deleted is [store.ErrNotFound]. A bad id, Grantee or Role is [store.ErrInvalid], as is a group of another
-	// tenant than the owner's, and a thread without an owner.
+	// is missing or deleted is [store.ErrNotFound]. A bad id, Grantee, Role or By is [store.ErrInvalid], as is a group of
+	// another tenant than the owner's, and a thread without an owner.
 	Grant(ctx context.Context, g Grant) error
 
 	// Revoke removes the grant to this Grantee. If there is none, it returns nil.

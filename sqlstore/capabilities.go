@@ -92,7 +92,8 @@ func (s *Store) ThreadVersions(ctx context.Context, ids []string) (epoch string,
 	return epoch, versions, nil
 }
 
-// EraseOwner erases all rows of the owner, in one transaction.
+// EraseOwner erases all rows of the owner, in one transaction. It ends the grants of its threads and to its subject, and removes
+// its name from others.
 func (s *Store) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased, error) {
 	if err := checks.Owner(ctx, owner); err != nil {
 		return driver.Erased{}, err
@@ -119,7 +120,8 @@ func (s *Store) EraseOwner(ctx context.Context, owner chat.Owner) (driver.Erased
 		return tx.run(ctx,
 			step{s.sql.eraseThreads, args, noting(&e.Threads)},
 			step{s.sql.eraseItems, args, nil}, step{s.sql.eraseGone, args, nil}, step{s.sql.forgetThreads, args, nil},
-			step{s.sql.eraseFiles, args, noting(&e.Attachments)}, step{s.sql.forgetFiles, args, nil})
+			step{s.sql.eraseFiles, args, noting(&e.Attachments)}, step{s.sql.forgetFiles, args, nil},
+			step{s.sql.eraseTo, args, nil}, step{s.sql.eraseBy, args, nil})
 	})
 	if err != nil {
 		return driver.Erased{}, err

@@ -49,6 +49,25 @@ func PagedQueries() (all []PagedQuery) {
 	return all
 }
 
+// GrantQueries returns the statements that read grants or end them for an owner, as PagedQueries does. That of SharedWith comes
+// last: it alone sorts rows, a page of each grantee.
+func GrantQueries() []PagedQuery {
+	cfg, err := configured(nil)
+	if err != nil {
+		panic(err)
+	}
+	lite, pg := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg)
+	const groups = `["","group1","group2"]`
+	return []PagedQuery{
+		{"Access", lite.access, pg.access, []any{"thr_5006", "tenant1", "subject1"}},
+		{"Grantees", lite.grantees, pg.grantees, []any{"thr_5", 21, 10_000, "tenant1", "subject2", ""}},
+		{"EraseOwner, to", lite.eraseTo, pg.eraseTo, []any{"tenant1", "subject1"}},
+		{"EraseOwner, by", lite.eraseBy, pg.eraseBy, []any{"tenant1", "subject1"}},
+		{"Revoke", lite.revoke, pg.revoke, []any{"thr_5006", "tenant1", "subject1", ""}},
+		{"SharedWith", lite.sharedWith, pg.sharedWith, []any{"tenant1", "subject1", groups, 21, 10_000, "thr_5006"}},
+	}
+}
+
 // FilterKind returns the index of the listing for a filter.
 func FilterKind(f store.OwnerFilter) int {
 	kind, _ := filterOf(f)

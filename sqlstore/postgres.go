@@ -153,7 +153,8 @@ func (e *postgresEngine) longestWrite() time.Duration {
 func (e *postgresEngine) statements(cfg config) statements {
 	return statementsFor(dialect{
 		table: cfg.qualified, param: func(text string) string { return text },
-		ids:  "(SELECT json_array_elements_text($1::text::json))",
+		ids:    "(SELECT json_array_elements_text($1::text::json))",
+		groups: "json_array_elements_text($3::text::json)", lateral: "CROSS JOIN LATERAL (SELECT g.* {rows}) g", lock: " FOR UPDATE",
 		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text || '.' || " + timeline, together: true,
 	})
 }

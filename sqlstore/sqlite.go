@@ -209,6 +209,7 @@ func (e *sqliteEngine) statements(cfg config) statements {
 		table: func(table string) string { return `"` + cfg.prefix + table + `"` },
 		param: func(text string) string { return strings.ReplaceAll(text, "$", "?") },
 		ids:   "(SELECT value FROM json_each($1))", self: "''",
+		groups: "json_each($3)", lateral: "JOIN {grants} g ON g.rowid IN (SELECT g.rowid {rows})",
 	})
 }
 

@@ -4,7 +4,8 @@
 //	s, err := sqlstore.OpenPostgres(ctx, "postgres://chat@db.internal/chat")
 //	defer s.Close()
 //
-// Both are complete [store.Store]s: they pass storetest.Run, report thread versions, and can be wrapped in any decorator.
+// Both are complete [store.Store]s: they pass storetest.Run, report thread versions, and can be wrapped in any decorator. They
+// keep grants too: see package sharing.
 // Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
 // SQLite file on a network file system.
 //

@@ -52,6 +52,8 @@ type statements struct {
 	forgetThreads string
 	eraseFiles    string
 	forgetFiles   string
+
+	grantStatements
 }
 
 // mayOwn is the rule of ownership for replacing a row: a save with the zero Owner keeps the stored one.
@@ -63,13 +65,16 @@ type dialect struct {
 	param func(string) string // changes the form of the parameters $1, $2 and so on
 	ids   string              // a set of the ids in the JSON array $1
 	self  string              // a text that another table of threads would not have
+	// groups is a table whose column value has the texts in the JSON array $3. lateral joins the {rows} for each row before it.
+	groups, lateral string
+	lock            string // for the rows of a SELECT, until the transaction ends
 	// together says that one statement may change several tables.
 	together bool
 }
 
 func statementsFor(d dialect) statements {
 	names := strings.NewReplacer("{threads}", d.table("threads"), "{items}", d.table("items"), "{gone}", d.table("gone"),
-		"{files}", d.table("attachments"), "{ids}", d.ids, "{self}", d.self)
+		"{files}", d.table("attachments"), "{grants}", d.table("grants"), "{ids}", d.ids, "{self}", d.self)
 	q := func(text string) string { return d.param(names.Replace(text)) }
 	own := func(row string) string { return strings.ReplaceAll(mayOwn, "{row}", row) }
 	const (
@@ -89,6 +94,8 @@ func statementsFor(d dialect) statements {
 		noLonger = `tenant = $1 AND subject = $2 AND state > 0 AND subject <> ''`
 	)
 	st := statements{
+		grantStatements: grantStatementsFor(d, q),
+
 		loadThread:   q(`SELECT tenant, subject, state, version, doc FROM {threads} WHERE id = $1`),
 		upsertThread: q(newThread + `t.state < 2 AND ` + own("t.") + ` RETURNING version`),
 		insertThread: q(newThread + `t.state = 1 AND ` + own("t.") + ` RETURNING version`),

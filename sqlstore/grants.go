@@ -1,0 +1,179 @@
+package sqlstore
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/chatstore/chatstore/sharing"
+	"github.com/chatstore/chatstore/store"
+)
+
+var _ sharing.Store = (*Store)(nil)
+
+// grantStatements has the texts of the statements for grants. A trigger ends the grants of a deleted thread.
+type grantStatements struct {
+	grant, revoke, access, grantees, sharedWith string
+	eraseTo, eraseBy                            string
+}
+
+func grantStatementsFor(d dialect, q func(string) string) grantStatements {
+	// A principal is $1 and $2, its tenant and subject, and $3, its groups. The group '' is the tenant.
+	const columns = `g.thread_id, g.tenant, g.subject, g.grp, g.role, g.by_tenant, g.by_subject, g.granted_at, g.version`
+	inGroups := ` IN (SELECT value FROM ` + d.groups + `)`
+	newer := func(to string) string {
+		return ` AND NOT EXISTS (SELECT 1 FROM {grants} h WHERE h.thread_id = g.thread_id AND h.tenant = $1 AND ` + to + `
+			AND (h.granted_at, h.subject, h.grp) > (g.granted_at, g.subject, g.grp))`
+	}
+	shared := `FROM {grants} g WHERE g.tenant || '' = $1 AND g.subject || '' = p.subject AND g.grp || '' = p.grp
+		AND (g.granted_at, g.thread_id) < ($5, $6)
+		AND NOT EXISTS (SELECT 1 FROM {threads} t WHERE t.id = g.thread_id AND t.tenant = $1 AND t.subject = $2)` +
+		newer(`h.subject = $2 AND h.grp = ''`) + newer(`h.subject = '' AND h.grp`+inGroups) + `
+		ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`
+	return grantStatements{
+		// It locks the thread's row, so a deletion comes before or after it.
+		grant: q(`INSERT INTO {grants} (thread_id, tenant, subject, grp, role, by_tenant, by_subject, granted_at, version)
+			SELECT id, $2, $3, $4, CAST($5 AS smallint), $6, $7, CAST($8 AS bigint), version FROM {threads}
+			WHERE id = $1 AND state = 0 AND subject <> '' AND ($4 = '' OR tenant = $2)` + d.lock + `
+			ON CONFLICT (thread_id, tenant, subject, grp) DO UPDATE SET role = excluded.role, by_tenant = excluded.by_tenant,
+				by_subject = excluded.by_subject, granted_at = excluded.granted_at, version = excluded.version RETURNING version`),
+		revoke: q(`DELETE FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = $4`),
+		// It reads all groups that the thread is granted to: that is faster than to look for each group of a principal.
+		access: q(`SELECT subject, grp, role, version FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = ''
+			UNION ALL SELECT subject, grp, role, version FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = ''`),
+		grantees: q(`SELECT ` + columns + ` FROM {grants} g WHERE thread_id || '' = $1 AND (granted_at, tenant, subject, grp) < ($3, $4, $5, $6)
+			ORDER BY granted_at DESC, tenant DESC, subject DESC, grp DESC LIMIT $2`),
+		// Each grantee that the principal is has a range of an index. At most $4 rows of each are sorted.
+		sharedWith: q(`SELECT ` + columns + ` FROM (SELECT $2 || '' AS subject, '' AS grp UNION ALL SELECT '', value FROM ` + d.groups + `) p
+			` + strings.ReplaceAll(d.lateral, "{rows}", shared) + ` ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`),
+		eraseTo: q(`DELETE FROM {grants} WHERE tenant || '' = $1 AND subject || '' = $2`),
+		eraseBy: q(`UPDATE {grants} SET by_tenant = '', by_subject = '' WHERE by_tenant = $1 AND by_subject = $2 AND by_subject <> ''`),
+	}
+}
+
+var grantChecks sharing.Checks
+
+// Grant adds a grant, or replaces the one to the same grantee.
+func (s *Store) Grant(ctx context.Context, g sharing.Grant) error {
+	c := call{kind: store.RowThread, id: g.ThreadID}
+	if err := grantChecks.Grant(ctx, g); err != nil {
+		return err
+	}
+	return s.write(ctx, c, func(ctx context.Context, tx tx) error {
+		var (
+			found   bool
+			version uint64
+			was     threadState
+		)
+		args := []any{g.ThreadID, g.To.Tenant, g.To.Subject, g.To.Group, int(g.Role), g.By.Tenant, g.By.Subject, time.Now().UnixMicro()}
+		if err := tx.run(ctx, step{s.sql.grant, args, maybe(&found, &version)}); err != nil || found {
+			return err
+		}
+		if err := tx.run(ctx, was.load(s, g.ThreadID)); err != nil {
+			return err
+		}
+		if was.state != live {
+			return refused{c.error(store.CodeNotFound, nil)}
+		}
+		if err := grantChecks.Owner(g, was.owner); err != nil {
+			return refused{err}
+		}
+		return errMoved
+	})
+}
+
+// Revoke removes the grant to this grantee, if there is one.
+func (s *Store) Revoke(ctx context.Context, threadID string, to sharing.Grantee) error {
+	if err := grantChecks.Grant(ctx, sharing.Grant{ThreadID: threadID, To: to, Role: sharing.Viewer}); err != nil {
+		return err
+	}
+	return s.write(ctx, call{kind: store.RowThread, id: threadID}, func(ctx context.Context, tx tx) error {
+		return tx.run(ctx, step{s.sql.revoke, []any{threadID, to.Tenant, to.Subject, to.Group}, nil})
+	})
+}
+
+// Access returns what p may do with the thread by grants. It is one statement.
+func (s *Store) Access(ctx context.Context, p store.Principal, threadID string) (a sharing.Access, err error) {
+	if err := checks.Thread(ctx, 0, threadID); err != nil {
+		return a, err
+	}
+	who := sharing.GranteesOf(p)
+	if who == nil {
+		return a, nil
+	}
+	err = s.read(ctx, call{kind: store.RowThread, id: threadID}, func() step {
+		a = sharing.Access{}
+		return step{s.sql.access, []any{threadID, p.Owner.Tenant, p.Owner.Subject}, func(scan func(...any) error) error {
+			g, role := sharing.Grant{To: sharing.Grantee{Tenant: p.Owner.Tenant}}, 0
+			err := scan(&g.To.Subject, &g.To.Group, &role, &g.Version)
+			if g.Role = sharing.Role(role); slices.Contains(who, g.To) {
+				a = a.With(g)
+			}
+			return err
+		}}
+	})
+	if err != nil {
+		return sharing.Access{}, err
+	}
+	return a, nil
+}
+
+// Grantees returns a page of the thread's grants, the newest first.
+func (s *Store) Grantees(ctx context.Context, threadID, after string, limit int) (store.Page[sharing.Grant], error) {
+	place, limit, err := grantChecks.Grantees(ctx, threadID, after, limit)
+	if err != nil {
+		return store.Page[sharing.Grant]{}, err
+	}
+	to := place.To
+	return s.grants(ctx, threadID, s.sql.grantees, limit, threadID, limit+1, micros(place), to.Tenant, to.Subject, to.Group)
+}
+
+// SharedWith returns a page of the grants to p, its groups and its tenant, the newest first.
+func (s *Store) SharedWith(ctx context.Context, p store.Principal, after string, limit int) (store.Page[sharing.Grant], error) {
+	place, limit, err := grantChecks.SharedWith(ctx, after, limit)
+	who := sharing.GranteesOf(p)
+	if err != nil || who == nil {
+		return store.Page[sharing.Grant]{}, err
+	}
+	groups := []string{} // not null; the group "" is the tenant
+	for _, to := range who[1:] {
+		groups = append(groups, to.Group)
+	}
+	list, _ := json.Marshal(groups) // strings cannot fail
+	return s.grants(ctx, "", s.sql.sharedWith, limit, p.Owner.Tenant, p.Owner.Subject, string(list), limit+1, micros(place), place.ThreadID)
+}
+
+// micros returns the time of a cursor. Without a cursor it is later than all others.
+func micros(after sharing.Place) int64 {
+	if after == (sharing.Place{}) {
+		return math.MaxInt64
+	}
+	return after.At
+}
+
+// grants reads a page of grants.
+func (s *Store) grants(ctx context.Context, threadID, text string, limit int, args ...any) (p store.Page[sharing.Grant], err error) {
+	err = s.read(ctx, call{kind: store.RowThread, id: threadID}, func() step {
+		p = store.Page[sharing.Grant]{}
+		return step{text, args, func(scan func(...any) error) error {
+			var g sharing.Grant
+			var role int
+			var at int64
+			err := scan(&g.ThreadID, &g.To.Tenant, &g.To.Subject, &g.To.Group, &role, &g.By.Tenant, &g.By.Subject, &at, &g.Version)
+			g.Role, g.At = sharing.Role(role), time.UnixMicro(at).UTC()
+			p.Data = append(p.Data, g)
+			return err
+		}}
+	})
+	if err != nil {
+		return store.Page[sharing.Grant]{}, err
+	}
+	if len(p.Data) > limit {
+		p.Data = p.Data[:limit]
+		p.HasMore, p.After = true, p.Data[limit-1].Place().String()
+	}
+	return p, nil
+}
