@@ -1,23 +1,19 @@
 package sqlstore_test
 
 import (
-	"context"
 	"testing"
 
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/isolate"
 )
 
 func TestNobodyLearnsOfOthers(t *testing.T) {
 	t.Parallel()
-	guard := func(g *isolate.Grants, opts ...authz.Option) store.Middleware {
-		part := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-			return map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}[g.Role(p, threadID)], nil
-		})
-		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), part), opts...)
+	guard := func(l sharing.Lookup, opts ...authz.Option) store.Middleware {
+		return authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Shared(l)), opts...)
 	}
 	onEach(t, func(t *testing.T, open opener) {
 		spareTheDetector(t, "sqlite_in_memory")
@@ -28,9 +24,11 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 				return store.Wrap(base, guard(g))
 			}, isolate.Options{Base: over, Traces: tries(10, 3), Counting: isolate.CountAll})
 		})
-		t.Run("guarded and cached", func(t *testing.T) {
+		t.Run("guarded and cached, with the store's grants", func(t *testing.T) {
+			grants, _ := store.As[sharing.Grants](base)
 			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
-				return store.Wrap(base, guard(g, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
+				g.KeepIn(grants)
+				return store.Wrap(base, guard(grants, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
 			}, isolate.Options{Base: over, Traces: tries(10, 3)})
 		})
 	})

@@ -15,7 +15,7 @@ var attachmentChecks = []check{
 		a := h.ada.newAttachment("a.txt")
 		h.ada.loadAttachment(a.ID).ok() // so that a cache holds the old row
 		b := h.ada.attachment("b.txt")
-		b.ID, b.ThreadID = a.ID, h.mint.ID("thr")
+		b.ID, b.ThreadID = a.ID, h.ada.newThread().ID
 		h.ada.saveAttachment(b).ok()
 		wants(h.ada.loadAttachment(a.ID), " after a second SaveAttachment", b)
 	}},

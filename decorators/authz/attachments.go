@@ -12,7 +12,7 @@ import (
 )
 
 // MaxEmbedded is the largest number of attachments that a user message may name. A message with more is [store.ErrInvalid]. Each
-// attachment that the stored message does not name costs a read of the base.
+// attachment that the stored message does not name costs a read of the base, and with [Shared] up to three if it is another owner's.
 const MaxEmbedded = 100
 
 func (l *guarded) SaveAttachment(ctx context.Context, a chat.Attachment) error {
@@ -23,6 +23,9 @@ func (l *guarded) SaveAttachment(ctx context.Context, a chat.Attachment) error {
 	a = w.Attachment
 	var c call
 	if err := l.begin(ctx, &c, store.OpSaveAttachment, store.RowAttachment, a.ID); err != nil {
+		return err
+	}
+	if err := l.mayName(ctx, &c, a.ThreadID); err != nil {
 		return err
 	}
 	return l.save(ctx, &c, row{
@@ -55,10 +58,14 @@ func (l *guarded) LoadAttachment(ctx context.Context, attachmentID string) (chat
 	case !found:
 		a = chat.Attachment{} // a value beside an error must not reach the policy
 	}
+	c.names = a.ThreadID
 	if ok, err := l.may(ctx, c.about(Read, "", a.Owner), found, store.CodeNotFound); err != nil {
 		return chat.Attachment{}, err
 	} else if !ok {
 		return chat.Attachment{}, c.error(store.CodeNotFound)
+	}
+	if c.fresh != nil {
+		a = *c.fresh
 	}
 	return a, nil
 }
@@ -150,7 +157,9 @@ func (l *guarded) checkEmbedded(ctx context.Context, c *call, threadID, itemID s
 
 // embeddedBefore returns the ids of the attachments that the stored item names: none if it does not decode as a user message.
 func (l *guarded) embeddedBefore(ctx context.Context, c *call, threadID, itemID string) ([]string, error) {
-	it, err := l.next.LoadItem(layer.Own(ctx), threadID, itemID)
+	it, err := since(layer.Own(ctx), c, func(ctx context.Context) (chat.Item, error) {
+		return l.next.LoadItem(ctx, threadID, itemID)
+	})
 	switch {
 	case err == nil && (it.ID != itemID || it.ThreadID != threadID):
 		return nil, l.stray(c)

@@ -12,6 +12,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -55,7 +56,7 @@ func TestEmbeddedAttachmentsMustBeReadable(t *testing.T) {
 // TestStoredEmbeddingsAreNotAskedAgain checks that an editor can save a message that names its sender's attachments. The editor
 // may drop some of them, but must be able to read each new one.
 func TestStoredEmbeddingsAreNotAskedAgain(t *testing.T) {
-	w := newWorld(t, granting("bob", authz.Editor))
+	w := newWorld(t, granting("bob", sharing.Editor))
 	must(t, w.base.SaveAttachment(t.Context(), attachment("atc_ada2", ada)))
 	must(t, w.base.SaveAttachment(t.Context(), attachment("atc_bob", bob)))
 	must(t, w.base.DeleteAttachment(t.Context(), atc))
@@ -163,22 +164,26 @@ func TestEmbeddedAreBounded(t *testing.T) {
 	w.calls(t, store.OpLoadThread, store.OpLoadAttachment, store.OpAddThreadItem)
 }
 
-// TestAttachmentThreadIDGrantsNothing checks that the ThreadID shows neither the attachment to the thread's readers nor the
-// thread to the attachment's owner.
+// TestAttachmentThreadIDGrantsNothing checks that without Shared the ThreadID shows neither the attachment to the thread's readers
+// nor the thread to the attachment's owner.
 func TestAttachmentThreadIDGrantsNothing(t *testing.T) {
-	w := newWorld(t, granting("bob", authz.Editor))
-	a := attachment("atc_bob", bob)
-	a.ThreadID = thr
-	must(t, w.SaveAttachment(as(t, bob), a))
-	wants(t, errOf(w.LoadAttachment(as(t, ada), "atc_bob")), store.ErrNotFound)
-
-	a = attachment("atc_eve2", eve)
-	a.ThreadID = thr
-	must(t, w.SaveAttachment(as(t, eve), a))
-	wants(t, errOf(w.LoadThread(as(t, eve), thr)), store.ErrNotFound)
-	// The same save succeeds for a missing thread.
-	a.ThreadID = noThr
-	must(t, w.SaveAttachment(as(t, eve), a))
+	for name, p := range map[string]authz.Policy{
+		"owner only": authz.OwnerOnly(), "any of": authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin")), "of a user": wrapped{authz.OwnerOnly()},
+	} {
+		w := newWorld(t, p)
+		a := attachment("atc_bob", bob)
+		a.ThreadID = thr
+		must(t, w.SaveAttachment(as(t, bob), a))
+		wants(t, errOf(w.LoadAttachment(as(t, ada), "atc_bob")), store.ErrNotFound)
+		wants(t, errOf(w.LoadThread(as(t, bob), thr)), store.ErrNotFound)
+		// The same save succeeds for a missing thread, and costs nothing if no policy can be Shared.
+		a.ThreadID = noThr
+		w.spy.take()
+		must(t, w.SaveAttachment(as(t, bob), a))
+		if name != "of a user" {
+			w.calls(t, store.OpLoadAttachment, store.OpSaveAttachment)
+		}
+	}
 }
 
 // TestOnlyAttachmentsAreLookedInto checks that the other members of a message may come from a newer version.

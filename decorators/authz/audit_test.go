@@ -11,6 +11,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -109,7 +110,7 @@ func TestEveryDenialIsAudited(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []authz.Denial
-			w := newWorld(t, granting("bob", authz.Viewer), authz.WithAudit(func(_ context.Context, d authz.Denial) { got = append(got, d) }))
+			w := newWorld(t, granting("bob", sharing.Viewer), authz.WithAudit(func(_ context.Context, d authz.Denial) { got = append(got, d) }))
 			ctx := t.Context()
 			if !c.who.IsZero() {
 				ctx = as(t, c.who)

@@ -83,12 +83,31 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 // # Listings
 //
 // LoadThreads with the zero filter lists the caller's own threads. The policy narrows the filter before the base is called, and
-// pages are not filtered afterwards. So pages are full and cursors work. Threads shared by [Grants] are not listed: load them by
-// id.
+// pages are not filtered afterwards. So pages are full and cursors work. Threads of others that [Shared] allows are not in it:
+// sharing.List lists them.
+//
+// # Shared threads
+//
+// With [Shared], a reader of another owner's thread gets no row that is older than the grant, unless the grant has no version. If
+// the base reports a lower version of the thread, or none, the read is repeated with [store.WithFresh]. So a reader sees nothing
+// that the owner had deleted before the grant, even if a cache still has it. LoadThread of such a reader reads the thread twice,
+// unless the context is one of [store.WithVersions].
 //
 // # Attachments
 //
-// An attachment belongs to its owner. Attachment.ThreadID grants nothing and is not checked.
+// An attachment belongs to its owner. Without [Shared], Attachment.ThreadID grants nothing and is not checked.
+//
+// With Shared, who may read a thread may also read the attachments that name it. The attachment's owner must be the thread's
+// owner, or an editor of it by a grant to that subject. An editor by a group or a tenant does not count. When an editor's grant
+// ends, others no longer read that editor's attachments. Deleting a thread deletes no attachments: if its owner makes the id again
+// and shares it, they are shared too. Other owners' attachments are read with [store.WithFresh], because they have no versions. To
+// change or delete them is ErrDenied.
+//
+// With Shared, a SaveAttachment that names a thread needs that thread, and the right to write it. A missing or hidden thread is
+// ErrNotFound, and one that the caller may only read is ErrDenied. The errors name the thread.
+//
+// With Shared, a refused call on an attachment also reads a thread and asks about it. It does so for a missing attachment too. Only
+// who may read the thread that a hidden attachment names can tell it from a missing one, by the time of one more lookup.
 //
 // A user message may name only attachments that its sender can read. Attachments that the stored message already names are not
 // checked again, so that other editors can save it. An unreadable attachment and a missing one are the same ErrNotFound. The
@@ -121,7 +140,7 @@ func New(p Policy, opts ...Option) store.Middleware {
 		if cfg.share {
 			layer.Share(next)
 		}
-		return &guarded{Barrier: store.NewBarrier(next), next: next, policy: p, audit: cfg.audit,
+		return &guarded{Barrier: store.NewBarrier(next), next: next, policy: p, mayShare: mayShare(p), audit: cfg.audit,
 			counts: counts{allowed: stripe.New(1)}}
 	}
 }
@@ -131,10 +150,11 @@ var checks = driver.Checks{Versions: true}
 // guarded is the Store that New's layer returns.
 type guarded struct {
 	store.Barrier
-	next   store.Store
-	policy Policy
-	audit  func(context.Context, Denial)
-	counts counts
+	next     store.Store
+	policy   Policy
+	mayShare bool // the policy can contain Shared
+	audit    func(context.Context, Denial)
+	counts   counts
 }
 
 var (
@@ -155,13 +175,16 @@ func (l *guarded) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread
 // call is a call in progress. Its Request is the current question to the policy. It is changed in place, because it is large.
 type call struct {
 	Request
-	kind, id string      // of the row that errors name
-	hints    layer.Hints // of the caller's context
+	kind, id string           // of the row that errors name
+	hints    layer.Hints      // of the caller's context
+	told     *told            // what the policy says beside its decision; may be nil
+	names    string           // the thread that the stored attachment names
+	fresh    *chat.Attachment // the answer for a caller who reads the attachment by its thread
 }
 
 // about changes the question to: may the caller do a to this owner's row? It returns c.
 func (c *call) about(a Action, threadID string, owner chat.Owner) *call {
-	c.Action, c.ThreadID, c.Owner = a, threadID, owner
+	c.Action, c.ThreadID, c.Owner, c.told = a, threadID, owner, nil
 	return c
 }
 
@@ -203,6 +226,7 @@ type verdict uint8
 
 const (
 	failed   verdict = iota // the policy failed
+	broken                  // the base failed; the error is the caller's
 	absent                  // the row does not exist
 	hidden                  // the caller must not learn that the row exists
 	readOnly                // the caller may read the row, but not do this
@@ -212,17 +236,19 @@ const (
 // judge asks the policy about a row. If the policy refuses, judge asks whether the caller may at least read the row. It asks
 // the same about a missing row (found is false), or a slow or failing policy would reveal which rows exist.
 func (l *guarded) judge(ctx context.Context, c *call, found bool) (verdict, error) {
-	d, err := decide(ctx, l.policy, &c.Request)
+	d, err := l.ask(ctx, c, &c.Request)
 	if err == nil && d != Allow && c.Action != Read {
 		r := c.Request
 		r.Action = Read
-		if d, err = decide(ctx, l.policy, &r); err == nil && d == Allow && found {
+		if d, err = l.ask(ctx, c, &r); err == nil && d == Allow && found {
 			return readOnly, nil
 		}
 	}
 	switch {
 	case err != nil:
 		return failed, err
+	case d != Allow && c.ThreadID == "" && len(c.told.lookups()) > 0:
+		return l.judgeNamed(ctx, c, found)
 	case !found:
 		return absent, nil
 	case d == Allow:
@@ -235,9 +261,16 @@ func (l *guarded) judge(ctx context.Context, c *call, found bool) (verdict, erro
 // answer, with the code answered, for both.
 func (l *guarded) may(ctx context.Context, c *call, found bool, answered store.Code) (ok bool, err error) {
 	v, err := l.judge(ctx, c, found)
+	return l.settle(ctx, c, v, err, answered)
+}
+
+// settle counts the verdict of judge.
+func (l *guarded) settle(ctx context.Context, c *call, v verdict, err error, answered store.Code) (bool, error) {
 	switch v {
 	case failed:
 		return false, l.fail(ctx, c, err)
+	case broken:
+		return false, err
 	case readOnly:
 		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
@@ -391,11 +424,13 @@ func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o 
 	return o, false, c.before(err)
 }
 
-// attachmentOwner returns the owner of the attachment.
+// attachmentOwner returns the owner of the attachment. It sets c.names.
 func (l *guarded) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
+	c.names = ""
 	a, err := l.next.LoadAttachment(layer.Own(ctx), attachmentID)
 	switch {
 	case err == nil && a.ID == attachmentID:
+		c.names = a.ThreadID
 		return a.Owner, true, nil
 	case err == nil:
 		return o, false, l.stray(c)

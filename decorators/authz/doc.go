@@ -1,5 +1,6 @@
 // Package authz controls access to a [store.Store]. Its layer asks a [Policy] about every call and denies by default. With
-// [OwnerOnly], users reach only their own threads and attachments.
+// [OwnerOnly], users reach only their own threads and attachments. With [Shared], they also reach the threads that others share with
+// them.
 //
 // Use it when one Store keeps the conversations of more than one user:
 //

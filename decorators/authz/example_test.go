@@ -46,32 +46,6 @@ func user(tenant, subject string, roles ...string) context.Context {
 		store.Principal{Owner: chat.Owner{Tenant: tenant, Subject: subject}, Roles: roles})
 }
 
-// Ada shares a thread with bob, who may read it but not delete it.
-func ExampleGrants() {
-	viewers := map[string]bool{"bob": true} // in a program, a table of threads and users
-	grants := authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-		if threadID == "thr_1" && viewers[p.Owner.Subject] {
-			return authz.Viewer, nil
-		}
-		return authz.NoRole, nil
-	})
-	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), grants)))
-
-	if err := s.SaveThread(user("acme", "ada"), chat.Thread{ID: "thr_1", CreatedAt: time.Now()}); err != nil {
-		log.Fatal(err)
-	}
-	_, err := s.LoadThread(user("acme", "bob"), "thr_1")
-	fmt.Println(err)
-	fmt.Println(s.DeleteThread(user("acme", "bob"), "thr_1"))
-	delete(viewers, "bob")
-	_, err = s.LoadThread(user("acme", "bob"), "thr_1")
-	fmt.Println(err)
-	// Output:
-	// <nil>
-	// delete_thread: denied: thread "thr_1"
-	// load_thread: not found: thread "thr_1"
-}
-
 // An administrator lists the threads of all users of the tenant.
 func ExampleTenantAdmin() {
 	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), authz.TenantAdmin("admin"))))

@@ -16,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -184,13 +185,25 @@ func (f policyFunc) Scope(context.Context, store.Principal, store.OwnerFilter) (
 	return store.OwnerFilter{}, false, nil
 }
 
-// granting returns a policy that allows owners everything, and grants role to the subject on every thread.
-func granting(subject string, role authz.Role) authz.Policy {
-	return authz.AnyOf(authz.OwnerOnly(), authz.Grants(
-		func(_ context.Context, p store.Principal, _ string, _ chat.Owner) (authz.Role, error) {
-			if p.Owner.Subject == subject {
-				return role, nil
-			}
-			return authz.NoRole, nil
-		}))
+// lookup is a sharing.Lookup made of one function.
+type lookup func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error)
+
+func (f lookup) Access(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+	return f(ctx, p, threadID)
 }
+
+// roleOf is the access of a direct grant of the role, which asks for no version.
+func roleOf(r sharing.Role) sharing.Access { return sharing.Access{Role: r, Direct: r} }
+
+// granting returns a policy that allows owners everything, and grants role to the subject on every thread.
+func granting(subject string, role sharing.Role) authz.Policy {
+	return sharedBy(func(_ context.Context, p store.Principal, _ string) (sharing.Access, error) {
+		if p.Owner.Subject == subject {
+			return roleOf(role), nil
+		}
+		return sharing.Access{}, nil
+	})
+}
+
+// sharedBy returns a policy that allows owners everything, and others what f grants them.
+func sharedBy(f lookup) authz.Policy { return authz.AnyOf(authz.OwnerOnly(), authz.Shared(f)) }

@@ -14,6 +14,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -209,12 +210,11 @@ func TestStrangerCannotTellHiddenFromAbsent(t *testing.T) {
 	}
 	tables := map[string]authz.Policy{
 		"owner only":  authz.OwnerOnly(),
-		"grants":      granting("bob", authz.Editor),
+		"grants":      granting("bob", sharing.Editor),
 		"other roles": authz.AnyOf(authz.TenantAdmin("admin"), authz.HasRole("operator"), authz.OwnerOnly()),
-		"failing grants": authz.AnyOf(authz.OwnerOnly(), authz.Grants(
-			func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
-				return authz.Editor, errors.New(canary)
-			})),
+		"failing grants": sharedBy(func(context.Context, store.Principal, string) (sharing.Access, error) {
+			return roleOf(sharing.Editor), errors.New(canary)
+		}),
 	}
 	for _, p := range probes() {
 		for base, wrap := range bases {

@@ -27,7 +27,9 @@ func (l *guarded) LoadThreadItems(ctx context.Context, threadID string, q store.
 	} else if !ok {
 		return none, missed
 	}
-	page, err := l.next.LoadThreadItems(ctx, threadID, q)
+	page, err := since(ctx, &c, func(ctx context.Context) (store.Page[chat.Item], error) {
+		return l.next.LoadThreadItems(ctx, threadID, q)
+	})
 	if err != nil {
 		return none, c.basePage(err, store.RowItem, q.After)
 	}
@@ -104,7 +106,7 @@ func (l *guarded) LoadItem(ctx context.Context, threadID, itemID string) (chat.I
 	} else if !ok {
 		return chat.Item{}, c.error(store.CodeNotFound)
 	}
-	it, err := l.next.LoadItem(ctx, threadID, itemID)
+	it, err := since(ctx, &c, func(ctx context.Context) (chat.Item, error) { return l.next.LoadItem(ctx, threadID, itemID) })
 	if err != nil {
 		return chat.Item{}, c.base(err)
 	}

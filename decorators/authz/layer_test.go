@@ -191,14 +191,14 @@ func TestScopeCannotWidenTheQuery(t *testing.T) {
 	}
 }
 
-// sharing records whether it was asked to share.
-type sharing struct {
+// askedToShare records whether it was asked to share.
+type askedToShare struct {
 	store.Store
 	asked bool
 }
 
-func (s *sharing) Unwrap() store.Store     { return s.Store }
-func (s *sharing) ShareBetweenPrincipals() { s.asked = true }
+func (s *askedToShare) Unwrap() store.Store     { return s.Store }
+func (s *askedToShare) ShareBetweenPrincipals() { s.asked = true }
 
 // TestShareBelow checks that layers share only with the option, and only down to the next guard.
 func TestShareBelow(t *testing.T) {
@@ -207,8 +207,8 @@ func TestShareBelow(t *testing.T) {
 		want bool
 	}{"without": {nil, false}, "with": {[]authz.Option{authz.ShareBelow()}, true}} {
 		t.Run(name, func(t *testing.T) {
-			near, far := &sharing{}, &sharing{}
-			into := func(s *sharing) store.Middleware {
+			near, far := &askedToShare{}, &askedToShare{}
+			into := func(s *askedToShare) store.Middleware {
 				return func(next store.Store) store.Store { s.Store = next; return s }
 			}
 			store.Wrap(memstore.New(), authz.New(authz.OwnerOnly(), c.opts...), into(near), authz.New(authz.OwnerOnly()), into(far))

@@ -40,7 +40,9 @@ type Request struct {
 	Principal store.Principal // has a valid owner; do not change its Roles, which are shared
 	Action    Action
 	Op        store.Op
-	ThreadID  string // "" for attachments
+	// ThreadID is "" for attachments. With [Shared], calls on attachments also ask about the thread that an attachment names. For
+	// a missing attachment it is then any id.
+	ThreadID string
 	// Owner is the owner of the stored row, or for Create of the new row. It is zero for a row without an owner and for a
 	// missing row. The policy is asked about missing rows too, and its decision is ignored. So neither the time that a policy
 	// takes nor its failure reveals which rows exist.

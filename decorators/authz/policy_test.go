@@ -16,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -119,7 +120,7 @@ func TestScopes(t *testing.T) {
 		{"admin: one of another tenant's", authz.TenantAdmin("admin"), store.Principal{Owner: ada, Roles: []string{"admin"}}, store.OwnedBy(eve), none},
 		{"admin: without a tenant", authz.TenantAdmin("admin"), store.Principal{Owner: tenantless, Roles: []string{"admin"}}, store.AnyOwner(), none},
 		{"admin: without the role", authz.TenantAdmin("admin"), store.Principal{Owner: ada}, store.AnyOwner(), none},
-		{"grants", granting("ada", authz.Editor), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
+		{"grants", granting("ada", sharing.Editor), store.Principal{Owner: ada}, store.OwnedBy(bob), none},
 		{"any of: only the owner's", anyOf, store.Principal{Owner: ada}, store.AnyOwner(), answer{store.OwnedBy(ada), true}},
 		{"any of: the tenant's is wider", anyOf, store.Principal{Owner: ada, Roles: []string{"admin"}}, store.AnyOwner(), answer{store.InTenant("acme"), true}},
 		{"any of: every owner's is widest", anyOf, store.Principal{Owner: ada, Roles: []string{"admin", "op"}}, store.AnyOwner(), answer{store.AnyOwner(), true}},
@@ -163,8 +164,8 @@ func TestScopeThatMayLackRowsFails(t *testing.T) {
 	}
 }
 
-// TestGrants checks which calls each role allows.
-func TestGrants(t *testing.T) {
+// TestRolesOfShared checks which calls each role allows.
+func TestRolesOfShared(t *testing.T) {
 	type outcomes map[string]error
 	calls := func(t *testing.T, s store.Store, ctx context.Context) outcomes {
 		got := outcomes{}
@@ -189,17 +190,17 @@ func TestGrants(t *testing.T) {
 		got["LoadThreads"] = err
 		return got
 	}
-	for role, want := range map[authz.Role]outcomes{
-		authz.NoRole: {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
+	for role, want := range map[sharing.Role]outcomes{
+		sharing.NoRole: {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
 			"AddThreadItem": store.ErrNotFound, "SaveItem": store.ErrNotFound, "SaveThread": store.ErrConflict, "DeleteThreadItem": nil,
 			"DeleteThread": nil, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
-		authz.Viewer: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
+		sharing.Viewer: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
 			"AddThreadItem": store.ErrDenied, "SaveItem": store.ErrDenied, "SaveThread": store.ErrDenied, "DeleteThreadItem": store.ErrDenied,
 			"DeleteThread": store.ErrDenied, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
-		authz.Editor: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
+		sharing.Editor: {"LoadThread": nil, "LoadThreadItems": nil, "LoadItem": nil,
 			"AddThreadItem": nil, "SaveItem": nil, "SaveThread": nil, "DeleteThreadItem": nil,
 			"DeleteThread": store.ErrDenied, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
-		authz.Role(9): {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
+		sharing.Role(9): {"LoadThread": store.ErrNotFound, "LoadThreadItems": store.ErrNotFound, "LoadItem": store.ErrNotFound,
 			"AddThreadItem": store.ErrNotFound, "SaveItem": store.ErrNotFound, "SaveThread": store.ErrConflict, "DeleteThreadItem": nil,
 			"DeleteThread": nil, "LoadAttachment": store.ErrNotFound, "DeleteAttachment": nil, "LoadThreads": nil},
 	} {
@@ -221,51 +222,20 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// TestGrantsAsksOnlyAboutOthersThreads checks that the function is not called about the caller's own threads, attachments and new
-// threads. Its role is ignored for a thread without an owner.
-func TestGrantsAsksOnlyAboutOthersThreads(t *testing.T) {
-	var asked []chat.Owner
-	p := authz.Grants(func(_ context.Context, _ store.Principal, _ string, o chat.Owner) (authz.Role, error) {
-		asked = append(asked, o)
-		return authz.Editor, nil
-	})
-	for _, c := range []struct {
-		r    authz.Request
-		want authz.Decision
-		asks int
-	}{
-		{authz.Request{Action: authz.Read, ThreadID: thr, Owner: ada}, authz.Allow, 1},
-		{authz.Request{Action: authz.Read, ThreadID: thr, Owner: bob}, authz.Deny, 0},
-		{authz.Request{Action: authz.Read, ThreadID: "", Owner: ada}, authz.Deny, 0},
-		{authz.Request{Action: authz.Create, ThreadID: thr, Owner: ada}, authz.Deny, 0},
-		{authz.Request{Action: authz.Read, ThreadID: thr}, authz.Deny, 1},
-		{authz.Request{Action: authz.Delete, Op: store.OpDeleteThread, ThreadID: thr, Owner: ada}, authz.Deny, 1},
-		{authz.Request{Action: authz.Delete, Op: store.OpDeleteThreadItem, ThreadID: thr, Owner: ada}, authz.Allow, 1},
-		{authz.Request{Action: authz.List, ThreadID: thr, Owner: ada}, authz.Deny, 1},
-	} {
-		asked = nil
-		c.r.Principal.Owner = bob
-		got, err := p.Decide(t.Context(), c.r)
-		if got != c.want || err != nil || len(asked) != c.asks {
-			t.Errorf("%+v: got %v, %v after %d calls of the function, want %v after %d", c.r, got, err, len(asked), c.want, c.asks)
-		}
-	}
-}
-
 // TestWithdrawnGrantEndsAtOnce checks that the policy is asked on every call.
 func TestWithdrawnGrantEndsAtOnce(t *testing.T) {
 	var role atomic.Uint32
-	w := newWorld(t, authz.Grants(func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
-		return authz.Role(role.Load()), nil
+	w := newWorld(t, sharedBy(func(context.Context, store.Principal, string) (sharing.Access, error) {
+		return roleOf(sharing.Role(role.Load())), nil
 	}))
 	for _, c := range []struct {
-		role        authz.Role
+		role        sharing.Role
 		read, write error
 	}{
-		{authz.NoRole, store.ErrNotFound, store.ErrNotFound},
-		{authz.Editor, nil, nil},
-		{authz.Viewer, nil, store.ErrDenied},
-		{authz.NoRole, store.ErrNotFound, store.ErrNotFound},
+		{sharing.NoRole, store.ErrNotFound, store.ErrNotFound},
+		{sharing.Editor, nil, nil},
+		{sharing.Viewer, nil, store.ErrDenied},
+		{sharing.NoRole, store.ErrNotFound, store.ErrNotFound},
 	} {
 		role.Store(uint32(c.role))
 		wants(t, errOf(w.LoadThread(as(t, bob), thr)), c.read)
@@ -412,7 +382,7 @@ func TestConstructionMisusePanics(t *testing.T) {
 		"authz.AnyOf: a policy is nil: ":         func() { authz.AnyOf(authz.OwnerOnly(), nil) },
 		"authz.HasRole: the role is empty: ":     func() { authz.HasRole("") },
 		"authz.TenantAdmin: the role is empty: ": func() { authz.TenantAdmin("") },
-		"authz.Grants: the function is nil: ":    func() { authz.Grants(nil) },
+		"authz.Shared: the lookup is nil: ":      func() { authz.Shared(nil) },
 	} {
 		t.Run(want, func(t *testing.T) { testenv.Panics(t, want, f) })
 	}

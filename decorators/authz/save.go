@@ -42,6 +42,8 @@ func (l *guarded) saveOnce(ctx, look context.Context, c *call, r row) (again boo
 	switch v {
 	case failed:
 		return false, l.fail(ctx, c, err)
+	case broken:
+		return false, err
 	case readOnly:
 		l.deny(ctx, c, ReasonReadOnly, store.CodeDenied)
 		return false, c.error(store.CodeDenied)
@@ -116,7 +118,7 @@ func (l *guarded) saveOwn(ctx context.Context, c *call, r row) error {
 
 // mayCreate returns an error unless the caller may insert the row.
 func (l *guarded) mayCreate(ctx context.Context, c *call, r row) error {
-	d, err := decide(ctx, l.policy, &c.about(Create, r.threadID, r.owner).Request)
+	d, err := l.ask(ctx, c, &c.about(Create, r.threadID, r.owner).Request)
 	if err != nil {
 		return l.fail(ctx, c, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -155,7 +156,7 @@ func TestInsertForAnotherOwner(t *testing.T) {
 // caller can become its owner.
 func TestUnownedRowIsNobodys(t *testing.T) {
 	eachSaver(t, func(t *testing.T, s saver) {
-		w := newWorld(t, authz.AnyOf(granting("ada", authz.Editor), authz.TenantAdmin("admin"), authz.HasRole("op")))
+		w := newWorld(t, authz.AnyOf(granting("ada", sharing.Editor), authz.TenantAdmin("admin"), authz.HasRole("op")))
 		must(t, s.save(t.Context(), w.base, s.nowhere, chat.Owner{}))
 		for _, role := range []string{"", "admin"} {
 			ctx := as(t, ada, role)
@@ -177,7 +178,7 @@ func TestUnownedRowIsNobodys(t *testing.T) {
 func TestEditorsSaveCannotOutrunOwnersDelete(t *testing.T) {
 	for _, mode := range []store.SaveMode{store.Upsert, store.UpdateOnly} {
 		for _, owner := range []chat.Owner{{}, ada} {
-			w := newWorld(t, granting("bob", authz.Editor))
+			w := newWorld(t, granting("bob", sharing.Editor))
 			w.spy.once(store.OpSaveThread, func() { must(t, w.base.DeleteThread(t.Context(), thr)) })
 			wants(t, w.SaveThread(store.WithSaveMode(as(t, bob), mode), thread(thr, owner)), store.ErrNotFound)
 			wants(t, errOf(w.base.LoadThread(t.Context(), thr)), store.ErrNotFound)

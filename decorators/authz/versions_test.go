@@ -13,6 +13,7 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/faulty"
@@ -50,7 +51,7 @@ var conditional = map[string]func(context.Context, store.Store) error{
 func TestAWriteUnderAVersionReachesTheBase(t *testing.T) {
 	for name, write := range conditional {
 		for _, by := range []chat.Owner{ada, bob} {
-			w := newWorld(t, authz.AnyOf(granting("bob", authz.Editor), authz.HasRole("deleter")))
+			w := newWorld(t, authz.AnyOf(granting("bob", sharing.Editor), authz.HasRole("deleter")))
 			ctx, n := as(t, by, "deleter"), versionOf(t, w)
 			err := write(store.IfVersion(ctx, thr, n+1), w)
 			wants(t, err, store.ErrConflict)
@@ -72,7 +73,7 @@ func TestAWriteUnderAVersionReachesTheBase(t *testing.T) {
 
 // TestWhoMayOnlyReadIsDeniedAtEveryVersion checks that a viewer's writes have one answer, whatever their condition is.
 func TestWhoMayOnlyReadIsDeniedAtEveryVersion(t *testing.T) {
-	w := newWorld(t, granting("bob", authz.Viewer))
+	w := newWorld(t, granting("bob", sharing.Viewer))
 	n := versionOf(t, w)
 	for name, write := range conditional {
 		for v := range n + 2 {

@@ -1,7 +1,7 @@
 // Package singleflight lets identical concurrent reads share one call of the base.
 //
 // Use it where many callers read the same rows at once and nothing is cached. A stack with package cache does not need it:
-// the cache shares its own loads. The layer keeps no rows once a call has ended.
+// the cache shares its own loads. The layer keeps no rows once a call has ended. Put it inside of authz.
 //
 //	s := store.Wrap(base, singleflight.New())
 //
@@ -74,13 +74,15 @@ func must(ok bool, sentence string) {
 	}
 }
 
-// New returns the layer as a Middleware.
+// New returns the layer as a Middleware. The Middleware panics if the Store that it wraps has a guard, such as authz.
 func New(opts ...Option) store.Middleware {
 	c := config{loadTimeout: DefaultLoadTimeout, quarantine: -1}
 	for _, o := range opts {
 		o(&c)
 	}
 	return func(next store.Store) store.Store {
+		must(!layer.Guarded(next), "New: around a guard, such as authz, a read could join a call that began before access was revoked: "+
+			"put the guard before singleflight in store.Wrap")
 		l := &shared{next: next}
 		l.core.Counters = generation.New(counters)
 		l.core.Limit = c.loadTimeout

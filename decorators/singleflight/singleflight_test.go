@@ -519,3 +519,21 @@ func TestAPendingWriteIsReportedToTheLayerAbove(t *testing.T) {
 		t.Errorf("the layer above heard of it %d times, want once", heard)
 	}
 }
+
+// guard stands for an authz layer.
+type guard struct {
+	store.Store
+	store.Barrier
+}
+
+func TestAroundAuthzItPanics(t *testing.T) {
+	base := memstore.New()
+	g := guard{base, store.NewBarrier(base)}
+	aLayer := layer.Admit("all", func(context.Context, layer.Call) error { return nil })
+	for name, next := range map[string]store.Store{"the guard": g, "a layer around the guard": store.Wrap(g, aLayer)} {
+		t.Run(name, func(t *testing.T) {
+			testenv.Panics(t, "singleflight.New: around a guard, such as authz, a read could join a call that began before access was revoked: "+
+				"put the guard before singleflight", func() { store.Wrap(next, singleflight.New()) })
+		})
+	}
+}

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -136,21 +136,11 @@ func accessThread(id string) chat.Thread {
 	return chat.Thread{ID: id, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
-// grant is one row of the program's own table of shared threads.
-type grant struct {
-	threadID string
-	to       chat.Owner
-}
-
-var granted sync.Map // from grant to authz.Role
-
-// grantedRole looks up the role that p was granted on a thread. Threads are shared within a tenant only.
-func grantedRole(_ context.Context, p store.Principal, threadID string, owner chat.Owner) (authz.Role, error) {
-	role, ok := granted.Load(grant{threadID, p.Owner})
-	if !ok || p.Owner.Tenant != owner.Tenant {
-		return authz.NoRole, nil
-	}
-	return role.(authz.Role), nil
+// share lets another subject of the caller's tenant read the caller's thread.
+func share(ctx context.Context, users store.Store, grants sharing.Grants, threadID, subject string) error {
+	caller, _ := store.PrincipalFrom(ctx)
+	to := sharing.Grantee{Tenant: caller.Owner.Tenant, Subject: subject}
+	return sharing.Share(ctx, users, grants, threadID, to, sharing.Viewer)
 }
 
 // viewOnly allows what another policy allows, except changes.
@@ -174,9 +164,9 @@ func auditTo(log *slog.Logger) func(context.Context, authz.Denial) {
 
 // Owners, shared threads, administrators and auditors use one stack, and jobs another.
 func Example_accessPolicies() {
-	base := memstore.New()
+	base := sharing.New(memstore.New()) // sqlstore keeps grants itself
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	policy := authz.AnyOf(authz.OwnerOnly(), authz.Grants(grantedRole),
+	policy := authz.AnyOf(authz.OwnerOnly(), authz.Shared(base),
 		authz.TenantAdmin("admin"), viewOnly{authz.TenantAdmin("auditor")})
 	cached := store.Wrap(base, cache.New())
 	users := store.Wrap(cached, authz.New(policy, authz.ShareBelow(), authz.WithAudit(auditTo(log))))
@@ -190,9 +180,9 @@ func Example_accessPolicies() {
 		saveErr := users.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), accessThread("thr_1"))
 		fmt.Println(who, "loads:", store.CodeOf(err), "saves:", store.CodeOf(saveErr), "lists:", len(page.Data), store.CodeOf(listErr))
 	}
-	granted.Store(grant{"thr_1", chat.Owner{Tenant: "acme", Subject: "bob"}}, authz.Viewer)
-	granted.Store(grant{"thr_1", chat.Owner{Tenant: "acme", Subject: "eli"}}, authz.Editor)
-	granted.Store(grant{"thr_1", chat.Owner{Tenant: "evil", Subject: "eve"}}, authz.Editor) // of another tenant
+	ada, bob, eli := asUser("acme", "ada"), sharing.Grantee{Tenant: "acme", Subject: "bob"}, sharing.Grantee{Tenant: "acme", Subject: "eli"}
+	_ = share(ada, users, base, "thr_1", "bob")
+	_ = sharing.Share(ada, users, base, "thr_1", eli, sharing.Editor)
 	try("owner", asUser("acme", "ada"))
 	try("viewer", asUser("acme", "bob"))
 	try("editor", asUser("acme", "eli"))
@@ -201,8 +191,10 @@ func Example_accessPolicies() {
 	try("stranger", asUser("acme", "eve"))
 	try("other tenant", asUser("evil", "eve"))
 	try("admin of it", asUser("evil", "zoe", "admin"))
-	granted.Delete(grant{"thr_1", chat.Owner{Tenant: "acme", Subject: "bob"}})
-	try("viewer after withdrawal", asUser("acme", "bob"))
+	list, err := sharing.List(asUser("acme", "bob"), users, base, "", 20)
+	fmt.Println("shared with the viewer:", len(list.Data), err)
+	_ = sharing.Unshare(ada, users, base, "thr_1", bob)
+	try("viewer after revocation", asUser("acme", "bob"))
 	fmt.Println("editor:", users.DeleteThread(asUser("acme", "eli"), "thr_1"))
 
 	scan := store.WithNoStore(context.Background()) // a scan must not fill the cache
@@ -210,7 +202,7 @@ func Example_accessPolicies() {
 	for _, thread := range page.Data {
 		fmt.Println("job:", thread.ID, "of", thread.Owner.Subject, jobs.DeleteThread(scan, thread.ID))
 	}
-	_, err := users.LoadThread(asUser("acme", "ada"), "thr_1")
+	_, err = users.LoadThread(asUser("acme", "ada"), "thr_1")
 	fmt.Println("owner:", err)
 	// Output:
 	// owner loads: ok saves: ok lists: 1 ok
@@ -221,7 +213,8 @@ func Example_accessPolicies() {
 	// stranger loads: not_found saves: not_found lists: 0 ok
 	// other tenant loads: not_found saves: not_found lists: 0 ok
 	// admin of it loads: not_found saves: not_found lists: 0 ok
-	// viewer after withdrawal loads: not_found saves: not_found lists: 0 ok
+	// shared with the viewer: 1 <nil>
+	// viewer after revocation loads: not_found saves: not_found lists: 0 ok
 	// editor: delete_thread: denied: thread "thr_1"
 	// job: thr_1 of ada <nil>
 	// owner: load_thread: not found: thread "thr_1"
@@ -487,22 +480,29 @@ func TestAccessListings(t *testing.T) {
 	testenv.Must(t, s.SaveThread(asUser("acme", "ada"), accessThread("thr_a")))
 }
 
-// A grant outlives its thread: the owner may save the id again. The granted user reads messages, and not attachments.
-func TestAccessGrants(t *testing.T) {
-	viewer := authz.Grants(func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
-		return authz.Editor, nil
-	})
-	s := store.Wrap(memstore.New(), authz.New(authz.AnyOf(authz.OwnerOnly(), viewer)))
+// A grant shows the thread and its attachments, and ends with the thread.
+func TestAccessShared(t *testing.T) {
+	base := sharing.New(memstore.New())
+	s := store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.Shared(base))))
 	ada, bob := asUser("acme", "ada"), asUser("acme", "bob")
 	testenv.Must(t, s.SaveThread(ada, accessThread("thr_1")))
+	testenv.Must(t, sharing.Share(ada, s, base, "thr_1", sharing.Grantee{Tenant: "acme", Subject: "bob"}, sharing.Viewer))
+	inThread, private := anAttachment(t, "atc_1"), anAttachment(t, "atc_2")
+	inThread.ThreadID = "thr_1"
+	testenv.Must(t, s.SaveAttachment(ada, inThread))
+	testenv.Must(t, s.SaveAttachment(ada, private))
+	if _, err := s.LoadAttachment(bob, "atc_1"); err != nil {
+		t.Errorf("an attachment of the shared thread: %v", err)
+	}
+	if _, err := s.LoadAttachment(bob, "atc_2"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another attachment of the owner: %v", err)
+	}
 	testenv.Must(t, s.DeleteThread(ada, "thr_1"))
 	testenv.Must(t, s.SaveThread(ada, accessThread("thr_1")))
-	if thread, err := s.LoadThread(bob, "thr_1"); err != nil || thread.Owner.Subject != "ada" {
-		t.Errorf("%v, %v", thread.Owner, err)
-	}
-	testenv.Must(t, s.SaveAttachment(ada, anAttachment(t, "atc_1")))
-	if _, err := s.LoadAttachment(bob, "atc_1"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("an attachment of a shared thread's owner: %v", err)
+	_, threadErr := s.LoadThread(bob, "thr_1")
+	_, attachmentErr := s.LoadAttachment(bob, "atc_1")
+	if !errors.Is(threadErr, store.ErrNotFound) || !errors.Is(attachmentErr, store.ErrNotFound) {
+		t.Errorf("after the thread was deleted and made again: %v, %v", threadErr, attachmentErr)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/singleflight"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -160,12 +161,16 @@ func wrap[T ~string](words []T, n int) []string {
 	return lines
 }
 
+// everyone is a lookup by which all may view all threads.
+type everyone struct{}
+
+func (everyone) Access(context.Context, store.Principal, string) (sharing.Access, error) {
+	return sharing.Access{Role: sharing.Viewer}, nil
+}
+
 // stampedes starts many readers of a thread that no layer holds.
 func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store) error {
 	heading(w, fmt.Sprintf("%d concurrent readers of a thread that is not cached, over a slow base", readers))
-	everyone := func(context.Context, store.Principal, string, chat.Owner) (authz.Role, error) {
-		return authz.Viewer, nil
-	}
 	for _, c := range []struct {
 		name   string
 		who    func(int) store.Principal
@@ -175,7 +180,7 @@ func stampedes(ctx context.Context, w io.Writer, t transcript, base store.Store)
 		{"singleflight, one user", func(int) store.Principal { return ada }, []store.Middleware{singleflight.New()}},
 		{"authz and cache, as many users with access", func(i int) store.Principal {
 			return store.Principal{Owner: chat.Owner{Tenant: "acme", Subject: fmt.Sprint("viewer-", i)}}
-		}, []store.Middleware{authz.New(authz.Grants(everyone), authz.ShareBelow()), cache.New()}},
+		}, []store.Middleware{authz.New(authz.Shared(everyone{}), authz.ShareBelow()), cache.New()}},
 	} {
 		calls, err := stampede(ctx, base, t.thread.ID, readers, c.who, c.layers...)
 		if err != nil {

@@ -22,16 +22,7 @@ import (
 
 // policy allows access to owners, administrators and principals to whom g grants a thread.
 func policy(g *isolate.Grants) authz.Policy {
-	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Grants(
-		func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-			switch g.Role(p, threadID) {
-			case "viewer":
-				return authz.Viewer, nil
-			case "editor":
-				return authz.Editor, nil
-			}
-			return authz.NoRole, nil
-		}))
+	return authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"), authz.Shared(g))
 }
 
 // arrangement describes a stack and its promises.

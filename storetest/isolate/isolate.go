@@ -4,16 +4,17 @@
 //	func TestMyStackIsolates(t *testing.T) {
 //		isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 //			return store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.HasRole("admin"),
-//				authz.TenantAdmin("tenant_admin"), authz.Grants(granted(g)))))
+//				authz.TenantAdmin("tenant_admin"), authz.Shared(g))))
 //		}, isolate.Options{})
 //	}
 //
-// In random traces, six principals ask for a few threads, items and attachments of each other, through every op, with valid
+// In random traces, seven principals ask for a few threads, items and attachments of each other, through every op, with valid
 // and invalid arguments. Some writes are made under a guessed version ([store.IfVersion]). The principals:
 //
-//	ada, bob         of the tenant acme; they own rows
-//	another ada      of another tenant; she owns rows too
+//	ada, bob         of the tenant acme; they own rows; bob has the role "staff"
+//	another ada      of another tenant; she owns rows too, and has the role "staff"
 //	tess             has the role "tenant_admin" in acme
+//	dan              of no tenant; has the role "staff"
 //	root             has the role "admin"
 //	nobody           a call without a principal
 //
@@ -32,8 +33,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/faulty"
@@ -44,14 +45,16 @@ import (
 // Run plays random traces through the stack. For each play of a trace it calls newStack with a base, and closes the stack
 // afterwards.
 //
-// During a trace, owners give others a role in a thread, viewer or editor, and take it away. [Grants.Role] returns the
-// current role, which must count from the next call on.
+// During a trace, threads are granted to principals, to the group "staff" of the owner's tenant, and to tenants. The role is viewer
+// or editor. Grants are revoked, and end with their thread. [Grants.Access] returns what holds now, which must count from the next
+// call on. Attachments name threads: who may read a thread reads its owner's attachments, and those of editors to whom the thread
+// is granted themselves.
 //
 // A replay keeps the observer's calls, and the writes to rows that the observer may always see: their own, and for tess those
-// of her tenant. If the trace gives the observer a role in other threads, there are two replays:
+// of her tenant. If the trace gives the observer a role in other threads, or shows them an attachment, there are two replays:
 //
-//   - The first leaves out the writes to those threads. It compares the calls that the observer made without a role in their
-//     thread. These must not depend on the writes.
+//   - The first leaves out the writes to those rows. It compares the calls that the observer made without a role that matters.
+//     These must not depend on the writes.
 //   - The second keeps the writes, and compares all calls of the observer.
 //
 // Two things reveal other principals by design. The first is a save under a used id, which is ErrConflict. So the first save
@@ -80,7 +83,7 @@ func Run(t *testing.T, newStack func(base store.Store, g *Grants) store.Store, o
 		counts = append(counts, count{c.shared, 10, "reads of a thread by a principal with a role in it"})
 	}
 	if !c.WithoutGrants && !c.Hostile {
-		counts = append(counts, count{c.edited, 1, "writes by editors"})
+		counts = append(counts, count{c.edited, 1, "writes by editors"}, count{c.byThread, 1, "reads of an attachment by its thread"})
 	}
 	for _, few := range counts {
 		if few.n < few.least*c.Traces/10 {
@@ -114,7 +117,8 @@ type Options struct {
 	// Counting says for which calls the cost is compared. The cost is the number of calls of the base.
 	Counting Counting
 
-	// WithoutGrants is for guards that know only owners and administrators: no principal gets a role in a thread.
+	// WithoutGrants is for guards that know only owners and administrators: no principal gets a role in a thread, and
+	// attachments name no threads.
 	WithoutGrants bool
 }
 
@@ -128,19 +132,6 @@ const (
 	CountAll           // all calls except saves under others' ids: for a stack without a cache, because a shared cache reveals the reads of others
 )
 
-// Grants has the roles in threads. It changes only between calls, so a stack may read it during any call.
-type Grants struct{ roles map[grant]string }
-
-type grant struct {
-	who    chat.Owner
-	thread string
-}
-
-// Role returns "viewer", "editor", or "" if the principal has no role in the thread.
-func (g *Grants) Role(p store.Principal, threadID string) string {
-	return g.roles[grant{p.Owner, threadID}]
-}
-
 // check is the options of a Run, and its counts.
 type check struct {
 	Options
@@ -148,7 +139,7 @@ type check struct {
 	bubbles  bool
 	mint     *rows.Mint
 
-	compared, refused, shared, edited int
+	compared, refused, shared, edited, byThread int
 }
 
 func newCheck(newStack func(store.Store, *Grants) store.Store, opts Options) *check {
@@ -175,7 +166,7 @@ func randomTrace(seed uint64) []byte {
 	// the guest gets a role in the thread, writes, and loses the role. And once an owner adds an attachment of another owner
 	// to a message that has one.
 	guest, thread := r.IntN(root), r.IntN(len(traceThreads))
-	for range 2 { // prefer a guest who can get a role
+	for range 4 { // prefer a guest who can get a role
 		if guest == nobody || owned(guest)[thread] {
 			guest = r.IntN(root)
 		}
@@ -183,7 +174,7 @@ func randomTrace(seed uint64) []byte {
 	for i := range len(data) / stepBytes {
 		b := data[i*stepBytes:][:stepBytes]
 		switch {
-		case i < objects && r.IntN(4) > 0:
+		case i < objects && (i == thread || r.IntN(4) > 0):
 			copy(b, ownersStep(saveOf(i), i, 0))
 		case i >= objects && i < beginning && r.IntN(4) > 0:
 			copy(b, ownersStep(store.OpAddThreadItem, i-objects, r.IntN(len(traceItems))))
@@ -195,9 +186,30 @@ func randomTrace(seed uint64) []byte {
 		}
 	}
 	read := []store.Op{store.OpLoadThread, store.OpLoadThreadItems, store.OpLoadItem}[r.IntN(3)]
+	owner := ownerOf(thread)
+	theirs := guest % tess // the guest's own attachment, if they own one
 	var visit []byte
-	for _, s := range [][2]byte{{opByte(0), 1 + byte(r.IntN(2))}, {opByte(store.OpSaveItem)}, {opByte(read)}, {opByte(0), 0}, {opByte(read)}, {opByte(0), 3}, {opByte(read)}} {
-		visit = append(visit, byte(guest), byte(thread), 0, 0, s[0], usual, s[1], 0)
+	for _, s := range []struct {
+		who, attachment int
+		op              byte
+		more            byte
+	}{
+		{owner, owner, opByte(store.OpSaveAttachment), 3}, // in the thread
+		{guest, 0, opByte(0), 1 + byte(r.IntN(2))},
+		{guest, 0, opByte(store.OpSaveItem), 0},
+		{guest, theirs, opByte(store.OpSaveAttachment), 3},
+		{guest, 0, opByte(read), 0},
+		{guest, owner, opByte(store.OpLoadAttachment), 0},
+		{owner, theirs, opByte(store.OpLoadAttachment), 0},
+		{guest, 0, opByte(store.OpDeleteThread), 0},
+		{guest, 0, opByte(0), 0},
+		{guest, 0, opByte(read), 0},
+		{guest, 0, opByte(0), 3},
+		{guest, 0, opByte(read), 0},
+		{guest, owner, opByte(store.OpLoadAttachment), 0},
+		{owner, theirs, opByte(store.OpLoadAttachment), 0},
+	} {
+		visit = append(visit, byte(s.who), byte(thread), 0, byte(s.attachment), s.op, usual, s.more, 0)
 	}
 	data = slices.Insert(data, (beginning+r.IntN(20))*stepBytes, visit...)
 	own, others := byte(r.IntN(tess)), byte(r.IntN(tess))
@@ -213,6 +225,9 @@ func (c *check) parse(data []byte) []step {
 	trace := parseTrace(data)
 	if c.WithoutGrants {
 		trace = slices.DeleteFunc(trace, func(s step) bool { return s.kind == granting })
+	}
+	for i := range trace { // a hostile base would say what an attachment names
+		trace[i].names = trace[i].names && !c.WithoutGrants && !c.Hostile
 	}
 	return trace
 }
@@ -269,8 +284,13 @@ func (c *check) leakOnce(t *testing.T, trace []step) string {
 		mine := owned(who)
 		see := mine
 		for _, s := range trace {
-			if s.kind == granting && s.who == who && s.role != "" {
+			if s.kind == granting && covers(s.to, who) && s.role != sharing.NoRole {
 				see[s.thread] = true
+			}
+		}
+		for _, s := range trace {
+			if s.naming() && see[s.thread] {
+				see[len(traceThreads)+s.attachment] = true
 			}
 		}
 		if why := c.compare(t, whole, trace, who, mine, see); why != "" {
@@ -290,7 +310,7 @@ func (c *check) leakOnce(t *testing.T, trace []step) string {
 // in the thread are skipped.
 func (c *check) compare(t *testing.T, whole played, trace []step, who int, see, ever objectSet) string {
 	t.Helper()
-	alone := c.play(t, purged(trace, who, see), false).of(who)
+	alone := c.play(t, purged(trace, whole.succeeded(), who, see), false).of(who)
 	for i, w := range whole.of(who) {
 		if i >= len(alone) || alone[i].step != w.step {
 			return "the two plays of the trace have different steps"
@@ -323,22 +343,22 @@ func (c *check) counts(s step, all bool) bool {
 		own := owned(s.who)
 		o, ok := s.object()
 		a, embeds := s.embedded()
-		return all && ok && own[o] && (!embeds || own[len(traceThreads)+a])
+		return all && ok && own[o] && (!embeds || own[len(traceThreads)+a]) && (!s.naming() || own[s.thread])
 	}
 	return false
 }
 
 // purged returns the trace as who must observe it if only the objects in see exist. It keeps the calls of who, the permitted
 // writes to these objects, and the writes that those depend on. If who tries to take another's id, the first save of that id
-// stays too.
-func purged(trace []step, who int, see objectSet) (left []step) {
+// stays too. done has the steps that succeeded in the whole trace.
+func purged(trace []step, done map[int]bool, who int, see objectSet) (left []step) {
 	var taken, fed objectSet
 	for _, s := range trace {
 		if o, ok := s.object(); ok && s.who == who && s.takes() {
 			taken[o] = true
 		}
 	}
-	keeps := func(s step, roles map[part]string) bool {
+	keeps := func(s step, roles map[part]sharing.Role) bool {
 		if s.kind == calling && (s.who == who || s.with == who) {
 			return true
 		}
@@ -347,12 +367,15 @@ func purged(trace []step, who int, see objectSet) (left []step) {
 			return false
 		}
 		if s.kind == granting {
-			return see[o]
+			return see[o] || fed[o]
 		}
-		return (see[o] || fed[o]) && s.op.IsWrite() && (owned(s.who)[o] || roles[s.part()] == "editor") || taken[o] && s.claims
+		if s.naming() && !done[s.n] { // the thread may have been missing; here it may be taken
+			return false
+		}
+		return (see[o] || fed[o]) && s.op.IsWrite() && (owned(s.who)[o] || s.ofThread() && edits(roles, s.who, s.thread)) || taken[o] && s.claims
 	}
 	each := func(f func(step)) {
-		roles := map[part]string{}
+		roles := map[part]sharing.Role{}
 		for _, s := range trace {
 			if keeps(s, roles) {
 				f(s)
@@ -362,11 +385,17 @@ func purged(trace []step, who int, see objectSet) (left []step) {
 			}
 		}
 	}
-	each(func(s step) {
-		if a, ok := s.embedded(); ok && s.who != who {
-			fed[len(traceThreads)+a] = true
-		}
-	})
+	for was := (objectSet{true}); was != fed; { // an attachment needs the thread that it names, which needs others in turn
+		was = fed
+		each(func(s step) {
+			if a, ok := s.embedded(); ok && (s.who != who || done[s.n]) {
+				fed[len(traceThreads)+a] = true
+			}
+			if s.naming() && done[s.n] {
+				fed[s.thread] = true
+			}
+		})
+	}
 	each(func(s step) {
 		if s.with == who {
 			s = s.by(who)
@@ -390,9 +419,10 @@ type observation struct {
 	edges    string // the edges of a page
 	versions string
 	code     store.Code
-	calls    int  // calls of the base
-	together bool // made at the same time as another principal's
-	part     bool // the caller had a role in the thread
+	calls    int          // calls of the base
+	together bool         // made at the same time as another principal's
+	part     bool         // the answer can depend on a grant
+	role     sharing.Role // the caller's role in the thread
 }
 
 func (o observation) String() string {
@@ -415,6 +445,15 @@ func (p played) of(who int) (seen []observation) {
 	return seen
 }
 
+// succeeded returns the numbers of the steps that succeeded.
+func (p played) succeeded() map[int]bool {
+	done := map[int]bool{}
+	for _, o := range p.seen {
+		done[o.step.n] = done[o.step.n] || o.code == store.CodeOK
+	}
+	return done
+}
+
 // keptOpen hides the base's Close, because the base may be used for the next play.
 type keptOpen struct{ store.Store }
 
@@ -432,7 +471,7 @@ func (c *check) play(t *testing.T, trace []step, all bool) (p played) {
 func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 	t.Helper()
 	play := &play{c: c, stage: newStage(c.mint.ID("")), base: faulty.New(keptOpen{c.Base()}),
-		grants: &Grants{roles: map[grant]string{}}, saved: map[int]int{}}
+		grants: &Grants{given: map[string]map[sharing.Grantee]sharing.Access{}}, saved: map[int]int{}}
 	play.stack = c.newStack(play.base, play.grants)
 	defer func() {
 		if err := store.Close(play.stack); err != nil {
@@ -442,14 +481,25 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 	for _, st := range trace {
 		switch st.kind {
 		case granting:
-			play.grants.roles[play.grant(st)] = st.role
+			if err := play.change(t.Context(), st); err != nil {
+				t.Errorf("%s: %s", st, report.Error(err))
+			}
 		case calling:
 			had := play.attached(t.Context(), st)
+			roles := map[int]sharing.Role{}
+			parts := map[int]bool{}
+			for _, who := range []int{st.who, st.with} { // before the call, which can end the grants
+				roles[who], parts[who] = play.role(st.by(who)), play.part(t.Context(), st.by(who))
+			}
 			for _, o := range play.make(t.Context(), st) {
-				o.part = play.role(o.step) != ""
+				o.role, o.part = roles[o.step.who], parts[o.step.who]
 				play.note(o)
+				if st.op == store.OpDeleteThread {
+					play.end(t.Context(), st)
+				}
 				if all {
-					if a, embeds := st.embedded(); embeds && o.code == store.CodeOK && !had && !play.owned(st.who)[len(traceThreads)+a] {
+					if a, embeds := st.embedded(); embeds && o.code == store.CodeOK && !had && !play.owned(st.who)[len(traceThreads)+a] &&
+						!play.byThread(t.Context(), st.who, a) {
 						p.wrong = fmt.Sprintf("%s must not attach a file that they may not read, by call %d, %s:\n  %s", peopleNames[st.who], st.n, st, o)
 						return p
 					}
@@ -462,7 +512,7 @@ func (c *check) playHere(t *testing.T, trace []step, all bool) (p played) {
 		}
 	}
 	if all && !c.Hostile {
-		p.wrong = play.taken(t.Context(), play.stack, play.base, trace, play.grants)
+		p.wrong = play.taken(t.Context(), trace)
 	}
 	return p
 }
@@ -499,14 +549,6 @@ func (p *play) note(o observation) {
 			}
 		}
 	}
-}
-
-// role returns the role that the caller has in the thread of the step.
-func (p *play) role(s step) string {
-	if s.kind == granting || s.ofThread() {
-		return p.grants.roles[p.grant(s)]
-	}
-	return ""
 }
 
 // make makes the call of a step. If two principals make it at once, the base waits until both calls have arrived or wait in
@@ -554,7 +596,10 @@ func (p *play) attached(ctx context.Context, s step) bool {
 // wrong returns a fault of o that shows without a comparison, or "".
 func (p *play) wrong(ctx context.Context, o observation) string {
 	st := o.step
-	role := p.role(st)
+	role := o.role
+	if role == sharing.NoRole && !st.ofThread() && o.part && !st.naming() {
+		role = sharing.Viewer // of the attachment
+	}
 	switch {
 	case st.who == nobody:
 		if o.code != store.CodeUnauthenticated && o.code != store.CodeInvalid {
@@ -563,11 +608,11 @@ func (p *play) wrong(ctx context.Context, o observation) string {
 	case p.c.Hostile:
 		may := p.owned(st.who)
 		for i := range traceThreads {
-			of := step{kind: granting, thread: i}.by(st.who)
-			may[i] = may[i] || p.role(of) != ""
+			a, _ := p.grants.Access(ctx, p.principals[st.who], p.threadID(i))
+			may[i] = may[i] || a.Role != sharing.NoRole
 		}
 		return p.c.shows(o, may)
-	case role != "":
+	case role != sharing.NoRole:
 		return p.c.honours(role, o, p.do(ctx, p.base, st.read()))
 	}
 	return ""
@@ -599,7 +644,7 @@ func (c *check) shows(o observation, may objectSet) string {
 }
 
 // honours returns how o differs from what the caller's role in the thread allows, or "". truth is the answer of the base.
-func (c *check) honours(role string, o, truth observation) string {
+func (c *check) honours(role sharing.Role, o, truth observation) string {
 	st := o.step
 	if st.odd == badThreadID || st.odd == badItemID {
 		return ""
@@ -611,8 +656,11 @@ func (c *check) honours(role string, o, truth observation) string {
 			wrong = "it should be the answer of the base"
 		}
 		c.shared++
-	case truth.code == store.CodeNotFound: // the thread is missing
-	case role == "viewer" || st.op == store.OpDeleteThread:
+		if st.op == store.OpLoadAttachment && o.code == store.CodeOK {
+			c.byThread++
+		}
+	case truth.code == store.CodeNotFound && st.op != store.OpDeleteThread: // the thread is missing
+	case role == sharing.Viewer || st.op == store.OpDeleteThread:
 		if o.code != store.CodeDenied && o.code != store.CodeInvalid {
 			wrong = "it should be denied"
 		}
@@ -628,7 +676,7 @@ func (c *check) honours(role string, o, truth observation) string {
 		return ""
 	}
 	return fmt.Sprintf("%s has the role %s in the thread and makes call %d, %s; %s:\n  observed %s\n  the base %s",
-		peopleNames[st.who], role, st.n, st, wrong, o, truth)
+		peopleNames[st.who], roleNames[role], st.n, st, wrong, o, truth)
 }
 
 func traceText(trace []step) string {

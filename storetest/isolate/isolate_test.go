@@ -16,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 	"github.com/chatstore/chatstore/storetest/internal/call"
@@ -43,12 +44,27 @@ func rules(more ...authz.Policy) authz.Policy {
 	return authz.AnyOf(append(more, authz.OwnerOnly(), authz.HasRole("admin"), authz.TenantAdmin("tenant_admin"))...)
 }
 
-var roles = map[string]authz.Role{"viewer": authz.Viewer, "editor": authz.Editor}
+func parts(g *Grants) authz.Policy { return authz.Shared(g) }
 
-func parts(g *Grants) authz.Policy {
-	return authz.Grants(func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-		return roles[g.Role(p, threadID)], nil
-	})
+// lookup is a sharing.Lookup made of one function.
+type lookup func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error)
+
+func (f lookup) Access(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+	return f(ctx, p, threadID)
+}
+
+// alsoAs returns the guarded stack in which each principal also has the access of another one, given by as.
+func alsoAs(as func(store.Principal) store.Principal) newStack {
+	return func(base store.Store, g *Grants) store.Store {
+		return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
+			func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+				a, err := g.Access(ctx, p, threadID)
+				if other, _ := g.Access(ctx, as(p), threadID); other.Role > a.Role {
+					a.Role = other.Role
+				}
+				return a, err
+			})))))
+	}
 }
 
 // twisted is a guarded stack in which one op is replaced, around the guard or beneath it.
@@ -89,6 +105,11 @@ func TestPassesStacksThatIsolate(t *testing.T) {
 	}{
 		{"a guard", guarded, Options{Counting: CountAll}},
 		{"a cache within a guard, apart", cachedInside(), Options{Counting: CountOwn}},
+		{"a guard with the grants of another place", func(base store.Store, g *Grants) store.Store {
+			kept := sharing.New(base)
+			g.KeepIn(kept)
+			return store.Wrap(kept, authz.New(rules(authz.Shared(kept)), authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
+		}, Options{}},
 		{"a guard that knows no parts", func(base store.Store, _ *Grants) store.Store {
 			return store.Wrap(base, authz.New(authz.OwnerOnly()))
 		}, Options{WithoutGrants: true}},
@@ -111,36 +132,72 @@ func TestFindsWhatLeaks(t *testing.T) {
 		}, Options{}, "should be the answer of the base"},
 		{"a part that is not taken back", func(base store.Store, g *Grants) store.Store {
 			var mu sync.Mutex
-			had := map[string]authz.Role{}
-			return store.Wrap(base, authz.New(rules(authz.Grants(
-				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
+			had := map[string]sharing.Access{}
+			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
+				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
 					key := p.Owner.Tenant + p.Owner.Subject + threadID
+					a, err := g.Access(ctx, p, threadID)
 					mu.Lock()
 					defer mu.Unlock()
-					had[key] = max(had[key], roles[g.Role(p, threadID)])
-					return had[key], nil
-				}))))
+					if a.Role == sharing.NoRole {
+						return had[key], err
+					}
+					had[key] = a
+					return a, err
+				})))))
 		}, Options{}, "can tell"},
 		{"an editor who may not write", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, layer.Intercept("deaf", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
-				if p, ok := store.PrincipalFrom(ctx); ok && c.Op == store.OpSaveItem && g.Role(p, c.ThreadID) == "editor" {
+				p, _ := store.PrincipalFrom(ctx)
+				if a, _ := g.Access(ctx, p, c.ThreadID); a.Role == sharing.Editor && c.Op == store.OpSaveItem {
 					return store.ErrConflict
 				}
 				return next(ctx)
 			})), authz.New(rules(parts(g))))
 		}, Options{}, "should succeed"},
 		{"a viewer who may write", func(base store.Store, g *Grants) store.Store {
-			return store.Wrap(base, authz.New(rules(authz.Grants(
-				func(_ context.Context, p store.Principal, threadID string, _ chat.Owner) (authz.Role, error) {
-					if g.Role(p, threadID) != "" {
-						return authz.Editor, nil
+			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
+				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+					a, err := g.Access(ctx, p, threadID)
+					if a.Role != sharing.NoRole {
+						a.Role = sharing.Editor
 					}
-					return authz.NoRole, nil
-				}))))
+					return a, err
+				})))))
 		}, Options{}, "should be denied"},
+		{"a grant that is not checked", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
+				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+					a, err := g.Access(ctx, p, threadID)
+					a.Role = max(a.Role, sharing.Viewer)
+					return a, err
+				})))))
+		}, Options{}, "that id is taken"},
+		{"a group of another tenant", alsoAs(func(p store.Principal) store.Principal {
+			p.Owner.Tenant = strings.Replace(p.Owner.Tenant, "corp", "acme", 1)
+			p.Owner.Subject = "somebody"
+			return p
+		}), Options{}, "can tell"},
+		{"no tenant is any tenant", alsoAs(func(p store.Principal) store.Principal {
+			if p.Owner.Tenant == "" {
+				p.Owner.Tenant = "acme" + strings.TrimPrefix(p.Owner.Subject, "dan")
+			}
+			return p
+		}), Options{}, "that id is taken"},
+		{"an attachment of whom the thread's owner does not trust", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules(authz.Shared(lookup(
+				func(ctx context.Context, p store.Principal, threadID string) (sharing.Access, error) {
+					a, err := g.Access(ctx, p, threadID)
+					a.Direct = sharing.Editor
+					return a, err
+				})))))
+		}, Options{}, "can tell"},
+		{"an attachment that its thread's readers do not get", func(base store.Store, g *Grants) store.Store {
+			return store.Wrap(base, authz.New(rules(threadsOnly{parts(g)})))
+		}, Options{}, "should be the answer of the base"},
 		{"tenants that are not told apart", func(base store.Store, g *Grants) store.Store {
 			return store.Wrap(base, authz.New(rules(parts(g), subjectOnly{authz.OwnerOnly()})))
-		}, Options{}, "must not attach"},
+		}, Options{}, "that id is taken"},
 		{"a cache around the guard", cachedOutside, Options{}, "can tell"},
 		{"a shared cache, to whom counts", cachedInside(authz.ShareBelow()), Options{Counting: CountOwn}, "can tell"},
 		{"a cache of what is not theirs, to whom counts", cachedInside(), Options{Counting: CountAll}, "can tell"},
@@ -179,11 +236,11 @@ func TestFindsWhatLeaks(t *testing.T) {
 		}}, "can tell"},
 		{"an attachment that one may not read", twisted(false, store.OpLoadAttachment, func(ctx context.Context, c call.Call, next, _ store.Store) call.Answer {
 			a := c.Make(ctx, next)
-			if p, ok := store.PrincipalFrom(ctx); ok && a.Err == nil {
+			if p, ok := store.PrincipalFrom(ctx); ok && a.Err == nil && a.Attachment.ThreadID == "" {
 				a.Attachment.Owner = p.Owner
 			}
 			return a
-		}), Options{}, "must not attach"},
+		}), Options{}, "can tell"},
 		{"versions of what is hidden", twisted(true, store.OpLoadThread, func(ctx context.Context, c call.Call, next, base store.Store) call.Answer {
 			c.Make(ctx, base)
 			return c.Make(ctx, next)
@@ -245,6 +302,16 @@ func (subjectOnly) Decide(_ context.Context, r authz.Request) (authz.Decision, e
 		return authz.Allow, nil
 	}
 	return authz.Deny, nil
+}
+
+// threadsOnly does not ask a policy about attachments.
+type threadsOnly struct{ authz.Policy }
+
+func (p threadsOnly) Decide(ctx context.Context, r authz.Request) (authz.Decision, error) {
+	if r.ThreadID == "" {
+		return authz.Deny, nil
+	}
+	return p.Policy.Decide(ctx, r)
 }
 
 func TestAShortenedTraceStillLeaks(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest/internal/call"
 	"github.com/chatstore/chatstore/storetest/internal/report"
@@ -20,13 +21,41 @@ const (
 	bob
 	otherAda
 	tess
+	dan
 	nobody
 	root
 	people
 )
 
+// Those to whom a thread can be granted are the principals and these.
+const (
+	staffOfAcme = people + iota
+	staffOfCorp
+	allOfAcme
+	allOfCorp
+	grantees
+)
+
+// covers reports whether a grant to the grantee is one to who.
+func covers(to, who int) bool {
+	switch to {
+	case staffOfAcme:
+		return who == bob
+	case staffOfCorp:
+		return who == otherAda
+	case allOfAcme:
+		return who == ada || who == bob || who == tess || who == root
+	case allOfCorp:
+		return who == otherAda
+	}
+	return to == who
+}
+
+// staff is a role and the group of those who have it. Its members in one tenant are no members in another.
+const staff = "staff"
+
 var (
-	peopleNames = [people]string{"ada", "bob", "the other ada", "tess", "nobody", "root"}
+	peopleNames = [people]string{"ada", "bob", "the other ada", "tess", "dan", "nobody", "root"}
 
 	// Each owner, in the order of principals, has two threads and one attachment.
 	traceThreads     = []string{"thr_a1", "thr_a2", "thr_b1", "thr_b2", "thr_o1", "thr_o2"}
@@ -68,7 +97,9 @@ type step struct {
 	who, thread, item, attachment int
 	with                          int // a second principal who makes the same read at once; equal to who if there is none
 	op                            store.Op
-	role                          string // the new role of a grant
+	to                            int          // the grantee of a grant
+	role                          sharing.Role // the new role of a grant
+	names                         bool         // a saved attachment names the thread
 	mode                          store.SaveMode
 	odd                           oddity
 	embeds                        bool
@@ -99,10 +130,20 @@ const (
 	oddities
 )
 
-// part is a principal and a thread, for roles.
-type part struct{ who, thread int }
+// part is a grantee and a thread, for roles.
+type part struct{ to, thread int }
 
-func (s step) part() part { return part{s.who, s.thread} }
+func (s step) part() part { return part{s.to, s.thread} }
+
+// edits reports whether one of the roles makes who an editor of the thread.
+func edits(roles map[part]sharing.Role, who, thread int) bool {
+	for to := range grantees {
+		if covers(to, who) && roles[part{to, thread}] == sharing.Editor {
+			return true
+		}
+	}
+	return false
+}
 
 // object returns the object of a call or grant. ok is false for a listing and for an invalid id.
 func (s step) object() (o int, ok bool) {
@@ -133,13 +174,20 @@ func (s step) by(who int) step {
 	return s
 }
 
-// read returns the step, or for a write a read of its thread.
+// read returns the step, or for a write a read of its thread or attachment.
 func (s step) read() step {
-	if s.op.IsWrite() {
+	switch {
+	case !s.op.IsWrite():
+	case s.ofThread():
 		s.op = store.OpLoadThread
+	default:
+		s.op = store.OpLoadAttachment
 	}
 	return s
 }
+
+// naming reports whether the call saves an attachment that names the thread.
+func (s step) naming() bool { return s.kind == calling && s.op == store.OpSaveAttachment && s.names }
 
 // takes reports whether the call tries to take the id of another owner.
 func (s step) takes() bool {
@@ -187,7 +235,7 @@ func parseTrace(data []byte) (trace []step) {
 			case ownerOf(o) != s.who:
 				s.mode = store.UpdateOnly // an insert would take the id
 			case s.odd != namingOther:
-				s.claims, s.conditional, claimed[o] = true, false, true
+				s.claims, s.conditional, s.names, claimed[o] = true, false, false, true
 			}
 		}
 		trace = append(trace, s)
@@ -204,14 +252,22 @@ func parseTrace(data []byte) (trace []step) {
 		if s.with = s.who; s.op != 0 && s.isRead() && b[2]>>6 == 0 {
 			s.with = int(b[3]) >> 4 % people
 		}
-		s.embeds = b[6]&1 != 0
+		s.embeds, s.names = b[6]&1 != 0, b[6]&3 == 3
 		s.conditional, s.version = s.op.IsWrite() && b[7]&7 == 7, uint64(b[7]>>3%8)
 		s.query = traceQuery(s.op, b[6], b[7])
 		switch {
 		case s.op != 0:
 			add(s)
 		case b[6]%4 != 3 && s.who != nobody && !owned(s.who)[s.thread]:
-			add(step{kind: granting, odd: oddities, who: s.who, thread: s.thread, role: []string{"", "viewer", "editor"}[b[6]%4]}.by(s.who))
+			to := s.who
+			if b[3]%4 == 3 { // a group of the owner's tenant, or a tenant
+				group := staffOfAcme
+				if ownerOf(s.thread) == otherAda {
+					group = staffOfCorp
+				}
+				to = []int{group, allOfAcme, allOfCorp}[b[3]>>2%3]
+			}
+			add(step{kind: granting, odd: oddities, to: to, thread: s.thread, role: sharing.Role(b[6] % 4)}.by(s.who))
 			s.op, s.odd = store.OpLoadThread, oddities // immediately after the grant
 			add(s)
 		}
@@ -250,8 +306,9 @@ func newStage(tag string) *stage {
 	acme, corp := "acme"+tag, "corp"+tag
 	return &stage{tag, [people]store.Principal{
 		ada:      {Owner: chat.Owner{Tenant: acme, Subject: "ada"}},
-		bob:      {Owner: chat.Owner{Tenant: acme, Subject: "bob"}},
-		otherAda: {Owner: chat.Owner{Tenant: corp, Subject: "ada"}},
+		bob:      {Owner: chat.Owner{Tenant: acme, Subject: "bob"}, Roles: []string{staff}},
+		otherAda: {Owner: chat.Owner{Tenant: corp, Subject: "ada"}, Roles: []string{staff}},
+		dan:      {Owner: chat.Owner{Subject: "dan" + tag}, Roles: []string{staff}},
 		tess:     {Owner: chat.Owner{Tenant: acme, Subject: "tess"}, Roles: []string{"tenant_admin"}},
 		root:     {Owner: chat.Owner{Tenant: acme, Subject: "root"}, Roles: []string{"admin"}},
 	}}
@@ -260,7 +317,20 @@ func newStage(tag string) *stage {
 func (w *stage) threadID(i int) string     { return traceThreads[i] + w.tag }
 func (w *stage) attachmentID(i int) string { return traceAttachments[i] + w.tag }
 
-func (w *stage) grant(s step) grant { return grant{w.principals[s.who].Owner, w.threadID(s.thread)} }
+// grantee returns those whom covers knows by the number.
+func (w *stage) grantee(to int) sharing.Grantee {
+	switch to {
+	case staffOfAcme:
+		return sharing.Grantee{Tenant: w.principals[ada].Owner.Tenant, Group: staff}
+	case staffOfCorp:
+		return sharing.Grantee{Tenant: w.principals[otherAda].Owner.Tenant, Group: staff}
+	case allOfAcme:
+		return sharing.Grantee{Tenant: w.principals[ada].Owner.Tenant}
+	case allOfCorp:
+		return sharing.Grantee{Tenant: w.principals[otherAda].Owner.Tenant}
+	}
+	return sharing.Grantee{Tenant: w.principals[to].Owner.Tenant, Subject: w.principals[to].Owner.Subject}
+}
 
 // filter returns the filter with this stage's owners.
 func (w *stage) filter(f store.OwnerFilter) store.OwnerFilter {
@@ -300,6 +370,9 @@ func (w *stage) call(s step) call.Call {
 	case store.OpSaveAttachment:
 		c.Attachment = rows.Attachment(attachmentID, fmt.Sprint(s.n, " of ", attachmentID))
 		c.Attachment.Owner = w.named(s)
+		if s.naming() {
+			c.Attachment.ThreadID = threadID
+		}
 	}
 	return c
 }
@@ -355,9 +428,9 @@ func (w *stage) message(s step, id, attachmentID string) chat.Item {
 	return it
 }
 
-// taken makes saves under all ids that the trace has used, by every principal who must not use them. Each must conflict and
-// change nothing.
-func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g *Grants) (wrong string) {
+// taken makes saves under all ids that the trace has used, by every principal who must not know that they are used. Each must
+// conflict and change nothing.
+func (p *play) taken(ctx context.Context, trace []step) (wrong string) {
 	for _, first := range trace {
 		if !first.claims {
 			continue
@@ -367,17 +440,17 @@ func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g 
 		if !first.ofThread() {
 			load = step{op: store.OpLoadAttachment, attachment: first.attachment, odd: oddities}
 		}
-		was := w.do(ctx, base, load)
+		was := p.do(ctx, p.base, load)
 		for who := range nobody {
 			save := first
 			save = save.by(who)
 			save.n, save.mode = first.n+who, store.SaveMode((first.n+who)%2) // Upsert or InsertOnly
-			save.odd = []oddity{naming, oddities}[who%2]
-			if owned(who)[o] || first.ofThread() && g.roles[w.grant(save)] != "" {
+			save.odd, save.names = []oddity{naming, oddities}[who%2], false
+			if owned(who)[o] || p.part(ctx, save) {
 				continue
 			}
-			got := w.do(ctx, s, save)
-			if now := w.do(ctx, base, load); got.code != store.CodeConflict || now != was {
+			got := p.do(ctx, p.stack, save)
+			if now := p.do(ctx, p.base, load); got.code != store.CodeConflict || now != was {
 				return fmt.Sprintf("after the trace, %s makes the call %s; that id is taken:\n  got %s, want store.ErrConflict\n  the base had %s\n  and now has  %s",
 					peopleNames[who], save, got, was, now)
 			}
@@ -386,13 +459,15 @@ func (w *stage) taken(ctx context.Context, s, base store.Store, trace []step, g 
 	return ""
 }
 
+var roleNames = map[sharing.Role]string{sharing.Viewer: "viewer", sharing.Editor: "editor"}
+
 func (s step) String() string {
 	who, thread := peopleNames[s.who], traceThreads[s.thread]
 	switch {
-	case s.kind == granting && s.role == "":
-		return fmt.Sprintf("%s no longer has a role in %s", who, thread)
+	case s.kind == granting && s.role == sharing.NoRole:
+		return fmt.Sprintf("%v no longer has a role in %s", newStage("").grantee(s.to), thread)
 	case s.kind == granting:
-		return fmt.Sprintf("%s gets the role %s in %s", who, s.role, thread)
+		return fmt.Sprintf("%v gets the role %s in %s", newStage("").grantee(s.to), roleNames[s.role], thread)
 	}
 	if s.with != s.who {
 		who += " and " + peopleNames[s.with] + ", at once"
@@ -402,6 +477,9 @@ func (s step) String() string {
 	text := who + ": " + c.String()
 	if a, ok := s.embedded(); ok {
 		text += ", with " + traceAttachments[a]
+	}
+	if s.naming() {
+		text += ", in " + thread
 	}
 	return text
 }
