@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 )
@@ -63,11 +64,23 @@ type record struct {
 type ending struct {
 	running int
 	over    chan struct{} // closed when none is running
-	doubt   time.Time     // one with an unknown outcome may take effect until then
+	// One with an unknown outcome may take effect until doubt, or until all of pending are closed.
+	doubt   time.Time
+	pending []<-chan struct{}
 }
 
-func (e *ending) isRunning() bool  { return e.running > 0 }
-func (e *ending) isDoubtful() bool { return time.Now().Before(e.doubt) }
+func (e *ending) isRunning() bool { return e.running > 0 }
+
+func (e *ending) isDoubtful() bool {
+	for _, ended := range e.pending {
+		select {
+		case <-ended:
+		default:
+			return true
+		}
+	}
+	return time.Now().Before(e.doubt)
+}
 
 var (
 	_ store.Unwrapper = (*memory)(nil)
@@ -83,7 +96,7 @@ func (m *memory) LayerName() string { return "sharing" }
 
 // DeleteThread deletes the thread and ends its grants.
 func (m *memory) DeleteThread(ctx context.Context, threadID string) error {
-	return m.end(threadID, func() error { return m.Store.DeleteThread(ctx, threadID) }, func() {
+	return m.end(ctx, threadID, func(ctx context.Context) error { return m.Store.DeleteThread(ctx, threadID) }, func() {
 		*m.ended(threadID)++
 		for _, r := range m.threads[threadID] {
 			m.remove(r)
@@ -99,7 +112,11 @@ type erasing struct {
 
 // EraseOwner erases the owner, ends the grants of its threads and to its subject, and removes its name from others.
 func (m *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (erased driver.Erased, err error) {
-	err = m.end(owner, func() (err error) { erased, err = m.base.EraseOwner(ctx, owner); return err }, func() {
+	erase := func(ctx context.Context) (err error) {
+		erased, err = m.base.EraseOwner(ctx, owner)
+		return err
+	}
+	err = m.end(ctx, owner, erase, func() {
 		for i := range m.counts {
 			m.counts[i]++
 		}
@@ -122,7 +139,7 @@ func (m *erasing) EraseOwner(ctx context.Context, owner chat.Owner) (erased driv
 
 // end makes a call that ends the grants of key, which is a thread's id or an owner. Then it calls clear with m.mu locked, except
 // after a definite failure.
-func (m *memory) end(key any, call func() error, clear func()) (err error) {
+func (m *memory) end(ctx context.Context, key any, call func(context.Context) error, clear func()) (err error) {
 	m.mu.Lock()
 	e := m.ends[key]
 	if e == nil {
@@ -132,11 +149,25 @@ func (m *memory) end(key any, call func() error, clear func()) (err error) {
 	e.running++
 	m.mu.Unlock()
 
+	unsettled := false // a layer beneath says so: see layer.ReportUnsettled
+	ctx = callctx.With(ctx, func(d *callctx.Data) {
+		outer := d.Unsettled
+		d.Unsettled = callctx.UnsettledFunc(func(ended <-chan struct{}) {
+			if outer != nil {
+				outer.RecordUnsettled(ended)
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if unsettled = true; ended != nil {
+				e.pending = append(e.pending, ended)
+			}
+		})
+	})
 	unknown := true // unless the call returns: it may panic
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if unknown {
+		if unknown || unsettled {
 			e.doubt = time.Now().Add(m.longest)
 		}
 		if unknown || err == nil {
@@ -148,7 +179,7 @@ func (m *memory) end(key any, call func() error, clear func()) (err error) {
 		}
 		maps.DeleteFunc(m.ends, func(_ any, e *ending) bool { return !e.isRunning() && !e.isDoubtful() })
 	}()
-	err = call()
+	err = call(ctx)
 	unknown = !store.IsDefinite(err)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/cache"
+	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/sharing"
@@ -145,21 +146,53 @@ func TestADeletionEndsTheGrantsUnlessItHasDefinitelyFailed(t *testing.T) {
 	}
 }
 
-// A deletion with an unknown outcome may take effect when the owner has shared the thread again.
+// A deletion may take effect when the owner has shared the thread again, if its outcome is unknown, if a layer beneath has repeated
+// it, or if the base still watches it.
 func TestNoGrantWhileADeletionMayTakeEffect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g, f := faults(t)
-		f.Inject(faulty.Fault{Op: store.OpDeleteThread, Times: 1, Do: faulty.Fail(nil)})
-		if err := g.DeleteThread(t.Context(), "thr_1"); store.IsDefinite(err) {
-			t.Fatal(err)
-		}
-		must(t, g.DeleteThread(t.Context(), "thr_2")) // others do not end it
-		if err := g.Grant(t.Context(), viewer); !errors.Is(err, store.ErrUnavailable) || !store.IsDefinite(err) {
-			t.Errorf("Grant: %v", err)
-		}
-		time.Sleep(time.Minute)
-		must(t, g.Grant(t.Context(), viewer))
-	})
+	ended := make(chan struct{})
+	for name, c := range map[string]struct {
+		do      func(ctx context.Context) error
+		pending bool
+	}{
+		"unknown outcome": {func(context.Context) error { return store.ErrUnavailable }, false},
+		"unsettled": {func(ctx context.Context) error {
+			layer.ReportUnsettled(ctx)
+			return nil
+		}, false},
+		"pending": {func(ctx context.Context) error {
+			driver.ReportPending(ctx, ended)
+			return store.ErrUnavailable
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, f := faults(t)
+				ended = make(chan struct{})
+				f.Inject(faulty.Fault{Op: store.OpDeleteThread, Times: 1, Do: func(ctx context.Context, _ layer.Call, _ func(context.Context) error) error {
+					return c.do(ctx)
+				}})
+				reports := 0
+				_ = g.DeleteThread(spy.WithUnsettledRecorder(t.Context(), func(<-chan struct{}) { reports++ }), "thr_1")
+				if want := 1; name != "unknown outcome" && reports != want {
+					t.Errorf("the caller got %d reports, want %d", reports, want)
+				}
+				must(t, g.DeleteThread(t.Context(), "thr_2")) // others do not end it
+				wait := func() {
+					t.Helper()
+					if err := g.Grant(t.Context(), viewer); !errors.Is(err, store.ErrUnavailable) || !store.IsDefinite(err) {
+						t.Errorf("Grant: %v", err)
+					}
+				}
+				wait()
+				time.Sleep(time.Minute)
+				if c.pending {
+					wait()
+					close(ended)
+				}
+				must(t, g.Grant(t.Context(), viewer))
+			})
+		})
+	}
 }
 
 // A Grant has read the thread when it is deleted, and perhaps made again. It must not share what it has not read.

@@ -15,6 +15,22 @@ import (
 
 // This file has the checks of how grants end, and of hostile arguments.
 
+func missing(h *harness) {
+	deleted := h.thread(h.ada)
+	h.must("DeleteThread", h.s.DeleteThread(h.Context(), deleted))
+	for _, id := range []string{h.mint.ID("thr"), deleted} {
+		h.wantErr("Grant", h.s.Grant(h.Context(), sharing.Grant{ThreadID: id, To: subject(h.bob), Role: sharing.Viewer}), store.CodeNotFound)
+		h.must("Revoke", h.s.Revoke(h.Context(), id, subject(h.bob)))
+		h.wantAll("a missing thread", h.grantees(id), nil)
+		h.wantRole("a missing thread", h.bob, id, 0, 0)
+	}
+	unowned := h.thread(chat.Owner{})
+	for _, to := range []sharing.Grantee{subject(h.bob), tenant(h.acme), group(h.acme, h.eng)} {
+		err := h.s.Grant(h.Context(), sharing.Grant{ThreadID: unowned, To: to, Role: sharing.Viewer})
+		h.wantErr("Grant of a thread without an owner", err, store.CodeInvalid)
+	}
+}
+
 func deletion(h *harness) {
 	id, other := h.thread(h.ada), h.thread(h.ada)
 	all := []sharing.Grantee{subject(h.bob), group(h.acme, h.eng), tenant(h.acme)}
@@ -75,11 +91,15 @@ func erasing(h *harness) {
 	if g := h.granted(bobs, tenant(h.acme)); g.By != (chat.Owner{}) || g.Role != sharing.Editor {
 		h.Errorf("a grant by the erased owner is %+v, want it without By", g)
 	}
-	h.wantErr("Grant of an erased thread", h.s.Grant(h.Context(), sharing.Grant{ThreadID: own, To: subject(h.bob), Role: sharing.Viewer}), store.CodeNotFound)
+	err = h.s.Grant(h.Context(), sharing.Grant{ThreadID: own, To: subject(h.bob), Role: sharing.Viewer})
+	h.wantErr("Grant of an erased thread", err, store.CodeNotFound)
 }
 
 func hostile(h *harness) {
-	texts := []string{`'; DROP TABLE "x" --`, "100%_", "\U0001F600\u00e9", `\`, `","`, "a b ", "A", "a", "null", strings.Repeat("x", 256), "\u202e", "$1", "{threads}"}
+	texts := []string{
+		`'; DROP TABLE "x" --`, "100%_", "\U0001F600\u00e9", `\`, `","`, "a b ", "A", "a", "null", "\u202e", "$1", "{threads}",
+		strings.Repeat("x", 256),
+	}
 	run := h.mint.ID("")
 	var want []sharing.Grant
 	id := h.thread(h.ada)
@@ -145,8 +165,8 @@ func cancelled(h *harness) {
 	h.wantErr("bad arguments come first", h.s.Revoke(ctx, id, sharing.Grantee{}), store.CodeInvalid)
 	_, err := h.s.Grantees(ctx, id, "", -1)
 	h.wantErr("bad arguments come first", err, store.CodeInvalid)
-	h.wantErr("the context comes before the thread", h.s.Grant(ctx, sharing.Grant{ThreadID: h.mint.ID("thr"), To: tenant(h.acme), Role: sharing.Viewer}),
-		store.CodeCanceled)
+	err = h.s.Grant(ctx, sharing.Grant{ThreadID: h.mint.ID("thr"), To: tenant(h.acme), Role: sharing.Viewer})
+	h.wantErr("the context comes before the thread", err, store.CodeCanceled)
 	h.wantAll("after cancelled calls", h.grantees(id), []sharing.Grant{h.granted(id, subject(h.bob))})
 }
 
@@ -157,7 +177,8 @@ func concurrent(h *harness) {
 		for _, to := range []sharing.Grantee{subject(h.bob), group(h.acme, h.eng), tenant(h.acme)} {
 			all.Go(func() {
 				for range 5 {
-					if err := h.s.Grant(h.Context(), sharing.Grant{ThreadID: id, To: to, Role: sharing.Viewer, By: h.ada}); err != nil && !errors.Is(err, store.ErrNotFound) {
+					err := h.s.Grant(h.Context(), sharing.Grant{ThreadID: id, To: to, Role: sharing.Viewer, By: h.ada})
+					if err != nil && !errors.Is(err, store.ErrNotFound) {
 						h.Errorf("Grant: %v", err)
 					}
 					a, err := h.s.Access(h.Context(), h.bob, id)
