@@ -21,6 +21,7 @@
 //
 //   - linear checks the reads of a layer that caches or shares them, with concurrent clients.
 //   - isolate checks that a guard hides each principal's rows from the others.
+//   - grants checks a Store that keeps grants of threads (package sharing).
 //   - faulty makes a Store fail on chosen calls.
 //   - fleet checks a bus between several processes.
 //
