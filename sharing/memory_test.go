@@ -146,8 +146,8 @@ func TestADeletionEndsTheGrantsUnlessItHasDefinitelyFailed(t *testing.T) {
 	}
 }
 
-// A deletion may take effect when the owner has shared the thread again, if its outcome is unknown, if a layer beneath has repeated
-// it, or if the base still watches it.
+// A deletion may take effect later in three cases: its outcome is unknown, a layer beneath has repeated it, or the base still
+// watches it. It must not meet a newer grant.
 func TestNoGrantWhileADeletionMayTakeEffect(t *testing.T) {
 	ended := make(chan struct{})
 	for name, c := range map[string]struct {
