@@ -29,9 +29,7 @@
 //
 // A subtest is named after the promise that it checks, as in TestConformance/After/items:_unknown_cursor_is_ErrNotFound. A
 // message has the call, the result, the wanted result, and the rule of the contract. An error is printed with its causes.
-// Each group prints its first failures, and how many it does not print. To print all failures of a group, run it alone:
-//
-//	go test -run 'TestConformance/^After$'
+// Each group prints its first failures, and how many it does not print. go test -run 'TestConformance/^After$' prints all.
 //
 // One broken promise can fail checks in many groups: compare the first failure of each group before you look for the cause. A
 // check can also fail because of the rows of earlier checks. If a listing returned such rows, the message has a note.
