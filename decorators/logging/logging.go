@@ -1,8 +1,9 @@
 // Package logging writes one line to a [slog.Logger] for every call of a Store.
 //
-// Put it just inside tracing, so that a handler that adds trace ids finds the span in the context:
+// Put it inside of tracing, so that a handler that adds trace ids finds the span in the context, and inside of metrics, which then
+// exports its counter:
 //
-//	s := store.Wrap(base, tracing.New(), logging.New(logger), authz.New(authz.OwnerOnly()), cache.New())
+//	s := store.Wrap(base, tracing.New(), m, logging.New(logger), authz.New(authz.OwnerOnly()), cache.New())
 //
 // Such a layer sees the callers' calls. A second layer beneath the cache sees those of the backend. Tell the two apart by their
 // loggers: logging.New(logger.With("layer", "backend")).
@@ -38,8 +39,8 @@
 // # Cost
 //
 // A line that is not written costs no allocation. If the logger is not enabled for Error, the layer does not read the clock
-// either. A handler that panics fails no call. The line is lost, and the layer counts it for [layer.StatsReporter]:
-// chatstore_logging_lost_total.
+// either. A handler that panics fails no call. The lines of the call may be lost, and the layer counts that for
+// [layer.StatsReporter]: chatstore_logging_lost_total. A handler must not call runtime.Goexit.
 package logging
 
 import (

@@ -21,8 +21,9 @@ func Example() {
 	s := store.Wrap(first, mirror.New(second, mirror.WithReport(func(d mirror.Divergence) {
 		fmt.Println(d.Call.Op, d.Call.ThreadID, "differs in", d.Field)
 	})))
+	now := time.Now()
 	save := func(s store.Store, title string) {
-		if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: title, CreatedAt: time.Now()}); err != nil {
+		if err := s.SaveThread(ctx, chat.Thread{ID: "thr_1", Title: title, CreatedAt: now}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -41,5 +42,5 @@ func Example() {
 	}
 	// Output:
 	// Travel
-	// load_thread thr_1 differs in created_at
+	// load_thread thr_1 differs in title
 }

@@ -15,13 +15,14 @@
 //
 // A call of the second store is a trial. If it fails, hangs or panics, no call of the first store fails, changes or waits.
 // Trials wait in bounded queues; a full queue drops the call. Only successful writes are tried, those of a thread in the
-// order in which they returned. They keep the principal and the save mode, but not the condition of [store.IfVersion]. An
-// update of a row that was never copied is not_found. Only the first store generates ids.
+// order in which they returned. Their context has the caller's values, such as the principal and the save mode, but not its end,
+// and not the condition of [store.IfVersion]. An update of a row that was never copied is not_found. Only the first store
+// generates ids.
 //
 // Equal answers have the same code and the same page: rows byte for byte, owners, order, HasMore and After. For writes only
 // codes are compared. Reads find what a write did wrong. A read that differs is repeated on both stores. It counts if it
 // still differs and no write of the thread was waiting meanwhile. False alarms remain: another process's writes on their way,
-// rows that were never copied, and dropped or skipped writes.
+// rows that were never copied, dropped or skipped writes, and attachments that a driver.AttachmentSwapper has changed.
 //
 // The layer is a [layer.StatsReporter]: the gauge chatstore_mirror_queued and chatstore_mirror_calls_total{kind, result}, where
 // the kind is read or write. The results are:
@@ -71,7 +72,8 @@ func WithReads(rate float64) Option {
 	return func(c *config) { c.reads = rate }
 }
 
-// WithWrites sets whether writes are tried. The default is true. Use false if something else fills the second store.
+// WithWrites sets whether writes are tried. The default is true. Use false if something else fills the second store. Rows that it
+// has not brought yet then count as divergences.
 func WithWrites(on bool) Option { return func(c *config) { c.writes = on } }
 
 // WithWorkers sets how many goroutines make trials; the default is DefaultWorkers. All trials of a thread run on one worker.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/mirror"
@@ -307,10 +308,6 @@ func TestABugOfTheSecondStoreIsNamed(t *testing.T) {
 			th.Owner = bob
 			must(t, r.other.SaveThread(t.Context(), th))
 		}, store.OpLoadThread, "owner", 0, 0},
-		"has_more": {func(_ *testing.T, r *rig) {
-			r.second.Inject(faulty.Fault{Op: items, Do: func(context.Context, layer.Call, func(context.Context) error) error { return nil }})
-			r.first.Inject(faulty.Fault{Op: items, Do: func(context.Context, layer.Call, func(context.Context) error) error { return nil }})
-		}, 0, "", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
@@ -420,6 +417,21 @@ func TestADifferenceDuringAWriteIsNoDivergence(t *testing.T) {
 		if all := r.reports.take(); len(all) > 0 {
 			t.Errorf("false alarms: %+v", all)
 		}
+	})
+}
+
+// A deletion on its way makes a listing doubtful, too.
+func TestAListingDuringADeletionIsNoDivergence(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.second.Inject(faulty.Fault{Op: store.OpDeleteThread, Do: faulty.Delay(func(context.Context) error {
+			time.Sleep(10 * time.Millisecond)
+			return nil
+		})})
+		must(t, r.s.DeleteThread(t.Context(), "thr_1"))
+		_, err := r.s.LoadThreads(t.Context(), store.ThreadQuery{Owner: store.OwnedBy(ada)})
+		must(t, err)
+		time.Sleep(time.Minute)
+		wantCounts(t, r.s, map[string]int{"read equal": 1, "write equal": 1})
 	})
 }
 
@@ -650,10 +662,14 @@ func TestACallThatIgnoresItsContextWedgesOneWorker(t *testing.T) {
 		if d := time.Since(begin); d != mirror.DefaultTimeLimit+time.Second {
 			t.Errorf("Close took %v", d)
 		}
+		before := second.Total()
 		close(release)
 		synctest.Wait()
 		if n := counts(s); n["write equal"]+n["write dropped"] != 100 {
 			t.Errorf("counts: %v", n)
+		}
+		if n := second.Total() - before; n != 0 {
+			t.Errorf("%d trials began after Close", n)
 		}
 	})
 }
@@ -735,6 +751,7 @@ func TestATrialHasAContextOfItsOwn(t *testing.T) {
 			ctx = store.IfVersion(store.WithFresh(ctx), "thr_1", 7)
 			ctx, _ = store.WithVersions(spy.WithUnsettledRecorder(ctx, func(<-chan struct{}) {}))
 			ctx, _ = layer.WithNotes(ctx, store.OpLoadThread, nil)
+			ctx = callctx.With(bus.WithStamp(ctx, bus.Stamp{Origin: "a", Write: 1}), func(d *callctx.Data) { d.Retried = true })
 			second := &spy.Base{}
 			var s store.Store
 			release := make(chan struct{})
@@ -765,7 +782,7 @@ func TestATrialHasAContextOfItsOwn(t *testing.T) {
 			if p, _ := store.PrincipalFrom(calls[0].Ctx); !reflect.DeepEqual(p, who) || store.SaveModeFrom(calls[0].Ctx) != store.InsertOnly || !d.Fresh {
 				t.Errorf("%s: the second store got %+v", method.Name, d)
 			}
-			if d.If.Set || d.Versions != nil || d.Unsettled != nil || d.Notes != nil {
+			if d.If.Set || d.Versions != nil || d.Unsettled != nil || d.Notes != nil || d.Stamp != (callctx.Stamp{}) || d.Retried {
 				t.Errorf("%s: the second store got %+v", method.Name, d)
 			}
 		})

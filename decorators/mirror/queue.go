@@ -126,5 +126,5 @@ func (s *mirrored) stop() error {
 			s.cancel()
 		}
 	}
-	return errors.New("mirror: a call of the second store ignores that its context is cancelled")
+	return errors.New("mirror: a trial ignores that its context is cancelled")
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/generation"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -21,7 +22,10 @@ type trial struct {
 }
 
 func (s *mirrored) newTrial(ctx context.Context, c layer.Call) *trial {
-	t := &trial{ctx: layer.Own(context.WithoutCancel(ctx)), call: c}
+	ctx = callctx.With(layer.Own(context.WithoutCancel(ctx)), func(d *callctx.Data) {
+		d.Stamp, d.Retried = callctx.Stamp{}, false // of the first store's caches and retries
+	})
+	t := &trial{ctx: ctx, call: c}
 	switch {
 	case c.AttachmentID != "":
 		t.slots = append(t.slots, s.writing.Slot(kindAttachment, c.AttachmentID))

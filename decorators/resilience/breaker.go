@@ -113,10 +113,11 @@ type budget struct {
 	spent int // in tenths of a token
 }
 
-func (b *budget) add() {
+// add adds tenths of a token.
+func (b *budget) add(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.spent = max(b.spent-1, 0)
+	b.spent = max(b.spent-n, 0)
 }
 
 // take takes a token, or returns false if there is none.

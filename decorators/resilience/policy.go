@@ -16,7 +16,7 @@ import (
 // policy is the Interceptor of one layer.
 type policy struct {
 	config
-	tooLong error // the cause by which this layer, and no other, ends an attempt
+	tooLong *timeLimit // the cause by which this layer, and no other, ends an attempt
 	breaker breaker
 	budget  budget
 	places  chan struct{} // of the bulkhead
@@ -24,6 +24,17 @@ type policy struct {
 	retried, timeouts atomic.Int64
 	refused           [len(reasons)]atomic.Int64
 }
+
+var (
+	_ layer.Interceptor   = (*policy)(nil)
+	_ layer.StatsReporter = (*policy)(nil)
+)
+
+// timeLimit is the cause of an error by the time limit of one layer. Layers around it know the error by it.
+type timeLimit struct{ _ byte } // not empty, so that each has an address of its own
+
+func (*timeLimit) Error() string { return "resilience: the time limit of the attempt" }
+func (*timeLimit) Unwrap() error { return context.DeadlineExceeded }
 
 // Why an attempt is not made.
 const (
@@ -51,15 +62,19 @@ func (p *policy) Intercept(ctx context.Context, c layer.Call, next func(context.
 	}
 	last := p.attempt(ctx, c, next)
 	if !last.refused {
-		p.budget.add()
+		p.budget.add(1)
 	}
 	for n := range retries {
-		if !last.again || !p.mayRetry(ctx) || !wait(ctx, p.pause<<min(n, 10)) {
+		if !last.again || !p.mayRetry(ctx) {
 			break
 		}
-		r := p.attempt(ctx, c, next)
+		r := result{refused: true}
+		if wait(ctx, p.pause<<min(n, 10)) {
+			r = p.attempt(ctx, c, next)
+		}
 		if r.refused {
-			break // the last attempt's error says more
+			p.budget.add(tenths) // the token is not spent
+			break                // the last attempt's error says more
 		}
 		p.retried.Add(1)
 		last = r
@@ -120,16 +135,16 @@ func (p *policy) attempt(ctx context.Context, c layer.Call, next func(context.Co
 	switch code := store.CodeOf(r.err); code {
 	case store.CodeOK, store.CodeNotFound, store.CodeConflict:
 		says = answered
-	case store.CodeUnavailable:
-		says, r.again = failed, !c.Op.IsWrite() || errors.Is(r.err, store.ErrNotApplied)
-	case store.CodeTimeout, store.CodeCanceled, store.CodeInternal:
-		if context.Cause(ctx) != p.tooLong {
+	case store.CodeUnavailable, store.CodeTimeout, store.CodeCanceled, store.CodeInternal:
+		own := context.Cause(ctx) == error(p.tooLong)
+		_, inner := errors.AsType[*timeLimit](r.err)
+		if !own && !inner && code != store.CodeUnavailable {
 			break // the caller left, or the base has another fault
 		}
-		says, r.again = failed, !c.Op.IsWrite()
-		p.timeouts.Add(1)
-		if code != store.CodeTimeout { // a driver may have other words for it
-			r.err = &store.Error{Op: c.Op, Code: store.CodeTimeout, Cause: r.err}
+		says, r.again = failed, !c.Op.IsWrite() || code == store.CodeUnavailable && errors.Is(r.err, store.ErrNotApplied)
+		if own { // a driver may have other words for it
+			p.timeouts.Add(1)
+			r.err = &store.Error{Op: c.Op, Code: store.CodeTimeout, Cause: errors.Join(p.tooLong, r.err)}
 		}
 	}
 	return r

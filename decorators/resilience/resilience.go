@@ -5,13 +5,14 @@
 //
 //	s := store.Wrap(base, tracing.New(), authz.New(authz.OwnerOnly()), cache.New(), resilience.New())
 //
-// Put it around the base, beneath everything else. Beneath the cache, hits are answered while the breaker is open, and a
+// Put it around the base, beneath all other layers but a mirror. Beneath the cache, hits are answered while the breaker is open, and a
 // shared load is retried once for all of its callers. Metrics and tracing above it see a call with all of its attempts.
 //
 //   - A read is retried if the base is unavailable or the time limit ended an attempt, while the caller waits.
 //   - A write is retried only if the base is unavailable and the write was certainly not applied ([store.ErrNotApplied]).
 //   - Retries add at most 10 % to the calls of the base, and 10 more after a quiet time. Each follows a random pause.
-//   - Of two such layers in a stack only the outer one retries. If the base retries too, switch one of both off.
+//   - Of two such layers in a stack only the outer one retries, also after a time limit of the inner one. If the base retries too,
+//     switch one of both off.
 //   - The layer waits for every attempt and returns its result, also after the caller has left. So a write that succeeded is
 //     never reported as cancelled.
 //   - The breaker counts unavailable and the layer's own time limit as failures, and ok, not_found and conflict as answers.
@@ -27,8 +28,6 @@
 package resilience
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"github.com/chatstore/chatstore/store"
@@ -107,7 +106,7 @@ func New(opts ...Option) store.Middleware {
 	}
 	return func(next store.Store) store.Store {
 		p := &policy{config: c, breaker: breaker{threshold: c.failures, pause: c.open}, places: make(chan struct{}, c.bulkhead)}
-		p.tooLong = fmt.Errorf("resilience: the time limit of the attempt: %w", context.DeadlineExceeded)
+		p.tooLong = new(timeLimit)
 		return layer.Intercept("resilience", p)(next)
 	}
 }

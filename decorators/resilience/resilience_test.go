@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -29,8 +30,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	errNotApplied = fmt.Errorf("%w: %w", store.ErrUnavailable, store.ErrNotApplied)
-	noBreaker  = resilience.WithBreaker(0, 0)
-	noRetries  = resilience.WithRetries(0, 0)
+	noBreaker     = resilience.WithBreaker(0, 0)
+	noRetries     = resilience.WithRetries(0, 0)
 )
 
 // base is a base whose calls end as do says. It counts them.
@@ -185,6 +186,13 @@ func TestPausesAreRandomAndDouble(t *testing.T) {
 
 func TestACallerWhoLeavesInAPauseGetsTheBasesErrorAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		for range 20 { // without a pause, its timer and the context are ready at once
+			ctx, cancel := context.WithCancel(t.Context())
+			s, b := over(func(context.Context, int) error { cancel(); return errNotApplied }, resilience.WithRetries(9, 0))
+			if err := write(ctx, s); err != errNotApplied || b.calls != 1 {
+				t.Errorf("got %v after %d calls", err, b.calls)
+			}
+		}
 		for _, leave := range []time.Duration{0, time.Nanosecond} {
 			ctx, cancel := context.WithCancel(t.Context())
 			s, b := over(func(context.Context, int) error {
@@ -245,6 +253,10 @@ func TestTheTimeLimitEndsEachAttempt(t *testing.T) {
 			time.Sleep(time.Minute)
 			return nil
 		}, time.Minute, store.CodeOK},
+		{"a base that calls it unavailable", func(ctx context.Context, _ int) error {
+			<-ctx.Done()
+			return store.ErrUnavailable
+		}, time.Second, store.CodeTimeout},
 		{"a base that says so in its own way", func(ctx context.Context, _ int) error {
 			<-ctx.Done()
 			return fmt.Errorf("read: %w", os.ErrDeadlineExceeded)
@@ -333,6 +345,51 @@ func TestNestedLayersDoNotMultiplyAttempts(t *testing.T) {
 			if err := read(t.Context(), s); err != store.ErrUnavailable || b.calls != tt.want {
 				t.Errorf("%d around %d retries: %d attempts, want %d; %v", tt.outer, tt.inner, b.calls, tt.want, err)
 			}
+		}
+	})
+}
+
+// The outer layer alone retries, so it must know the time limit of the inner one.
+func TestAnInnerTimeLimitIsRetriedByTheOuterLayer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		inner, b := over(func(ctx context.Context, n int) error {
+			if n == 1 {
+				return hangs(ctx, n)
+			}
+			return nil
+		}, resilience.WithTimeLimit(time.Second))
+		s := store.Wrap(inner, resilience.New())
+		if err := read(t.Context(), s); err != nil || b.calls != 2 || stat(s, "timeouts_total") != 1 {
+			t.Errorf("%v after %d calls, %d timeouts", err, b.calls, stat(s, "timeouts_total"))
+		}
+	})
+}
+
+func TestAPauseIsAtMostASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, b := over(always(store.ErrUnavailable), noBreaker, resilience.WithRetries(2, math.MaxInt64))
+		begin := time.Now()
+		if _ = read(t.Context(), s); b.calls != 3 || time.Since(begin) > 2*time.Second {
+			t.Errorf("%d calls in %v", b.calls, time.Since(begin))
+		}
+	})
+}
+
+// A caller who leaves in the pause has not retried.
+func TestAPauseThatTheCallerLeavesCostsNoBudget(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s, b := over(always(store.ErrUnavailable), noBreaker, resilience.WithRetries(1, time.Second))
+		for range 100 {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Nanosecond, cancel)
+			_ = read(ctx, s)
+		}
+		before := b.calls
+		for range 10 {
+			_ = read(t.Context(), s)
+		}
+		if n := b.calls - before; n != 20 {
+			t.Errorf("%d attempts for 10 calls, want 20", n)
 		}
 	})
 }
