@@ -106,7 +106,7 @@ func All[T any](s Store) iter.Seq[T] {
 			t, ok := l.(T)
 			for _, g := range slices.Backward(gates) {
 				if ok {
-					t = confine.Gated(t, g)
+					t, ok = confine.Gated(t, g)
 				}
 			}
 			if g, gate := l.(confine.WriteGate); gate {

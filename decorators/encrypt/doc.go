@@ -17,16 +17,17 @@
 // changed text is CodeInternal, never ErrNotFound, and fails a page that has it. Three changes by someone who can write to the
 // database go unnoticed: an older text put back into its row, a dropped row, and another order of items with equal times.
 //
-// To encrypt a base with plaintext, run every process with [WithPlaintext]. Wait for LongestWrite ([driver.WriteBounder]),
-// call [Reencrypt] with WithPlaintext, and then run every process without it. Backups, and free pages and logs of the
-// database, keep old plaintext.
+// To encrypt a base with plaintext, run every process with [WithPlaintext]. Wait for LongestWrite ([driver.WriteBounder]). Call
+// [Reencrypt] with WithPlaintext and [WithPrimary], until it returns no error and Result.Saved is 0. Then run every process
+// without it. Backups, and free pages and logs of the database, keep old plaintext. A plaintext row that has a member
+// chatstore_sealed of its own does not load: change such rows first.
 //
 // To change the key:
 //
 //  1. Add the new key to the keyset of every process, as a secondary key.
 //  2. Make it the primary key, in every process.
 //  3. Wait for LongestWrite: an abandoned write may still save a row under the old key.
-//  4. Walk: call Reencrypt with [WithPrimary], until it returns no error.
+//  4. Walk: call Reencrypt with WithPrimary, until it returns no error and Result.Saved is 0.
 //  5. Verify: call it again with an AEAD that lacks the old key. It must save nothing and return no error.
 //  6. Disable the old key. Delete it when no backup needs it.
 package encrypt

@@ -366,9 +366,13 @@ func (s sometimes) Decrypt(text, data []byte) ([]byte, error) {
 func TestAnOpenedTextThatIsNoValueFails(t *testing.T) {
 	base := memstore.New()
 	fill(t, store.Wrap(base, encrypt.New(newKey(t))))
-	for _, text := range []string{"", "{", `{"id":"msg_2","thread_id":"thr_1","type":"user_message"}`} {
+	for _, text := range []string{"", "{", `{"id":"` + canary, `{"` + canary + `":1,"` + canary + `":1}`,
+		`{"id":"msg_2","thread_id":"thr_1","type":"user_message"}`} {
 		for what, err := range loads(t.Context(), store.Wrap(base, encrypt.New(opening(text)))) {
 			internal(t, what, err)
+			if e, ok := errors.AsType[*store.Error](err); !ok || strings.Contains(e.Cause.Error(), canary) {
+				t.Errorf("%s: the cause has content: %v", what, e.Cause)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -32,6 +33,9 @@ type Result struct {
 // A row that does not open stays. The walk goes on, and its first such error is in the error at the end. Any other error ends
 // the walk; it may be repeated. A base without thread versions is an error. So is one that cannot list or swap attachments
 // ([ErrAttachments]), after the walk of threads and items. The Result counts what was done until the error.
+//
+// The walk may miss the items of a thread that is saved with another CreatedAt meanwhile. So repeat it with [WithPrimary] until it
+// saves nothing and returns no error.
 //
 // Reencrypt panics if the base is nil or has a guard or this layer in it, or if the AEAD is nil.
 func Reencrypt(ctx context.Context, base store.Store, key tink.AEAD, opts ...Option) (Result, error) {
@@ -128,9 +132,12 @@ func (w *walk) attachments(ctx context.Context) error {
 func again[T any](ctx context.Context, w *walk, r *rows[T], row T, threadID string,
 	load func(context.Context) (T, error), save func(ctx context.Context, row, sealed T) error) error {
 	if _, err := r.open(w.s, row); err != nil {
+		e := r.failure(row, err)
+		if e.Code != store.CodeInternal {
+			return e // the AEAD is away, or the context has ended: no row would open
+		}
 		if w.Unreadable++; w.unreadable == nil {
-			p := r.place(row)
-			w.unreadable = &store.Error{Kind: p.kind, ID: p.id, Code: store.CodeInternal, Cause: err}
+			w.unreadable = e
 		}
 		return nil
 	}
@@ -139,7 +146,7 @@ func again[T any](ctx context.Context, w *walk, r *rows[T], row T, threadID stri
 	if err == nil && w.s.primary != "" && strings.HasPrefix(string(text), w.s.primary) {
 		return nil
 	}
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
 		switch err := reseal(ctx, w.s, r, threadID, load, save); {
 		case err == nil:
 			w.Saved++
@@ -152,8 +159,30 @@ func again[T any](ctx context.Context, w *walk, r *rows[T], row T, threadID stri
 		case !errors.Is(err, store.ErrConflict):
 			return err
 		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
+
+// failure returns the error of a row that the AEAD did not open or seal. It hides err from errors.Is: a sentinel in it is none of
+// the base's.
+func (r *rows[T]) failure(row T, err error) *store.Error {
+	p := r.place(row)
+	e := &store.Error{Kind: p.kind, ID: p.id, Code: store.CodeOf(err), Cause: hidden{err}}
+	switch e.Code {
+	case store.CodeUnavailable, store.CodeCanceled, store.CodeTimeout:
+	default:
+		e.Code = store.CodeInternal
+	}
+	return e
+}
+
+type hidden struct{ err error }
+
+func (h hidden) Error() string { return h.err.Error() }
 
 // reseal reads a row again and saves it. The error is ErrConflict if another write came between.
 func reseal[T any](ctx context.Context, s *sealer, r *rows[T], threadID string,
@@ -172,11 +201,11 @@ func reseal[T any](ctx context.Context, s *sealer, r *rows[T], threadID string,
 	}
 	v, err := r.open(s, row)
 	if err != nil {
-		return err
+		return r.failure(row, err)
 	}
 	sealed, err := r.seal(s, v)
 	if err != nil {
-		return err
+		return r.failure(row, err)
 	}
 	return save(ctx, row, sealed)
 }

@@ -8,13 +8,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/encrypt"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/spy"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
@@ -219,6 +222,80 @@ func TestReencryptGoesOnBehindADeletedThread(t *testing.T) {
 	r := testenv.Value(encrypt.Reencrypt(ctx, base, key))(t)
 	if want := (encrypt.Result{Opened: 103, Saved: 3}); r != want {
 		t.Errorf("got %+v, want %+v", r, want)
+	}
+}
+
+// A thread that moves behind the walk takes its items along. The next walk finds them.
+func TestAThreadThatMovesIsFoundByTheNextWalk(t *testing.T) {
+	ctx, mem := t.Context(), memstore.New()
+	k, _ := newKeys(t)
+	old := store.Wrap(mem, encrypt.New(k.aead(t)))
+	for i := range 150 { // two pages
+		th := thread(fmt.Sprintf("thr_%03d", i))
+		must(t, errors.Join(old.SaveThread(ctx, th), old.SaveItem(ctx, th.ID, message("msg_1", canary))))
+	}
+	added := k.add(t)
+	must(t, k.SetPrimary(added))
+	both := k.aead(t)
+	var once sync.Once
+	base := writing(mem, func(layer.Call) {
+		once.Do(func() {
+			th := thread("thr_149")
+			th.CreatedAt = noon.Add(-time.Hour)
+			must(t, store.Wrap(mem, encrypt.New(both)).SaveThread(ctx, th))
+		})
+	})
+	for _, want := range []int{298, 1, 0} { // all but the thread that moved and its item; its item; nothing
+		if r, err := encrypt.Reencrypt(ctx, base, both, encrypt.WithPrimary(added)); err != nil || r.Saved != want {
+			t.Errorf("%+v, %v; want %d saved", r, err, want)
+		}
+	}
+}
+
+// An error of the AEAD is none of the base's, whatever it wraps. If it says that the AEAD is away, the walk ends.
+func TestAnErrorOfTheAEADIsNoAnswerOfTheBase(t *testing.T) {
+	ctx, key := t.Context(), newKey(t)
+	for cause, code := range map[error]store.Code{
+		store.ErrNotFound: store.CodeInternal, store.ErrConflict: store.CodeInternal, store.ErrUnavailable: store.CodeUnavailable,
+	} {
+		base := memstore.New()
+		fill(t, store.Wrap(base, encrypt.New(key)))
+		r, err := encrypt.Reencrypt(ctx, base, halfway{key, cause})
+		if store.CodeOf(err) != code || errors.Is(err, cause) != (code == store.CodeUnavailable) || r != (encrypt.Result{Opened: 1}) {
+			t.Errorf("the AEAD does not seal, %v: %+v, %v", cause, r, err)
+		}
+	}
+	base := memstore.New()
+	fill(t, store.Wrap(base, encrypt.New(key)))
+	calls := 0
+	r, err := encrypt.Reencrypt(ctx, base, failing{func() error { calls++; return store.ErrUnavailable }})
+	if store.CodeOf(err) != store.CodeUnavailable || r != (encrypt.Result{}) || calls != 1 {
+		t.Errorf("the AEAD is away: %+v, %v after %d calls", r, err, calls)
+	}
+}
+
+// halfway is an AEAD that opens, and does not seal.
+type halfway struct {
+	tink.AEAD
+	err error
+}
+
+func (h halfway) Encrypt(_, _ []byte) ([]byte, error) { return nil, h.err }
+
+// The walk's calls are its own: fresh, and under UpdateOnly, whatever its caller's context says.
+func TestReencryptMakesCallsOfItsOwn(t *testing.T) {
+	mem, key := memstore.New(), newKey(t)
+	fill(t, store.Wrap(mem, encrypt.New(key)))
+	base := store.Wrap(mem, layer.Admit("look", func(ctx context.Context, c layer.Call) error {
+		d := callctx.Of(ctx)
+		if !d.Fresh || store.SaveModeFrom(ctx) != store.UpdateOnly || d.If.Set != c.Op.IsWrite() {
+			t.Errorf("%s: %+v", c.Op, d)
+		}
+		return nil
+	}))
+	ctx := store.IfVersion(store.WithSaveMode(t.Context(), store.InsertOnly), "thr_1", 99)
+	if r, err := encrypt.Reencrypt(ctx, base, key); err != nil || r.Saved != 3 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

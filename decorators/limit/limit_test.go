@@ -91,6 +91,21 @@ func TestAnOwnerHasItsBurstAndThenItsRate(t *testing.T) {
 	})
 }
 
+// A rate whose interval is no whole number of nanoseconds is rounded down.
+func TestARateIsNeverExceeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ctx := over(nil, limit.WithReads(3e8, 1)), as("acme", "ada") // every 3.33 ns
+		n, begin := 0, time.Now()
+		for time.Since(begin) < 10*time.Microsecond {
+			n += allowed(1, func() error { return read(ctx, s) })
+			time.Sleep(time.Nanosecond)
+		}
+		if n > 3001 {
+			t.Errorf("%d calls in 10 µs, want 3,000 at most", n)
+		}
+	})
+}
+
 func TestARefusedCallIsLimitedAndNotMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, op := range store.Ops() {

@@ -161,7 +161,8 @@ func TestEraseOwnerIsRefused(t *testing.T) {
 func TestSwapAttachmentIsRefused(t *testing.T) {
 	var sw readonly.Switch
 	base := memstore.New()
-	s := store.Wrap(base, readonly.New(&sw), readonly.New(new(readonly.Switch))) // one switch is enough
+	var inner readonly.Switch
+	s := store.Wrap(base, readonly.New(&sw), readonly.New(&inner))
 	ctx := t.Context()
 	file := func(name string) chat.Attachment {
 		return testenv.OrPanic(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: name, MIMEType: "text/plain"}))
@@ -172,13 +173,36 @@ func TestSwapAttachmentIsRefused(t *testing.T) {
 	if !ok {
 		t.Fatal("the base's AttachmentSwapper is not found")
 	}
+	inner.Refuse("inner") // one switch is enough, and the outer layer's is asked first
+	isRefused(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")), 0, "inner")
 	sw.Refuse("moving")
+	isRefused(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")), 0, "moving")
+	inner.Allow()
 	isRefused(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")), 0, "moving")
 	if kept := testenv.OrPanic(base.LoadAttachment(ctx, "atc_1")); !kept.Equal(stored) {
 		t.Error("SwapAttachment was refused, but the attachment has changed")
 	}
 	sw.Allow()
 	testenv.Must(t, swapper.SwapAttachment(ctx, stored.JSON(), file("b.txt")))
+}
+
+// A capability of another type that also erases cannot be put behind the layer, so it is not found.
+func TestAWriterInDisguiseIsNotFound(t *testing.T) {
+	type eraserAndMore interface {
+		driver.Eraser
+		driver.VersionReader
+	}
+	base := memstore.New()
+	if _, ok := store.As[eraserAndMore](base); !ok {
+		t.Fatal("the base is none")
+	}
+	s := store.Wrap(base, readonly.New(new(readonly.Switch)))
+	if _, ok := store.As[eraserAndMore](s); ok {
+		t.Error("EraseOwner is found past the layer")
+	}
+	if _, ok := store.As[*memstore.Store](s); ok {
+		t.Error("the base itself is found past the layer")
+	}
 }
 
 // A base's capabilities for reading must be found, because a move compares versions and attachments.

@@ -84,8 +84,8 @@ func Example_admit() {
 	// load_thread: not found: thread "thr_1"
 }
 
-// cards matches numbers of 13 to 19 digits, also with spaces or hyphens between them.
-var cards = regexp.MustCompile(`\b\d(?:[ -]?\d){12,18}\b`)
+// cards matches 13 to 19 digits, also with spaces, dots or hyphens between them.
+var cards = regexp.MustCompile(`\d(?:[\s.\x{a0}-]*\d){12,18}`)
 
 // redact replaces the numbers of payment cards in a user's message.
 func redact(_ context.Context, it chat.Item) (chat.Item, error) {
@@ -113,10 +113,12 @@ func moderate(_ context.Context, it chat.Item) (chat.Item, error) {
 	if err != nil || !ok {
 		return it, err
 	}
+	texts := m.QuotedText
 	for _, c := range m.Content {
-		if strings.Contains(c.Text, "@") {
-			return it, &store.Error{Code: store.CodeInvalid, Field: "content: an e-mail address"}
-		}
+		texts += c.Text
+	}
+	if strings.Contains(texts, "@") {
+		return it, &store.Error{Code: store.CodeInvalid, Field: "content: an e-mail address"}
 	}
 	return it, nil
 }
@@ -134,7 +136,7 @@ func Example_moderation() {
 // say adds a message to a new thread, and returns its text as the store has it.
 func say(s store.Store, text string) (string, error) {
 	ctx, now := context.Background(), time.Now()
-	m, err := chat.NewItem("msg_1", now, chat.UserMessage{Content: []chat.UserContent{{Text: text}}})
+	m, err := chat.NewItem("msg_1", now, chat.UserMessage{Content: []chat.UserContent{{Text: text}}, QuotedText: text})
 	if err != nil {
 		return "", err
 	}
@@ -148,6 +150,9 @@ func say(s store.Store, text string) (string, error) {
 		return "", err
 	}
 	body, _, err := chat.DecodeItem[chat.UserMessage](m)
+	if body.QuotedText != body.Content[0].Text {
+		err = fmt.Errorf("quoted %q", body.QuotedText)
+	}
 	return body.Content[0].Text, err
 }
 

@@ -36,10 +36,17 @@ func Gate[T any](gated func(T, WriteGate) T) {
 	gates[reflect.TypeFor[T]()] = func(v any, g WriteGate) any { return gated(v.(T), g) }
 }
 
-// Gated returns t behind the gate, or t itself if T is not registered.
-func Gated[T any](t T, g WriteGate) T {
-	if gated, ok := gates[reflect.TypeFor[T]()]; ok {
-		return gated(t, g).(T)
+// Gated returns t behind the gate, or t itself if it does not write. ok is false if T has the methods of a registered interface
+// and is not it: such a T cannot be put behind the gate.
+func Gated[T any](t T, g WriteGate) (gated T, ok bool) {
+	typ := reflect.TypeFor[T]()
+	if gate, ok := gates[typ]; ok {
+		return gate(t, g).(T), true
 	}
-	return t
+	for writes := range gates {
+		if typ.Kind() != reflect.Interface || typ.Implements(writes) {
+			return t, false
+		}
+	}
+	return t, true
 }

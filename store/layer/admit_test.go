@@ -16,7 +16,7 @@ import (
 
 func TestACallThatIsNotAdmittedReachesNobody(t *testing.T) {
 	base := &spy.Base{}
-	refusal := &store.Error{Code: store.CodeLimited, RetryAfter: time.Second}
+	refusal := &store.Error{Code: store.CodeLimited, RetryAfter: time.Second, Field: "reads"}
 	var asked []store.Op
 	s := store.Wrap(base, layer.Admit("limit", func(_ context.Context, c layer.Call) error {
 		asked = append(asked, c.Op)
@@ -25,7 +25,14 @@ func TestACallThatIsNotAdmittedReachesNobody(t *testing.T) {
 	for _, op := range store.Ops() {
 		err := spy.CallOp(t.Context(), s, op)
 		e, _ := errors.AsType[*store.Error](err)
-		if e == nil || e.Op != op || e.Kind == "" || e.Code != store.CodeLimited || e.RetryAfter != time.Second {
+		kind := store.RowThread
+		switch op {
+		case store.OpAddThreadItem, store.OpSaveItem, store.OpLoadItem, store.OpDeleteThreadItem:
+			kind = store.RowItem
+		case store.OpSaveAttachment, store.OpLoadAttachment, store.OpDeleteAttachment:
+			kind = store.RowAttachment
+		}
+		if e == nil || e.Op != op || e.Kind != kind || e.Code != store.CodeLimited || e.RetryAfter != time.Second || e.Field != "reads" {
 			t.Errorf("%s: got %#v", op, e)
 		}
 		if op.IsWrite() != errors.Is(err, store.ErrNotApplied) || !store.IsDefinite(err) {

@@ -71,9 +71,9 @@ var (
 	}
 )
 
-// change calls f, and checks what it returns.
+// change calls f, and checks what it returns. ctx is that of [Own].
 func (r *rows[T]) change(ctx context.Context, f func(context.Context, T) (T, error), v T) (T, error) {
-	out, err := f(Own(ctx), v)
+	out, err := f(ctx, v)
 	if err != nil {
 		return v, err
 	}
@@ -89,7 +89,7 @@ func saved[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.C
 		return v, nil
 	}
 	id := r.id(v)
-	out, err := r.change(ctx, f, v)
+	out, err := r.change(Own(ctx), f, v)
 	if err != nil {
 		return v, refused(op, r.kind, id, err)
 	}
@@ -104,6 +104,25 @@ func loaded[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.
 	if err != nil || f == nil {
 		return v, err
 	}
+	return opened(Own(ctx), op, r, f, v)
+}
+
+// loadedPage is loaded for a page.
+func loadedPage[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), p store.Page[T],
+	err error) (store.Page[T], error) {
+	if err != nil || f == nil {
+		return p, err
+	}
+	own := Own(ctx) // once, not for each row
+	for i := range p.Data {
+		if p.Data[i], err = opened(own, op, r, f, p.Data[i]); err != nil {
+			return store.Page[T]{}, err
+		}
+	}
+	return p, nil
+}
+
+func opened[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), v T) (T, error) {
 	out, err := r.change(ctx, f, v)
 	if err == nil {
 		return out, nil
@@ -122,16 +141,3 @@ func loaded[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.
 type unreadable struct{ err error }
 
 func (e *unreadable) Error() string { return "layer: a row cannot be read: " + e.err.Error() }
-
-func loadedPage[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), p store.Page[T],
-	err error) (store.Page[T], error) {
-	if err != nil || f == nil {
-		return p, err
-	}
-	for i := range p.Data {
-		if p.Data[i], err = loaded(ctx, op, r, f, p.Data[i], nil); err != nil {
-			return store.Page[T]{}, err
-		}
-	}
-	return p, nil
-}

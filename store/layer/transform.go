@@ -13,7 +13,7 @@ import (
 // function changes nothing. The functions must be safe for concurrent use. They get contexts of [Own].
 //
 // A function must keep the id, the thread id, the owner, the time of creation and the type of a value. If it changes one of
-// them, or makes a value invalid, the call fails with CodeInternal.
+// them, the call fails with CodeInternal, and so does a save if its function makes the value invalid.
 type Transformer struct {
 	// SaveThread, SaveItem and SaveAttachment get checked values, and return what the base is to store. If they return an
 	// error, nothing is written, and the call ends with the code of that error (see [store.CodeOf]) and

@@ -33,7 +33,7 @@ func (s *transformedSwapper) SwapAttachment(ctx context.Context, old chat.JSON, 
 	if err != nil {
 		return err
 	}
-	row, err := s.next.LoadAttachment(store.WithFresh(ctx), a.ID)
+	row, err := s.next.LoadAttachment(store.WithFresh(Own(ctx)), a.ID)
 	is, err := loaded(ctx, op, &attachments, s.t.LoadAttachment, row, err)
 	if err != nil {
 		return refused(op, attachments.kind, a.ID, err)

@@ -148,6 +148,41 @@ func TestEveryValueIsTransformedOnItsWay(t *testing.T) {
 	}
 }
 
+// A function of a save gets the value as it will be stored.
+func TestASaveIsTransformedInItsFinalForm(t *testing.T) {
+	base := memstore.New()
+	var got []string
+	note := func(at time.Time, j chat.JSON) {
+		if got = append(got, j.String()); !at.Equal(noon.Add(time.Microsecond)) || at.Location() != time.UTC {
+			t.Errorf("the time is %v", at)
+		}
+	}
+	s := store.Wrap(base, layer.Transform("note", layer.Transformer{
+		SaveThread: func(_ context.Context, t chat.Thread) (chat.Thread, error) {
+			note(t.CreatedAt, t.JSON())
+			return t, nil
+		},
+		SaveItem: func(_ context.Context, it chat.Item) (chat.Item, error) {
+			note(it.CreatedAt, it.JSON())
+			return it, nil
+		},
+	}))
+	at := noon.Add(1999).In(time.FixedZone("", 3600)) // cut to a microsecond
+	th, it := thread("tea"), item("tea")
+	th.CreatedAt, it.CreatedAt, it.ThreadID = at, at, ""
+	testenv.Must(t, errors.Join(s.SaveThread(t.Context(), th), s.SaveItem(t.Context(), "thr_1", it)))
+	rows := []string{testenv.Value(base.LoadThread(t.Context(), "thr_1"))(t).JSON().String(),
+		testenv.Value(base.LoadItem(t.Context(), "thr_1", "msg_1"))(t).JSON().String()}
+	if !slices.Equal(got, rows) {
+		t.Errorf("the functions got %v, stored is %v", got, rows)
+	}
+	bad := attachment("tea")
+	bad.Owner = chat.Owner{Subject: "\xff"}
+	if err := store.Wrap(base, layer.Transform("fail", failing(errors.New("called")))).SaveAttachment(t.Context(), bad); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("a bad attachment: %v", err)
+	}
+}
+
 // A Transformer must not move a row to another place, owner or type. Above it a guard has decided about the old ones.
 func TestATransformerCannotMoveARow(t *testing.T) {
 	other := testenv.OrPanic(chat.NewItem("msg_1", noon, chat.EndOfTurn{}))
@@ -358,6 +393,13 @@ func TestTransformAllocatesNothingByItself(t *testing.T) {
 	base := memstore.New()
 	testenv.Must(t, saveAll(ctx, base, "tea"))
 	around := store.Wrap(base, layer.Transform("same", same))
+	recording, _ := store.WithVersions(ctx) // as the calls of a cache
+	pages := func(s store.Store) float64 {
+		return testing.AllocsPerRun(100, func() { _, _ = s.LoadThreadItems(recording, "thr_1", store.PageQuery{}) })
+	}
+	if added := pages(around) - pages(base); added > 1 {
+		t.Errorf("LoadThreadItems with a recorder: %v allocations, want one for the functions' context", added)
+	}
 	for name, call := range map[string]func(store.Store) error{
 		"LoadItem":        func(s store.Store) error { _, err := s.LoadItem(ctx, "thr_1", "msg_1"); return err },
 		"LoadThreadItems": func(s store.Store) error { _, err := s.LoadThreadItems(ctx, "thr_1", store.PageQuery{}); return err },
