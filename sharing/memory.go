@@ -170,7 +170,7 @@ func (m *memory) end(ctx context.Context, key any, call func(context.Context) er
 		if unknown || unsettled {
 			e.doubt = time.Now().Add(m.longest)
 		}
-		if unknown || err == nil {
+		if unknown || unsettled || err == nil {
 			clear()
 		}
 		if e.running--; e.running == 0 {

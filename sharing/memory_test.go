@@ -109,8 +109,12 @@ func TestADeletionEndsTheGrantsUnlessItHasDefinitelyFailed(t *testing.T) {
 		"success":          {faulty.Delay(context.Cause), sharing.NoRole},
 		"definite failure": {faulty.Fail(errors.Join(store.ErrUnavailable, store.ErrNotApplied)), sharing.Viewer},
 		"unknown outcome":  {faulty.Fail(nil), sharing.NoRole},
-		"panic":            {faulty.Panic("base"), sharing.NoRole},
-		"goexit":           {faulty.Goexit(), sharing.NoRole},
+		"one attempt unknown": {func(ctx context.Context, _ layer.Call, _ func(context.Context) error) error {
+			layer.ReportUnsettled(ctx)
+			return store.ErrNotApplied // of the last attempt
+		}, sharing.NoRole},
+		"panic":  {faulty.Panic("base"), sharing.NoRole},
+		"goexit": {faulty.Goexit(), sharing.NoRole},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

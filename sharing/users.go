@@ -59,6 +59,7 @@ func List(ctx context.Context, s store.Store, g Grants, after string, limit int)
 	if err != nil {
 		return store.Page[chat.Thread]{}, err
 	}
+	ctx, _ = store.WithVersions(ctx) // authz compares them with the grant's, and reads once
 	page := store.Page[chat.Thread]{HasMore: grants.HasMore, After: grants.After}
 	for _, grant := range grants.Data {
 		switch t, err := s.LoadThread(ctx, grant.ThreadID); store.CodeOf(err) {

@@ -16,8 +16,8 @@ var _ sharing.Store = (*Store)(nil)
 
 // grantStatements has the texts of the statements for grants. A trigger ends the grants of a deleted thread.
 type grantStatements struct {
-	grant, revoke, access, grantees, sharedWith string
-	eraseTo, eraseBy                            string
+	claim, grant, revoke, access, grantees, sharedWith string
+	eraseTo, eraseBy                                   string
 }
 
 func grantStatementsFor(d dialect, q func(string) string) grantStatements {
@@ -34,10 +34,12 @@ func grantStatementsFor(d dialect, q func(string) string) grantStatements {
 		newer(`h.subject = $2 AND h.grp = ''`) + newer(`h.subject = '' AND h.grp`+inGroups) + `
 		ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`
 	return grantStatements{
-		// It locks the thread's row, so a deletion comes before or after it.
+		// It changes the thread's row, so a deletion comes before or after the grant. A lock would not be enough: a deletion under
+		// REPEATABLE READ would not see the grant.
+		claim: q(`UPDATE {threads} SET places = places WHERE id = $1 AND state = 0`),
 		grant: q(`INSERT INTO {grants} (thread_id, tenant, subject, grp, role, by_tenant, by_subject, granted_at, version)
 			SELECT id, $2, $3, $4, CAST($5 AS smallint), $6, $7, CAST($8 AS bigint), version FROM {threads}
-			WHERE id = $1 AND state = 0 AND subject <> '' AND ($4 = '' OR tenant = $2)` + d.lock + `
+			WHERE id = $1 AND state = 0 AND subject <> '' AND ($4 = '' OR tenant = $2)
 			ON CONFLICT (thread_id, tenant, subject, grp) DO UPDATE SET role = excluded.role, by_tenant = excluded.by_tenant,
 				by_subject = excluded.by_subject, granted_at = excluded.granted_at, version = excluded.version RETURNING version`),
 		revoke: q(`DELETE FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = $4`),
@@ -69,7 +71,8 @@ func (s *Store) Grant(ctx context.Context, g sharing.Grant) error {
 			was     threadState
 		)
 		args := []any{g.ThreadID, g.To.Tenant, g.To.Subject, g.To.Group, int(g.Role), g.By.Tenant, g.By.Subject, time.Now().UnixMicro()}
-		if err := tx.run(ctx, step{s.sql.grant, args, maybe(&found, &version)}); err != nil || found {
+		claim := step{s.sql.claim, []any{g.ThreadID}, nil}
+		if err := tx.run(ctx, claim, step{s.sql.grant, args, maybe(&found, &version)}); err != nil || found {
 			return err
 		}
 		if err := tx.run(ctx, was.load(s, g.ThreadID)); err != nil {

@@ -2,7 +2,9 @@ package sqlstore_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +22,13 @@ func TestGrantsConform(t *testing.T) {
 		t.Parallel()
 		grants.Run(t, func(t *testing.T) sharing.Store { return open(t, sqlstore.WithTablePrefix("shared_")) })
 	})
-	t.Run("serializable", func(t *testing.T) {
-		t.Parallel()
-		open := postgres(pgtest.Shared(t).DSN(t) + " options='-c default_transaction_isolation=serializable'")
-		grants.Run(t, func(t *testing.T) sharing.Store { return open(t) })
-	})
+	for _, level := range []string{"serializable", "repeatable read"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			open := postgres(pgtest.Shared(t).DSN(t) + " options='-c default_transaction_isolation=" + strings.ReplaceAll(level, " ", `\\ `) + "'")
+			grants.Run(t, func(t *testing.T) sharing.Store { return open(t) })
+		})
+	}
 	t.Run("pgbouncer", func(t *testing.T) {
 		t.Parallel()
 		p, _ := pooled(t, pgtest.Shared(t), "default_pool_size = 3")
@@ -66,6 +70,36 @@ func TestADeletionByAnOlderProgramEndsTheGrants(t *testing.T) {
 			t.Errorf("%d grants are left", n)
 		}
 	})
+}
+
+// The trigger needs neither the program's rights nor its search path.
+func TestTheGrantsOfADeletedThreadEndWhateverTheProgramMayAndFinds(t *testing.T) {
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	must(t, sqlstore.MigratePostgres(t.Context(), dsn)) // in public
+	other := openPG(t, dsn, sqlstore.WithSchema("other"))
+	th := thread("thr_1")
+	th.Owner = ada
+	to := sharing.Grant{ThreadID: "thr_1", To: sharing.Grantee{Tenant: "acme", Subject: "bob"}, Role: sharing.Viewer}
+	must(t, other.SaveThread(t.Context(), th))
+	must(t, other.Grant(t.Context(), to))
+	s := openPG(t, dsn)
+	must(t, s.SaveThread(t.Context(), th))
+	must(t, s.Grant(t.Context(), to))
+
+	role := "older_" + strings.ToLower(dsn[strings.LastIndex(dsn, "=")+1:])
+	srv.Exec(t, dsn, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN; ALTER ROLE %[1]s SET search_path = other;
+		GRANT SELECT, UPDATE ON public.chatstore_threads TO %[1]s; GRANT USAGE ON SCHEMA other TO %[1]s`, role))
+	older := closed[*sql.DB](t)(sql.Open("pgx", strings.Replace(dsn, "user=chat", "user="+role, 1)))
+	get[sql.Result](t)(older.ExecContext(t.Context(), "UPDATE public.chatstore_threads SET state = 1, doc = '', version = version + 1 WHERE id = 'thr_1'"))
+	for _, c := range []struct {
+		s    *sqlstore.Store
+		want int
+	}{{s, 0}, {other, 1}} {
+		if p := get[store.Page[sharing.Grant]](t)(c.s.Grantees(t.Context(), "thr_1", "", 0)); len(p.Data) != c.want {
+			t.Errorf("%d grants are left, want %d", len(p.Data), c.want)
+		}
+	}
 }
 
 // Of grants of one time, the one of the higher thread id or grantee comes first. Pages may end between them.

@@ -154,7 +154,7 @@ func (e *postgresEngine) statements(cfg config) statements {
 	return statementsFor(dialect{
 		table: cfg.qualified, param: func(text string) string { return text },
 		ids:    "(SELECT json_array_elements_text($1::text::json))",
-		groups: "json_array_elements_text($3::text::json)", lateral: "CROSS JOIN LATERAL (SELECT g.* {rows}) g", lock: " FOR UPDATE",
+		groups: "json_array_elements_text($3::text::json)", lateral: "CROSS JOIN LATERAL (SELECT g.* {rows}) g",
 		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text || '.' || " + timeline, together: true,
 	})
 }

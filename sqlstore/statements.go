@@ -68,7 +68,6 @@ type dialect struct {
 	self  string              // a text that another table of threads would not have
 	// groups is a table whose column value has the texts in the JSON array $3. lateral joins the {rows} for each row before it.
 	groups, lateral string
-	lock            string // for the rows of a SELECT, until the transaction ends
 	// together says that one statement may change several tables.
 	together bool
 }

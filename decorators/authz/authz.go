@@ -88,9 +88,10 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 //
 // # Shared threads
 //
-// With [Shared], a reader of another owner's thread gets no row that is older than the grant, unless the grant has no version. If
-// the base reports a lower version of the thread, or none, the read is repeated with [store.WithFresh]. So a reader sees nothing
-// that the owner had deleted before the grant, even if a cache still has it. LoadThread of such a reader reads the thread twice,
+// With [Shared], a reader of another owner's thread sees nothing that the owner had deleted before the grant, even if a cache still
+// has it. If the base reports a lower version of the thread than the grant has, or none, the read is repeated with
+// [store.WithFresh]. A grant without a version has no such check. A call that is under way while the owner deletes the thread and
+// makes its id again may still see or change the new thread. LoadThread of such a reader reads the thread twice,
 // unless the context is one of [store.WithVersions].
 //
 // # Attachments
@@ -107,7 +108,8 @@ func WithAudit(f func(ctx context.Context, d Denial)) Option { return func(c *co
 // ErrNotFound, and one that the caller may only read is ErrDenied. The errors name the thread.
 //
 // With Shared, a refused call on an attachment also reads a thread and asks about it. It does so for a missing attachment too. Only
-// who may read the thread that a hidden attachment names can tell it from a missing one, by the time of one more lookup.
+// who may read the thread that a hidden attachment names can tell it from a missing one, by the time of one more lookup. A base
+// that fails to load that thread fails the call.
 //
 // A user message may name only attachments that its sender can read. Attachments that the stored message already names are not
 // checked again, so that other editors can save it. An unreadable attachment and a missing one are the same ErrNotFound. The
@@ -426,7 +428,6 @@ func (l *guarded) threadOwner(ctx context.Context, c *call, threadID string) (o 
 
 // attachmentOwner returns the owner of the attachment. It sets c.names.
 func (l *guarded) attachmentOwner(ctx context.Context, c *call, attachmentID string) (o chat.Owner, found bool, err error) {
-	c.names = ""
 	a, err := l.next.LoadAttachment(layer.Own(ctx), attachmentID)
 	switch {
 	case err == nil && a.ID == attachmentID:

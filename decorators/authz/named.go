@@ -84,7 +84,7 @@ func (l *guarded) mayName(ctx context.Context, c *call, threadID string) error {
 		return err
 	}
 	v, err := l.judge(ctx, q.about(Write, threadID, owner), found)
-	if v != allowed && len(q.told.lookups()) == 0 {
+	if (v == hidden || v == absent) && len(q.told.lookups()) == 0 {
 		return nil
 	}
 	ok, err := l.settle(ctx, &q, v, err, store.CodeNotFound)

@@ -57,6 +57,27 @@ func sharedWorld(t *testing.T) (world, *book) {
 
 var zoe = chat.Owner{Tenant: "acme", Subject: "zoe"}
 
+// What a policy around Shared refuses about a thread, it refuses about an attachment that is to name the thread.
+func TestAPolicyAroundSharedDecidesAboutNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		refusal error
+		want    error
+	}{"refuses writes": {nil, store.ErrDenied}, "fails": {errors.New("away"), store.ErrUnavailable}} {
+		shared := authz.AnyOf(authz.OwnerOnly(), authz.Shared(&book{}))
+		w := newWorld(t, policyFunc(func(ctx context.Context, r authz.Request) (authz.Decision, error) {
+			if r.ThreadID == thr && r.Action == authz.Write {
+				return authz.Deny, c.refusal
+			}
+			return shared.Decide(ctx, r)
+		}))
+		err := w.SaveAttachment(as(t, ada), named("atc_new", ada, thr))
+		if !errors.Is(err, c.want) || !errors.Is(w.SaveThread(as(t, ada), thread(thr, ada)), c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+		wants(t, errOf(w.base.LoadAttachment(t.Context(), "atc_new")), store.ErrNotFound)
+	}
+}
+
 func TestWhoReadsAThreadReadsItsAttachments(t *testing.T) {
 	w, b := sharedWorld(t)
 	for _, c := range []struct {

@@ -141,6 +141,36 @@ func salary(t *testing.T, guard func(authz.Policy) authz.Policy, beneath ...stor
 	return second, b
 }
 
+// A base that answers the second read with another row is no way around the policy.
+func TestTheSecondReadMustBeOfTheSameRow(t *testing.T) {
+	for _, to := range []func(*chat.Thread){
+		func(th *chat.Thread) { th.Owner = eve }, func(th *chat.Thread) { th.ID = "thr_2" },
+	} {
+		b := &book{}
+		b.set("thr_1", "bob", sharing.Access{Role: sharing.Viewer, Version: 1})
+		base := &turning{to: to}
+		s := store.Wrap(base, authz.New(authz.AnyOf(authz.OwnerOnly(), authz.Shared(b))))
+		if th, err := s.LoadThread(as(t, bob), "thr_1"); err == nil || th != (chat.Thread{}) || base.loads < 2 {
+			t.Errorf("got %v, %v after %d loads", th, err, base.loads)
+		}
+	}
+}
+
+// turning is a base whose thread is another one from the second load on.
+type turning struct {
+	store.Store
+	to    func(*chat.Thread)
+	loads int
+}
+
+func (b *turning) LoadThread(context.Context, string) (chat.Thread, error) {
+	th := thread("thr_1", ada)
+	if b.loads++; b.loads > 1 {
+		b.to(&th)
+	}
+	return th, nil
+}
+
 // versions returns the thread and its version.
 func versions(t *testing.T, s store.Store, threadID string) (chat.Thread, uint64) {
 	t.Helper()

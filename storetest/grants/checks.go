@@ -203,7 +203,7 @@ func invalid(h *harness) {
 	h.grant(id, tenant(h.acme), sharing.Viewer)
 	p, err := h.s.Grantees(h.Context(), id, "", 1)
 	h.must("Grantees", err)
-	for _, after := range []string{"x", id, p.After + "A", p.After[:len(p.After)-1], "\x00", " "} {
+	for _, after := range []string{"x", id, p.After + "A", p.After[:len(p.After)-1], p.After + "\n", p.After + "\r\n", "\x00", " "} {
 		for _, list := range []listing{h.grantees(id), h.sharedWith(h.bob)} {
 			_, err := list(after, 1)
 			refused(fmt.Sprintf("After %q", after), err)

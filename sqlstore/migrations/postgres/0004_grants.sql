@@ -18,7 +18,8 @@ CREATE INDEX "{prefix}grants_by_time" ON {schema}"{prefix}grants" ((thread_id ||
 CREATE INDEX "{prefix}grants_by_grantee" ON {schema}"{prefix}grants" ((tenant || ''), (subject || ''), (grp || ''), granted_at, thread_id);
 CREATE INDEX "{prefix}grants_by_granter" ON {schema}"{prefix}grants" (by_tenant, by_subject) WHERE by_subject <> ''; -- to erase an owner
 
-CREATE FUNCTION {schema}"{prefix}end_grants"() RETURNS trigger LANGUAGE plpgsql AS $$
+-- It runs with the rights and the search path of who migrates: programs of the edition before have no rights on the table.
+CREATE FUNCTION {schema}"{prefix}end_grants"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
 	DELETE FROM {schema}"{prefix}grants" WHERE thread_id = NEW.id;
 	RETURN NULL;
