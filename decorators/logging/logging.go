@@ -1,7 +1,7 @@
 // Package logging writes one line to a [slog.Logger] for every call of a Store.
 //
-// Put it inside of tracing, so that a handler that adds trace ids finds the span in the context, and inside of metrics, which then
-// exports its counter:
+// Put it inside of tracing, so that a handler that adds trace ids finds the span in the context. Put it inside of metrics, which
+// then exports its counter:
 //
 //	s := store.Wrap(base, tracing.New(), m, logging.New(logger), authz.New(authz.OwnerOnly()), cache.New())
 //
