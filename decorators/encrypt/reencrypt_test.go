@@ -260,7 +260,7 @@ func TestAnErrorOfTheAEADIsNoAnswerOfTheBase(t *testing.T) {
 	} {
 		base := memstore.New()
 		fill(t, store.Wrap(base, encrypt.New(key)))
-		r, err := encrypt.Reencrypt(ctx, base, halfway{key, cause})
+		r, err := encrypt.Reencrypt(ctx, base, &halfway{AEAD: key, err: cause})
 		if store.CodeOf(err) != code || errors.Is(err, cause) != (code == store.CodeUnavailable) || r != (encrypt.Result{Opened: 1}) {
 			t.Errorf("the AEAD does not seal, %v: %+v, %v", cause, r, err)
 		}
@@ -277,10 +277,16 @@ func TestAnErrorOfTheAEADIsNoAnswerOfTheBase(t *testing.T) {
 // halfway is an AEAD that opens, and does not seal.
 type halfway struct {
 	tink.AEAD
-	err error
+	err   error
+	calls int
 }
 
-func (h halfway) Encrypt(_, _ []byte) ([]byte, error) { return nil, h.err }
+func (h *halfway) Encrypt(_, _ []byte) ([]byte, error) {
+	if h.calls++; h.calls > 3 {
+		return nil, errors.New("called again and again")
+	}
+	return nil, h.err
+}
 
 // The walk's calls are its own: fresh, and under UpdateOnly, whatever its caller's context says.
 func TestReencryptMakesCallsOfItsOwn(t *testing.T) {
