@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -218,7 +217,8 @@ func (s *Server) run() error {
 			return
 		}
 		var tail []string
-		for lines := bufio.NewScanner(io.TeeReader(log, file)); lines.Scan(); {
+		for lines := bufio.NewScanner(log); lines.Scan(); {
+			_, _ = fmt.Fprintln(file, lines.Text()) // the disk may be full; the server must not wait for that
 			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept ") {
 				ready <- ""
 			}
