@@ -88,7 +88,8 @@ func TestNothingAcknowledgedIsLostWhenTheNetworkFails(t *testing.T) {
 	t.Parallel()
 	n := broken(t)
 	n.Do(pgtest.LoseCancels)
-	l := start(t, openPG(t, n.DSN, patient), 4)
+	// Lock timeouts are not retried. A transaction that is frozen keeps its locks longer than the default.
+	l := start(t, openPG(t, n.DSN, patient, sqlstore.WithLockTimeout(time.Minute)), 4)
 	freeze := func(d time.Duration) {
 		n.Freeze()
 		time.Sleep(d)
