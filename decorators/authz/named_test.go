@@ -31,9 +31,14 @@ func named(id string, o chat.Owner, threadID string) chat.Attachment {
 	return a
 }
 
-// sharedWorld has ada's thread with her attachment atc_ada in it. bob is an editor of it, and his attachment is atc_bob. cyd is a
-// viewer, and has put the attachment atc_cyd there before. zoe edits as a member of a group, and her attachment is atc_zoe.
-// atc_priv is ada's, in no thread.
+// sharedWorld has a thread of ada, and attachments that name it. Each attachment has the name of its owner:
+//
+//   - ada owns the thread
+//   - bob is an editor
+//   - cyd is a viewer
+//   - zoe is an editor by a group
+//
+// atc_priv is ada's, and names no thread.
 func sharedWorld(t *testing.T) (world, *book) {
 	t.Helper()
 	b := &book{}

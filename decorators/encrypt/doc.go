@@ -14,8 +14,8 @@
 // A thread loads as active and without a title. A caller's own member chatstore_sealed is sealed and returned like any other.
 //
 // A text opens only in its own row: it is bound to the kind, id, thread id, type and time, but not to the owner. A moved or
-// changed text is CodeInternal, never ErrNotFound, and fails a page that has it. Three changes by someone who can write to the
-// database go unnoticed: an older text put back into its row, a dropped row, and another order of items with equal times.
+// changed text is CodeInternal, never ErrNotFound, and fails a page that has it. Someone who can write to the database can make
+// three changes that go unnoticed: put an older text back into its row, drop a row, and reorder items with equal times.
 //
 // To encrypt a base with plaintext, run every process with [WithPlaintext]. Wait for LongestWrite ([driver.WriteBounder]). Call
 // [Reencrypt] with WithPlaintext and [WithPrimary], until it returns no error and Result.Saved is 0. Then run every process

@@ -282,7 +282,7 @@ func together(f func()) {
 // oneGoroutine skips a long test in which the race detector can find nothing.
 func oneGoroutine(t *testing.T) {
 	if testenv.Race {
-		t.Skip("calls of one goroutine")
+		t.Skip("one goroutine makes the calls: runs without -race")
 	}
 }
 

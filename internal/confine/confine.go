@@ -36,8 +36,8 @@ func Gate[T any](gated func(T, WriteGate) T) {
 	gates[reflect.TypeFor[T]()] = func(v any, g WriteGate) any { return gated(v.(T), g) }
 }
 
-// Gated returns t behind the gate, or t itself if it does not write. ok is false if T has the methods of a registered interface
-// and is not it: such a T cannot be put behind the gate.
+// Gated returns t behind the gate if T is registered, and t itself if T cannot write. ok is false if T writes under another type,
+// which has the methods of a registered interface: such a T cannot be put behind the gate.
 func Gated[T any](t T, g WriteGate) (gated T, ok bool) {
 	typ := reflect.TypeFor[T]()
 	if gate, ok := gates[typ]; ok {

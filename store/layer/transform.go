@@ -116,6 +116,9 @@ func (s *transformed) LoadThread(ctx context.Context, threadID string) (chat.Thr
 }
 
 func (s *transformed) SaveThread(ctx context.Context, thread chat.Thread) error {
+	if s.t.SaveThread == nil {
+		return s.next.SaveThread(ctx, thread)
+	}
 	w, err := checks.SaveThread(ctx, thread)
 	if err != nil {
 		return err
@@ -151,6 +154,9 @@ func (s *transformed) SaveItem(ctx context.Context, threadID string, item chat.I
 
 func (s *transformed) saveItem(ctx context.Context, op store.Op, threadID string, item chat.Item,
 	save func(context.Context, string, chat.Item) error) error {
+	if s.t.SaveItem == nil {
+		return save(ctx, threadID, item)
+	}
 	w, err := checks.SaveItem(ctx, op, threadID, item)
 	if err != nil {
 		return err
@@ -172,6 +178,9 @@ func (s *transformed) DeleteThreadItem(ctx context.Context, threadID, itemID str
 }
 
 func (s *transformed) SaveAttachment(ctx context.Context, a chat.Attachment) error {
+	if s.t.SaveAttachment == nil {
+		return s.next.SaveAttachment(ctx, a)
+	}
 	w, err := checks.SaveAttachment(ctx, a)
 	if err != nil {
 		return err
