@@ -20,6 +20,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/encrypt"
 	"github.com/chatstore/chatstore/redisbus"
@@ -34,7 +35,7 @@ func main() {
 	}
 	b := redisbus.New(redis.NewClient(&redis.Options{}))
 	s := store.Wrap(base, cache.New(cache.WithBus(b)))
-	fmt.Println(s.GenerateThreadID(context.Background()), encrypt.WithPlaintext())
+	fmt.Println(s.GenerateThreadID(context.Background()), encrypt.WithPlaintext(), chatkit.NewHandler(s, nil))
 }
 `
 

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
@@ -108,4 +109,54 @@ func (s *Store) InactiveThreads(ctx context.Context, before time.Time, q store.T
 func (c *conversation) inactiveSince(t time.Time) bool {
 	newest, i := c.index.first(nil, store.NewestFirst)
 	return c.row.val.CreatedAt.Before(t) && (newest == nil || newest.rows[i].val.CreatedAt.Before(t))
+}
+
+// ListTombstones returns a page of the deleted and erased ids. See [driver.Tombstones].
+func (s *Store) ListTombstones(ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+	q, err := checks.Tombstones(ctx, kind, q)
+	if err != nil {
+		return store.Page[driver.Tombstone]{}, err
+	}
+	var page store.Page[driver.Tombstone]
+	before := func(a, b string) int {
+		if q.Order == store.NewestFirst {
+			return strings.Compare(b, a)
+		}
+		return strings.Compare(a, b)
+	}
+	// add keeps the first rows of those that it gets, in order.
+	add := func(t driver.Tombstone) {
+		if q.After != "" && before(t.ID, q.After) <= 0 {
+			return
+		}
+		i, _ := slices.BinarySearchFunc(page.Data, t.ID, func(t driver.Tombstone, id string) int { return before(t.ID, id) })
+		if i < q.Limit {
+			page.Data = slices.Insert(page.Data[:min(len(page.Data), q.Limit)], i, t)
+		} else if len(page.Data) == q.Limit {
+			page.Data = append(page.Data, t)
+		}
+	}
+	if kind == store.RowThread {
+		s.listings.mu.RLock()
+		defer s.listings.mu.RUnlock()
+		s.threads.Range(func(_, v any) bool {
+			if t := v.(*thread); t.live == nil {
+				add(driver.Tombstone{ID: t.key.id, Owner: t.owner, CreatedAt: time.UnixMicro(t.key.at).UTC(), Erased: t.erased})
+			}
+			return true
+		})
+	} else {
+		s.attachments.mu.RLock()
+		defer s.attachments.mu.RUnlock()
+		for id, a := range s.attachments.byID {
+			if a.row == nil {
+				add(driver.Tombstone{ID: id, Owner: a.owner, Erased: a.erased})
+			}
+		}
+	}
+	if len(page.Data) > q.Limit {
+		page.Data = page.Data[:q.Limit]
+		page.HasMore, page.After = true, page.Data[q.Limit-1].ID
+	}
+	return page, nil
 }

@@ -23,7 +23,7 @@
 //
 // The capabilities of package driver cost more. EraseOwner looks at every id of the Store. Meanwhile saves, deletions and listings
 // of threads and attachments wait, and so do calls on the erased threads. InactiveThreads looks at every thread of its listing
-// until the page is full. Meanwhile saves and deletions of threads wait.
+// until the page is full. Meanwhile saves and deletions of threads wait. ListTombstones looks at every id of its kind for a page.
 //
 // # Where the contract leaves a choice
 //
@@ -68,6 +68,7 @@ var (
 	_ driver.Eraser            = (*Store)(nil)
 	_ driver.VersionReader     = (*Store)(nil)
 	_ driver.Inactive          = (*Store)(nil)
+	_ driver.Tombstones        = (*Store)(nil)
 )
 
 var checks = driver.Checks{Versions: true}

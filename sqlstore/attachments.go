@@ -64,22 +64,15 @@ func (s *Store) saveFile(ctx context.Context, w driver.SaveAttachment, text stri
 
 // LoadAttachment returns the attachment, or [store.ErrNotFound].
 func (s *Store) LoadAttachment(ctx context.Context, attachmentID string) (chat.Attachment, error) {
-	c := call{store.OpLoadAttachment, store.RowAttachment, attachmentID}
-	if err := checks.Attachment(ctx, c.op, attachmentID); err != nil {
-		return chat.Attachment{}, err
-	}
-	var row fileState
-	if err := s.read(ctx, c, func() step { return row.load(s, attachmentID) }); err != nil {
-		return chat.Attachment{}, err
-	}
-	if row.state != live {
-		return chat.Attachment{}, c.error(store.CodeNotFound, nil)
-	}
-	a, err := chat.ParseAttachment(row.doc)
+	owner, doc, err := s.RawAttachment(ctx, attachmentID)
 	if err != nil {
-		return chat.Attachment{}, c.error(store.CodeInternal, err)
+		return chat.Attachment{}, err
 	}
-	a.Owner = row.owner
+	a, err := chat.ParseAttachment(doc)
+	if err != nil {
+		return chat.Attachment{}, call{store.OpLoadAttachment, store.RowAttachment, attachmentID}.error(store.CodeInternal, err)
+	}
+	a.Owner = owner
 	return a, nil
 }
 

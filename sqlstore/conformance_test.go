@@ -3,9 +3,11 @@ package sqlstore_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/storetest"
@@ -27,7 +30,13 @@ import (
 func TestMain(m *testing.M) {
 	fleet.Worker(openWorker)
 	writeUntilKilled()
-	pgtest.Main(m)
+	moveWorker()
+	operateUntilKilled()
+	flag.Parse()
+	if err := flag.Set("test.parallel", fmt.Sprint(max(4, runtime.GOMAXPROCS(0)))); err != nil { // they mostly wait for servers
+		panic(err)
+	}
+	pgtest.Main(m, mysqltest.Close)
 }
 
 var must = testenv.Must
@@ -74,6 +83,15 @@ func tries(full, part int) int {
 	return part
 }
 
+// lightly is like tries, but the race detector gets the smaller number: SQLite is slow under it. .ci/run repeats these tests in full
+// without the detector.
+func lightly(full, part int) int {
+	if testenv.Race {
+		return part
+	}
+	return tries(full, part)
+}
+
 // errOf returns the error of a call.
 func errOf(_ any, err error) error { return err }
 
@@ -105,11 +123,22 @@ func postgres(dsn string) opener {
 	}
 }
 
+var prefixes atomic.Int64
+
+func mysqlOn(dsn string) opener {
+	return func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
+		t.Helper()
+		opts = append([]sqlstore.Option{sqlstore.WithTablePrefix(fmt.Sprintf("p%d_", prefixes.Add(1))), sqlstore.WithMaxConns(4), patient}, opts...)
+		return closing(t)(sqlstore.OpenMySQL(context.Background(), dsn, opts...))
+	}
+}
+
 // onEach runs a test on each kind of store.
 func onEach(t *testing.T, f func(t *testing.T, open opener)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, sqliteFile) })
 	t.Run("sqlite in memory", func(t *testing.T) { f(t, sqliteMemory) })
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(pgtest.Shared(t).DSN(t))) })
+	t.Run("mariadb", func(t *testing.T) { f(t, mysqlOn(mysqltest.Shared(t).DSN(t))) })
 }
 
 // kept is a store that stays open when its users close it, because opening a database takes longer than most groups of
@@ -155,7 +184,7 @@ func TestTheRecommendedStackConforms(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		t.Parallel()
-		spareTheDetector(t, "sqlite")
+		spareTheDetector(t, "sqlite", "mariadb")
 		partly(t, "sqlite", "postgres")
 		base := kept{open(t)}
 		storetest.Run(t, func(t *testing.T) store.Store { return recommended(t, base) })

@@ -18,6 +18,7 @@ import (
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -37,7 +38,11 @@ func writeUntilKilled() {
 		}
 	}
 	ctx := context.Background()
-	s, err := sqlstore.OpenSQLite(ctx, path)
+	open := sqlstore.OpenSQLite
+	if strings.HasPrefix(path, "chat@") {
+		open = sqlstore.OpenMySQL
+	}
+	s, err := open(ctx, path)
 	fail(err)
 	var wg sync.WaitGroup
 	for w := range 3 {
@@ -82,9 +87,18 @@ func whole(t *testing.T, s store.Store, threadID string, acknowledged []string) 
 // A program is killed during its writes, again and again. Another program that has the file open continues.
 func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	t.Parallel()
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "chat.db")
+		killWriters(t, path, closing(t)(sqlstore.OpenSQLite(t.Context(), path)))
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		dsn := mysqltest.Shared(t).DSN(t)
+		killWriters(t, dsn, openMySQL(t, dsn))
+	})
+}
+
+func killWriters(t *testing.T, path string, s *sqlstore.Store) {
 	kills := tries(20, 5)
-	path := filepath.Join(t.TempDir(), "chat.db")
-	s := closing(t)(sqlstore.OpenSQLite(t.Context(), path))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var acknowledged []string
 	for round := range kills {
@@ -112,23 +126,36 @@ func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
 	t.Logf("%d acknowledged writes, %d kills", len(acknowledged), kills)
 }
 
-// PostgreSQL is stopped and crashes under load. The program continues with the same Store.
+// The server is stopped and crashes under load. The program continues with the same Store.
 func TestNothingAcknowledgedIsLostWhenTheServerRestarts(t *testing.T) {
 	t.Parallel()
-	signals, disk := []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT}, fast
-	if testenv.Full {
-		signals, disk = append(signals, syscall.SIGQUIT, syscall.SIGQUIT), nil
-	}
-	srv := pgtest.Start(t, disk...)
-	s := openPG(t, srv.DSN(t), sqlstore.WithRetryFor(50*time.Millisecond))
-	l := start(t, s, 4)
-	for _, sig := range signals {
+	restart := func(t *testing.T, s *sqlstore.Store, restart func(testing.TB, syscall.Signal), signals ...syscall.Signal) {
+		early := s.LayerName() == "mysql" // InnoDB shows a commit before it is on disk
+		if testenv.Full {
+			signals = append(signals, signals[0], signals[0])
+		}
+		l := startOver(t, s, 4, early)
+		for _, sig := range signals {
+			l.await(t, 100)
+			restart(t, sig)
+		}
 		l.await(t, 100)
-		srv.Restart(t, sig)
+		l.end(t, s)
+		t.Logf("%d restarts", len(signals))
 	}
-	l.await(t, 100)
-	l.end(t, s)
-	t.Logf("%d restarts", len(signals))
+	hasty := sqlstore.WithRetryFor(50 * time.Millisecond)
+	t.Run("postgres", func(t *testing.T) {
+		disk := fast
+		if testenv.Full {
+			disk = nil
+		}
+		srv := pgtest.Start(t, disk...)
+		restart(t, openPG(t, srv.DSN(t), hasty), srv.Restart, syscall.SIGQUIT, syscall.SIGINT)
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		srv := mysqltest.Start(t)
+		restart(t, openMySQL(t, srv.DSN(t), hasty), srv.Restart, syscall.SIGKILL, syscall.SIGTERM)
+	})
 }
 
 // The disk of PostgreSQL fills up under load, and has room again later.

@@ -2,7 +2,9 @@ package sqlstore
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +13,32 @@ import (
 	"github.com/chatstore/chatstore/store"
 )
 
-// PagedQuery is a listing's statement for both engines, with arguments that match existing rows.
+// PagedQuery is a listing's statement for each engine, with arguments that match existing rows.
 type PagedQuery struct {
 	Name, SQLite, Postgres string
 	Args                   []any
+	MySQL                  func(place []any) (text string, args []any) // place is that of the cursor
+	Place                  func() (text string, args []any)            // nil if nothing looks it up before
+}
+
+func mysqlStatements(cfg config) statements { return statementsFor(mysqlDialect(cfg, mysqlServer{})) }
+
+// onMySQL returns a text and its arguments as the driver gets them.
+func onMySQL(text string, args ...any) (string, []any) {
+	for n := range args {
+		if list, ok := args[n].(string); ok && strings.HasPrefix(list, "[") {
+			var all []string
+			if err := json.Unmarshal([]byte(list), &all); err != nil {
+				panic(err)
+			}
+			args[n] = texts(all)
+		}
+	}
+	text, args, err := bound("", []step{{text: text, args: args}})
+	if err != nil {
+		panic(err)
+	}
+	return text, args
 }
 
 // PagedQueries returns the statements of all listings.
@@ -23,28 +47,37 @@ func PagedQueries() (all []PagedQuery) {
 	if err != nil {
 		panic(err)
 	}
-	lite, pg := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg)
-	add := func(name string, lite, pg pages, cursor string, args ...any) {
-		for order := range lite {
-			for cursed := range lite[order] {
+	lite, pg, my := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg), mysqlStatements(cfg)
+	add := func(name string, listing func(statements) pages, cursor string, args ...any) {
+		lite, pg, my := listing(lite), listing(pg), listing(my)
+		for order := range lite.texts {
+			for cursed := range lite.texts[order] {
 				q := PagedQuery{
 					Name:   fmt.Sprintf("%s %v, cursor %v", name, store.Order(order), cursed == 1),
-					SQLite: lite[order][cursed], Postgres: pg[order][cursed], Args: append(args[:len(args):len(args)], 21),
+					SQLite: lite.texts[order][cursed], Postgres: pg.texts[order][cursed], Args: append(args[:len(args):len(args)], 21),
 				}
 				if cursed == 1 {
 					q.Args = append(q.Args, cursor)
+					if my.place != "" {
+						q.Place = func() (string, []any) { return onMySQL(my.place, append(args[:len(args):len(args)], cursor)...) }
+					}
+				}
+				q.MySQL = func(place []any) (string, []any) {
+					return onMySQL(my.texts[order][cursed], append(q.Args[:len(q.Args):len(q.Args)], place...)...)
 				}
 				all = append(all, q)
 			}
 		}
 	}
-	add("items", lite.itemPages, pg.itemPages, "msg_10004", "thr_5")
-	add("threads of an owner", lite.threadPages[byOwner], pg.threadPages[byOwner], "thr_5006", "tenant1", "subject2")
-	add("threads of a tenant", lite.threadPages[byTenant], pg.threadPages[byTenant], "thr_5006", "tenant1")
-	add("threads of everybody", lite.threadPages[byAny], pg.threadPages[byAny], "thr_10004")
+	add("items", func(s statements) pages { return s.itemPages }, "msg_10004", "thr_5")
+	add("threads of an owner", func(s statements) pages { return s.threadPages[byOwner] }, "thr_5006", "tenant1", "subject2")
+	add("threads of a tenant", func(s statements) pages { return s.threadPages[byTenant] }, "thr_5006", "tenant1")
+	add("threads of everybody", func(s statements) pages { return s.threadPages[byAny] }, "thr_10004")
+	add("deleted threads", func(s statements) pages { return s.goneThreads }, "thr_5006")
+	add("deleted attachments", func(s statements) pages { return s.goneFiles }, "thr_5006")
 	for kind, filter := range [][]any{byOwner: {"tenant1", "subject2"}, byTenant: {"tenant1"}, byAny: nil} {
-		add(fmt.Sprint("attachments, filter ", kind), lite.filePages[kind], pg.filePages[kind], "thr_5006", filter...)
-		add(fmt.Sprint("idle threads, filter ", kind), lite.idlePages[kind], pg.idlePages[kind], "thr_5006", append(filter, int64(15_000))...)
+		add(fmt.Sprint("attachments, filter ", kind), func(s statements) pages { return s.filePages[kind] }, "thr_5006", filter...)
+		add(fmt.Sprint("idle threads, filter ", kind), func(s statements) pages { return s.idlePages[kind] }, "thr_5006", append(filter, int64(15_000))...)
 	}
 	return all
 }
@@ -56,15 +89,20 @@ func GrantQueries() []PagedQuery {
 	if err != nil {
 		panic(err)
 	}
-	lite, pg := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg)
+	lite, pg, my := (&sqliteEngine{}).statements(cfg), (&postgresEngine{}).statements(cfg), mysqlStatements(cfg)
 	const groups = `["","group1","group2"]`
+	query := func(name string, of func(statements) string, args ...any) PagedQuery {
+		return PagedQuery{Name: name, SQLite: of(lite), Postgres: of(pg), Args: args, MySQL: func([]any) (string, []any) {
+			return onMySQL(of(my), slices.Clone(args)...)
+		}}
+	}
 	return []PagedQuery{
-		{"Access", lite.access, pg.access, []any{"thr_5006", "tenant1", "subject1"}},
-		{"Grantees", lite.grantees, pg.grantees, []any{"thr_5", 21, 10_000, "tenant1", "subject2", ""}},
-		{"EraseOwner, to", lite.eraseTo, pg.eraseTo, []any{"tenant1", "subject1"}},
-		{"EraseOwner, by", lite.eraseBy, pg.eraseBy, []any{"tenant1", "subject1"}},
-		{"Revoke", lite.revoke, pg.revoke, []any{"thr_5006", "tenant1", "subject1", ""}},
-		{"SharedWith", lite.sharedWith, pg.sharedWith, []any{"tenant1", "subject1", groups, 21, 10_000, "thr_5006"}},
+		query("Access", func(s statements) string { return s.access }, "thr_5006", "tenant1", "subject1"),
+		query("Grantees", func(s statements) string { return s.grantees }, "thr_5", 21, 10_000, "tenant1", "subject2", ""),
+		query("EraseOwner, to", func(s statements) string { return s.eraseTo }, "tenant1", "subject1"),
+		query("EraseOwner, by", func(s statements) string { return s.eraseBy }, "tenant1", "subject1"),
+		query("Revoke", func(s statements) string { return s.revoke }, "thr_5006", "tenant1", "subject1", ""),
+		query("SharedWith", func(s statements) string { return s.sharedWith(4) }, "tenant1", "subject1", groups, 21, 10_000, "thr_5006"),
 	}
 }
 
@@ -83,6 +121,10 @@ func Exec(s *Store, text string) error {
 		_, err := e.pool.Exec(context.Background(), text)
 		return err
 	}
+	if e, ok := s.engine.(*mysqlEngine); ok {
+		_, err := e.db.ExecContext(context.Background(), text)
+		return err
+	}
 	return onSQLite(s, func(c *sqliteConn) error { return c.exec(context.Background(), text) })
 }
 
@@ -90,6 +132,9 @@ func Exec(s *Store, text string) error {
 func Query(s *Store, text string, into ...any) error {
 	if e, ok := s.engine.(*postgresEngine); ok {
 		return e.pool.QueryRow(context.Background(), text).Scan(into...)
+	}
+	if e, ok := s.engine.(*mysqlEngine); ok {
+		return e.db.QueryRowContext(context.Background(), text).Scan(into...)
 	}
 	return onSQLite(s, func(c *sqliteConn) error { return c.run(context.Background(), step{text, nil, only(into...)}) })
 }
@@ -119,6 +164,25 @@ func Write(ctx context.Context, s *Store, text string, f func() error) (settled 
 	})
 }
 
+// BeforeCommit returns a Store over the engine of s whose writes call f after their statements and before their COMMIT.
+func BeforeCommit(s *Store, f func(context.Context) error) *Store {
+	return &Store{ids: s.ids, engine: pausing{s.engine, f}, sql: s.sql, cfg: s.cfg}
+}
+
+type pausing struct {
+	engine
+	f func(context.Context) error
+}
+
+func (e pausing) write(ctx context.Context, f func(context.Context, tx) error) (settled bool, err error) {
+	return e.engine.write(ctx, func(ctx context.Context, tx tx) error {
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return e.f(ctx)
+	})
+}
+
 // CodeOfDriver returns what the engine makes of an error of its driver.
 func CodeOfDriver(s *Store, err error) store.Code { return s.engine.classify(err).code }
 
@@ -139,7 +203,7 @@ func Migration(file string) string {
 
 // BareTexts returns the statements that load a thread, read the newest items, and add an item in a transaction.
 func BareTexts(s *Store) (load, page, touch, insert string) {
-	return s.sql.loadThread, s.sql.itemPages[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
+	return s.sql.loadThread, s.sql.itemPages.texts[store.NewestFirst][0], s.sql.touchThread, s.sql.insertItem
 }
 
 // OFDLocks asks for the locks that OpenSQLite asks for.

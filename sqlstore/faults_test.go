@@ -18,7 +18,7 @@ func TestTheRecommendedStackConformsOverFaulty(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, open opener) {
 		t.Parallel()
-		spareTheDetector(t, "sqlite", "sqlite_in_memory")
+		spareTheDetector(t, "sqlite", "sqlite_in_memory", "mariadb")
 		partly(t, "sqlite", "sqlite_in_memory")
 		base := kept{open(t)}
 		storetest.Run(t, func(t *testing.T) store.Store {

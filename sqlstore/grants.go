@@ -2,7 +2,7 @@ package sqlstore
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -14,47 +14,72 @@ import (
 
 var _ sharing.Store = (*Store)(nil)
 
-// grantStatements has the texts of the statements for grants. A trigger ends the grants of a deleted thread.
+// grantStatements has the texts of the statements for grants.
 type grantStatements struct {
-	claim, grant, revoke, access, grantees, sharedWith string
-	eraseTo, eraseBy                                   string
+	claim, grant, revoke, access, grantees string
+	eraseTo, eraseBy                       string
+	sharedWith                             func(grantees int) string
 }
 
 func grantStatementsFor(d dialect, q func(string) string) grantStatements {
 	// A principal is $1 and $2, its tenant and subject, and $3, its groups. The group '' is the tenant.
-	const columns = `g.thread_id, g.tenant, g.subject, g.grp, g.role, g.by_tenant, g.by_subject, g.granted_at, g.version`
-	inGroups := ` IN (SELECT value FROM ` + d.groups + `)`
+	const (
+		columns = `g.thread_id, g.tenant, g.subject, g.grp, g.role, g.by_tenant, g.by_subject, g.granted_at, g.version`
+		newest  = ` ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`
+	)
 	newer := func(to string) string {
-		return ` AND NOT EXISTS (SELECT 1 FROM {grants} h WHERE h.thread_id = g.thread_id AND h.tenant = $1 AND ` + to + `
-			AND (h.granted_at, h.subject, h.grp) > (g.granted_at, g.subject, g.grp))`
+		return ` AND NOT EXISTS (SELECT 1 FROM {grants} h` + d.using(`PRIMARY`) + ` WHERE h.thread_id = g.thread_id AND h.tenant = $1 AND ` + to + `
+			AND ` + d.beyond(`h.granted_at, h.subject, h.grp`, `>`, `g.granted_at`, `g.subject`, `g.grp`) + `)`
 	}
-	shared := `FROM {grants} g WHERE g.tenant || '' = $1 AND g.subject || '' = p.subject AND g.grp || '' = p.grp
-		AND (g.granted_at, g.thread_id) < ($5, $6)
-		AND NOT EXISTS (SELECT 1 FROM {threads} t WHERE t.id = g.thread_id AND t.tenant = $1 AND t.subject = $2)` +
-		newer(`h.subject = $2 AND h.grp = ''`) + newer(`h.subject = '' AND h.grp`+inGroups) + `
-		ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`
+	// sharedTo returns the grants to one grantee.
+	sharedTo := func(subject, group, groups string) string {
+		return `FROM {grants} g` + d.using(`by_grantee`) + ` WHERE ` + d.plain(`g.tenant`) + ` = $1 AND ` + d.plain(`g.subject`) + ` = ` + subject + ` AND ` + d.plain(`g.grp`) + ` = ` + group + `
+			AND ` + d.beyond(`g.granted_at, g.thread_id`, `<`, `$5`, `$6`) + `
+			AND NOT EXISTS (SELECT 1 FROM {threads} t` + d.using(`PRIMARY`) + ` WHERE t.id = g.thread_id AND t.tenant = $1 AND t.subject = $2)` +
+			newer(`h.subject = $2 AND h.grp = ''`) + newer(`h.subject = '' AND `+groups) + newest
+	}
+	// Each grantee that the principal is has a range of an index. At most $4 rows of each are sorted.
+	sharedWith := func(grantees int) string {
+		// A variable has all groups, because the text would be as long as the square of their number.
+		const inGroups = `locate(concat(0x00, h.grp, 0x00), @chatstore_groups) > 0`
+		one := `(SELECT ` + columns + ` ` + sharedTo(`$2`, `''`, inGroups) + `)`
+		for n := range grantees - 1 {
+			one += ` UNION ALL (SELECT ` + columns + ` ` + sharedTo(`''`, fmt.Sprintf(`$3.%d`, n), inGroups) + `)`
+		}
+		return q(`SET @chatstore_groups = $3.*; SELECT ` + columns + ` FROM (` + one + `) g` + newest)
+	}
+	if !d.mysql {
+		text := q(`SELECT ` + columns + ` FROM (SELECT $2 || '' AS subject, '' AS grp UNION ALL SELECT '', value FROM ` + d.groups + `) p
+			` + strings.ReplaceAll(d.lateral, "{rows}", sharedTo(`p.subject`, `p.grp`, `h.grp IN (SELECT value FROM `+d.groups+`)`)) + newest)
+		sharedWith = func(int) string { return text }
+	}
+	// It changes the thread's row, so a deletion comes before or after the grant. A deletion under REPEATABLE READ, or at another node
+	// of a cluster, would pass a mere lock and miss the grant.
+	claimed := `places`
+	if d.mysql { // which writes nothing if all values are as before
+		claimed = `places + 1`
+	}
 	return grantStatements{
-		// It changes the thread's row, so a deletion comes before or after the grant. A lock would not be enough: a deletion under
-		// REPEATABLE READ would not see the grant.
-		claim: q(`UPDATE {threads} SET places = places WHERE id = $1 AND state = 0`),
+		claim: q(`UPDATE {threads} SET places = ` + claimed + ` WHERE id = $1 AND state = 0`),
 		grant: q(`INSERT INTO {grants} (thread_id, tenant, subject, grp, role, by_tenant, by_subject, granted_at, version)
-			SELECT id, $2, $3, $4, CAST($5 AS smallint), $6, $7, CAST($8 AS bigint), version FROM {threads}
-			WHERE id = $1 AND state = 0 AND subject <> '' AND ($4 = '' OR tenant = $2)
-			ON CONFLICT (thread_id, tenant, subject, grp) DO UPDATE SET role = excluded.role, by_tenant = excluded.by_tenant,
-				by_subject = excluded.by_subject, granted_at = excluded.granted_at, version = excluded.version RETURNING version`),
+			SELECT id, $2, $3, $4, CAST($5 AS {bigint}), $6, $7, CAST($8 AS {bigint}), version FROM {threads}
+			WHERE ` + mayGrant + d.onConflict(`thread_id, tenant, subject, grp`, `role`, `by_tenant`, `by_subject`, `granted_at`, `version`) +
+			d.changed(`{threads}`, mayGrant, `version`)),
 		revoke: q(`DELETE FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = $4`),
 		// It reads all groups that the thread is granted to: that is faster than to look for each group of a principal.
 		access: q(`SELECT subject, grp, role, version FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = $3 AND grp = ''
 			UNION ALL SELECT subject, grp, role, version FROM {grants} WHERE thread_id = $1 AND tenant = $2 AND subject = ''`),
-		grantees: q(`SELECT ` + columns + ` FROM {grants} g WHERE thread_id || '' = $1 AND (granted_at, tenant, subject, grp) < ($3, $4, $5, $6)
+		grantees: q(`SELECT ` + columns + ` FROM {grants} g` + d.using(`by_time`) + ` WHERE ` + d.plain(`thread_id`) + ` = $1 AND ` +
+			d.beyond(`granted_at, tenant, subject, grp`, `<`, `$3`, `$4`, `$5`, `$6`) + `
 			ORDER BY granted_at DESC, tenant DESC, subject DESC, grp DESC LIMIT $2`),
-		// Each grantee that the principal is has a range of an index. At most $4 rows of each are sorted.
-		sharedWith: q(`SELECT ` + columns + ` FROM (SELECT $2 || '' AS subject, '' AS grp UNION ALL SELECT '', value FROM ` + d.groups + `) p
-			` + strings.ReplaceAll(d.lateral, "{rows}", shared) + ` ORDER BY g.granted_at DESC, g.thread_id DESC LIMIT $4`),
-		eraseTo: q(`DELETE FROM {grants} WHERE tenant || '' = $1 AND subject || '' = $2`),
-		eraseBy: q(`UPDATE {grants} SET by_tenant = '', by_subject = '' WHERE by_tenant = $1 AND by_subject = $2 AND by_subject <> ''`),
+		sharedWith: sharedWith,
+		eraseTo:    q(`DELETE FROM {grants} WHERE ` + d.plain(`tenant`) + ` = $1 AND ` + d.plain(`subject`) + ` = $2`),
+		eraseBy:    q(`UPDATE {grants} SET by_tenant = '', by_subject = '' WHERE by_tenant = $1 AND by_subject = $2 AND by_subject <> ''`),
 	}
 }
+
+// mayGrant finds the thread that a grant is for.
+const mayGrant = `id = $1 AND state = 0 AND subject <> '' AND ($4 = '' OR tenant = $2)`
 
 var grantChecks sharing.Checks
 
@@ -141,12 +166,11 @@ func (s *Store) SharedWith(ctx context.Context, p store.Principal, after string,
 	if err != nil || who == nil {
 		return store.Page[sharing.Grant]{}, err
 	}
-	groups := []string{} // not null; the group "" is the tenant
+	var groups []string // the group "" is the tenant
 	for _, to := range who[1:] {
 		groups = append(groups, to.Group)
 	}
-	list, _ := json.Marshal(groups) // strings cannot fail
-	return s.grants(ctx, "", s.sql.sharedWith, limit, p.Owner.Tenant, p.Owner.Subject, string(list), limit+1, micros(place), place.ThreadID)
+	return s.grants(ctx, "", s.sql.sharedWith(len(who)), limit, p.Owner.Tenant, p.Owner.Subject, s.sql.list(groups), limit+1, micros(place), place.ThreadID)
 }
 
 // micros returns the time of a cursor. Without a cursor it is later than all others.

@@ -59,9 +59,13 @@ func shared(t testing.TB, open opener, n int) *sqlstore.Store {
 }
 
 // A program of the edition before knows no grants, and may run until it is replaced. Its statement ends them all the same.
+// MySQL has no older programs.
 func TestADeletionByAnOlderProgramEndsTheGrants(t *testing.T) {
 	onEach(t, func(t *testing.T, open opener) {
 		s := shared(t, open, 2)
+		if s.LayerName() == "mysql" {
+			return
+		}
 		must(t, sqlstore.Exec(s, "UPDATE "+sqlstore.Table(s, "threads")+" SET state = 1, doc = '', version = version + 1 WHERE id = 'thr_0' AND state = 0"))
 		must(t, sqlstore.Exec(s, "DELETE FROM "+sqlstore.Table(s, "threads")+" WHERE id = 'thr_1'")) // nor does an operator
 		var n int

@@ -22,14 +22,14 @@ func TestNobodyLearnsOfOthers(t *testing.T) {
 		t.Run("guarded", func(t *testing.T) {
 			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				return store.Wrap(base, guard(g))
-			}, isolate.Options{Base: over, Traces: tries(10, 3), Counting: isolate.CountAll})
+			}, isolate.Options{Base: over, Traces: lightly(10, 3), Counting: isolate.CountAll})
 		})
 		t.Run("guarded and cached, with the store's grants", func(t *testing.T) {
 			grants, _ := store.As[sharing.Grants](base)
 			isolate.Run(t, func(base store.Store, g *isolate.Grants) store.Store {
 				g.KeepIn(grants)
 				return store.Wrap(base, guard(grants, authz.ShareBelow()), cache.New(cache.WithMaxEntries(8)))
-			}, isolate.Options{Base: over, Traces: tries(10, 3)})
+			}, isolate.Options{Base: over, Traces: lightly(10, 3)})
 		})
 	})
 }

@@ -10,22 +10,27 @@ import (
 
 // LoadThreadItems lists the thread's items.
 func (s *Store) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
+	return listItems(ctx, s, threadID, q, func(r *row) (chat.Item, error) {
+		it, err := chat.ParseItem(r.doc)
+		if err != nil {
+			return it, call{store.OpLoadThreadItems, store.RowItem, r.id}.error(store.CodeInternal, err)
+		}
+		return it, nil
+	})
+}
+
+// listItems reads a page of the thread's items. value returns the value of a row.
+func listItems[T any](ctx context.Context, s *Store, threadID string, q store.PageQuery, value func(*row) (T, error)) (store.Page[T], error) {
 	c := call{store.OpLoadThreadItems, store.RowThread, threadID}
 	q, err := checks.Items(ctx, threadID, q)
 	if err != nil {
-		return store.Page[chat.Item]{}, err
+		return store.Page[T]{}, err
 	}
 	var version uint64
 	page, err := list(ctx, s, c, s.sql.itemPages, q, []any{threadID}, func(r *row) []any {
 		version = 0
 		return []any{&version, &r.doc, &r.id, &r.at, &r.place}
-	}, func(r *row) (chat.Item, error) {
-		it, err := chat.ParseItem(r.doc)
-		if err != nil {
-			return it, call{c.op, store.RowItem, r.id}.error(store.CodeInternal, err)
-		}
-		return it, nil
-	})
+	}, value)
 	if code := store.CodeOf(err); code == store.CodeOK || code == store.CodeNotFound {
 		driver.ReportVersion(ctx, threadID, version, version)
 	}

@@ -153,7 +153,7 @@ func TestHealthIsGoodWhileASQLiteFileGrowsAndShrinks(t *testing.T) {
 			}
 		}
 	})
-	for n := range tries(200, 40) {
+	for n := range tries(100, 40) {
 		id := fmt.Sprint("thr_", n)
 		must(t, s.SaveThread(t.Context(), chat.Thread{ID: id, Title: strings.Repeat("x", 100_000), CreatedAt: noon}))
 		must(t, s.DeleteThread(t.Context(), id))
@@ -187,6 +187,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantErr(t, errOf(sqlstore.OpenSQLite(t.Context(), ":memory:", o)), store.CodeInvalid)
 			wantErr(t, errOf(sqlstore.OpenPostgres(t.Context(), "host=/nowhere", o)), store.CodeInvalid)
+			wantErr(t, errOf(sqlstore.OpenMySQL(t.Context(), "unix(/nowhere)/chat", o)), store.CodeInvalid)
 		})
 	}
 	wantErr(t, errOf(sqlstore.OpenSQLite(t.Context(), ":memory:", sqlstore.WithSchema("chat"))), store.CodeInvalid)

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -34,12 +35,12 @@ import (
 // With a Bus, a cached read is at most as old as the lease of the Bus ([pubsub.WithLease]). One Bus serves any number of
 // caches. While the triggers are disabled, reads bypass the caches.
 //
-// Bus returns [store.ErrInvalid] for SQLite, behind a pooler without [WithListenDSN], with [WithoutNotify], and if the triggers
+// Bus returns [store.ErrInvalid] for other databases than PostgreSQL, behind a pooler without [WithListenDSN], with [WithoutNotify], and if the triggers
 // are off and the role may not switch them on.
 func (s *Store) Bus(ctx context.Context, opts ...pubsub.Option) (*pubsub.Bus, error) {
 	e, ok := s.engine.(*postgresEngine)
 	if !ok {
-		return nil, invalid("Bus: SQLite does not announce changes: use package redisbus, or a short cache.WithTTL")
+		return nil, invalid("Bus: only PostgreSQL announces changes: use cache.WithRevalidation, or package redisbus")
 	}
 	if e.cfg.pooler && e.cfg.listenDSN == "" {
 		return nil, invalid("Bus: LISTEN does not work through a pooler: give a direct connection with WithListenDSN")
@@ -158,10 +159,14 @@ var _ pubsub.Transport = (*listener)(nil)
 func (l *listener) Connect(ctx context.Context) (pubsub.Conn, error) {
 	c, err := l.e.connect(ctx, l.dsn)
 	if err != nil {
-		return nil, err
+		return nil, reasonOf(err, "the server cannot be reached")
 	}
 	if err := l.listen(ctx, c); err != nil {
-		return nil, errors.Join(err, c.Close(ctx))
+		_ = c.Close(ctx) // the error before says more
+		if errors.Is(err, errDisabled) {
+			return nil, err
+		}
+		return nil, reasonOf(err, "the connection was lost")
 	}
 	return &listening{e: l.e, c: c}, nil
 }
@@ -182,10 +187,15 @@ func (l *listener) listen(ctx context.Context, c *pgx.Conn) error {
 		return eachRow(rows, st)
 	})
 	if err == nil && !on {
-		err = errors.New("sqlstore: the triggers that announce changes are disabled")
+		err = errDisabled
 	}
 	return err
 }
+
+var errDisabled = errors.New("sqlstore: the triggers that announce changes are disabled")
+
+// reasonOf returns an error that can be logged: the server's own text may repeat the password.
+func reasonOf(err error, otherwise string) error { return errors.New(cmp.Or(Reason(err), otherwise)) }
 
 // Publish does nothing: the triggers announce changes.
 func (l *listener) Publish(context.Context, string) error { return nil }
@@ -200,7 +210,7 @@ type listening struct {
 func (l *listening) Receive(ctx context.Context) (string, error) {
 	n, err := l.c.WaitForNotification(ctx)
 	if err != nil {
-		return "", err
+		return "", reasonOf(err, "the connection was lost")
 	}
 	return n.Payload, nil
 }

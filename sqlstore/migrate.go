@@ -52,6 +52,12 @@ func MigratePostgres(ctx context.Context, dsn string, opts ...Option) error {
 	return migrated(OpenPostgres(ctx, dsn, append(slices.Clip(opts), migrating)...))
 }
 
+// MigrateMySQL is like [MigratePostgres], for MySQL and MariaDB. It cannot be rolled back there. What was interrupted goes on with the next
+// call.
+func MigrateMySQL(ctx context.Context, dsn string, opts ...Option) error {
+	return migrated(OpenMySQL(ctx, dsn, append(slices.Clip(opts), migrating)...))
+}
+
 func migrating(c *config) { c.unmigrated = false }
 
 func migrated(s *Store, err error) error {
@@ -182,7 +188,7 @@ func checkSchema(ctx context.Context, cfg config, e engine) error {
 }
 
 func (e *sqliteEngine) tableExists() string {
-	return `SELECT count(*) FROM sqlite_master WHERE '"' || name || '"' = ?1`
+	return `SELECT count(*) FROM sqlite_master WHERE name = ?1`
 }
 
 func (e *sqliteEngine) newLog() string {

@@ -16,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -36,6 +37,14 @@ func places(t *testing.T, f func(t *testing.T, open, migrate func(opts ...sqlsto
 			return sqlstore.OpenPostgres(t.Context(), dsn, append([]sqlstore.Option{sqlstore.WithMaxConns(3), patient}, opts...)...)
 		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
 			return nil, sqlstore.MigratePostgres(t.Context(), dsn, opts...)
+		})
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		dsn := mysqltest.Shared(t).DSN(t)
+		f(t, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return sqlstore.OpenMySQL(t.Context(), dsn, append([]sqlstore.Option{sqlstore.WithMaxConns(3), patient}, opts...)...)
+		}, func(opts ...sqlstore.Option) (*sqlstore.Store, error) {
+			return nil, sqlstore.MigrateMySQL(t.Context(), dsn, opts...)
 		})
 	})
 }

@@ -1,7 +1,6 @@
 package sqlstore_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/proxy"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -22,11 +23,26 @@ func broken(t *testing.T) *pgtest.Network {
 	return pgtest.NewNetwork(t, pgtest.Shared(t).DSN(t))
 }
 
+// wired runs a test on a new database of each server, behind a network. Each message contains its statement.
+func wired(t *testing.T, f func(t *testing.T, n *proxy.Proxy, open opener)) {
+	t.Run("postgres", func(t *testing.T) {
+		n := broken(t)
+		f(t, n.Proxy, func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
+			return openPG(t, n.DSN, append(opts, sqlstore.WithPooler())...)
+		})
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		n := mysqltest.NewNetwork(t, mysqltest.Shared(t).DSN(t))
+		f(t, n.Proxy, func(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store { return openMySQL(t, n.DSN, opts...) })
+	})
+}
+
 // first returns a for the first message that contains part, and pass for all others.
 func first(part string, a pgtest.Action) func([]byte) pgtest.Action {
 	done := false
 	return func(sent []byte) pgtest.Action {
-		if done || !bytes.Contains(bytes.ToLower(sent), []byte(part)) {
+		text := strings.NewReplacer("start transaction", "begin", "autocommit", "", "read committed", "").Replace(strings.ToLower(string(sent)))
+		if done || !strings.Contains(text, part) {
 			return pgtest.Pass
 		}
 		done = true
@@ -42,22 +58,23 @@ func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 		there bool
 	}{"before the server has it": {pgtest.Break, false}, "before the answer": {pgtest.BreakAnswer, true}} {
 		t.Run(name, func(t *testing.T) {
-			n := broken(t)
-			s := openPG(t, n.DSN)
-			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			n.Do(first("commit", c.do))
-			reported := false
-			ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
-			err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
-			if !errors.Is(err, store.ErrUnavailable) || store.IsDefinite(err) {
-				t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
-			}
-			if reported {
-				t.Error("a version was reported")
-			}
-			if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); (err == nil) != c.there {
-				t.Errorf("the item exists: %v, want %v", err == nil, c.there)
-			}
+			wired(t, func(t *testing.T, n *proxy.Proxy, open opener) {
+				s := open(t)
+				must(t, s.SaveThread(t.Context(), thread("thr_1")))
+				n.Do(first("commit", c.do))
+				reported := false
+				ctx := callctx.WithVersionRecorder(t.Context(), func(string, uint64, uint64) { reported = true })
+				err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1"))
+				if !errors.Is(err, store.ErrUnavailable) || store.IsDefinite(err) {
+					t.Errorf("got %v, definite %v", err, store.IsDefinite(err))
+				}
+				if reported {
+					t.Error("a version was reported")
+				}
+				if _, err := s.LoadItem(t.Context(), "thr_1", "msg_1"); (err == nil) != c.there {
+					t.Errorf("the item exists: %v, want %v", err == nil, c.there)
+				}
+			})
 		})
 	}
 }
@@ -65,21 +82,22 @@ func TestAConnectionLostInACommitLeavesTheOutcomeUnknown(t *testing.T) {
 // If the connection breaks before the COMMIT, the write did not happen and is retried.
 func TestAConnectionLostBeforeACommitIsTriedAgain(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
-		for _, a := range []pgtest.Action{pgtest.Break, pgtest.BreakAnswer} {
-			n := broken(t)
-			// Each message contains its statement.
-			s := openPG(t, n.DSN, sqlstore.WithPooler(), patient)
-			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			n.Do(first(part, a))
-			var versions []uint64
-			ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
-			if err := s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")); err != nil {
-				t.Errorf("%s, %d: %v (cause %v)", part, a, err, causeOf(err))
+		wired(t, func(t *testing.T, n *proxy.Proxy, open opener) {
+			for _, a := range []proxy.Action{proxy.Break, proxy.BreakAnswer} {
+				s := open(t, patient)
+				id := fmt.Sprint("thr_", a)
+				must(t, s.SaveThread(t.Context(), thread(id)))
+				n.Do(first(part, a))
+				var versions []uint64
+				ctx := callctx.WithVersionRecorder(t.Context(), func(_ string, before, after uint64) { versions = append(versions, before, after) })
+				if err := s.AddThreadItem(ctx, id, item(t, "msg_1")); err != nil {
+					t.Errorf("%s, %d: %v (cause %v)", part, a, err, causeOf(err))
+				}
+				if len(versions) != 2 || versions[0] != 1 || versions[1] != 2 {
+					t.Errorf("%s, %d: reported %v, want once, from 1 to 2", part, a, versions)
+				}
 			}
-			if len(versions) != 2 || versions[0] != 1 || versions[1] != 2 {
-				t.Errorf("%s, %d: reported %v, want once, from 1 to 2", part, a, versions)
-			}
-		}
+		})
 	}
 }
 
@@ -88,39 +106,43 @@ func TestASilentNetworkDoesNotHoldACallThatWasCancelled(t *testing.T) {
 	for _, part := range []string{"begin", "update", "insert"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
-			n := broken(t)
-			s := openPG(t, n.DSN, sqlstore.WithPooler(), sqlstore.WithCancelDelay(10*time.Millisecond)) // wait only briefly for an answer that never comes
-			must(t, s.SaveThread(t.Context(), thread("thr_1")))
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			lose := first(part, pgtest.LoseAnswer)
-			n.Do(func(sent []byte) pgtest.Action {
-				a := lose(sent)
-				if a != pgtest.Pass {
-					cancel()
-				}
-				return a
+			wired(t, func(t *testing.T, n *proxy.Proxy, open opener) {
+				s := open(t, sqlstore.WithCancelDelay(10*time.Millisecond)) // wait only briefly for an answer that never comes
+				must(t, s.SaveThread(t.Context(), thread("thr_1")))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				lose := first(part, proxy.LoseAnswer)
+				n.Do(func(sent []byte) proxy.Action {
+					a := lose(sent)
+					if a != proxy.Pass {
+						cancel()
+					}
+					return a
+				})
+				wantErr(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")), store.CodeCanceled, store.ErrNotApplied)
+				wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
 			})
-			wantErr(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")), store.CodeCanceled, store.ErrNotApplied)
-			wantErr(t, errOf(s.LoadItem(t.Context(), "thr_1", "msg_1")), store.CodeNotFound)
 		})
 	}
 }
 
 // The caller's context does not end a COMMIT: the write waits for the answer.
 func TestACommitIsNotCancelled(t *testing.T) {
-	n := broken(t)
-	s := openPG(t, n.DSN)
-	must(t, s.SaveThread(t.Context(), thread("thr_1")))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	n.Do(func(sent []byte) pgtest.Action {
-		if bytes.Contains(sent, []byte("commit")) {
-			cancel()
-		}
-		return pgtest.Pass
+	wired(t, func(t *testing.T, n *proxy.Proxy, open opener) {
+		s := open(t)
+		must(t, s.SaveThread(t.Context(), thread("thr_1")))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		at := first("commit", proxy.LoseAnswer)
+		n.Do(func(sent []byte) proxy.Action {
+			if at(sent) != proxy.Pass {
+				cancel()
+			}
+			return proxy.Pass
+		})
+		must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
+		get[chat.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
 	})
-	must(t, s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")))
-	get[chat.Item](t)(s.LoadItem(t.Context(), "thr_1", "msg_1"))
 }
 
 // A cancelled call stops at the server, so that it holds and awaits no locks. Its connection is kept.

@@ -34,10 +34,11 @@ type config struct {
 	unmigrated       bool
 	silent           bool
 	listenDSN        string
+	noSyncWait       bool
 	cancelDelay      time.Duration
 }
 
-// Option configures [OpenSQLite] and [OpenPostgres]. They return [store.ErrInvalid] for an invalid option.
+// Option configures a [Store]. The functions that open one return [store.ErrInvalid] for an invalid option.
 type Option func(*config)
 
 // WithIDs generates new ids with g. The default is [store.DefaultIDs].
@@ -48,15 +49,16 @@ func WithIDs(g store.IDGenerator) Option { return func(c *config) { c.ids = g } 
 func WithTablePrefix(prefix string) Option { return func(c *config) { c.prefix = prefix } }
 
 // WithSchema puts the tables into a PostgreSQL schema, and creates it if it is missing. The default is the first schema of
-// the connection's search_path. The rules for its name are those of [WithTablePrefix]. SQLite has no schemas: there it is an
-// error.
+// the connection's search_path. The rules for its name are those of [WithTablePrefix]. For other databases it is an error: in MySQL a
+// schema is a database, which the DSN names.
 func WithSchema(schema string) Option { return func(c *config) { c.schema = schema } }
 
 // WithMaxConns limits the number of database connections; the default is DefaultMaxConns. SQLite uses one more connection,
-// for writing. Calls wait for a free connection. Idle PostgreSQL connections are closed after five minutes.
+// for writing. Calls wait for a free connection. Idle connections to a server are closed after five minutes. To MySQL, the Store
+// opens more for moments: to cancel a statement, and to ask about a COMMIT that was not answered.
 func WithMaxConns(n int) Option { return func(c *config) { c.maxConns = n } }
 
-// WithConnLifetime limits how long a connection to PostgreSQL is used; the default is DefaultConnLifetime. After a failover, or
+// WithConnLifetime limits how long a connection to a server is used; the default is DefaultConnLifetime. After a failover, or
 // behind a proxy, connections then find the right server in the end. With 0, connections are used without a limit. It has no
 // effect on SQLite.
 func WithConnLifetime(d time.Duration) Option { return func(c *config) { c.connLifetime = d } }
@@ -65,12 +67,13 @@ func WithConnLifetime(d time.Duration) Option { return func(c *config) { c.connL
 // retried for as long. The default is DefaultRetryFor. A call stops retrying when its context ends.
 func WithRetryFor(d time.Duration) Option { return func(c *config) { c.retryFor = d } }
 
-// WithStatementTimeout limits the time of a PostgreSQL statement (statement_timeout). The default is
-// DefaultStatementTimeout. The deadline of a write's context shortens it. It has no effect on SQLite, where only the context
-// limits a statement.
+// WithStatementTimeout limits the time of a server's statement. The default is DefaultStatementTimeout. The deadline of a write's
+// context shortens it. PostgreSQL gets it as statement_timeout. MySQL gets an order to stop the statement, and MariaDB ends a transaction
+// that is idle for as long. It has no effect on SQLite, where only the context limits a statement.
 func WithStatementTimeout(d time.Duration) Option { return func(c *config) { c.statementTimeout = d } }
 
-// WithLockTimeout limits how long a PostgreSQL statement waits for a lock (lock_timeout). The default is DefaultLockTimeout.
+// WithLockTimeout limits how long a statement waits for a lock, in PostgreSQL (lock_timeout) and in MySQL (innodb_lock_wait_timeout, in
+// whole seconds, rounded up). The default is DefaultLockTimeout.
 func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.lockTimeout = d } }
 
 // Durability says which failures an acknowledged write of SQLite survives.
@@ -85,8 +88,8 @@ const (
 	SurvivesKill
 )
 
-// WithDurability sets which failures SQLite's acknowledged writes survive. The default is SurvivesPowerCut. PostgreSQL is
-// configured at the server (synchronous_commit).
+// WithDurability sets which failures SQLite's acknowledged writes survive. The default is SurvivesPowerCut. It has
+// no effect on servers, which have settings of their own: synchronous_commit, or innodb_flush_log_at_trx_commit and sync_binlog.
 func WithDurability(d Durability) Option { return func(c *config) { c.durability = d } }
 
 // WithPooler is for PostgreSQL behind a pooler that gives each transaction another connection, such as pgbouncer in
@@ -96,14 +99,20 @@ func WithPooler() Option { return func(c *config) { c.pooler = true } }
 
 // WithoutNotify switches off the PostgreSQL triggers that announce changes to a [Store.Bus], if an earlier Bus has switched them
 // on. They are switched off in the database, for all programs. A later Bus of another program switches them on again, and the
-// Bus of this Store is refused. It has no effect on SQLite, and with [WithoutMigration] it switches nothing off.
+// Bus of this Store is refused. It has no effect on other databases, and with [WithoutMigration] it switches nothing off.
 func WithoutNotify() Option { return func(c *config) { c.silent = true } }
 
 // WithListenDSN sets a direct connection for [Store.Bus]. It is necessary if the Store's own connections go through a
 // pooler, because LISTEN does not work there.
 func WithListenDSN(dsn string) Option { return func(c *config) { c.listenDSN = dsn } }
 
-// WithoutMigration leaves the schema unchanged: see [MigrateSQLite] and [MigratePostgres]. Opening fails with [ErrSchema] if
+// WithoutSyncWait is for a node of a MariaDB cluster (Galera), and makes its calls faster. By default, each read and each transaction
+// first waits until the node has all writes that the cluster has accepted (wsrep_sync_wait=1). So a read sees every write that has
+// returned, at any node. Without, a read may be as old as the node's queue is long, and a cache over it may keep what it read. It
+// has no effect on other databases.
+func WithoutSyncWait() Option { return func(c *config) { c.noSyncWait = true } }
+
+// WithoutMigration leaves the schema unchanged: see [MigrateSQLite], [MigratePostgres] and [MigrateMySQL]. Opening fails with [ErrSchema] if
 // this package needs another schema version.
 func WithoutMigration() Option { return func(c *config) { c.unmigrated = true } }
 

@@ -13,23 +13,44 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/internal/proxy"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
 
-// A write takes two round trips, whatever its stamp and deadline: its statements, then COMMIT. A read takes one.
+// A write takes two round trips, whatever its stamp and deadline: its statements, then COMMIT. A read takes one. On MySQL, it first
+// looks a cursor of threads up.
 func TestAWriteTakesTwoRoundTripsAndAReadOne(t *testing.T) {
-	for name, opts := range map[string][]sqlstore.Option{"direct": nil, "pooler": {sqlstore.WithPooler()}} {
+	one := sqlstore.WithMaxConns(1)
+	for name, wire := range map[string]func(t *testing.T) (*proxy.Proxy, *sqlstore.Store){
+		"direct": func(t *testing.T) (*proxy.Proxy, *sqlstore.Store) {
+			n := broken(t)
+			return n.Proxy, openPG(t, n.DSN, one)
+		},
+		"pooler": func(t *testing.T) (*proxy.Proxy, *sqlstore.Store) {
+			n := broken(t)
+			return n.Proxy, openPG(t, n.DSN, one, sqlstore.WithPooler())
+		},
+		"mariadb": func(t *testing.T) (*proxy.Proxy, *sqlstore.Store) {
+			n := mysqltest.NewNetwork(t, mysqltest.Shared(t).DSN(t))
+			return n.Proxy, openMySQL(t, n.DSN, one)
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			n := pgtest.NewNetwork(t, pgtest.Shared(t).DSN(t))
-			s := openPG(t, n.DSN, append(opts, sqlstore.WithMaxConns(1))...)
+			n, s := wire(t)
+			cursor := int64(1)
+			if name == "mariadb" {
+				cursor = 2
+			}
 			ctx, cancel := context.WithTimeout(bus.WithStamp(t.Context(), bus.Stamp{Origin: "cache", Write: 1}), time.Minute)
 			defer cancel()
 			a := get[chat.Attachment](t)(chat.NewAttachment("atc_1", chat.AttachmentBody{Type: "file", Name: "a", MIMEType: "text/plain"}))
 			var trips atomic.Int64
-			n.Do(func([]byte) pgtest.Action { trips.Add(1); return pgtest.Pass })
+			n.Do(func([]byte) proxy.Action { trips.Add(1); return proxy.Pass })
 			for _, c := range []struct {
 				name string
 				want int64
@@ -54,6 +75,17 @@ func TestAWriteTakesTwoRoundTripsAndAReadOne(t *testing.T) {
 				{"LoadThread", 1, func() error { return errOf(s.LoadThread(ctx, "thr_1")) }},
 				{"LoadThreadItems", 1, func() error { return errOf(s.LoadThreadItems(ctx, "thr_1", store.PageQuery{After: "msg_1"})) }},
 				{"LoadThreads", 1, func() error { return errOf(s.LoadThreads(ctx, store.ThreadQuery{})) }},
+				{"LoadThreads after a thread", cursor, func() error {
+					return errOf(s.LoadThreads(ctx, store.ThreadQuery{Owner: store.AnyOwner(), PageQuery: store.PageQuery{After: "thr_1"}}))
+				}},
+				{"Grant", 2, func() error {
+					must(t, s.SaveThread(ctx, chat.Thread{ID: "thr_2", CreatedAt: noon, Owner: ada}))
+					trips.Store(0)
+					return s.Grant(ctx, sharing.Grant{ThreadID: "thr_2", To: sharing.Grantee{Tenant: "acme", Subject: "eve"}, Role: sharing.Viewer, By: ada})
+				}},
+				{"EraseOwner", 2, func() error {
+					return errOf(s.EraseOwner(ctx, chat.Owner{Tenant: "acme", Subject: "nobody"}))
+				}},
 				{"DeleteThread", 2, func() error {
 					must(t, s.SaveThread(ctx, thread("thr_1")))
 					trips.Store(0)

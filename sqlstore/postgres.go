@@ -129,7 +129,8 @@ func primaryOnly(conn *pgx.ConnConfig) {
 	}
 }
 
-func (e *postgresEngine) name() string { return "postgres" }
+func (e *postgresEngine) scrub(context.Context) error { return nil }
+func (e *postgresEngine) name() string                { return "postgres" }
 
 func (e *postgresEngine) stats() poolStats {
 	st := e.pool.Stat()
@@ -151,18 +152,13 @@ func (e *postgresEngine) longestWrite() time.Duration {
 }
 
 func (e *postgresEngine) statements(cfg config) statements {
-	return statementsFor(dialect{
-		table: cfg.qualified, param: func(text string) string { return text },
-		ids:    "(SELECT json_array_elements_text($1::text::json))",
-		groups: "json_array_elements_text($3::text::json)", lateral: "CROSS JOIN LATERAL (SELECT g.* {rows}) g",
-		self: "'" + cfg.qualified("threads") + "'::regclass::oid::text || '.' || " + timeline, together: true,
-	})
+	return statementsFor(postgresDialect(cfg))
 }
 
 // qualified returns the name of a table, with its schema if one was named.
 func (c config) qualified(table string) string {
 	if c.schema == "" {
-		return `"` + c.prefix + table + `"`
+		return c.prefix + table // which needs no quotation marks
 	}
 	return `"` + c.schema + `"."` + c.prefix + table + `"`
 }
@@ -191,7 +187,7 @@ func (e *postgresEngine) healthy(ctx context.Context) error {
 	var readOnly bool
 	err := e.read(ctx, step{"SELECT current_setting('transaction_read_only')::bool", nil, only(&readOnly)})
 	if err == nil && readOnly {
-		err = errors.New("sqlstore: the database is read-only")
+		err = fmt.Errorf("%w: the database is read-only", errFound)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -50,9 +51,28 @@ func begun(t *testing.T, dsn, text string) pgx.Tx {
 // An insert that reports ErrNotApplied never appears, also if it was cancelled. Each error is one of the two outcomes.
 func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	t.Parallel()
+	t.Run("postgres", func(t *testing.T) {
+		dsn := pgtest.Shared(t).DSN(t)
+		cancelInserts(t, openPG(t, dsn, sqlstore.WithMaxConns(16)), func(text string) func() {
+			tx := begun(t, dsn, text)
+			return func() { must(t, tx.Rollback(t.Context())) }
+		}, lockThreads, "LOCK TABLE chatstore_threads, chatstore_items IN ACCESS EXCLUSIVE MODE")
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		srv := mysqltest.Shared(t)
+		dsn := srv.DSN(t)
+		root := srv.Admin(t, dsn)
+		cancelInserts(t, openMySQL(t, dsn, sqlstore.WithMaxConns(16)), func(text string) func() {
+			tx := holding(t, root, text)
+			return func() { must(t, tx.Rollback()) }
+		}, lockThreadsOfMySQL, "LOCK TABLES chatstore_threads WRITE, chatstore_items WRITE; UNLOCK TABLES")
+	})
+}
+
+// cancelInserts cancels inserts. lock executes a text in a transaction of another program, and returns how to end it. The text rows
+// locks all threads, and tables waits for all writes.
+func cancelInserts(t *testing.T, s *sqlstore.Store, lock func(text string) func(), rows, tables string) {
 	free, blocked := tries(1200, 240), tries(160, 40)
-	dsn := pgtest.Shared(t).DSN(t)
-	s := openPG(t, dsn, sqlstore.WithMaxConns(16))
 	must(t, s.SaveThread(t.Context(), thread("thr_1")))
 	var (
 		errs              = map[string]error{}
@@ -87,11 +107,10 @@ func TestACancelledInsertIsNotThereAfterADefiniteError(t *testing.T) {
 	}
 	add("free", free)
 
-	tx := begun(t, dsn, lockThreads)
+	unlock := lock(rows)
 	add("blocked", blocked)
-	must(t, tx.Rollback(t.Context()))
-	// Running writes hold locks on the tables: getting this lock waits for all of them.
-	must(t, begun(t, dsn, "LOCK TABLE chatstore_threads, chatstore_items IN ACCESS EXCLUSIVE MODE").Rollback(t.Context()))
+	unlock()
+	lock(tables)() // Running writes hold locks on the tables: getting this lock waits for all of them.
 
 	unknown := 0
 	for id, err := range errs {

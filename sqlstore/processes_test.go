@@ -25,6 +25,9 @@ const lease = 1500 * time.Millisecond
 // openWorker opens the stack of a process of the fleet. Entries never expire, so a read that is too old shows a missed
 // change.
 func openWorker(ctx context.Context, args []string) (store.Store, error) {
+	if len(args) > 1 {
+		return openPolling(ctx, args[0], args[1:])
+	}
 	s, err := sqlstore.OpenPostgres(ctx, args[0], sqlstore.WithRetryFor(100*time.Millisecond))
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
@@ -16,11 +17,19 @@ import (
 //
 //	go test -run '^$' -bench Writers -benchtime 1x .
 func BenchmarkWriters(b *testing.B) {
-	srv := pgtest.Start(b)
+	b.Run("postgres", func(b *testing.B) { benchmarkWriters(b, openPG, pgtest.Start(b).DSN) })
+	b.Run("mariadb", func(b *testing.B) {
+		benchmarkWriters(b, func(b testing.TB, dsn string, opts ...sqlstore.Option) *sqlstore.Store {
+			return mysqlOn(dsn)(b, opts...)
+		}, mysqltest.Start(b, "--innodb-log-file-size=256M", "--innodb-buffer-pool-size=256M").DSN)
+	})
+}
+
+func benchmarkWriters(b *testing.B, open func(testing.TB, string, ...sqlstore.Option) *sqlstore.Store, dsn func(testing.TB) string) {
 	for _, writers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			const rounds, each = 7, 1600
-			s := openPG(b, srv.DSN(b), sqlstore.WithMaxConns(writers))
+			s := open(b, dsn(b), sqlstore.WithMaxConns(writers))
 			ctx := context.Background()
 			for n := range 16 {
 				must(b, s.SaveThread(ctx, thread(fmt.Sprintf("thr_%d", n))))
@@ -60,8 +69,17 @@ func BenchmarkWriters(b *testing.B) {
 //
 //	go test -run '^$' -bench Distance -benchtime 1x .
 func BenchmarkDistance(b *testing.B) {
-	n := pgtest.NewNetwork(b, pgtest.Start(b).DSN(b))
-	s := openPG(b, n.DSN, sqlstore.WithMaxConns(1))
+	b.Run("postgres", func(b *testing.B) {
+		n := pgtest.NewNetwork(b, pgtest.Start(b).DSN(b))
+		benchmarkDistance(b, openPG(b, n.DSN, sqlstore.WithMaxConns(1)), n.Delay)
+	})
+	b.Run("mariadb", func(b *testing.B) {
+		n := mysqltest.NewNetwork(b, mysqltest.Start(b).DSN(b))
+		benchmarkDistance(b, mysqlOn(n.DSN)(b, sqlstore.WithMaxConns(1)), n.Delay)
+	})
+}
+
+func benchmarkDistance(b *testing.B, s *sqlstore.Store, delay func(time.Duration)) {
 	ctx := context.Background()
 	must(b, s.SaveThread(ctx, thread("thr_1")))
 	k := 0
@@ -70,7 +88,7 @@ func BenchmarkDistance(b *testing.B) {
 	added := func(call func() error) time.Duration {
 		var quickest [2]time.Duration
 		for i := range quickest {
-			n.Delay(time.Duration(i) * time.Millisecond)
+			delay(time.Duration(i) * time.Millisecond)
 			quickest[i] = time.Hour
 			for range 200 {
 				begin := time.Now()
@@ -78,7 +96,7 @@ func BenchmarkDistance(b *testing.B) {
 				quickest[i] = min(quickest[i], time.Since(begin))
 			}
 		}
-		n.Delay(0)
+		delay(0)
 		return quickest[1] - quickest[0]
 	}
 	for b.Loop() {

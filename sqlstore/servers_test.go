@@ -6,6 +6,7 @@ import (
 
 	"github.com/chatstore/chatstore/internal/stacktest"
 	"github.com/chatstore/chatstore/sqlstore"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -13,7 +14,7 @@ import (
 // Each server has a Store of its own over one database.
 func TestTwoServersAnswerOneFormAtOnce(t *testing.T) {
 	t.Parallel()
-	rounds := tries(300, 20)
+	rounds := lightly(300, 20)
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "chat.db")
 		stacktest.TwoServersAnswerOneForm(t, func(t testing.TB) store.Store {
@@ -24,6 +25,12 @@ func TestTwoServersAnswerOneFormAtOnce(t *testing.T) {
 		dsn := pgtest.Shared(t).DSN(t)
 		stacktest.TwoServersAnswerOneForm(t, func(t testing.TB) store.Store {
 			return get[*sqlstore.Store](t)(sqlstore.OpenPostgres(t.Context(), dsn, patient))
+		}, rounds)
+	})
+	t.Run("mariadb", func(t *testing.T) {
+		dsn := mysqltest.Shared(t).DSN(t)
+		stacktest.TwoServersAnswerOneForm(t, func(t testing.TB) store.Store {
+			return get[*sqlstore.Store](t)(sqlstore.OpenMySQL(t.Context(), dsn, patient))
 		}, rounds)
 	})
 }

@@ -325,10 +325,6 @@ func (e *postgresEngine) write(ctx context.Context, f func(context.Context, tx) 
 	return e.commit(ctx, c, t)
 }
 
-// verdictLimit limits the wait for an answer that the caller's context does not limit: to ROLLBACK, and to COMMIT once the
-// context has ended.
-const verdictLimit = 10 * time.Second
-
 // rollback ends a transaction after err and gives the connection back. A connection that cannot go on is closed.
 func (e *postgresEngine) rollback(c *pgxpool.Conn, err error) {
 	if err != nil && e.classify(err).drop {
@@ -343,9 +339,6 @@ func (e *postgresEngine) rollback(c *pgxpool.Conn, err error) {
 	}
 }
 
-// errAbandoned is the cause if a call stopped waiting for the answer to its COMMIT.
-var errAbandoned = errors.New("sqlstore: no answer to COMMIT yet")
-
 // commit commits and gives the connection back. It waits for the answer, and after the end of ctx for verdictLimit longer.
 // COMMIT itself is never cancelled: the server would answer that it has committed, though the standby that it waits for has
 // not confirmed. If the outcome is unknown, commit holds the connection's place in the pool until the server has ended the
@@ -353,29 +346,21 @@ var errAbandoned = errors.New("sqlstore: no answer to COMMIT yet")
 func (e *postgresEngine) commit(ctx context.Context, c *pgxpool.Conn, t *pgTx) (settled bool, err error) {
 	answered := make(chan error, 1)
 	go func() { answered <- sendCommit(c.Conn().PgConn()) }()
-	done := ctx.Done()
-	var late <-chan time.Time
-	for {
-		select {
-		case err := <-answered:
-			switch {
-			case err == nil:
-				c.Release()
-				return true, nil
-			case errors.Is(err, errWarned) || e.classify(err).settled:
-				c.Release()
-			default:
-				hangUp(c.Conn()) // also if a proxy lost the server, and is alive
-				e.outlive(ctx, c, t, nil)
-			}
-			return e.classify(err).settled, fmt.Errorf("commit: %w", err)
-		case <-done:
-			done, late = nil, time.After(verdictLimit)
-		case <-late:
-			e.outlive(ctx, c, t, answered)
-			return false, errAbandoned
-		}
+	err, ok := decided(ctx, answered)
+	switch {
+	case !ok:
+		e.outlive(ctx, c, t, answered)
+		return false, errAbandoned
+	case err == nil:
+		c.Release()
+		return true, nil
+	case errors.Is(err, errWarned) || e.classify(err).settled:
+		c.Release()
+	default:
+		hangUp(c.Conn()) // also if a proxy lost the server, and is alive
+		e.outlive(ctx, c, t, nil)
 	}
+	return e.classify(err).settled, fmt.Errorf("commit: %w", err)
 }
 
 // pollInterval is the time between two looks for the end of a transaction.

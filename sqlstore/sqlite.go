@@ -84,6 +84,7 @@ type sqliteEngine struct {
 	path          string      // "" in memory
 	file          os.FileInfo // of path when it was opened; nil before, and in memory
 	opened        string      // is different for each Store
+	foreign       bool        // the file has no tables of a Store; they are not to be made
 	reads, writes sqliteConns
 }
 
@@ -116,7 +117,7 @@ func newSQLite(path string, cfg config) (*sqliteEngine, error) {
 	}
 	e.reads = newSQLitePool(cfg.maxConns, func() (*sqliteConn, error) { return e.connect(e.path, 0, "PRAGMA query_only = on") })
 	e.writes = newSQLitePool(1, func() (*sqliteConn, error) {
-		return e.connect(e.path, sqlite.OpenCreate, "PRAGMA journal_mode = WAL")
+		return e.connect(e.path, sqlite.OpenCreate, walMode)
 	})
 	return e, nil
 }
@@ -129,6 +130,8 @@ func (c config) synchronous() int {
 	return 2 // FULL
 }
 
+const walMode = "PRAGMA journal_mode = WAL"
+
 func (e *sqliteEngine) connect(path string, create sqlite.OpenFlags, setting string) (*sqliteConn, error) {
 	raw, err := sqlite.OpenConn(path, sqlite.OpenReadWrite|create)
 	if err != nil {
@@ -136,6 +139,15 @@ func (e *sqliteEngine) connect(path string, create sqlite.OpenFlags, setting str
 	}
 	raw.SetBusyTimeout(busyTimeout)
 	c := newSQLiteConn(raw, false)
+	if e.cfg.unmigrated && setting == walMode { // another program's file stays as it is
+		ours := false
+		if err := c.run(context.Background(), step{e.tableExists(), []any{e.cfg.log()}, only(&ours)}); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		if e.foreign = !ours; e.foreign {
+			setting = ""
+		}
+	}
 	settings := fmt.Sprintf("PRAGMA foreign_keys = on; PRAGMA synchronous = %d; %s", e.cfg.synchronous(), setting)
 	if err := c.exec(context.Background(), settings); err != nil {
 		return nil, errors.Join(err, raw.Close())
@@ -202,15 +214,29 @@ func (e *sqliteEngine) transact(ctx context.Context, f func(context.Context, *sq
 // notify does nothing: SQLite does not announce changes.
 func (e *sqliteEngine) notify(context.Context, bool) error { return nil }
 
+// scrub rebuilds the file without what was deleted. PRAGMA secure_delete would not do: pages that were split keep copies of rows. A
+// reader may keep the WAL from being truncated, which is no error.
+func (e *sqliteEngine) scrub(ctx context.Context) error {
+	if e.path == "" {
+		return nil
+	}
+	c, err := e.writes.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.writes.put(c)
+	c.watch(ctx)
+	defer c.unwatch()
+	if err := c.run(ctx, step{text: "VACUUM"}); err != nil {
+		return err
+	}
+	return c.run(ctx, step{text: "PRAGMA wal_checkpoint(TRUNCATE)"})
+}
+
 func (e *sqliteEngine) longestWrite() time.Duration { return 0 } // a write never outlives its call
 
 func (e *sqliteEngine) statements(cfg config) statements {
-	return statementsFor(dialect{
-		table: func(table string) string { return `"` + cfg.prefix + table + `"` },
-		param: func(text string) string { return strings.ReplaceAll(text, "$", "?") },
-		ids:   "(SELECT value FROM json_each($1))", self: "''",
-		groups: "json_each($3)", lateral: "JOIN {grants} g ON g.rowid IN (SELECT g.rowid {rows})",
-	})
+	return statementsFor(sqliteDialect(cfg))
 }
 
 // suits refuses a database on which the engine cannot depend, and remembers the file.
@@ -244,7 +270,7 @@ func (e *sqliteEngine) fits(c *sqliteConn) (path string, err error) {
 	err = c.run(context.Background(), step{settings, nil, only(&path, &mode, &encoding, &keys, &synchronous)})
 	switch {
 	case err != nil:
-	case path != "" && mode != "wal":
+	case path != "" && mode != "wal" && !e.foreign:
 		err = fmt.Errorf("%w: the file is not in WAL mode; its journal mode is %s", errUnsuitable, mode)
 	case path == "" && mode != "memory":
 		err = fmt.Errorf("%w: the database is neither a file nor in memory", errUnsuitable)

@@ -1,27 +1,20 @@
-// Package sqlstore stores chat conversations in a SQL database: SQLite, embedded in the program, or PostgreSQL.
+// Package sqlstore stores conversations in SQLite, PostgreSQL, MySQL or MariaDB.
 //
-//	s, err := sqlstore.OpenSQLite(ctx, "chat.db")
-//	s, err := sqlstore.OpenPostgres(ctx, "postgres://chat@db.internal/chat")
-//	defer s.Close()
+//	s, err := sqlstore.Open(ctx, "sqlite:chat.db") // or "postgres://chat@db.internal/chat", "mysql://…"
 //
-// Both are complete [store.Store]s: they pass storetest.Run, report thread versions, and can be wrapped in any decorator. They
-// keep grants too: see package sharing.
-// Use SQLite on one machine, for any number of programs. Use PostgreSQL for programs on several machines. Do not put a
-// SQLite file on a network file system.
-//
+// All pass storetest.Run, report thread versions, and keep grants (see package sharing). Use SQLite on one machine, for any number
+// of programs, but not on a network file system. Use the others for several machines.
 // A value is stored as its JSON text, byte for byte. Opening a database migrates its schema forward, except with
-// [WithoutMigration]. Several programs may open a database at once. A deleted thread or attachment leaves its id, owner and
-// version behind, and a deleted item its place, until its thread is deleted.
+// [WithoutMigration]. A deleted thread or attachment leaves its id, owner and version behind, and a deleted item its place.
 //
 // # Errors
 //
-// A write is one transaction. One that fails before its COMMIT is sent was not applied: its error wraps
-// [store.ErrNotApplied]. This includes a cancelled context. A COMMIT is never cancelled: the write waits for the answer, and
-// after its context has ended for 10 seconds more. The outcome is unknown ([store.ErrUnavailable]) if no answer comes, or one
-// with a warning, such as that a synchronous standby has not confirmed. See [Store.LongestWrite].
+// A write is one transaction. One that fails before its COMMIT is sent was not applied: its error wraps [store.ErrNotApplied]. A
+// COMMIT is never cancelled: the write waits for the answer, and after its context has ended for 10 seconds more. Without
+// an answer, or with a warning, it is unknown ([store.ErrUnavailable]).
 //
-// A call that meets a lock, a serialization failure or a deadlock, or that cannot connect, is retried for the time of
-// [WithRetryFor]. The driver's message is in an error's cause, never in its text.
+// A call that meets a lock, a deadlock or a serialization failure, or cannot connect, is retried ([WithRetryFor]). A driver's
+// message is only in an error's cause.
 package sqlstore
 
 import (
@@ -37,9 +30,8 @@ import (
 
 var checks = driver.Checks{Versions: true}
 
-// Store is a [store.Store] in a SQL database. Create one with [OpenSQLite], [NewSQLite], [OpenPostgres] or [NewPostgres]. It is
-// safe for concurrent use.
-// Several Stores, in one process or several, may use one database.
+// Store is a [store.Store] in a SQL database. Create one with [Open], or with the function Open… or New… of a database. It is safe
+// for concurrent use. Several Stores, in one process or several, may use one database.
 type Store struct {
 	ids    store.IDGenerator
 	engine engine
@@ -61,11 +53,11 @@ var (
 // open checks and migrates the database, and returns the Store.
 func open(ctx context.Context, cfg config, e engine) (*Store, error) {
 	s := &Store{ids: cfg.ids, engine: e, cfg: cfg}
-	s.sql = e.statements(cfg)
 	if err := s.ready(ctx); err != nil {
 		_ = e.close()
 		return nil, openError(ctx, e, err)
 	}
+	s.sql = e.statements(cfg)
 	return s, nil
 }
 
@@ -99,7 +91,7 @@ func openError(ctx context.Context, e engine, err error) error {
 	if gone := driver.Done(ctx, 0, "", ""); gone != nil {
 		return gone
 	}
-	if errors.Is(err, ErrSchema) || errors.Is(err, errUnsuitable) {
+	if errors.Is(err, ErrSchema) || errors.Is(err, errUnsuitable) || store.CodeOf(err) == store.CodeInvalid {
 		return err
 	}
 	return &store.Error{Code: e.classify(err).code, Field: cannotOpen, Cause: err}
@@ -110,7 +102,7 @@ const cannotOpen = "the database cannot be opened"
 // errUnsuitable says that the database cannot hold a Store. Its text may be shown.
 var errUnsuitable = errors.New("sqlstore: unsuitable database")
 
-// LayerName returns "sqlite" or "postgres".
+// LayerName returns "sqlite", "postgres", or for MySQL and MariaDB "mysql".
 func (s *Store) LayerName() string { return s.engine.name() }
 
 // Close waits for running calls and closes the connections to the database. Cancel the calls' contexts to speed it up. A
@@ -123,9 +115,9 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
-// CheckHealth reports whether the database can serve. PostgreSQL must answer and accept writes. A SQLite file must be readable,
-// still in its place, and as long as its header says (Linux; elsewhere not empty). CheckHealth returns nil,
-// [store.ErrUnavailable], or the context's error. It does not retry.
+// CheckHealth reports whether the database can serve. A server must answer and accept writes, and a node of a cluster must be
+// synced. A SQLite file must be readable, still in its place, and as long as its header says (Linux; elsewhere not empty).
+// CheckHealth returns nil, [store.ErrUnavailable], or the context's error. It does not retry.
 func (s *Store) CheckHealth(ctx context.Context) error {
 	if !s.calls.TryRLock() {
 		return call{}.error(store.CodeUnavailable, errClosed)
@@ -141,12 +133,12 @@ func (s *Store) CheckHealth(ctx context.Context) error {
 	return nil
 }
 
-// LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For PostgreSQL it is
-// the statement timeout plus the lock timeout plus 5 seconds: a server runs a statement at most that long after its client
-// is gone. For SQLite it is zero.
+// LongestWrite returns how long a write may still take effect after it failed with an unknown outcome. For a server it is the
+// statement timeout plus the lock timeout plus 5 seconds: it runs a statement at most that long after its client is gone. For
+// SQLite it is zero.
 //
-// Only a COMMIT that waits for a synchronous standby may take longer. The Store watches it, and caches above bypass its thread
-// until it has ended ([driver.ReportPending]).
+// Only a COMMIT that waits may take longer, such as for a synchronous standby or for the other nodes of a cluster. The Store
+// watches it, and caches above bypass its thread until it has ended ([driver.ReportPending]).
 func (s *Store) LongestWrite() time.Duration { return s.engine.longestWrite() }
 
 // GenerateThreadID returns an id for a new thread.
@@ -157,7 +149,7 @@ func (s *Store) GenerateItemID(ctx context.Context, kind chat.ItemKind, thread c
 	return s.ids.GenerateItemID(ctx, kind, thread)
 }
 
-// engine has the differences between the two databases.
+// engine has the differences between the databases.
 type engine interface {
 	name() string
 	// statements returns the texts of all statements.
@@ -176,6 +168,8 @@ type engine interface {
 	epoch() string
 	// notify enables or disables the announcement of changes.
 	notify(ctx context.Context, on bool) error
+	// scrub removes what was deleted from the database's file, if it can.
+	scrub(context.Context) error
 	// suits returns an error if the database cannot hold a Store.
 	suits(context.Context) error
 	// healthy returns an error if the database cannot be used now.

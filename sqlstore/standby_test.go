@@ -410,7 +410,6 @@ func TestSessionsThatOutliveTheirClientsCountAgainstThePool(t *testing.T) {
 		must(t, admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted' AND "+which).Scan(&k))
 		return k
 	}
-	most := 0
 	for i := range 3 * conns {
 		before := sessions("wait_event = 'SyncRep'")
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -431,10 +430,8 @@ func TestSessionsThatOutliveTheirClientsCountAgainstThePool(t *testing.T) {
 		if err == nil {
 			t.Errorf("save %d: acknowledged", i)
 		}
-		most = max(most, sessions("true"))
-	}
-	if most > conns+1 { // one to watch the others
-		t.Errorf("a pool of %d connections has %d sessions", conns, most)
+		// One more watches the others. The server may take a moment to end one that was closed; those that wait for the standby stay.
+		pgtest.Await(t, n.Direct, "SELECT count(*) <= $1 FROM pg_stat_activity WHERE application_name = 'counted'", conns+1)
 	}
 	standby.Continue(t)
 	pgtest.Await(t, n.Direct, "SELECT count(*) = 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")

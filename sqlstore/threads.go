@@ -37,23 +37,15 @@ func (c call) refusal(mode store.SaveMode, state int, owner, saved chat.Owner) e
 
 // LoadThread returns the thread, or [store.ErrNotFound].
 func (s *Store) LoadThread(ctx context.Context, threadID string) (chat.Thread, error) {
-	c := call{store.OpLoadThread, store.RowThread, threadID}
-	if err := checks.Thread(ctx, c.op, threadID); err != nil {
-		return chat.Thread{}, err
-	}
-	var row threadState
-	if err := s.read(ctx, c, func() step { return row.load(s, threadID) }); err != nil {
-		return chat.Thread{}, err
-	}
-	driver.ReportVersion(ctx, threadID, row.version, row.version)
-	if row.state != live {
-		return chat.Thread{}, c.error(store.CodeNotFound, nil)
-	}
-	t, err := chat.ParseThread(row.doc)
+	owner, doc, err := s.RawThread(ctx, threadID)
 	if err != nil {
-		return chat.Thread{}, c.error(store.CodeInternal, err)
+		return chat.Thread{}, err
 	}
-	t.Owner = row.owner
+	t, err := chat.ParseThread(doc)
+	if err != nil {
+		return chat.Thread{}, call{store.OpLoadThread, store.RowThread, threadID}.error(store.CodeInternal, err)
+	}
+	t.Owner = owner
 	return t, nil
 }
 
@@ -90,7 +82,8 @@ func (s *Store) DeleteThread(ctx context.Context, threadID string) error {
 	return s.change(ctx, c, change{
 		threadID: threadID, cond: cond,
 		steps: func(first func(...any) scanner) []step {
-			return []step{{s.sql.deleteThread, args, first()}, {s.sql.deleteItems, args, nil}, {s.sql.deleteGone, args, nil}}
+			return written(step{s.sql.deleteThread, args, first()}, step{s.sql.deleteItems, args, nil},
+				step{s.sql.deleteGone, args, nil}, step{s.sql.deleteGrants, args, nil})
 		},
 		missed: func(was threadState) error {
 			if was.state == live {

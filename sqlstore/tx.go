@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/chatstore/chatstore/store"
@@ -25,6 +26,11 @@ type step struct {
 	text string
 	args []any
 	row  scanner // called for each row; nil to ignore the rows
+}
+
+// written returns the steps that have a text.
+func written(steps ...step) []step {
+	return slices.DeleteFunc(steps, func(st step) bool { return st.text == "" })
 }
 
 // scanner reads the columns of one row with scan.
@@ -78,6 +84,11 @@ func (s *Store) try(ctx context.Context, c call, writes bool, attempt func() (se
 			return nil
 		}
 		if r, ok := errors.AsType[refused](err); ok {
+			if f, ok := r.err.(*store.Error); ok && f.Op == 0 { // an engine does not know the call
+				named := *f
+				named.Op, named.Kind, named.ID = c.op, c.kind, c.id
+				return &named
+			}
 			return r.err
 		}
 		v := s.verdict(err)
@@ -132,3 +143,26 @@ func maybe(found *bool, into ...any) scanner {
 func only(into ...any) scanner {
 	return func(scan func(...any) error) error { return scan(into...) }
 }
+
+// decided waits for the answer to a COMMIT, and after the end of ctx for verdictLimit longer. ok is false if there is none.
+func decided(ctx context.Context, answered <-chan error) (err error, ok bool) {
+	done := ctx.Done()
+	var late <-chan time.Time
+	for {
+		select {
+		case err := <-answered:
+			return err, true
+		case <-done:
+			done, late = nil, time.After(verdictLimit)
+		case <-late:
+			return nil, false
+		}
+	}
+}
+
+// verdictLimit limits the wait for an answer that the caller's context does not limit: to ROLLBACK, and to COMMIT once the
+// context has ended.
+const verdictLimit = 10 * time.Second
+
+// errAbandoned is the cause if a call stopped waiting for the answer to its COMMIT.
+var errAbandoned = errors.New("sqlstore: no answer to COMMIT yet")

@@ -23,6 +23,7 @@ type capabilities struct {
 	erase    func(context.Context, chat.Owner) (driver.Erased, error)
 	versions func(context.Context, []string) (string, []uint64, error)
 	inactive func(context.Context, time.Time, store.ThreadQuery) (store.Page[driver.ThreadVersion], error)
+	gone     func(context.Context, string, store.PageQuery) (store.Page[driver.Tombstone], error)
 }
 
 // capableStore is a Store with capabilities.
@@ -49,6 +50,10 @@ func (s capableStore) ThreadVersions(ctx context.Context, ids []string) (string,
 
 func (s capableStore) InactiveThreads(ctx context.Context, before time.Time, q store.ThreadQuery) (store.Page[driver.ThreadVersion], error) {
 	return s.can.inactive(ctx, before, q)
+}
+
+func (s capableStore) ListTombstones(ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+	return s.can.gone(ctx, kind, q)
 }
 
 // can changes the capabilities of a new Store.
@@ -430,6 +435,46 @@ var brokenCapabilities = []broken{
 	{"InactiveThreads is deaf to cancellation", finding(func(find finder, ctx context.Context, before time.Time, q store.ThreadQuery) (store.Page[driver.ThreadVersion], error) {
 		return find(context.WithoutCancel(ctx), before, q)
 	}), []string{"Capabilities/InactiveThreads: arguments, then the context"}},
+
+	{"ListTombstones lists erased ids as deleted ones", burying(func(list burier, ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+		p, err := list(ctx, kind, q)
+		for i := range p.Data {
+			p.Data[i].Erased = false
+		}
+		return p, err
+	}), []string{"Capabilities/ListTombstones: erased ids have no owner"}},
+	{"ListTombstones forgets times", burying(func(list burier, ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+		p, err := list(ctx, kind, q)
+		for i := range p.Data {
+			p.Data[i].CreatedAt = time.Time{}
+		}
+		return p, err
+	}), []string{
+		"Capabilities/ListTombstones: deleted rows by id, with owner and time",
+		"Capabilities/ListTombstones: erased ids have no owner",
+		"Capabilities/ListTombstones: the last time, and not what is there again",
+	}},
+	{"ListTombstones repeats the row of the cursor", burying(func(list burier, ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+		if q.After != "" && q.Order == store.OldestFirst {
+			q.After = q.After[:len(q.After)-1]
+		}
+		return list(ctx, kind, q)
+	}), []string{"Capabilities/ListTombstones: deleted rows by id, with owner and time"}},
+	{"ListTombstones is deaf to cancellation", burying(func(list burier, ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+		return list(context.WithoutCancel(ctx), kind, q)
+	}), []string{"Capabilities/ListTombstones: arguments, then the context"}},
+}
+
+type burier func(context.Context, string, store.PageQuery) (store.Page[driver.Tombstone], error)
+
+// burying changes ListTombstones. list is the capability of the base.
+func burying(do func(list burier, ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error)) func() ops {
+	return can(func(_ *made, can *capabilities) {
+		list := can.gone
+		can.gone = func(ctx context.Context, kind string, q store.PageQuery) (store.Page[driver.Tombstone], error) {
+			return do(list, ctx, kind, q)
+		}
+	})
 }
 
 type (

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,10 +32,11 @@ const (
 	erasedConditionRule = "an erased thread answers under store.IfVersion as a deleted one does: SaveThread looks at the version first, every other write finds no thread"
 	erasedVersionRule   = "an erased id keeps its version; erasing a live thread increments it like a deletion"
 	threadVersionsRule  = "driver.VersionReader returns the versions in the order of the ids, also of deleted threads; an id that was never used has version 0"
+	tombstonesRule      = "driver.Tombstones lists the ids of deleted and erased rows of a kind, in order, where ids compare as bytes; After is any id"
 	inactiveThreadsRule = "driver.Inactive lists the threads that were created before a time and have no item created at it or later, in the order of LoadThreads, with their versions"
 )
 
-var capabilityChecks = slices.Concat(listAttachmentsChecks, swapAttachmentChecks, eraseOwnerChecks, threadVersionsChecks, inactiveThreadsChecks)
+var capabilityChecks = slices.Concat(listAttachmentsChecks, swapAttachmentChecks, eraseOwnerChecks, threadVersionsChecks, inactiveThreadsChecks, tombstonesChecks)
 
 // capable returns a check of a capability, which is skipped if the Store lacks it.
 func capable[C any](name, rule string, run func(h *harness, c C)) check {
@@ -833,5 +835,108 @@ var inactiveThreadsChecks = []check{
 		}
 		inactiveThreads(h.ada.in(over), c, at(1), store.OwnedBy(chat.Owner{Tenant: "t"}), store.PageQuery{}).is(store.ErrInvalid)
 		inactiveThreads(h.ada.in(over), c, at(1), f, store.PageQuery{After: h.mint.ID("thr")}).is(context.Canceled)
+	}),
+}
+
+func tombstones(u *user, c driver.Tombstones, kind string, q store.PageQuery) outcome[store.Page[driver.Tombstone]] {
+	p, err := c.ListTombstones(u.ctx, kind, q)
+	return outcome[store.Page[driver.Tombstone]]{h: u.h, note: "ListTombstones of " + kind + queryText(store.ThreadQuery{PageQuery: q}), val: p, err: err}
+}
+
+// tombstonesOf walks all tombstones whose ids begin with the base.
+func tombstonesOf(u *user, c driver.Tombstones, kind, base string, order store.Order, limit int) (all []driver.Tombstone) {
+	u.h.t.Helper()
+	q := store.PageQuery{Limit: limit, Order: order, After: base}
+	if order == store.NewestFirst {
+		q.After = base + "~"
+	}
+	for {
+		o := tombstones(u, c, kind, q)
+		p := o.ok()
+		if p.HasMore != (p.After != "") || p.HasMore && (len(p.Data) != limit || p.After != p.Data[limit-1].ID) || len(p.Data) > limit {
+			u.h.errorf("%s: got %d rows, HasMore %v and After %q", o, len(p.Data), p.HasMore, p.After)
+		}
+		for _, t := range p.Data {
+			if !strings.HasPrefix(t.ID, base) {
+				return all
+			}
+			all = append(all, t)
+		}
+		if q.After = p.After; !p.HasMore || len(all) > 20 { // no check has so many
+			return all
+		}
+	}
+}
+
+var tombstonesChecks = []check{
+	capable("ListTombstones: deleted rows by id, with owner and time", tombstonesRule, func(h *harness, c driver.Tombstones) {
+		base := h.mint.ID("row")
+		var threads, attachments []driver.Tombstone
+		for i, end := range []string{"A", "_", "a", "ａ", "😀"} { // in UTF-16, 😀 would come before ａ
+			u := []*user{h.ada, h.bob, h.nobody()}[i%3]
+			t := u.thread()
+			t.ID, t.CreatedAt = base+end, at(9-i)
+			u.saveThread(t).ok()
+			u.deleteThread(t.ID).ok()
+			a := u.attachment("a.txt")
+			a.ID = base + end
+			u.saveAttachment(a).ok()
+			u.deleteAttachment(a.ID).ok()
+			threads = append(threads, driver.Tombstone{ID: t.ID, Owner: u.owner, CreatedAt: t.CreatedAt})
+			attachments = append(attachments, driver.Tombstone{ID: a.ID, Owner: u.owner})
+		}
+		live := h.ada.thread()
+		live.ID = base + "live"
+		h.ada.saveThread(live).ok()
+		for kind, want := range map[string][]driver.Tombstone{store.RowThread: threads, store.RowAttachment: attachments} {
+			for _, limit := range []int{1, 2, 7} {
+				got := tombstonesOf(h.ada, c, kind, base, store.OldestFirst, limit)
+				if d := cmp.Diff(want, got); d != "" {
+					h.errorf("walking tombstones of %s by pages of %d, the lowest id first (-want +got):\n%s", kind, limit, d)
+				}
+			}
+		}
+		slices.Reverse(threads)
+		if d := cmp.Diff(threads[2:], tombstonesOf(h.ada, c, store.RowThread, base, store.NewestFirst, 2)); d != "" { // "~" comes before the others
+			h.errorf("walking tombstones, the highest id first (-want +got):\n%s", d)
+		}
+	}),
+	capable("ListTombstones: the last time, and not what is there again", tombstonesRule, func(h *harness, c driver.Tombstones) {
+		u, t := h.ada, h.ada.thread()
+		walk := func(when string, want ...driver.Tombstone) {
+			if d := cmp.Diff(want, tombstonesOf(u, c, store.RowThread, t.ID, store.NewestFirst, 7)); d != "" {
+				h.errorf("ListTombstones %s (-want +got):\n%s", when, d)
+			}
+		}
+		u.saveThread(t).ok()
+		walk("before the deletion")
+		t.CreatedAt = at(7)
+		u.saveThread(t).ok()
+		u.deleteThread(t.ID).ok()
+		walk("after the thread had moved", driver.Tombstone{ID: t.ID, Owner: u.owner, CreatedAt: at(7)})
+		u.saveThread(t).ok()
+		walk("after the thread was saved again")
+	}),
+	capable("ListTombstones: erased ids have no owner", tombstonesRule, func(h *harness, c driver.Tombstones) {
+		eraser := capability[driver.Eraser](h)
+		e := h.ada.estate()
+		eraseOwner(h.ada, eraser, h.ada.owner).ok()
+		for kind, ids := range map[string][]string{store.RowThread: {e.thread, e.deletedThread}, store.RowAttachment: {e.attachment, e.deletedAttachment}} {
+			for _, id := range ids {
+				got := tombstonesOf(h.ada, c, kind, id, store.NewestFirst, 7)
+				if len(got) != 1 || got[0].ID != id || !got[0].Owner.IsZero() || !got[0].Erased || got[0].CreatedAt.IsZero() != (kind == store.RowAttachment) {
+					h.errorf("the tombstone of the erased %s %q: got %+v", kind, id, got)
+				}
+			}
+		}
+	}),
+	capable("ListTombstones: arguments, then the context", tombstonesRule, func(h *harness, c driver.Tombstones) {
+		over, cancel := context.WithCancel(h.ada.ctx)
+		cancel()
+		u := h.ada.in(over)
+		tombstones(u, c, store.RowItem, store.PageQuery{}).is(store.ErrInvalid)
+		tombstones(u, c, store.RowThread, store.PageQuery{Limit: -1}).is(store.ErrInvalid)
+		tombstones(u, c, store.RowThread, store.PageQuery{After: "a\nb"}).is(store.ErrInvalid)
+		tombstones(u, c, store.RowThread, store.PageQuery{}).is(context.Canceled)
 	}),
 }

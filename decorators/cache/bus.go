@@ -138,7 +138,9 @@ func (l *cached) publish(ctx context.Context, c bus.Change) {
 }
 
 func (l *cached) subscribe(b bus.Bus) {
-	l.lease, _ = b.(bus.Leaser)
+	if l.polls == nil { // else entries have leases of their own
+		l.lease, _ = b.(bus.Leaser)
+	}
 	l.stop = b.Subscribe(context.Background(), l.invalidate, l.connected)
 }
 
@@ -187,14 +189,19 @@ func (l *cached) connected(yes bool) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	if !yes || l.closed.Load() {
-		l.serving.Store(false)
+		l.serving.Store(l.polls != nil && !l.closed.Load())
 		return
 	}
+	l.forget()
+	l.serving.Store(true)
+}
+
+// forget drops all entries and all loads under way.
+func (l *cached) forget() {
 	l.core.Counters.BumpAll()
 	for _, s := range l.shards {
 		s.flush()
 	}
-	l.serving.Store(true)
 }
 
 // numbers is a set of numbers of writes. When it has more than maxNumbers it forgets them, and from then on contains every

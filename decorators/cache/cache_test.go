@@ -1025,6 +1025,13 @@ func TestConformanceWithTinyBounds(t *testing.T) {
 	})
 }
 
+func TestConformanceWithPolls(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) store.Store {
+		s, _, _ := open(t, cache.WithWindow(3), cache.WithRevalidation(time.Millisecond))
+		return s
+	})
+}
+
 // A layer beneath the cache retries a write. The cache must remember that the first attempt may still take effect.
 func TestARetryBeneathDoesNotHideAnUnknownAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

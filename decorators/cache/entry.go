@@ -20,6 +20,8 @@ type entry struct {
 	tag     generation.Counter // the counter at which the entry is valid
 	version version
 	expires time.Duration // on the layer's clock; 0: never
+	since   time.Duration // begin of its load, or end of the write that patched it
+	lease   *lease        // nil: needs none
 	bytes   int64         // its cost, set by put
 
 	answered *atomic.Bool // its node's, set by put
@@ -40,6 +42,9 @@ type version struct {
 
 // expired reports whether e may no longer answer.
 func (e *entry) expired(now time.Duration) bool { return e.expires != 0 && now >= e.expires }
+
+// lapsed reports whether e may not answer until a poll confirms it.
+func (e *entry) lapsed(now time.Duration) bool { return e.lease != nil && now >= e.lease.end() }
 
 // outdated reports whether the versions say that answer is newer than e.
 func (e *entry) outdated(answer *entry) bool { return e.sure(answer) && e.version.n < answer.version.n }
@@ -90,6 +95,10 @@ func merge(old, fill *entry) *entry {
 		m.loose = withLoose(m.loose, it)
 	}
 	m.expires = min(old.expires, fill.expires) // both are 0, or none is
+	m.since = max(old.since, fill.since)
+	if m.lease != nil {
+		m.lease.set(min(m.lease.end(), old.lease.end()))
+	}
 	return &m
 }
 
@@ -100,6 +109,7 @@ const (
 	entryBytes      = int(unsafe.Sizeof(entry{}))
 	itemBytes       = int(unsafe.Sizeof(chat.Item{}))
 	attachmentBytes = int(unsafe.Sizeof(chat.Attachment{}))
+	leaseBytes      = int(unsafe.Sizeof(lease{}))
 	chunkHeader     = int(unsafe.Sizeof([]chat.Item{})) // in a window's table of chunks
 	lruBytes        = int(unsafe.Sizeof(node{})) + 64 + 40
 	partitionBytes  = 200
@@ -114,6 +124,9 @@ func (e *entry) cost(k key) int64 {
 	}
 	if e.attachment != nil {
 		n += attachmentBytes + e.attachment.Footprint()
+	}
+	if e.lease != nil {
+		n += leaseBytes
 	}
 	n += e.thread.Footprint() + e.window.bytes + chunkHeader*cap(e.window.chunks) + memory(e.loose[:cap(e.loose)])
 	return int64(n)

@@ -1,12 +1,19 @@
 package cache
 
-import "github.com/chatstore/chatstore/store"
+import (
+	"context"
+
+	"github.com/chatstore/chatstore/store"
+)
 
 // OneCounter makes all ids share one generation counter.
 func OneCounter() Option { return func(c *config) { c.counters = 1 } }
 
-// NoJitter gives every entry the full TTL.
-func NoJitter() Option { return func(c *config) { c.jitter = func() float64 { return 0 } } }
+// NoJitter gives every entry the full TTL, and every poll the full interval.
+func NoJitter() Option { return Jitter(func() float64 { return 0 }) }
+
+// Jitter draws from f, which returns numbers from 0 to 1.
+func Jitter(f func() float64) Option { return func(c *config) { c.jitter = f } }
 
 // Audit returns the bytes that s, a cache, has accounted for, the bytes counted from its entries, and the number of entries.
 func Audit(s store.Store) (account, counted int64, entries int) {
@@ -53,3 +60,6 @@ func HoldShards(s store.Store) (release func()) {
 		}
 	}
 }
+
+// Poll makes a poll of s, a cache.
+func Poll(s store.Store) { s.(*cached).poll(context.Background()) }

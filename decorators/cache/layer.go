@@ -47,6 +47,7 @@ type cached struct {
 	stop   func()        // ends the subscription; nil without a bus
 
 	reminders reminders
+	polls     *poller // nil without WithRevalidation
 
 	threads     coherence.Group[string, chat.Thread]
 	items       coherence.Group[itemArgs, chat.Item]
@@ -85,9 +86,16 @@ func newLayer(next store.Store, c config) *cached {
 	l.core.Counters = generation.New(counters)
 	l.core.Limit = c.loadTimeout
 	l.core.Quarantine = coherence.Quarantine(next, c.quarantine)
-	l.serving.Store(c.bus == nil)
+	if c.revalidate > 0 {
+		base, _ := store.As[driver.VersionReader](next)
+		l.polls = newPoller(base, c.revalidate)
+	}
+	l.serving.Store(c.bus == nil || l.polls != nil)
 	if c.bus != nil {
 		l.subscribe(c.bus)
+	}
+	if l.polls != nil {
+		l.startPolling()
 	}
 	return l
 }
@@ -108,7 +116,7 @@ func (l *cached) Unwrap() store.Store     { return l.next }
 func (l *cached) LayerName() string       { return "cache" }
 func (l *cached) ShareBetweenPrincipals() { l.core.Share() }
 
-// Close empties the cache, and stops its timers and its subscription. From then on all calls go to the base.
+// Close empties the cache, and stops its timers, its polls and its subscription. From then on all calls go to the base.
 func (l *cached) Close() error {
 	l.state.Lock()
 	was := l.closed.Swap(true)
@@ -121,6 +129,9 @@ func (l *cached) Close() error {
 		l.stop()
 	}
 	l.reminders.close()
+	if l.polls != nil {
+		l.polls.close()
+	}
 	l.core.Counters.Close()
 	for _, s := range l.shards {
 		s.flush()

@@ -43,15 +43,15 @@ func (l *cached) lookup(p *place, h layer.Hints, w generation.Counter) *entry {
 	if e == nil || e.tag != w {
 		return nil
 	}
-	if e.expires == 0 && l.lease == nil {
+	if e.expires == 0 && e.lease == nil && l.lease == nil {
 		return e
 	}
-	now := l.now() // one reading for both checks
+	now := l.now() // one reading for all checks
 	if e.expired(now) {
 		l.shard(p).drop(p.key, e, byExpiry)
 		return nil
 	}
-	if !l.serves(now) {
+	if e.lapsed(now) || !l.serves(now) {
 		return nil
 	}
 	return e

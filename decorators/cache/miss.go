@@ -36,9 +36,11 @@ func (m *miss[K, T]) answer(ctx context.Context, l *cached) (T, error) {
 }
 
 func (m *miss[K, T]) share(ctx context.Context, l *cached) (*coherence.Answer[T], error) {
+	m.Period = l.period()
 	return coherence.Share(ctx, &l.core, m.calls, m.hints, m.Read, func(ctx context.Context, a *coherence.Answer[T]) error {
-		// Another load may have filled the cache since this caller's lookup.
-		if e := l.lookup(&m.place, m.hints, m.Counter); e != nil {
+		// Another load may have filled the cache since this caller's lookup. The lease must be long enough for all callers that join
+		// later, so until the end of the period.
+		if e := l.lookup(&m.place, m.hints, m.Counter); e != nil && (e.lease == nil || e.lease.end() >= l.periodEnd(m.Period)) {
 			if v, ok := m.from(e, m.Args); ok {
 				a.Value = v
 				if e.version.known {
@@ -69,9 +71,13 @@ func (m *miss[K, T]) keep(l *cached, begin time.Duration, a *coherence.Answer[T]
 		return
 	}
 	p, reports := m.place, a.Reports()
-	e := &entry{tag: m.Counter, expires: l.expiry(begin)}
+	e := &entry{tag: m.Counter, expires: l.expiry(begin), since: begin, lease: l.leaseFrom(begin)}
 	if rep, ok := coherence.Only(reports, p.key.id); ok && rep.Before == rep.After {
 		e.version = version{rep.After, true}
+	}
+	// No poll can confirm an entry without a version. Past its lease it would only take up room.
+	if e.lease != nil && !e.version.known && (e.expires == 0 || e.lease.end() < e.expires) {
+		e.expires = e.lease.end()
 	}
 	switch {
 	case len(reports) > 0 && !e.version.known:

@@ -77,6 +77,7 @@ func (l *cached) patch(p place, e *entry, before generation.Counter, begin time.
 	case e.version.known && reported && rep.Before == e.version.n:
 		next.version.n = rep.After
 		next.expires = l.expiry(begin) // the base has confirmed the entry's state
+		next.since = l.now()           // the write names no epoch, so the lease stays
 	case len(reports) == 0 && !e.version.known && l.cfg.soleWriter:
 	default:
 		known = false
@@ -100,13 +101,16 @@ func (l *cached) warnUnversioned() {
 	if !l.warned.CompareAndSwap(false, true) {
 		return
 	}
-	logger := l.cfg.logger
-	if logger == nil {
-		logger = slog.Default()
-	}
 	advice := "report versions with driver.ReportVersion"
 	if l.cfg.bus == nil { // WithBus says that there are other writers
 		advice += ", or use cache.WithSoleWriter if nothing else writes to the base"
 	}
-	logger.Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " + advice)
+	l.logger().Warn("cache: writes report no thread versions, so every write drops its thread from the cache: " + advice)
+}
+
+func (l *cached) logger() *slog.Logger {
+	if l.cfg.logger == nil {
+		return slog.Default()
+	}
+	return l.cfg.logger
 }

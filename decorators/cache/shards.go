@@ -111,11 +111,12 @@ const (
 	byExpiry                   // its TTL ended
 	byWrite                    // a write, here or elsewhere, made it outdated
 	byTooLarge                 // it, or its items, did not fit into the shard
-	byFlush                    // the bus connected again, or the cache was closed
+	byPoll                     // the base has another version
+	byFlush                    // the bus connected again, the base has a new epoch, or the cache was closed
 	numEvictions
 )
 
-var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "flushed"}
+var evictionNames = [numEvictions]string{"entries", "bytes", "expired", "overtaken", "too_large", "polled", "flushed"}
 
 func newShard(x index, maxEntries int, maxBytes int64) *shard {
 	return &shard{
@@ -197,7 +198,7 @@ func (s *shard) evict(n *node, why eviction) {
 }
 
 // fill makes e the entry of k, unless its tag differs from current, the counter of k. It merges e with an entry of the same
-// tag and version. An entry of a newer version stays. With whole, e replaces an entry if neither has a version. Replacing an
+// tag and version. An entry of a newer version stays while it may answer. With whole, e replaces an entry if neither has a version. Replacing an
 // entry does not count as an eviction.
 func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Duration, whole bool) {
 	s.mu.Lock()
@@ -206,7 +207,7 @@ func (s *shard) fill(k key, e *entry, current generation.Counter, now time.Durat
 		return // a write overtook the load: the present entry may be newer
 	}
 	old := s.get(&k)
-	if old != nil && old.tag == e.tag && !old.expired(now) && old.version.known == e.version.known {
+	if old != nil && old.tag == e.tag && !old.expired(now) && !old.lapsed(now) && old.version.known == e.version.known {
 		switch {
 		case old.version == e.version && (!whole || e.version.known):
 			e = merge(old, e)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/coherence"
@@ -86,7 +87,7 @@ func TestAccountingIsExactUnderRandomOperations(t *testing.T) {
 		switch r.IntN(10) {
 		case 0:
 			if e := s.get(&k); e != nil {
-				s.drop(k, e, byWrite)
+				s.drop(k, e, [...]eviction{byWrite, byPoll}[r.IntN(2)])
 			}
 		case 1:
 			if e := s.get(&k); e != nil {
@@ -442,6 +443,18 @@ func TestAMergedEntryExpiresWithItsFirstPart(t *testing.T) {
 	s.fill(k, &entry{tag: 1, expires: 30, hasWindow: true}, 1, 15, false)
 	if e := s.get(&k); e.hasThread || e.expires != 30 {
 		t.Errorf("got expires %d, thread %v: an expired part was merged with a new one", e.expires, e.hasThread)
+	}
+}
+
+// A poll that began before either part says nothing about the whole.
+func TestAMergedEntryIsAsNewAsItsNewerPart(t *testing.T) {
+	for _, since := range [][2]time.Duration{{1, 2}, {2, 1}} {
+		s, k := alone(4, 1<<20), key{id: "thr_1"}
+		s.fill(k, &entry{tag: 1, since: since[0], hasThread: true}, 1, 0, false)
+		s.fill(k, &entry{tag: 1, since: since[1], hasWindow: true}, 1, 0, false)
+		if e := s.get(&k); e.since != 2 || !e.hasThread || !e.hasWindow {
+			t.Errorf("parts since %v: got since %d, thread %v, window %v; want 2 and both", since, e.since, e.hasThread, e.hasWindow)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
@@ -90,6 +91,18 @@ func (l *cached) AppendStats(dst []layer.Stat) []layer.Stat {
 		layer.Stat{Name: "chatstore_cache_unsent_changes_total", Help: "Changes that the bus did not accept.", Counter: true,
 			Value: float64(l.stats.unsent.Load())},
 	)
+	if p := l.polls; p != nil {
+		for i, n := range [...]uint64{p.answered.Load(), p.failed.Load()} {
+			dst = append(dst, layer.Stat{
+				Name: "chatstore_cache_polls_total", Help: "Calls for the versions of threads, by result: answered or failed.",
+				Counter: true, Labels: [3]layer.Label{{Name: "result", Value: [...]string{"answered", "failed"}[i]}}, Value: float64(n),
+			})
+		}
+		dst = append(dst, layer.Stat{Name: "chatstore_cache_polled_threads_total", Help: "Threads whose versions were asked for.",
+			Counter: true, Value: float64(p.threads.Load())},
+			layer.Stat{Name: "chatstore_cache_poll_seconds", Help: "Duration of the last poll, of all its calls.",
+				Value: time.Duration(p.took.Load()).Seconds()})
+	}
 	if bus, ok := l.cfg.bus.(layer.StatsReporter); ok { // a bus is no layer, so no other code reports it
 		dst = bus.AppendStats(dst)
 	}

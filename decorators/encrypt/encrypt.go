@@ -24,8 +24,9 @@ const (
 )
 
 type config struct {
-	plaintext bool
-	primary   string // the prefix of texts that the primary key has sealed; "" if unknown
+	plaintext  bool
+	unreadable func(ctx context.Context, threadID string, err *store.Error)
+	primary    string // the prefix of texts that the primary key has sealed; "" if unknown
 }
 
 // Option configures [New] and [Reencrypt].
@@ -39,6 +40,13 @@ func WithPlaintext() Option { return func(c *config) { c.plaintext = true } }
 // it, and with a key without output prefix, Reencrypt saves every row again. New ignores it.
 func WithPrimary(keyID uint32) Option {
 	return func(c *config) { c.primary = string(binary.BigEndian.AppendUint32([]byte{1}, keyID)) } // Tink's output prefix
+}
+
+// WithUnreadable makes listings leave out rows that cannot be opened, and call f for each: see Unreadable in
+// [layer.Transformer]. Without it, one such row fails every page that has it. It is for operators, who look for the key or call
+// lifecycle.Quarantine. It costs: a cache above cannot patch its entries any more. Reencrypt ignores it.
+func WithUnreadable(f func(ctx context.Context, threadID string, err *store.Error)) Option {
+	return func(c *config) { c.unreadable = f }
 }
 
 // New returns the layer as a Middleware. The AEAD must be safe for concurrent use, as Tink's are. New panics if it is nil.
@@ -55,6 +63,7 @@ func New(key tink.AEAD, opts ...Option) store.Middleware {
 		SaveAttachment: func(_ context.Context, a chat.Attachment) (chat.Attachment, error) { return attachments.seal(s, a) },
 		LoadAttachment: func(_ context.Context, a chat.Attachment) (chat.Attachment, error) { return attachments.open(s, a) },
 		Lossless:       true,
+		Unreadable:     s.unreadable,
 	})
 }
 

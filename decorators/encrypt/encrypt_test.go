@@ -222,15 +222,14 @@ func TestAChangedRowDoesNotOpen(t *testing.T) {
 	for _, change := range []func(string) string{
 		func(s string) string { return s[:len(s)-1] + `,"content":[]}` },
 		func(s string) string { return s[:len(s)-2] + `="}` },
-		func(s string) string { return s[:len(s)-6] + `A` + s[len(s)-5:] }, // may be the same letter, so the next is another
+		func(s string) string { return s[:len(s)-6] + `A` + s[len(s)-5:] }, // may be the same letter already, so the next is another
 		func(s string) string { return s[:len(s)-6] + `B` + s[len(s)-5:] },
 	} {
-		text := change(it)
-		must(t, base.SaveItem(ctx, "thr_1", testenv.Value(chat.ParseItem(text))(t)))
-		must(t, base.SaveAttachment(ctx, testenv.Value(chat.ParseAttachment(change(at)))(t)))
-		if text == it {
+		if change(it) == it || change(at) == at {
 			continue
 		}
+		must(t, base.SaveItem(ctx, "thr_1", testenv.Value(chat.ParseItem(change(it)))(t)))
+		must(t, base.SaveAttachment(ctx, testenv.Value(chat.ParseAttachment(change(at)))(t)))
 		for what, err := range loads(ctx, s) {
 			internal(t, what, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/lifecycle"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/driver"
 	"github.com/chatstore/chatstore/store/layer"
@@ -58,74 +59,62 @@ type walk struct {
 	unreadable error // the first
 }
 
-// pages calls each for all rows of a listing.
-func pages[T any](load func(store.PageQuery) (store.Page[T], error), each func(T) error) error {
-	q := store.PageQuery{Limit: 100, Order: store.OldestFirst}
-	for {
-		p, err := load(q)
+func (w *walk) threads(ctx context.Context) error {
+	for t, err := range lifecycle.Threads(ctx, w.base, store.AnyOwner()) {
+		if err == nil {
+			err = again(ctx, w, &threads, t, t.ID,
+				func(ctx context.Context) (chat.Thread, error) { return w.base.LoadThread(ctx, t.ID) },
+				func(ctx context.Context, _, sealed chat.Thread) error { return w.base.SaveThread(ctx, sealed) })
+		}
 		if err != nil {
 			return err
 		}
-		for _, row := range p.Data {
-			if err := each(row); err != nil {
-				return err
-			}
-		}
-		if q.After = p.After; !p.HasMore {
-			return nil
+		// ErrNotFound: the thread of an item's cursor was deleted; newer items have the primary key.
+		if err := w.items(ctx, t.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
 		}
 	}
-}
-
-func (w *walk) threads(ctx context.Context) error {
-	return pages(func(q store.PageQuery) (store.Page[chat.Thread], error) {
-		return w.base.LoadThreads(ctx, store.ThreadQuery{PageQuery: q, Owner: store.AnyOwner()})
-	}, func(t chat.Thread) error {
-		err := again(ctx, w, &threads, t, t.ID,
-			func(ctx context.Context) (chat.Thread, error) { return w.base.LoadThread(ctx, t.ID) },
-			func(ctx context.Context, _, sealed chat.Thread) error { return w.base.SaveThread(ctx, sealed) })
-		if err == nil {
-			err = w.items(ctx, t.ID)
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			return nil // the thread of an item's cursor was deleted; newer items have the primary key
-		}
-		return err
-	})
+	return nil
 }
 
 func (w *walk) items(ctx context.Context, threadID string) error {
-	return pages(func(q store.PageQuery) (store.Page[chat.Item], error) {
-		return w.base.LoadThreadItems(ctx, threadID, q)
-	}, func(it chat.Item) error {
-		return again(ctx, w, &items, it, threadID,
-			func(ctx context.Context) (chat.Item, error) { return w.base.LoadItem(ctx, threadID, it.ID) },
-			func(ctx context.Context, _, sealed chat.Item) error { return w.base.SaveItem(ctx, threadID, sealed) })
-	})
+	for it, err := range lifecycle.Items(ctx, w.base, threadID) {
+		if err == nil {
+			err = again(ctx, w, &items, it, threadID,
+				func(ctx context.Context) (chat.Item, error) { return w.base.LoadItem(ctx, threadID, it.ID) },
+				func(ctx context.Context, _, sealed chat.Item) error { return w.base.SaveItem(ctx, threadID, sealed) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *walk) attachments(ctx context.Context) error {
-	lister, ok := store.As[driver.AttachmentLister](w.base)
-	if !ok {
+	if _, ok := store.As[driver.AttachmentLister](w.base); !ok {
 		return ErrAttachments
 	}
 	swapper, swaps := store.As[driver.AttachmentSwapper](w.base)
-	err := pages(func(q store.PageQuery) (store.Page[chat.Attachment], error) {
-		return lister.ListAttachments(ctx, store.ThreadQuery{PageQuery: q, Owner: store.AnyOwner()})
-	}, func(a chat.Attachment) error {
-		return again(ctx, w, &attachments, a, "",
-			func(ctx context.Context) (chat.Attachment, error) { return w.base.LoadAttachment(ctx, a.ID) },
-			func(ctx context.Context, row, sealed chat.Attachment) error {
-				if !swaps {
-					return ErrAttachments
-				}
-				return swapper.SwapAttachment(ctx, row.JSON(), sealed)
-			})
-	})
-	if err == nil && w.Left > 0 {
-		err = ErrAttachments
+	for a, err := range lifecycle.Attachments(ctx, w.base, store.AnyOwner()) {
+		if err == nil {
+			err = again(ctx, w, &attachments, a, "",
+				func(ctx context.Context) (chat.Attachment, error) { return w.base.LoadAttachment(ctx, a.ID) },
+				func(ctx context.Context, row, sealed chat.Attachment) error {
+					if !swaps {
+						return ErrAttachments
+					}
+					return swapper.SwapAttachment(ctx, row.JSON(), sealed)
+				})
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	if w.Left > 0 {
+		return ErrAttachments
+	}
+	return nil
 }
 
 // again opens a row, and seals it again if that is due. threadID is "" for an attachment, which has no version.

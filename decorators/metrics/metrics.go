@@ -37,7 +37,7 @@
 //   - a series that was not reported when the layer wrapped its Store
 //   - the statistics of a reporter that panics
 //
-// With the default buckets a layer has 473 series of its own, and fewer than 600 with those of the other decorators. No id, owner
+// With the default buckets a layer has 521 series of its own, and fewer than 600 with those of the other decorators. No id, owner
 // or error text is a label, so this number does not grow. A call allocates nothing unless it leaves an exemplar or is the first of
 // its operation and status. A layer takes up to 0.8 MB with 2 processors, and 6 MB with 64.
 package metrics
@@ -99,9 +99,9 @@ func checkLabel(option, name string) {
 	}
 }
 
-// WithBuckets sets the upper bounds of the classic duration buckets, in seconds. The default is .001, .005, .01, .05, .1, .5, 1,
-// 5, 10. Each bound costs 24 series. Without bounds only the native histogram is exported. WithBuckets panics unless the bounds
-// are above zero and rise.
+// WithBuckets sets the upper bounds of the classic duration buckets, in seconds. The default is .00005, .00025, .001, .005, .01,
+// .05, .1, .5, 1, 5, 10. A read from a cache takes less than the first. Each bound costs 24 series. Without bounds only the native
+// histogram is exported. WithBuckets panics unless the bounds are above zero and rise.
 //
 // The native histogram has eight buckets for each power of two. While more than 160 of them have counts, their width doubles. It
 // stays so until the layer is closed, because histograms are never reset.
@@ -138,7 +138,7 @@ func WithSlow(d time.Duration) Option {
 func New(reg prometheus.Registerer, opts ...Option) (store.Middleware, error) {
 	c := config{
 		store: DefaultStore, layer: DefaultLayer, slow: DefaultSlow,
-		buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10},
+		buckets: []float64{.00005, .00025, .001, .005, .01, .05, .1, .5, 1, 5, 10},
 	}
 	for _, o := range opts {
 		o(&c)

@@ -235,7 +235,7 @@ func TestSeriesStayUnderTheBudget(t *testing.T) {
 			_, _ = spy.Try(t.Context(), s, op)
 		}
 	}
-	if n, want := len(lines(expose(t, reg, expfmt.TypeTextPlain))), 473+len(realistic()); n != want || n >= 600 {
+	if n, want := len(lines(expose(t, reg, expfmt.TypeTextPlain))), 521+len(realistic()); n != want || n >= 600 {
 		t.Errorf("%d series, want %d, which must be less than 600", n, want)
 	}
 }

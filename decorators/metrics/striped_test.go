@@ -87,7 +87,7 @@ func boundaries(classic []float64) (all []time.Duration) {
 }
 
 func TestDurationsAreInTheLibrarysBuckets(t *testing.T) {
-	defaults := []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10}
+	defaults := []float64{.00005, .00025, .001, .005, .01, .05, .1, .5, 1, 5, 10}
 	// many returns durations of all magnitudes up to the greatest.
 	many := func(n int, greatest time.Duration) (all []time.Duration) {
 		random := rand.New(rand.NewPCG(1, 2))

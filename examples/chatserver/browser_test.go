@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	keyboard "github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -25,7 +25,7 @@ import (
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
-var screenshot = flag.String("screenshot", "", "the file for TestThePage's screenshot, for the README")
+var screenshot = flag.String("screenshot", "", "a `file`: the tests write pictures of the page into its folder, for the documentation")
 
 // browser is a page in a real Chromium.
 type browser struct {
@@ -44,35 +44,75 @@ func startPage(t *testing.T, change func(*config)) *browser {
 	return newBrowser(t, startServer(t, change).url)
 }
 
+// newBrowser opens a page in a profile of its own.
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	bin := testenv.Program(t, "chromium", "chromium")
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1360, 850), chromedp.WSURLReadTimeout(hang),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits for the browser's end
-			t.Error(err)
-		}
-		cancel()
-	})
-	b := &browser{t: t, ctx: ctx}
-	testenv.Must(t, chromedp.Listen(ctx, b.hear))
-	testenv.Value(chromedp.Call(ctx, network.Enable, network.EnableParams{}))(t)
-	b.run(chromedp.Navigate(url))
+	b := openTab(t, chromium(t), url, chromedp.WithNewBrowserContext())
 	b.until("document.querySelector('#user option') !== null && document.querySelector('.empty') !== null")
 	return b
 }
 
-// hear records faults of the page, and accepts its dialogs.
+// openTab opens a page in the browser, or in the profile of a tab, to which ctx belongs.
+func openTab(t *testing.T, ctx context.Context, url string, opts ...chromedp.ContextOption) *browser {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(ctx, opts...)
+	t.Cleanup(cancel)
+	b := &browser{t: t, ctx: ctx}
+	testenv.Must(t, chromedp.Listen(ctx, b.hear))
+	testenv.Value(chromedp.Call(ctx, network.Enable, network.EnableParams{}))(t)
+	b.run(chromedp.EmulateViewport(1280, 800), chromedp.Navigate(url))
+	return b
+}
+
+// one is the browser that tests share while at least one of them runs.
+var one struct {
+	sync.Mutex
+	users int
+	ctx   context.Context
+	stop  func() error
+}
+
+// chromium returns the context of the shared browser.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	bin := testenv.Program(t, "chromium", "chromium")
+	one.Lock()
+	defer one.Unlock()
+	if one.users == 0 {
+		dir := testenv.Value(os.MkdirTemp("", "chromium"))(t)
+		opts := append(chromedp.DefaultExecAllocatorOptions[:],
+			chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir), chromedp.WSURLReadTimeout(hang),
+			chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+		ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+		one.ctx, _ = chromedp.NewContext(ctx) // chromedp.Cancel ends it
+		one.stop = func() error {
+			defer cancel()
+			return errors.Join(chromedp.Cancel(one.ctx), os.RemoveAll(dir)) // Cancel waits for the browser's end
+		}
+		testenv.Must(t, chromedp.Do(one.ctx))
+	}
+	one.users++
+	t.Cleanup(func() {
+		one.Lock()
+		defer one.Unlock()
+		if one.users--; one.users == 0 {
+			if err := one.stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return one.ctx
+}
+
+// hear records faults of the page.
 func (b *browser) hear(e any) {
 	fault := ""
 	switch e := e.(type) {
 	case *runtime.EventExceptionThrown:
 		fault = e.ExceptionDetails.Text
+		if thrown := e.ExceptionDetails.Exception; thrown != nil {
+			fault += " " + thrown.Description
+		}
 	case *runtime.EventConsoleAPICalled:
 		if e.Type == runtime.ConsoleAPICalledTypeError {
 			fault = "console.error"
@@ -86,8 +126,7 @@ func (b *browser) hear(e any) {
 			fault = "loading failed: " + e.ErrorText
 		}
 	case *page.EventJavascriptDialogOpening:
-		yes := page.HandleJavaScriptDialogParams{Accept: true, PromptText: "Renamed"}
-		go func() { _, _ = chromedp.Call(b.ctx, page.HandleJavaScriptDialog, yes) }() // a listener must not block
+		fault = "a dialog of the browser: " + e.Message
 	}
 	if fault != "" {
 		b.mu.Lock()
@@ -98,7 +137,9 @@ func (b *browser) hear(e any) {
 
 func (b *browser) run(actions ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, actions...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, hang)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.t.Fatalf("%v; the page shows:\n%s\nfaults: %q", err, b.text("body"), b.heard())
 	}
 }
@@ -120,6 +161,7 @@ func (b *browser) until(expression string) {
 // say sends a message with the keyboard and waits for the end of the answer.
 func (b *browser) say(text string) {
 	b.t.Helper()
+	b.free()
 	b.run(chromedp.SendKeys(chromedp.CSS("#text"), text))
 	b.enter(0)
 	b.idle()
@@ -137,9 +179,17 @@ func (b *browser) enter(modifiers int64) {
 	}
 }
 
+// idle waits until a message is on its way and its answer has ended.
 func (b *browser) idle() {
 	b.t.Helper()
-	b.until("document.getElementById('text').value === '' && document.getElementById('items').ariaBusy !== 'true'")
+	b.until("document.getElementById('text').value === ''")
+	b.free()
+}
+
+// free waits for the end of the answer that the page shows. Before that, the page takes no message.
+func (b *browser) free() {
+	b.t.Helper()
+	b.until("document.getElementById('items').ariaBusy !== 'true'")
 }
 
 func (b *browser) click(selector string) {
@@ -147,15 +197,37 @@ func (b *browser) click(selector string) {
 	b.run(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// rename names the open conversation with the page's dialog.
+func (b *browser) rename(title string) {
+	b.t.Helper()
+	b.click("#rename")
+	b.run(chromedp.SetValue(chromedp.CSS("dialog input"), title))
+	b.click("dialog .primary")
+}
+
+// picture writes a screenshot. Nothing compares it: it is small enough for the documentation, and made to be looked at.
 func (b *browser) picture(path string) {
 	b.t.Helper()
 	png := testenv.Value(chromedp.Run(b.ctx, chromedp.CaptureScreenshot()))(b.t)
+	testenv.Must(b.t, os.MkdirAll(filepath.Dir(path), 0o755))
 	testenv.Must(b.t, os.WriteFile(path, png, 0o644))
+	if len(png) > 200_000 {
+		b.t.Errorf("%s: %d bytes", path, len(png))
+	}
 }
 
+// become changes the user, and waits until the page has the new user's list. The page takes one change at a time.
 func (b *browser) become(user string) {
 	b.t.Helper()
 	b.run(chromedp.SetValue(chromedp.CSS("#user"), user))
+	b.until(fmt.Sprintf("!document.getElementById('user').disabled && document.getElementById('user').value === %q", user))
+}
+
+// resize changes the size of the window, and waits until the page has it.
+func (b *browser) resize(width, height int64, opts ...chromedp.EmulateViewportOption) {
+	b.t.Helper()
+	b.run(chromedp.EmulateViewport(width, height, opts...))
+	b.until(fmt.Sprintf("matchMedia('(width: %dpx)').matches", width))
 }
 
 // do runs a script in the page, and waits for its value if that is a promise.
@@ -198,19 +270,13 @@ func TestThePage(t *testing.T) {
 	// The panel shows the turn as a tree, with the results of the cache.
 	b.until(contains("#trace > ul > li:only-child", "threads.add_user_message") + " && " +
 		contains("#trace ul ul", "add_thread_item") + " && " + contains("#trace ul ul", "hit"))
-	shot := *screenshot
-	if shot == "" {
-		shot = filepath.Join(t.TempDir(), "page.png")
-	}
-	b.picture(shot)
-
 	b.run(chromedp.Reload())
 	b.until(contains("#items", "You said: Where does the cache keep my thread?"))
 	b.until(contains("#title", "Where does the cache"))
 
 	b.until("Number(document.querySelector('#numbers dd')?.innerText) > 0") // base reads saved
 	b.until(contains("#ops", "add_thread_item"))
-	b.click("#rename")
+	b.rename("Renamed")
 	b.until(contains("#threads", "Renamed"))
 
 	b.become("grace")
@@ -226,6 +292,7 @@ func TestThePage(t *testing.T) {
 	b.click("#threads button")
 	b.until(contains("#items", "Where does the cache keep my thread?"))
 	b.click("#delete")
+	b.click("dialog .danger")
 	b.until("document.getElementById('threads').children.length === 0 && document.querySelector('.empty') !== null")
 	b.run(chromedp.Reload())
 	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
@@ -250,6 +317,7 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.until(contains("#items", "a biscuit"))
 	b.until(contains("#items", "Tea or coffee? Tea."))
 	b.idle()
+	b.until("document.activeElement.id === 'text'") // the button that had the focus is gone
 	b.say("/image")
 	b.until("document.querySelector('[data-type=generated_image] img')?.naturalWidth > 0")
 	b.say("/notice")
@@ -262,8 +330,8 @@ func TestThePageShowsEveryItem(t *testing.T) {
 	b.say("/title My tea")
 	b.until(contains("#title", "My tea"))
 	b.say("/fail retry")
-	b.until(contains("#failure", "The kettle is broken."))
-	b.click("#failure button")
+	b.until(contains(".failure", "The kettle is broken."))
+	b.click(".failure [data-act=again]")
 	b.idle()
 	b.say("/hidden the password is tea")
 	b.until(contains("#items", "remember"))
@@ -303,16 +371,6 @@ func TestThePageShowsEveryItem(t *testing.T) {
 		return ""
 	})
 
-	dir := t.TempDir()
-	if *screenshot != "" {
-		dir = filepath.Dir(*screenshot)
-	}
-	dark := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}}
-	testenv.Value(chromedp.Call(b.ctx, emulation.SetEmulatedMedia, dark))(t)
-	b.picture(filepath.Join(dir, "dark.png"))
-	b.run(chromedp.EmulateViewport(390, 800))
-	b.picture(filepath.Join(dir, "narrow.png"))
-
 	b.say("/lock")
 	b.until("document.getElementById('text').disabled")
 	b.clean()
@@ -336,13 +394,13 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 		window.held = [];
 		window.fetch = async (url, init) => {
 			const res = await real(url, init);
-			if (init?.method === "PUT" || String(init?.body).includes("threads.list") && !window.graceIsThere) {
+			if (/attachments.create|threads.list/.test(init?.body) && !window.graceIsThere) {
 				await new Promise((resolve) => window.held.push(resolve));
 			}
 			return res;
 		};
 	})()`)
-	b.click("#rename")
+	b.rename("Renamed")
 	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
 	b.until("window.held.length === 2")
 	b.do("window.graceIsThere = true")
@@ -350,7 +408,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 	b.until("document.querySelector('.empty') !== null && document.getElementById('threads').children.length === 0")
 	b.do("window.held.forEach((go) => go()); fetch('/session').then(() => fetch('/session'))")
 	b.until("document.getElementById('text').value === ''")
-	for _, place := range []string{"#threads", "#attached", "#items", "#title", "#trace", "#failure"} {
+	for _, place := range []string{"#threads", "#attached", "#items", "#title", "#trace", "#listed"} {
 		text := b.text(place)
 		for _, hers := range []string{"Renamed", "ada", "tea", "add_thread_item"} {
 			if strings.Contains(text, hers) {
@@ -369,7 +427,7 @@ func TestThePageForgetsTheUserBefore(t *testing.T) {
 		window.mend = () => { window.fetch = real; };
 	})()`)
 	b.become("grace")
-	b.until(contains("#failure", "away"))
+	b.until(contains("#listed", "cannot be reached"))
 	b.do("window.mend()")
 	b.become("ada")
 	b.until(contains("#threads", "Renamed"))
@@ -398,7 +456,7 @@ func TestThePageDoesNotInsist(t *testing.T) {
 			: real(url, init);
 	})()`)
 	b.say("/tool")
-	b.until(contains("#failure", "the server is away"))
+	b.until(contains(".failure", "The server cannot be reached."))
 	b.say("hello")
 	b.until(contains("#items", "You said: hello"))
 	b.until("window.outputs === 1")
@@ -424,7 +482,7 @@ func TestThePageSaysWhatHappened(t *testing.T) {
 	b.until("document.querySelector('[data-kind=positive]').ariaPressed === 'false'")
 	b.do(`window.fetch = () => Promise.reject(new TypeError("the server is away"))`)
 	b.click("[data-type=assistant_message]:last-child button[data-kind=positive]")
-	b.until(contains("#failure", "the server is away"))
+	b.until(contains(".failure", "The server cannot be reached."))
 	b.until("document.querySelector('[data-kind=positive]').ariaPressed === 'false'")
 	b.clean()
 }
@@ -437,7 +495,7 @@ func TestThePageOfABadLink(t *testing.T) {
 	b := newBrowser(t, srv.url+"/#%E0%A4%A")
 	b.say("hello")
 	b.do("location.hash = " + `"` + id + `"`)
-	b.until(contains("#failure", "no such conversation"))
+	b.until(contains(".failure", "no such conversation"))
 	if strings.Contains(b.text("body"), "grace's own words") {
 		t.Error("ada sees grace's data")
 	}

@@ -25,8 +25,9 @@ import (
 
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
-	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/internal/chatkittest"
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	if args := os.Getenv(childArgs); args != "" {
 		os.Exit(command(context.Background(), strings.Split(args, "\n"), os.Stdout, os.Stderr))
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, mysqltest.Close)
 }
 
 // hang limits a wait for a real server or browser. No test measures it. It is shorter than cache.DefaultTTL, so that no wait

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -12,11 +13,20 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/chatstore/chatstore/bus"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
+	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 // observability is the folder with the dashboard and the rules.
@@ -25,7 +35,10 @@ const observability = "../../observability"
 func TestPromtoolTakesTheRules(t *testing.T) {
 	t.Parallel()
 	promtool := testenv.Program(t, "promtool", "prometheus")
-	for _, args := range [][]string{{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}} {
+	for _, args := range [][]string{
+		{"check", "rules", "rules.yml"}, {"test", "rules", "rules_test.yml"}, {"test", "rules", "rules_days_test.yml"},
+		{"check", "config", "prometheus.yml"},
+	} {
 		cmd := exec.Command(promtool, args...)
 		cmd.Dir = observability
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -35,12 +48,25 @@ func TestPromtoolTakesTheRules(t *testing.T) {
 }
 
 // TestEveryQueryFindsItsSeries runs a real server and a real Prometheus. Each query of the dashboard has an answer, and each
-// series that a rule selects exists.
+// series that a rule selects exists. Prometheus also scrapes the exemplar of a failed call, which leads to its trace.
 func TestEveryQueryFindsItsSeries(t *testing.T) {
 	t.Parallel()
 	bin := testenv.Program(t, "prometheus", "prometheus")
 	dsn := pgtest.Shared(t).DSN(t) // only a stack with a bus has the series of a bus
-	srv := startServer(t, func(c *config) { c.store = dsn })
+	var broken atomic.Bool
+	breaking := layer.Intercept("mysql", layer.InterceptorFunc(func(ctx context.Context, _ layer.Call, next func(context.Context) error) error {
+		if broken.Load() {
+			return store.ErrUnavailable
+		}
+		return next(ctx)
+	}))
+	spans := tracetest.NewSpanRecorder()
+	srv := startServer(t, func(c *config) {
+		c.store, c.exporters = dsn, []sdktrace.SpanProcessor{spans}
+		c.wrap = func(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error) {
+			return wrap(store.Wrap(base, breaking), b, reg, tp) // with polls too, by the name of breaking
+		}
+	})
 	p := startPrometheus(t, bin, strings.TrimPrefix(srv.url, "http://"))
 
 	// Answers, refusals and failures.
@@ -61,11 +87,16 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 		exercise()
 		p.lookAgain(t)
 	}
+	broken.Store(true)
+	_, _ = ada.ask(t.Context(), "threads.list", object{})
+	broken.Store(false)
+	p.scrapesAnExemplarOf(t, spans, `chatstore_operations_total{layer="outer", code="unavailable"}`)
 
 	// All queries ask about one time: the last scrape had succeeded, and the rules were evaluated after it. On a busy machine a
 	// scrape may time out, and Prometheus then marks every series as stale.
 	p.at = p.until(t, "a scrape and the rules after it",
-		"up == 1 and on () (count(job_store_layer:chatstore_operations:rate5m) > 0) and on () (count(job:chatserver_requests:rate5m) > 0)")
+		"up == 1 and on () (count(job_store_layer:chatstore_error_budget_burn:rate3d) > 0) and "+
+			"on () (count(job:chatkit_turn_error_budget_burn:rate3d) > 0) and on () (count(job:chatkit_requests:rate5m) > 0)")
 
 	for _, q := range append(dashboardQueries(t), p.ruleQueries(t)...) {
 		rows, err := p.query(t, q.expr)
@@ -75,6 +106,9 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 		}
 		if q.answers && len(rows) == 0 {
 			t.Errorf("%s: no answer\n%s", q.name, q.expr)
+		}
+		if strings.HasPrefix(q.expr, "vector(") {
+			continue // the objective, which no series has
 		}
 		selectors := selector.FindAllString(q.expr, -1)
 		if len(selectors) == 0 {
@@ -86,16 +120,69 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 			}
 		}
 	}
+	p.countsThePoolOnce(t)
 	// These series must exist, or the loop above proves nothing.
-	for _, name := range []string{"chatserver_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
+	for _, name := range []string{"chatkit_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
 		if rows, err := p.query(t, name); err != nil || len(rows) == 0 {
 			t.Errorf("Prometheus has no series %s (%v)", name, err)
 		}
 	}
 }
 
+// scrapesAnExemplarOf waits until Prometheus has an exemplar of the series, whose trace the program made.
+func (p prometheusServer) scrapesAnExemplarOf(t *testing.T, spans *tracetest.SpanRecorder, series string) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	eventually(t, func() string {
+		<-tick.C
+		var v struct {
+			Data []struct {
+				Exemplars []struct{ Labels map[string]string }
+			}
+		}
+		now := time.Now()
+		about := url.Values{"query": {series}, "start": {now.Add(-time.Hour).Format(time.RFC3339)}, "end": {now.Add(time.Hour).Format(time.RFC3339)}}
+		if err := p.get("/api/v1/query_exemplars?"+about.Encode(), &v); err != nil {
+			return err.Error()
+		}
+		for _, d := range v.Data {
+			for _, e := range d.Exemplars {
+				for _, s := range spans.Ended() {
+					if s.SpanContext().TraceID().String() == e.Labels["trace_id"] {
+						return ""
+					}
+				}
+			}
+		}
+		return fmt.Sprintf("prometheus has no exemplar of %s that leads to a trace: %v", series, v.Data)
+	})
+}
+
+// countsThePoolOnce checks the panel of the pool: each metrics layer exports its numbers.
+func (p prometheusServer) countsThePoolOnce(t *testing.T) {
+	t.Helper()
+	most, err := p.query(t, "max(chatstore_pool_connections_max)")
+	if err != nil || len(most) != 1 {
+		t.Fatalf("the pool's limit: %v, %v", most, err)
+	}
+	checked := 0
+	for _, q := range dashboardQueries(t) {
+		if q.name != "panel In use and allowed" || !strings.Contains(q.expr, "chatstore_pool_connections_max") {
+			continue
+		}
+		checked++
+		if rows, err := p.query(t, q.expr); err != nil || len(rows) != 1 || rows[0].Value[1] != most[0].Value[1] {
+			t.Errorf("%s shows %v, the pool has %v (%v)", q.name, rows, most[0].Value[1], err)
+		}
+	}
+	if checked != 1 {
+		t.Errorf("%d queries show the pool's limit", checked)
+	}
+}
+
 // selector matches a selector of a query: a series of chatstore, of Go's collectors, or a recorded one.
-var selector = regexp.MustCompile(`\b(?:chatstore|chatserver|go|process)_[a-z0-9_]+(?:\{[^}]*\})?|\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+(?:\{[^}]*\})?`)
+var selector = regexp.MustCompile(`\b(?:chatstore|chatkit|go|process)_[a-z0-9_]+(?:\{[^}]*\})?|\b[a-z_]+:[a-z0-9_]+:[a-z0-9_]+(?:\{[^}]*\})?`)
 
 type namedQuery struct {
 	name, expr string
@@ -173,7 +260,8 @@ func startPrometheus(t *testing.T, bin, target string) prometheusServer {
 	testenv.Must(t, err)
 	addr := l.Addr().String()
 	testenv.Must(t, l.Close())
-	cmd := exec.Command(bin, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr, "--log.level=warn")
+	cmd := exec.Command(bin, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr,
+		"--log.level=warn", "--enable-feature=exemplar-storage")
 	var said strings.Builder
 	cmd.Stderr = &said
 	testenv.Must(t, cmd.Start())

@@ -8,22 +8,21 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/files"
 	"github.com/chatstore/chatstore/examples/chatserver/identity"
 	"github.com/chatstore/chatstore/examples/chatserver/panel"
+	"github.com/chatstore/chatstore/examples/chatserver/shared"
 	"github.com/chatstore/chatstore/examples/chatserver/web"
 	"github.com/chatstore/chatstore/store"
 )
@@ -31,15 +30,21 @@ import (
 // config has the values of the flags.
 type config struct {
 	store, bus string
+	listen     string // the DSN of a direct connection to PostgreSQL
+	pooler     bool   // whether the store's connections go through a pooler
 	files      string
+	quota      int64 // bytes of a user's files
 	key        []byte
 	users      []string
-	url        string // public URL of the server
+	url        string   // public URL of the server
+	origins    []string // of other front ends
+	metrics    string   // address of the metrics
 	grace      time.Duration
 	responder  chatkit.Responder
 	exporters  []sdktrace.SpanProcessor
 	log        *slog.Logger
 	wrap       wrapper
+	zone       *time.Location // nil means UTC
 }
 
 // These are the limits of a request.
@@ -60,6 +65,9 @@ type server struct {
 	grace    time.Duration
 	url      string
 	closing  []func() error // called in order
+
+	metricsAt net.Addr // nil if metrics have no address of their own
+	private   bool     // only programs of this machine reach the server
 }
 
 // newServer opens the store and builds the server. serve closes everything.
@@ -70,20 +78,24 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 			err = errors.Join(err, srv.close())
 		}
 	}()
-	issuer, err := identity.New(c.key, strings.HasPrefix(c.url, "https://"))
+	var foreign []identity.Option
+	if len(c.origins) > 0 {
+		foreign = append(foreign, identity.WithCrossSite())
+	}
+	issuer, err := identity.New(c.key, strings.HasPrefix(strings.ToLower(c.url), "https://"), foreign...)
 	if err != nil {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
 	srv.registry = registry
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	seen := panel.New(registry)
+	seen := panel.New()
 	spans := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(seen.SpanProcessor())}
 	for _, e := range c.exporters {
 		spans = append(spans, sdktrace.WithSpanProcessor(e))
 	}
 	tp := sdktrace.NewTracerProvider(spans...)
-	s, closeStore, err := openStack(ctx, c, registry, tp)
+	s, grants, closeStore, err := openStack(ctx, c, registry, tp)
 	if err != nil {
 		return nil, errors.Join(err, tp.Shutdown(ctx))
 	}
@@ -92,20 +104,19 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		defer cancel()
 		return tp.Shutdown(ctx)
 	})
-	folder, err := files.Open(c.files, s, c.url, maxUpload)
+	folder, err := files.Open(c.files, s, c.url, files.Limits{File: maxUpload, User: c.quota})
 	if err != nil {
 		return nil, err
 	}
 	srv.closing = append(srv.closing, folder.Close)
-	srv.chatkit = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log),
-		chatkit.WithMetrics(chatkit.NewMetrics(registry)))
+	srv.chatkit = chatkit.NewHandler(s, c.responder, chatkit.WithFiles(folder), chatkit.WithLogger(c.log), chatkit.WithZone(c.zone),
+		chatkit.WithRegisterer(registry))
 
 	guarded := func(h http.Handler) http.Handler { return issuer.Require(chatkit.WriteError, h) }
 	// The panel shows the user's own requests, but not the requests of the panel.
 	followed := func(h http.Handler) http.Handler {
 		return guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			seen.Follow(r.Context())
-			h.ServeHTTP(w, r)
+			h.ServeHTTP(w, r.WithContext(seen.Follow(r.Context())))
 		}))
 	}
 	traced := func(name string, h http.Handler) http.Handler {
@@ -113,7 +124,9 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 			// A client's trace is linked, not joined, because a client can claim any trace.
 			otelhttp.WithPublicEndpointFn(func(*http.Request) bool { return true }))
 	}
-	sessions := sessions{issuer, c.users}
+	others := shared.New(s, grants)
+	sessions := sessions{issuer, c.users, knowsCommands(c.responder)}
+	shown := guarded(seen.Handler(store.Layers(s)))
 	// Streams have limits of their own.
 	limited := func(h http.HandlerFunc) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -122,28 +135,32 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 			h(w, r.WithContext(ctx))
 		})
 	}
+	measured := srv.metrics()
 	mux := routes([]route{
 		{"POST /chatkit", traced("POST /chatkit", followed(srv.chatkit))},
 		{"PUT /files/{id}", traced("PUT /files/{id}", followed(limited(folder.Put)))},
 		{"GET /files/{id}", traced("GET /files/{id}", followed(limited(folder.Get)))},
-		{"GET /panel", guarded(seen)},
+		{"GET /shared", guarded(http.HandlerFunc(others.List))},
+		{"GET /shared/{id}", guarded(http.HandlerFunc(others.Show))},
+		{"PUT /shared/{id}", guarded(http.HandlerFunc(others.Change))},
+		{"GET /panel", shown},
+		{"POST /panel", shown},
 		{"GET /session", http.HandlerFunc(sessions.show)},
 		{"POST /session", http.HandlerFunc(sessions.begin)},
 		{"DELETE /session", http.HandlerFunc(sessions.end)},
 		{"GET /healthz", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})},
 		{"GET /readyz", ready(s)},
-		{"GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry})},
+		{"GET /metrics", srv.ifPrivate(measured)},
 	})
 	// The pattern has no method, because "GET /" would conflict with the routes above.
 	mux.Handle("/", methods(web.Handler(http.HandlerFunc(notFound)), "GET", "HEAD"))
 
-	// Refuse requests that a page of another site makes the browser send.
-	origin := http.NewCrossOriginProtection()
-	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		chatkit.WriteError(w, &store.Error{Code: store.CodeDenied, Field: "the request comes from another site's page"})
-	}))
+	protected, err := fromOrigins(mux, c.url, c.origins)
+	if err != nil {
+		return nil, err
+	}
 	srv.http = &http.Server{
-		Handler:           origin.Handler(mux),
+		Handler:           protected,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       maxWait,
 		WriteTimeout:      maxWait, // streams have a limit for each event instead
@@ -151,7 +168,10 @@ func newServer(ctx context.Context, c config) (_ *server, err error) {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(c.log.Handler(), slog.LevelWarn),
 	}
-	return srv, nil
+	if c.metrics != "" {
+		err = srv.serveMetrics(c.metrics, measured)
+	}
+	return srv, err
 }
 
 // route is a pattern of http.ServeMux with its method, and its handler.
@@ -190,50 +210,14 @@ func methods(h http.Handler, these ...string) http.Handler {
 	})
 }
 
-// forHosts protects a server that listens only on this machine against DNS rebinding: it refuses requests for foreign host
-// names. Otherwise a foreign name that resolves to this machine could make a foreign page the server's own.
-func forHosts(h http.Handler, at net.Addr, public string) http.Handler {
-	tcp, ok := at.(*net.TCPAddr)
-	if !ok || !tcp.IP.IsLoopback() {
-		return h
-	}
-	known := []string{"localhost", "127.0.0.1", "::1", tcp.IP.String()}
-	if u, err := url.Parse(public); err == nil && u.Host != "" {
-		known = append(known, u.Hostname())
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked := url.URL{Host: r.Host}
-		if slices.Contains(known, strings.ToLower(asked.Hostname())) {
-			h.ServeHTTP(w, r)
-			return
-		}
-		chatkit.WriteError(w, chatkit.StatusError{
-			Status: http.StatusMisdirectedRequest, Code: store.CodeDenied.String(), Message: "this server does not serve this host name (see -url)",
-		})
-	})
-}
-
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	chatkit.WriteError(w, &store.Error{Code: store.CodeNotFound})
-}
-
-// ready reports whether requests can be served: not if the database is unavailable. (A stopping server accepts no
-// connections.)
-func ready(s store.Store) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if h, ok := store.As[store.HealthChecker](s); ok {
-			if err := h.CheckHealth(ctx); err != nil {
-				chatkit.WriteError(w, err)
-			}
-		}
-	}
 }
 
 // serve answers on l until ctx ends. Then it lets running streams finish. When the grace period is over, it ends them and
 // saves their answers so far. At last it closes everything.
 func (srv *server) serve(ctx context.Context, l net.Listener) error {
+	srv.private = srv.metricsAt == nil && srv.url == "" && isLoopback(l.Addr())
 	srv.http.Handler = forHosts(srv.http.Handler, l.Addr(), srv.url)
 	served := make(chan error, 1)
 	go func() { served <- srv.http.Serve(l) }()
@@ -269,8 +253,9 @@ func (srv *server) close() error {
 
 // sessions is the demo's sign-in, as one of the users that the server was started with.
 type sessions struct {
-	issuer *identity.Issuer
-	users  []string
+	issuer   *identity.Issuer
+	users    []string
+	commands bool // see knowsCommands
 }
 
 func (s sessions) show(w http.ResponseWriter, r *http.Request) {
@@ -280,7 +265,7 @@ func (s sessions) show(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]any{"user": user, "users": s.users}) // the client may be gone
+	_ = json.NewEncoder(w).Encode(map[string]any{"user": user, "users": s.users, "commands": s.commands}) // the client may be gone
 }
 
 func (s sessions) begin(w http.ResponseWriter, r *http.Request) {

@@ -46,7 +46,7 @@ func TestNobodyIsAnsweredWithoutASession(t *testing.T) {
 	srv := startAlone(t, nil)
 	nobody := newClient(t, srv.url, "nobody", testKey)
 	nobody.token = ""
-	for _, path := range []string{"/panel", "/files/atc_1"} {
+	for _, path := range []string{"/panel", "/files/atc_1", "/shared", "/shared/thr_1"} {
 		if status, text := nobody.get(t, path); status != 401 || !strings.Contains(text, `"unauthenticated"`) {
 			t.Errorf("%s: %d %s", path, status, text)
 		}
@@ -162,13 +162,20 @@ func TestWhatOperatorsAskFor(t *testing.T) {
 	}
 	status, text := c.get(t, "/metrics")
 	for _, series := range []string{
-		`chatserver_requests_total{code="ok",type="threads.create"} 1`, `chatserver_turns_total{outcome="done"} 1`, "chatserver_streams 0",
+		`chatkit_requests_total{code="ok",type="threads.create"} 1`, `chatkit_turns_total{outcome="done"} 1`, "chatkit_streams 0",
 		`chatstore_operations_total{code="ok",layer="outer",operation="save_thread",store="chatserver"}`,
-		`chatstore_cache_requests_total{`, `chatstore_authz_decisions_total{`, "go_goroutines", "process_resident_memory_bytes",
+		`chatstore_cache_requests_total{`, `chatstore_authz_decisions_total{`, `chatstore_pool_connections{`, "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if status != 200 || !strings.Contains(text, series) {
 			t.Errorf("/metrics: %d, without %s", status, series)
 		}
+	}
+	// Only this format has exemplars.
+	res, text := c.do(t, http.MethodGet, "/metrics", "", func(r *http.Request) {
+		r.Header.Set("Accept", "application/openmetrics-text;version=1.0.0")
+	})
+	if typ := res.Header.Get("Content-Type"); !strings.HasPrefix(typ, "application/openmetrics-text") || !strings.HasSuffix(text, "# EOF\n") {
+		t.Errorf("/metrics as OpenMetrics: %s", typ)
 	}
 	for _, secret := range []string{`"ada"`, `"demo"`, "thr_"} {
 		if strings.Contains(text, secret) {
@@ -277,18 +284,37 @@ func TestTokenIsGoodForTheServerOfItsKey(t *testing.T) {
 func TestWrongFlagsAreSaid(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for args, says := range map[string]string{
-		"-nonsense":                       "nonsense",
-		"extra":                           "extra",
-		"-trace=file":                     "-trace=file",
-		"-openai-url=http://x":            "-openai-model",
-		"-openai-url=x -openai-model=m":   "-openai-url",
-		"-store=/nowhere/at/all/x":        "chatserver:",
-		"-bus=nonsense":                   "chatserver:",
-		"-addr=nonsense":                  "chatserver:",
-		"-store=postgres://127.0.0.1:1/x": "because:",
-		"token":                           "name",
-		"token -user=ada -life=-x":        "-life",
-		"token -user=ada -key=/no/x":      "chatserver:",
+		"-nonsense":                        "nonsense",
+		"extra":                            "extra",
+		"-trace=file":                      "-trace=file",
+		"-openai-url=http://x":             "-openai-model",
+		"-openai-url=x -openai-model=m":    "-openai-url",
+		"-store=/nowhere/at/all/x":         "chatserver:",
+		"-bus=nonsense":                    "chatserver:",
+		"-addr=nonsense":                   "chatserver:",
+		"-store=postgres://127.0.0.1:1/x":  "connection refused",
+		"-store=oracle://x/y":              "sqlite:PATH",
+		"-pooler":                          "-listen",
+		"-pooler -listen=x":                "only for PostgreSQL",
+		"-url=chat.example":                "-url",
+		"-url=https://u:p@chat.example":    "-url",
+		"-origins=app.example":             "-origins",
+		"-origins=https://a.example/x":     "-origins",
+		"-store host=x user=y":             "quotes",
+		"-pooler=yes!":                     "-pooler: the value is not valid",
+		"-zone=x":                          "-zone: the value is not valid",
+		"-quota":                           "-quota: needs a value",
+		"-url=https://a.example?x":         "query",
+		"-url=https://a.example#x":         "fragment",
+		"-url=https://a.example:70000":     "65535",
+		"-origins=*":                       "-origins",
+		"-origins=https://*.example":       "one host",
+		"-origins=https://a.example:70000": "65535",
+		"-origins=https://u@a.example":     "without a user",
+		"-metrics=nonsense":                "-metrics",
+		"token":                            "name",
+		"token -user=ada -life=-x":         "-life",
+		"token -user=ada -key=/no/x":       "chatserver:",
 	} {
 		var errs strings.Builder
 		if code := command(context.Background(), strings.Fields(args), io.Discard, &errs); code == 0 || !strings.Contains(errs.String(), says) {

@@ -9,22 +9,41 @@ import (
 
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/redisbus/redistest"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
 )
 
-// Two servers share one PostgreSQL, behind a client that alternates between them. Each shows the other's writes.
+// Two servers share one database, behind a client that alternates between them. Each shows the other's writes.
 func TestTwoServersShowTheSame(t *testing.T) {
 	t.Run("over PostgreSQL's notifications", func(t *testing.T) {
-		testTwoServers(t, pgtest.Shared(t).DSN(t), "")
+		dsn := pgtest.Shared(t).DSN(t)
+		testTwoServers(t, 30, func(c *config) { c.store = dsn })
+	})
+	t.Run("through a pooler", func(t *testing.T) {
+		dsn := pgtest.Shared(t).DSN(t)
+		pooled := pgtest.StartPooler(t, dsn, "default_pool_size = 5").DSN
+		testTwoServers(t, 30, func(c *config) { c.store, c.pooler, c.listen = pooled, true, dsn })
 	})
 	t.Run("over Redis", func(t *testing.T) {
-		testTwoServers(t, pgtest.Shared(t).DSN(t), redistest.Start(t).URL())
+		dsn, redis := pgtest.Shared(t).DSN(t), redistest.Start(t).URL()
+		testTwoServers(t, 30, func(c *config) { c.store, c.bus = dsn, redis })
+	})
+	t.Run("by polls of MariaDB", func(t *testing.T) {
+		url := mysqltest.URL(mysqltest.Shared(t).DSN(t))
+		testTwoServers(t, 3, func(c *config) { c.store = url }) // a poll a second
+	})
+	t.Run("by polls of MariaDB, and over Redis", func(t *testing.T) {
+		url, redis := mysqltest.URL(mysqltest.Shared(t).DSN(t)), redistest.Start(t).URL()
+		testTwoServers(t, 30, func(c *config) { c.store, c.bus = url, redis })
 	})
 }
 
-func testTwoServers(t *testing.T, dsn, over string) {
+func testTwoServers(t *testing.T, rounds int, change func(*config)) {
 	files := t.TempDir()
-	both := func(c *config) { c.store, c.bus, c.files = dsn, over, files }
+	both := func(c *config) {
+		c.files = files
+		change(c)
+	}
 	servers := []*running{startAlone(t, both), startServer(t, both)}
 	var turn atomic.Int64
 	c := newClient(t, "", "ada", testKey)
@@ -45,7 +64,7 @@ func testTwoServers(t *testing.T, dsn, over string) {
 	var told []string
 	done := func(it object) { told = append(told, it["id"].(string)) }
 	id := testenv.Value(next().newThread(ctx, "hello", done))(t)
-	for range 30 {
+	for range rounds {
 		testenv.Must(t, next().say(ctx, id, "and on", done))
 		shown(func(reader *client) string { return cmp.Diff(told, itemIDs(testenv.Value(reader.items(ctx, id))(t))) })
 		next() // alternate the writer

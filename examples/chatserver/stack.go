@@ -3,19 +3,22 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/bus"
+	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
-	"github.com/chatstore/chatstore/redisbus"
+	"github.com/chatstore/chatstore/examples/chatserver/panel"
+	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 )
@@ -29,23 +32,23 @@ type closingBus interface {
 // wrapper wraps a base in a stack. b is the bus that carries the changes of other processes, or nil.
 type wrapper func(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error)
 
-// openStack opens the store and wraps it in the recommended stack. closing closes both.
+// openStack opens the store and wraps it in the recommended stack. The base keeps the grants. closing closes both.
 func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trace.TracerProvider) (
-	s store.Store, closing func() error, err error,
+	s store.Store, grants sharing.Grants, closing func() error, err error,
 ) {
-	base, shared, err := openBase(ctx, c.store)
+	base, announces, err := openBase(ctx, c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	var b closingBus
 	switch {
 	case c.bus != "":
 		b, err = openRedis(c.bus, c.log)
-	case shared:
-		b, err = base.Bus(ctx)
+	case announces:
+		b, err = base.Bus(ctx, pubsub.WithLogger(c.log))
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, base.Close())
+		return nil, nil, nil, errors.Join(err, base.Close())
 	}
 	s, err = c.wrap(base, b, reg, tp)
 	if err != nil {
@@ -59,33 +62,63 @@ func openStack(ctx context.Context, c config, reg prometheus.Registerer, tp trac
 		return err
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, closing())
+		return nil, nil, nil, errors.Join(err, closing())
 	}
-	return s, closing, nil
+	return s, base, closing, nil
 }
 
-// openBase opens an SQLite file, or the PostgreSQL database of a URL or connection string. shared says that other processes
-// may use it.
-func openBase(ctx context.Context, where string) (s *sqlstore.Store, shared bool, err error) {
-	ids := sqlstore.WithIDs(store.LongIDs{}) // hard to guess
-	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
-		s, err = sqlstore.OpenPostgres(ctx, where, ids)
-		return s, true, err
+// databaseURL returns the value of -store as package sqlstore takes it. A name with neither : nor = is that of an SQLite
+// file. Only sqlstore decides what other texts mean, because they may have a password.
+func databaseURL(where string) string {
+	if where != "" && !strings.ContainsAny(where, ":=") {
+		return "sqlite:" + where
 	}
-	s, err = sqlstore.OpenSQLite(ctx, where, ids)
-	return s, false, err
+	return where
 }
 
-func openRedis(url string, log *slog.Logger) (closingBus, error) {
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		return nil, err
+// openBase opens the database of -store. announces says that the database announces the changes of other servers.
+func openBase(ctx context.Context, c config) (s *sqlstore.Store, announces bool, err error) {
+	opts := []sqlstore.Option{sqlstore.WithIDs(store.LongIDs{})} // hard to guess
+	if c.pooler {
+		opts = append(opts, sqlstore.WithPooler())
 	}
-	o.ContextTimeoutEnabled = true
-	return redisbus.New(redis.NewClient(o), redisbus.WithLogger(log)), nil
+	if c.listen != "" {
+		opts = append(opts, sqlstore.WithListenDSN(c.listen))
+	}
+	if c.pooler && c.listen == "" && c.bus == "" {
+		return nil, false, errors.New("-pooler: needs -listen or -bus, because no changes are announced through a pooler")
+	}
+	if err := private(databaseURL(c.store)); err != nil {
+		return nil, false, err
+	}
+	if s, err = sqlstore.Open(ctx, databaseURL(c.store), opts...); err != nil {
+		return nil, false, fmt.Errorf("-store: %w", err)
+	}
+	announces = s.LayerName() == "postgres"
+	if !announces && (c.pooler || c.listen != "") {
+		return nil, false, errors.Join(errors.New("-pooler and -listen: only for PostgreSQL"), s.Close())
+	}
+	if c.listen != "" && !strings.HasPrefix(sqlstore.Redacted(c.listen), "postgres://") {
+		return nil, false, errors.Join(errors.New(`-listen: must be postgres://USER@HOST/NAME or "host=HOST dbname=NAME"; `+
+			`write / ? # and @ as %2F %3F %23 and %40 in the password`), s.Close())
+	}
+	return s, announces, nil
 }
 
-// wrap builds the recommended stack. Without a bus, it expects that no other process writes to the base.
+// private creates the file of an SQLite database if it is missing, for its owner alone. SQLite would let everybody read it, and
+// gives the files beside it the same rights.
+func private(url string) error {
+	path, ok := strings.CutPrefix(sqlstore.Redacted(url), "sqlite:")
+	if !ok || path == ":memory:" {
+		return nil
+	}
+	if f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil { // SQLite says what is wrong
+		return f.Close()
+	}
+	return nil
+}
+
+// wrap builds the recommended stack. Without a bus, and if the base is not MySQL, it expects that no other process writes to the base.
 func wrap(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.TracerProvider) (store.Store, error) {
 	outer, err := metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer("outer"))
 	if err != nil {
@@ -99,10 +132,18 @@ func wrap(base store.Store, b bus.Bus, reg prometheus.Registerer, tp trace.Trace
 	if b != nil {
 		coherence = append(coherence, cache.WithBus(b))
 	}
+	if n, ok := base.(store.Named); ok && n.LayerName() == "mysql" { // announces nothing, and Redis can lose what it announces
+		coherence = append(coherence, cache.WithRevalidation(time.Second))
+	}
+	policy := authz.OwnerOnly()
+	if grants, ok := store.As[sharing.Grants](base); ok {
+		policy = authz.AnyOf(policy, authz.Shared(grants))
+	}
 	return store.Wrap(base,
 		tracing.New(tracing.WithTracerProvider(tp)),
 		outer,
-		authz.New(authz.OwnerOnly(), authz.ShareBelow()),
+		authz.New(policy, authz.ShareBelow()),
 		cache.New(coherence...),
+		panel.Base(tp),
 		inner), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -24,12 +25,14 @@ import (
 
 	"github.com/chatstore/chatstore/bus/pubsub"
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
+	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/store"
 	"github.com/chatstore/chatstore/store/layer"
 )
@@ -249,14 +252,16 @@ type noChannel struct{}
 func (noChannel) Connect(context.Context) (pubsub.Conn, error) { return nil, errors.New("no channel") }
 func (noChannel) Publish(context.Context, string) error        { return errors.New("no channel") }
 
-// exported returns the series of a stack with a bus.
+// exported returns the series of a stack with a bus and a pool, and of a ChatKit handler.
 func exported(t *testing.T) []string {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	outer := testenv.Value(metrics.New(reg, metrics.WithLayer("outer")))(t)
 	inner := testenv.Value(metrics.New(reg, metrics.WithLayer("inner")))(t)
 	b := pubsub.New(noChannel{}, pubsub.WithLogger(slog.New(slog.DiscardHandler)))
-	s := store.Wrap(memstore.New(), outer, authz.New(authz.OwnerOnly()), cache.New(cache.WithBus(b)), inner)
+	base := testenv.Value(sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "chat.db")))(t)
+	s := store.Wrap(base, outer, authz.New(authz.OwnerOnly()), cache.New(cache.WithBus(b), cache.WithRevalidation(time.Hour)), inner)
+	chatkit.NewHandler(s, nil, chatkit.WithRegisterer(reg))
 	t.Cleanup(func() { testenv.Must(t, store.Close(s)); testenv.Must(t, b.Close()) })
 	for _, name := range []string{"thr_1", "thr_2"} {
 		_, _ = s.LoadThread(asUser("acme", "ada"), name)
@@ -273,7 +278,7 @@ func pageOf(t *testing.T, path string) string {
 func TestObservePagesNameWhatExists(t *testing.T) {
 	lines, rules := exported(t), pageOf(t, "observability/rules.yml")
 	all := strings.Join(lines, "\n")
-	for _, path := range []string{"docs/observe.md", "observability/README.md"} {
+	for _, path := range []string{"docs/observe.md", "docs/runbooks.md", "observability/README.md"} {
 		page := pageOf(t, path)
 		recorded := regexp.MustCompile(`\b[a-z_]+:[a-z_]+:[a-z0-9_]+`)
 		for _, name := range recorded.FindAllString(page, -1) {
@@ -282,12 +287,12 @@ func TestObservePagesNameWhatExists(t *testing.T) {
 			}
 		}
 		page = recorded.ReplaceAllString(page, "")
-		for _, name := range regexp.MustCompile(`\bchatstore_[a-z_]*[a-z]\b`).FindAllString(page, -1) {
+		for _, name := range regexp.MustCompile(`\bchat(?:store|kit)_[a-z_]*[a-z]\b`).FindAllString(page, -1) {
 			if !strings.Contains(all, name) {
 				t.Errorf("%s: no series %s", path, name)
 			}
 		}
-		for _, name := range regexp.MustCompile(`\bChat(store|server)[A-Z][A-Za-z]+`).FindAllString(page, -1) {
+		for _, name := range regexp.MustCompile(`\bChat(?:store|kit)[A-Z][A-Za-z]+`).FindAllString(page, -1) {
 			if !strings.Contains(rules, "alert: "+name+"\n") {
 				t.Errorf("%s: no alert %s", path, name)
 			}
@@ -304,9 +309,6 @@ func TestObservePagesNameWhatExists(t *testing.T) {
 		}
 	}
 	for _, alert := range regexp.MustCompile(`(?s)alert: (\w+)\n.*?severity: (\w+)\n`).FindAllStringSubmatch(rules, -1) {
-		if !regexp.MustCompile("(?m)^\\|[^|]*`" + alert[1] + "`[^|]*\\| " + alert[2] + " \\|").MatchString(pageOf(t, "observability/README.md")) {
-			t.Errorf("observability/README.md lacks %s with severity %s", alert[1], alert[2])
-		}
 		if alert[2] == "critical" && strings.HasPrefix(alert[1], "Chatstore") && !strings.Contains(page, "`"+alert[1]+"`") {
 			t.Errorf("docs/observe.md does not page on %s", alert[1])
 		}
@@ -334,9 +336,46 @@ func TestObservePagesNameWhatExists(t *testing.T) {
 				n++
 			}
 		}
-		if n < 473 || n >= 600 {
-			t.Errorf("layer %s has %d series, and the page says 473 to 599", layer, n)
+		if n < 521 || n >= 600 {
+			t.Errorf("layer %s has %d series, and the page says 521 to 599", layer, n)
 		}
+	}
+}
+
+// Each alert leads to its runbook, and each runbook belongs to an alert.
+func TestEachAlertHasARunbook(t *testing.T) {
+	page, rules := pageOf(t, "docs/runbooks.md"), pageOf(t, "observability/rules.yml")
+	const address = "https://github.com/chatstore/chatstore/blob/main/docs/runbooks.md#"
+	books := map[string]string{} // by alert
+	for _, part := range strings.Split(page, "\n## ")[1:] {
+		name, text, _ := strings.Cut(part, "\n")
+		books[name] = text
+	}
+	alerts := strings.Split(rules, "- alert: ")[1:]
+	if len(alerts) < 20 {
+		t.Fatalf("there are %d alerts", len(alerts))
+	}
+	for _, rule := range alerts {
+		name, rule, _ := strings.Cut(rule, "\n")
+		severity := regexp.MustCompile(`severity: (\w+)\n`).FindStringSubmatch(rule)
+		book, ok := books[name]
+		delete(books, name)
+		switch {
+		case !strings.Contains(rule, "runbook_url: "+address+strings.ToLower(name)+"\n"):
+			t.Errorf("%s has no runbook_url %s%s", name, address, strings.ToLower(name))
+		case !ok:
+			t.Errorf("docs/runbooks.md has no heading %s", name)
+		case len(severity) != 2 || !strings.HasPrefix(book, "\nSeverity: "+severity[1]+".\n"):
+			t.Errorf("the runbook of %s does not begin with its severity %v", name, severity)
+		}
+		for _, step := range []string{"Users see", "Look", "Causes", "Mend"} {
+			if ok && strings.Count(book, "\n- **"+step+"**: ") != 1 {
+				t.Errorf("the runbook of %s does not say once: %s", name, step)
+			}
+		}
+	}
+	for name := range books {
+		t.Errorf("docs/runbooks.md: there is no alert %s", name)
 	}
 }
 

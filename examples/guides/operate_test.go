@@ -17,7 +17,6 @@ import (
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
 	"github.com/chatstore/chatstore/internal/testenv"
-	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/redisbus/redistest"
 	"github.com/chatstore/chatstore/sqlstore"
 	"github.com/chatstore/chatstore/sqlstore/pgtest"
@@ -202,46 +201,4 @@ func Example_readyz() {
 	// 200 <nil>
 	// <nil>
 	// 503 unavailable
-}
-
-// forget deletes the threads that were created before the given time. s has no guard.
-func forget(ctx context.Context, s store.Store, before time.Time) (deleted int, err error) {
-	query := store.ThreadQuery{Owner: store.AnyOwner(), PageQuery: store.PageQuery{Order: store.OldestFirst}}
-	for {
-		page, err := s.LoadThreads(ctx, query) // the first page each time, without a cursor: its rows are deleted
-		if err != nil {
-			return deleted, err
-		}
-		for _, t := range page.Data {
-			if !t.CreatedAt.Before(before) {
-				return deleted, nil
-			}
-			if err := s.DeleteThread(ctx, t.ID); err != nil {
-				return deleted, err
-			}
-			deleted++
-		}
-		if !page.HasMore {
-			return deleted, nil
-		}
-	}
-}
-
-func Example_forget() {
-	cached := store.Wrap(memstore.New(), cache.New())
-	users := store.Wrap(cached, authz.New(authz.OwnerOnly(), authz.ShareBelow()))
-	defer store.Close(users, cached)
-	for day := range 100 {
-		t := operateThread
-		t.ID, t.CreatedAt = fmt.Sprint("thr_", day), t.CreatedAt.AddDate(0, 0, day)
-		if err := users.SaveThread(operateCtx, t); err != nil {
-			fmt.Println(err)
-		}
-	}
-	fmt.Println(forget(context.Background(), cached, operateThread.CreatedAt.AddDate(0, 0, 90)))
-	left, err := users.LoadThreads(operateCtx, store.ThreadQuery{})
-	fmt.Println(len(left.Data), left.HasMore, err)
-	// Output:
-	// 90 <nil>
-	// 10 false <nil>
 }

@@ -3,6 +3,9 @@
 //
 //	go run ./examples/several -store 'postgres://localhost/chat'
 //	go run ./examples/several -store chat.db -bus redis://localhost:6379
+//	go run ./examples/several -store mysql://chat@localhost/chat -bus redis://localhost:6379
+//
+// Only PostgreSQL tells a program what to print. Over other databases it needs Redis.
 package main
 
 import (
@@ -30,7 +33,7 @@ import (
 )
 
 func main() {
-	where := flag.String("store", "chat.db", "an SQLite file or the URL of a PostgreSQL database")
+	where := flag.String("store", "chat.db", "an SQLite file or the URL of a database")
 	over := flag.String("bus", "", "the URL of a Redis server; without it, the notifications of PostgreSQL")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -106,12 +109,10 @@ func run(ctx context.Context, where, over string, in io.Reader, out io.Writer) (
 
 // open opens the store, and the bus that carries the changes of other processes.
 func open(ctx context.Context, where, over string) (s *sqlstore.Store, b *pubsub.Bus, err error) {
-	if strings.Contains(where, "://") || strings.Contains(where, "dbname=") {
-		s, err = sqlstore.OpenPostgres(ctx, where)
-	} else {
-		s, err = sqlstore.OpenSQLite(ctx, where)
+	if !strings.ContainsAny(where, ":=") {
+		where = "sqlite:" + where
 	}
-	if err != nil {
+	if s, err = sqlstore.Open(ctx, where); err != nil {
 		return nil, nil, err
 	}
 	if over == "" {

@@ -11,8 +11,12 @@ import (
 
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/redisbus/redistest"
+	"github.com/chatstore/chatstore/sqlstore/mysqltest"
+	"github.com/chatstore/chatstore/sqlstore/pgtest"
 	"github.com/chatstore/chatstore/store"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m, mysqltest.Close) }
 
 // Two programs share one file and one Redis: each prints the lines typed into the other.
 func TestWhatIsTypedIntoOneIsSeenInBoth(t *testing.T) {
@@ -59,5 +63,9 @@ func TestItSaysWhatItCannotDo(t *testing.T) {
 	err := run(t.Context(), filepath.Join(t.TempDir(), "chat.db"), "", strings.NewReader(""), io.Discard)
 	if store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("SQLite without a bus: %v", err)
+	}
+	err = run(t.Context(), mysqltest.URL(mysqltest.Shared(t).DSN(t)), "", strings.NewReader(""), io.Discard)
+	if store.CodeOf(err) != store.CodeInvalid || !strings.Contains(err.Error(), "only PostgreSQL announces changes") {
+		t.Errorf("MariaDB without a bus: %v", err)
 	}
 }

@@ -259,24 +259,26 @@ type Read[K comparable] struct {
 	Kind    string             // kind of row, for errors
 	ID      string             // id of the row, for errors
 	Counter generation.Counter // of the row, when the read began
+	Period  int64              // reads of different periods share no load; 0 where the age of a load does not matter
 	Args    K                  // distinguish it from other reads of the same op
 }
 
 // Group shares the loads of reads of one op.
 type Group[K comparable, T any] = flight.Group[key[K], *Answer[T]]
 
-// key identifies a load. If no write is in progress, the counter is part of it. Otherwise reads queue together, whatever their
-// counter is.
+// key identifies a load. If no write is in progress, the counter and the period are part of it. Otherwise reads of all counters and
+// periods queue together, for a load that has not begun.
 type key[K comparable] struct {
 	partition layer.Partition
 	queued    bool
 	counter   generation.Counter
+	period    int64
 	args      K
 }
 
 func keyOf[K comparable](p layer.Partition, r Read[K]) key[K] {
 	if r.Counter.Idle() {
-		return key[K]{partition: p, counter: r.Counter, args: r.Args}
+		return key[K]{partition: p, counter: r.Counter, period: r.Period, args: r.Args}
 	}
 	return key[K]{partition: p, queued: true, args: r.Args}
 }

@@ -52,3 +52,22 @@ func editOf(edits []Edit, name string) (string, bool) {
 	}
 	return "", false
 }
+
+// Without returns the object's text without the member called name. A text without it stays as it is. The text must be valid.
+func Without(text, name string) string {
+	members, _ := MembersOf(text, '{')
+	if _, ok := Find(text, members, name); !ok {
+		return text
+	}
+	b := []byte{'{'}
+	for _, m := range members {
+		if m.Name == name {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(AppendQuoted(b, m.Name), ':'), text[m.Start:m.End]...)
+	}
+	return string(append(b, '}'))
+}

@@ -57,6 +57,18 @@ func TestAPatchWithoutItsHeadIsRefused(t *testing.T) {
 	}
 }
 
+func TestATestMustPassIfNoRuleIsRemoved(t *testing.T) {
+	same := unchanged([]mutant{{pkg: "./p", test: "^TestX$"}, {pkg: "./q", test: "^TestX$"}, {pkg: "./p", test: "^TestY$/^a$"}, {pkg: "./p", test: "^TestX$"}})
+	if len(same) != 2 || same[0].test != "^TestX$|^TestY$/^a$" || same[1].pkg != "./q" || !same[0].survives || !same[1].survives {
+		t.Errorf("got %+v", same)
+	}
+	for _, m := range same {
+		if _, err := m.overlay(filepath.Join("..", ".."), filepath.Join(t.TempDir(), "x")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestAVerdictNeedsATestThatRan(t *testing.T) {
 	const (
 		run     = `{"Action":"run","Test":"TestX"}` + "\n"

@@ -21,6 +21,9 @@ const FieldIfVersion = "if_version"
 // Sealed is the reserved member of a row that decorators/encrypt has sealed.
 const Sealed = "chatstore_sealed"
 
+// Turn is the reserved member of a thread's metadata that says which server answers in the thread. A copy made by fork has none.
+const Turn = "chatstore_turn"
+
 // IDFault returns the fault of an id. It reads an ordinary ASCII id only once.
 func IDFault(id string) string {
 	if id == "" {

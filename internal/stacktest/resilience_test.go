@@ -138,7 +138,8 @@ func flaky(base store.Store) store.Store {
 func TestRetriesAreLinearizable(t *testing.T) {
 	t.Parallel()
 	resilient := func(base store.Store) store.Store {
-		return resilience.New(resilience.WithRetries(9, 300*time.Microsecond))(flaky(base))
+		// The breaker would refuse calls of histories in which many writes in a row fail.
+		return resilience.New(resilience.WithRetries(9, 300*time.Microsecond), resilience.WithBreaker(0, 0))(flaky(base))
 	}
 	for _, tt := range []struct {
 		name  string

@@ -4,15 +4,12 @@
 package pgtest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/sqlstore/internal/process"
 )
 
 // Server is a private PostgreSQL server.
@@ -37,8 +35,7 @@ type Server struct {
 	held atomic.Int64 // the stopped walreceiver; 0 if there is none
 
 	mu      sync.Mutex
-	process *os.Process // nil when stopped
-	ended   chan struct{}
+	process *process.Process // nil when stopped
 }
 
 var (
@@ -47,11 +44,14 @@ var (
 	once    sync.Once
 )
 
-// Main runs the tests and then ends the shared server. Use it as TestMain.
-func Main(m *testing.M) {
+// Main runs the tests, then ends the shared server and calls closers, which may end others. Use it as TestMain.
+func Main(m *testing.M, closers ...func() error) {
 	code := m.Run()
 	if shared != nil {
-		if err := shared.remove(); err != nil {
+		closers = append(closers, shared.remove)
+	}
+	for _, end := range closers {
+		if err := end(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
 		}
@@ -63,7 +63,7 @@ func Main(m *testing.M) {
 // test is skipped; with CHATSTORE_REQUIRE_SERVERS=1 it fails.
 func Shared(t testing.TB) *Server {
 	t.Helper()
-	once.Do(func() { shared, failure = start(inMemory(), "-c", "fsync=off") })
+	once.Do(func() { shared, failure = start(process.InMemory(), "-c", "fsync=off") })
 	available(t, failure)
 	return shared
 }
@@ -110,17 +110,6 @@ func program(name string) (string, error) {
 	return slices.MaxFunc(all, func(a, b string) int { return version(a) - version(b) }), nil
 }
 
-// inMemory returns a folder in memory with enough room for the shared server, or "". The tests of sqlstore fill 700 MB
-// there, and take a third less time.
-func inMemory() string {
-	const folder = "/dev/shm"
-	var s syscall.Statfs_t
-	if syscall.Statfs(folder, &s) != nil || s.Bavail*uint64(s.Bsize) < 2<<30 {
-		return ""
-	}
-	return folder
-}
-
 // moved returns a DSN with other settings for the server.
 func moved(dsn string, server ...string) string {
 	rest := slices.DeleteFunc(strings.Fields(dsn), func(setting string) bool {
@@ -137,25 +126,23 @@ func start(in string, args ...string) (*Server, error) {
 	}, args...)
 }
 
+// users may run the server if the tests run as root.
+var users = []string{"postgres", "nobody"}
+
 // prepare starts a server on a data folder that a command makes.
 func prepare(in string, command func(data string) (*exec.Cmd, error), args ...string) (_ *Server, err error) {
 	dir, err := os.MkdirTemp(in, "pgtest") // short, because the path of a socket has a limit
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, args: args, as: new(syscall.SysProcAttr)}
+	s := &Server{dir: dir, args: args}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
-		if s.as.Credential, err = somebody(); err != nil {
-			return nil, err
-		}
-		if err := os.Chown(dir, int(s.as.Credential.Uid), int(s.as.Credential.Gid)); err != nil {
-			return nil, err
-		}
+	if s.as, err = process.Drop(dir, users...); err != nil { // PostgreSQL refuses to run as root
+		return nil, err
 	}
 	init, err := command(s.data())
 	if err != nil {
@@ -173,18 +160,6 @@ func (s *Server) Dir() string { return s.dir }
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// somebody returns a user who is not root.
-func somebody() (*syscall.Credential, error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		if u, err := user.Lookup(name); err == nil {
-			uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-			gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
-		}
-	}
-	return nil, errors.New("pgtest: the tests run as root, and neither the user postgres nor the user nobody exists")
-}
-
 // run starts the server and waits until it reports that it is ready.
 func (s *Server) run() error {
 	bin, err := program("postgres")
@@ -194,58 +169,15 @@ func (s *Server) run() error {
 	args := append([]string{"-D", s.data(), "-k", s.dir, "-c", "listen_addresses=", "-c", "max_connections=200",
 		"-c", "dynamic_shared_memory_type=mmap"}, s.args...) // a killed server leaves files in its folder only
 	cmd := exec.Command(bin, args...)
-	as := *s.as
-	as.Pdeathsig = syscall.SIGQUIT // if the tests are killed, the server ends with its children
-	cmd.SysProcAttr, cmd.Dir = &as, s.dir
-	log, err := cmd.StderrPipe()
+	cmd.SysProcAttr, cmd.Dir = s.as, s.dir
+	// With SIGQUIT the server ends with its children.
+	p, err := process.Start(cmd, syscall.SIGQUIT, filepath.Join(s.dir, "log"), "ready to accept ")
 	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	started, ended := make(chan error, 1), make(chan struct{})
-	ready := make(chan string, 1)
-	go func() { // Pdeathsig is sent when the starting thread ends, so keep the thread
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer file.Close()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		var tail []string
-		for lines := bufio.NewScanner(log); lines.Scan(); {
-			_, _ = fmt.Fprintln(file, lines.Text()) // the disk may be full; the server must not wait for that
-			if tail = append(tail, lines.Text()); strings.Contains(lines.Text(), "ready to accept ") {
-				ready <- ""
-			}
-			tail = tail[max(0, len(tail)-20):]
-		}
-		err = cmd.Wait()
-		select {
-		case ready <- fmt.Sprintf("pgtest: the server ended: %v\n%s", err, strings.Join(tail, "\n")):
-		default:
-		}
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	select {
-	case trouble := <-ready:
-		if trouble != "" {
-			return errors.New(trouble)
-		}
-	case <-time.After(time.Minute):
-		_ = cmd.Process.Signal(syscall.SIGQUIT)
-		return errors.New("pgtest: the server is not ready after a minute")
+		return fmt.Errorf("pgtest: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process, s.ended = cmd.Process, ended
+	s.process = p
 	return nil
 }
 
@@ -256,11 +188,7 @@ func (s *Server) Stop(sig syscall.Signal) error {
 	if s.process == nil {
 		return nil
 	}
-	err := s.process.Signal(sig)
-	if errors.Is(err, os.ErrProcessDone) { // it ended by itself
-		err = nil
-	}
-	<-s.ended
+	err := s.process.End(sig)
 	s.process = nil
 	return err
 }

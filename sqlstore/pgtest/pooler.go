@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/chatstore/chatstore/internal/testenv"
+	"github.com/chatstore/chatstore/sqlstore/internal/process"
 )
 
 // Pooler is a pgbouncer in transaction mode.
@@ -37,7 +38,7 @@ func StartPooler(t testing.TB, dsn string, settings ...string) *Pooler {
 	dir := testenv.Value(os.MkdirTemp("", "pool"))(t) // short, because the path of a socket has a limit
 	p := &Pooler{
 		DSN:  moved(dsn, "host="+dir, "port=6432"),
-		path: testenv.Program(t, "pgbouncer", "pgbouncer"), dir: dir, as: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+		path: testenv.Program(t, "pgbouncer", "pgbouncer"), dir: dir,
 	}
 	t.Cleanup(func() { testenv.Must(t, errors.Join(p.stop(syscall.SIGKILL), os.RemoveAll(dir))) })
 	lines := append([]string{
@@ -46,10 +47,8 @@ func StartPooler(t testing.TB, dsn string, settings ...string) *Pooler {
 		"admin_users = " + c.User, "server_login_retry = 0.1", "max_client_conn = 200",
 	}, settings...)
 	testenv.Must(t, os.WriteFile(filepath.Join(dir, "pgbouncer.ini"), []byte(strings.Join(lines, "\n")+"\n"), 0o644))
-	if os.Getuid() == 0 { // it refuses to run as root
-		p.as.Credential = testenv.Value(somebody())(t)
-		testenv.Must(t, os.Chown(dir, int(p.as.Credential.Uid), int(p.as.Credential.Gid)))
-	}
+	p.as = testenv.Value(process.Drop(dir, users...))(t) // it refuses to run as root
+	p.as.Pdeathsig = syscall.SIGKILL
 	p.start(t)
 	return p
 }

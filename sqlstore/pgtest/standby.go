@@ -128,7 +128,7 @@ func (s *Server) Kill(t testing.TB) {
 			t.Error(err)
 		}
 	}
-	<-s.ended
+	<-s.process.Ended
 	s.process = nil
 	testenv.Must(t, s.freeMemory())
 }

@@ -46,7 +46,14 @@ type Eraser interface {
 	//  3. Delete the ids that it returned through the layers inside of the guard: the cache and what is beneath it. The
 	//     guard itself finds no such row, and does not call the cache.
 	//  4. After the [WriteBounder]'s LongestWrite, repeat steps 2 and 3: an abandoned write may have saved another row.
+	//  5. Call the base's [Scrubber], if it is one.
 	EraseOwner(ctx context.Context, owner chat.Owner) (Erased, error)
+}
+
+// Scrubber is the capability to remove what deleted rows have left in the database's files.
+type Scrubber interface {
+	// Scrub removes it. It may take long, and writers may wait for it. After an error, call it again.
+	Scrub(ctx context.Context) error
 }
 
 // Erased says what [Eraser] erased.
@@ -64,7 +71,8 @@ type VersionReader interface {
 	// was never used has version 0. More than [MaxVersions] ids are [store.ErrInvalid].
 	//
 	// The epoch changes when versions may have gone back, as after the restore of a backup or the failover to a replica that
-	// lags. Versions of different epochs must not be compared.
+	// lags. Versions of different epochs must not be compared. All servers of one database must report one epoch: a reader that
+	// is answered by one and then by another would otherwise drop all that it holds.
 	ThreadVersions(ctx context.Context, ids []string) (epoch string, versions []uint64, err error)
 }
 
@@ -84,6 +92,22 @@ type Inactive interface {
 type ThreadVersion struct {
 	ID      string
 	Version uint64
+}
+
+// Tombstones is the capability to list the ids of deleted and erased rows.
+type Tombstones interface {
+	// ListTombstones returns a page of the ids whose rows of this kind are deleted or erased. The kind is [store.RowThread] or
+	// [store.RowAttachment]; another one is [store.ErrInvalid]. The ids are in order, and compare as bytes. After is any id: the
+	// page begins behind it.
+	ListTombstones(ctx context.Context, kind string, q store.PageQuery) (store.Page[Tombstone], error)
+}
+
+// Tombstone is what a deleted or erased row leaves behind.
+type Tombstone struct {
+	ID        string
+	Owner     chat.Owner // zero if erased
+	CreatedAt time.Time  // of a thread, the last one: its place as a cursor
+	Erased    bool
 }
 
 func init() {

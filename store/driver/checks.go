@@ -115,6 +115,18 @@ func (Checks) Attachments(ctx context.Context, q store.ThreadQuery) (store.Threa
 	return ownedQuery(ctx, 0, store.RowAttachment, q)
 }
 
+// Tombstones checks a call of [Tombstones]. It returns q with a Limit between 1 and [store.MaxLimit].
+func (Checks) Tombstones(ctx context.Context, kind string, q store.PageQuery) (store.PageQuery, error) {
+	if kind != store.RowThread && kind != store.RowAttachment {
+		return q, refuse(0, "", "", "kind: unknown")
+	}
+	q, err := pageQuery(0, kind, q)
+	if err == nil {
+		err = Done(ctx, 0, kind, "")
+	}
+	return q, err
+}
+
 // Owner checks a call of [Eraser]. The zero Owner is [store.ErrInvalid].
 func (Checks) Owner(ctx context.Context, o chat.Owner) error {
 	fault := rules.OwnerFault(o.Tenant, o.Subject)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -107,21 +108,30 @@ func loaded[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.
 	return opened(Own(ctx), op, r, f, v)
 }
 
-// loadedPage is loaded for a page.
-func loadedPage[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), p store.Page[T],
-	err error) (store.Page[T], error) {
+// loadedPage is loaded for a page. It leaves out unreadable rows, if lost is not nil.
+func loadedPage[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), threadID string,
+	lost func(context.Context, string, *store.Error), p store.Page[T], err error) (store.Page[T], error) {
 	if err != nil || f == nil {
 		return p, err
 	}
 	own := Own(ctx) // once, not for each row
-	for i := range p.Data {
-		if p.Data[i], err = opened(own, op, r, f, p.Data[i]); err != nil {
+	n := 0
+	for _, row := range p.Data {
+		p.Data[n], err = opened(own, op, r, f, row)
+		switch e, _ := err.(*store.Error); {
+		case err == nil:
+			n++
+		case lost != nil && e.Code == store.CodeInternal && !callctx.Of(ctx).NoStore:
+			lost(own, threadID, e)
+		default:
 			return store.Page[T]{}, err
 		}
 	}
+	p.Data = p.Data[:n]
 	return p, nil
 }
 
+// opened returns what f makes of v. The error is a *store.Error.
 func opened[T any](ctx context.Context, op store.Op, r *rows[T], f func(context.Context, T) (T, error), v T) (T, error) {
 	out, err := r.change(ctx, f, v)
 	if err == nil {

@@ -32,6 +32,15 @@ type Transformer struct {
 	// Lossless says that loading returns exactly what was saved. A cache above then keeps patching its entries. Without it
 	// the layer is a [Rewriter].
 	Lossless bool
+
+	// Unreadable makes pages leave out a row whose load fails with CodeInternal, and is called for it. threadID is that of an
+	// item, else "". Such a page may have fewer rows than the query's limit, or none; HasMore and After stay. So one bad
+	// thread does not block its owner's list. It is for operators: log the row, and repair it. A load of the row alone still
+	// fails. So does a page under [store.WithNoStore], so that exports, copies and other walks never lack a row unnoticed.
+	//
+	// With Unreadable the layer is a [Rewriter], whatever Lossless says: a cache cannot patch a list that lacks rows. A cached
+	// list stays without the row until its thread is written, or the entry expires.
+	Unreadable func(ctx context.Context, threadID string, err *store.Error)
 }
 
 // Transform returns a layer with this name that passes every value through t. Put it beneath a guard and a cache, so that the
@@ -47,6 +56,9 @@ func Transform(name string, t Transformer) store.Middleware {
 		if Guarded(next) && (t.SaveThread != nil || t.SaveItem != nil || t.SaveAttachment != nil) {
 			panic(fmt.Sprintf("layer.Transform: %q changes what is saved, and the guard in it, such as authz, would not see that: "+
 				"put the guard before it in store.Wrap", name))
+		}
+		if t.Unreadable != nil {
+			t.Lossless = false
 		}
 		l := &transformed{next: next, name: name, t: t}
 		lister, lists := store.As[driver.AttachmentLister](next)
@@ -136,12 +148,12 @@ func (s *transformed) DeleteThread(ctx context.Context, threadID string) error {
 
 func (s *transformed) LoadThreads(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Thread], error) {
 	p, err := s.next.LoadThreads(ctx, q)
-	return loadedPage(ctx, store.OpLoadThreads, &threads, s.t.LoadThread, p, err)
+	return loadedPage(ctx, store.OpLoadThreads, &threads, s.t.LoadThread, "", s.t.Unreadable, p, err)
 }
 
 func (s *transformed) LoadThreadItems(ctx context.Context, threadID string, q store.PageQuery) (store.Page[chat.Item], error) {
 	p, err := s.next.LoadThreadItems(ctx, threadID, q)
-	return loadedPage(ctx, store.OpLoadThreadItems, &items, s.t.LoadItem, p, err)
+	return loadedPage(ctx, store.OpLoadThreadItems, &items, s.t.LoadItem, threadID, s.t.Unreadable, p, err)
 }
 
 func (s *transformed) AddThreadItem(ctx context.Context, threadID string, item chat.Item) error {

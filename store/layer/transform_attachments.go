@@ -17,7 +17,7 @@ type transformedLister struct {
 // ListAttachments implements [driver.AttachmentLister].
 func (s *transformedLister) ListAttachments(ctx context.Context, q store.ThreadQuery) (store.Page[chat.Attachment], error) {
 	p, err := s.lister.ListAttachments(ctx, q)
-	return loadedPage(ctx, 0, &attachments, s.t.LoadAttachment, p, err)
+	return loadedPage(ctx, 0, &attachments, s.t.LoadAttachment, "", s.t.Unreadable, p, err)
 }
 
 // transformedSwapper is a transformed layer around a base that swaps attachments.

@@ -29,6 +29,7 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,7 @@ import (
 type Fleet struct {
 	// Processes is the number of processes; 0 means 3.
 	Processes int
-	// Args are the arguments of the function passed to Worker, in each process.
+	// Args are the arguments of the function passed to Worker, in each process. For "{process}" it gets its number, from 0.
 	Args []string
 	// Bound is the maximum age of a read.
 	Bound time.Duration
@@ -218,7 +219,11 @@ func Run(t *testing.T, f Fleet) {
 		patience = time.After(time.Until(deadline) - 10*time.Second)
 	}
 	for i := range f.Processes {
-		cmd := exec.Command(os.Args[0], f.Args...)
+		var args []string
+		for _, arg := range f.Args {
+			args = append(args, strings.ReplaceAll(arg, "{process}", strconv.Itoa(i)))
+		}
+		cmd := exec.Command(os.Args[0], args...)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d/%d", workerEnv, i, f.Processes))
 		cmd.Stderr = os.Stderr
 		in, err1 := cmd.StdinPipe()

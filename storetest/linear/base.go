@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/internal/callctx"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -43,8 +44,9 @@ func newBase(h *history, s *scenario, seed uint64, versions bool) *simBase {
 }
 
 var (
-	_ store.Store         = (*simBase)(nil)
-	_ driver.WriteBounder = (*simBase)(nil)
+	_ store.Store          = (*simBase)(nil)
+	_ driver.WriteBounder  = (*simBase)(nil)
+	_ driver.VersionReader = (*simBase)(nil)
 )
 
 // LongestWrite returns the maximum delay of a write.
@@ -177,6 +179,27 @@ func (b *simBase) read(ctx context.Context, c call.Call) call.Answer {
 		panic(errLost)
 	}
 	return a
+}
+
+// ThreadVersions is as slow as a read, and fails as often. It does not count as a read of the thread.
+func (b *simBase) ThreadVersions(ctx context.Context, ids []string) (epoch string, versions []uint64, err error) {
+	f := b.fate(call.Call{Op: store.OpLoadThread, Thread: chat.Thread{ID: "all versions"}})
+	if err := pause(ctx, f.before); err != nil {
+		return "", nil, err
+	}
+	b.mu.Lock()
+	epoch, versions, err = b.rows.ThreadVersions(ctx, ids)
+	b.mu.Unlock()
+	if err := pause(ctx, f.after); err != nil {
+		return "", nil, err
+	}
+	switch f.kind {
+	case lostAfter:
+		return "", nil, errLost
+	case panicsAfter:
+		panic(errLost)
+	}
+	return epoch, versions, err
 }
 
 func (b *simBase) write(ctx context.Context, c call.Call) call.Answer {

@@ -39,8 +39,8 @@ import (
 
 // Run runs histories through the stack. It calls newStack, a [store.Middleware], at the beginning of each history with an
 // empty, slow base. At the end it closes the stack with [store.Close]. All calls are made as one principal, who owns the
-// thread, so a guarded stack passes as well. A stack that needs random numbers, such as one with a bus that loses messages,
-// can take its seed from the base's method Seed() uint64.
+// thread, so a guarded stack passes as well. The base is a [driver.VersionReader]. A stack that needs random numbers, such as
+// one with a bus that loses messages, can take its seed from the base's method Seed() uint64.
 //
 // Two checkers look at each history. The first compares every read with the log of the base's states. The second gives the
 // whole history to porcupine, a linearizability checker, which knows only the clients' calls and answers. It checks them

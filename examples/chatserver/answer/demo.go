@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -44,31 +43,31 @@ func NewDemo(opts ...Option) *Demo {
 
 // command is what the assistant does when a message begins with / and its name. rest is the text behind the name.
 type command struct {
-	name, help string
-	do         func(a *Demo, ctx context.Context, t *chatkit.Turn, rest string) error
+	name, args, help string
+	do               func(a *Demo, ctx context.Context, t *chatkit.Turn, rest string) error
 }
 
 var commands []command
 
 func init() { // set here, because help refers to commands
 	commands = []command{
-		{"help", "this list", (*Demo).help},
-		{"long", "[words] a long answer, for trying stop, reload and retry", (*Demo).long},
-		{"widget", "a card with a button", (*Demo).widget},
-		{"workflow", "steps that are shown while they are taken", (*Demo).workflow},
-		{"tool", "a tool that your browser runs", (*Demo).tool},
-		{"form", "questions for you", (*Demo).form},
-		{"image", "a picture that is shown while it is made", (*Demo).image},
-		{"sources", "an answer with sources", (*Demo).sources},
-		{"title", "NAME names the conversation", (*Demo).title},
-		{"lock", "ends the conversation", (*Demo).lock},
-		{"hidden", "TEXT remembers a text that you do not see", (*Demo).hidden},
-		{"notice", "a message outside of the conversation", (*Demo).notice},
-		{"progress", "what the assistant is doing", (*Demo).progress},
-		{"effect", "something for your page to do", (*Demo).effect},
-		{"remove", "a message that is removed again", (*Demo).remove},
-		{"fail", "[retry] an error", (*Demo).fail},
-		{"panic", "a bug", (*Demo).panic},
+		{"help", "", "this list", (*Demo).help},
+		{"long", " [words]", "a long answer, for trying stop, reload and retry", (*Demo).long},
+		{"widget", "", "a card with a button", (*Demo).widget},
+		{"workflow", "", "steps that are shown while they are taken", (*Demo).workflow},
+		{"tool", "", "a tool that your browser runs", (*Demo).tool},
+		{"form", "", "questions for you", (*Demo).form},
+		{"image", "", "a picture that is shown while it is made", (*Demo).image},
+		{"sources", "", "an answer with sources", (*Demo).sources},
+		{"title", " NAME", "names the conversation", (*Demo).title},
+		{"lock", "", "ends the conversation", (*Demo).lock},
+		{"hidden", " TEXT", "remembers a text that you do not see", (*Demo).hidden},
+		{"notice", "", "a message outside of the conversation", (*Demo).notice},
+		{"progress", "", "what the assistant is doing", (*Demo).progress},
+		{"effect", "", "something for your page to do", (*Demo).effect},
+		{"remove", "", "a message that is removed again", (*Demo).remove},
+		{"fail", " [retry]", "an error", (*Demo).fail},
+		{"panic", "", "a bug", (*Demo).panic},
 	}
 }
 
@@ -82,9 +81,7 @@ func (a *Demo) Respond(ctx context.Context, t *chatkit.Turn) error {
 		return err
 	}
 	text := textOf(m)
-	if t.Thread.Title == "" {
-		t.Thread.Title = titleOf(text)
-	}
+	entitle(t, text)
 	if name, found := strings.CutPrefix(text, "/"); found {
 		name, rest := firstWord(name)
 		for _, c := range commands {
@@ -113,27 +110,16 @@ func firstWord(text string) (word, rest string) {
 	return text, ""
 }
 
-// titleOf returns the beginning of a text, for a thread's title.
-func titleOf(text string) string {
-	const most = 60
-	text = strings.Join(strings.Fields(text), " ")
-	if text == "" {
-		return "New conversation"
-	}
-	if utf8.RuneCountInString(text) <= most {
-		return text
-	}
-	return string([]rune(text)[:most-1]) + "…"
-}
-
 // say streams a text word by word.
 func (a *Demo) say(ctx context.Context, t *chatkit.Turn, text string) error {
 	return a.stream(ctx, t, strings.SplitAfterSeq(text, " "))
 }
 
 func (a *Demo) stream(ctx context.Context, t *chatkit.Turn, words iter.Seq[string]) error {
-	return t.Say(ctx, func(yield func(string, error) bool) {
+	var said strings.Builder
+	err := t.Say(ctx, func(yield func(string, error) bool) {
 		for word := range words {
+			said.WriteString(word)
 			if err := a.wait(ctx, 1); err != nil {
 				yield("", err)
 				return
@@ -143,6 +129,8 @@ func (a *Demo) stream(ctx context.Context, t *chatkit.Turn, words iter.Seq[strin
 			}
 		}
 	})
+	entitle(t, firstLine(said.String()))
+	return err
 }
 
 // wait waits for the time of the given number of words.
@@ -243,7 +231,7 @@ func (a *Demo) help(ctx context.Context, t *chatkit.Turn, _ string) error {
 	var b strings.Builder
 	b.WriteString("I repeat what you say, and I know these commands:\n")
 	for _, c := range commands {
-		fmt.Fprintf(&b, "\n/%s %s", c.name, c.help)
+		fmt.Fprintf(&b, "\n- `/%s`: %s", c.name+c.args, c.help)
 	}
 	return a.say(ctx, t, b.String())
 }
@@ -401,7 +389,7 @@ func (a *Demo) image(ctx context.Context, t *chatkit.Turn, _ string) error {
 			return err
 		}
 		image := chat.Image{ID: it.ID, URL: picture(progress)}
-		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.ImageUpdated{Image: image, Progress: progress}}); err != nil {
+		if err := t.Emit(ctx, chatkit.ItemUpdated{ItemID: it.ID, Update: chatkit.ImageUpdated{Image: image, Progress: &progress}}); err != nil {
 			return err
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/answer"
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/internal/testenv"
 )
 
@@ -20,12 +20,14 @@ func demo(opts ...answer.Option) func(*slog.Logger) chatkit.Responder {
 	}
 }
 
+// The rig checks each event against the schema. So all commands must be tried.
 func TestCommands(t *testing.T) {
+	tried := map[string]bool{}
 	const message = "added part.added part.text_delta part.done done"
 	for _, c := range []struct{ say, events, stored, text string }{
 		{"hello there", message, "assistant_message", "You said: hello there\n\nTry /help."},
 		{"/nonsense", message, "assistant_message", "You said: /nonsense"},
-		{"/help", message, "assistant_message", "/workflow steps"},
+		{"/help", message, "assistant_message", "- `/workflow`: steps"},
 		{"/LONG\n3", message, "assistant_message", "Time passes, the "},
 		{"/widget", "done", "widget", ""},
 		{"/workflow", "added " + strings.Repeat("task.added task.updated ", 3) + "done " + message, "workflow assistant_message", "tea"},
@@ -43,6 +45,8 @@ func TestCommands(t *testing.T) {
 		{"/fail", "error", "", ""},
 		{"/panic", "error", "", ""},
 	} {
+		name, _, _ := strings.Cut(strings.ToLower(c.say), "\n")
+		tried[strings.Fields(name)[0]] = true
 		t.Run(c.say, func(t *testing.T) {
 			g := newRig(t, demo())
 			got := g.say(c.say)
@@ -57,6 +61,18 @@ func TestCommands(t *testing.T) {
 				t.Error("the stored item differs from the streamed one")
 			}
 		})
+	}
+	named := 0
+	for line := range strings.Lines(text(newRig(t, demo()).say("/help"))) {
+		if item, found := strings.CutPrefix(line, "- `"); found {
+			named++
+			if name := item[:strings.IndexAny(item, "` ")]; !tried[name] {
+				t.Errorf("%s was not tried", name)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("/help names no command")
 	}
 }
 
@@ -91,6 +107,30 @@ func TestTitle(t *testing.T) {
 	g.say("/lock")
 	if code, _ := g.ask("threads.add_user_message", input("more")); code != 409 {
 		t.Errorf("a locked thread answers %d", code)
+	}
+}
+
+// A conversation that begins with a command is named by the answer, or by the next message if the answer has no text.
+func TestTitleOfACommand(t *testing.T) {
+	for _, c := range []struct {
+		say  []string
+		want string
+	}{
+		{[]string{"/help"}, "I repeat what you say, and I know these commands"},
+		{[]string{"/long 9"}, "Time passes, the kettle hums, and every word that"},
+		{[]string{"/workflow"}, "The tea is ready."},
+		{[]string{"/nonsense"}, "You said: /nonsense"},
+		{[]string{"/widget"}, ""},
+		{[]string{"/widget", "/fail", "about tea"}, "about tea"},
+		{[]string{"/title Tea"}, "Tea"},
+	} {
+		g := newRig(t, demo())
+		for _, text := range c.say {
+			g.say(text)
+		}
+		if th := testenv.Value(g.s.LoadThread(t.Context(), g.thread))(t); th.Title != c.want {
+			t.Errorf("%q: title %q, want %q", c.say, th.Title, c.want)
+		}
 	}
 }
 

@@ -11,11 +11,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.uber.org/goleak"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
-	"github.com/chatstore/chatstore/examples/chatserver/internal/chatkittest"
+	"github.com/chatstore/chatstore/chatkit"
+	"github.com/chatstore/chatstore/internal/chatkittest"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
@@ -92,6 +93,9 @@ func (g *rig) stream(ctx context.Context, kind string, params object, each func(
 		if e["type"] == "thread.created" {
 			g.thread = e["thread"].(object)["id"].(string)
 		}
+		if err := schema().Validate(e); err != nil {
+			g.t.Errorf("%s: %v\n%v", kind, err, e)
+		}
 		all = append(all, e)
 		if each != nil {
 			each(e)
@@ -153,6 +157,11 @@ func (g *rig) sayAndLeave(text string, enough func(read []object) bool) (read []
 	g.wantStored("assistant_message sdk_hidden_context")
 	return read
 }
+
+// schema returns the schema of all events, see chatkit's README.
+var schema = sync.OnceValue(func() *jsonschema.Schema {
+	return jsonschema.NewCompiler().MustCompile("../../../chatkit/testdata/schemas/chatkit.json")
+})
 
 // short has short names of events for tests.
 var short = strings.NewReplacer(

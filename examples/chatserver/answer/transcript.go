@@ -6,129 +6,146 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/openai/openai-go/v3"
-
 	"github.com/chatstore/chatstore/chat"
 )
 
-// The model gets at most this many items and bytes of a conversation.
-const (
-	maxMessages = 100
-	maxBytes    = 128 << 10
-)
+// maxItems is how many of a conversation's newest items the model gets at most.
+const maxItems = 100
 
-// transcript is a conversation as the model reads it.
+// transcript is a conversation as the model reads it. Endpoints differ in what they refuse. So the messages keep the rules of the
+// strictest:
+//
+//   - Only the first message may be a system message: the server's instructions. Hidden context is a note in a user's message.
+//   - Then users and assistants alternate. The first and the last of these messages are a user's.
+//   - Each message is one text, which is not blank. Calls of tools are told as text, because the request names no tools.
 type transcript struct {
 	turns []exchange
-	first string // the user's first message
+	first string // the user's first message that is no command
 	model string // the model that the user chose last
 }
 
-// exchange is the messages of one item. They are sent together or not at all, because a tool's output needs its call.
+// exchange is a turn: a user's message and what follows. The model gets all of it or nothing.
 type exchange struct {
-	messages []openai.ChatCompletionMessageParamUnion
+	messages []message
 	bytes    int
 }
 
-// transcribe converts items, oldest first.
-func transcribe(items []chat.Item) (transcript, error) {
+const (
+	user      = "user"
+	assistant = "assistant"
+)
+
+// transcribe converts items, oldest first. It leaves out items that it cannot decode.
+func transcribe(items []chat.Item) transcript {
 	var t transcript
 	for _, it := range items {
 		body, known, err := chat.DecodeItem[chat.Body](it)
-		if err != nil {
-			return t, err
-		}
-		if !known {
+		if err != nil || !known {
 			continue
 		}
-		if m, ok := body.(chat.UserMessage); ok {
-			t.first = cmp.Or(t.first, textOf(m))
+		m, isUser := body.(chat.UserMessage)
+		if isUser {
+			if text := textOf(m); t.first == "" && canEntitle(text) {
+				t.first = text
+			}
 			t.model = m.InferenceOptions.Model
 		}
-		if e := exchangeOf(it.ID, body); len(e.messages) > 0 {
-			t.turns = append(t.turns, e)
+		if isUser || len(t.turns) == 0 {
+			t.turns = append(t.turns, exchange{})
+		}
+		t.turns[len(t.turns)-1].tell(body)
+	}
+	t.turns = slices.DeleteFunc(t.turns, func(e exchange) bool { return len(e.messages) == 0 })
+	return t
+}
+
+// newest returns the newest turns that have at most that many bytes together, and their bytes. It returns the newest turn even if
+// that has more.
+func (t transcript) newest(most int) (turns []exchange, bytes int) {
+	from := len(t.turns)
+	for from > 0 && (from == len(t.turns) || bytes+t.turns[from-1].bytes <= most) {
+		from--
+		bytes += t.turns[from].bytes
+	}
+	return t.turns[from:], bytes
+}
+
+// messages returns the messages of turns, by the rules of a transcript.
+func messages(instructions string, turns []exchange) []message {
+	var all []message
+	add := func(m message) {
+		if last := len(all) - 1; last >= 0 && all[last].Role == m.Role {
+			all[last].Content += "\n\n" + m.Content
+			return
+		}
+		all = append(all, m)
+	}
+	for _, e := range turns {
+		for _, m := range e.messages {
+			if len(all) == 0 && m.Role == assistant {
+				add(message{user, "[The conversation began before this message.]"})
+			}
+			add(m)
 		}
 	}
-	return t, nil
+	if len(all) > 0 && all[len(all)-1].Role == assistant {
+		add(message{user, "[Please continue.]"}) // after an old form was answered
+	}
+	if strings.TrimSpace(instructions) != "" {
+		all = slices.Insert(all, 0, message{"system", instructions})
+	}
+	return all
 }
 
-// newest returns the messages of the newest items, with at most that many bytes. fits is false if even the newest item is
-// too large.
-func (t transcript) newest(most int) (messages []openai.ChatCompletionMessageParamUnion, fits bool) {
-	from := len(t.turns)
-	for from > 0 && t.turns[from-1].bytes <= most {
-		from--
-		most -= t.turns[from].bytes
-	}
-	for _, e := range t.turns[from:] {
-		messages = append(messages, e.messages...)
-	}
-	return messages, len(messages) > 0
-}
-
-func exchangeOf(id string, body chat.Body) exchange {
-	var e exchange
+// tell adds an item.
+func (e *exchange) tell(body chat.Body) {
 	switch b := body.(type) {
 	case chat.UserMessage:
-		e.user(asked(b))
+		e.add(user, asked(b))
 	case chat.AssistantMessage:
 		var parts []string
 		for _, c := range b.Content {
 			parts = append(parts, c.Text)
 		}
-		e.assistant(strings.Join(parts, "\n"))
+		e.add(assistant, withoutMark(strings.Join(parts, "\n")))
 	case chat.HiddenContextItem:
-		e.system(plain(b.Content))
+		e.note(plain(b.Content))
 	case chat.SDKHiddenContext:
-		e.system(b.Content)
+		e.note(b.Content)
 	case chat.ClientToolCall:
 		if b.Status == "completed" {
-			e.tool(cmp.Or(b.CallID, id), b)
+			e.add(assistant, fmt.Sprintf("[The tool %s is called with %s.]", b.Name, cmp.Or(b.Arguments.String(), "{}")))
+			e.add(user, "[The tool's output: "+cmp.Or(b.Output.String(), "null")+"]")
 		}
 	case chat.Widget:
-		e.assistant("[A widget is shown: " + cmp.Or(b.CopyText, b.Widget.String()) + "]")
+		e.add(assistant, "[A widget is shown: "+cmp.Or(b.CopyText, b.Widget.String())+"]")
 	case chat.GeneratedImage:
-		e.assistant("[A picture is shown.]")
+		e.add(assistant, "[A picture is shown.]")
 	case chat.StructuredInput:
 		var questions []string
 		for _, q := range b.Inputs {
 			questions = append(questions, q.Question)
 		}
-		e.assistant(strings.Join(questions, "\n"))
+		e.add(assistant, strings.Join(questions, "\n"))
 		if b.Status != "pending" {
-			e.user(answers(b))
+			e.add(user, answers(b))
 		}
 	}
-	return e
 }
 
-func (e *exchange) user(text string)      { add(e, text, openai.UserMessage[string]) }
-func (e *exchange) assistant(text string) { add(e, text, openai.AssistantMessage[string]) }
-func (e *exchange) system(text string)    { add(e, text, openai.SystemMessage[string]) }
+// note adds hidden context. It is a user's message: a text that a user has caused must not become a system message.
+func (e *exchange) note(text string) {
+	if strings.TrimSpace(text) != "" {
+		e.add(user, "[Context: "+text+"]")
+	}
+}
 
-// add adds a message. It skips an empty one, because endpoints refuse it.
-func add(e *exchange, text string, message func(string) openai.ChatCompletionMessageParamUnion) {
+func (e *exchange) add(role, text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	e.messages = append(e.messages, message(text))
+	e.messages = append(e.messages, message{role, text})
 	e.bytes += len(text)
-}
-
-// tool adds a call and its output. They keep the role "tool": a client's text must not become a system message.
-func (e *exchange) tool(id string, call chat.ClientToolCall) {
-	function := openai.ChatCompletionMessageFunctionToolCallFunctionParam{
-		Name: call.Name, Arguments: cmp.Or(call.Arguments.String(), "{}"),
-	}
-	output := cmp.Or(call.Output.String(), "null")
-	e.messages = append(e.messages,
-		openai.ChatCompletionMessageParamUnion{OfAssistant: &openai.ChatCompletionAssistantMessageParam{
-			ToolCalls: []openai.ChatCompletionMessageToolCallUnionParam{
-				{OfFunction: &openai.ChatCompletionMessageFunctionToolCallParam{ID: id, Function: function}},
-			},
-		}},
-		openai.ToolMessage(output, id))
-	e.bytes += len(id) + len(function.Name) + len(function.Arguments) + len(output)
 }
 
 // asked returns a user's message with its quote and the names of its attachments.

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/chatstore/chatstore/chat"
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/store"
 )
 
@@ -33,9 +33,12 @@ type Folder struct {
 	root     *os.Root
 	store    store.Store
 	url      string
-	maxBytes int64
+	limits   Limits
 	creating *lru.Cache[chat.Owner, *rate.Limiter]
 	placing  sync.Mutex // of two concurrent uploads of an attachment, the first complete one wins
+
+	mu      sync.Mutex
+	running map[chat.Owner]int // uploads
 }
 
 // A user may announce burst attachments at once, and then one in each period.
@@ -44,9 +47,16 @@ const (
 	every = 10 * time.Second
 )
 
-// Open opens the folder at path, and creates it if it is missing. The links to files begin with url, which has no trailing slash;
-// "" makes relative links. A file has at most maxBytes bytes. Several servers may use one folder.
-func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, error) {
+// maxRunning limits the uploads of a user at the same time, because the parts of running uploads do not count for the quota.
+// The page uploads all files of a message at once, of which it can have ten.
+const maxRunning = 10
+
+// Limits are the most bytes of a file, and of all files of a user.
+type Limits struct{ File, User int64 }
+
+// Open opens the folder at path, and creates it if it is missing. The links to files begin with url, which has no trailing
+// slash; "" makes relative links. Several servers may use one folder: the limits are of all of them together.
+func Open(path string, s store.Store, url string, limits Limits) (*Folder, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -61,10 +71,11 @@ func Open(path string, s store.Store, url string, maxBytes int64) (*Folder, erro
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &Folder{root: root, store: s, url: url, maxBytes: maxBytes, creating: creating}, nil
+	return &Folder{root: root, store: s, url: url, limits: limits, creating: creating, running: map[chat.Owner]int{}}, nil
 }
 
-// abandonedAfter is the age at which a partial upload is removed. No upload takes that long, so its server was killed.
+// abandonedAfter is the age at which a partial upload is removed. No upload takes that long, so its server was killed. An
+// attachment that was announced so long ago, and has no content, no longer counts for its user.
 const abandonedAfter = time.Hour
 
 // sweep removes the partial uploads of killed servers.
@@ -88,10 +99,11 @@ func sweep(root *os.Root) error {
 // Close closes the folder.
 func (f *Folder) Close() error { return f.root.Close() }
 
-// Create tells the client where to upload. It refuses a file that is too large, and too many announcements by one user.
-func (f *Folder) Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (chat.AttachmentBody, error) {
-	if size > f.maxBytes {
-		return body, f.tooLarge()
+// Create tells the client where to upload. It refuses a file that is too large or does not fit into what the user may store,
+// and too many announcements by one user. The body's metadata gets the announced size: clients do not see it.
+func (f *Folder) Create(ctx context.Context, id string, size int64, body chat.AttachmentBody) (_ chat.AttachmentBody, err error) {
+	if size > f.limits.File {
+		return body, tooLarge(f.limits.File)
 	}
 	p, _ := store.PrincipalFrom(ctx)
 	limit := rate.NewLimiter(rate.Every(every), burst)
@@ -99,32 +111,37 @@ func (f *Folder) Create(ctx context.Context, id string, size int64, body chat.At
 		limit = known
 	}
 	if !limit.Allow() {
-		return body, chatkit.StatusError{
-			Status: http.StatusTooManyRequests, Code: store.CodeUnavailable.String(), Message: "attachments: too many in a short time",
-		}
+		return body, &store.Error{Code: store.CodeLimited, Field: "attachments: too many in a short time", RetryAfter: every}
+	}
+	if body.Metadata, err = announce(size); err != nil {
+		return body, err
+	}
+	if err := f.reserve(ctx, p.Owner, id, size); err != nil {
+		return body, err
 	}
 	url := f.url + "/files/" + id
 	body.Upload = &chat.UploadDescriptor{URL: url, Method: http.MethodPut, Headers: map[string]string{}}
-	if body.Type == "image" {
+	if _, ok := chatkit.InlineImage(body.MIMEType); ok && body.Type == "image" {
 		body.PreviewURL = url
 	}
 	return body, nil
 }
 
-func (f *Folder) tooLarge() error {
+func tooLarge(limit int64) error {
 	return chatkit.StatusError{
 		Status: http.StatusRequestEntityTooLarge, Code: store.CodeInvalid.String(),
-		Message: fmt.Sprintf("size: more than %d bytes", f.maxBytes),
+		Message: fmt.Sprintf("size: more than %d bytes", limit),
 	}
 }
 
-// Delete removes the content if there is any.
-func (f *Folder) Delete(_ context.Context, id string) error {
+// Delete removes the content if there is any. It no longer counts for the caller.
+func (f *Folder) Delete(ctx context.Context, id string) error {
 	err := f.root.Remove(name(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = nil
 	}
-	return err
+	p, _ := store.PrincipalFrom(ctx)
+	return errors.Join(err, f.release(p.Owner, id))
 }
 
 // name returns the name of an attachment's file, because an id may not be a valid file name.
@@ -144,17 +161,45 @@ func (f *Folder) Put(w http.ResponseWriter, r *http.Request) {
 
 func (f *Folder) put(w http.ResponseWriter, r *http.Request) error {
 	ctx, id := r.Context(), r.PathValue("id")
-	if _, _, err := f.waiting(ctx, id); err != nil {
+	a, b, err := f.waiting(ctx, id)
+	if err != nil {
 		return err // before reading the body
 	}
-	part, err := f.write(name(id), http.MaxBytesReader(w, r.Body, f.maxBytes))
+	if err := f.begin(a.Owner); err != nil {
+		return err
+	}
+	defer f.end(a.Owner)
+	size := min(announced(b), f.limits.File)
+	if err := f.reserve(ctx, a.Owner, id, size); err != nil {
+		return err
+	}
+	part, err := f.write(name(id), http.MaxBytesReader(w, r.Body, size))
 	if err == nil {
-		err = f.place(ctx, id, part)
+		err = f.place(ctx, id, part, size)
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		err = f.tooLarge()
+		err = tooLarge(size)
 	}
 	return err
+}
+
+// begin counts a running upload of a user, until end.
+func (f *Folder) begin(user chat.Owner) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running[user] >= maxRunning {
+		return &store.Error{Code: store.CodeLimited, Field: "attachments: too many uploads at once", RetryAfter: time.Second}
+	}
+	f.running[user]++
+	return nil
+}
+
+func (f *Folder) end(user chat.Owner) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.running[user]--; f.running[user] == 0 {
+		delete(f.running, user)
+	}
 }
 
 // waiting loads an attachment whose content is not there yet.
@@ -183,13 +228,16 @@ func (f *Folder) write(name string, content io.Reader) (part string, err error) 
 }
 
 // place makes a written file the content of an attachment. It reloads the attachment, which may have been sent or deleted.
-func (f *Folder) place(ctx context.Context, id, part string) error {
+func (f *Folder) place(ctx context.Context, id, part string, size int64) error {
 	f.placing.Lock()
 	defer f.placing.Unlock()
 	a, b, err := f.waiting(ctx, id)
 	if err == nil {
 		b.Upload = nil // uploaded
 		a, err = a.WithBody(b)
+	}
+	if err == nil {
+		_, err = f.mark(a.Owner, id, size) // another server may have taken the upload for abandoned
 	}
 	if err == nil {
 		err = f.root.Rename(part, name(id))
@@ -237,9 +285,8 @@ func (f *Folder) get(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": body.Name}))
-	switch body.MIMEType {
-	case "image/png", "image/jpeg", "image/gif", "image/webp":
-		h.Set("Content-Type", body.MIMEType)
+	if typ, ok := chatkit.InlineImage(body.MIMEType); ok {
+		h.Set("Content-Type", typ)
 		h.Set("Content-Disposition", "inline")
 	}
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,12 +18,13 @@ import (
 	"time"
 
 	"github.com/chatstore/chatstore/chat"
+	"github.com/chatstore/chatstore/chatkit"
 	"github.com/chatstore/chatstore/decorators/authz"
-	"github.com/chatstore/chatstore/examples/chatserver/chatkit"
 	"github.com/chatstore/chatstore/examples/chatserver/files"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
 	"github.com/chatstore/chatstore/store"
+	"github.com/chatstore/chatstore/store/layer"
 )
 
 const limit = 1 << 10
@@ -43,7 +45,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), s: store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()))}
-	r.f = testenv.Value(files.Open(r.dir, r.s, "", limit))(t)
+	r.f = testenv.Value(files.Open(r.dir, r.s, "", files.Limits{File: limit, User: 1 << 20}))(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /files/{id}", r.f.Put)
 	mux.HandleFunc("GET /files/{id}", r.f.Get)
@@ -60,7 +62,7 @@ func newRig(t *testing.T) *rig {
 // announce saves an attachment of ada that waits for its content.
 func (r *rig) announce(id string, b chat.AttachmentBody) chat.AttachmentBody {
 	r.t.Helper()
-	b = testenv.Value(r.f.Create(as("ada"), id, 10, b))(r.t)
+	b = testenv.Value(r.f.Create(as("ada"), id, limit, b))(r.t)
 	a := testenv.Value(chat.NewAttachment(id, b))(r.t)
 	testenv.Must(r.t, r.s.SaveAttachment(as("ada"), a))
 	return b
@@ -75,10 +77,12 @@ func (r *rig) load() (chat.Attachment, chat.AttachmentBody) {
 	return a, testenv.Value(a.Decode())(r.t)
 }
 
-// wantFiles fails the test unless the folder has n files.
+// wantFiles fails the test unless the folder has n files, apart from those that count for users.
 func (r *rig) wantFiles(n int) {
 	r.t.Helper()
-	if all := testenv.Value(os.ReadDir(r.dir))(r.t); len(all) != n {
+	all := testenv.Value(os.ReadDir(r.dir))(r.t)
+	all = slices.DeleteFunc(all, func(e os.DirEntry) bool { return e.IsDir() })
+	if len(all) != n {
 		r.t.Errorf("%d files, want %d: %v", len(all), n, all)
 	}
 }
@@ -139,6 +143,13 @@ func TestAnImageIsShown(t *testing.T) {
 	}
 }
 
+// newPut returns a request of ada without a network, and a writer of its answer.
+func newPut(id, content string) (*httptest.ResponseRecorder, *http.Request) {
+	req := httptest.NewRequest("PUT", "/", strings.NewReader(content)).WithContext(as("ada"))
+	req.SetPathValue("id", id)
+	return httptest.NewRecorder(), req
+}
+
 func TestWhatIsTooLargeLeavesNothing(t *testing.T) {
 	r := newRig(t)
 	if _, err := r.f.Create(as("ada"), "atc_0", limit+1, chat.AttachmentBody{}); status(err) != 413 {
@@ -175,7 +186,7 @@ func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
 	r := newRig(t)
 	b := r.announce("atc_1", aFile)
 	rest, answered := r.uploading(b.Upload.URL)
-	r.begun()
+	r.begun(1)
 	a, _ := r.load()
 	a.ThreadID = "thr_1"
 	testenv.Must(t, r.s.SaveAttachment(as("ada"), a))
@@ -189,11 +200,11 @@ func TestAMessageSentInMidUploadKeepsItsAttachment(t *testing.T) {
 	}
 }
 
-// begun waits until an upload has its temporary file.
-func (r *rig) begun() {
+// begun waits until n uploads have their temporary files.
+func (r *rig) begun(n int) {
 	r.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
-		if all, _ := filepath.Glob(filepath.Join(r.dir, "*.part-*")); len(all) > 0 {
+		if all, _ := filepath.Glob(filepath.Join(r.dir, "*.part-*")); len(all) >= n {
 			return
 		}
 	}
@@ -204,7 +215,7 @@ func TestADeletionInMidUploadLeavesNothing(t *testing.T) {
 	r := newRig(t)
 	b := r.announce("atc_1", aFile)
 	rest, answered := r.uploading(b.Upload.URL)
-	r.begun()
+	r.begun(1)
 	testenv.Must(t, errors.Join(r.s.DeleteAttachment(as("ada"), "atc_1"), r.f.Delete(as("ada"), "atc_1")))
 	_ = rest.Close()
 	if status := <-answered; status != 404 {
@@ -219,7 +230,7 @@ func TestOfUploadsAtOnceOneIsTaken(t *testing.T) {
 	var mu sync.Mutex
 	var taken []string
 	var wg sync.WaitGroup
-	for n := range 8 {
+	for n := range 4 { // more are refused
 		content := fmt.Sprint("content ", n)
 		wg.Go(func() {
 			rest, answered := r.uploading(b.Upload.URL)
@@ -251,7 +262,7 @@ func TestWhatAKilledServerLeftHalfUploadedIsSwept(t *testing.T) {
 		at := time.Now().Add(-age)
 		testenv.Must(t, os.Chtimes(path, at, at))
 	}
-	f := testenv.Value(files.Open(dir, memstore.New(), "", limit))(t)
+	f := testenv.Value(files.Open(dir, memstore.New(), "", files.Limits{File: limit}))(t)
 	defer f.Close()
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
 	for i := range left {
@@ -268,9 +279,7 @@ func TestHostileIDsStayInTheFolder(t *testing.T) {
 		body := aFile
 		body.Upload = &chat.UploadDescriptor{Method: "PUT", Headers: map[string]string{}}
 		testenv.Must(t, r.s.SaveAttachment(as("ada"), testenv.Value(chat.NewAttachment(id, body))(t)))
-		req := httptest.NewRequest("PUT", "/files/x", strings.NewReader("content")).WithContext(as("ada"))
-		req.SetPathValue("id", id)
-		w := httptest.NewRecorder()
+		w, req := newPut(id, "content")
 		r.f.Put(w, req)
 		if w.Code != 204 {
 			t.Errorf("%q: %d %s", id, w.Code, w.Body)
@@ -281,7 +290,7 @@ func TestHostileIDsStayInTheFolder(t *testing.T) {
 
 func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := testenv.Value(files.Open(t.TempDir(), memstore.New(), "", limit))(t)
+		f := testenv.Value(files.Open(t.TempDir(), memstore.New(), "", files.Limits{File: limit}))(t)
 		defer f.Close()
 		create := func(user string) error {
 			_, err := f.Create(as(user), "atc", 1, chat.AttachmentBody{})
@@ -291,7 +300,7 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 		for range 100 {
 			if err := create("ada"); err == nil {
 				allowed++
-			} else if status(err) != 429 {
+			} else if e, _ := errors.AsType[*store.Error](err); !errors.Is(err, store.ErrLimited) || e.RetryAfter != 10*time.Second {
 				t.Fatal(err)
 			}
 		}
@@ -309,4 +318,133 @@ func TestAUserMayNotAnnounceWithoutEnd(t *testing.T) {
 			t.Error("two announcements were allowed within ten seconds")
 		}
 	})
+}
+
+func TestAnUploadHasAtMostItsAnnouncedSize(t *testing.T) {
+	r := newRig(t)
+	b := testenv.Value(r.f.Create(as("ada"), "atc_1", 3, aFile))(t)
+	testenv.Must(t, r.s.SaveAttachment(as("ada"), testenv.Value(chat.NewAttachment("atc_1", b))(t)))
+	for name, body := range map[string]io.Reader{
+		"with its length": strings.NewReader("four"), "without a length": io.MultiReader(strings.NewReader("four")),
+	} {
+		if res, text := r.do("PUT", "ada", b.Upload.URL, body); res.StatusCode != 413 || !strings.Contains(text, "more than 3 bytes") {
+			t.Errorf("%s: %d %s", name, res.StatusCode, text)
+		}
+	}
+	r.wantFiles(0)
+	r.want(204, "PUT", "ada", b.Upload.URL, "tea")
+}
+
+// A browser must not show what can have a script, such as an SVG.
+func TestOnlyImagesWithoutScriptsAreInline(t *testing.T) {
+	r := newRig(t)
+	for typ, inline := range map[string]string{
+		"image/png": "image/png", "image/jpg": "image/jpeg", "IMAGE/GIF": "image/gif", "image/webp; q=1": "image/webp", "image/avif": "image/avif",
+		"image/svg+xml": "", "IMAGE/SVG+XML": "", "image/svg+xml; charset=utf-8": "", "text/html": "", "application/xhtml+xml": "", "text/xml": "",
+		"application/pdf": "", "text/plain": "", "image/png, text/html": "", "x": "",
+	} {
+		id := "atc_" + typ
+		b := r.announce(id, chat.AttachmentBody{Type: "image", Name: "a", MIMEType: typ})
+		if (b.PreviewURL != "") != (inline != "") {
+			t.Errorf("%s has the preview %q", typ, b.PreviewURL)
+		}
+		r.f.Put(newPut(id, "<svg/>"))
+		w, req := newPut(id, "")
+		r.f.Get(w, req)
+		got, disposition := w.Header().Get("Content-Type"), w.Header().Get("Content-Disposition")
+		if inline == "" {
+			inline = "application/octet-stream"
+			if !strings.HasPrefix(disposition, "attachment") {
+				t.Errorf("%s is shown: %s", typ, disposition)
+			}
+		}
+		if w.Code != 200 || got != inline {
+			t.Errorf("%s: %d, served as %s", typ, w.Code, got)
+		}
+	}
+}
+
+func TestFilesAreForTheirServerAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "files")
+	s := store.Wrap(memstore.New(), authz.New(authz.OwnerOnly()))
+	f := testenv.Value(files.Open(dir, s, "", files.Limits{File: limit}))(t)
+	defer f.Close()
+	r := &rig{t: t, dir: dir, f: f, s: s}
+	r.announce("atc_1", aFile)
+	f.Put(newPut("atc_1", "x"))
+	r.wantFiles(1)
+	testenv.Must(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		want := os.FileMode(0o600)
+		if e.IsDir() {
+			want = 0o700
+		}
+		if info := testenv.Value(e.Info())(t); info.Mode().Perm() != want {
+			t.Errorf("%s has the mode %v", path, info.Mode())
+		}
+		return nil
+	}))
+}
+
+// The parts of running uploads do not count for the quota.
+func TestAUserRunsFewUploadsAtOnce(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", aFile)
+	var rests []*io.PipeWriter
+	var all []<-chan int
+	for n := range 10 {
+		rest, answered := r.uploading(b.Upload.URL)
+		rests, all = append(rests, rest), append(all, answered)
+		r.begun(n + 1)
+	}
+	res, text := r.do("PUT", "ada", b.Upload.URL, strings.NewReader("x"))
+	if res.StatusCode != 429 || !strings.Contains(text, `"limited"`) || res.Header.Get("Retry-After") == "" {
+		t.Errorf("one more upload: %d %s", res.StatusCode, text)
+	}
+	r.wantFiles(10)
+	for n := range rests {
+		_ = rests[n].Close()
+		<-all[n]
+	}
+	b = r.announce("atc_2", aFile)
+	r.want(204, "PUT", "ada", b.Upload.URL, "x")
+}
+
+// Another server may have taken a slow upload for abandoned. Its content counts again.
+func TestASlowUploadCountsAgain(t *testing.T) {
+	r := newRig(t)
+	b := r.announce("atc_1", aFile)
+	rest, answered := r.uploading(b.Upload.URL)
+	r.begun(1)
+	marks := func() []string { return testenv.Value(filepath.Glob(filepath.Join(r.dir, "of-*", "*")))(t) }
+	for _, m := range marks() {
+		testenv.Must(t, os.Remove(m))
+	}
+	_ = rest.Close()
+	if status := <-answered; status != 204 || len(marks()) != 1 {
+		t.Errorf("%d, counted as %v", status, marks())
+	}
+}
+
+func TestADeletionBeforeTheLastSaveLeavesNothing(t *testing.T) {
+	base := memstore.New()
+	deleting := layer.Intercept("deleting", layer.InterceptorFunc(func(ctx context.Context, c layer.Call, next func(context.Context) error) error {
+		if c.Op == store.OpSaveAttachment && store.SaveModeFrom(ctx) == store.UpdateOnly {
+			testenv.Must(t, base.DeleteAttachment(as("ada"), "atc_1"))
+		}
+		return next(ctx)
+	}))
+	dir, s := t.TempDir(), store.Wrap(base, authz.New(authz.OwnerOnly()), deleting)
+	f := testenv.Value(files.Open(dir, s, "", files.Limits{File: limit, User: 1 << 20}))(t)
+	defer f.Close()
+	r := &rig{t: t, dir: dir, f: f, s: s}
+	r.announce("atc_1", aFile)
+	w, req := newPut("atc_1", "x")
+	f.Put(w, req)
+	if marks, _ := filepath.Glob(filepath.Join(dir, "of-*", "*")); w.Code != 404 || len(marks) > 0 {
+		t.Errorf("%d, counted as %v", w.Code, marks)
+	}
+	r.wantFiles(0)
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -25,6 +27,7 @@ import (
 type Issuer struct {
 	key    []byte
 	secure bool
+	site   http.SameSite
 	parser *jwt.Parser
 }
 
@@ -42,18 +45,40 @@ const (
 	cookieMaxAge = int(sessionLife / time.Second)
 )
 
-// New returns an Issuer with a secret of at least 32 bytes. If secure, its cookies are for https only.
-func New(key []byte, secure bool) (*Issuer, error) {
+// Option configures an [Issuer].
+type Option func(*Issuer)
+
+// WithCrossSite lets pages of other sites send the session cookie (SameSite=None). The caller must refuse the requests of
+// pages that it does not trust. It has no effect unless cookies are for https only, because browsers refuse such cookies
+// otherwise.
+func WithCrossSite() Option {
+	return func(i *Issuer) {
+		if i.secure {
+			i.site = http.SameSiteNoneMode
+		}
+	}
+}
+
+// New returns an Issuer with a secret of at least 32 bytes. If secure, its cookies are for https only. By default, only
+// pages of the same site can send them (SameSite=Strict).
+func New(key []byte, secure bool, opts ...Option) (*Issuer, error) {
 	if len(key) < keyBytes {
 		return nil, fmt.Errorf("identity: the key has %d bytes, want at least %d", len(key), keyBytes)
 	}
 	// Without this list a token could choose its own method, even "none".
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithExpirationRequired())
-	return &Issuer{key, secure, parser}, nil
+	i := &Issuer{key, secure, http.SameSiteStrictMode, parser}
+	for _, o := range opts {
+		o(i)
+	}
+	return i, nil
 }
 
 // KeyFile returns the key in a file. If the file is missing, it creates one with a random key that only its owner can read.
 func KeyFile(path string) ([]byte, error) {
+	if key, err := os.ReadFile(path); !errors.Is(err, fs.ErrNotExist) {
+		return key, err // the folder may be read-only
+	}
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key) // never fails
 	// The link makes the file appear whole and never replaces an existing one, because two programs may start at once.
@@ -78,8 +103,8 @@ func (i *Issuer) Token(user string, life time.Duration) (string, error) {
 }
 
 func (i *Issuer) sign(user, audience string, life time.Duration) (string, error) {
-	if user == "" || len(user) > maxSubject {
-		return "", fmt.Errorf("identity: a user's name must have 1 to %d bytes", maxSubject)
+	if !Valid(user) {
+		return "", fmt.Errorf("identity: a user's name must have 1 to %d bytes of valid UTF-8 without control characters", maxSubject)
 	}
 	now := time.Now()
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
@@ -88,6 +113,13 @@ func (i *Issuer) sign(user, audience string, life time.Duration) (string, error)
 		IssuedAt:  jwt.NewNumericDate(now),
 		ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 	}).SignedString(i.key)
+}
+
+// Valid reports whether a text can be a user's name: 1 to 256 bytes of UTF-8, without control characters. Package json replaces what is not UTF-8, and half of a surrogate pair, by
+// U+FFFD. So different users could get one name: no name has this character.
+func Valid(user string) bool {
+	return user != "" && len(user) <= maxSubject && utf8.ValidString(user) && !strings.ContainsRune(user, utf8.RuneError) &&
+		!strings.ContainsFunc(user, unicode.IsControl)
 }
 
 // SignIn gives the client a session cookie.
@@ -105,9 +137,18 @@ func (i *Issuer) SignOut(w http.ResponseWriter) { http.SetCookie(w, i.cookie("",
 
 func (i *Issuer) cookie(value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: i.secure, SameSite: http.SameSiteStrictMode,
+		Name: i.cookieName(), Value: value, Path: "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: i.secure, SameSite: i.site,
 	}
+}
+
+// cookieName returns the cookie's name. Browsers take a cookie with the prefix from this host alone. Otherwise another host of its
+// domain could choose the user.
+func (i *Issuer) cookieName() string {
+	if i.secure {
+		return "__Host-" + cookieName
+	}
+	return cookieName
 }
 
 // User returns the user of a request, or [store.ErrUnauthenticated]. If there is an Authorization header, the cookie is
@@ -120,7 +161,7 @@ func (i *Issuer) User(r *http.Request) (string, error) {
 		}
 		return i.check(strings.TrimSpace(token), forBearer)
 	}
-	c, err := r.Cookie(cookieName)
+	c, err := r.Cookie(i.cookieName())
 	if err != nil {
 		return "", store.ErrUnauthenticated
 	}
@@ -133,7 +174,7 @@ func (i *Issuer) check(token, audience string) (string, error) {
 	if err == nil && (len(claims.Audience) != 1 || claims.Audience[0] != audience) {
 		err = jwt.ErrTokenInvalidAudience
 	}
-	if err == nil && claims.Subject == "" {
+	if err == nil && !Valid(claims.Subject) {
 		err = jwt.ErrTokenInvalidSubject
 	}
 	if err != nil {

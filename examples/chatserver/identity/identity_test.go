@@ -2,7 +2,11 @@ package identity_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -163,9 +167,73 @@ func TestBadKeysAndNamesAreRefused(t *testing.T) {
 	if _, err := identity.New(key[:31], false); err == nil {
 		t.Error("a short key was accepted")
 	}
-	for _, user := range []string{"", strings.Repeat("a", 257)} {
+	for _, user := range []string{"", strings.Repeat("a", 257), "a\xff", "a\xed\xa0\xbd", "a\ufffd", "a\n", "\x00", "a\u0085"} {
 		if _, err := newIssuer(t, key).Token(user, time.Hour); err == nil {
-			t.Errorf("a name of %d bytes was accepted", len(user))
+			t.Errorf("the name %q was accepted", user)
 		}
+	}
+}
+
+// Package json reads each of these subjects as the same text. Another issuer with the same key may have signed them.
+func TestSubjectsThatAreNotUTF8AreNoUser(t *testing.T) {
+	head := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`))
+	for subject, ok := range map[string]bool{
+		"ada": true, `ad\u00e1`: true, `\ud83d\ude00`: true,
+		"a\xff": false, "a\xfe": false, `a\ud83d`: false, `a\ude00`: false, "a\ufffd": false, `a\ufffd`: false, strings.Repeat("a", 257): false,
+	} {
+		claims := fmt.Sprintf(`{"sub":"%s","aud":["chatserver bearer"],"exp":%d}`, subject, time.Now().Add(time.Hour).Unix())
+		token := head + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(token))
+		token += "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+		if user, err := newIssuer(t, key).User(bearer(token)); (err == nil) != ok || !ok && !errors.Is(err, store.ErrUnauthenticated) {
+			t.Errorf("%q is %q, %v", subject, user, err)
+		}
+	}
+}
+
+// A cookie that a network can read is no secret. One that needs https is lost over http.
+func TestCookiesAreSecureIfTheServerIs(t *testing.T) {
+	for _, test := range []struct {
+		secure bool
+		opts   []identity.Option
+		site   http.SameSite
+	}{
+		{false, nil, http.SameSiteStrictMode},
+		{true, nil, http.SameSiteStrictMode},
+		{false, []identity.Option{identity.WithCrossSite()}, http.SameSiteStrictMode},
+		{true, []identity.Option{identity.WithCrossSite()}, http.SameSiteNoneMode},
+	} {
+		i := testenv.Value(identity.New(key, test.secure, test.opts...))(t)
+		w := httptest.NewRecorder()
+		testenv.Must(t, i.SignIn(w, "ada"))
+		i.SignOut(w)
+		for _, c := range w.Result().Cookies() {
+			if c.Name != map[bool]string{false: "chatserver", true: "__Host-chatserver"}[test.secure] || c.Path != "/" || c.Domain != "" {
+				t.Errorf("%+v: another host of the domain can set the cookie %v", test, c)
+			}
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.AddCookie(c)
+			if user, err := i.User(r); c.Value != "" && user != "ada" {
+				t.Errorf("%+v: %q, %v", test, user, err)
+			}
+			if c.Secure != test.secure || c.SameSite != test.site || !c.HttpOnly {
+				t.Errorf("%+v: %v", test, c)
+			}
+		}
+	}
+}
+
+// The folder of a key may be read-only, as the secrets of containers are.
+func TestAnExistingKeyNeedsNoNewFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	testenv.Must(t, os.WriteFile(path, key, 0o400))
+	before := testenv.Value(os.Stat(dir))(t).ModTime()
+	if got, err := identity.KeyFile(path); err != nil || !bytes.Equal(got, key) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if after := testenv.Value(os.Stat(dir))(t).ModTime(); after != before {
+		t.Error("a file was made beside the key")
 	}
 }

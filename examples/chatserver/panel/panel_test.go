@@ -4,21 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/decorators/authz"
 	"github.com/chatstore/chatstore/decorators/cache"
-	"github.com/chatstore/chatstore/decorators/metrics"
 	"github.com/chatstore/chatstore/decorators/tracing"
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/memstore"
@@ -29,22 +29,19 @@ import (
 type rig struct {
 	t      *testing.T
 	p      *Panel
+	base   store.Store
 	s      store.Store
 	tracer trace.Tracer
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	reg := prometheus.NewRegistry()
-	p := New(reg)
-	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p.SpanProcessor()))
-	layer := func(name string) store.Middleware {
-		return testenv.Value(metrics.New(reg, metrics.WithStore("chatserver"), metrics.WithLayer(name)))(t)
-	}
-	s := store.Wrap(memstore.New(), tracing.New(tracing.WithTracerProvider(tp)), layer("outer"),
-		authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), layer("inner"))
-	t.Cleanup(func() { testenv.Must(t, store.Close(s)) })
-	return &rig{t, p, s, tp.Tracer("test")}
+	r := &rig{t: t, p: New(), base: memstore.New()}
+	tp := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.p.SpanProcessor()))
+	r.tracer = tp.Tracer("test")
+	r.s = store.Wrap(r.base, tracing.New(tracing.WithTracerProvider(tp)), authz.New(authz.OwnerOnly(), authz.ShareBelow()), cache.New(), Base(tp))
+	t.Cleanup(func() { testenv.Must(t, store.Close(r.s)) })
+	return r
 }
 
 func as(user string) context.Context {
@@ -54,91 +51,103 @@ func as(user string) context.Context {
 // request makes a followed request of a user.
 func (r *rig) request(user, name string, do func(context.Context)) {
 	ctx, root := r.tracer.Start(as(user), name)
-	r.p.Follow(ctx)
-	do(ctx)
+	do(r.p.Follow(ctx))
 	root.End()
 }
 
-type node struct {
-	Name       string            `json:"name"`
-	Attributes map[string]string `json:"attributes"`
-	Children   []node            `json:"children"`
+// make makes a thread of a user, with an item.
+func (r *rig) make(user, thread string) {
+	r.request(user, "make", func(ctx context.Context) {
+		testenv.Must(r.t, r.s.SaveThread(ctx, chat.Thread{ID: thread, CreatedAt: time.Now()}))
+		testenv.Must(r.t, r.s.AddThreadItem(ctx, thread, message(r.t, thread)))
+	})
 }
 
-func (n node) String() string {
+func message(t *testing.T, thread string) chat.Item {
+	t.Helper()
+	it := testenv.Value(chat.NewItem("msg_"+thread, time.Now(), chat.UserMessage{}))(t)
+	it.ThreadID = thread
+	return it
+}
+
+func (s span) String() string {
 	var all []string
-	for _, c := range n.Children {
+	for _, c := range s.Children {
 		all = append(all, c.String())
 	}
-	if len(all) == 0 {
-		return n.Name
+	name := s.Name
+	if s.Layer == baseLayer {
+		name = "base:" + name
 	}
-	return n.Name + "(" + strings.Join(all, " ") + ")"
+	if len(all) == 0 {
+		return name
+	}
+	return name + "(" + strings.Join(all, " ") + ")"
 }
 
-type answer struct {
-	Reads     float64 `json:"reads"`
-	BaseReads float64 `json:"base_reads"`
-	Saved     float64 `json:"base_reads_saved"`
-	HitRatio  float64 `json:"hit_ratio"`
-	Refused   float64 `json:"refusals"`
-	Ops       []struct {
-		Op    string  `json:"op"`
-		Count int     `json:"count"`
-		P50   float64 `json:"p50_ms"`
-		P99   float64 `json:"p99_ms"`
-	} `json:"ops"`
-	Trace []node `json:"trace"`
-}
-
-func (r *rig) look(ctx context.Context) answer {
+// raw returns the panel's answer to a user.
+func (r *rig) raw(ctx context.Context) string {
 	r.t.Helper()
 	w := httptest.NewRecorder()
-	r.p.ServeHTTP(w, httptest.NewRequest("GET", "/panel", nil).WithContext(ctx))
-	var v answer
-	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 {
-		r.t.Fatalf("%d %v: %s", w.Code, err, w.Body)
+	r.p.Handler(store.Layers(r.s)).ServeHTTP(w, httptest.NewRequest("GET", "/panel", nil).WithContext(ctx))
+	if w.Code != 200 {
+		r.t.Fatalf("%d: %s", w.Code, w.Body)
 	}
-	return v
+	return w.Body.String()
 }
 
+func (r *rig) look(ctx context.Context) (a answer) {
+	r.t.Helper()
+	testenv.Must(r.t, json.Unmarshal([]byte(r.raw(ctx)), &a))
+	return a
+}
+
+// trace returns the spans of a user's last request.
 func (r *rig) trace(ctx context.Context) string {
 	r.t.Helper()
-	var all []string
-	for _, n := range r.look(ctx).Trace {
-		all = append(all, n.String())
+	if v := r.look(ctx).Last; v != nil && v.Trace != nil {
+		return v.Trace.String()
 	}
-	return strings.Join(all, " ")
+	return ""
 }
 
-func TestTheNumbersAreThoseOfTheLayers(t *testing.T) {
+func TestTheNumbersAreTheUsersOwn(t *testing.T) {
 	r := newRig(t)
-	if v := r.look(as("ada")); v.Reads != 0 || v.HitRatio != 0 || len(v.Ops) != 0 {
-		t.Errorf("before anything: %+v", v)
+	nobody := r.raw(as("ada"))
+	r.make("grace", "hers")
+	if got := r.raw(as("ada")); got != nobody {
+		t.Errorf("before a request of ada's: %s, want %s", got, nobody)
 	}
-	r.request("ada", "make", func(ctx context.Context) {
-		testenv.Must(t, r.s.SaveThread(ctx, chat.Thread{ID: "thr", CreatedAt: time.Now()}))
-	})
-	for range 10 {
-		testenv.Value(r.s.LoadThread(as("ada"), "thr"))(t)
-	}
-	if _, err := r.s.LoadThread(as("grace"), "thr"); err == nil {
-		t.Fatal("grace reads ada's thread")
-	}
-	v := r.look(as("ada"))
-	if v.Reads != 11 || v.BaseReads == 0 || v.BaseReads > 3 || v.Saved < 8 || v.Saved > 20 {
-		t.Errorf("%v reads, %v of the base, %v saved", v.Reads, v.BaseReads, v.Saved)
-	}
-	if v.HitRatio < .5 || v.HitRatio > 1 || v.Refused != 1 {
-		t.Errorf("hit ratio %v, %v refused", v.HitRatio, v.Refused)
-	}
-	if len(v.Ops) != 2 || v.Ops[0].Op != "load_thread" || v.Ops[0].Count != 11 {
-		t.Errorf("ops: %+v", v.Ops)
-	}
-	for _, o := range v.Ops {
-		if o.P50 <= 0 || o.P99 < o.P50 || math.IsInf(o.P99, 0) {
-			t.Errorf("quantiles: %+v", o)
+	r.make("ada", "thr")
+	r.request("ada", "read", func(ctx context.Context) {
+		for range 10 {
+			testenv.Value(r.s.LoadThread(ctx, "thr"))(t)
 		}
+	})
+	before := r.look(as("ada"))
+	want := calls{Reads: 10, Writes: 2, Lookups: 10, Hits: 10, BaseReads: before.Totals.BaseReads, BaseWrites: 2}
+	if got := before.Totals.calls; got != want || got.BaseReads > 3 || before.Totals.Requests != 2 || before.Totals.Hidden != 0 {
+		t.Errorf("%+v, want %+v", before.Totals, want)
+	}
+	if len(before.Ops) != 3 || before.Ops[0].Name != "load_thread" || before.Ops[0].Calls != 10 || before.BaseMean <= 0 {
+		t.Errorf("ops: %+v, base: %v", before.Ops, before.BaseMean)
+	}
+	for _, o := range before.Ops {
+		if o.Mean <= 0 {
+			t.Errorf("times: %+v", o)
+		}
+	}
+	if want := "tracing authz cache tracing(base)"; !strings.HasPrefix(strings.Join(before.Stack, " "), want) {
+		t.Errorf("stack %q, want %s", before.Stack, want)
+	}
+	for range 3 {
+		r.request("grace", "read", func(ctx context.Context) {
+			testenv.Value(r.s.LoadThread(ctx, "hers"))(t)
+			_, _ = r.s.LoadThread(ctx, "thr")
+		})
+	}
+	if diff := cmp.Diff(before, r.look(as("ada")), cmp.AllowUnexported(answer{}, totals{}, calls{}), cmpopts.IgnoreUnexported(span{}), cmpopts.IgnoreFields(totals{}, "times", "baseTime")); diff != "" {
+		t.Errorf("grace's requests change ada's panel:\n%s", diff)
 	}
 }
 
@@ -150,18 +159,33 @@ func TestTheTraceIsATree(t *testing.T) {
 		_, inner := r.tracer.Start(trace.ContextWithSpan(ctx, outer), "inner")
 		outer.End() // ends before its child
 		inner.End()
-		_, _ = r.s.LoadThread(ctx, "thr")
+		testenv.Value(r.s.LoadThread(ctx, "thr"))(t)
+		testenv.Value(r.s.LoadThread(ctx, "thr"))(t)
 	})
-	if got := r.trace(as("ada")); got != "request(save_thread outer(inner) load_thread)" {
+	want := "request(save_thread(base:load_thread base:save_thread) outer(inner) load_thread(base:load_thread) load_thread)"
+	if got := r.trace(as("ada")); got != want {
 		t.Errorf("trace: %s", got)
 	}
-	top := r.look(as("ada")).Trace[0]
-	if load := top.Children[len(top.Children)-1]; load.Attributes["chatstore.cache.result"] == "" || load.Attributes["gen_ai.conversation.id"] != "" {
-		t.Errorf("attributes: %v", load.Attributes)
+	spans := r.look(as("ada")).Last.Trace.Children
+	if load := spans[len(spans)-1]; load.Cache != "hit" || load.Layer != outerLayer {
+		t.Errorf("the last call: %+v", load)
 	}
 	r.request("ada", "another", func(context.Context) {})
 	if got := r.trace(as("ada")); got != "another" {
 		t.Errorf("the last trace: %s", got)
+	}
+}
+
+// A turn is compared with its reads without the stack, also after other requests.
+func TestTheLastTurnIsKept(t *testing.T) {
+	r := newRig(t)
+	r.make("ada", "thr")
+	r.request("ada", "list", func(ctx context.Context) {
+		testenv.Value(r.s.LoadThreads(ctx, store.ThreadQuery{}))(t)
+	})
+	v := r.look(as("ada"))
+	if v.Turn == nil || v.Turn.Kind != "make" || v.Turn.Calls.Writes != 2 || v.Last.Kind != "list" || *v.Last.Calls != (calls{Reads: 1, BaseReads: 1}) {
+		t.Errorf("turn %+v, last %+v", v.Turn, v.Last)
 	}
 }
 
@@ -219,40 +243,43 @@ func (p *Panel) opened() int {
 	return len(p.open)
 }
 
-// The number of spans is limited, also of those that never end. They are forgotten with their trace.
+// The number of spans and users is limited. Spans that never end are forgotten with their request.
 func TestWhatIsKeptIsBounded(t *testing.T) {
 	r := newRig(t)
-	for range 3 {
-		r.request("ada", "request", func(ctx context.Context) {
-			for range 1000 {
-				r.tracer.Start(ctx, "endless")
-			}
-		})
-		if open := r.p.opened(); open == 0 || open > 200 {
-			t.Errorf("%d open spans are kept", open)
-		}
-	}
 	r.request("ada", "request", func(ctx context.Context) {
 		for range 1000 {
+			r.tracer.Start(ctx, "endless")
+		}
+		if open := r.p.opened(); open == 0 || open > 201 {
+			t.Errorf("%d open spans are kept", open)
+		}
+	})
+	if open := r.p.opened(); open != 0 {
+		t.Errorf("%d spans of an ended request are open", open)
+	}
+	if v := r.look(as("ada")).Last; !v.Hidden || v.Calls != nil {
+		t.Errorf("a request that is too long to be shown: %+v", v)
+	}
+	r.request("ada", "request", func(ctx context.Context) {
+		for range 200 {
 			_, s := r.tracer.Start(ctx, "s")
 			s.End()
 		}
 	})
-	if got := strings.Count(r.trace(as("ada")), "s"); got > 202 {
-		t.Errorf("%d spans of one request", got)
+	if v := r.look(as("ada")).Last; v.Hidden || len(v.Trace.Children) != 200 {
+		t.Errorf("a long request: %+v", v)
 	}
-	r.request("bob", "request", func(ctx context.Context) { r.tracer.Start(ctx, "endless") })
 	for i := range 2000 {
 		r.request(fmt.Sprint("user", i), "request", func(context.Context) {})
 	}
-	if open := r.p.opened(); open != 0 {
-		t.Errorf("%d open spans of forgotten traces are kept", open)
-	}
-	if got := r.trace(as("ada")); got != "" {
-		t.Errorf("the trace of 2,000 users ago is kept: %s", got)
+	if v := r.look(as("ada")); v.Last != nil || v.Totals.Requests != 0 {
+		t.Errorf("what is known of 2,000 users ago: %+v", v)
 	}
 	if got := r.trace(as("user1999")); got != "request" {
 		t.Errorf("the newest trace is not kept: %q", got)
+	}
+	if n := r.p.users.Len(); n > maxUsers {
+		t.Errorf("%d users are kept", n)
 	}
 }
 
@@ -271,4 +298,188 @@ func TestRequestsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// probes has the calls with which a stranger may try whether a row exists. Some answer a stranger with a success.
+var probes = map[string]func(ctx context.Context, s store.Store, thread string, message chat.Item) error{
+	"load_thread": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		_, err := s.LoadThread(ctx, thread)
+		return err
+	},
+	"save_thread": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		return s.SaveThread(store.WithSaveMode(ctx, store.UpdateOnly), chat.Thread{ID: thread, CreatedAt: time.Now()})
+	},
+	"delete_thread": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		return s.DeleteThread(ctx, thread)
+	},
+	"load_thread_items": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		_, err := s.LoadThreadItems(ctx, thread, store.PageQuery{})
+		return err
+	},
+	"load_item": func(ctx context.Context, s store.Store, thread string, it chat.Item) error {
+		_, err := s.LoadItem(ctx, thread, it.ID)
+		return err
+	},
+	"add_thread_item": func(ctx context.Context, s store.Store, thread string, it chat.Item) error {
+		it.ID += "_new"
+		return s.AddThreadItem(ctx, thread, it)
+	},
+	"save_item": func(ctx context.Context, s store.Store, thread string, it chat.Item) error {
+		return s.SaveItem(ctx, thread, it)
+	},
+	"delete_thread_item": func(ctx context.Context, s store.Store, thread string, it chat.Item) error {
+		return s.DeleteThreadItem(ctx, thread, it.ID)
+	},
+	"load_attachment": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		_, err := s.LoadAttachment(ctx, "atc_"+thread)
+		return err
+	},
+	"save_attachment": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		return s.SaveAttachment(store.WithSaveMode(ctx, store.UpdateOnly), chat.Attachment{ID: "atc_" + thread})
+	},
+	"delete_attachment": func(ctx context.Context, s store.Store, thread string, _ chat.Item) error {
+		return s.DeleteAttachment(ctx, "atc_"+thread)
+	},
+}
+
+// Two strangers make the same requests. One asks about rows that exist, the other about rows that do not. Their panels are
+// equal in each byte, while the requests run and after them, whatever is cached.
+func TestAStrangerCannotTellWhetherARowExists(t *testing.T) {
+	for _, warm := range []bool{false, true} {
+		r := newRig(t)
+		own := r.base // not cached
+		if warm {
+			own = r.s
+		}
+		owner := store.Principal{Owner: chat.Owner{Subject: "ada"}}
+		ctx := as("ada")
+		testenv.Must(t, own.SaveThread(ctx, chat.Thread{ID: "exists", CreatedAt: time.Now(), Owner: owner.Owner}))
+		testenv.Must(t, own.AddThreadItem(ctx, "exists", message(t, "exists")))
+		a := testenv.Value(chat.NewAttachment("atc_exists", chat.AttachmentBody{Type: "file", Name: "n", MIMEType: "text/plain"}))(t)
+		a.Owner = owner.Owner
+		testenv.Must(t, own.SaveAttachment(ctx, a))
+		if warm {
+			testenv.Value(own.LoadThreadItems(ctx, "exists", store.PageQuery{}))(t)
+			testenv.Value(own.LoadItem(ctx, "exists", "msg_exists"))(t)
+			testenv.Value(own.LoadAttachment(ctx, "atc_exists"))(t)
+		}
+		for name, probe := range probes {
+			seen := map[string][]string{}
+			for _, thread := range []string{"exists", "missing"} {
+				stranger := name + thread
+				r.request(stranger, "request", func(ctx context.Context) {
+					err := probe(ctx, r.s, thread, message(t, thread))
+					seen[thread] = append(seen[thread], fmt.Sprint(store.CodeOf(err)), r.raw(as(stranger)))
+				})
+				seen[thread] = append(seen[thread], r.raw(as(stranger)))
+			}
+			if diff := cmp.Diff(seen["exists"], seen["missing"]); diff != "" {
+				t.Errorf("%s, cached: %v: the row exists and is missing:\n%s", name, warm, diff)
+			}
+			if last := seen["exists"][2]; strings.Contains(last, "_ms\":0.") || strings.Contains(last, "load") {
+				t.Errorf("%s, cached: %v: the panel shows %s", name, warm, last)
+			}
+		}
+	}
+	if len(probes) != len(store.Ops())-1 { // load_threads names no row
+		t.Errorf("%d probes", len(probes))
+	}
+}
+
+// What a call found is not shown before the call has ended, because it may still be refused.
+func TestACallUnderWayShowsNothing(t *testing.T) {
+	r := newRig(t)
+	r.request("ada", "request", func(ctx context.Context) {
+		under, outer := r.tracer.Start(ctx, "load_thread", trace.WithAttributes(attribute.String("chatstore.layer", outerLayer)))
+		_, base := r.tracer.Start(under, "load_thread", trace.WithAttributes(attribute.String("chatstore.layer", baseLayer)))
+		before := r.raw(as("ada"))
+		base.End()
+		if got := r.raw(as("ada")); got != before {
+			t.Errorf("the base has answered:\n%s\nbefore:\n%s", got, before)
+		}
+		outer.SetAttributes(attribute.String("chatstore.code", "ok"))
+		outer.End()
+		if got := r.trace(as("ada")); got != "request(load_thread(base:load_thread))" {
+			t.Errorf("trace: %s", got)
+		}
+	})
+}
+
+// turn turns a user's cache on or off, and returns the status.
+func (r *rig) turn(user, contentType, body string) int {
+	q := httptest.NewRequest("POST", "/panel", strings.NewReader(body)).WithContext(as(user))
+	q.Header.Set("Content-Type", contentType)
+	w := httptest.NewRecorder()
+	r.p.Handler(nil).ServeHTTP(w, q)
+	return w.Code
+}
+
+func TestTheSwitchTurnsTheCacheOffForItsUser(t *testing.T) {
+	r := newRig(t)
+	read := func(user string) *view {
+		r.request(user, "read", func(ctx context.Context) {
+			testenv.Value(r.s.LoadThread(ctx, user))(t)
+			testenv.Value(r.s.LoadThread(ctx, user))(t)
+		})
+		return r.look(as(user)).Last
+	}
+	r.make("ada", "ada")
+	r.make("grace", "grace")
+	if v := read("ada"); v.Calls.BaseReads != 0 || !v.Cache {
+		t.Errorf("with the cache: %+v", v.Calls)
+	}
+	if code := r.turn("ada", "application/json; charset=utf-8", `{"cache": false}`); code != 200 {
+		t.Errorf("off: %d", code)
+	}
+	if v := read("ada"); *v.Calls != (calls{Reads: 2, Lookups: 2, BaseReads: 2}) || v.Cache || r.look(as("ada")).Cache {
+		t.Errorf("without the cache: %+v", v.Calls)
+	}
+	if v := read("grace"); v.Calls.BaseReads != 0 || !v.Cache {
+		t.Errorf("another user: %+v", v.Calls)
+	}
+	if code := r.turn("ada", "application/json", `{"cache": true}`); code != 200 {
+		t.Errorf("on: %d", code)
+	}
+	if v := read("ada"); v.Calls.BaseReads != 0 || !v.Cache {
+		t.Errorf("with the cache again: %+v", v.Calls)
+	}
+}
+
+func TestABadSwitchIsRefused(t *testing.T) {
+	r := newRig(t)
+	off := `{"cache": false}`
+	for _, c := range []struct {
+		contentType, body string
+		want              int
+	}{
+		{"", off, 415}, {"text/plain", off, 415}, {"application/x-www-form-urlencoded", off, 415},
+		{"application/json", "", 400}, {"application/json", "{}", 400}, {"application/json", `{"cache": "no"}`, 400},
+		{"application/json", off + off, 400}, {"application/json", `{"cache": false, "more": 1}`, 400},
+		{"application/json", strings.Repeat(" ", 2000) + off, 400},
+	} {
+		if got := r.turn("ada", c.contentType, c.body); got != c.want {
+			t.Errorf("%q %.30q: %d, want %d", c.contentType, c.body, got, c.want)
+		}
+		if !r.look(as("ada")).Cache {
+			t.Errorf("%q %.30q: the cache is off", c.contentType, c.body)
+		}
+	}
+}
+
+// A handler may refuse what the store has let pass.
+func TestAFailedRequestIsHidden(t *testing.T) {
+	r := newRig(t)
+	r.make("ada", "thr")
+	for status, want := range map[int]bool{200: false, 206: false, 403: true, 404: true, 500: true} {
+		r.request("ada", "request", func(ctx context.Context) {
+			testenv.Value(r.s.LoadThread(ctx, "thr"))(t)
+			trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", status))
+		})
+		if v := r.look(as("ada")).Last; v.Hidden != want || v.Hidden != (v.Calls == nil) || v.Hidden != (v.Trace == nil) {
+			t.Errorf("%d: %+v", status, v)
+		}
+	}
+	if n := r.look(as("ada")).Totals; n.Hidden != 3 || n.Reads != 2 {
+		t.Errorf("totals: %+v", n)
+	}
 }

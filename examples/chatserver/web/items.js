@@ -1,46 +1,30 @@
-// The elements of a conversation's items. Content becomes text nodes, never HTML.
+// The elements of a conversation's items. An assistant's text is Markdown, a user's is plain.
+import { button, copier, el, link, named } from "./dom.js";
+import { show } from "./markdown.js";
+import { component, image } from "./widgets.js";
 
-// el returns a new element. An attribute whose name begins with on is a listener. One that is false or null is left out.
-export function el(tag, attributes = {}, ...children) {
-  const e = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) e.addEventListener(name.slice(2), value);
-    else if (value === false || value == null) continue;
-    else e.setAttribute(name, value === true ? "" : value);
-  }
-  e.append(...children.flat(Infinity).filter((c) => c != null));
-  return e;
-}
-
-// link returns an anchor for an http or https URL, and plain text for any other.
-function link(url, text) {
-  return /^https?:\/\//.test(url ?? "") ? el("a", { href: url, rel: "noopener noreferrer", target: "_blank" }, text) : text;
-}
+export { el } from "./dom.js";
 
 const renderers = {
   user_message(item, act) {
     return [
-      el("div", { class: "bubble" },
-        item.quoted_text ? el("p", { class: "text label" }, "“" + item.quoted_text + "”") : null,
-        el("p", { class: "text" }, item.content.map((c) => c.text).join(" ")),
-        (item.attachments ?? []).map((a) => el("span", { class: "chip" }, a.name))),
-      el("div", { class: "acts" }, el("button", { type: "button", class: "plain", "data-act": "retry", onclick: () => act.retry(item) }, "Answer again")),
+      bubble(item),
+      el("div", { class: "acts" }, copier(() => textOf(item)), button("Answer again", () => act.retry(item), "retry")),
     ];
   },
 
-  assistant_message(item, act) {
+  assistant_message(item, act, domains, streaming) {
     const sources = item.content.flatMap((c) => c.annotations ?? []).map((a) => a.source);
     return [
-      item.content.map((c) => el("p", { class: "text" }, c.text)),
-      sources.length ? el("ol", { class: "sources" }, sources.map((s) => el("li", {}, link(s.url, s.title || s.filename || s.id)))) : null,
-      el("div", { class: "acts" }, ["positive", "negative"].map((kind) =>
-        el("button", { type: "button", class: "plain", "data-kind": kind, "aria-pressed": "false", onclick: (e) => act.feedback(item, kind, e.currentTarget) },
-          kind === "positive" ? "Good" : "Bad"))),
+      item.content.map((c, i) => show(el("div", { class: "md" }), c.text, domains, streaming && i === item.content.length - 1)),
+      sources.length ? el("ol", { class: "sources" }, sources.map((s) => el("li", {}, link(s.url, named(s.title) || named(s.filename) || s.id)))) : null,
+      el("div", { class: "acts" }, copier(() => textOf(item)), ["positive", "negative"].map((kind) =>
+        button(kind === "positive" ? "Good" : "Bad", (e) => act.feedback(item, kind, e.currentTarget), "feedback", { "data-kind": kind, "aria-pressed": "false" }))),
     ];
   },
 
-  widget(item, act) {
-    return el("div", { class: "box" }, component(item.widget, (action) => act.action(item, action)));
+  widget(item, act, domains) {
+    return el("div", { class: "box" }, component(item.widget, (action) => act.action(item, action), domains));
   },
 
   workflow(item) {
@@ -81,8 +65,8 @@ const renderers = {
     return form;
   },
 
-  generated_image: (item) => item.image
-    ? el("img", { class: "made", src: item.image.url, alt: "A generated image" })
+  generated_image: (item, act, domains) => item.image
+    ? image(item.image.url, "A generated image", domains)
     : el("p", { class: "text" }, "An image is being made"),
 
   end_of_turn: () => null,
@@ -92,75 +76,49 @@ function task(t) {
   return el("li", { class: "task " + (t.status_indicator ?? "none") }, t.title ?? t.title_query ?? t.content ?? t.type);
 }
 
-// component returns the element of a widget's component. An unknown one becomes a labelled box with its children.
-function component(c, act) {
-  if (!c || typeof c !== "object") return null;
-  const children = (Array.isArray(c.children) ? c.children : c.children ? [c.children] : []).map((k) => component(k, act));
-  switch (c.type) {
-    case "Card": case "Col": case "Row": case "Box": case "Form": case "ListView": case "ListViewItem":
-      return el("div", { class: c.type === "Row" ? "row" : null }, children);
-    case "Title": return el("h3", {}, c.value ?? "");
-    case "Text": case "Caption": case "Markdown": case "Label":
-      return el("p", { class: c.type === "Caption" ? "text label" : "text", "data-component": c.id }, c.value ?? "");
-    case "Image": return /^(https:|data:image\/)/.test(c.src ?? "") ? el("img", { class: "made", src: c.src, alt: c.alt ?? "" }) : null;
-    case "Divider": return el("hr");
-    case "Button": {
-      const action = c.onClickAction ?? c.action;
-      return el("button", { type: "button", disabled: !action, onclick: () => act(action) }, c.label ?? "Button");
-    }
-  }
-  return el("div", {}, el("span", { class: "label" }, c.type ?? "component"), children);
+const textOf = (item) => (item.content ?? []).map((c) => c.text).join(" ");
+
+function bubble(item) {
+  return el("div", { class: "bubble" },
+    item.quoted_text ? el("p", { class: "text label" }, "“" + item.quoted_text + "”") : null,
+    textOf(item) ? el("p", { class: "text" }, textOf(item)) : null,
+    item.attachments?.length ? el("div", { class: "attachments" }, item.attachments.map(attachment)) : null);
 }
 
-// render returns the element of an item.
-export function render(item, act, streaming) {
-  const body = renderers[item.type]?.(item, act) ?? (item.type in renderers ? null : el("p", { class: "text label" }, item.type));
+// attachment returns a picture, or a link to the file. Both come from this server: see package files.
+function attachment(a) {
+  const at = "/files/" + encodeURIComponent(a.id);
+  const name = named(a.name) || "A file";
+  if (a.preview_url) return el("a", { href: at, target: "_blank", rel: "noopener" }, el("img", { class: "preview", src: a.preview_url, alt: name }));
+  return el("a", { class: "chip", href: at, download: name }, name);
+}
+
+// unsentMessage returns the element of a message that the server does not have yet.
+export function unsentMessage(message) {
+  return el("li", { class: "user_message sending", "data-type": "unsent" },
+    bubble({ content: [{ text: message.text }], attachments: message.attachments, quoted_text: message.quoted }));
+}
+
+// render returns the element of an item. An item that cannot be shown does not hide the others.
+export function render(item, act, streaming, domains) {
+  let body;
+  try {
+    body = renderers[item.type]?.(item, act, domains, streaming) ?? (item.type in renderers ? null : el("p", { class: "text label" }, item.type));
+  } catch (err) {
+    console.warn(err);
+    body = el("p", { class: "text label" }, "This part cannot be shown.");
+  }
   return el("li", { id: "item-" + item.id, class: item.type + (streaming ? " streaming" : ""), "data-type": item.type }, body);
 }
 
-// update applies an update of the stream to an item, and returns whether the item changed. It ignores unknown updates:
-// the finished item has their result.
-export function update(item, u) {
-  switch (u.type) {
-    case "assistant_message.content_part.added":
-    case "assistant_message.content_part.done":
-      item.content[u.content_index] = u.content;
-      return true;
-    case "assistant_message.content_part.text_delta":
-      item.content[u.content_index].text += u.delta;
-      return true;
-    case "assistant_message.content_part.annotation_added":
-      (item.content[u.content_index].annotations ??= []).splice(u.annotation_index, 0, u.annotation);
-      return true;
-    case "workflow.task.added":
-      item.workflow.tasks.splice(u.task_index, 0, u.task);
-      return true;
-    case "workflow.task.updated":
-      item.workflow.tasks[u.task_index] = u.task;
-      return true;
-    case "generated_image.updated":
-      item.image = u.image;
-      return true;
-    case "widget.root.updated":
-      item.widget = u.widget;
-      return true;
-    case "widget.component.updated":
-    case "widget.streaming_text.value_delta": {
-      const found = find(item.widget, u.component_id);
-      if (found && u.component) Object.assign(found, u.component);
-      else if (found) found.value = (found.value ?? "") + u.delta;
-      return Boolean(found);
-    }
-  }
-  return false;
-}
-
-function find(c, id) {
-  if (!c || typeof c !== "object") return null;
-  if (c.id === id) return c;
-  for (const k of Array.isArray(c.children) ? c.children : [c.children]) {
-    const found = find(k, id);
-    if (found) return found;
-  }
-  return null;
+// refresh brings an element up to date without replacing it, and returns whether it could. Only texts grow often enough.
+export function refresh(li, item, act, streaming, domains) {
+  if (item.type !== "assistant_message" || !streaming || item.content.some((c) => c.annotations?.length)) return false;
+  const parts = li.querySelectorAll(":scope > .md");
+  item.content.forEach((c, i) => {
+    const into = parts[i] ?? el("div", { class: "md" });
+    show(into, c.text, domains, i === item.content.length - 1);
+    if (!parts[i]) li.querySelector(":scope > .acts").before(into);
+  });
+  return true;
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/chatstore/chatstore/chatkit"
+	"github.com/chatstore/chatstore/internal/testenv"
+)
+
+// A visit elsewhere neither ends an answer nor loses a message, and shows nothing of them there. Stop and Escape end the answer of
+// the open conversation only.
+func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
+	next := make(chan struct{})
+	srv, b := serverFor(t, script(map[string]func(context.Context, *chatkit.Turn) error{"talk": held(next, "One", ", two", ", three.")}))
+	other := testenv.Value(newClient(t, srv.url, "ada", testKey).newThread(t.Context(), "elsewhere", func(object) {}))(t)
+	b.say("hello")
+	id := value[string](b, "location.hash.slice(1)")
+	visit := func(id, shows string) {
+		t.Helper()
+		b.do("location.hash = '" + id + "'")
+		b.until(contains("#items", "You said: "+shows))
+	}
+
+	b.begin("do talk")
+	release(t, next)
+	b.until(contains("#items .streaming", "One"))
+	visit(other, "elsewhere")
+	b.until("document.getElementById('stop').hidden && " + count("#items .streaming") + " === 0")
+	b.say("meanwhile")
+	b.run(chromedp.KeyEvent(kb.Escape))
+	release(t, next)
+	b.until(contains("#items", "You said: meanwhile"))
+	visit(id, "hello")
+	b.until(contains("#items .streaming", "One, two") + " && !document.getElementById('stop').hidden")
+	release(t, next)
+	b.until(contains("#items", "One, two, three.") + " && " + count(".streaming") + " === 0")
+	b.idle()
+	if users, answers := value[int](b, count(".user_message")), value[int](b, count(".assistant_message")); users != 2 || answers != 2 {
+		t.Errorf("%d messages and %d answers, want 2 and 2:\n%s", users, answers, b.text("#items"))
+	}
+
+	// A message that fails while the user is elsewhere waits in its own conversation. So does a draft.
+	b.do(`(() => {
+		const real = window.fetch;
+		window.fetch = async (url, init) => {
+			if (!String(init?.body).includes("add_user_message")) return real(url, init);
+			await new Promise((go) => { window.lose = go; });
+			window.fetch = real;
+			throw new TypeError("gone");
+		};
+	})()`)
+	b.begin("lost words")
+	b.until(contains(".sending", "lost words") + " && typeof window.lose === 'function'")
+	visit(other, "elsewhere")
+	b.do("window.lose()")
+	b.until("document.getElementById('offline').hidden")
+	b.say("still here")
+	if value[bool](b, contains("#items", "lost words")) {
+		t.Errorf("a message of another conversation:\n%s", b.text("#items"))
+	}
+	visit(id, "hello")
+	b.until(contains(".unsent", "lost words") + " && " + contains(".unsent", "Not sent. The server cannot be reached."))
+	b.click(".unsent [data-act=edit]")
+	b.until("document.getElementById('text').value === 'lost words'")
+	visit(other, "elsewhere")
+	b.until("document.getElementById('text').value === ''")
+	visit(id, "hello")
+	b.until("document.getElementById('text').value === 'lost words'")
+	b.become("grace")
+	b.until("document.querySelector('.empty') !== null && document.getElementById('text').value === ''")
+	b.become("ada")
+	b.until(count("#threads li") + " === 2")
+	visit(id, "hello")
+	b.until("document.getElementById('text').value === ''")
+
+	// Escape in the search ends no answer. A stop before the first word leaves no answer, and the keyboard its place.
+	b.begin("do talk")
+	release(t, next)
+	b.until(contains("#items .streaming", "One"))
+	b.do("document.getElementById('search').focus()")
+	b.run(chromedp.KeyEvent(kb.Escape))
+	release(t, next)
+	b.until(contains("#items .streaming", "One, two"))
+	b.do("document.getElementById('text').focus()")
+	b.run(chromedp.KeyEvent(kb.Escape))
+	b.idle()
+	b.begin("do talk")
+	b.until(count(".assistant_message.streaming") + " === 1 && " + count(".user_message") + " === 4")
+	b.click("#stop")
+	b.idle()
+	b.until(count(".assistant_message") + " === 3 && document.activeElement.id === 'text'")
+
+	// A change of user ends the answers.
+	b.begin("do talk")
+	release(t, next)
+	b.until(contains("#items .streaming", "One"))
+	b.become("grace")
+	b.until("document.querySelector('.empty') !== null && document.getElementById('stop').hidden")
+	b.become("ada")
+	b.until(count("#threads li") + " === 2")
+	visit(id, "hello")
+	if value[bool](b, "!document.getElementById('stop').hidden") {
+		t.Error("the answer went on after a change of user")
+	}
+	b.clean()
+}
