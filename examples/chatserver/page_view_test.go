@@ -112,8 +112,8 @@ func TestThePageAttaches(t *testing.T) {
 	// Uploads do not end before the test lets them.
 	b.do(`(() => {
 		const send = XMLHttpRequest.prototype.send;
-		window.held = [];
-		XMLHttpRequest.prototype.send = function (body) { window.held.push(() => send.call(this, body)); };
+		window.held = new Map(); // by name: the answers to the announcements come in any order
+		XMLHttpRequest.prototype.send = function (file) { window.held.set(file.name, () => send.call(this, file)); };
 		window.go = () => { XMLHttpRequest.prototype.send = send; window.held.forEach((f) => f()); };
 		window.transfer = async (name, type) => {
 			const data = new DataTransfer();
@@ -134,7 +134,7 @@ func TestThePageAttaches(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "chosen.txt")
 	testenv.Must(t, os.WriteFile(file, []byte("tea"), 0o600))
 	b.run(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{file}))
-	b.until(count("#attached progress") + " === 3 && window.held.length === 3 && document.querySelector('#attached img')?.naturalWidth === 40")
+	b.until(count("#attached progress") + " === 3 && window.held.size === 3 && document.querySelector('#attached img')?.naturalWidth === 40")
 	b.click("#attached [aria-label='Remove paste.txt']")
 	b.until("!" + contains("#attached", "paste.txt"))
 	// A file that is removed while it is announced is not uploaded, and leaves nothing on the server.
@@ -153,14 +153,14 @@ func TestThePageAttaches(t *testing.T) {
 	b.do("window.deleted = false")
 	b.click("#attached [aria-label='Remove late.txt']")
 	b.do("window.late()")
-	b.until("window.deleted && window.held.length === 3")
+	b.until("window.deleted && window.held.size === 3")
 
 	b.begin("look")
 	b.until(contains("#hint", "The message goes when its files are there.") + " && document.getElementById('text').value === 'look'")
 	// The uploads end while the user is in another conversation: the message is not sent there.
 	b.do("location.hash = '" + other + "'")
 	b.until(contains("#items", "You said: elsewhere") + " && document.getElementById('text').value === '' && " + count("#attached li") + " === 0")
-	b.do("window.held.splice(1, 1); window.go()")
+	b.do("window.held.delete('paste.txt'); window.go()")
 	b.say("hello")
 	b.until(contains("#items", "You said: hello"))
 	if n := value[int](b, count(".user_message")); n != 2 {
