@@ -101,6 +101,9 @@ var fast = []string{"-c", "fsync=off"}
 // patient makes a store retry for a minute, for slow machines. Only a hang takes longer.
 var patient = sqlstore.WithRetryFor(time.Minute)
 
+// patientLocks makes a store wait for locks as long. A call that ends for a lock is not retried.
+var patientLocks = sqlstore.WithLockTimeout(time.Minute)
+
 func sqliteFile(t testing.TB, opts ...sqlstore.Option) *sqlstore.Store {
 	t.Helper()
 	// No test cuts the power, so no store has to wait for the disk.

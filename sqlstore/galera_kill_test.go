@@ -283,8 +283,8 @@ func TestAClusterWithADisturbedNode(t *testing.T) {
 	// A machine without power: its connections stay open, and nobody answers.
 	t.Run("a node that hangs is left", func(t *testing.T) {
 		dsn, nodes := onNodes(t, c)
-		limit := sqlstore.WithStatementTimeout(time.Second)
-		all := openMySQL(t, atNodes(t, dsn, c.Nodes[2], c.Nodes[0], c.Nodes[1])+"?timeout=1s", patient, limit)
+		limit := sqlstore.WithStatementTimeout(3 * time.Second)
+		all := openMySQL(t, atNodes(t, dsn, c.Nodes[2], c.Nodes[0], c.Nodes[1])+"?timeout=3s", patient, limit)
 		must(t, all.SaveThread(t.Context(), titled("thr_1", "first")))
 		c.Nodes[2].Freeze(t)
 		thawed := false
@@ -537,7 +537,7 @@ func TestNothingAcknowledgedIsLostWhenNodesOfAClusterAreKilled(t *testing.T) {
 	t.Parallel()
 	c := mysqltest.StartCluster(t, 3, "--innodb-flush-log-at-trx-commit=2")
 	dsn := c.DSN(t)
-	s := openMySQL(t, atNodes(t, dsn, c.Nodes...), patient)
+	s := openMySQL(t, atNodes(t, dsn, c.Nodes...), patient, patientLocks)
 	l := start(t, s, 4)
 	kills, longest := lightly(50, 2), time.Duration(0)
 	for range kills {

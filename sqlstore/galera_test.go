@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
-
 	"github.com/chatstore/chatstore/chat"
 	"github.com/chatstore/chatstore/sharing"
 	"github.com/chatstore/chatstore/sqlstore"
@@ -22,23 +20,12 @@ import (
 	"github.com/chatstore/chatstore/store/driver"
 )
 
-// onCluster returns the DSN of a new database, when all nodes have it.
-func onCluster(t testing.TB, c *mysqltest.Cluster) (dsn string) {
-	t.Helper()
-	dsn = c.DSN(t)
-	name := get[*mysql.Config](t)(mysql.ParseDSN(dsn)).DBName
-	for _, node := range c.Nodes {
-		mysqltest.Await(t, node.Admin(t, ""), "SELECT count(*) = 1 FROM information_schema.schemata WHERE schema_name = ?", name)
-	}
-	return dsn
-}
-
 // onNodes opens a store of a new database at each node of a cluster.
 func onNodes(t testing.TB, c *mysqltest.Cluster, opts ...sqlstore.Option) (dsn string, stores []*sqlstore.Store) {
 	t.Helper()
-	dsn = onCluster(t, c)
+	dsn = c.DSN(t)
 	for _, node := range c.Nodes {
-		stores = append(stores, openMySQL(t, node.Same(dsn), append([]sqlstore.Option{patient}, opts...)...))
+		stores = append(stores, openMySQL(t, node.Same(dsn), append([]sqlstore.Option{patient, patientLocks}, opts...)...))
 	}
 	return dsn, stores
 }
@@ -280,7 +267,7 @@ func TestProgramsAtAllNodesOfAClusterMigrateAtOnce(t *testing.T) {
 	t.Parallel()
 	c := mysqltest.SharedCluster(t)
 	for range tries(10, 2) {
-		dsn := onCluster(t, c)
+		dsn := c.DSN(t)
 		errs := make(chan error)
 		for n := range 6 {
 			go func() {

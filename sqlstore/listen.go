@@ -119,7 +119,13 @@ func (e *postgresEngine) notify(ctx context.Context, on bool) error {
 		if now, err := e.announcing(ctx, e.read); err != nil || now == on {
 			return err
 		}
-		err := e.alter(ctx, func(ctx context.Context, db script) error { return e.switchTriggers(ctx, db, on) })
+		err := e.alter(ctx, func(ctx context.Context, db script) error {
+			run := func(ctx context.Context, st step) error { return db.run(ctx, st) }
+			if now, err := e.announcing(ctx, run); err != nil || now == on { // another program was first
+				return err
+			}
+			return e.switchTriggers(ctx, db, on)
+		})
 		pe, _ := errors.AsType[*pgconn.PgError](err)
 		if busy := pe != nil && (pe.Code == "55P03" || pe.Code == "40P01"); !busy || time.Now().After(end) {
 			return err

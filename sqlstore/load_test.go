@@ -117,9 +117,7 @@ func (l *load) write(t *testing.T, th *loaded, id string) {
 	case l.more <- struct{}{}:
 	default:
 	}
-	if err != nil {
-		time.Sleep(5 * time.Millisecond) // paces the load, because a starting server needs the processor
-	}
+	time.Sleep(5 * time.Millisecond) // paces the load, because a starting server needs the processor
 }
 
 func (l *load) count() int {

@@ -138,8 +138,8 @@ func moveCopier(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	// The bound of an abandoned write is 6 seconds.
-	to, err := sqlstore.OpenPostgres(ctx, args[1], patient, sqlstore.WithStatementTimeout(500*time.Millisecond), sqlstore.WithLockTimeout(500*time.Millisecond))
+	// The bound of an abandoned write is 8.5 seconds.
+	to, err := sqlstore.OpenPostgres(ctx, args[1], patient, sqlstore.WithStatementTimeout(3*time.Second), sqlstore.WithLockTimeout(500*time.Millisecond))
 	if err != nil {
 		return err
 	}

@@ -146,8 +146,9 @@ func TestAnOrderToStopBehindTheAnswerEndsItsSession(t *testing.T) {
 func TestAHungMySQLServerHoldsNoCall(t *testing.T) {
 	t.Parallel()
 	n := mysqltest.NewNetwork(t, mysqltest.Shared(t).DSN(t))
-	s := openMySQL(t, n.DSN, sqlstore.WithStatementTimeout(time.Second), sqlstore.WithCancelDelay(10*time.Millisecond), sqlstore.WithRetryFor(0))
-	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	must(t, openMySQL(t, n.Direct, patient).SaveThread(t.Context(), thread("thr_1")))
+	s := openMySQL(t, n.DSN, sqlstore.WithStatementTimeout(3*time.Second), sqlstore.WithCancelDelay(10*time.Millisecond), sqlstore.WithRetryFor(0))
+	get[chat.Thread](t)(s.LoadThread(t.Context(), "thr_1"))
 	n.Freeze()
 	for name, call := range map[string]func(ctx context.Context) error{
 		"a write":  func(ctx context.Context) error { return s.AddThreadItem(ctx, "thr_1", item(t, "msg_1")) },
@@ -196,7 +197,7 @@ func TestACommitThatWaitsIsNeverCancelledAndPendingUntilItEnds(t *testing.T) {
 		must(t, base.SaveThread(t.Context(), thread("thr_"+name)))
 		n := mysqltest.NewNetwork(t, dsn)
 		writers[name] = &writer{n: n, pending: make(unsettled, 1), done: make(chan error, 1)}
-		writers[name].s = openMySQL(t, n.DSN, sqlstore.WithMaxConns(1), sqlstore.WithStatementTimeout(time.Second), sqlstore.WithLockTimeout(time.Second))
+		writers[name].s = openMySQL(t, n.DSN, sqlstore.WithMaxConns(1), sqlstore.WithStatementTimeout(5*time.Second), sqlstore.WithLockTimeout(time.Second))
 	}
 	wait := func(on string) { must(t, errOf(root.Exec("SET GLOBAL rpl_semi_sync_master_enabled = "+on))) }
 	wait("ON")

@@ -171,7 +171,7 @@ func TestAStoreOverTheProgramsHandle(t *testing.T) {
 	n := mysqltest.NewNetwork(t, srv.DSN(t))
 	db := programs(t, n.DSN, needed)
 	db.SetMaxOpenConns(2)
-	s := get[*sqlstore.Store](t)(sqlstore.NewMySQL(t.Context(), db, sqlstore.WithLockTimeout(time.Second)))
+	s := get[*sqlstore.Store](t)(sqlstore.NewMySQL(t.Context(), db, patientLocks))
 	t.Run("conformance", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) store.Store {
 			partly(t, "Limit", "Order", "Concurrency")

@@ -241,7 +241,7 @@ func TestAVanishedClientDoesNotKeepItsLocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := broken(t)
-			opts := append(opts, sqlstore.WithStatementTimeout(2*time.Second), sqlstore.WithLockTimeout(time.Second))
+			opts := append(opts, sqlstore.WithStatementTimeout(5*time.Second), sqlstore.WithLockTimeout(time.Second))
 			s, other := openPG(t, n.DSN, opts...), openPG(t, n.Direct, opts...)
 			must(t, s.SaveThread(t.Context(), thread("thr_1")))
 			n.Do(first("commit", pgtest.Vanish))

@@ -136,6 +136,35 @@ func TestABusIsRefusedWhereItWouldHearNothing(t *testing.T) {
 	closed[*pubsub.Bus](t)(openPG(t, dsn).Bus(t.Context())) // the last one to open decides
 }
 
+// Of the programs that switch on the triggers at once, the first does it. The others do not wait for its writers.
+func TestTheTriggersAreSwitchedOnOnce(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Shared(t)
+	dsn := srv.DSN(t)
+	s := openPG(t, dsn, sqlstore.WithRetryFor(0))
+	must(t, s.SaveThread(t.Context(), thread("thr_1")))
+	faster := begun(t, dsn, "SELECT pg_advisory_xact_lock(hashtextextended('"+sqlstore.LockName+"', 0))")
+	done := make(chan error, 1)
+	go func() {
+		b, err := s.Bus(context.Background())
+		if err == nil {
+			err = b.Close()
+		}
+		done <- err
+	}()
+	pgtest.Await(t, dsn, `SELECT count(*) = 1 FROM pg_locks JOIN pg_database d ON d.oid = database
+		WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted`)
+	for _, table := range []string{"threads", "items", "attachments"} {
+		srv.Exec(t, dsn, "ALTER TABLE chatstore_"+table+" ENABLE TRIGGER USER")
+	}
+	writer := begun(t, dsn, "UPDATE chatstore_threads SET version = version") // with which ALTER TABLE would conflict
+	must(t, faster.Rollback(t.Context()))
+	if err := <-done; err != nil {
+		t.Errorf("%v (cause %v)", err, causeOf(err))
+	}
+	must(t, writer.Rollback(t.Context()))
+}
+
 // attempts is a log handler that sends a value for each failed attempt to connect.
 type attempts chan struct{}
 

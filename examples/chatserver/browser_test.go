@@ -192,8 +192,15 @@ func (b *browser) free() {
 	b.until("document.getElementById('items').ariaBusy !== 'true'")
 }
 
+// painted waits until the page has shown a change: it follows the end in the frame after it.
+func (b *browser) painted() {
+	b.t.Helper()
+	b.do("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+}
+
 func (b *browser) click(selector string) {
 	b.t.Helper()
+	b.painted() // which may move what is clicked
 	b.run(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 

@@ -31,11 +31,12 @@ func (g *gated) Respond(ctx context.Context, turn *chatkit.Turn) error {
 		}
 		return errors.Join(turn.Emit(ctx, chatkit.ItemAdded{Item: it}), turn.Emit(ctx, chatkit.ItemDone{Item: it}))
 	}
+	gate, first := g.gates.LoadAndDelete(text) // before the client sees a word, and retries
 	return turn.Say(ctx, func(yield func(string, error) bool) {
 		if !yield("answer to "+text, nil) {
 			return
 		}
-		if gate, ok := g.gates.LoadAndDelete(text); ok {
+		if first {
 			select {
 			case <-gate.(chan struct{}):
 			case <-ctx.Done():

@@ -67,6 +67,7 @@ func startServer(t *testing.T, change func(*config)) *running {
 		change(&c)
 	}
 	srv := testenv.Value(newServer(t.Context(), c))(t)
+	srv.http.ReadHeaderTimeout = hang // on a slow machine a connection of many waits longer
 	l := testenv.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

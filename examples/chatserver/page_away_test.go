@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -14,8 +15,11 @@ import (
 // A visit elsewhere neither ends an answer nor loses a message, and shows nothing of them there. Stop and Escape end the answer of
 // the open conversation only.
 func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
-	next := make(chan struct{})
-	srv, b := serverFor(t, script(map[string]func(context.Context, *chatkit.Turn) error{"talk": held(next, "One", ", two", ", three.")}))
+	next, last := make(chan struct{}), make(chan struct{})
+	srv, b := serverFor(t, script(map[string]func(context.Context, *chatkit.Turn) error{
+		"talk": held(next, "One", ", two", ", three."),
+		"more": held(last, "One", ", two"), // the responder that was stopped may still wait for next
+	}))
 	other := testenv.Value(newClient(t, srv.url, "ada", testKey).newThread(t.Context(), "elsewhere", func(object) {}))(t)
 	b.say("hello")
 	id := value[string](b, "location.hash.slice(1)")
@@ -64,7 +68,7 @@ func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
 	}
 	visit(id, "hello")
 	b.until(contains(".unsent", "lost words") + " && " + contains(".unsent", "Not sent. The server cannot be reached."))
-	b.click(".unsent [data-act=edit]")
+	b.press(".unsent [data-act=edit]")
 	b.until("document.getElementById('text').value === 'lost words'")
 	visit(other, "elsewhere")
 	b.until("document.getElementById('text').value === ''")
@@ -95,8 +99,8 @@ func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
 	b.until(count(".assistant_message") + " === 3 && document.activeElement.id === 'text'")
 
 	// A change of user ends the answers.
-	b.begin("do talk")
-	release(t, next)
+	b.begin("do more")
+	release(t, last)
 	b.until(contains("#items .streaming", "One"))
 	b.become("grace")
 	b.until("document.querySelector('.empty') !== null && document.getElementById('stop').hidden")
@@ -105,6 +109,44 @@ func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
 	visit(id, "hello")
 	if value[bool](b, "!document.getElementById('stop').hidden") {
 		t.Error("the answer went on after a change of user")
+	}
+	b.clean()
+}
+
+// An answer about the time before the user's last step changes nothing.
+func TestThePageIgnoresLateAnswers(t *testing.T) {
+	_, b := serverFor(t, nil)
+	// late holds back the next answer to a request, and looks again at what the server has.
+	late := func(request string) {
+		t.Helper()
+		b.do(fmt.Sprintf(`(() => {
+			const real = window.fetch;
+			window.late = null;
+			window.fetch = async (url, init) => {
+				const res = await real(url, init);
+				if (window.late || !(init?.body ?? String(url)).includes(%q)) return res;
+				await new Promise((go) => { window.late = () => { window.fetch = real; go(); }; });
+				return res;
+			};
+			document.dispatchEvent(new Event("reconnected"));
+		})()`, request))
+		b.until("typeof window.late === 'function'")
+	}
+	arrive := func() { b.do("window.late(); fetch('/session').then(() => fetch('/session'))") }
+
+	b.say("hello")
+	late("items.list")
+	b.say("and more")
+	arrive()
+	if n := value[int](b, count(".user_message")); n != 2 {
+		t.Errorf("%d messages, want 2:\n%s", n, b.text("#items"))
+	}
+
+	late("/session")
+	b.become("grace")
+	arrive()
+	if user := value[string](b, "document.getElementById('user').value"); user != "grace" {
+		t.Errorf("the user is %s again", user)
 	}
 	b.clean()
 }

@@ -57,7 +57,7 @@ func TestThePageLooksGood(t *testing.T) {
 		dir = filepath.Dir(*screenshot)
 	}
 	picture := func(name string) {
-		b.do("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+		b.painted()
 		b.fits()
 		b.picture(filepath.Join(dir, name+".png"))
 	}

@@ -76,6 +76,12 @@ func (b *browser) begin(text string) {
 	b.enter(0)
 }
 
+// press clicks wherever the element is. A click with the mouse would miss it while the line about the lost server goes away.
+func (b *browser) press(selector string) {
+	b.t.Helper()
+	b.do(fmt.Sprintf("document.querySelector(%q).click()", selector))
+}
+
 // value returns the value that a JavaScript expression has now. What the page shows a little later is awaited with until.
 func value[T any](b *browser, expression string) T {
 	b.t.Helper()

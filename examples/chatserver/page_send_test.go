@@ -41,10 +41,10 @@ func TestThePageKeepsWhatWasNotSent(t *testing.T) {
 		b.intercept(thread, false)
 		b.begin("first words of " + thread)
 		b.until(contains(".unsent", "Not sent. The server cannot be reached.") + " && " + contains(".unsent .bubble", "first words"))
-		b.click(".unsent [data-act=again]")
+		b.press(".unsent [data-act=again]")
 		b.until("window.tried === 2 && " + contains(".unsent", "Not sent.") + " && document.getElementById('items').ariaBusy !== 'true'")
 		b.do("window.mend()")
-		b.click(".unsent [data-act=again]")
+		b.press(".unsent [data-act=again]")
 		b.until(contains("#items", "You said: first words of "+thread) + " && " + count(".unsent") + " === 0")
 		b.idle()
 		// The request reached the server, and the answer was lost.
@@ -56,7 +56,7 @@ func TestThePageKeepsWhatWasNotSent(t *testing.T) {
 		b.begin("second words of " + thread)
 		b.until(contains(".unsent", "Not sent."))
 		b.do("window.mend()")
-		b.click(".unsent [data-act=again]")
+		b.press(".unsent [data-act=again]")
 		b.until(contains("#items", "You said: second words of "+thread) + " && " + count(".unsent") + " === 0")
 		b.idle()
 	}
@@ -74,11 +74,11 @@ func TestThePageKeepsWhatWasNotSent(t *testing.T) {
 	b.do("window.mend()")
 	b.say("next")
 	b.until(contains("#items", "You said: next") + " && " + contains(".unsent .bubble", "typo"))
-	b.click("#threads li:last-child button")
+	b.click("#threads section:last-child li:last-child button")
 	b.until(count(".unsent") + " === 0")
-	b.click("#threads li:first-child button")
+	b.click("#threads section:first-child li:first-child button")
 	b.until(contains(".unsent .bubble", "typo"))
-	b.click(".unsent [data-act=edit]")
+	b.press(".unsent [data-act=edit]")
 	b.until("document.getElementById('text').value === 'typo' && " + count(".unsent") + " === 0")
 
 	// Where trying again cannot help, the page does not offer it.
@@ -142,7 +142,7 @@ func TestThePageSaysThatItIsOffline(t *testing.T) {
 	testenv.Must(t, c.say(t.Context(), id, "from my phone", func(object) {}))
 	emulate(false)
 	b.until("document.getElementById('offline').hidden && " + contains("#items", "You said: from my phone"))
-	b.click(".unsent [data-act=again]")
+	b.press(".unsent [data-act=again]")
 	b.until(contains("#items", "You said: are you there?") + " && " + count(".unsent") + " === 0")
 	b.cleanExcept("ERR_INTERNET_DISCONNECTED", "Failed to load resource")
 }

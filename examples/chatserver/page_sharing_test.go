@@ -33,7 +33,7 @@ func TestThePageSharesAConversation(t *testing.T) {
 		} {
 			b.media(window.scheme)
 			window.resize()
-			b.do("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+			b.painted()
 			b.fits()
 			b.picture(filepath.Join(dir, name+"-"+window.name+".png"))
 		}

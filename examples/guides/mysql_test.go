@@ -288,6 +288,9 @@ func TestWhatAFailoverOfMariaDBLoses(t *testing.T) {
 		testenv.Must(t, s.SaveThread(ctx, thread))
 	}
 	save("thr_replicated")
+	var position string
+	testenv.Must(t, primary.Admin(t, "").QueryRowContext(ctx, "SELECT @@gtid_current_pos").Scan(&position))
+	mysqltest.Await(t, replica.Admin(t, ""), "SELECT master_gtid_wait(?) = 0", position) // a slow primary has not waited for it
 	before, _, err := s.ThreadVersions(ctx, nil)
 	testenv.Must(t, err)
 	replica.Exec(t, "", "STOP SLAVE IO_THREAD")

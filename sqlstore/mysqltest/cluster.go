@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/chatstore/chatstore/internal/testenv"
 	"github.com/chatstore/chatstore/sqlstore/internal/process"
 )
@@ -140,13 +142,16 @@ func (c *Cluster) start() error {
 	for i, s := range c.Nodes {
 		wg.Go(func() {
 			if errs[i] = s.run(); errs[i] == nil {
-				errs[i] = s.awaitStatus("WSREP_CLUSTER_SIZE", fmt.Sprint(len(c.Nodes)), "WSREP_LOCAL_STATE_COMMENT", "Synced")
+				errs[i] = s.awaitStatus(append(ready, "WSREP_CLUSTER_SIZE", fmt.Sprint(len(c.Nodes)))...)
 			}
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// ready is the status of a node that takes statements.
+var ready = []string{"WSREP_LOCAL_STATE_COMMENT", "Synced", "WSREP_READY", "ON"}
 
 // awaitStatus waits until status variables have values.
 func (s *Server) awaitStatus(pairs ...string) error {
@@ -172,10 +177,15 @@ func (c *Cluster) remove() error {
 	return errors.Join(errs...)
 }
 
-// DSN returns the data source name of a new database at the first node.
+// DSN returns the data source name of a new database at the first node, when all nodes have it.
 func (c *Cluster) DSN(t testing.TB) string {
 	t.Helper()
-	return c.Nodes[0].DSN(t)
+	dsn := c.Nodes[0].DSN(t)
+	name := testenv.Value(mysql.ParseDSN(dsn))(t).DBName
+	for _, s := range c.Nodes {
+		Await(t, s.Admin(t, ""), "SELECT count(*) = 1 FROM information_schema.schemata WHERE schema_name = ?", name)
+	}
+	return dsn
 }
 
 var recovered = regexp.MustCompile(`Recovered position: (\S+:\d+)`)
@@ -192,7 +202,7 @@ func (c *Cluster) Rejoin(t testing.TB, i int) {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
 	testenv.Must(t, s.run("--wsrep-start-position="+string(at[1])))
-	testenv.Must(t, s.awaitStatus("WSREP_LOCAL_STATE_COMMENT", "Synced"))
+	testenv.Must(t, s.awaitStatus(ready...))
 }
 
 // Isolate cuts a node from the others, and waits until it knows. It then refuses statements (error 1047), and the others go on.
@@ -206,7 +216,7 @@ func (c *Cluster) Isolate(t testing.TB, i int) {
 func (c *Cluster) Reconnect(t testing.TB, i int) {
 	t.Helper()
 	c.Nodes[i].Exec(t, "", "SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
-	testenv.Must(t, c.Nodes[i].awaitStatus("WSREP_CLUSTER_STATUS", "Primary", "WSREP_LOCAL_STATE_COMMENT", "Synced"))
+	testenv.Must(t, c.Nodes[i].awaitStatus(append(ready, "WSREP_CLUSTER_STATUS", "Primary")...))
 }
 
 // Lag makes a node lag behind the cluster until CatchUp, as the donor of a backup does: it receives the commits of others and does not

@@ -113,7 +113,9 @@ async function become(user, id) {
 
 // arrive loads the session's user, and signs in if there is none.
 async function arrive(id) {
+  const before = who;
   let { user, ...demo } = await session();
+  if (who !== before || $("user").disabled) return; // the user was changed here meanwhile
   users = demo.users;
   composer.commands(demo.commands);
   if (!users.includes(user)) {
@@ -145,7 +147,7 @@ async function comeBack() {
     if (!(err instanceof Unreachable)) fail(err.message); // connection.js says that the server is away
     return;
   }
-  if (who !== before) return;
+  if (who !== before || $("user").disabled) return;
   lists.list();
   watch();
   if (open.thread) await reload().catch(() => {});

@@ -14,6 +14,7 @@ export const open = {
   access: null, // whose it is, and what the user may do: see sharing.js
   visit: 0, // counts visits: a late answer for an earlier visit is not shown
   stream: null, // the AbortController of the answer that this tab reads
+  streams: 0, // counts answers that began: what was asked before is out of date then
   readOnly: "", // why the user cannot write here
 };
 
@@ -243,10 +244,10 @@ function older(id, page, mine) {
 // reload shows what the server has now, for example after a lost connection.
 export async function reload() {
   const id = open.thread?.id;
-  const mine = open.visit;
+  const { visit: mine, streams } = open;
   if (!id || open.stream) return;
   const [t, page] = await Promise.all([ask("threads.get_by_id", { thread_id: id }), newest(id), recheck()]);
-  if (mine !== open.visit || open.stream) return;
+  if (mine !== open.visit || streams !== open.streams) return;
   if (JSON.stringify(t.title) !== JSON.stringify(open.thread.title) || t.status?.type !== open.thread.status?.type) show(t);
   merge(page, id);
 }

@@ -50,6 +50,7 @@ function apply(run, e) {
 function attachTo(run) {
   run.visit = open.visit;
   open.stream = run.stop;
+  open.streams++;
   busy(true);
   announce("Answering");
   progress("Thinking", true);
