@@ -263,8 +263,8 @@ func TestWritersOfOneThreadAtAllNodesOfACluster(t *testing.T) {
 	t.Logf("%d acknowledged writes, %d certification failures, %d transactions that a write of another node ended", acknowledged.Load(), failures, aborts)
 }
 
+// It runs alone: all writes of a cluster wait for each change of a schema.
 func TestProgramsAtAllNodesOfAClusterMigrateAtOnce(t *testing.T) {
-	t.Parallel()
 	c := mysqltest.SharedCluster(t)
 	for range tries(10, 2) {
 		dsn := c.DSN(t)
