@@ -200,6 +200,7 @@ func (b *browser) painted() {
 
 func (b *browser) click(selector string) {
 	b.t.Helper()
+	b.run(chromedp.WaitVisible(chromedp.CSS(selector)))
 	b.painted() // which may move what is clicked
 	b.run(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }

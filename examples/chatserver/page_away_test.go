@@ -113,9 +113,9 @@ func TestThePageGoesOnWhileTheUserIsElsewhere(t *testing.T) {
 	b.clean()
 }
 
-// An answer about the time before the user's last step changes nothing.
+// An answer about the time before the user's last step undoes nothing. The page asks again.
 func TestThePageIgnoresLateAnswers(t *testing.T) {
-	_, b := serverFor(t, nil)
+	srv, b := serverFor(t, nil)
 	// late holds back the next answer to a request, and looks again at what the server has.
 	late := func(request string) {
 		t.Helper()
@@ -136,10 +136,12 @@ func TestThePageIgnoresLateAnswers(t *testing.T) {
 
 	b.say("hello")
 	late("items.list")
+	testenv.Must(t, newClient(t, srv.url, "ada", testKey).say(t.Context(), value[string](b, "location.hash.slice(1)"), "from my phone", func(object) {}))
 	b.say("and more")
 	arrive()
-	if n := value[int](b, count(".user_message")); n != 2 {
-		t.Errorf("%d messages, want 2:\n%s", n, b.text("#items"))
+	b.until(contains("#items", "You said: from my phone"))
+	if n := value[int](b, count(".user_message")); n != 3 {
+		t.Errorf("%d messages, want 3:\n%s", n, b.text("#items"))
 	}
 
 	late("/session")

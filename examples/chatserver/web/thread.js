@@ -247,7 +247,8 @@ export async function reload() {
   const { visit: mine, streams } = open;
   if (!id || open.stream) return;
   const [t, page] = await Promise.all([ask("threads.get_by_id", { thread_id: id }), newest(id), recheck()]);
-  if (mine !== open.visit || streams !== open.streams) return;
+  if (mine !== open.visit || open.stream) return;
+  if (streams !== open.streams) return reload();
   if (JSON.stringify(t.title) !== JSON.stringify(open.thread.title) || t.status?.type !== open.thread.status?.type) show(t);
   merge(page, id);
 }
