@@ -92,19 +92,7 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 	broken.Store(false)
 	p.scrapesAnExemplarOf(t, spans, `chatstore_operations_total{layer="outer", code="unavailable"}`)
 
-	// All queries ask about one time: the last scrape had succeeded, and the rules were evaluated after it. On a busy machine a
-	// scrape may time out, and Prometheus then marks every series as stale since the scrape began, which may be before that time.
-	const ready = "up == 1 and on () (count(job_store_layer:chatstore_error_budget_burn:rate3d) > 0) and " +
-		"on () (count(job:chatkit_turn_error_budget_burn:rate3d) > 0) and on () (count(job:chatkit_requests:rate5m) > 0)"
-	for settled := false; !settled; {
-		at := p.until(t, "a scrape and the rules after it", ready)
-		p.until(t, "a later scrape", "timestamp(up) > "+at)
-		p.at = at
-		rows, err := p.query(t, ready)
-		if settled = err == nil && len(rows) > 0; !settled {
-			p.at = ""
-		}
-	}
+	p.at = p.settled(t)
 
 	for _, q := range append(dashboardQueries(t), p.ruleQueries(t)...) {
 		rows, err := p.query(t, q.expr)
@@ -133,6 +121,30 @@ func TestEveryQueryFindsItsSeries(t *testing.T) {
 	for _, name := range []string{"chatkit_turns_total", "chatstore_bus_connected", "job_store_layer:chatstore_operations:rate5m"} {
 		if rows, err := p.query(t, name); err != nil || len(rows) == 0 {
 			t.Errorf("Prometheus has no series %s (%v)", name, err)
+		}
+	}
+}
+
+// settled returns a time for all queries: the last scrape had succeeded, and every group of rules had recorded. On a busy machine a
+// scrape may time out, and Prometheus then marks every series as stale, from the begin of the scrape. So the time is taken only if
+// it still serves when all that began before it has ended.
+func (p prometheusServer) settled(t *testing.T) (at string) {
+	t.Helper()
+	ready, later := "up == 1", "min(timestamp(up)) > %[1]s"
+	for _, recorded := range []string{ // of each group
+		"job_store_layer:chatstore_operations:rate5m", "job:chatkit_requests:rate5m",
+		"job_store_layer:chatstore_error_budget_burn:rate3d", "job:chatkit_turn_error_budget_burn:rate3d",
+	} {
+		ready += " and on () (count(" + recorded + ") > 0)"
+		later += " and on () (min(timestamp(" + recorded + ")) > %[1]s)"
+	}
+	for {
+		p.at = ""
+		p.at = p.until(t, "a scrape and the rules after it", ready)
+		now := prometheusServer{url: p.url}
+		now.until(t, "later scrape and rules", fmt.Sprintf(later, p.at))
+		if rows, err := p.query(t, ready); err == nil && len(rows) > 0 {
+			return p.at
 		}
 	}
 }
@@ -211,7 +223,7 @@ func dashboardQueries(t *testing.T) (all []namedQuery) {
 		err = json.Unmarshal(text, &dashboard)
 	}
 	testenv.Must(t, err)
-	variables := strings.NewReplacer("$job", ".+", "$store", ".+", "$layer", ".+", "$__rate_interval", "10m") // longer than the waits of the test
+	variables := strings.NewReplacer("$job", ".+", "$store", ".+", "$layer", ".+", "$__rate_interval", "10m") // longer than the test waits
 	for _, p := range dashboard.Panels {
 		for _, q := range p.Targets {
 			// Failures do not happen here, but their series exist.

@@ -63,7 +63,7 @@ func TestThePageKeepsWhatWasNotSent(t *testing.T) {
 	b.run(chromedp.Reload())
 	b.until(contains("#items", "You said: second words of threads.add_user_message"))
 	if n := value[int](b, count(".user_message")); n != 3 {
-		t.Errorf("%d messages, want 3:\n%s", n, b.text("#items"))
+		t.Fatalf("%d messages, want 3:\n%s", n, b.text("#items"))
 	}
 	b.until(count("#threads button") + " === 2")
 
