@@ -805,7 +805,11 @@ var inactiveThreadsChecks = []check{
 				defer done.Store(true)
 				for range rounds {
 					it := h.item(at(200), "text")
-					if err := errors.Join(h.ada.addItem(t.ID, it).check(nil), h.ada.deleteItem(t.ID, it.ID).check(nil)); err != nil {
+					added := h.ada.addItem(t.ID, it)
+					runtime.Gosched() // also where there is one processor, a read must meet the item
+					deleted := h.ada.deleteItem(t.ID, it.ID)
+					runtime.Gosched()
+					if err := errors.Join(added.check(nil), deleted.check(nil)); err != nil {
 						return err
 					}
 				}

@@ -28,19 +28,26 @@ type recorder struct {
 
 // recording is the result of a whole run: messages and skip reasons by the path of the subtest.
 type recording struct {
-	groups []string // groups to run; nil means all
+	only []string // paths of groups and checks to run; nil means all
 
 	mu      sync.Mutex
 	failed  map[string][]string
 	skipped []string
 }
 
-// record runs the suite, or some of its groups, on the stores that open returns.
-func record(ctx context.Context, open func() store.Store, groups []string, opts ...Option) *recording {
-	log := &recording{groups: groups, failed: make(map[string][]string)}
+// record runs the suite, or only the groups and checks of these paths, on the stores that open returns.
+func record(ctx context.Context, open func() store.Store, only []string, opts ...Option) *recording {
+	log := &recording{only: only, failed: make(map[string][]string)}
 	root := &recorder{ctx: ctx, log: log}
 	root.Run("", func(t tb) { run(t, func(tb) store.Store { return open() }, opts...) })
 	return log
+}
+
+// skips reports whether the group or check of this path is not to run.
+func (l *recording) skips(path string) bool {
+	return path != "" && l.only != nil && !slices.ContainsFunc(l.only, func(p string) bool {
+		return p == path || strings.HasPrefix(p, path+"/") || strings.HasPrefix(path, p+"/")
+	})
 }
 
 func (r *recorder) Helper()                  {}
@@ -73,7 +80,8 @@ func (r *recorder) Run(name string, f func(tb)) bool {
 	sub := &recorder{ctx: r.ctx, log: r.log, path: name}
 	if r.path != "" {
 		sub.path = r.path + "/" + name
-	} else if name != "" && r.log.groups != nil && !slices.Contains(r.log.groups, name) {
+	}
+	if r.log.skips(sub.path) {
 		return true
 	}
 	done := make(chan struct{})
