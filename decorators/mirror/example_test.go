@@ -13,6 +13,7 @@ import (
 )
 
 // A team tries a second store. One of its threads has another title, which the mirror reports.
+// It does so beside the call, so the two lines come in any order.
 func Example() {
 	ctx := context.Background()
 	first := memstore.New()  // the store in use
@@ -40,7 +41,7 @@ func Example() {
 	if err := store.Close(s); err != nil {
 		log.Fatal(err)
 	}
-	// Output:
+	// Unordered output:
 	// Travel
 	// load_thread thr_1 differs in title
 }
