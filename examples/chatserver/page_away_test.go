@@ -144,6 +144,16 @@ func TestThePageIgnoresLateAnswers(t *testing.T) {
 		t.Errorf("%d messages, want 3:\n%s", n, b.text("#items"))
 	}
 
+	second := openTab(t, b.ctx, srv.url+"/#"+value[string](b, "location.hash.slice(1)"))
+	second.until(count(".user_message") + " === 3")
+	late("items.list")
+	second.say("from my other tab")
+	b.until(contains("#items", "You said: from my other tab"))
+	arrive()
+	if n := value[int](b, count(".user_message")); n != 4 {
+		t.Errorf("%d messages after one in another tab, want 4:\n%s", n, b.text("#items"))
+	}
+
 	late("/session")
 	b.become("grace")
 	arrive()

@@ -14,7 +14,7 @@ export const open = {
   access: null, // whose it is, and what the user may do: see sharing.js
   visit: 0, // counts visits: a late answer for an earlier visit is not shown
   stream: null, // the AbortController of the answer that this tab reads
-  streams: 0, // counts answers that began: what was asked before is out of date then
+  changes: 0, // counts events that add or remove items, also of other tabs: what was asked before is out of date then
   readOnly: "", // why the user cannot write here
 };
 
@@ -88,6 +88,7 @@ function paint() {
 
 // handle applies an event of a stream. own is the row of the user's message that is being sent, if there is one.
 export function handle(e, own) {
+  if (e.type.startsWith("thread.item.") && e.type !== "thread.item.updated") open.changes++;
   switch (e.type) {
     case "thread.created":
       open.id = e.thread.id;
@@ -244,11 +245,11 @@ function older(id, page, mine) {
 // reload shows what the server has now, for example after a lost connection.
 export async function reload() {
   const id = open.thread?.id;
-  const { visit: mine, streams } = open;
+  const { visit: mine, changes } = open;
   if (!id || open.stream) return;
   const [t, page] = await Promise.all([ask("threads.get_by_id", { thread_id: id }), newest(id), recheck()]);
   if (mine !== open.visit || open.stream) return;
-  if (streams !== open.streams) return reload();
+  if (changes !== open.changes) return reload();
   if (JSON.stringify(t.title) !== JSON.stringify(open.thread.title) || t.status?.type !== open.thread.status?.type) show(t);
   merge(page, id);
 }

@@ -50,7 +50,6 @@ function apply(run, e) {
 function attachTo(run) {
   run.visit = open.visit;
   open.stream = run.stop;
-  open.streams++;
   busy(true);
   announce("Answering");
   progress("Thinking", true);
